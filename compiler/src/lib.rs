@@ -1,1 +1,7 @@
-//! stub
+//! The compiler: source -> ast -> hir -> graph -> checked graph.
+//!
+//! Pure: (sources, options) -> (output, diagnostics). No IO, no environment, no clock, no device.
+
+pub mod diag;
+pub mod graph;
+pub mod source;

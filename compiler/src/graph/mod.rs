@@ -1,0 +1,517 @@
+//! The graph: what a program computes at one token, as one DAG of tensor ops.
+//!
+//! `elaborate` makes it from hir: calls are inlined, sizes are numbers, loops are unrolled. Batch and
+//! time are implicit. A value has named axes and a [`Rate`]: `Fixed` values are the same at every token
+//! (parameters, `index`, `step`), `Token` values differ per token. `scan` and `attend` are nodes with a
+//! body graph of their own; whatever in their source text does not depend on the state (or on the past
+//! token) was built outside and comes in as a capture, so hoisting holds by construction.
+//!
+//! Invariants (checked by [`verify`]):
+//! - operands come before their users (node ids are a topological order);
+//! - a value's axes are sorted by id and distinct; only a parameter may list them in another order
+//!   ([`Param::axes`] is the checkpoint's order);
+//! - every learned or random call is a site of its own: two nodes never share a [`ParamId`] unless the
+//!   program shares the instance (`shared`, `tie`);
+//! - a body sees outer values only through [`Op::Capture`] and [`Op::Past`].
+//!
+//! The smallest example, `block Twice[D]() { input x[D]; output x + x }`, prints as
+//! ```text
+//! graph Twice  D=64
+//!   %0 x = input 0            : [D] token
+//!   %1   = add %0 %0          : [D] token
+//!   output output = %1
+//! ```
+
+mod dag;
+mod print;
+mod verify;
+
+pub use dag::{Dag, NodeId};
+pub use print::{print, print_dot};
+pub use verify::verify;
+
+use crate::source::Place;
+
+/// An axis of a graph. Axes are nominal: equal sizes never make two axes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AxisId(pub u32);
+
+/// What an axis is called and how long it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Axis {
+    /// The name in the program; not unique (each call of a fn has its own).
+    pub name: String,
+    /// Its length, at least 1.
+    pub size: usize,
+    /// The names along it, if `stack` made it.
+    pub labels: Option<Vec<String>>,
+}
+
+/// How often a value changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rate {
+    /// The same at every token of every sequence.
+    Fixed,
+    /// One value a token.
+    Token,
+    /// In the body of an `attend`: one value a pair of tokens (depends on `lag` or `past`).
+    /// In the body of a `scan`, state-dependent values are `Token`.
+    Pair,
+}
+
+/// Axes and rate of a value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Type {
+    /// Sorted by id, distinct.
+    pub axes: Vec<AxisId>,
+    /// How often it changes.
+    pub rate: Rate,
+}
+
+/// Index into [`Graph::params`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParamId(pub u32);
+
+/// What a parameter is, which decides weight decay and the meaning of `fan`, `dirac`, `orthogonal`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ParamKind {
+    /// The weight of a `linear` or `conv`; the only kind that decays.
+    Weight,
+    /// The bias of a `linear` or `conv`.
+    Bias,
+    /// An embedding table `[VOCAB, D]`.
+    Embedding,
+    /// A `param` statement (the weight of a norm among them).
+    Free,
+    /// Learned tokens before each document `[M, D]`.
+    Prefix,
+}
+
+/// A learned tensor.
+#[derive(Clone, Debug)]
+pub struct Param {
+    /// instance/binding/op joined by dots: `layers.0.mixer.q.linear.weight`. Unique.
+    pub path: String,
+    /// Its axes in checkpoint order. A `linear[D -> D]` has two different axes here (`D'`, `D`).
+    pub axes: Vec<AxisId>,
+    /// What it is.
+    pub kind: ParamKind,
+    /// The first so many of `axes` are `per` axes (own weights each), for `orthogonal` and `dirac`.
+    pub per: usize,
+    /// The so many after those are OUT axes; the rest are contracted.
+    pub out: usize,
+    /// The recipe of its first value: leaves are constants, sizes, `index` and draws; never a token or another param.
+    pub init: Dag,
+    /// The node of `init` that is the value; its axes are a subset of `axes`, broadcast.
+    pub init_value: NodeId,
+    /// Where it was declared.
+    pub place: Place,
+}
+
+/// Random numbers in the recipe of a parameter. Operands are the arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Draw {
+    /// `normal(std)`
+    Normal,
+    /// `uniform(a, b)`
+    Uniform,
+    /// `log_uniform(a, b)`: exp(uniform(log a, log b))
+    LogUniform,
+    /// `orthogonal(gain)`: for each index of the `per` axes a matrix [OUT, IN] with orthonormal rows or columns, times gain
+    Orthogonal,
+    /// `eye`: 1 where the flattened OUT index equals the flattened IN index
+    Eye,
+    /// `dirac`: 1 at index 0 of the contracted axes
+    Dirac,
+}
+
+/// Element-wise functions of one value. Gradients of the non-smooth ones are stated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UnaryOp {
+    /// -x
+    Neg,
+    /// |x|, gradient 0 at 0
+    Abs,
+    /// -1, 0, 1; gradient 0
+    Sign,
+    /// gradient 0
+    Floor,
+    /// e^x
+    Exp,
+    /// e^x - 1
+    Expm1,
+    /// natural logarithm
+    Log,
+    /// log(1 + x)
+    Log1p,
+    /// square root; gradient 0 at 0
+    Sqrt,
+    /// 1 / sqrt(x)
+    Rsqrt,
+    /// 1 / (1 + e^-x)
+    Sigmoid,
+    /// hyperbolic tangent
+    Tanh,
+    /// x sigmoid(x)
+    Silu,
+    /// x Phi(x), erf form
+    Gelu,
+    /// max(x, 0), gradient 0 at 0
+    Relu,
+    /// x for x > 0, else e^x - 1
+    Elu,
+    /// log(1 + e^x)
+    Softplus,
+    /// sine
+    Sin,
+    /// cosine
+    Cos,
+    /// arc tangent
+    Atan,
+    /// error function
+    Erf,
+    /// 1 - x, of a 0/1 value
+    Not,
+    /// x^n with an integer literal n: holds for any sign
+    Powi(i32),
+}
+
+/// Element-wise functions of two values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BinaryOp {
+    /// a + b
+    Add,
+    /// a - b
+    Sub,
+    /// a b; may form outer products
+    Mul,
+    /// a / b; may form outer products
+    Div,
+    /// a - b floor(a / b); gradient 1 to a, -floor(a / b) to b
+    Rem,
+    /// a^b for a > 0 (at a = 0: the limit)
+    Pow,
+    /// the smaller; at ties half the gradient each. `and` is this
+    Min,
+    /// the larger; at ties half the gradient each. `or` is this
+    Max,
+    /// 1 or 0, no gradient
+    Eq,
+    /// 1 or 0, no gradient
+    Ne,
+    /// 1 or 0, no gradient
+    Lt,
+    /// 1 or 0, no gradient
+    Le,
+    /// 1 or 0, no gradient
+    Gt,
+    /// 1 or 0, no gradient
+    Ge,
+}
+
+/// Reductions over named axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ReduceOp {
+    /// sum
+    Sum,
+    /// arithmetic mean
+    Mean,
+    /// largest; ties share the gradient equally
+    Max,
+    /// smallest; ties share the gradient equally
+    Min,
+    /// variance: of the population, or with `sample` divided by n - 1
+    Var {
+        /// Divide by n - 1.
+        sample: bool,
+    },
+    /// square root of the variance; gradient 0 where it is 0
+    Std {
+        /// Divide by n - 1.
+        sample: bool,
+    },
+    /// L2 norm; gradient 0 at 0
+    Norm,
+    /// log of the sum of exponentials
+    LogSumExp,
+}
+
+/// How `anneal` moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AnnealShape {
+    /// straight line
+    Linear,
+    /// half a cosine
+    Cosine,
+    /// geometric: a (b/a)^u
+    Exp,
+}
+
+/// A learned contraction; operands are x_0.., then one weight per x, then the bias if there is one.
+///
+/// y = sum_i sum over IN_i of x_i w_i + bias. The weight of input i has shape [per, OUT, IN_i] in this
+/// order (positions, not ids: OUT may repeat an axis of IN). Kept axes (those of any x that are not
+/// contracted) are mapped over with the same weights, or with their own where they are in `per`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Linear {
+    /// For each input, the axes contracted, in the order of the weight's last axes.
+    pub contracted: Vec<Vec<AxisId>>,
+    /// Kept axes with weights of their own.
+    pub per: Vec<AxisId>,
+    /// Axes of the result that come from the weights.
+    pub out: Vec<AxisId>,
+    /// Whether the last operand is a bias [per, OUT].
+    pub bias: bool,
+}
+
+/// A state of a scan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Its name.
+    pub name: String,
+    /// Its axes.
+    pub axes: Vec<AxisId>,
+}
+
+/// The body of a `scan`: one token's update.
+///
+/// Operands of the scan node: the initial value of each state, then the captures.
+/// Where `reset` is set, the states are their initial values before the token's update.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// The states.
+    pub states: Vec<State>,
+    /// Leaves: [`Op::State`], [`Op::Capture`], constants.
+    pub body: Dag,
+    /// For each state, its value after the token.
+    pub next: Vec<NodeId>,
+    /// What is read out, by name, at the point of the body where `emit` stood.
+    pub emits: Vec<(String, NodeId)>,
+}
+
+/// How an `attend` weighs the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Weighing {
+    /// softmax of this over the visible tokens (with `sink` in the denominator)
+    Score(NodeId),
+    /// this itself
+    Weight(NodeId),
+}
+
+/// The body of an `attend`: one pair (present token, past token with 0 <= lag).
+///
+/// Operands of the attend node: the captures. Emit e is sum over past tokens of weight * e.
+/// Visible are the earlier-or-equal tokens of the same document for which `visible` is not 0.
+#[derive(Clone, Debug)]
+pub struct Attend {
+    /// Leaves: [`Op::Capture`] (present), [`Op::Past`] (the same capture, at the past token), [`Op::Lag`], constants.
+    pub body: Dag,
+    /// `where`; none: all.
+    pub visible: Option<NodeId>,
+    /// `score` or `weight`.
+    pub weighing: Weighing,
+    /// `sink`: exp of it is added to the denominator; its axes are within the score's. Present rate.
+    pub sink: Option<NodeId>,
+    /// Values to be averaged, by name.
+    pub emits: Vec<(String, NodeId)>,
+}
+
+/// A tensor op. Operands are the node's inputs in the DAG.
+#[derive(Clone, Debug)]
+pub enum Op {
+    // ---- leaves
+    /// Input number i of the graph, one value a token.
+    Input(usize),
+    /// A learned tensor; its type's axes are [`Param::axes`] sorted by id.
+    Param(ParamId),
+    /// A number.
+    Const(f64),
+    /// 0, 1, 2, ... along these axes, row-major in this order.
+    Index(Vec<AxisId>),
+    /// These numbers along an axis.
+    Table(AxisId, Vec<f64>),
+    /// Position in the document, from 0.
+    Pos,
+    /// Training step, from 0. Fixed rate.
+    Step,
+    /// Random numbers; only in the init of a parameter, whose shape they take.
+    Draw(Draw),
+    /// In a body: operand i of the scan or attend (not counting initial states), at the present token.
+    Capture(usize),
+    /// In an attend body: the same capture at the past token.
+    Past(usize),
+    /// In an attend body: present position minus past position, 0, 1, 2, ...
+    Lag,
+    /// In a scan body: state i before this token's update.
+    State(usize),
+    // ---- element-wise
+    /// Of one value.
+    Unary(UnaryOp),
+    /// Of two values, broadcast by name.
+    Binary(BinaryOp),
+    /// Operands c, a, b: a where c is not 0, else b; no gradient to c.
+    Select,
+    // ---- over axes
+    /// Removes the axes.
+    Reduce(ReduceOp, Vec<AxisId>),
+    /// Sum over the axes of the product of two operands, which is never built.
+    Contract(Vec<AxisId>),
+    /// exp(x) / sum exp(x) over all the axes together.
+    Softmax(Vec<AxisId>),
+    /// Projection onto the simplex (arXiv 1602.02068).
+    Sparsemax(AxisId),
+    /// Running sum along the axis.
+    Cumsum(AxisId),
+    /// Descending; the gradient follows the permutation.
+    Sort(AxisId),
+    /// x where among the n largest (ties: lower index first), else 0; the mask is constant in the gradient.
+    TopK(AxisId, usize),
+    // ---- layout
+    /// Operands become entries along the new axis, each broadcast to the widest.
+    Stack(AxisId),
+    /// The entry at an index; the axis goes away.
+    Pick(AxisId, usize),
+    /// One axis becomes several, row-major.
+    Split(AxisId, Vec<AxisId>),
+    /// Several axes become one, row-major in this order.
+    Flatten(Vec<AxisId>, AxisId),
+    /// Operand i has axis `parts[i]` (or several operands the same); they are joined along the new axis.
+    Cat(Vec<AxisId>, AxisId),
+    /// The part of an axis that starts at the offset and is as long as the new axis.
+    Cut {
+        /// The axis that goes away.
+        from: AxisId,
+        /// First index.
+        offset: usize,
+        /// The axis of the part.
+        into: AxisId,
+    },
+    /// Constant along new axes.
+    Expand(Vec<AxisId>),
+    /// The same numbers under another axis.
+    Rename(AxisId, AxisId),
+    // ---- learned
+    /// See [`Linear`].
+    Linear(Linear),
+    /// Rows of the table (operand 0, `[VOCAB, D]`) at the tokens; operand 1, if there, is the prefix `[M, D]`.
+    Embed {
+        /// The vocabulary axis.
+        vocab: AxisId,
+    },
+    // ---- training
+    /// Operands x, p. Seeded by (seed, step, path, token); the identity in evaluation.
+    Dropout {
+        /// Its site.
+        path: String,
+    },
+    /// The identity, without a gradient.
+    StopGrad,
+    /// Operands a, b: a up to `start`, then moves for `steps` updates, then b. Fixed rate.
+    Anneal {
+        /// Length of the move in updates, at least 1.
+        steps: f64,
+        /// First update of the move.
+        start: f64,
+        /// The way.
+        shape: AnnealShape,
+    },
+    /// In a `loss`: mean over the unmasked tokens of the batch. Fixed rate.
+    TokenMean,
+    // ---- time
+    /// Adds an axis: x at lags 0, step, 2 step, ..., zero before the document's start.
+    Window {
+        /// The new axis.
+        axis: AxisId,
+        /// Distance between two entries, at least 1.
+        step: usize,
+    },
+    /// Recurrent memory; read by [`Op::Emit`].
+    Scan(Box<Scan>),
+    /// Pairwise memory; read by [`Op::Emit`].
+    Attend(Box<Attend>),
+    /// Emit number i of operand 0, a scan or an attend.
+    Emit(usize),
+}
+
+/// An op with its type and place.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it does.
+    pub op: Op,
+    /// Axes and rate. For a scan or attend node: no axes, `Token`; its emits have types of their own.
+    pub ty: Type,
+    /// The binding it belongs to, for printing and for the search; may be empty.
+    pub name: String,
+    /// Where it was written.
+    pub place: Place,
+}
+
+/// An input of a graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// Its name.
+    pub name: String,
+    /// Its axes in the order written: the file format of `archc forward` is [B, T, axes].
+    pub axes: Vec<AxisId>,
+}
+
+/// An output of a graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// `output`, or its name.
+    pub name: String,
+    /// The value.
+    pub value: NodeId,
+    /// Its axes in the order in which the program declares them.
+    pub axes: Vec<AxisId>,
+}
+
+/// A whole program at one token.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// The block or model.
+    pub name: String,
+    /// All axes, bodies' included, in order of declaration.
+    pub axes: Vec<Axis>,
+    /// Learned tensors, in order of declaration.
+    pub params: Vec<Param>,
+    /// Inputs, empty for a model (whose leaves are `Embed` of the tokens).
+    pub inputs: Vec<Input>,
+    /// The ops.
+    pub dag: Dag,
+    /// Outputs; a model has one, the logits `[VOCAB]`.
+    pub outputs: Vec<Output>,
+    /// Terms added to the objective (each: mean over its axes and the unmasked tokens).
+    pub losses: Vec<NodeId>,
+    /// A model's learned tokens before each document: the parameter `[M, D]`.
+    pub prefix: Option<ParamId>,
+    /// The vocabulary axis of a model.
+    pub vocab: Option<AxisId>,
+}
+
+impl Graph {
+    /// An axis by id.
+    pub fn axis(&self, id: AxisId) -> &Axis {
+        &self.axes[id.0 as usize]
+    }
+
+    /// The length of an axis.
+    pub fn size(&self, id: AxisId) -> usize {
+        self.axis(id).size
+    }
+
+    /// A parameter by id.
+    pub fn param(&self, id: ParamId) -> &Param {
+        &self.params[id.0 as usize]
+    }
+
+    /// The shape of a parameter in a checkpoint.
+    pub fn param_shape(&self, id: ParamId) -> Vec<usize> {
+        self.param(id).axes.iter().map(|&a| self.size(a)).collect()
+    }
+
+    /// Number of learned numbers.
+    pub fn param_count(&self) -> usize {
+        (0..self.params.len()).map(|i| self.param_shape(ParamId(i as u32)).iter().product::<usize>()).sum()
+    }
+}
