@@ -3,5 +3,8 @@
 //! Pure: (sources, options) -> (output, diagnostics). No IO, no environment, no clock, no device.
 
 pub mod diag;
+pub mod elaborate;
 pub mod graph;
+pub mod hir;
 pub mod source;
+pub mod stdlib;
