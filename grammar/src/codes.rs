@@ -1,0 +1,4 @@
+//! The long explanations of the syntax errors.
+
+/// (code, title, explanation), sorted by code.
+pub const CODES: &[(&str, &str, &str)] = &[];
