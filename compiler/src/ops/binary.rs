@@ -14,10 +14,10 @@ fn row(op: BinaryOp) -> Row {
     let smooth = |doc, range| Row { doc, gradient: true, range };
     let flat = |doc, range| Row { doc, gradient: false, range };
     match op {
-        BinaryOp::Add => smooth("a + b", Interval::add),
-        BinaryOp::Sub => smooth("a - b", Interval::sub),
-        BinaryOp::Mul => smooth("a b", Interval::mul),
-        BinaryOp::Div => smooth("a / b", Interval::div),
+        BinaryOp::Add => smooth("a + b", |a, b| a + b),
+        BinaryOp::Sub => smooth("a - b", |a, b| a - b),
+        BinaryOp::Mul => smooth("a b", |a, b| a * b),
+        BinaryOp::Div => smooth("a / b", |a, b| a / b),
         BinaryOp::Rem => smooth("a - b floor(a / b); gradient 1 to a, -floor(a / b) to b", rem),
         BinaryOp::Pow => smooth("a^b for a > 0", pow),
         BinaryOp::Min => smooth("the smaller; at ties half the gradient each", Interval::min),
@@ -32,12 +32,12 @@ fn row(op: BinaryOp) -> Row {
             }
         }),
         BinaryOp::Ne => {
-            flat("0 where a = b, else 1; no gradient", |a, b| Interval::point(1.0).sub((row(BinaryOp::Eq).range)(a, b)))
+            flat("0 where a = b, else 1; no gradient", |a, b| Interval::point(1.0) - (row(BinaryOp::Eq).range)(a, b))
         }
         BinaryOp::Lt => flat("1 where a < b, else 0; no gradient", less),
-        BinaryOp::Le => flat("1 where a <= b, else 0; no gradient", |a, b| Interval::point(1.0).sub(less(b, a))),
+        BinaryOp::Le => flat("1 where a <= b, else 0; no gradient", |a, b| Interval::point(1.0) - less(b, a)),
         BinaryOp::Gt => flat("1 where a > b, else 0; no gradient", |a, b| less(b, a)),
-        BinaryOp::Ge => flat("1 where a >= b, else 0; no gradient", |a, b| Interval::point(1.0).sub(less(a, b))),
+        BinaryOp::Ge => flat("1 where a >= b, else 0; no gradient", |a, b| Interval::point(1.0) - less(a, b)),
     }
 }
 
@@ -65,7 +65,7 @@ fn pow(a: Interval, b: Interval) -> Interval {
     }
     let log = a.increasing(f64::ln);
     let log = Interval { lo_open: a.lo_open, ..log };
-    let power = b.mul(log);
+    let power = b * log;
     let image = power.increasing(f64::exp);
     // e^-inf is 0, which is reached where a reaches 0
     Interval { lo_open: power.lo_open || power.lo.is_infinite() && !a.contains(0.0), ..image }
@@ -141,7 +141,8 @@ mod tests {
 
     #[test]
     fn ranges_enclose_the_functions() {
-        let functions: [(BinaryOp, fn(f64, f64) -> f64); 4] = [
+        type Function = fn(f64, f64) -> f64;
+        let functions: [(BinaryOp, Function); 4] = [
             (BinaryOp::Rem, |a, b| a - b * (a / b).floor()),
             (BinaryOp::Pow, f64::powf),
             (BinaryOp::Lt, |a, b| f64::from(u8::from(a < b))),

@@ -120,57 +120,12 @@ impl Interval {
 
     /// The image under a decreasing function.
     pub fn decreasing(self, f: impl Fn(f64) -> f64) -> Self {
-        self.neg().increasing(|x| f(-x))
-    }
-
-    /// -x
-    pub fn neg(self) -> Self {
-        Self { lo: -self.hi, hi: -self.lo, lo_open: self.hi_open, hi_open: self.lo_open }
-    }
-
-    /// x + y
-    pub fn add(self, y: Self) -> Self {
-        let lo = self.lo + y.lo;
-        let hi = self.hi + y.hi;
-        Self {
-            lo: if lo.is_nan() { f64::NEG_INFINITY } else { lo },
-            hi: if hi.is_nan() { f64::INFINITY } else { hi },
-            lo_open: self.lo_open || y.lo_open,
-            hi_open: self.hi_open || y.hi_open,
-        }
-    }
-
-    /// x - y
-    pub fn sub(self, y: Self) -> Self {
-        self.add(y.neg())
-    }
-
-    /// x y
-    pub fn mul(self, y: Self) -> Self {
-        let ends = |i: Self| [(i.lo, i.lo_open), (i.hi, i.hi_open)];
-        let product = |(a, a_open): (f64, bool), (b, b_open): (f64, bool)| {
-            if a == 0.0 || b == 0.0 {
-                // 0 is reached if one factor reaches it
-                (0.0, !(a == 0.0 && !a_open || b == 0.0 && !b_open))
-            } else {
-                (a * b, a_open || b_open)
-            }
-        };
-        let mut lo = (f64::INFINITY, true);
-        let mut hi = (f64::NEG_INFINITY, true);
-        for a in ends(self) {
-            for b in ends(y) {
-                let p = product(a, b);
-                lo = lower(lo, p);
-                hi = upper(hi, p);
-            }
-        }
-        Self { lo: lo.0, hi: hi.0, lo_open: lo.1, hi_open: hi.1 }
+        (-self).increasing(|x| f(-x))
     }
 
     /// c x
     pub fn scale(self, c: f64) -> Self {
-        self.mul(Self::point(c))
+        self * Self::point(c)
     }
 
     /// 1 / x; every number where x may be 0 strictly inside.
@@ -186,15 +141,10 @@ impl Interval {
         } else if self.lo == 0.0 && self.hi > 0.0 {
             Self { lo: inv(self.hi), hi: f64::INFINITY, lo_open: self.hi_open || self.hi.is_infinite(), hi_open: false }
         } else if self.hi == 0.0 && self.lo < 0.0 {
-            self.neg().recip().neg()
+            -(-self).recip()
         } else {
             Self::ALL
         }
-    }
-
-    /// x / y
-    pub fn div(self, y: Self) -> Self {
-        self.mul(y.recip())
     }
 
     /// |x|
@@ -202,7 +152,7 @@ impl Interval {
         if self.lo >= 0.0 {
             self
         } else if self.hi <= 0.0 {
-            self.neg()
+            -self
         } else {
             let (hi, hi_open) = upper((-self.lo, self.lo_open), (self.hi, self.hi_open));
             Self { lo: 0.0, hi, lo_open: false, hi_open }
@@ -221,7 +171,7 @@ impl Interval {
 
     /// The smaller of x and y.
     pub fn min(self, y: Self) -> Self {
-        self.neg().max(y.neg()).neg()
+        -(-self).max(-y)
     }
 
     /// The larger of x and y.
@@ -249,6 +199,71 @@ impl Interval {
     /// `increasing` opens infinite ends; powers of them stay as they were.
     fn unopened(self, from: Self) -> Self {
         Self { lo_open: from.lo_open, hi_open: from.hi_open, ..self }
+    }
+}
+
+impl std::ops::Neg for Interval {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        Self { lo: -self.hi, hi: -self.lo, lo_open: self.hi_open, hi_open: self.lo_open }
+    }
+}
+
+impl std::ops::Add for Interval {
+    type Output = Self;
+
+    fn add(self, y: Self) -> Self {
+        let lo = self.lo + y.lo;
+        let hi = self.hi + y.hi;
+        Self {
+            lo: if lo.is_nan() { f64::NEG_INFINITY } else { lo },
+            hi: if hi.is_nan() { f64::INFINITY } else { hi },
+            lo_open: self.lo_open || y.lo_open,
+            hi_open: self.hi_open || y.hi_open,
+        }
+    }
+}
+
+impl std::ops::Sub for Interval {
+    type Output = Self;
+
+    fn sub(self, y: Self) -> Self {
+        self + -y
+    }
+}
+
+impl std::ops::Mul for Interval {
+    type Output = Self;
+
+    fn mul(self, y: Self) -> Self {
+        let ends = |i: Self| [(i.lo, i.lo_open), (i.hi, i.hi_open)];
+        let product = |(a, a_open): (f64, bool), (b, b_open): (f64, bool)| {
+            if a == 0.0 || b == 0.0 {
+                // 0 is reached if one factor reaches it
+                (0.0, (a_open || a != 0.0) && (b_open || b != 0.0))
+            } else {
+                (a * b, a_open || b_open)
+            }
+        };
+        let mut lo = (f64::INFINITY, true);
+        let mut hi = (f64::NEG_INFINITY, true);
+        for a in ends(self) {
+            for b in ends(y) {
+                let p = product(a, b);
+                lo = lower(lo, p);
+                hi = upper(hi, p);
+            }
+        }
+        Self { lo: lo.0, hi: hi.0, lo_open: lo.1, hi_open: hi.1 }
+    }
+}
+
+impl std::ops::Div for Interval {
+    type Output = Self;
+
+    fn div(self, y: Self) -> Self {
+        y.recip() * self
     }
 }
 
@@ -320,13 +335,13 @@ mod tests {
                 assert!(rounded(a.powi(3), x * x * x), "{x}^3 of {a}");
                 for b in intervals {
                     for y in samples(b) {
-                        assert!(rounded(a.add(b), x + y), "{x} + {y} of {a} {b}");
-                        assert!(rounded(a.sub(b), x - y), "{x} - {y} of {a} {b}");
-                        assert!(rounded(a.mul(b), x * y), "{x} * {y} of {a} {b}");
+                        assert!(rounded(a + b, x + y), "{x} + {y} of {a} {b}");
+                        assert!(rounded(a - b, x - y), "{x} - {y} of {a} {b}");
+                        assert!(rounded(a * b, x * y), "{x} * {y} of {a} {b}");
                         assert!(rounded(a.max(b), x.max(y)), "max({x}, {y}) of {a} {b}");
                         assert!(rounded(a.min(b), x.min(y)), "min({x}, {y}) of {a} {b}");
                         if y != 0.0 {
-                            assert!(rounded(a.div(b), x / y), "{x} / {y} of {a} {b}");
+                            assert!(rounded(a / b, x / y), "{x} / {y} of {a} {b}");
                         }
                     }
                 }
@@ -337,9 +352,9 @@ mod tests {
     #[test]
     fn open_ends_survive_products_and_sums() {
         let positive = Interval::ALL.increasing(f64::exp);
-        assert!(positive.above(0.0) && positive.mul(positive).above(0.0) && positive.add(positive).above(0.0));
-        assert!(!positive.mul(Interval::UNIT).above(0.0));
-        assert!(Interval::NON_NEGATIVE.add(positive).above(0.0));
+        assert!(positive.above(0.0) && (positive * positive).above(0.0) && (positive + positive).above(0.0));
+        assert!(!(positive * Interval::UNIT).above(0.0));
+        assert!((Interval::NON_NEGATIVE + positive).above(0.0));
         assert_eq!(format!("{}", positive), "(0, inf)");
     }
 }

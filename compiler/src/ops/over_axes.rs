@@ -39,7 +39,7 @@ fn row(op: ReduceOp) -> Row {
             },
         },
         ReduceOp::LogSumExp => {
-            Row { doc: "log of the sum of exponentials", flops: 4.0, range: |x, n| x.add(Interval::point(n.ln())) }
+            Row { doc: "log of the sum of exponentials", flops: 4.0, range: |x, n| x + Interval::point(n.ln()) }
         }
     }
 }
@@ -107,7 +107,7 @@ impl Rules for Contract {
 
     fn range(&self, at: At, x: &[Interval]) -> Interval {
         let ids = at.dag.operands(at.id);
-        let product = if ids[0] == ids[1] { x[0].powi(2) } else { x[0].mul(x[1]) };
+        let product = if ids[0] == ids[1] { x[0].powi(2) } else { x[0] * x[1] };
         product.sum_of(Self::products(at) / at.elements())
     }
 }

@@ -23,8 +23,8 @@ impl Rules for Dropout {
     }
 
     fn range(&self, _: At, x: &[Interval]) -> Interval {
-        let keep = Interval::point(1.0).sub(x.get(1).copied().unwrap_or(Interval::UNIT)).meet(Interval::UNIT);
-        x[0].with_zero().hull(x[0].div(keep))
+        let keep = (Interval::point(1.0) - x.get(1).copied().unwrap_or(Interval::UNIT)).meet(Interval::UNIT);
+        x[0].with_zero().hull(x[0] / keep)
     }
 }
 

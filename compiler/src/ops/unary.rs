@@ -19,12 +19,12 @@ fn row(op: UnaryOp) -> Row {
     let smooth = |doc, range| Row { doc, gradient: true, range };
     let flat = |doc, range| Row { doc, gradient: false, range };
     match op {
-        UnaryOp::Neg => smooth("-x", Interval::neg),
+        UnaryOp::Neg => smooth("-x", |x| -x),
         UnaryOp::Abs => smooth("|x|, gradient 0 at 0", Interval::abs),
         UnaryOp::Sign => flat("-1, 0 or 1; no gradient", |x| {
             let sign = |v: f64| if v == 0.0 { 0.0 } else { v.signum() };
             let lo = if x.above(0.0) { 1.0 } else { sign(x.lo) };
-            let hi = if x.neg().above(0.0) { -1.0 } else { sign(x.hi) };
+            let hi = if (-x).above(0.0) { -1.0 } else { sign(x.hi) };
             Interval::closed(lo, hi)
         }),
         UnaryOp::Floor => {
@@ -60,8 +60,8 @@ fn row(op: UnaryOp) -> Row {
         UnaryOp::Cos => smooth("cosine", |x| wave(x, 0.0, f64::cos)),
         UnaryOp::Atan => smooth("arc tangent", |x| x.increasing(f64::atan)),
         UnaryOp::Erf => smooth("error function", |x| x.increasing(erf)),
-        UnaryOp::Not => smooth("1 - x, of a 0/1 value", |x| Interval::point(1.0).sub(x)),
-        UnaryOp::Powi(n) if n == 0 => flat("x^0, which is 1", |_| Interval::point(1.0)),
+        UnaryOp::Not => smooth("1 - x, of a 0/1 value", |x| Interval::point(1.0) - x),
+        UnaryOp::Powi(0) => flat("x^0, which is 1", |_| Interval::point(1.0)),
         UnaryOp::Powi(_) => smooth("x^n with an integer n, for any sign of x", |x| x),
     }
 }
@@ -106,7 +106,7 @@ fn bowl(x: Interval, f: impl Fn(f64) -> f64, at: f64, min: f64) -> Interval {
 /// A wave of period 2 pi with a crest (value 1) at `crest` and a trough half a period later.
 fn wave(x: Interval, crest: f64, f: impl Fn(f64) -> f64) -> Interval {
     use std::f64::consts::PI;
-    if !(x.hi - x.lo < 2.0 * PI) {
+    if (x.hi - x.lo).is_nan() || x.hi - x.lo >= 2.0 * PI {
         return Interval::symmetric(1.0);
     }
     // the first point of the form `at + 2 pi n` that is not left of x.lo
@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn ranges_enclose_the_functions() {
-        let functions: [(UnaryOp, fn(f64) -> f64); 14] = [
+        type Function = fn(f64) -> f64;
+        let functions: [(UnaryOp, Function); 14] = [
             (UnaryOp::Neg, |x| -x),
             (UnaryOp::Abs, f64::abs),
             (UnaryOp::Sign, |x| if x == 0.0 { 0.0 } else { x.signum() }),
