@@ -2,9 +2,12 @@
 //!
 //! Pure: (sources, options) -> (output, diagnostics). No IO, no environment, no clock, no device.
 
+pub mod checks;
 pub mod diag;
 pub mod elaborate;
 pub mod graph;
 pub mod hir;
+pub mod ops;
+pub mod passes;
 pub mod source;
 pub mod stdlib;

@@ -18,7 +18,14 @@ macro_rules! library {
 }
 
 library! {
+    "std::prelude::attention" = "prelude/attention.arch",
+    "std::prelude::decays" = "prelude/decays.arch",
+    "std::prelude::maps" = "prelude/maps.arch",
     "std::prelude::norms" = "prelude/norms.arch",
+    "std::prelude::routers" = "prelude/routers.arch",
+    "std::prelude::time" = "prelude/time.arch",
+    "std::mixers" = "mixers.arch",
+    "std::models" = "models.arch",
     "std::stack" = "stack.arch",
 }
 

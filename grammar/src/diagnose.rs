@@ -30,5 +30,10 @@ pub(crate) fn explain(text: &str, tokens: &[Token], slice: BadSlice) -> SyntaxEr
     let before = next.checked_sub(1).map(|i| &text[tokens[i].start..tokens[i].end]);
     let span = found.map_or(Span::new(end.saturating_sub(1), end), |t| t.span());
     let what = if wanted.contains(&Rule::operand) { "an expression" } else { "something else" };
-    errors::expected(what, before, span, &found.map_or("the end".to_owned(), |t| format!("`{}`", &text[t.start..t.end])))
+    errors::expected(
+        what,
+        before,
+        span,
+        &found.map_or("the end".to_owned(), |t| format!("`{}`", &text[t.start..t.end])),
+    )
 }

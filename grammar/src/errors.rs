@@ -85,7 +85,16 @@ pub(crate) fn unclosed(bracket: &str, span: Span, found: Option<&str>) -> Syntax
 pub(crate) fn closes_nothing(bracket: &str, span: Span, closed: Option<Span>) -> SyntaxError {
     let help = match (bracket, closed) {
         ("}", Some(_)) => "remove it, or an earlier `}` that closed the body too soon".to_owned(),
-        _ => format!("remove it, or open it with `{}`", if bracket == ")" { "(" } else if bracket == "]" { "[" } else { "{" }),
+        _ => format!(
+            "remove it, or open it with `{}`",
+            if bracket == ")" {
+                "("
+            } else if bracket == "]" {
+                "["
+            } else {
+                "{"
+            }
+        ),
     };
     error("E0007", span, format!("this `{bracket}` closes nothing"), "nothing is open here").help(help)
 }
@@ -98,7 +107,8 @@ pub(crate) fn expected(what: &str, after: Option<&str>, span: Span, found: &str)
 }
 
 pub(crate) fn number_too_large(text: &str, span: Span) -> SyntaxError {
-    error("E0016", span, format!("`{text}` is too large for a number"), "larger than 1.8e308").help("write `inf` for infinity")
+    error("E0016", span, format!("`{text}` is too large for a number"), "larger than 1.8e308")
+        .help("write `inf` for infinity")
 }
 
 pub(crate) fn brace_touches(span: Span) -> SyntaxError {

@@ -173,7 +173,8 @@ fn number_end(bytes: &[u8], start: usize) -> usize {
     if bytes.get(at) == Some(&b'.') && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) {
         at = word_end(bytes, at + 1);
     }
-    let exponent = matches!(bytes[at - 1], b'e' | b'E') && bytes[start..at - 1].iter().all(|&b| b.is_ascii_digit() || b == b'.');
+    let exponent =
+        matches!(bytes[at - 1], b'e' | b'E') && bytes[start..at - 1].iter().all(|&b| b.is_ascii_digit() || b == b'.');
     if exponent && matches!(bytes.get(at), Some(b'+' | b'-')) && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) {
         at = word_end(bytes, at + 1);
     }
@@ -398,9 +399,7 @@ impl Matcher<'_> {
         let next = self.word(at + 1);
         match self.word(at) {
             "let" | "input" | "mut" | "param" | "axis" | "state" | "emit" | "for" | "shared" | "prefix" => {
-                self.is_name(at + 1)
-                    || next == "("
-                    || (is_keyword(next) && self.word(at + 2) == "=")
+                self.is_name(at + 1) || next == "(" || (is_keyword(next) && self.word(at + 2) == "=")
             }
             "scan" | "attend" => next == "{",
             "return" | "output" | "loss" => !matches!(next, "," | ")" | "]" | "=" | "") && self.first_of_line(at),
@@ -428,7 +427,19 @@ impl Matcher<'_> {
 pub(crate) fn is_binder(word: &str) -> bool {
     matches!(
         word,
-        "let" | "input" | "mut" | "param" | "axis" | "state" | "emit" | "for" | "shared" | "prefix" | "fn" | "block" | "model"
+        "let"
+            | "input"
+            | "mut"
+            | "param"
+            | "axis"
+            | "state"
+            | "emit"
+            | "for"
+            | "shared"
+            | "prefix"
+            | "fn"
+            | "block"
+            | "model"
     )
 }
 

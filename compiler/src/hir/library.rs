@@ -77,6 +77,9 @@ pub(super) fn standard(id: ModuleId) -> Arc<Module> {
             }
         }
         names.extend(exported(id, tree));
+        if stdlib::FILES[id.0 as usize].module == "std::stack" {
+            names.insert("Mixer".into(), crate::elaborate::MIXER);
+        }
         Arc::new(resolve_module(id, FileId(id.0), tree, &names, false).0)
     });
     Arc::clone(module)
