@@ -4,6 +4,7 @@
 
 pub mod checks;
 pub mod diag;
+mod driver;
 pub mod elaborate;
 pub mod graph;
 pub mod hir;
@@ -11,3 +12,6 @@ pub mod ops;
 pub mod passes;
 pub mod source;
 pub mod stdlib;
+
+pub use driver::{COST_TOKENS, Compilation, Options, compile, targets};
+pub use elaborate::{DEFAULT_D, Sizes};

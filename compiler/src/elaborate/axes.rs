@@ -13,8 +13,22 @@ const MAX_SIZE: f64 = (1 << 24) as f64;
 impl Elaborator<'_> {
     /// A fresh axis, last in the block's order of declaration.
     pub(super) fn new_axis(&mut self, name: &str, size: usize, labels: Option<Vec<String>>) -> AxisId {
-        self.graph.axes.push(Axis { name: name.to_string(), size, labels });
-        let id = AxisId(self.graph.axes.len() as u32 - 1);
+        let axis = Axis { name: name.to_string(), size, labels };
+        let next = AxisId(self.graph.axes.len() as u32);
+        let mut id = next;
+        // A shared instance has its parameters, and so its axes, from its first call.
+        if let Some(path) = self.shared.last()
+            && let Some((axes, met)) = self.shared_axes.get_mut(path)
+        {
+            match axes.get(*met) {
+                Some(old) if self.graph.axes[old.0 as usize] == axis => id = *old,
+                _ => axes.insert(*met, id),
+            }
+            *met += 1;
+        }
+        if id == next {
+            self.graph.axes.push(axis);
+        }
         if let Some(order) = self.orders.last_mut() {
             order.push(id);
         }

@@ -121,14 +121,14 @@ impl Elaborator<'_> {
                 self.make(op, &[x], all, rate, place).map(Value::Tensor)
             }
             Builtin::TopK => {
+                let slots = self.arguments(frame, call, &["x", "n"], 2)?;
+                let (Some(x), Some(n)) = (slots[0], slots[1]) else { return Err(super::Failed) };
+                let tensor = self.eval_tensor(frame, x)?;
                 let brackets = self.need_brackets(frame, call, "topk[E](x, n)")?;
                 let axes = self.plain_axes(frame, brackets)?;
                 let [axis] = axes[..] else {
                     return self.fail(errors::one_axis(place, "topk"));
                 };
-                let slots = self.arguments(frame, call, &["x", "n"], 2)?;
-                let (Some(x), Some(n)) = (slots[0], slots[1]) else { return Err(super::Failed) };
-                let tensor = self.eval_tensor(frame, x)?;
                 self.need_axis(&tensor, axis, frame, x)?;
                 let count = self.size(frame, n)?;
                 let size = self.graph.size(axis);
@@ -233,9 +233,9 @@ impl Elaborator<'_> {
 
     /// `op[A, B](x)`: the value and its named axes.
     fn over_axes(&mut self, frame: &mut Frame, call: &Call, example: &str) -> Eval<(super::value::Tensor, Vec<AxisId>)> {
+        let x = self.only(frame, call)?;
         let brackets = self.need_brackets(frame, call, example)?;
         let axes = self.plain_axes(frame, brackets)?;
-        let x = self.only(frame, call)?;
         for axis in &axes {
             self.need_axis(&x, *axis, frame, call.args[0].value)?;
         }
@@ -244,13 +244,13 @@ impl Elaborator<'_> {
 
     fn reduce(&mut self, frame: &mut Frame, call: &Call, e: ExprId, op: ReduceOp) -> Eval<Value> {
         let place = frame.at(e);
-        let brackets = self.need_brackets(frame, call, &format!("{}[A](x)", call.name.name))?;
-        let axes = self.plain_axes(frame, brackets)?;
         let may_sample = matches!(op, ReduceOp::Var { .. } | ReduceOp::Std { .. });
         let names: &[&str] = if may_sample { &["x", "sample"] } else { &["x"] };
         let slots = self.arguments(frame, call, names, 1)?;
         let Some(arg) = slots[0] else { return Err(super::Failed) };
         let x = self.eval_tensor(frame, arg)?;
+        let brackets = self.need_brackets(frame, call, &format!("{}[A](x)", call.name.name))?;
+        let axes = self.plain_axes(frame, brackets)?;
         for axis in &axes {
             self.need_axis(&x, *axis, frame, arg)?;
         }

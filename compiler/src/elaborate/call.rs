@@ -33,6 +33,7 @@ impl Elaborator<'_> {
         let arguments: Vec<Argument> = call.args.iter().chain(&declaration.args).cloned().collect();
         // The instance's own calls are numbered from one again, so that they meet their parameters.
         self.counters.retain(|key, _| !key.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('.')));
+        self.shared_axes.entry(path.clone()).or_default().1 = 0;
         self.shared.push(path.clone());
         let value = self.instantiate(frame, e, item, brackets, &arguments, Instance::Shared(path));
         self.shared.pop();
@@ -169,6 +170,8 @@ impl Elaborator<'_> {
         // Axes that the brackets left open and the fn has made are the caller's now.
         let mut visible = visible.to_vec();
         visible.extend(self.bracket_axes(callee));
+        // In an init, draws take the axes of the parameter.
+        visible.extend(self.init_axes());
         for (_, value) in &results {
             if let Value::Tensor(t) = value
                 && let Some(stray) = t.axes.iter().find(|a| !visible.contains(a))

@@ -62,6 +62,14 @@ impl Elaborator<'_> {
         matches!(self.contexts.last(), Some(Context { kind: ContextKind::Init { .. }, .. }))
     }
 
+    /// The axes of the parameter whose init is being built, if any.
+    pub(super) fn init_axes(&self) -> Vec<AxisId> {
+        match self.contexts.last().map(|c| &c.kind) {
+            Some(ContextKind::Init { axes, .. }) => axes.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The attend being built, if any.
     pub(super) fn in_attend(&self) -> bool {
         matches!(self.contexts.last(), Some(Context { kind: ContextKind::Attend, .. }))

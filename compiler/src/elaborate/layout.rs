@@ -108,13 +108,13 @@ impl Elaborator<'_> {
     /// `split[D -> H, K](x)`
     pub(super) fn split(&mut self, frame: &mut Frame, call: &Call, e: ExprId) -> Eval<Value> {
         let place = frame.at(e);
+        let x = self.only(frame, call)?;
         let (brackets, right) = self.arrow_brackets(frame, call, "split[D -> H, K](x)")?;
         let from = self.axis_list(frame, &brackets.syntax.left, brackets)?;
         let into = self.axis_list(frame, right, brackets)?;
         let [from] = from.as_slice() else {
             return self.fail(errors::one_axis(frame.place(brackets.syntax.span), "split"));
         };
-        let x = self.only(frame, call)?;
         self.need_axis(&x, *from, frame, call.args[0].value)?;
         if self.elements(&into) != self.graph.size(*from) {
             let (from_size, into_size) = (self.graph.size(*from), self.elements(&into));
@@ -130,9 +130,9 @@ impl Elaborator<'_> {
     /// `flatten[H, V -> D](x)`
     pub(super) fn flatten(&mut self, frame: &mut Frame, call: &Call, e: ExprId) -> Eval<Value> {
         let place = frame.at(e);
+        let x = self.only(frame, call)?;
         let (brackets, right) = self.arrow_brackets(frame, call, "flatten[H, V -> D](x)")?;
         let from = self.axis_list(frame, &brackets.syntax.left, brackets)?;
-        let x = self.only(frame, call)?;
         for axis in &from {
             self.need_axis(&x, *axis, frame, call.args[0].value)?;
         }
@@ -148,17 +148,18 @@ impl Elaborator<'_> {
     /// `cat[K + R -> E](a, b)`
     pub(super) fn cat(&mut self, frame: &mut Frame, call: &Call, e: ExprId) -> Eval<Value> {
         let place = frame.at(e);
+        let arguments = self.variadic(frame, call, &[])?;
+        let mut operands = Vec::new();
+        for e in &arguments.positional {
+            operands.push(self.eval_tensor(frame, *e)?);
+        }
         let (brackets, right) = self.arrow_brackets(frame, call, "cat[K + R -> E](a, b)")?;
         let parts = self.summands(frame, &brackets.syntax.left, brackets)?;
-        let arguments = self.variadic(frame, call, &[])?;
         if parts.len() != arguments.positional.len() || parts.len() < 2 {
             return self.fail(errors::cat_arity(place, parts.len(), arguments.positional.len()));
         }
-        let mut operands = Vec::new();
-        for (part, e) in parts.iter().zip(&arguments.positional) {
-            let x = self.eval_tensor(frame, *e)?;
-            self.need_axis(&x, *part, frame, *e)?;
-            operands.push(x);
+        for ((part, x), e) in parts.iter().zip(&operands).zip(&arguments.positional) {
+            self.need_axis(x, *part, frame, *e)?;
         }
         // What is beside the joined axis follows the rule of `stack`.
         let rest: Vec<Tensor> = operands
@@ -178,6 +179,7 @@ impl Elaborator<'_> {
     /// `cut[E -> K + R](x)`: a tuple.
     pub(super) fn cut(&mut self, frame: &mut Frame, call: &Call, e: ExprId) -> Eval<Value> {
         let place = frame.at(e);
+        let x = self.only(frame, call)?;
         let (brackets, right) = self.arrow_brackets(frame, call, "cut[E -> K + R](x)")?;
         let from = self.axis_list(frame, &brackets.syntax.left, brackets)?;
         let parts = self.summands(frame, right, brackets)?;
@@ -187,7 +189,6 @@ impl Elaborator<'_> {
         if parts.len() < 2 {
             return self.fail(errors::cut_summands(place));
         }
-        let x = self.only(frame, call)?;
         self.need_axis(&x, *from, frame, call.args[0].value)?;
         let total: usize = parts.iter().map(|a| self.graph.size(*a)).sum();
         if total != self.graph.size(*from) {
@@ -211,9 +212,9 @@ impl Elaborator<'_> {
     /// `expand[A](x)`
     pub(super) fn expand(&mut self, frame: &mut Frame, call: &Call, e: ExprId) -> Eval<Value> {
         let place = frame.at(e);
+        let x = self.only(frame, call)?;
         let brackets = self.need_brackets(frame, call, "expand[A](x)")?;
         let new = self.plain_axes(frame, brackets)?;
-        let x = self.only(frame, call)?;
         self.refuse_axes(&x.axes, &new, place)?;
         self.expanded(x, &new, place).map(Value::Tensor)
     }
@@ -231,12 +232,12 @@ impl Elaborator<'_> {
     /// `rename[K -> J](x)`
     pub(super) fn rename(&mut self, frame: &mut Frame, call: &Call, e: ExprId) -> Eval<Value> {
         let place = frame.at(e);
+        let x = self.only(frame, call)?;
         let (brackets, right) = self.arrow_brackets(frame, call, "rename[K -> J](x)")?;
         let from = self.axis_list(frame, &brackets.syntax.left, brackets)?;
         let [from] = from.as_slice() else {
             return self.fail(errors::one_axis(frame.place(brackets.syntax.span), "rename"));
         };
-        let x = self.only(frame, call)?;
         self.need_axis(&x, *from, frame, call.args[0].value)?;
         let name = self.single_name(frame, right, brackets)?;
         let info = self.graph.axis(*from).clone();

@@ -19,7 +19,7 @@ mod builtin;
 mod call;
 mod context;
 mod elementwise;
-pub mod errors;
+mod errors;
 mod layout;
 mod learned;
 mod params;
@@ -110,6 +110,7 @@ pub fn elaborate(library: &Library, target: ItemRef, sizes: &Sizes) -> Elaborate
         orders: Vec::new(),
         counters: HashMap::new(),
         shared: Vec::new(),
+        shared_axes: HashMap::new(),
         paths: HashMap::new(),
         in_loss: false,
     };
@@ -153,6 +154,8 @@ pub(crate) struct Elaborator<'a> {
     counters: HashMap<String, usize>,
     /// Prefixes of the `shared` instances being elaborated.
     shared: Vec<String>,
+    /// Axes made by each `shared` instance in its first call, and how many of them the present call has met again.
+    shared_axes: HashMap<String, (Vec<crate::graph::AxisId>, usize)>,
     /// Parameters by path.
     paths: HashMap<String, crate::graph::ParamId>,
     in_loss: bool,

@@ -3,7 +3,7 @@
 use crate::graph::{Draw, ReduceOp, UnaryOp};
 
 /// A function of the compiler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Builtin {
     /// Element-wise, one argument.
     Unary(UnaryOp),

@@ -205,7 +205,7 @@ impl Resolver<'_> {
     fn application(
         &mut self,
         callee: &Ident,
-        brackets: Option<&ast::Brackets>,
+        brackets: Option<&Brackets>,
         args: &[ast::Argument],
         first: Option<Argument>,
     ) -> ExprKind {
@@ -252,7 +252,7 @@ impl Resolver<'_> {
         item.or_else(|| builtin(&name.name).map(Callee::Builtin))
     }
 
-    fn brackets(&mut self, brackets: &ast::Brackets) -> BoundBrackets {
+    fn brackets(&mut self, brackets: &Brackets) -> BoundBrackets {
         let mut values = BTreeMap::new();
         for term in bracket_terms(brackets) {
             if term.spread
@@ -323,7 +323,7 @@ impl Resolver<'_> {
         let functions = self.names.keys().map(String::as_str).chain(builtins::BUILTINS.iter().map(|b| b.0));
         let near = nearest(&name.name, functions).map(str::to_string);
         let is_value = self.lookup(&name.name).is_some();
-        let library = super::library::module_of(&name.name);
+        let library = library::module_of(&name.name);
         self.diagnostics.push(errors::unknown_function(self.file, name, near.as_deref(), is_value, library));
     }
 }
@@ -333,6 +333,6 @@ pub(crate) fn is_axis_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_uppercase())
 }
 
-fn bracket_terms(brackets: &ast::Brackets) -> impl Iterator<Item = &ast::AxisTerm> {
+fn bracket_terms(brackets: &Brackets) -> impl Iterator<Item = &ast::AxisTerm> {
     brackets.left.iter().chain(brackets.right.iter().flatten()).flat_map(|s| &s.terms)
 }
