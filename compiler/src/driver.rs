@@ -59,7 +59,8 @@ pub const COST_TOKENS: usize = 1024;
 pub fn compile(sources: &SourceMap, file: FileId, options: &Options) -> Compilation {
     let (library, diagnostics) = Library::load(sources, file);
     let module = library.user_module(file);
-    let mut result = Compilation { module, target: None, types: TypeTable::new(), graph: None, cost: None, diagnostics };
+    let mut result =
+        Compilation { module, target: None, types: TypeTable::new(), graph: None, cost: None, diagnostics };
     if let Some(module) = result.module.clone() {
         match select(&module, options.block.as_deref()) {
             Ok(target) => {
@@ -117,7 +118,9 @@ fn select(module: &Module, name: Option<&str>) -> Result<ItemRef, Box<Diagnostic
             }
         },
         (None, [only]) => Ok(*only),
-        (None, []) => error("the file has no block and no model".into(), "write `block Name[D]() { input x[D] ... }`".into()),
+        (None, []) => {
+            error("the file has no block and no model".into(), "write `block Name[D]() { input x[D] ... }`".into())
+        }
         (None, _) => error(
             format!("the file has {} blocks and models", targets.len()),
             format!("name one: `--block {}`", names.join("`, `--block ")),

@@ -41,7 +41,14 @@ impl Elaborator<'_> {
                 None => return self.fail(errors::too_many_arguments(place, &call.name.name, names.len())),
                 Some(name) => match names.iter().position(|n| *n == name.name) {
                     Some(i) => i,
-                    None => return self.fail(errors::unknown_option(frame.place(name.span), &call.name.name, &name.name, names)),
+                    None => {
+                        return self.fail(errors::unknown_option(
+                            frame.place(name.span),
+                            &call.name.name,
+                            &name.name,
+                            names,
+                        ));
+                    }
                 },
             };
             if slots[slot].replace(argument.value).is_some() {
@@ -68,7 +75,12 @@ impl Elaborator<'_> {
                     arguments.named.push((name.name.clone(), argument.value));
                 }
                 Some(name) => {
-                    return self.fail(errors::unknown_option(frame.place(name.span), &call.name.name, &name.name, options));
+                    return self.fail(errors::unknown_option(
+                        frame.place(name.span),
+                        &call.name.name,
+                        &name.name,
+                        options,
+                    ));
                 }
             }
         }

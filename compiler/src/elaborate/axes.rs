@@ -199,7 +199,9 @@ impl Elaborator<'_> {
         let widest = operands.iter().max_by_key(|o| o.axes.len()).map(|o| o.axes.clone()).unwrap_or_default();
         let stray = union.iter().find(|a| !widest.contains(a)).copied();
         let stray = stray.map(|a| self.graph.axis(a).name.clone()).unwrap_or_default();
-        let missing = widest.iter().find(|a| operands.iter().any(|o| !o.axes.contains(a)) && self.same_size(**a, &union, &widest));
+        let missing = widest
+            .iter()
+            .find(|a| operands.iter().any(|o| !o.axes.contains(a)) && self.same_size(**a, &union, &widest));
         let partner = missing.map(|a| self.graph.axis(*a).name.clone());
         self.fail(errors::not_contained(place, what, &lists, &stray, partner.as_deref()))
     }

@@ -232,7 +232,12 @@ impl Elaborator<'_> {
     }
 
     /// `op[A, B](x)`: the value and its named axes.
-    fn over_axes(&mut self, frame: &mut Frame, call: &Call, example: &str) -> Eval<(super::value::Tensor, Vec<AxisId>)> {
+    fn over_axes(
+        &mut self,
+        frame: &mut Frame,
+        call: &Call,
+        example: &str,
+    ) -> Eval<(super::value::Tensor, Vec<AxisId>)> {
         let x = self.only(frame, call)?;
         let brackets = self.need_brackets(frame, call, example)?;
         let axes = self.plain_axes(frame, brackets)?;

@@ -3,7 +3,9 @@
 use super::value::{Frame, Slot, Tensor, Value};
 use super::{Elaborator, Eval, Failed, MIXER, errors};
 use crate::graph::AxisId;
-use crate::hir::{Argument, BoundBrackets, Call, CallableKind, ExprId, ExprKind, ItemRef, LocalId, Parameter, StmtKind};
+use crate::hir::{
+    Argument, BoundBrackets, Call, CallableKind, ExprId, ExprKind, ItemRef, LocalId, Parameter, StmtKind,
+};
 use crate::source::Place;
 use archc_grammar::ast::{AxisSum, AxisTerm};
 use std::cell::Cell;
@@ -254,7 +256,9 @@ impl Elaborator<'_> {
         };
         let mut visible = Vec::new();
         match (&pattern.right, &brackets.syntax.right) {
-            (None, None) => self.bind_side(caller, callee, &pattern.left, &brackets.syntax.left, brackets, &mut visible)?,
+            (None, None) => {
+                self.bind_side(caller, callee, &pattern.left, &brackets.syntax.left, brackets, &mut visible)?
+            }
             (Some(right), Some(given)) => {
                 self.bind_side(caller, callee, &pattern.left, &brackets.syntax.left, brackets, &mut visible)?;
                 self.bind_side(caller, callee, right, given, brackets, &mut visible)?;
@@ -262,7 +266,11 @@ impl Elaborator<'_> {
             // As with `linear[OUT](x)`: IN is the one axis of the first argument.
             (Some(right), None) => {
                 let [axis] = first.map(|t| t.axes.as_slice()).unwrap_or_default() else {
-                    return self.fail(errors::no_arrow(caller.place(brackets.syntax.span), &callee.callable.name.name, "f[IN -> OUT](x)"));
+                    return self.fail(errors::no_arrow(
+                        caller.place(brackets.syntax.span),
+                        &callee.callable.name.name,
+                        "f[IN -> OUT](x)",
+                    ));
                 };
                 for term in pattern.left.iter().flat_map(|s| &s.terms) {
                     bind(callee, term, if term.spread { Slot::Pack(vec![*axis]) } else { Slot::Axis(*axis) });
@@ -299,7 +307,13 @@ impl Elaborator<'_> {
         let packs = terms.len() - singles;
         if slots.len() < singles || packs == 0 && slots.len() > singles {
             let name = callee.callable.name.name.clone();
-            return self.fail(errors::bracket_count(caller.place(brackets.syntax.span), &name, singles, packs > 0, slots.len()));
+            return self.fail(errors::bracket_count(
+                caller.place(brackets.syntax.span),
+                &name,
+                singles,
+                packs > 0,
+                slots.len(),
+            ));
         }
         let mut rest = slots.len() - singles;
         let mut slots = slots.into_iter();

@@ -24,7 +24,11 @@ impl Elaborator<'_> {
                 self.fail(errors::not_a_tensor(place, "a block with several outputs", &help))
             }
             Value::None => self.fail(errors::not_a_tensor(place, "`none`", "give a value")),
-            Value::Axes(_) => self.fail(errors::not_a_tensor(place, "a list of axes", "lists of axes are options, such as `per = [H]`")),
+            Value::Axes(_) => self.fail(errors::not_a_tensor(
+                place,
+                "a list of axes",
+                "lists of axes are options, such as `per = [H]`",
+            )),
             Value::Word(w) => self.fail(errors::not_a_tensor(place, &format!("the word `{w}`"), "give a value")),
             Value::Tokens => self.fail(errors::not_a_tensor(place, "`tokens`", "write `embed[D](tokens)`")),
             Value::Shared(..) => self.fail(errors::not_a_tensor(place, "a shared instance", "apply it: `A(x)`")),
@@ -78,7 +82,14 @@ impl Elaborator<'_> {
     }
 
     /// An operator as written.
-    pub(super) fn operator(&mut self, frame: &mut Frame, e: ExprId, op: ast::BinaryOp, a: ExprId, b: ExprId) -> Eval<Value> {
+    pub(super) fn operator(
+        &mut self,
+        frame: &mut Frame,
+        e: ExprId,
+        op: ast::BinaryOp,
+        a: ExprId,
+        b: ExprId,
+    ) -> Eval<Value> {
         let place = frame.at(e);
         let x = self.eval(frame, a)?;
         let y = self.eval(frame, b)?;
@@ -190,7 +201,11 @@ fn fold_unary(op: UnaryOp, x: f64) -> Option<f64> {
         UnaryOp::Neg => -x,
         UnaryOp::Abs => x.abs(),
         UnaryOp::Sign => {
-            if x == 0.0 { 0.0 } else { x.signum() }
+            if x == 0.0 {
+                0.0
+            } else {
+                x.signum()
+            }
         }
         UnaryOp::Floor => x.floor(),
         UnaryOp::Exp => x.exp(),
@@ -204,7 +219,11 @@ fn fold_unary(op: UnaryOp, x: f64) -> Option<f64> {
         UnaryOp::Silu => x * sigmoid(x),
         UnaryOp::Relu => x.max(0.0),
         UnaryOp::Elu => {
-            if x > 0.0 { x } else { x.exp_m1() }
+            if x > 0.0 {
+                x
+            } else {
+                x.exp_m1()
+            }
         }
         UnaryOp::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         UnaryOp::Sin => x.sin(),

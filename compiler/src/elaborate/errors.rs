@@ -11,10 +11,18 @@ fn error(code: &'static str, place: Place, message: impl Into<String>, label: im
 // ---- E02xx: axes and sizes
 
 pub fn not_contained(place: Place, what: &str, axes: &[String], stray: &str, partner: Option<&str>) -> Diagnostic {
-    let rename = partner.map(|p| format!(", `rename[{stray} -> {p}](...)` if they are the same thing")).unwrap_or_default();
-    error("E0201", place, format!("`{what}` would build an outer product of {}", axes.join(" and ")), format!("no operand has all axes; `{stray}` is on one side only"))
-        .note("only `*` and `/` form outer products; for every other operator one operand's axes contain the others'")
-        .help(format!("reduce it with `sum[{stray}](...)`{rename}, or add it to the other side with `expand[{stray}](...)`"))
+    let rename =
+        partner.map(|p| format!(", `rename[{stray} -> {p}](...)` if they are the same thing")).unwrap_or_default();
+    error(
+        "E0201",
+        place,
+        format!("`{what}` would build an outer product of {}", axes.join(" and ")),
+        format!("no operand has all axes; `{stray}` is on one side only"),
+    )
+    .note("only `*` and `/` form outer products; for every other operator one operand's axes contain the others'")
+    .help(format!(
+        "reduce it with `sum[{stray}](...)`{rename}, or add it to the other side with `expand[{stray}](...)`"
+    ))
 }
 
 pub fn unknown_axis(place: Place, name: &str, known: &[&str]) -> Diagnostic {
@@ -41,15 +49,18 @@ pub fn pack_as_axis(place: Place, name: &str) -> Diagnostic {
 }
 
 pub fn sum_of_axes(place: Place) -> Diagnostic {
-    error("E0204", place, "a sum of axes may not stand here", "").help("only `cat` and `cut` take sums: `cat[K + R -> E](a, b)`")
+    error("E0204", place, "a sum of axes may not stand here", "")
+        .help("only `cat` and `cut` take sums: `cat[K + R -> E](a, b)`")
 }
 
 pub fn one_sum(place: Place) -> Diagnostic {
-    error("E0204", place, "one sum of axes is wanted here", "").help("write `cat[K + R -> E](a, b)` or `cut[E -> K + R](x)`")
+    error("E0204", place, "one sum of axes is wanted here", "")
+        .help("write `cat[K + R -> E](a, b)` or `cut[E -> K + R](x)`")
 }
 
 pub fn one_axis(place: Place, what: &str) -> Diagnostic {
-    error("E0204", place, format!("`{what}` takes one axis here"), "").help("name one axis; `flatten[A, B -> C](x)` makes one of several")
+    error("E0204", place, format!("`{what}` takes one axis here"), "")
+        .help("name one axis; `flatten[A, B -> C](x)` makes one of several")
 }
 
 pub fn arrow(place: Place) -> Diagnostic {
@@ -93,11 +104,13 @@ pub fn size_by_zero(place: Place) -> Diagnostic {
 }
 
 pub fn not_an_integer(place: Place, x: f64) -> Diagnostic {
-    error("E0205", place, format!("{x} is no integer, so it is no size"), "").help("sizes, widths and bounds of loops are whole numbers")
+    error("E0205", place, format!("{x} is no integer, so it is no size"), "")
+        .help("sizes, widths and bounds of loops are whole numbers")
 }
 
 pub fn not_a_size(place: Place, what: &str) -> Diagnostic {
-    error("E0205", place, format!("{what} does not make a size"), "").help("sizes are made with + - * / % ^, `min`, `max` and `floor(a / b)`")
+    error("E0205", place, format!("{what} does not make a size"), "")
+        .help("sizes are made with + - * / % ^, `min`, `max` and `floor(a / b)`")
 }
 
 pub fn not_a_number(place: Place) -> Diagnostic {
@@ -106,12 +119,14 @@ pub fn not_a_number(place: Place) -> Diagnostic {
 }
 
 pub fn bad_size(place: Place, name: &str, size: f64) -> Diagnostic {
-    error("E0206", place, format!("axis `{name}` cannot have the size {size}"), "").help("a size is an integer from 1 to 16777216")
+    error("E0206", place, format!("axis `{name}` cannot have the size {size}"), "")
+        .help("a size is an integer from 1 to 16777216")
 }
 
 pub fn size_not_given(place: Place, name: &str) -> Diagnostic {
-    error("E0206", place, format!("the size of axis `{name}` is not known"), "")
-        .help(format!("give it on the command line: `--set {name}=16`; only the first axis of a block has a default, 64"))
+    error("E0206", place, format!("the size of axis `{name}` is not known"), "").help(format!(
+        "give it on the command line: `--set {name}=16`; only the first axis of a block has a default, 64"
+    ))
 }
 
 pub fn unknown_set(place: Place, block: &str, name: &str, known: &[&str]) -> Diagnostic {
@@ -128,8 +143,13 @@ pub fn target_size(place: Place, name: &str, own: usize, wanted: usize) -> Diagn
 }
 
 pub fn sizes_differ(place: Place, what: &str, from: usize, into: usize) -> Diagnostic {
-    error("E0208", place, format!("`{what}` cannot make {into} of {from} elements"), format!("{from} on one side, {into} on the other"))
-        .help("the sizes on both sides of the arrow must agree")
+    error(
+        "E0208",
+        place,
+        format!("`{what}` cannot make {into} of {from} elements"),
+        format!("{from} on one side, {into} on the other"),
+    )
+    .help("the sizes on both sides of the arrow must agree")
 }
 
 pub fn axis_twice(place: Place, name: &str) -> Diagnostic {
@@ -155,15 +175,18 @@ pub fn unknown_label(place: Place, axis: &str, label: &str, labels: &[String]) -
 }
 
 pub fn no_labels(place: Place, axis: &str) -> Diagnostic {
-    error("E0210", place, format!("axis `{axis}` has no labels"), "").help(format!("`stack[{axis}](a, b)` makes an axis with labels"))
+    error("E0210", place, format!("axis `{axis}` has no labels"), "")
+        .help(format!("`stack[{axis}](a, b)` makes an axis with labels"))
 }
 
 pub fn label_twice(place: Place, label: &str) -> Diagnostic {
-    error("E0210", place, format!("the label `{label}` is there twice"), "").help("name one of them: `stack[P](a, other = b)`")
+    error("E0210", place, format!("the label `{label}` is there twice"), "")
+        .help("name one of them: `stack[P](a, other = b)`")
 }
 
 pub fn stack_label(place: Place) -> Diagnostic {
-    error("E0210", place, "this entry of `stack` has no name", "").help("a positional argument is a bare name; write `stack[P](a, rest = a - b)`")
+    error("E0210", place, "this entry of `stack` has no name", "")
+        .help("a positional argument is a bare name; write `stack[P](a, rest = a - b)`")
 }
 
 pub fn index_range(place: Place, axis: &str, i: f64, size: usize) -> Diagnostic {
@@ -177,8 +200,13 @@ pub fn linear_needs_in(place: Place, has: &str) -> Diagnostic {
 }
 
 pub fn linear_contracts_nothing(place: Place, has: &str, wanted: &str) -> Diagnostic {
-    error("E0211", place, format!("`linear` contracts nothing of this input: it has none of {wanted}"), format!("its axes are {has}"))
-        .help("every input has an axis of IN")
+    error(
+        "E0211",
+        place,
+        format!("`linear` contracts nothing of this input: it has none of {wanted}"),
+        format!("its axes are {has}"),
+    )
+    .help("every input has an axis of IN")
 }
 
 pub fn kept_in_out(place: Place, name: &str) -> Diagnostic {
@@ -212,8 +240,13 @@ pub fn declared_axes(place: Place, declared: Place, own: &str, has: &str) -> Dia
 }
 
 pub fn output_axes(place: Place, own: &str, has: &str) -> Diagnostic {
-    error("E0212", place, format!("the output has {has}, but the block's brackets say {own}"), format!("its axes are {has}"))
-        .help("map back to the block's axes: `linear[H, V -> D](o)`, or list the axis in the brackets")
+    error(
+        "E0212",
+        place,
+        format!("the output has {has}, but the block's brackets say {own}"),
+        format!("its axes are {has}"),
+    )
+    .help("map back to the block's axes: `linear[H, V -> D](o)`, or list the axis in the brackets")
 }
 
 pub fn model_output(place: Place, has: &str) -> Diagnostic {
@@ -227,7 +260,8 @@ pub fn axis_escapes(place: Place, name: &str, axis: &str) -> Diagnostic {
 }
 
 pub fn cat_arity(place: Place, parts: usize, given: usize) -> Diagnostic {
-    error("E0214", place, format!("`cat` joins {parts} axes but has {given} arguments"), "").help("one summand for each argument, two or more: `cat[K + R -> E](a, b)`")
+    error("E0214", place, format!("`cat` joins {parts} axes but has {given} arguments"), "")
+        .help("one summand for each argument, two or more: `cat[K + R -> E](a, b)`")
 }
 
 pub fn cut_summands(place: Place) -> Diagnostic {
@@ -237,8 +271,13 @@ pub fn cut_summands(place: Place) -> Diagnostic {
 // ---- E03xx: calls and values
 
 pub fn too_many_arguments(place: Place, name: &str, takes: usize) -> Diagnostic {
-    error("E0310", place, format!("`{name}` takes {takes} positional argument{}", if takes == 1 { "" } else { "s" }), "too many are given")
-        .help("give options by name: `f(x, width = 4)`")
+    error(
+        "E0310",
+        place,
+        format!("`{name}` takes {takes} positional argument{}", if takes == 1 { "" } else { "s" }),
+        "too many are given",
+    )
+    .help("give options by name: `f(x, width = 4)`")
 }
 
 pub fn unknown_option(place: Place, callee: &str, name: &str, known: &[&str]) -> Diagnostic {
@@ -255,7 +294,8 @@ pub fn argument_twice(place: Place, callee: &str, name: &str) -> Diagnostic {
 }
 
 pub fn missing_argument(place: Place, callee: &str, name: &str) -> Diagnostic {
-    error("E0310", place, format!("`{callee}` needs `{name}`"), "not given").help(format!("write `{callee}(... {name} = ...)`"))
+    error("E0310", place, format!("`{callee}` needs `{name}`"), "not given")
+        .help(format!("write `{callee}(... {name} = ...)`"))
 }
 
 pub fn not_a_tensor(place: Place, what: &str, help: &str) -> Diagnostic {
@@ -263,31 +303,38 @@ pub fn not_a_tensor(place: Place, what: &str, help: &str) -> Diagnostic {
 }
 
 pub fn tuple_length(place: Place, wanted: usize, given: usize) -> Diagnostic {
-    error("E0311", place, format!("{wanted} values are wanted, {given} given"), "").help("`cut` and fns with `return (a, b)` give several values")
+    error("E0311", place, format!("{wanted} values are wanted, {given} given"), "")
+        .help("`cut` and fns with `return (a, b)` give several values")
 }
 
 pub fn unknown_field(place: Place, name: &str, known: &[&str]) -> Diagnostic {
-    error("E0311", place, format!("there is no output `{name}`"), "").help(format!("its outputs are {}", known.join(", ")))
+    error("E0311", place, format!("there is no output `{name}`"), "")
+        .help(format!("its outputs are {}", known.join(", ")))
 }
 
 pub fn no_fields(place: Place, name: &str) -> Diagnostic {
-    error("E0311", place, format!("this value has no output `{name}`"), "").help("only the result of a block with several outputs has fields")
+    error("E0311", place, format!("this value has no output `{name}`"), "")
+        .help("only the result of a block with several outputs has fields")
 }
 
 pub fn recursion(place: Place, name: &str) -> Diagnostic {
-    error("E0312", place, format!("`{name}` calls itself"), "").help("calls are inlined, so they may not recur; write a `for`")
+    error("E0312", place, format!("`{name}` calls itself"), "")
+        .help("calls are inlined, so they may not recur; write a `for`")
 }
 
 pub fn model_called(place: Place, name: &str) -> Diagnostic {
-    error("E0312", place, format!("`{name}` is a model, which cannot be called"), "").help("call the blocks it is made of")
+    error("E0312", place, format!("`{name}` is a model, which cannot be called"), "")
+        .help("call the blocks it is made of")
 }
 
 pub fn shared_call(place: Place) -> Diagnostic {
-    error("E0312", place, "`shared` wants a call of a block or fn without its inputs", "").help("write `shared A = Attention[D](H = 4)`")
+    error("E0312", place, "`shared` wants a call of a block or fn without its inputs", "")
+        .help("write `shared A = Attention[D](H = 4)`")
 }
 
 pub fn shared_option(place: Place, name: &str) -> Diagnostic {
-    error("E0312", place, format!("options of `{name}` belong to its `shared` declaration"), "").help("give the inputs only")
+    error("E0312", place, format!("options of `{name}` belong to its `shared` declaration"), "")
+        .help("give the inputs only")
 }
 
 pub fn too_large(place: Place) -> Diagnostic {
@@ -296,7 +343,8 @@ pub fn too_large(place: Place) -> Diagnostic {
 }
 
 pub fn not_a_block(place: Place, name: &str) -> Diagnostic {
-    error("E0314", place, format!("`{name}` is a fn; a block or model is wanted"), "").help("write a block that calls it")
+    error("E0314", place, format!("`{name}` is a fn; a block or model is wanted"), "")
+        .help("write a block that calls it")
 }
 
 pub fn not_stackable(place: Place, name: &str) -> Diagnostic {
@@ -306,7 +354,8 @@ pub fn not_stackable(place: Place, name: &str) -> Diagnostic {
 }
 
 pub fn no_brackets(place: Place, name: &str) -> Diagnostic {
-    error("E0314", place, format!("`{name}` has no axes in brackets"), "").help(format!("list the axes of its inputs and outputs: `block {name}[D]`"))
+    error("E0314", place, format!("`{name}` has no axes in brackets"), "")
+        .help(format!("list the axes of its inputs and outputs: `block {name}[D]`"))
 }
 
 pub fn dropout_rate(place: Place, p: f64) -> Diagnostic {
@@ -314,11 +363,13 @@ pub fn dropout_rate(place: Place, p: f64) -> Diagnostic {
 }
 
 pub fn fixed_scalar(place: Place, what: &str) -> Diagnostic {
-    error("E0315", place, format!("{what} must be the same at every token"), "").help("use a number or an expression of `step`")
+    error("E0315", place, format!("{what} must be the same at every token"), "")
+        .help("use a number or an expression of `step`")
 }
 
 pub fn anneal_steps(place: Place, steps: f64, start: f64) -> Diagnostic {
-    error("E0315", place, format!("`anneal` cannot move for {steps} steps from step {start}"), "").help("steps is at least 1, start at least 0")
+    error("E0315", place, format!("`anneal` cannot move for {steps} steps from step {start}"), "")
+        .help("steps is at least 1, start at least 0")
 }
 
 pub fn anneal_shape(place: Place) -> Diagnostic {
@@ -330,7 +381,8 @@ pub fn topk_count(place: Place, n: f64, size: usize) -> Diagnostic {
 }
 
 pub fn window_step(place: Place, step: f64) -> Diagnostic {
-    error("E0315", place, format!("the step of a window is {step}"), "").help("it is at least 1; lag 0 is always the present token")
+    error("E0315", place, format!("the step of a window is {step}"), "")
+        .help("it is at least 1; lag 0 is always the present token")
 }
 
 pub fn sample_of_one(place: Place) -> Diagnostic {
@@ -340,8 +392,13 @@ pub fn sample_of_one(place: Place) -> Diagnostic {
 // ---- E04xx: time
 
 pub fn state_dependent(place: Place) -> Diagnostic {
-    error("E0401", place, "a time operator or outer value would depend on a value inside a `scan` or `attend`", "this depends on the state, the past token or `lag`")
-        .help("only `emit` brings values out; scans and windows work on values that do not depend on the state")
+    error(
+        "E0401",
+        place,
+        "a time operator or outer value would depend on a value inside a `scan` or `attend`",
+        "this depends on the state, the past token or `lag`",
+    )
+    .help("only `emit` brings values out; scans and windows work on values that do not depend on the state")
 }
 
 pub fn state_init_token(place: Place, name: &str) -> Diagnostic {
@@ -350,7 +407,8 @@ pub fn state_init_token(place: Place, name: &str) -> Diagnostic {
 }
 
 pub fn scan_without_state(place: Place) -> Diagnostic {
-    error("E0403", place, "this `scan` has no state", "").help("write `state S[K, V] = 0`; without memory no scan is needed")
+    error("E0403", place, "this `scan` has no state", "")
+        .help("write `state S[K, V] = 0`; without memory no scan is needed")
 }
 
 pub fn state_axes(place: Place, name: &str, own: &str, has: &str) -> Diagnostic {
@@ -359,27 +417,33 @@ pub fn state_axes(place: Place, name: &str, own: &str, has: &str) -> Diagnostic 
 }
 
 pub fn only_in_attend(place: Place, what: &str) -> Diagnostic {
-    error("E0405", place, format!("`{what}` has a meaning only inside `attend`"), "").help("for the value n tokens ago write `shift(x, n)`")
+    error("E0405", place, format!("`{what}` has a meaning only inside `attend`"), "")
+        .help("for the value n tokens ago write `shift(x, n)`")
 }
 
 pub fn past_of_inner(place: Place) -> Diagnostic {
-    error("E0405", place, "`past` of something that depends on `lag` or another `past`", "").help("apply `past` to each value of the token: `past(k) * f(lag)`")
+    error("E0405", place, "`past` of something that depends on `lag` or another `past`", "")
+        .help("apply `past` to each value of the token: `past(k) * f(lag)`")
 }
 
 pub fn attend_axes(place: Place, own: &str, has: &str) -> Diagnostic {
-    error("E0406", place, format!("this has {has}, but the score has {own}"), "").help("`where` and `sink` have axes within the score's")
+    error("E0406", place, format!("this has {has}, but the score has {own}"), "")
+        .help("`where` and `sink` have axes within the score's")
 }
 
 pub fn sink_pairwise(place: Place) -> Diagnostic {
-    error("E0406", place, "a `sink` may not depend on the past token", "").help("it is one number for each present token (and axis of the score)")
+    error("E0406", place, "a `sink` may not depend on the past token", "")
+        .help("it is one number for each present token (and axis of the score)")
 }
 
 pub fn nothing_visible(place: Place) -> Diagnostic {
-    error("E0406", place, "this condition hides every token", "").help("`where` says which tokens are seen: `where lag < 512`")
+    error("E0406", place, "this condition hides every token", "")
+        .help("`where` says which tokens are seen: `where lag < 512`")
 }
 
 pub fn only_in_models(place: Place, what: &str) -> Diagnostic {
-    error("E0407", place, format!("`{what}` has a meaning only in a `model`"), "").help("a block works on its inputs; the standard stack adds embedding and head")
+    error("E0407", place, format!("`{what}` has a meaning only in a `model`"), "")
+        .help("a block works on its inputs; the standard stack adds embedding and head")
 }
 
 pub fn embed_tokens(place: Place) -> Diagnostic {
@@ -387,15 +451,18 @@ pub fn embed_tokens(place: Place) -> Diagnostic {
 }
 
 pub fn tie(place: Place) -> Diagnostic {
-    error("E0407", place, "`tie` wants a name bound to one `embed` call", "").help("write `let embedding = embed[D](tokens)` and `head(h, tie = embedding)`")
+    error("E0407", place, "`tie` wants a name bound to one `embed` call", "")
+        .help("write `let embedding = embed[D](tokens)` and `head(h, tie = embedding)`")
 }
 
 pub fn prefix_place(place: Place) -> Diagnostic {
-    error("E0407", place, "a model has one `prefix`, before its `embed`", "").help("write `prefix meta[M, D] = normal(0.02)` at the top")
+    error("E0407", place, "a model has one `prefix`, before its `embed`", "")
+        .help("write `prefix meta[M, D] = normal(0.02)` at the top")
 }
 
 pub fn prefix_axes(place: Place, own: &str, axes: &str) -> Diagnostic {
-    error("E0407", place, format!("the prefix has tokens of {own}, the embedding {axes}"), "").help("write `prefix meta[M, D]` with the embedding's D")
+    error("E0407", place, format!("the prefix has tokens of {own}, the embedding {axes}"), "")
+        .help("write `prefix meta[M, D]` with the embedding's D")
 }
 
 pub fn only_in_loss(place: Place) -> Diagnostic {
@@ -406,16 +473,23 @@ pub fn only_in_loss(place: Place) -> Diagnostic {
 // ---- E05xx: parameters
 
 pub fn draw_outside_init(place: Place) -> Diagnostic {
-    error("E0501", place, "random numbers outside of an init", "a draw takes the shape of a parameter").help("write `param p[A] = normal(0.02)`")
+    error("E0501", place, "random numbers outside of an init", "a draw takes the shape of a parameter")
+        .help("write `param p[A] = normal(0.02)`")
 }
 
 pub fn init_depends(place: Place) -> Diagnostic {
-    error("E0502", place, "an init depends on a token, a step or a parameter", "").help("inits are made of numbers, sizes, `index`, labels and draws")
+    error("E0502", place, "an init depends on a token, a step or a parameter", "")
+        .help("inits are made of numbers, sizes, `index`, labels and draws")
 }
 
 pub fn init_axes(place: Place, what: &str, stray: &str, own: &str) -> Diagnostic {
-    error("E0503", place, format!("the init of {what} has the axis `{stray}`, which the parameter lacks"), format!("its axes are {own}"))
-        .help("an init has the parameter's axes or fewer")
+    error(
+        "E0503",
+        place,
+        format!("the init of {what} has the axis `{stray}`, which the parameter lacks"),
+        format!("its axes are {own}"),
+    )
+    .help("an init has the parameter's axes or fewer")
 }
 
 pub fn path_twice(place: Place, path: &str, first: Place) -> Diagnostic {
@@ -425,6 +499,11 @@ pub fn path_twice(place: Place, path: &str, first: Place) -> Diagnostic {
 }
 
 pub fn fan_without_contraction(place: Place) -> Diagnostic {
-    error("E0505", place, "`fan` has a meaning only for the weights of `linear` and `conv`", "nothing is contracted here")
-        .help("write `uniform(-0.1, 0.1)` or `normal(0.02)`")
+    error(
+        "E0505",
+        place,
+        "`fan` has a meaning only for the weights of `linear` and `conv`",
+        "nothing is contracted here",
+    )
+    .help("write `uniform(-0.1, 0.1)` or `normal(0.02)`")
 }

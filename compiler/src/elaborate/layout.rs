@@ -88,7 +88,13 @@ impl Elaborator<'_> {
     }
 
     /// `P{label = number}`
-    pub(super) fn labels(&mut self, frame: &mut Frame, e: ExprId, axis: &Ident, entries: &[(Ident, ExprId)]) -> Eval<Value> {
+    pub(super) fn labels(
+        &mut self,
+        frame: &mut Frame,
+        e: ExprId,
+        axis: &Ident,
+        entries: &[(Ident, ExprId)],
+    ) -> Eval<Value> {
         let id = self.axis(frame, axis)?;
         let info = self.graph.axis(id).clone();
         let Some(labels) = info.labels else {

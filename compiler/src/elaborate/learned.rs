@@ -37,7 +37,10 @@ impl Elaborator<'_> {
                 (inputs.iter().map(|x| x.axes.clone()).collect(), out)
             }
         };
-        self.apply_linear(frame, LinearCall { inputs, contracted, out, per, bias, init, pin: call.pin.as_deref(), place })
+        self.apply_linear(
+            frame,
+            LinearCall { inputs, contracted, out, per, bias, init, pin: call.pin.as_deref(), place },
+        )
     }
 
     /// For each input, the IN axes it has.
@@ -90,8 +93,7 @@ impl Elaborator<'_> {
         let fan = l.contracted.iter().map(|axes| self.elements(axes)).sum();
         let site = self.site(frame, "linear", l.pin);
         // An axis in both IN and OUT has a twin in the weight, whose axes are distinct.
-        let own_out: Vec<AxisId> =
-            l.out.iter().map(|a| if all_in.contains(a) { self.twin(*a) } else { *a }).collect();
+        let own_out: Vec<AxisId> = l.out.iter().map(|a| if all_in.contains(a) { self.twin(*a) } else { *a }).collect();
         let leading: Vec<AxisId> = l.per.iter().chain(&own_out).copied().collect();
         let mut operands = l.inputs.clone();
         for (i, own) in l.contracted.iter().enumerate() {
@@ -220,13 +222,7 @@ impl Elaborator<'_> {
     }
 
     /// `prefix meta[M, D] = init`
-    pub(super) fn prefix(
-        &mut self,
-        frame: &mut Frame,
-        name: &Ident,
-        axes: Vec<AxisId>,
-        init: ExprId,
-    ) -> Eval<Tensor> {
+    pub(super) fn prefix(&mut self, frame: &mut Frame, name: &Ident, axes: Vec<AxisId>, init: ExprId) -> Eval<Tensor> {
         let place = frame.place(name.span);
         let embedded = self.graph.dag.ids().any(|id| matches!(self.graph.dag.op(id), Op::Embed { .. }));
         if self.graph.prefix.is_some() || embedded || axes.len() < 2 {

@@ -41,7 +41,14 @@ impl Elaborator<'_> {
     }
 
     /// A parameter as a tensor of the outer graph; in a `shared` instance, the one that is there already.
-    pub(super) fn param(&mut self, frame: &mut Frame, path: &str, shape: Shape, init: Init, place: Place) -> Eval<Tensor> {
+    pub(super) fn param(
+        &mut self,
+        frame: &mut Frame,
+        path: &str,
+        shape: Shape,
+        init: Init,
+        place: Place,
+    ) -> Eval<Tensor> {
         let id = match self.paths.get(path) {
             Some(id) if self.is_shared(path) => *id,
             Some(id) => {

@@ -87,10 +87,7 @@ impl Elaborator<'_> {
             let tensor = self.tensor(value, place)?;
             next.push(self.inner(tensor, place)?);
         }
-        let emits = emits
-            .into_iter()
-            .map(|(local, t)| Ok((local, self.inner(t, place)?)))
-            .collect::<Eval<Vec<_>>>()?;
+        let emits = emits.into_iter().map(|(local, t)| Ok((local, self.inner(t, place)?))).collect::<Eval<Vec<_>>>()?;
         Ok((next, emits))
     }
 

@@ -239,7 +239,11 @@ impl Elaborator<'_> {
         };
         if t.axes.iter().any(|a| !allowed.contains(a)) || model && t.axes != allowed {
             let (has, own) = (self.axes_text(&t.axes), self.axes_text(&allowed));
-            return self.fail(if model { errors::model_output(place, &has) } else { errors::output_axes(place, &own, &has) });
+            return self.fail(if model {
+                errors::model_output(place, &has)
+            } else {
+                errors::output_axes(place, &own, &has)
+            });
         }
         if t.level != 0 {
             return self.fail(errors::state_dependent(place));

@@ -1,6 +1,6 @@
 //! Modules of one compilation: the user's files and the embedded library, each resolved once.
 
-use super::{Callable, CallableKind, ItemRef, Module, resolve_module, resolve::errors};
+use super::{Callable, CallableKind, ItemRef, Module, resolve::errors, resolve_module};
 use crate::diag::Diagnostic;
 use crate::source::{FileId, SourceMap, sibling};
 use crate::stdlib;

@@ -27,9 +27,9 @@ mod scope;
 
 pub use builtins::Builtin;
 pub use library::{Library, ModuleId, uses};
+pub use print::brackets_text;
 pub use print::print;
 pub use resolve::{CODES, resolve_module};
-pub use print::brackets_text;
 pub use scope::{edit_distance, nearest};
 
 use crate::source::{FileId, Place};

@@ -81,7 +81,9 @@ impl Printer<'_> {
         for stmt in body {
             let axes = |b: &Option<BoundBrackets>| b.as_ref().map(|b| brackets_text(&b.syntax)).unwrap_or_default();
             let line = match &stmt.kind {
-                StmtKind::Input { local, axes } => format!("input {}{}", self.local(*local), brackets_text(&axes.syntax)),
+                StmtKind::Input { local, axes } => {
+                    format!("input {}{}", self.local(*local), brackets_text(&axes.syntax))
+                }
                 StmtKind::Axis { name, size } => format!("axis {} = {}", name.name, self.expr(*size)),
                 StmtKind::Let { targets, axes: a, value, .. } => {
                     format!("let {}{} = {}", self.locals(targets), axes(a), self.typed(*value))

@@ -202,8 +202,8 @@ pub fn unused(file: FileId, name: &Ident, kind: LocalKind) -> Diagnostic {
         LocalKind::Shared => "shared instance",
         _ => "value",
     };
-    let d = Diagnostic::warning("W0101", format!("the {what} `{}` is never used", name.name))
-        .at(at(file, name.span), "");
+    let d =
+        Diagnostic::warning("W0101", format!("the {what} `{}` is never used", name.name)).at(at(file, name.span), "");
     match kind {
         LocalKind::Let => d.help(format!("remove it, or call it `_{}`", name.name)),
         _ => d.help("use it or remove it"),
@@ -226,52 +226,120 @@ pub fn shadowed(file: FileId, name: &Ident, earlier: Span) -> Diagnostic {
 
 /// Long texts of the codes above.
 pub const CODES: &[Code] = &[
-    Code { code: "E0101", title: "unknown name", text: "\
+    Code {
+        code: "E0101",
+        title: "unknown name",
+        text: "\
 A name in an expression must be a local value, an axis (its size as a number), a hyperparameter, or a \
-function without arguments such as `pos`, `pi` or `fan`.\n\nWrong:\n    output y * 2\nRight:\n    let y = x |> silu\n    output y * 2\n" },
-    Code { code: "E0102", title: "unknown fn or block", text: "\
+function without arguments such as `pos`, `pi` or `fan`.\n\nWrong:\n    output y * 2\nRight:\n    let y = x |> silu\n    output y * 2\n",
+    },
+    Code {
+        code: "E0102",
+        title: "unknown fn or block",
+        text: "\
 An application needs a fn of this file, of the standard library's prelude, an imported block, or a builtin. \
-Blocks of the standard library are imported: `use std::mixers::{GLA}`.\n\nWrong:\n    output atention[K](q, k, v)\nRight:\n    output attention[K](q, k, v)\n" },
-    Code { code: "E0103", title: "declared twice", text: "\
+Blocks of the standard library are imported: `use std::mixers::{GLA}`.\n\nWrong:\n    output atention[K](q, k, v)\nRight:\n    output attention[K](q, k, v)\n",
+    },
+    Code {
+        code: "E0103",
+        title: "declared twice",
+        text: "\
 Fns, blocks and models of a file share one namespace; so do the arguments and axes of one declaration. \
-A second declaration of the same name is refused, because a reader could not tell which is meant.\n" },
-    Code { code: "E0104", title: "one name for an axis and a value", text: "\
+A second declaration of the same name is refused, because a reader could not tell which is meant.\n",
+    },
+    Code {
+        code: "E0104",
+        title: "one name for an axis and a value",
+        text: "\
 Axes, values and hyperparameters share one namespace, since an axis's name in an expression is its size.\n\n\
-Wrong:\n    axis S = 4\n    scan { state S[K] = 0 ... }\nRight:\n    axis S = 4\n    scan { state memory[K] = 0 ... }\n" },
-    Code { code: "E0105", title: "not an axis", text: "\
+Wrong:\n    axis S = 4\n    scan { state S[K] = 0 ... }\nRight:\n    axis S = 4\n    scan { state memory[K] = 0 ... }\n",
+    },
+    Code {
+        code: "E0105",
+        title: "not an axis",
+        text: "\
 Brackets hold axes, written with a capital first, packs (`A..`) and the axes of a value (`x..`).\n\n\
-Wrong:\n    let q[h, k] = linear[h, k](x)\nRight:\n    let q[H, K] = linear[H, K](x)\n" },
-    Code { code: "E0106", title: "nothing of this name to import", text: "\
+Wrong:\n    let q[h, k] = linear[h, k](x)\nRight:\n    let q[H, K] = linear[H, K](x)\n",
+    },
+    Code {
+        code: "E0106",
+        title: "nothing of this name to import",
+        text: "\
 `use std::module::{names}` imports from the embedded standard library, `use self::file::{names}` from \
-`file.arch` beside the file that says so. Imported names are fns, blocks and models.\n" },
-    Code { code: "E0107", title: "circular use", text: "\
-Two files may not use each other, directly or through others. Move what both need into a third file.\n" },
-    Code { code: "E0109", title: "pipe into something that is not an application", text: "\
-`x |> f(a)` means `f(x, a)`. The right side is a function name or an application, nothing else.\n" },
-    Code { code: "E0301", title: "assignment to an undeclared name", text: "\
-`name = expr` changes a `mut` or a `state`. A new value is bound with `let`, or with `mut` if it changes later.\n" },
-    Code { code: "E0302", title: "assignment to something that does not change", text: "\
+`file.arch` beside the file that says so. Imported names are fns, blocks and models.\n",
+    },
+    Code {
+        code: "E0107",
+        title: "circular use",
+        text: "\
+Two files may not use each other, directly or through others. Move what both need into a third file.\n",
+    },
+    Code {
+        code: "E0109",
+        title: "pipe into something that is not an application",
+        text: "\
+`x |> f(a)` means `f(x, a)`. The right side is a function name or an application, nothing else.\n",
+    },
+    Code {
+        code: "E0301",
+        title: "assignment to an undeclared name",
+        text: "\
+`name = expr` changes a `mut` or a `state`. A new value is bound with `let`, or with `mut` if it changes later.\n",
+    },
+    Code {
+        code: "E0302",
+        title: "assignment to something that does not change",
+        text: "\
 Only `mut` values and the states of a `scan` may be reassigned.\n\n\
-Wrong:\n    let h = x\n    h = h + 1\nRight:\n    mut h = x\n    h = h + 1\n" },
-    Code { code: "E0303", title: "a statement in the wrong place", text: "\
+Wrong:\n    let h = x\n    h = h + 1\nRight:\n    mut h = x\n    h = h + 1\n",
+    },
+    Code {
+        code: "E0303",
+        title: "a statement in the wrong place",
+        text: "\
 `state` belongs at the top of a `scan`; `emit` in a `scan` or `attend`, outside loops; `where`, `score`, \
 `weight`, `sink` in an `attend`; `input` in a block; `prefix` in a model; `output` in a block or model; \
-`return` in a fn. Time operators do not nest: what does not depend on the state is computed outside.\n" },
-    Code { code: "E0304", title: "an attend of the wrong shape", text: "\
+`return` in a fn. Time operators do not nest: what does not depend on the state is computed outside.\n",
+    },
+    Code {
+        code: "E0304",
+        title: "an attend of the wrong shape",
+        text: "\
 An `attend` has at most one `where`, exactly one of `score` (softmax) and `weight` (plain sum), at most one \
-`sink` (only with `score`), and at least one `emit`.\n\nRight:\n    attend {\n        where lag < 512\n        score sum[K](q * past(k)) * K ^ -0.5\n        emit o = past(v)\n    }\n" },
-    Code { code: "E0305", title: "a fn without one return at its end", text: "\
-The body of a fn ends with its only `return`. A fn of one expression is written `fn f(x) = expr`.\n" },
-    Code { code: "E0306", title: "a block or model without input or output", text: "\
+`sink` (only with `score`), and at least one `emit`.\n\nRight:\n    attend {\n        where lag < 512\n        score sum[K](q * past(k)) * K ^ -0.5\n        emit o = past(v)\n    }\n",
+    },
+    Code {
+        code: "E0305",
+        title: "a fn without one return at its end",
+        text: "\
+The body of a fn ends with its only `return`. A fn of one expression is written `fn f(x) = expr`.\n",
+    },
+    Code {
+        code: "E0306",
+        title: "a block or model without input or output",
+        text: "\
 A block has at least one `input name[AXES]` and at least one `output expr`; a model reads `tokens` and has one \
-`output`, its logits.\n" },
-    Code { code: "E0307", title: "several outputs", text: "\
+`output`, its logits.\n",
+    },
+    Code {
+        code: "E0307",
+        title: "several outputs",
+        text: "\
 A block may have several outputs if each has a name: `output left = a`. The caller reads `t.left`. \
-A model has exactly one output.\n" },
-    Code { code: "W0101", title: "never used", text: "\
+A model has exactly one output.\n",
+    },
+    Code {
+        code: "W0101",
+        title: "never used",
+        text: "\
 A value, axis, argument or hyperparameter is declared and never read. Often a slip: the old name is used where \
-the new one was meant. A name that starts with `_` is not reported.\n" },
-    Code { code: "W0102", title: "a name is hidden", text: "\
+the new one was meant. A name that starts with `_` is not reported.\n",
+    },
+    Code {
+        code: "W0102",
+        title: "a name is hidden",
+        text: "\
 A second `let` of the same name hides the first. It is allowed, but easily misread; a value that changes is \
-better declared with `mut`.\n" },
+better declared with `mut`.\n",
+    },
 ];

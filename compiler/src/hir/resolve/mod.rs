@@ -22,7 +22,8 @@ pub fn resolve_module(
     names: &Names,
     lint: bool,
 ) -> (Module, Vec<Diagnostic>) {
-    let mut resolver = Resolver { file, names, exprs: Vec::new(), diagnostics: Vec::new(), lint, frame: Frame::default() };
+    let mut resolver =
+        Resolver { file, names, exprs: Vec::new(), diagnostics: Vec::new(), lint, frame: Frame::default() };
     let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
     let mut resolved = Vec::new();
     for (item, callable, kind) in callables(tree) {
@@ -233,7 +234,9 @@ impl Resolver<'_> {
             resolved.push(Argument { name: arg.name.clone(), value });
         }
         match target {
-            Some(target) => ExprKind::Call(Call { callee: target, name: callee.clone(), brackets, args: resolved, pin }),
+            Some(target) => {
+                ExprKind::Call(Call { callee: target, name: callee.clone(), brackets, args: resolved, pin })
+            }
             None => {
                 self.unknown_function(callee);
                 ExprKind::Error

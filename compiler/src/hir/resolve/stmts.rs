@@ -130,9 +130,7 @@ impl Resolver<'_> {
                 StmtKind::Shared { local: self.declare(name, LocalKind::Shared), call }
             }
             ast::StmtKind::Loss(e) => StmtKind::Loss(self.expr(e)),
-            ast::StmtKind::Output { name, value } => {
-                StmtKind::Output { name: name.clone(), value: self.expr(value) }
-            }
+            ast::StmtKind::Output { name, value } => StmtKind::Output { name: name.clone(), value: self.expr(value) },
             ast::StmtKind::Return(values) => StmtKind::Return(values.iter().map(|v| self.expr(v)).collect()),
             ast::StmtKind::Where(e) => StmtKind::Where(self.expr(e)),
             ast::StmtKind::Score(e) => StmtKind::Score(self.expr(e)),
@@ -146,9 +144,12 @@ impl Resolver<'_> {
     /// What an assignment changes.
     fn target(&mut self, name: &Ident) -> Option<LocalId> {
         let Some(local) = self.lookup(&name.name) else {
-            let mutable = self.frame.scopes.iter().flatten().filter(|(_, l)| {
-                matches!(self.frame.locals[l.0 as usize].kind, LocalKind::Mut | LocalKind::State)
-            });
+            let mutable = self
+                .frame
+                .scopes
+                .iter()
+                .flatten()
+                .filter(|(_, l)| matches!(self.frame.locals[l.0 as usize].kind, LocalKind::Mut | LocalKind::State));
             let near = nearest(&name.name, mutable.map(|(n, _)| n.as_str()));
             self.diagnostics.push(errors::unknown_target(self.file, name, near));
             return None;
@@ -200,9 +201,7 @@ impl Resolver<'_> {
                 fail("`prefix`", "outside a model", "only a model has documents to put tokens before")
             }
             (S::Output { .. }, None) if kind == CallableKind::Fn => fail("`output`", "in a fn", "write `return`"),
-            (S::Return(_), None) if kind != CallableKind::Fn => {
-                fail("`return`", "outside a fn", "write `output expr`")
-            }
+            (S::Return(_), None) if kind != CallableKind::Fn => fail("`return`", "outside a fn", "write `output expr`"),
             (S::Output { .. } | S::Return(_) | S::Input { .. } | S::Prefix { .. }, None)
                 if !self.frame.around.is_empty() =>
             {
@@ -220,15 +219,34 @@ impl Resolver<'_> {
         let weights = count(|s| matches!(s, S::Weight(_)));
         let sinks = count(|s| matches!(s, S::Sink(_)));
         if count(|s| matches!(s, S::Where(_))) > 1 {
-            self.diagnostics.push(errors::attend_shape(self.file, span, "has more than one `where`", "join the conditions with `and`"));
+            self.diagnostics.push(errors::attend_shape(
+                self.file,
+                span,
+                "has more than one `where`",
+                "join the conditions with `and`",
+            ));
         }
         if scores + weights != 1 {
-            let what = if scores + weights == 0 { "has no `score` and no `weight`" } else { "has more than one `score` or `weight`" };
-            self.diagnostics.push(errors::attend_shape(self.file, span, what, "write exactly one of `score expr` and `weight expr`"));
+            let what = if scores + weights == 0 {
+                "has no `score` and no `weight`"
+            } else {
+                "has more than one `score` or `weight`"
+            };
+            self.diagnostics.push(errors::attend_shape(
+                self.file,
+                span,
+                what,
+                "write exactly one of `score expr` and `weight expr`",
+            ));
         }
         if sinks > 1 || sinks == 1 && weights > 0 {
             let what = if sinks > 1 { "has more than one `sink`" } else { "has a `sink` but no `score`" };
-            self.diagnostics.push(errors::attend_shape(self.file, span, what, "a `sink` adds exp(expr) to the softmax's denominator"));
+            self.diagnostics.push(errors::attend_shape(
+                self.file,
+                span,
+                what,
+                "a `sink` adds exp(expr) to the softmax's denominator",
+            ));
         }
         if count(|s| matches!(s, S::Emit { .. })) == 0 {
             self.diagnostics.push(errors::attend_shape(self.file, span, "emits nothing", "write `emit o = past(v)`"));
