@@ -5,6 +5,7 @@
 pub mod checks;
 pub mod diag;
 pub mod graph;
+pub mod hash;
 pub mod ops;
 pub mod passes;
 pub mod source;
