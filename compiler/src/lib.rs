@@ -8,6 +8,7 @@ mod driver;
 pub mod elaborate;
 pub mod graph;
 pub mod hir;
+pub mod hash;
 pub mod ops;
 pub mod passes;
 pub mod source;
