@@ -23,7 +23,7 @@ pub struct Ident {
 pub struct File {
     /// The items, in order.
     pub items: Vec<Item>,
-    /// Comments after the last item.
+    /// Comments after the last item; an empty string is a blank line.
     pub dangling: Vec<String>,
 }
 
@@ -33,6 +33,7 @@ pub struct Trivia {
     /// A blank line stood before it (before its comments).
     pub blank_before: bool,
     /// `//` comments on lines of their own before it; a comment from inside an expression ends up here too.
+    /// An empty string is a blank line between them.
     pub leading: Vec<String>,
     /// A `//` comment at the end of its (last) line.
     pub trailing: Option<String>,
@@ -116,9 +117,11 @@ pub enum Body {
 /// `{ statements }`
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Block {
+    /// A `//` comment on the line of the opening brace.
+    pub opening: Option<String>,
     /// The statements.
     pub stmts: Vec<Stmt>,
-    /// Comments after the last statement.
+    /// Comments after the last statement; an empty string is a blank line.
     pub dangling: Vec<String>,
     /// From brace to brace.
     pub span: Span,
