@@ -52,7 +52,9 @@ fn documented(history: &History, candidate: &Candidate, row: &Row, ranking: &Ran
     let mut lines = vec![format!("Found by `archc search` as {}.", candidate.id)];
     let on = |n| format!("{n} fresh seed{}", if n == 1 { "" } else { "s" });
     lines.push(match row.interval {
-        Some(i) => format!("Quality (chance 0, perfect 1) {:.3} [{:.3}, {:.3}] on {}.", i.mean, i.low, i.high, on(row.seeds)),
+        Some(i) => {
+            format!("Quality (chance 0, perfect 1) {:.3} [{:.3}, {:.3}] on {}.", i.mean, i.low, i.high, on(row.seeds))
+        }
         None if row.seeds > 0 => format!("Quality (chance 0, perfect 1) {:.3} on {}.", row.quality, on(row.seeds)),
         None => format!("Quality (chance 0, perfect 1) {:.3} on the seeds of the search only.", row.quality),
     });
@@ -104,14 +106,15 @@ mod tests {
     #[test]
     fn docs_stand_before_the_attributes_and_parse() {
         let lines = ["Found.".to_owned()];
-        let source = "use std::mixers::{GLA}\n\n/// Old.\n#[cite(\"arXiv:1\")]\nblock B[D]() { input x[D]; output x }\n";
+        let source = "use std::mixers::{GLA}\n\n/// Old.\n#[cite(\"arXiv:1\")]\nblock B[D] { input x[D]; output x }\n";
+        assert_eq!(archc_grammar::parse(source).errors, []);
         let text = with_docs(source, &lines);
-        let expected = "use std::mixers::{GLA}\n\n/// Old.\n///\n/// Found.\n#[cite(\"arXiv:1\")]\nblock B[D]() { input x[D]; output x }\n";
+        let expected = "use std::mixers::{GLA}\n\n/// Old.\n///\n/// Found.\n#[cite(\"arXiv:1\")]\nblock B[D] { input x[D]; output x }\n";
         assert_eq!(text, expected);
         let parsed = archc_grammar::parse(&text);
         assert_eq!(parsed.errors, []);
         assert_eq!(parsed.file.items[1].docs, ["Old.", "", "Found."]);
-        assert_eq!(with_docs("block B[D]() {}\n", &lines), "/// Found.\nblock B[D]() {}\n");
+        assert_eq!(with_docs("block B[D] {}\n", &lines), "/// Found.\nblock B[D] {}\n");
     }
 
     #[test]

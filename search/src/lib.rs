@@ -43,5 +43,5 @@ pub mod store;
 
 pub use codes::CODES;
 pub use engine::{Budget, Roles, drive};
-pub use run::{SearchOptions, Summary, run_with};
 pub use progress::{Notice, Progress, Silent, Standing};
+pub use run::{SearchOptions, Summary, run_with};

@@ -21,7 +21,8 @@ use std::collections::BTreeMap;
 pub fn anchors(history: &History, screen: &dyn Screen) -> Result<Vec<Candidate>, Diagnostic> {
     let mut candidates: Vec<Candidate> = Vec::new();
     for (slot, (name, source)) in history.plan().anchors.iter().enumerate() {
-        let screened = caught(|| screen.screen(source)).map_err(|bug| codes::seed(name, format!("archc bug: {bug}")))?;
+        let screened =
+            caught(|| screen.screen(source)).map_err(|bug| codes::seed(name, format!("archc bug: {bug}")))?;
         if let Some(refusal) = &screened.refusal {
             let code = if refusal.code.is_empty() { String::new() } else { format!(" ({})", refusal.code) };
             return Err(codes::seed(name, format!("{}{code}", refusal.message)));
@@ -154,7 +155,8 @@ fn draft(
         cost: None,
         hypothesis: None,
     };
-    let rejected = |check: &str, message: String| Verdict::Rejected { check: check.to_owned(), code: String::new(), message };
+    let rejected =
+        |check: &str, message: String| Verdict::Rejected { check: check.to_owned(), code: String::new(), message };
     match caught(|| engineer.build(&hypothesis, &parents, stream)) {
         Err(bug) => candidate.verdict = rejected("bug", format!("archc bug: {bug}")),
         Ok(Err(message)) => candidate.verdict = rejected("edit", message),

@@ -77,8 +77,7 @@ pub fn run_with(
 ) -> Result<Summary, Diagnostic> {
     let (folder, mut log) = open(options, evaluator)?;
     progress.notice(&Notice::Started { folder: folder.path(), resumed: log.history().candidates().len() });
-    let researcher: &dyn Researcher =
-        if log.history().plan().researcher == "random" { &RandomSearch } else { &Bandit };
+    let researcher: &dyn Researcher = if log.history().plan().researcher == "random" { &RandomSearch } else { &Bandit };
     let engineer = MoveEngineer::new();
     let roles = Roles { researcher, engineer: &engineer, screen, evaluator, analyst: &PairedAnalyst };
     let reason = drive(&mut log, roles, options.budget, jobs(options.jobs), &options.stop, progress)?;
@@ -100,7 +99,11 @@ fn open(options: &SearchOptions, evaluator: &dyn Evaluator) -> Result<(RunFolder
         let log = Log::open(&folder.store())?;
         let plan = log.history().plan();
         if plan.evaluator != evaluator.version() {
-            return Err(codes::settings(&format!("it evaluates by `{}`, this is `{}`", plan.evaluator, evaluator.version())));
+            return Err(codes::settings(&format!(
+                "it evaluates by `{}`, this is `{}`",
+                plan.evaluator,
+                evaluator.version()
+            )));
         }
         if !options.seeds.is_empty() && options.seeds != plan.anchors {
             return Err(codes::settings("the seed programs differ"));

@@ -62,7 +62,8 @@ fn score(history: &History, id: CandidateId, rungs: &[Rung]) -> Option<f64> {
 ///
 /// Claims rest on search scores only. Of candidates, those that reached the search tier come first.
 pub fn claims(history: &History) -> Vec<CandidateId> {
-    let searched = |id: CandidateId| history.evidence_of(id).any(|(tier, _, r)| tier == Tier::Search && r.quality().is_some());
+    let searched =
+        |id: CandidateId| history.evidence_of(id).any(|(tier, _, r)| tier == Tier::Search && r.quality().is_some());
     let (anchors, mut others): (Vec<_>, Vec<_>) = history
         .standing()
         .into_iter()

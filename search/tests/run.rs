@@ -142,7 +142,10 @@ fn interrupted_and_resumed_is_as_if_nothing_had_happened() {
     }
     let parts = history(&out);
     assert_eq!(parts.candidates(), whole.candidates());
-    assert_eq!(parts.results().map(|(t, r)| (t, r.quality())).collect::<Vec<_>>(), whole.results().map(|(t, r)| (t, r.quality())).collect::<Vec<_>>());
+    assert_eq!(
+        parts.results().map(|(t, r)| (t, r.quality())).collect::<Vec<_>>(),
+        whole.results().map(|(t, r)| (t, r.quality())).collect::<Vec<_>>()
+    );
     assert_eq!(parts.ranking(), whole.ranking());
 }
 
@@ -152,7 +155,10 @@ fn time_is_a_hard_budget_and_a_fifth_is_kept() {
     let out = dir.path().join("run");
     let budget = Budget { time: Some(Duration::from_millis(1500)), ..Budget::default() };
     let began = Instant::now();
-    let summary = search(&SearchOptions { budget, ..options(&out, 0, 2) }, &FakeEvaluator { sleep: 20, ..FakeEvaluator::default() });
+    let summary = search(
+        &SearchOptions { budget, ..options(&out, 0, 2) },
+        &FakeEvaluator { sleep: 20, ..FakeEvaluator::default() },
+    );
     // A beat of the loop and the last commits: half a second is ample on a busy machine.
     assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
     assert_eq!(summary.reason, "time");
@@ -175,13 +181,15 @@ fn an_evaluation_that_hangs_does_not_outlive_the_budget() {
 fn tokens_and_memory_are_hard_budgets() {
     let dir = tempfile::tempdir().unwrap();
     let budget = Budget { tokens: Some(200_000), ..Budget::default() };
-    let summary = search(&SearchOptions { budget, ..options(&dir.path().join("tokens"), 0, 2) }, &FakeEvaluator::default());
+    let summary =
+        search(&SearchOptions { budget, ..options(&dir.path().join("tokens"), 0, 2) }, &FakeEvaluator::default());
     assert_eq!(summary.reason, "tokens");
     assert!((180_000..=200_000).contains(&summary.counts.tokens), "{}", summary.counts.tokens);
     assert!(summary.ranking.rows[0].seeds > 0);
     if cfg!(target_os = "linux") {
         let budget = Budget { memory: Some(1), ..Budget::default() };
-        let summary = search(&SearchOptions { budget, ..options(&dir.path().join("memory"), 0, 2) }, &FakeEvaluator::default());
+        let summary =
+            search(&SearchOptions { budget, ..options(&dir.path().join("memory"), 0, 2) }, &FakeEvaluator::default());
         assert_eq!((summary.reason.as_str(), summary.counts.evaluations), ("memory", 0));
     }
 }
@@ -226,5 +234,10 @@ fn wrong_folders_seeds_and_settings_are_coded() {
     drop(held);
     // A reader needs no lock, and duplicates and refusals are told apart.
     let held = RunFolder::open(Some(&out)).unwrap();
-    assert!(history(held.path()).candidates().iter().all(|c| !matches!(&c.verdict, Verdict::Duplicate { of } if *of >= c.id)));
+    assert!(
+        history(held.path())
+            .candidates()
+            .iter()
+            .all(|c| !matches!(&c.verdict, Verdict::Duplicate { of } if *of >= c.id))
+    );
 }

@@ -115,7 +115,11 @@ fn words(
     let parent = child.parents.first().and_then(|&p| history.candidate(p));
     let parent = parent.map_or_else(|| "its parent".to_owned(), |p| format!("{} ({})", p.name, p.id));
     let verdict = if child.origin == Origin::Control {
-        if effect.positive() { "A control that wins: a false discovery" } else { "A control that does not win, as it should" }
+        if effect.positive() {
+            "A control that wins: a false discovery"
+        } else {
+            "A control that does not win, as it should"
+        }
     } else if effect.positive() {
         "It helps"
     } else if effect.negative() {

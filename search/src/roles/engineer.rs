@@ -28,7 +28,10 @@ impl MoveEngineer {
     fn program(&self, candidate: &Candidate) -> Option<Arc<Program>> {
         // A move that panicked while the map was locked left it as it was: entries are only ever added whole.
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
-        programs.entry(candidate.source.clone()).or_insert_with(|| Program::new(&candidate.source).map(Arc::new)).clone()
+        programs
+            .entry(candidate.source.clone())
+            .or_insert_with(|| Program::new(&candidate.source).map(Arc::new))
+            .clone()
     }
 }
 

@@ -3,8 +3,8 @@
 use super::event::Event;
 use crate::plan::{Plan, Tier};
 use crate::rank::Ranking;
-use crate::schedule::Trial;
 use crate::record::{Analysis, Belief, Candidate, CandidateId, Origin, Report, Verdict};
+use crate::schedule::Trial;
 use crate::stats;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -148,7 +148,11 @@ fn recognise(db: &Connection, path: &Path) -> Result<(), Diagnostic> {
 /// Writes an event and its projection; gives the text that is now in the log.
 fn append(db: &Connection, at: i64, event: &Event) -> rusqlite::Result<String> {
     let body = tables::json(event);
-    db.prepare_cached("INSERT INTO log (at, kind, body) VALUES (?1, ?2, ?3)")?.execute(params![at, event.kind(), body])?;
+    db.prepare_cached("INSERT INTO log (at, kind, body) VALUES (?1, ?2, ?3)")?.execute(params![
+        at,
+        event.kind(),
+        body
+    ])?;
     tables::project(db, at, event)?;
     Ok(body)
 }
@@ -161,8 +165,7 @@ fn believe(history: &mut History, at: i64, body: &str) -> Result<(), Diagnostic>
 
 fn replay(db: &Connection, path: &Path) -> Result<History, Diagnostic> {
     let mut history = History::new();
-    let mut query =
-        db.prepare("SELECT seq, at, body FROM log ORDER BY seq").map_err(|e| unreadable(path, e))?;
+    let mut query = db.prepare("SELECT seq, at, body FROM log ORDER BY seq").map_err(|e| unreadable(path, e))?;
     let mut rows = query.query([]).map_err(|e| unreadable(path, e))?;
     while let Some(row) = rows.next().map_err(|e| unreadable(path, e))? {
         let read = |e| unreadable(path, e);

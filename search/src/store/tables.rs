@@ -18,17 +18,19 @@ pub(super) fn project(db: &Connection, at: i64, event: &Event) -> rusqlite::Resu
             candidates.iter().try_for_each(|c| candidate(db, c))
         }
         Event::Evaluated { candidate, tier, seed, key, report } => {
-            db.prepare_cached("INSERT INTO evaluations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute(params![
-                key,
-                candidate.0,
-                tier.word(),
-                *seed as i64,
-                report.status.word(),
-                report.quality(),
-                report.tokens() as i64,
-                report.seconds,
-                json(report),
-            ])?;
+            db.prepare_cached("INSERT INTO evaluations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute(
+                params![
+                    key,
+                    candidate.0,
+                    tier.word(),
+                    *seed as i64,
+                    report.status.word(),
+                    report.quality(),
+                    report.tokens() as i64,
+                    report.seconds,
+                    json(report),
+                ],
+            )?;
             Ok(())
         }
         Event::Closed { generation, analyses, beliefs } => {

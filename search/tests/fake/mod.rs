@@ -81,7 +81,11 @@ impl Evaluator for FakeEvaluator {
     fn evaluate(&self, job: &Job, cancel: &AtomicBool) -> Report {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
-        let nap = if self.sleep == 0 { 0 } else { (Instant::now().elapsed().as_nanos() as u64 ^ call * 7919) % (self.sleep + 1) };
+        let nap = if self.sleep == 0 {
+            0
+        } else {
+            (Instant::now().elapsed().as_nanos() as u64 ^ call * 7919) % (self.sleep + 1)
+        };
         while began.elapsed() < Duration::from_millis(nap) || self.hang_at == Some(call) {
             if cancel.load(Ordering::Relaxed) {
                 return Report::failed(Status::Cancelled, "stopped");
@@ -97,7 +101,13 @@ impl Evaluator for FakeEvaluator {
         let distance = (a / 4.0).log2().abs() + (b / 0.25).log2().abs();
         let mut noise = Stream::new(job.seed, &job.hash, &[job.tier as u64]);
         let mut quality = |weight: f64| (1.0 / (1.0 + weight * distance) + 0.02 * noise.normal()).clamp(-0.1, 1.0);
-        let task = |quality: f64| TaskScore { score: quality, quality, loss: Some(1.0 - quality), tokens: 1000, curve: vec![(0, 1.0)] };
+        let task = |quality: f64| TaskScore {
+            score: quality,
+            quality,
+            loss: Some(1.0 - quality),
+            tokens: 1000,
+            curve: vec![(0, 1.0)],
+        };
         let mut tasks = BTreeMap::from([("recall".to_owned(), task(quality(0.3)))]);
         if job.tier == Tier::Search {
             tasks.insert("text <b>".to_owned(), task(quality(0.2)));
