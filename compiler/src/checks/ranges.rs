@@ -241,7 +241,7 @@ fn init(graph: &Graph, dag: &crate::graph::Dag, found: &mut Findings) {
 }
 
 /// Whether a large value does no harm: it only goes, through products and sums, into functions that are
-/// bounded there, as in `exp(-exp(x))`.
+/// bounded there, as in `exp(-exp(x))`, or under a fraction bar.
 fn is_tame(ranges: &Ranges, users: &[Vec<usize>], vertex: usize, depth: usize) -> bool {
     depth > 0
         && !users[vertex].is_empty()
@@ -250,8 +250,10 @@ fn is_tame(ranges: &Ranges, users: &[Vec<usize>], vertex: usize, depth: usize) -
                 ranges.flow.into[*user].first().is_some_and(|e| ranges.interval(e.from).hi <= EXP_MAX)
             }
             Op::Unary(UnaryOp::Sigmoid | UnaryOp::Tanh | UnaryOp::Erf | UnaryOp::Atan) => true,
+            // as a divisor it makes the quotient 0
+            Op::Binary(BinaryOp::Div) => ranges.flow.into[*user].first().is_some_and(|e| e.from != vertex),
             Op::Unary(UnaryOp::Neg)
-            | Op::Binary(BinaryOp::Mul | BinaryOp::Add | BinaryOp::Sub)
+            | Op::Binary(BinaryOp::Mul | BinaryOp::Add | BinaryOp::Sub | BinaryOp::Max)
             | Op::Expand(_)
             | Op::Capture(_)
             | Op::Past(_)
@@ -289,7 +291,7 @@ impl Findings {
                 self.say(node, ["E0701", "W0701"], positive(shifted), "log1p", "above -1", x[0], help);
             }
             Op::Unary(UnaryOp::Sqrt) => {
-                let meets = if x[0].hi < 0.0 {
+                let meets = if (-x[0]).above(0.0) {
                     Meets::Outside
                 } else if x[0].lo < 0.0 {
                     Meets::Partly
@@ -325,7 +327,7 @@ impl Findings {
             }
             Op::Binary(BinaryOp::Pow) => {
                 let zero = x[0].contains(0.0) && x[1].lo < 0.0;
-                let meets = if x[0].hi < 0.0 || x[0] == Interval::point(0.0) && x[1].hi < 0.0 {
+                let meets = if (-x[0]).above(0.0) || x[0] == Interval::point(0.0) && x[1].hi < 0.0 {
                     Meets::Outside
                 } else if x[0].lo < 0.0 || zero {
                     Meets::Partly

@@ -25,6 +25,11 @@ pub(super) fn refine(ranges: &Ranges, value: Value, base: Interval) -> Fact {
             }
         }
         Op::Binary(BinaryOp::Div) => shares(ranges, value, &mut fact),
+        Op::Binary(BinaryOp::Mul) => {
+            if let Some(share) = share_of_sum(ranges, value) {
+                fact.interval = fact.interval.meet(share);
+            }
+        }
         Op::Reduce(ReduceOp::Sum, axes) => sum_over(ranges, value, axes, &mut fact),
         _ => {}
     }
@@ -168,6 +173,42 @@ fn shares(ranges: &Ranges, value: Value, fact: &mut Fact) {
             fact.mass = Some((sorted(axes), 0.0, 1.0));
         }
     }
+}
+
+/// y * b / (c + b * sum[A](y)), in any order of its factors: a share for b, y, c >= 0 (the step of a proximal
+/// update, as in Longhorn).
+fn share_of_sum(ranges: &Ranges, value: Value) -> Option<Interval> {
+    let values = &ranges.values;
+    let product = values.product(value);
+    product.factors.iter().enumerate().find_map(|(i, quotient)| {
+        let Op::Binary(BinaryOp::Div) = values.op(*quotient) else { return None };
+        let (numerator, divisor) = (values.args[*quotient][0], values.sum(values.args[*quotient][1]));
+        let (term, c) = divisor.terms.iter().next().filter(|_| divisor.terms.len() == 1)?;
+        if divisor.constant < 0.0 || *c < 1.0 {
+            return None;
+        }
+        let numerator = values.product(numerator);
+        let mut above = numerator.factors;
+        above.extend(product.factors.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, f)| *f));
+        let above = Product { coefficient: product.coefficient * numerator.coefficient, factors: above };
+        let below = values.product(*term);
+        let sum = below.factors.iter().find(|f| matches!(values.op(**f), Op::Reduce(ReduceOp::Sum, _)))?;
+        let summand = values.product(values.args[*sum][0]);
+        let others = below.without(&[*sum])?;
+        let non_negative = |c: f64, factors: &[Value]| positive_part(ranges, c, factors);
+        if !non_negative(below.coefficient, &others) || !non_negative(summand.coefficient, &summand.factors) {
+            return None;
+        }
+        let rest = above.without(&[others, summand.factors].concat())?;
+        let scale = above.coefficient / (below.coefficient * summand.coefficient);
+        Some(interval_of_product(ranges, scale, &rest) * Interval::UNIT)
+    })
+}
+
+/// Whether a product is never negative; a factor that is there twice is a square.
+fn positive_part(ranges: &Ranges, coefficient: f64, factors: &[Value]) -> bool {
+    let odd = |v: &Value| factors.iter().filter(|f| *f == v).count() % 2 == 1;
+    coefficient > 0.0 && factors.iter().filter(|v| odd(v)).all(|v| interval(ranges, *v).at_least(0.0))
 }
 
 fn masses(ranges: &Ranges, value: Value, op: &Op, fact: &mut Fact) {

@@ -2,8 +2,9 @@
 //!
 //! The update is read as S <- A S + (what does not depend on S), and |A| is bounded by parts:
 //! - element-wise decay: |A| <= the largest |a|, by the range analysis;
-//! - a rank-one step `Y + b * k * sum[K](k * Y)` with the same k twice: A = I + b k k^T, whose norm is
-//!   max(1, |1 + b |k|^2|); so a delta rule with normalised keys and beta in [0, 2] is a contraction;
+//! - a rank-one step `a * Y + b * k * sum[K](k * Y)` with the same k twice: A = a + b k k^T, symmetric, whose
+//!   eigenvalues lie in a + b |k|^2 [0, 1]; so a delta rule with normalised keys and beta in [0, 2] is a
+//!   contraction, and so is `a * S - beta * k * sum[K](k * S)` with a and beta in [0, 1];
 //! - steps one after the other: the product of their bounds (gated delta rules, DeltaProduct).
 //!
 //! Where erase and write directions differ (RWKV-7, Comba with its own read key) the norm may exceed 1
@@ -125,8 +126,8 @@ enum Linear {
     Free,
     /// Element-wise: the state times something in this interval.
     Diagonal(Interval),
-    /// Some linear map of at most this norm.
-    Map(f64),
+    /// Some map of at most this norm; of what kind.
+    Map(f64, &'static str),
 }
 
 impl Linear {
@@ -134,7 +135,7 @@ impl Linear {
         match self {
             Self::Free => 0.0,
             Self::Diagonal(a) => a.magnitude(),
-            Self::Map(norm) => *norm,
+            Self::Map(norm, _) => *norm,
         }
     }
 }
@@ -203,12 +204,12 @@ impl<'r, 'a> Transition<'r, 'a> {
         let bounded = interval.lo.is_finite() && interval.hi.is_finite();
         let mut reason = None;
         match self.linear(next, &mut reason) {
-            Ok(Linear::Free) => (Growth::Replaced, String::new(), None),
             // one, up to the rounding of decimal constants
             Ok(linear) if linear.norm() <= 1.0 + 1e-9 => match linear {
                 Linear::Diagonal(a) if a == Interval::point(1.0) => (Growth::Adds, "no decay".into(), None),
                 Linear::Diagonal(a) => (Growth::Contraction, format!("decay in {a}"), None),
-                _ => (Growth::Contraction, "rank-one steps along bounded keys".into(), None),
+                Linear::Map(_, why) => (Growth::Contraction, why.into(), None),
+                Linear::Free => (Growth::Replaced, String::new(), None),
             },
             _ if bounded => (Growth::Bounded(interval.lo, interval.hi), "by the ranges of its ops".into(), None),
             Ok(linear) => {
@@ -262,13 +263,13 @@ impl<'r, 'a> Transition<'r, 'a> {
                     |l: Linear| if matches!(l, Linear::Free) { Linear::Diagonal(Interval::point(0.0)) } else { l };
                 Ok(match (whole(a), whole(b)) {
                     (Linear::Diagonal(a), Linear::Diagonal(b)) => Linear::Diagonal(a.hull(b)),
-                    (a, b) => Linear::Map(a.norm().max(b.norm())),
+                    (a, b) => Linear::Map(a.norm().max(b.norm()), "one of two maps"),
                 })
             }
             // a maximum changes by no more than its operands do
             Op::Binary(BinaryOp::Max | BinaryOp::Min) => {
                 let (a, b) = (self.linear(args[0], reason)?, self.linear(args[1], reason)?);
-                Ok(Linear::Map(a.norm().max(b.norm())))
+                Ok(Linear::Map(a.norm().max(b.norm()), "a maximum or minimum"))
             }
             Op::Binary(BinaryOp::Add | BinaryOp::Sub) => self.sum(value, reason),
             Op::Reduce(..) | Op::Contract(_) => {
@@ -286,46 +287,27 @@ impl<'r, 'a> Transition<'r, 'a> {
         match linear {
             Linear::Free => Linear::Free,
             Linear::Diagonal(a) => Linear::Diagonal(a * by),
-            Linear::Map(norm) => Linear::Map(if norm == 0.0 { 0.0 } else { norm * by.magnitude() }),
+            Linear::Map(norm, why) => Linear::Map(if norm == 0.0 { 0.0 } else { norm * by.magnitude() }, why),
         }
     }
 
     /// A sum of terms, of which some depend on the state.
     fn sum(&self, value: Value, reason: &mut Option<Reason>) -> Result<Linear, NotLinear> {
         let mut terms = Vec::new();
-        self.addends(value, 1.0, &mut terms);
+        self.addends(value, 1.0, None, &mut terms);
         terms.retain(|(t, _)| self.dependent[*t]);
         if let [(t, c)] = terms.as_slice() {
             return Ok(scale(self.linear(*t, reason)?, *c));
         }
-        // a rank-one step away from one of the terms
-        for (i, (main, c)) in terms.iter().enumerate() {
-            if *c != 1.0 || !terms.iter().enumerate().all(|(j, (t, _))| i == j || self.step(*main, *t, 1.0).is_some()) {
-                continue;
-            }
-            let mut norm = self.linear(*main, reason)?.norm();
-            let mut known = true;
-            for (j, (t, c)) in terms.iter().enumerate() {
-                for step in if i == j { Vec::new() } else { self.step(*main, *t, *c).unwrap_or_default() } {
-                    let bound = step.norm();
-                    known &= step.symmetric;
-                    if bound > 1.0 + 1e-9 && step.symmetric && reason.is_none() {
-                        *reason = Some(step.reason());
-                    }
-                    norm *= bound;
-                }
-            }
-            if !known {
-                *reason = None;
-            }
-            return Ok(Linear::Map(norm));
+        if let Some(linear) = self.candidates(value).into_iter().find_map(|read| self.steps_from(value, read, reason)) {
+            return linear;
         }
         // element-wise parts add up as intervals, others by the triangle inequality
         let mut total = Linear::Diagonal(Interval::point(0.0));
         for (t, c) in terms {
             total = match (total, scale(self.linear(t, reason)?, c)) {
                 (Linear::Diagonal(a), Linear::Diagonal(b)) => Linear::Diagonal(a + b),
-                (a, b) => Linear::Map(a.norm() + b.norm()),
+                (a, b) => Linear::Map(a.norm() + b.norm(), "a sum of maps"),
             };
         }
         if let Linear::Diagonal(a) = &total {
@@ -335,39 +317,115 @@ impl<'r, 'a> Transition<'r, 'a> {
         Ok(total)
     }
 
-    /// The terms of a sum, as written: products stay whole.
-    fn addends(&self, value: Value, by: f64, out: &mut Vec<(Value, f64)>) {
+    /// The terms of a sum, as written: products stay whole, and so does `whole`.
+    fn addends(&self, value: Value, by: f64, whole: Option<Value>, out: &mut Vec<(Value, f64)>) {
         let values = &self.ranges.values;
         let args = &values.args[value];
         match values.op(value) {
-            Op::Binary(BinaryOp::Add) if self.dependent[value] => args.iter().for_each(|a| self.addends(*a, by, out)),
-            Op::Binary(BinaryOp::Sub) if self.dependent[value] => {
-                self.addends(args[0], by, out);
-                self.addends(args[1], -by, out);
+            _ if whole == Some(value) || !self.dependent[value] => out.push((value, by)),
+            Op::Binary(BinaryOp::Add) => args.iter().for_each(|a| self.addends(*a, by, whole, out)),
+            Op::Binary(BinaryOp::Sub) => {
+                self.addends(args[0], by, whole, out);
+                self.addends(args[1], -by, whole, out);
             }
-            Op::Unary(UnaryOp::Neg) if self.dependent[value] => self.addends(args[0], -by, out),
+            Op::Unary(UnaryOp::Neg) => self.addends(args[0], -by, whole, out),
             _ => out.push((value, by)),
         }
+    }
+
+    /// Values that the rank-one steps of a sum may read: its partial sums, then what its products scale.
+    fn candidates(&self, value: Value) -> Vec<Value> {
+        let values = &self.ranges.values;
+        let (mut found, mut scaled) = (Vec::new(), Vec::new());
+        let mut stack = vec![value];
+        while let Some(v) = stack.pop() {
+            match values.op(v) {
+                Op::Binary(BinaryOp::Add | BinaryOp::Sub) => {
+                    let args = values.args[v].iter().rev().filter(|a| self.dependent[**a]);
+                    args.for_each(|a| {
+                        found.push(*a);
+                        stack.push(*a);
+                    });
+                }
+                _ => scaled.extend(self.raw(v).factors.into_iter().filter(|f| self.dependent[*f])),
+            }
+        }
+        found.extend(scaled);
+        found
+    }
+
+    /// A product down to its factors that are free of the state, which stay whole.
+    fn raw(&self, value: Value) -> Product {
+        self.ranges.values.product_until(value, &|part| !self.dependent[part])
+    }
+
+    /// A sum as (a + sum of c u w^T) `read`, where `read` is a value that depends on the state.
+    ///
+    /// With symmetric steps (u = w = k) the eigenvalues lie in a + sum of c |k|^2 (Weyl), element-wise a
+    /// included, and the norm is the largest of them; otherwise it is bounded by the triangle inequality.
+    fn steps_from(&self, value: Value, read: Value, reason: &mut Option<Reason>) -> Option<Result<Linear, NotLinear>> {
+        let mut terms = Vec::new();
+        self.addends(value, 1.0, Some(read), &mut terms);
+        let whole = self.raw(read).factors;
+        let mut scale = Interval::point(0.0);
+        let mut steps = Vec::new();
+        for (term, c) in terms.into_iter().filter(|(t, _)| self.dependent[*t]) {
+            let product = self.raw(term);
+            let free = product.without(&[read]).or_else(|| product.without(&whole));
+            match free.filter(|f| f.iter().all(|v| !self.dependent[*v])) {
+                Some(free) => {
+                    let factors = free.iter().map(|v| self.ranges.facts[*v].interval);
+                    scale = scale + factors.fold(Interval::point(c * product.coefficient), |a, b| a * b);
+                }
+                None => steps.extend(self.step(read, term, c)?),
+            }
+        }
+        if steps.is_empty() {
+            return None;
+        }
+        let inner = match self.linear(read, reason) {
+            Ok(inner) => inner.norm(),
+            Err(why) => return Some(Err(why)),
+        };
+        let symmetric = steps.iter().all(|s| s.symmetric);
+        let (norm, why) = if symmetric {
+            let eigenvalues = steps.iter().fold(scale, |sum, s| sum + s.eigenvalue());
+            if eigenvalues.magnitude() > 1.0 + 1e-9 && reason.is_none() {
+                *reason = Some(if scale.magnitude() > 1.0 + 1e-9 {
+                    Reason::Decay(scale)
+                } else {
+                    steps
+                        .iter()
+                        .map(Step::reason)
+                        .find(|r| matches!(r, Reason::Keys(_)))
+                        .unwrap_or_else(|| steps[0].reason())
+                });
+            }
+            (eigenvalues.magnitude(), "rank-one steps along bounded keys")
+        } else {
+            *reason = None;
+            (steps.iter().fold(scale.magnitude(), |sum, s| sum + s.magnitude()), "rank-one steps")
+        };
+        Some(Ok(Linear::Map(if inner == 0.0 { 0.0 } else { norm * inner }, why)))
     }
 
     /// `term` as steps c u sum[A](w * main) away from `main`.
     fn step(&self, main: Value, term: Value, by: f64) -> Option<Vec<Step>> {
         let values = &self.ranges.values;
-        let raw = |v: Value| values.product_until(v, &|part| !self.dependent[part]);
-        let product = raw(term);
+        let product = self.raw(term);
         let (dependent, free): (Vec<Value>, Vec<Value>) = product.factors.iter().partition(|f| self.dependent[**f]);
         let [inner] = dependent.as_slice() else { return None };
         let by = by * product.coefficient;
         if let Op::Reduce(ReduceOp::Sum, axes) | Op::Contract(axes) = values.op(*inner) {
-            let mut read = raw(values.args[*inner][0]);
+            let mut read = self.raw(values.args[*inner][0]);
             if let Op::Contract(_) = values.op(*inner) {
-                let other = raw(values.args[*inner][1]);
+                let other = self.raw(values.args[*inner][1]);
                 read.coefficient *= other.coefficient;
                 read.factors.extend(other.factors);
                 read.factors.sort_unstable();
             }
             // what is read is `main`, written as one value or with its factors among the key's
-            let whole = raw(main).factors;
+            let whole = self.raw(main).factors;
             let erase = read.without(&whole).or_else(|| {
                 let apart: Vec<Value> = read
                     .factors
@@ -383,7 +441,7 @@ impl<'r, 'a> Transition<'r, 'a> {
         }
         // beta * k * (v - sum[K](k * S)): one step for each read inside
         let mut parts = Vec::new();
-        self.addends(*inner, by, &mut parts);
+        self.addends(*inner, by, None, &mut parts);
         if parts.len() < 2 {
             return None;
         }
@@ -461,17 +519,14 @@ struct Step {
 }
 
 impl Step {
-    fn norm(&self) -> f64 {
-        if self.symmetric {
-            1f64.max(self.eigenvalue().magnitude())
-        } else {
-            1.0 + self.factor.magnitude() * self.norms.0 * self.norms.1
-        }
+    /// c |k|^2, the eigenvalue along the key.
+    fn eigenvalue(&self) -> Interval {
+        self.factor * Interval::closed(0.0, self.norms.0.powi(2))
     }
 
-    /// 1 + c |k|^2, the eigenvalue along the key.
-    fn eigenvalue(&self) -> Interval {
-        Interval::point(1.0) + self.factor * Interval::closed(0.0, self.norms.0.powi(2))
+    /// A bound on the norm of c u w^T.
+    fn magnitude(&self) -> f64 {
+        self.factor.magnitude() * self.norms.0 * self.norms.1
     }
 
     fn reason(&self) -> Reason {
@@ -488,7 +543,7 @@ fn scale(linear: Linear, by: f64) -> Linear {
     match linear {
         Linear::Free => Linear::Free,
         Linear::Diagonal(a) => Linear::Diagonal(a.scale(by)),
-        Linear::Map(norm) => Linear::Map(norm * by.abs()),
+        Linear::Map(norm, why) => Linear::Map(norm * by.abs(), why),
     }
 }
 
