@@ -1,18 +1,26 @@
 //! Why a slice of text does not parse, in the language's words.
+//!
+//! The parser's failure is a place and the set of rules that could have gone on there. The common slips
+//! are recognised by what stands at that place and what was wanted; each has a code and a help of its
+//! own. Everything else is "expected ... after ...", with the rules named as a reader would name them.
 
 use pest::Parser;
 use pest::error::{ErrorVariant, InputLocation};
 
 use crate::build::BadSlice;
 use crate::errors::{self, SyntaxError};
-use crate::lex::Token;
+use crate::lex::{Token, TokenKind, is_binder, is_keyword};
 use crate::parser::{ArchParser, Rule};
 use crate::span::Span;
 
-/// Parses a bad slice again, alone (or as the tail of what precedes it), and puts the failure into words.
+/// Parses a bad slice again, alone or as the tail of what precedes it, and puts the failure into words.
 pub(crate) fn explain(text: &str, tokens: &[Token], slice: BadSlice) -> SyntaxError {
-    let start = slice.previous.unwrap_or(slice.span).start as usize;
+    let first = tokens.partition_point(|t| t.start < slice.span.start as usize);
     let end = slice.span.end as usize;
+    let start = match slice.previous {
+        Some(previous) if continues(text, tokens, first) => previous.start as usize,
+        _ => slice.span.start as usize,
+    };
     let (at, wanted) = match ArchParser::parse(slice.wanted, &text[start..end]) {
         Ok(_) => (slice.span.start as usize, Vec::new()),
         Err(error) => {
@@ -21,14 +29,491 @@ pub(crate) fn explain(text: &str, tokens: &[Token], slice: BadSlice) -> SyntaxEr
             };
             match error.variant {
                 ErrorVariant::ParsingError { positives, .. } => (at, positives),
-                ErrorVariant::CustomError { .. } => (at, Vec::new()),
+                // The parser's own limit on the stack, which the limit on nesting should have kept us from.
+                ErrorVariant::CustomError { .. } => return errors::too_deep(slice.span),
             }
         }
     };
-    let next = tokens.partition_point(|t| t.end <= at);
-    let found = tokens.get(next).filter(|t| t.end <= end);
-    let before = next.checked_sub(1).map(|i| &text[tokens[i].start..tokens[i].end]);
-    let span = found.map_or(Span::new(end.saturating_sub(1), end), |t| t.span());
-    let what = if wanted.contains(&Rule::operand) { "an expression" } else { "something else" };
-    errors::expected(what, before, span, &found.map_or("the end".to_owned(), |t| format!("`{}`", &text[t.start..t.end])))
+    let failure = Failure {
+        text,
+        tokens,
+        wanted: &wanted,
+        kind: slice.wanted,
+        first: if start < slice.span.start as usize { tokens.partition_point(|t| t.start < start) } else { first },
+        at: tokens.partition_point(|t| t.end <= at),
+        end: tokens.partition_point(|t| t.end <= end),
+    };
+    failure.slip().unwrap_or_else(|| failure.unexpected())
+}
+
+/// Whether a slice reads as the tail of the statement before it: a word on a new line starts afresh.
+fn continues(text: &str, tokens: &[Token], first: usize) -> bool {
+    let (Some(token), Some(before)) = (tokens.get(first), first.checked_sub(1).and_then(|i| tokens.get(i))) else {
+        return false;
+    };
+    let new_line = text[before.end..token.start].contains(['\n', '\r']);
+    let word = &text[token.start..token.end];
+    let fresh = is_keyword(word) && !matches!(word, "and" | "or" | "not" | "in" | "if" | "else");
+    !(fresh || new_line && (token.kind == TokenKind::Word || word == "("))
+}
+
+#[derive(Clone, Copy)]
+struct Failure<'a> {
+    text: &'a str,
+    tokens: &'a [Token],
+    /// What could have followed.
+    wanted: &'a [Rule],
+    /// What the slice should have been.
+    kind: Rule,
+    /// The first token of the statement or item.
+    first: usize,
+    /// The token where the parser stopped.
+    at: usize,
+    /// One past the last token of the slice.
+    end: usize,
+}
+
+impl<'a> Failure<'a> {
+    fn wants(&self, rule: Rule) -> bool {
+        self.wanted.contains(&rule)
+    }
+
+    fn wants_expr(&self) -> bool {
+        self.wants(Rule::expr) || self.wants(Rule::operand) || self.wants(Rule::argument)
+    }
+
+    /// After a finished operand any operator may follow; `raise` binds tightest and is always among them.
+    fn after_operand(&self) -> bool {
+        self.wants(Rule::raise) || self.wants(Rule::pipe)
+    }
+
+    fn word(&self, at: usize) -> &'a str {
+        self.tokens.get(at).filter(|_| at < self.end).map_or("", |t| &self.text[t.start..t.end])
+    }
+
+    fn found(&self) -> &'a str {
+        self.word(self.at)
+    }
+
+    fn before(&self) -> &'a str {
+        self.at.checked_sub(1).filter(|&i| i >= self.first).map_or("", |i| self.word(i))
+    }
+
+    fn kind_of(&self, at: usize) -> Option<TokenKind> {
+        self.tokens.get(at).filter(|_| at < self.end).map(|t| t.kind)
+    }
+
+    fn is_name(&self, at: usize) -> bool {
+        self.kind_of(at) == Some(TokenKind::Word) && !is_keyword(self.word(at))
+    }
+
+    /// Whether nothing stands between a token and the one before it.
+    fn touches(&self, at: usize) -> bool {
+        at > 0 && self.tokens[at - 1].end == self.tokens[at].start
+    }
+
+    fn new_line(&self) -> bool {
+        self.at > self.first
+            && self.at < self.end
+            && self.text[self.tokens[self.at - 1].end..self.tokens[self.at].start].contains(['\n', '\r'])
+    }
+
+    /// The token found, or the end of the last token when the text ended too soon.
+    fn span(&self) -> Span {
+        match self.tokens.get(self.at).filter(|_| self.at < self.end) {
+            Some(token) => token.span(),
+            None => match self.at.min(self.end).checked_sub(1) {
+                Some(last) => self.tokens[last].span(),
+                None => Span::new(self.text.len(), self.text.len()),
+            },
+        }
+    }
+
+    // ---- slips
+
+    fn slip(&self) -> Option<SyntaxError> {
+        let slips: [fn(&Self) -> Option<SyntaxError>; 12] = [
+            Self::unknown_character,
+            Self::outside,
+            Self::foreign_word,
+            Self::keyword_as_name,
+            Self::brackets,
+            Self::number,
+            Self::comparison,
+            Self::pipe,
+            Self::space,
+            Self::tuple_or_empty,
+            Self::declaration,
+            Self::no_statement,
+        ];
+        slips.iter().find_map(|slip| slip(self))
+    }
+
+    fn unknown_character(&self) -> Option<SyntaxError> {
+        let found = self.found();
+        if let Some(help) = foreign_operator(found) {
+            return Some(errors::foreign_operator(found, self.span(), help));
+        }
+        let known = |c: char| c.is_ascii_alphanumeric() || "_+-*/%^=!<>|.,:;()[]{}\"#".contains(c);
+        let character = found.chars().next().filter(|&c| !known(c))?;
+        Some(errors::unknown_character(character, self.span(), lookalike(character)))
+    }
+
+    /// A statement or an expression where an item is wanted.
+    fn outside(&self) -> Option<SyntaxError> {
+        if !self.wants(Rule::item) {
+            return None;
+        }
+        let word = self.found();
+        if let Some(help) = foreign_word(word) {
+            return Some(errors::foreign_word(word, self.span(), help));
+        }
+        let statement = is_keyword(word) || self.is_name(self.at);
+        statement.then(|| errors::outside(word, self.span()))
+    }
+
+    fn foreign_word(&self) -> Option<SyntaxError> {
+        let candidates = [self.first, self.at, self.at.saturating_sub(1)];
+        let at = candidates.into_iter().find(|&at| at >= self.first && foreign_word(self.word(at)).is_some())?;
+        // A name of that spelling is a name where the language takes one.
+        let misplaced = at != self.at.saturating_sub(1) || self.kind_of(self.at) == Some(TokenKind::Word);
+        let help = foreign_word(self.word(at)).filter(|_| misplaced)?;
+        Some(errors::foreign_word(self.word(at), self.tokens[at].span(), help))
+    }
+
+    fn keyword_as_name(&self) -> Option<SyntaxError> {
+        let found = self.found();
+        if !is_keyword(found) {
+            return None;
+        }
+        // A keyword on a line of its own starts a statement: something is missing before it.
+        if self.new_line() && found != "else" {
+            return None;
+        }
+        let binder = is_binder(self.before());
+        match found {
+            "mut" if self.before() == "let" => Some(errors::let_mut(self.span())),
+            "if" if self.wants_expr() || (self.after_operand() && self.at > self.first) => {
+                Some(errors::if_expression(self.span()))
+            }
+            "else" if self.word(self.first) == "if" && self.wants(Rule::body) && self.after_operand() => {
+                Some(errors::if_expression(self.tokens[self.first].span()))
+            }
+            "else" if self.at == self.first || self.wants(Rule::EOI) => Some(errors::stray_else(self.span())),
+            _ if binder || self.wants(Rule::name) || self.wants_expr() => Some(errors::keyword(found, self.span())),
+            _ => None,
+        }
+    }
+
+    fn number(&self) -> Option<SyntaxError> {
+        let token = *self.tokens.get(self.at).filter(|_| self.at < self.end)?;
+        let before = self.at.checked_sub(1).and_then(|i| self.tokens.get(i));
+        let joined = self.touches(self.at);
+        if token.kind == TokenKind::Number {
+            if self.wants_expr() {
+                return Some(errors::number(self.found(), token.span()));
+            }
+            let a_name = self.wants(Rule::name) && !self.wants(Rule::arrow) && self.before() != "|>";
+            return a_name.then(|| errors::not_a_name(self.found(), token.span()));
+        }
+        if self.found() != "." && self.found() != ".." {
+            return None;
+        }
+        match before {
+            Some(number) if number.kind == TokenKind::Number && joined => {
+                let end = self.glued_end();
+                Some(errors::number(&self.text[number.start..end], Span::new(number.start, end)))
+            }
+            _ if self.wants_expr() && self.kind_of(self.at + 1) == Some(TokenKind::Number) => {
+                let end = self.glued_end();
+                Some(errors::number(&self.text[token.start..end], Span::new(token.start, end)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The end of the token found, with a number or word glued to it.
+    fn glued_end(&self) -> usize {
+        let next = self.at + 1;
+        let glued = matches!(self.kind_of(next), Some(TokenKind::Number | TokenKind::Word)) && self.touches(next);
+        self.tokens[if glued { next } else { self.at }].end
+    }
+
+    fn comparison(&self) -> Option<SyntaxError> {
+        let comparator = matches!(self.found(), "==" | "!=" | "<" | "<=" | ">" | ">=");
+        if comparator && self.wants(Rule::additive) && !self.wants(Rule::comparator) {
+            return Some(errors::chain(self.found(), self.span()));
+        }
+        if self.found() == "==" && self.wants(Rule::equals) && !self.after_operand() {
+            return Some(errors::double_equals(self.span()));
+        }
+        if self.found() == "=" && self.wants(Rule::comparator) && self.at > self.first + 1 {
+            return Some(errors::single_equals(self.span()));
+        }
+        None
+    }
+
+    fn pipe(&self) -> Option<SyntaxError> {
+        if self.before() == "|>" && self.wants(Rule::name) {
+            return Some(errors::pipe_target(self.found(), self.span()));
+        }
+        let operator = self.kind_of(self.at) == Some(TokenKind::Punct)
+            && !matches!(self.found(), "," | ";" | ":" | "=")
+            || matches!(self.found(), "and" | "or");
+        if operator && self.wants(Rule::pipe) && !self.wants(Rule::raise) {
+            return Some(errors::after_pipe(self.found(), self.span()));
+        }
+        None
+    }
+
+    fn space(&self) -> Option<SyntaxError> {
+        let found = self.found();
+        let opens = match found {
+            "(" => self.is_name(self.at.saturating_sub(1)) || self.before() == "]",
+            "[" => self.is_name(self.at.saturating_sub(1)) || matches!(self.before(), ")" | "]"),
+            "{" => self.is_name(self.at.saturating_sub(1)) && !self.wants(Rule::body),
+            _ => false,
+        };
+        let applies = self.after_operand() || self.wants(Rule::equals) || self.wants(Rule::brackets);
+        if self.at <= self.first || !opens || !applies || self.touches(self.at) {
+            return None;
+        }
+        Some(errors::space_before(found, self.before(), self.span()))
+    }
+
+    fn brackets(&self) -> Option<SyntaxError> {
+        let in_list = self.wants(Rule::arrow) || self.wants(Rule::close_bracket) && self.wants(Rule::comma);
+        let after_open = self.wants(Rule::name) && self.opener().is_some_and(|open| self.word(open) == "[");
+        let closes = matches!(self.found(), "" | "]");
+        if !(in_list || after_open) || closes || self.is_name(self.at) {
+            return None;
+        }
+        let name = (self.first..self.at).rev().find(|&i| self.word(i) == "[").and_then(|open| open.checked_sub(1));
+        Some(errors::not_an_axis(self.found(), name.map_or("x", |i| self.word(i)), self.span()))
+    }
+
+    fn tuple_or_empty(&self) -> Option<SyntaxError> {
+        let open = self.opener();
+        let applied = open.is_some_and(|open| open > self.first && self.touches(open) && self.is_applied(open - 1));
+        match self.found() {
+            ")" if self.before() == "(" => Some(errors::empty_parentheses(self.span())),
+            "," if !applied && self.wants(Rule::close_paren) && !self.wants(Rule::comma) => {
+                Some(errors::tuple(self.span()))
+            }
+            ")" if !applied && self.wants(Rule::comma) && !self.wants(Rule::close_paren) => {
+                Some(errors::tuple_of_one(self.span()))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_applied(&self, at: usize) -> bool {
+        self.is_name(at) || matches!(self.word(at), "]")
+    }
+
+    /// The innermost bracket that is open where the parser stopped.
+    fn opener(&self) -> Option<usize> {
+        let mut depth = 0usize;
+        for at in (self.first..self.at).rev() {
+            match self.kind_of(at) {
+                Some(TokenKind::Close) => depth += 1,
+                Some(TokenKind::Open) if depth == 0 => return Some(at),
+                Some(TokenKind::Open) => depth -= 1,
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// The bracket that a closing bracket closes.
+    fn partner(&self, close: usize) -> Option<usize> {
+        Failure { at: close, end: self.end, ..*self }.opener()
+    }
+
+    fn declaration(&self) -> Option<SyntaxError> {
+        match self.found() {
+            ":" if self.wants(Rule::equals) && self.is_name(self.at.saturating_sub(1)) => {
+                Some(errors::annotation(self.before(), self.span()))
+            }
+            "->" if self.wants(Rule::body) && !self.after_operand() => Some(errors::result_arrow(self.span())),
+            "[" if self.wants(Rule::equals) && self.touches(self.at) && !self.after_operand() => {
+                Some(errors::no_axes_here(self.before(), self.span()))
+            }
+            _ if self.wants(Rule::body) && self.before() == "}" => {
+                // `if a{ x = 1 }` reads as the constant a{x = 1}.
+                let open = self.partner(self.at - 1).filter(|&open| self.touches(open))?;
+                Some(errors::brace_touches(self.tokens[open].span()))
+            }
+            _ if self.wants(Rule::path_sep) && self.word(self.first) == "use" => Some(errors::use_braces(self.span())),
+            _ if self.wants(Rule::range) && self.after_operand() && self.found() == "{" => {
+                Some(errors::no_range(self.span()))
+            }
+            _ => None,
+        }
+    }
+
+    /// A statement that starts with a name and is no assignment.
+    fn no_statement(&self) -> Option<SyntaxError> {
+        let statement = matches!(self.kind, Rule::one_stmt | Rule::one_pair_stmt);
+        let word = self.word(self.first);
+        if self.kind == Rule::one_pair_stmt && is_pair_word(word) {
+            return None;
+        }
+        if !statement || !self.wants(Rule::equals) || self.at != self.first + 1 || !self.is_name(self.first) {
+            let nothing = statement && self.wanted.is_empty() || self.at == self.first && statement;
+            return nothing.then(|| errors::no_statement(self.found(), self.span()));
+        }
+        let span = self.tokens[self.first].span();
+        if is_pair_word(word) {
+            return Some(errors::outside_attend(word, span));
+        }
+        Some(errors::no_statement(word, span))
+    }
+
+    // ---- everything else
+
+    fn unexpected(&self) -> SyntaxError {
+        let found = match self.found() {
+            "" if matches!(self.kind, Rule::one_stmt | Rule::one_pair_stmt) => "the end of the statement".to_owned(),
+            "" => "the end".to_owned(),
+            word => format!("`{word}`"),
+        };
+        let before = Some(self.before()).filter(|b| !b.is_empty());
+        if self.wants_expr() && !self.after_operand() {
+            // `let x = if c { a } else { b }`: the slice ends where the `if` starts a statement.
+            let next = self.tokens.get(self.end).filter(|_| self.at == self.end);
+            if let Some(next) = next.filter(|t| &self.text[t.start..t.end] == "if") {
+                return errors::if_expression(next.span());
+            }
+            let help = match self.found() {
+                "+" => Some("a number without a sign is positive"),
+                "[" => Some("an axis list is only the value of an option: `f(x, per = [H])`"),
+                found if found.starts_with('"') => Some("a text stands only in an attribute: `#[cite(\"...\")]`"),
+                _ => None,
+            };
+            return errors::expected_expression(before, self.span(), &found, help);
+        }
+        errors::expected(&self.wanted_words(), before, self.span(), &found)
+    }
+
+    /// The wanted rules as a reader would name them: "an operator, `,` or `)`".
+    fn wanted_words(&self) -> String {
+        let mut words: Vec<&str> = Vec::new();
+        if self.after_operand() {
+            words.push("an operator");
+        }
+        for &(rule, word) in WORDS {
+            let hidden = self.after_operand() && matches!(rule, Rule::brackets | Rule::equals);
+            if self.wants(rule) && !hidden && !words.contains(&word) {
+                words.push(word);
+            }
+        }
+        if self.wants(Rule::EOI) {
+            words.push(match self.kind {
+                Rule::one_item | Rule::file => "the next item",
+                Rule::one_expr => "the end of the expression",
+                _ => "the next statement",
+            });
+        }
+        match words.split_last() {
+            None => "something else".to_owned(),
+            Some((last, [])) => (*last).to_owned(),
+            Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        }
+    }
+}
+
+/// The words that are keywords at the start of a statement of `attend`.
+fn is_pair_word(word: &str) -> bool {
+    matches!(word, "where" | "score" | "sink" | "weight")
+}
+
+const AN_ITEM: &str = "`fn`, `block`, `model` or `use`";
+
+/// Rules by the names that a reader knows.
+const WORDS: &[(Rule, &str)] = &[
+    (Rule::name, "a name"),
+    (Rule::item, AN_ITEM),
+    (Rule::use_item, AN_ITEM),
+    (Rule::kw_use, AN_ITEM),
+    (Rule::signature, "a name"),
+    (Rule::declared, "a name"),
+    (Rule::declared_axes, "a name"),
+    (Rule::application, "an application"),
+    (Rule::parameter, "a parameter"),
+    (Rule::axis_term, "an axis"),
+    (Rule::kw_in, "`in`"),
+    (Rule::kw_if, "`if`"),
+    (Rule::range, "`..`"),
+    (Rule::equals, "`=`"),
+    (Rule::brackets, "axes in `[ ]`"),
+    (Rule::path_sep, "`::`"),
+    (Rule::string, "a text in quotes"),
+    (Rule::body, "`{`"),
+    (Rule::attend_body, "`{`"),
+    (Rule::comma, "`,`"),
+    (Rule::close_paren, "`)`"),
+    (Rule::close_bracket, "`]`"),
+    (Rule::close_brace, "`}`"),
+];
+
+/// What this language writes for an operator of another one.
+fn foreign_operator(found: &str) -> Option<&'static str> {
+    Some(match found {
+        "**" => "a power is `a ^ b`",
+        "&&" | "&" => "write `a and b`",
+        "||" | "|" => "write `a or b`",
+        "!" => "write `not a`",
+        "+=" => "write `x = x + ...`",
+        "-=" => "write `x = x - ...`",
+        "*=" => "write `x = x * ...`",
+        "/=" => "write `x = x / ...`",
+        ":=" => "write `let x = ...`, or `x = ...` for a name that is bound",
+        "=>" => "write `->` between axes, `=` elsewhere",
+        "?" => "write `select(condition, a, b)`",
+        "@" => "a contraction names its axis: `sum[K](a * b)`, or `linear[K -> V](a)` with learned weights",
+        "~" => "write `not a`",
+        _ => return None,
+    })
+}
+
+/// What this language writes for a keyword of another one.
+fn foreign_word(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "def" | "func" | "function" | "fun" | "defn" => "a function is `fn name(x) = expr` or `fn name(x) { ... }`",
+        "class" | "struct" | "module" => "a mixer is `block Name[D] { ... }`, a network is `model Name[D] { ... }`",
+        "import" | "from" | "include" | "require" => "write `use std::mixers::{Name}` or `use self::file::{Name}`",
+        "elif" | "elsif" | "elseif" => "write `else if`",
+        "while" | "loop" | "repeat" => "a loop is `for i in 0..N { ... }` with a count known before use",
+        "var" | "const" | "val" | "auto" => {
+            "write `let name = ...`, or `mut name = ...` for one that is assigned again"
+        }
+        "lambda" => "write a `fn` beside the block",
+        "pass" => "leave the body empty",
+        "parameter" => "write `param name[AXES] = init`",
+        "then" => "write `if c { ... }`",
+        _ => return None,
+    })
+}
+
+/// The ASCII spelling of a character that looks like an operator.
+fn lookalike(character: char) -> Option<&'static str> {
+    Some(match character {
+        '×' | '·' | '∗' | '⋅' => "*",
+        '−' | '–' | '—' => "-",
+        '÷' | '∕' => "/",
+        '≤' => "<=",
+        '≥' => ">=",
+        '≠' => "!=",
+        '→' => "->",
+        '⊤' | '“' | '”' | '„' | '‘' | '’' | '\'' | '`' => "\"",
+        '∧' => "and",
+        '∨' => "or",
+        '¬' => "not",
+        '∞' => "inf",
+        'π' => "pi",
+        '∑' | 'Σ' => "sum[A](...)",
+        '\u{a0}' | '\u{2003}' | '\u{200b}' | '\u{3000}' => " ",
+        _ => return None,
+    })
 }

@@ -173,7 +173,8 @@ fn number_end(bytes: &[u8], start: usize) -> usize {
     if bytes.get(at) == Some(&b'.') && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) {
         at = word_end(bytes, at + 1);
     }
-    let exponent = matches!(bytes[at - 1], b'e' | b'E') && bytes[start..at - 1].iter().all(|&b| b.is_ascii_digit() || b == b'.');
+    let exponent =
+        matches!(bytes[at - 1], b'e' | b'E') && bytes[start..at - 1].iter().all(|&b| b.is_ascii_digit() || b == b'.');
     if exponent && matches!(bytes.get(at), Some(b'+' | b'-')) && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) {
         at = word_end(bytes, at + 1);
     }
@@ -209,6 +210,7 @@ pub(crate) fn match_brackets(text: &str, lexed: &Lexed) -> Brackets {
         stack: vec![Frame { open: None, slice: 0, bad: false }],
         suspect: None,
         closed: None,
+        owed: 0,
         errors: Vec::new(),
         poison: Vec::new(),
     };
@@ -233,6 +235,8 @@ struct Matcher<'a> {
     suspect: Option<usize>,
     /// The last bracket that closed an item's body.
     closed: Option<usize>,
+    /// How many `}` an item that was cut short may still leave behind: they are not worth a second error.
+    owed: usize,
     errors: Vec<SyntaxError>,
     /// Byte ranges to blank out.
     poison: Vec<(usize, usize)>,
@@ -275,9 +279,21 @@ impl Matcher<'_> {
         let partner = match self.stack.iter().rposition(same) {
             // A `)` does not reach out of the braces around it.
             Some(found) if found >= brace => found,
+            // `[a)`: the wrong partner is one error, not two.
+            _ if brace + 1 < self.stack.len() && wanted != "{" => {
+                let open = self.stack.pop().and_then(|f| f.open);
+                self.report_unclosed(open, at);
+                self.mark_bad();
+                return;
+            }
             _ => {
-                if brace + 1 < self.stack.len() && wanted == "{" {
+                if brace + 1 < self.stack.len() {
                     self.unclosed_before(at);
+                }
+                if wanted == "{" && self.owed > 0 {
+                    self.owed -= 1;
+                    self.mark_bad();
+                    return;
                 }
                 let closed = self.closed.filter(|_| wanted == "{").map(|c| self.tokens[c].span());
                 self.errors.push(errors::closes_nothing(self.word(at), self.tokens[at].span(), closed));
@@ -316,6 +332,7 @@ impl Matcher<'_> {
     /// An item ends where the next one starts: whatever is open is not going to be closed.
     fn end_item(&mut self, next: usize) {
         if self.stack.len() > 1 {
+            self.owed = self.stack.iter().filter(|f| f.open.is_some_and(|open| self.word(open) == "{")).count();
             let innermost = self.stack.last().and_then(|f| f.open);
             let is_brace = innermost.is_some_and(|open| self.word(open) == "{");
             let open = if is_brace { self.suspect.or(innermost) } else { innermost };
@@ -398,9 +415,7 @@ impl Matcher<'_> {
         let next = self.word(at + 1);
         match self.word(at) {
             "let" | "input" | "mut" | "param" | "axis" | "state" | "emit" | "for" | "shared" | "prefix" => {
-                self.is_name(at + 1)
-                    || next == "("
-                    || (is_keyword(next) && self.word(at + 2) == "=")
+                self.is_name(at + 1) || next == "(" || (is_keyword(next) && self.word(at + 2) == "=")
             }
             "scan" | "attend" => next == "{",
             "return" | "output" | "loss" => !matches!(next, "," | ")" | "]" | "=" | "") && self.first_of_line(at),
@@ -428,7 +443,19 @@ impl Matcher<'_> {
 pub(crate) fn is_binder(word: &str) -> bool {
     matches!(
         word,
-        "let" | "input" | "mut" | "param" | "axis" | "state" | "emit" | "for" | "shared" | "prefix" | "fn" | "block" | "model"
+        "let"
+            | "input"
+            | "mut"
+            | "param"
+            | "axis"
+            | "state"
+            | "emit"
+            | "for"
+            | "shared"
+            | "prefix"
+            | "fn"
+            | "block"
+            | "model"
     )
 }
 

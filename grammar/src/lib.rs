@@ -12,13 +12,17 @@ pub mod ast;
 mod build;
 mod codes;
 mod diagnose;
+mod doc;
+pub mod edit;
 pub mod errors;
 mod lex;
 mod parser;
+mod print;
 pub mod span;
 mod trivia;
 
 pub use errors::{CODES, SyntaxError};
 pub use lex::{KEYWORDS, MAX_BYTES, MAX_DEPTH, is_keyword};
 pub use parser::{Parsed, parse, parse_expr, parse_stmt};
+pub use print::{format, format_source};
 pub use span::Span;

@@ -63,6 +63,11 @@ pub fn parse_stmt(text: &str) -> Result<Stmt, Vec<SyntaxError>> {
     Ok(stmt)
 }
 
+/// Whether a text is a number as the grammar spells it.
+pub(crate) fn is_number(text: &str) -> bool {
+    ArchParser::parse(Rule::number, text).is_ok_and(|pairs| pairs.as_str().len() == text.len())
+}
+
 /// Reads a whole text as one thing, which must be free of errors.
 fn piece<T, F>(text: &str, rule: Rule, build: F) -> Result<(T, Lexed), Vec<SyntaxError>>
 where

@@ -1,0 +1,51 @@
+//! What is proven or refused before anything is trained, as pure functions over the graph.
+//!
+//! | file | question | codes |
+//! |---|---|---|
+//! | `dependence` | does the output depend on the input, can every parameter learn, does something mix time? | E06xx, W06xx |
+//! | `ranges` | where does every value lie; do log, sqrt, division and exp stay in their domain? | E07xx, W07xx |
+//! | `scan_bound` | is each state's transition a contraction, or may the state grow? | W07xx |
+//! | `cost` | parameters, FLOPs, bytes, state, time class | |
+//!
+//! Dependence and ranges look at the graph as elaborated, where every op still has a place in the source
+//! and nothing has been dropped; cost at the graph after the [`passes`](crate::passes), which is what
+//! devices run. `flow` joins the bodies of scans and attends to their surroundings for the analyses
+//! that follow values through them; `equal` numbers values, so that two ways to write the same
+//! subexpression are one.
+//!
+//! The smallest example, `block Same[D]() { input x[D]; output x }`, passes with one lint: nothing in it
+//! mixes time (W0604).
+
+mod codes;
+mod cost;
+mod dependence;
+mod flow;
+
+pub use codes::CODES;
+pub use cost::{CostReport, Flops, ParamGroup, StateSize, TimeClass, cost};
+pub use dependence::check_dependence;
+pub use flow::{Edge, EdgeKind, Flow, Vertex};
+
+use crate::diag::Diagnostic;
+use crate::graph::Graph;
+use crate::passes;
+
+/// A graph with everything that the checks know about it.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The graph after the passes: what devices run.
+    pub graph: Graph,
+    /// What it costs.
+    pub cost: CostReport,
+    /// Findings, sorted by place and code.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Runs all checks and passes. `tokens` is the sequence length of the cost report's example.
+pub fn check(graph: &Graph, tokens: usize) -> Checked {
+    let mut diagnostics = check_dependence(graph);
+    crate::diag::sort(&mut diagnostics);
+    let graph = passes::optimize(graph);
+    let cost = cost(&graph, tokens);
+    Checked { graph, cost, diagnostics }
+}

@@ -1,0 +1,166 @@
+//! What each op of the graph says about itself.
+//!
+//! One place an op: its meaning in a sentence, what it costs, where its values lie, and to which operands
+//! a gradient flows. Families share a file ([`unary`](self) functions are one table, reductions another),
+//! and [`rules`] is the only match over all of [`Op`]: a new op breaks the build there and in no other
+//! analysis. Shapes belong to the elaborator, numbers to the devices.
+//!
+//! # What a FLOP is here
+//! - a multiply-add is 2;
+//! - every element-wise function is 1 an element, `exp` and `add` alike (the transcendental ones run in
+//!   units of their own or as short polynomials; either way memory, not they, sets the pace);
+//! - a softmax is 4 an element (maximum, exp, sum, division), a variance 4, a norm 2;
+//! - the gradient of a contraction costs one product of the same size for each operand that needs one;
+//!   the gradient of an element-wise op 2 an element and operand (the derivative, times what comes in);
+//! - moving numbers (layout, windows) is 0.
+//!
+//! The smallest example: `add %0 %0` over `[D]` with D = 64 is 64 FLOPs forward.
+
+mod binary;
+mod interval;
+mod layout;
+mod leaf;
+mod learned;
+mod over_axes;
+mod time;
+mod training;
+mod unary;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use interval::Interval;
+pub use time::attend_flops_per_pair;
+
+use crate::graph::{AxisId, Dag, Graph, NodeId, Op, Type};
+
+/// A node in its surroundings.
+#[derive(Clone, Copy)]
+pub struct At<'a> {
+    /// The graph, for sizes.
+    pub graph: &'a Graph,
+    /// The DAG that holds the node: the graph's own, a body, or the init of a parameter.
+    pub dag: &'a Dag,
+    /// The node.
+    pub id: NodeId,
+}
+
+impl<'a> At<'a> {
+    /// A node in its surroundings.
+    pub fn new(graph: &'a Graph, dag: &'a Dag, id: NodeId) -> Self {
+        Self { graph, dag, id }
+    }
+
+    /// The op.
+    pub fn op(&self) -> &'a Op {
+        self.dag.op(self.id)
+    }
+
+    /// The type of the result.
+    pub fn ty(&self) -> &'a Type {
+        self.dag.ty(self.id)
+    }
+
+    /// The type of operand i.
+    pub fn operand(&self, i: usize) -> &'a Type {
+        self.dag.ty(self.dag.operands(self.id)[i])
+    }
+
+    /// Numbers in the result.
+    pub fn elements(&self) -> f64 {
+        self.numbers(&self.ty().axes)
+    }
+
+    /// Numbers in operand i.
+    pub fn operand_elements(&self, i: usize) -> f64 {
+        self.numbers(&self.operand(i).axes)
+    }
+
+    /// The product of sizes.
+    pub fn numbers(&self, axes: &[AxisId]) -> f64 {
+        axes.iter().map(|a| self.graph.size(*a) as f64).product()
+    }
+}
+
+/// Where the numbers of a result are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// Written by the op.
+    Fresh,
+    /// Those of the operands under other indices: nothing is read or written.
+    View,
+    /// Not an activation: a parameter, a constant, a position.
+    Free,
+}
+
+/// What an op says about itself.
+pub trait Rules {
+    /// What it computes, in one sentence.
+    fn doc(&self) -> &'static str;
+
+    /// FLOPs of one evaluation.
+    fn flops(&self, at: At) -> f64;
+
+    /// FLOPs of the gradient to operand i, where one flows.
+    fn gradient_flops(&self, at: At, operand: usize) -> f64;
+
+    /// Whether a gradient flows to operand i.
+    fn differentiable(&self, operand: usize) -> bool;
+
+    /// Where the result is.
+    fn storage(&self) -> Storage {
+        Storage::Fresh
+    }
+
+    /// Where the result lies, if the operands lie there.
+    ///
+    /// Leaves of a body and reads of one have no operands of their own; the analysis gives what they
+    /// stand for: a capture the captured value, a state its value so far, an emit the emitted value.
+    fn range(&self, at: At, operands: &[Interval]) -> Interval;
+}
+
+/// The rules of an op. The one exhaustive match: a new op is registered here.
+pub fn rules(op: &Op) -> &dyn Rules {
+    match op {
+        Op::Input(_) => &leaf::Input,
+        Op::Param(_) => &leaf::Param,
+        Op::Const(_) => &leaf::Const,
+        Op::Index(_) => &leaf::Index,
+        Op::Table(..) => &leaf::Table,
+        Op::Pos => &leaf::Pos,
+        Op::Step => &leaf::Step,
+        Op::Draw(draw) => draw,
+        Op::Capture(_) => &leaf::Capture,
+        Op::Past(_) => &leaf::Past,
+        Op::Lag => &leaf::Lag,
+        Op::State(_) => &leaf::State,
+        Op::Unary(op) => op,
+        Op::Binary(op) => op,
+        Op::Select => &binary::Select,
+        Op::Reduce(op, _) => op,
+        Op::Contract(_) => &over_axes::Contract,
+        Op::Softmax(_) => &over_axes::Softmax,
+        Op::Sparsemax(_) => &over_axes::Sparsemax,
+        Op::Cumsum(_) => &over_axes::Cumsum,
+        Op::Sort(_) => &over_axes::Sort,
+        Op::TopK(..) => &over_axes::TopK,
+        Op::Stack(_) => &layout::Stack,
+        Op::Pick(..) => &layout::Pick,
+        Op::Split(..) => &layout::Split,
+        Op::Flatten(..) => &layout::Flatten,
+        Op::Cat(..) => &layout::Cat,
+        Op::Cut { .. } => &layout::Cut,
+        Op::Expand(_) => &layout::Expand,
+        Op::Rename(..) => &layout::Rename,
+        Op::Linear(linear) => linear,
+        Op::Embed { .. } => &learned::Embed,
+        Op::Dropout { .. } => &training::Dropout,
+        Op::StopGrad => &training::StopGrad,
+        Op::Anneal { .. } => &training::Anneal,
+        Op::TokenMean => &training::TokenMean,
+        Op::Window { .. } => &time::Window,
+        Op::Scan(_) => &time::Scan,
+        Op::Attend(_) => &time::Attend,
+        Op::Emit(_) => &time::Emit,
+    }
+}

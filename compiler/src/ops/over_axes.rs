@@ -1,0 +1,173 @@
+//! Ops over named axes: reductions, contractions, softmax and its kin.
+
+use super::{At, Interval, Rules};
+use crate::graph::{Op, ReduceOp};
+
+/// A row of the table of reductions; FLOPs are per element of the operand.
+struct Row {
+    doc: &'static str,
+    flops: f64,
+    range: fn(Interval, f64) -> Interval,
+}
+
+fn row(op: ReduceOp) -> Row {
+    match op {
+        ReduceOp::Sum => Row { doc: "sum", flops: 1.0, range: Interval::sum_of },
+        ReduceOp::Mean => Row { doc: "arithmetic mean", flops: 1.0, range: |x, _| x },
+        ReduceOp::Max => Row { doc: "largest; ties share the gradient equally", flops: 1.0, range: |x, _| x },
+        ReduceOp::Min => Row { doc: "smallest; ties share the gradient equally", flops: 1.0, range: |x, _| x },
+        ReduceOp::Var { sample } => Row {
+            doc: if sample { "variance, divided by n - 1" } else { "variance of the population" },
+            flops: 4.0,
+            range: if sample { |x, n| variance(x, n / (n - 1.0).max(1.0)) } else { |x, _| variance(x, 1.0) },
+        },
+        ReduceOp::Std { sample } => Row {
+            doc: "square root of the variance; gradient 0 where it is 0",
+            flops: 4.0,
+            range: if sample {
+                |x, n| root(variance(x, n / (n - 1.0).max(1.0)))
+            } else {
+                |x, _| root(variance(x, 1.0))
+            },
+        },
+        ReduceOp::Norm => Row {
+            doc: "L2 norm; gradient 0 at 0",
+            flops: 2.0,
+            range: |x, n| {
+                let x = x.abs();
+                Interval { lo: x.lo * n.sqrt(), hi: x.hi * n.sqrt(), ..x }
+            },
+        },
+        ReduceOp::LogSumExp => {
+            Row { doc: "log of the sum of exponentials", flops: 4.0, range: |x, n| x + Interval::point(n.ln()) }
+        }
+    }
+}
+
+/// At most a quarter of the width squared (Popoviciu).
+fn variance(x: Interval, factor: f64) -> Interval {
+    Interval::closed(0.0, factor * (x.hi - x.lo).powi(2) / 4.0)
+}
+
+fn root(x: Interval) -> Interval {
+    Interval::closed(0.0, x.hi.sqrt())
+}
+
+impl Rules for ReduceOp {
+    fn doc(&self) -> &'static str {
+        row(*self).doc
+    }
+
+    fn flops(&self, at: At) -> f64 {
+        row(*self).flops * at.operand_elements(0)
+    }
+
+    fn gradient_flops(&self, at: At, _: usize) -> f64 {
+        let per_element = if matches!(self, Self::Sum | Self::Mean) { 1.0 } else { 2.0 };
+        per_element * at.operand_elements(0)
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        true
+    }
+
+    fn range(&self, at: At, x: &[Interval]) -> Interval {
+        (row(*self).range)(x[0], at.operand_elements(0) / at.elements())
+    }
+}
+
+/// Sum of a product over axes.
+pub(super) struct Contract;
+
+impl Contract {
+    /// The numbers of the product that is never built.
+    fn products(at: At) -> f64 {
+        let mut axes = at.operand(0).axes.clone();
+        axes.extend(at.operand(1).axes.iter().filter(|a| !at.operand(0).axes.contains(a)));
+        at.numbers(&axes)
+    }
+}
+
+impl Rules for Contract {
+    fn doc(&self) -> &'static str {
+        "sum over the axes of a b"
+    }
+
+    fn flops(&self, at: At) -> f64 {
+        2.0 * Self::products(at)
+    }
+
+    fn gradient_flops(&self, at: At, _: usize) -> f64 {
+        2.0 * Self::products(at)
+    }
+
+    fn differentiable(&self, _: usize) -> bool {
+        true
+    }
+
+    fn range(&self, at: At, x: &[Interval]) -> Interval {
+        let ids = at.dag.operands(at.id);
+        let product = if ids[0] == ids[1] { x[0].powi(2) } else { x[0] * x[1] };
+        product.sum_of(Self::products(at) / at.elements())
+    }
+}
+
+/// An op from an axis to the same axis; FLOPs per element as a function of the axis' length.
+macro_rules! along {
+    ($name:ident, $doc:literal, $flops:expr, $gradient:expr, $range:expr) => {
+        #[doc = $doc]
+        pub(super) struct $name;
+
+        impl Rules for $name {
+            fn doc(&self) -> &'static str {
+                $doc
+            }
+
+            fn flops(&self, at: At) -> f64 {
+                let per_element: fn(f64) -> f64 = $flops;
+                per_element(length(at)) * at.elements()
+            }
+
+            fn gradient_flops(&self, at: At, _: usize) -> f64 {
+                $gradient * at.elements()
+            }
+
+            fn differentiable(&self, _: usize) -> bool {
+                true
+            }
+
+            fn range(&self, at: At, x: &[Interval]) -> Interval {
+                let range: fn(At, Interval) -> Interval = $range;
+                range(at, x[0])
+            }
+        }
+    };
+}
+
+/// The length of the axes that the op runs along.
+fn length(at: At) -> f64 {
+    match at.op() {
+        Op::Softmax(axes) => at.numbers(axes),
+        Op::Sparsemax(a) | Op::Cumsum(a) | Op::Sort(a) | Op::TopK(a, _) => at.numbers(&[*a]),
+        _ => 1.0,
+    }
+}
+
+along!(Softmax, "exp(x) / sum exp(x)", |_| 4.0, 4.0, |at, x| {
+    // the least share: this logit lowest, all others highest
+    let n = length(at);
+    if n == 1.0 {
+        return Interval::point(1.0);
+    }
+    let spread = x.hi - x.lo;
+    if spread.is_finite() {
+        Interval::closed(1.0 / (1.0 + (n - 1.0) * spread.exp()), 1.0 / (1.0 + (n - 1.0) * (-spread).exp()))
+    } else {
+        Interval::open(0.0, 1.0)
+    }
+});
+along!(Sparsemax, "projection onto the simplex", |n| 2.0 + n.log2(), 2.0, |_, _| Interval::UNIT);
+along!(Cumsum, "running sum along the axis", |_| 1.0, 1.0, |at, x| x.hull(x.sum_of(length(at))));
+along!(Sort, "descending", |n| n.log2().max(1.0), 1.0, |_, x| x);
+along!(TopK, "x among the n largest, else 0; the mask has no gradient", |n| n.log2().max(1.0), 1.0, |_, x| x
+    .with_zero());

@@ -1,0 +1,141 @@
+//! The codes of this crate's findings (E09xx), with the long text that `archc explain` prints.
+
+use archc_compiler::diag::Code;
+
+/// Every code that this crate reports, in order.
+pub const CODES: &[Code] = &[
+    Code {
+        code: "E0901",
+        title: "unknown task",
+        text: "The name after `--task` is not one of the tasks that archc knows. The help lists them all.\n\
+               \n\
+               Wrong:  archc train block.arch --task recal\n\
+               Right:  archc train block.arch --task recall",
+    },
+    Code {
+        code: "E0902",
+        title: "unknown or malformed setting of a task",
+        text: "A task is written NAME or NAME:SETTING=NUMBER,SETTING=NUMBER. Each task has its own settings, \
+               all of them numbers; the message lists those of the task at hand.\n\
+               \n\
+               Wrong:  --task recall:length=64\n\
+               Right:  --task recall:len=64,vocab=32",
+    },
+    Code {
+        code: "E0903",
+        title: "a task's setting is out of range",
+        text: "The value would make a sequence that cannot exist: a length of zero, a vocabulary that has no room \
+               for keys and values, more tokens to copy than the sequence holds. The message states the range.",
+    },
+    Code {
+        code: "E0904",
+        title: "the corpus cannot be read",
+        text: "`--corpus` wants a file, or a folder whose files are read in order of their names (hidden ones, and \
+               links to folders, are left out). The path is missing, or the system refuses to read it.",
+    },
+    Code {
+        code: "E0905",
+        title: "the corpus is empty",
+        text: "The corpus exists but holds not one byte that could be learned: the file is empty or only white space, \
+               or the folder has no files.",
+    },
+    Code {
+        code: "E0906",
+        title: "the corpus is too small",
+        text: "A corpus is split by document into training (about 80 %), validation (10 %) and test (10 %). Each \
+               part must hold at least one whole sequence, and training at least sixteen: otherwise the model would \
+               learn the text by heart and the score would say nothing. Give more text, or a smaller `len`.",
+    },
+    Code {
+        code: "E0907",
+        title: "the text task has no text",
+        text: "The task `text` reads the corpus given by `--corpus`; without one it reads the text that the program \
+               carries. This build carries none. Give a file or folder:\n\
+               \n\
+               archc train block.arch --task text --corpus books/",
+    },
+    Code {
+        code: "E0908",
+        title: "a training setting is out of range",
+        text: "Steps, batch size and learning rate must be positive, the warm-up may not be longer than the training, \
+               and the final learning rate is a share between 0 and 1 of the peak.",
+    },
+    Code {
+        code: "E0909",
+        title: "the program does not fit the task",
+        text: "Training needs a model: tokens in, logits over the task's vocabulary out. A block of one input and one \
+               output over [D] is put into the standard stack, which makes it a model; other blocks can be checked, \
+               built and run with `archc forward`, but not trained. This message also appears when a model was built \
+               for another vocabulary.",
+    },
+    Code {
+        code: "E0910",
+        title: "training diverged",
+        text: "The loss or the gradient stopped being finite, or the loss stayed far above that of guessing. The \
+               parameters are those before the first bad step. Usual causes: a learning rate that is too high, a scan \
+               whose transition may grow (`archc check` warns: W07xx), exp or division outside their safe range.\n\
+               \n\
+               Try `--lr` three times smaller; bound the decay by `sigmoid` or `exp(-softplus(..))`; normalise keys \
+               with `l2norm`.",
+    },
+    Code {
+        code: "E0911",
+        title: "a run's folder cannot be written",
+        text: "The disk is full, the folder is read-only, or the path is not a folder. Files are written beside their \
+               names and then renamed, so the last checkpoint is whole: free some space and run the same command again \
+               to go on from it.",
+    },
+    Code {
+        code: "E0912",
+        title: "a run's folder or checkpoint cannot be read",
+        text: "The file is missing, cut short, or not a checkpoint of archc (safetensors with `params.`, `first.` and \
+               `second.` tensors and an `archc` entry in its header).",
+    },
+    Code {
+        code: "E0913",
+        title: "the run's folder belongs to another run",
+        text: "The folder holds a checkpoint of another program, task, corpus or setting; to go on from it would mix \
+               two runs. The message names what differs. Give another `--out`, or the settings of the first run.",
+    },
+    Code {
+        code: "E0914",
+        title: "the run's folder is held by another process",
+        text: "Another archc is training into this folder. Wait for it, or give another `--out`. The lock is the \
+               operating system's, so it disappears with the process, even after `kill -9`.",
+    },
+    Code {
+        code: "E0915",
+        title: "unknown tier",
+        text: "An evaluation names one of the tiers screen, search and verify, which say on which tasks and for how \
+               many steps a program is trained.",
+    },
+    Code {
+        code: "E0916",
+        title: "archc bug: the device gave other numbers than asked for",
+        text: "The logits of a forward pass have another shape than [batch, tokens, vocabulary]. This is a bug of \
+               archc, not of the program; please report it with the program.",
+    },
+    Code {
+        code: "E0917",
+        title: "the evaluation ran out of time",
+        text: "The time limit of this evaluation passed before its steps were done. Limits only guard against \
+               programs that hang: scores never depend on time, so a slow program is not scored on fewer steps.",
+    },
+    Code {
+        code: "E0918",
+        title: "archc bug: an evaluation panicked",
+        text: "Something inside archc failed while it ran this program. The evaluation may be tried again (exit code \
+               75); please report it with the program.",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::CODES;
+
+    #[test]
+    fn codes_are_ordered_and_ours() {
+        assert!(CODES.windows(2).all(|w| w[0].code < w[1].code));
+        assert!(CODES.iter().all(|c| c.code.starts_with("E09") && c.code.len() == 5));
+    }
+}

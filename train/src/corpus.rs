@@ -1,0 +1,241 @@
+//! Texts for the task `text`, split by document into parts.
+//!
+//! A document is a file; when there are fewer than twenty, files are cut at blank lines into pieces, and
+//! a piece is a document. Documents that are the same byte for byte count once. They are then put in the
+//! order of their hashes, and from its start the test part takes 10 % of the bytes, then validation 10 %,
+//! then training the rest. So the split depends on the contents alone, not on names or order, and no
+//! document is on both sides of it.
+
+use crate::fault;
+use crate::task::Part;
+use archc_compiler::diag::Diagnostic;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// With fewer files than this, pieces are the documents.
+const FILES_ENOUGH: usize = 20;
+/// About so many pieces are cut, unless that makes them shorter or longer than these.
+const PIECES: usize = 64;
+const SHORTEST_PIECE: usize = 256;
+const LONGEST_PIECE: usize = 8192;
+
+/// One part of a corpus: its documents one after another.
+#[derive(Clone, Debug, Default)]
+pub struct Bytes {
+    /// The text.
+    pub bytes: Vec<u8>,
+    /// Whether a document starts at this byte.
+    pub starts: Vec<bool>,
+}
+
+/// A text in three parts.
+#[derive(Clone, Debug)]
+pub struct Corpus {
+    parts: [Bytes; 3],
+    digest: String,
+    documents: usize,
+}
+
+impl Corpus {
+    /// Reads a file, or all files of a folder and its folders. Hidden files and links to folders are left out.
+    ///
+    /// # Errors
+    /// E0904 when something cannot be read, E0905 when there is no text.
+    pub fn read(path: &Path) -> Result<Self, Diagnostic> {
+        let unreadable = |path: &Path| {
+            let path = path.to_owned();
+            move |error| fault::corpus_unreadable(&path, &error)
+        };
+        let mut files = Vec::new();
+        let mut folders = Vec::new();
+        if fs::metadata(path).map_err(unreadable(path))?.is_dir() {
+            folders.push(path.to_owned());
+        } else {
+            files.push(path.to_owned());
+        }
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).map_err(unreadable(&folder))? {
+                let entry = entry.map_err(unreadable(&folder))?;
+                let path: PathBuf = entry.path();
+                if entry.file_name().to_string_lossy().starts_with('.') {
+                    continue;
+                }
+                // A link to a folder is no folder here, and reading it as a file is skipped below.
+                if entry.file_type().map_err(unreadable(&path))?.is_dir() {
+                    folders.push(path);
+                } else if fs::metadata(&path).map_err(unreadable(&path))?.is_file() {
+                    files.push(path);
+                }
+            }
+        }
+        let texts = files.iter().map(|file| fs::read(file).map_err(unreadable(file))).collect::<Result<Vec<_>, _>>()?;
+        Self::from_texts(texts, &format!("`{}`", path.display()))
+    }
+
+    /// The text that the program carries, or any other that is in memory. None for an empty one.
+    ///
+    /// # Errors
+    /// E0905 when it is only white space.
+    pub fn carried(text: &str) -> Result<Option<Self>, Diagnostic> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        Self::from_texts(vec![text.as_bytes().to_vec()], "that archc carries").map(Some)
+    }
+
+    /// Splits texts. `what` names them in errors.
+    ///
+    /// # Errors
+    /// E0905 when there is no text.
+    pub fn from_texts(texts: Vec<Vec<u8>>, what: &str) -> Result<Self, Diagnostic> {
+        let texts: Vec<Vec<u8>> = texts.into_iter().filter(|t| !t.iter().all(u8::is_ascii_whitespace)).collect();
+        let total: usize = texts.iter().map(Vec::len).sum();
+        let documents: Vec<&[u8]> = if texts.len() >= FILES_ENOUGH {
+            texts.iter().map(Vec::as_slice).collect()
+        } else {
+            let size = (total / PIECES).clamp(SHORTEST_PIECE, LONGEST_PIECE);
+            texts.iter().flat_map(|text| pieces(text, size)).collect()
+        };
+        // Ordered by hash; the same contents fall together.
+        let documents: BTreeMap<[u8; 32], &[u8]> =
+            documents.into_iter().map(|d| (Sha256::digest(d).into(), d)).collect();
+        if documents.is_empty() {
+            return Err(fault::corpus_empty(what));
+        }
+        let mut digest = Sha256::new();
+        documents.keys().for_each(|key| digest.update(key));
+        let total: usize = documents.values().map(|d| d.len()).sum();
+        let mut parts = [Bytes::default(), Bytes::default(), Bytes::default()];
+        for document in documents.values() {
+            let part = [Part::Test, Part::Validation]
+                .into_iter()
+                .find(|&part| {
+                    let has = parts[slot(part)].bytes.len();
+                    // A huge document never makes a held-out part: it would starve training.
+                    has < total / 10 && has + document.len() <= total / 5
+                })
+                .unwrap_or(Part::Train);
+            let part = &mut parts[slot(part)];
+            part.starts.extend((0..document.len()).map(|i| i == 0));
+            part.bytes.extend_from_slice(document);
+        }
+        let digest = digest.finalize().iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        Ok(Self { parts, digest, documents: documents.len() })
+    }
+
+    /// One of the parts.
+    pub fn part(&self, part: Part) -> &Bytes {
+        &self.parts[slot(part)]
+    }
+
+    /// Names the contents: equal for corpora that are split the same way into the same bytes.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Number of different documents.
+    pub fn documents(&self) -> usize {
+        self.documents
+    }
+}
+
+fn slot(part: Part) -> usize {
+    match part {
+        Part::Train => 0,
+        Part::Validation => 1,
+        Part::Test => 2,
+    }
+}
+
+/// Pieces of about `size` bytes: cut after a blank line, else after a line, else (four times as long) anywhere.
+fn pieces(text: &[u8], size: usize) -> Vec<&[u8]> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while rest.len() > 2 * size {
+        let window = &rest[..rest.len().min(4 * size)];
+        let after = |needle: &[u8]| {
+            window[size..].windows(needle.len()).position(|w| w == needle).map(|at| size + at + needle.len())
+        };
+        let cut = after(b"\n\n").or_else(|| after(b"\n")).unwrap_or(window.len());
+        let (piece, tail) = rest.split_at(cut);
+        pieces.push(piece);
+        rest = tail;
+    }
+    pieces.push(rest);
+    pieces.retain(|piece| !piece.iter().all(u8::is_ascii_whitespace));
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn story(paragraphs: usize) -> String {
+        (0..paragraphs).fold(String::new(), |mut text, i| {
+            let _ = write!(text, "Paragraph {i} says {} and then {}.\n\n", i * i, i % 7);
+            text
+        })
+    }
+
+    #[test]
+    fn parts_are_disjoint_and_whole() {
+        let text = story(600);
+        let corpus = Corpus::carried(&text).unwrap().unwrap();
+        let lengths = Part::ALL.map(|part| corpus.part(part).bytes.len());
+        assert_eq!(lengths.iter().sum::<usize>(), text.len());
+        for held_out in [lengths[1], lengths[2]] {
+            let share = held_out as f64 / text.len() as f64;
+            assert!((0.1..=0.2).contains(&share), "{share}");
+        }
+        // Numbered paragraphs: every one is in exactly one part.
+        let texts = Part::ALL.map(|part| String::from_utf8(corpus.part(part).bytes.clone()).unwrap());
+        for i in 0..600 {
+            let needle = format!("Paragraph {i} says");
+            assert_eq!(texts.iter().map(|t| t.matches(&needle).count()).sum::<usize>(), 1, "{needle}");
+        }
+    }
+
+    #[test]
+    fn names_order_and_copies_do_not_matter() {
+        let files: Vec<Vec<u8>> = (0..30).map(|i| format!("file {i} with its text").into_bytes()).collect();
+        let mut other = files.clone();
+        other.reverse();
+        other.push(files[3].clone());
+        let (a, b) = (Corpus::from_texts(files, "a").unwrap(), Corpus::from_texts(other, "b").unwrap());
+        assert_eq!(a.digest(), b.digest());
+        assert_eq!((a.documents(), b.documents()), (30, 30));
+        for part in Part::ALL {
+            assert_eq!(a.part(part).bytes, b.part(part).bytes);
+            assert_eq!(a.part(part).starts.iter().filter(|s| **s).count() > 0, !a.part(part).bytes.is_empty());
+        }
+    }
+
+    #[test]
+    fn folders_are_read_in_depth() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("inner")).unwrap();
+        fs::write(folder.path().join("inner/a.txt"), story(50)).unwrap();
+        fs::write(folder.path().join("b.txt"), "short").unwrap();
+        fs::write(folder.path().join(".hidden"), "no").unwrap();
+        let corpus = Corpus::read(folder.path()).unwrap();
+        let all: usize = Part::ALL.iter().map(|&p| corpus.part(p).bytes.len()).sum();
+        assert_eq!(all, story(50).len() + "short".len());
+    }
+
+    #[test]
+    fn bad_corpora_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let code = |path: &Path| Corpus::read(path).unwrap_err().code;
+        assert_eq!(code(&folder.path().join("missing")), "E0904");
+        assert_eq!(code(folder.path()), "E0905");
+        fs::write(folder.path().join("blank"), " \n\t").unwrap();
+        assert_eq!(code(&folder.path().join("blank")), "E0905");
+        assert!(Corpus::carried("").unwrap().is_none());
+    }
+}

@@ -1,0 +1,107 @@
+//! Constructors of this crate's diagnostics, one a code; the long texts are in [`crate::codes`].
+
+use archc_compiler::diag::Diagnostic;
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+
+fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+pub fn unknown_task(name: &str, known: &[&str]) -> Diagnostic {
+    Diagnostic::error("E0901", format!("there is no task `{name}`"))
+        .help(format!("the tasks are: {}", listed(known.iter().copied())))
+}
+
+pub fn unknown_setting(task: &str, setting: &str, known: &[&str]) -> Diagnostic {
+    Diagnostic::error("E0902", format!("the task `{task}` has no setting `{setting}`"))
+        .help(format!("its settings are: {}", listed(known.iter().copied())))
+}
+
+pub fn malformed_setting(text: &str) -> Diagnostic {
+    Diagnostic::error("E0902", format!("`{text}` is not a setting of a task"))
+        .help("write NAME:SETTING=NUMBER,SETTING=NUMBER, as in `recall:len=64,vocab=32`")
+}
+
+pub fn setting_range(task: &str, setting: &str, value: f64, range: impl Display) -> Diagnostic {
+    Diagnostic::error("E0903", format!("`{setting} = {value}` is out of range for the task `{task}`"))
+        .help(format!("`{setting}` must be {range}"))
+}
+
+pub fn corpus_unreadable(path: &Path, error: &io::Error) -> Diagnostic {
+    Diagnostic::error("E0904", format!("cannot read the corpus `{}`: {error}", path.display()))
+        .help("give a file, or a folder of files")
+}
+
+pub fn corpus_empty(what: &str) -> Diagnostic {
+    Diagnostic::error("E0905", format!("the corpus {what} holds no text")).help("give a file or folder with text in it")
+}
+
+pub fn corpus_small(part: &str, bytes: usize, needed: usize) -> Diagnostic {
+    Diagnostic::error("E0906", format!("the corpus is too small: its {part} part has {bytes} bytes of {needed} needed"))
+        .help("give more text, or shorter sequences (`--task text:len=N`)")
+}
+
+pub fn no_corpus() -> Diagnostic {
+    Diagnostic::error("E0907", "the task `text` has no text to learn").help("give one with `--corpus FILE_OR_DIR`")
+}
+
+pub fn training_range(name: &str, value: impl Display, range: &str) -> Diagnostic {
+    Diagnostic::error("E0908", format!("`{name} = {value}` is out of range")).help(format!("`{name}` must be {range}"))
+}
+
+pub fn no_model(name: &str) -> Diagnostic {
+    Diagnostic::error("E0909", format!("`{name}` is not a model, so it cannot be trained"))
+        .help("write a `model`, or a block with one input and one output over [D]")
+}
+
+pub fn wrong_vocabulary(name: &str, has: usize, task: &str, needs: usize) -> Diagnostic {
+    Diagnostic::error("E0909", format!("`{name}` has a vocabulary of {has}, the task `{task}` needs {needs}"))
+        .help("leave VOCAB to the task")
+}
+
+pub fn diverged(step: u64, loss: f64) -> Diagnostic {
+    Diagnostic::error("E0910", format!("training diverged at step {step} (loss {loss})"))
+        .help("lower the learning rate, or bound the decay and normalise the keys")
+}
+
+pub fn unwritable(path: &Path, error: &io::Error) -> Diagnostic {
+    Diagnostic::error("E0911", format!("cannot write `{}`: {error}", path.display()))
+        .help("the last checkpoint is whole: make room, then run the same command again")
+}
+
+pub fn unreadable(path: &Path, why: impl Display) -> Diagnostic {
+    Diagnostic::error("E0912", format!("cannot read `{}`: {why}", path.display()))
+        .help("give another folder, or a checkpoint written by `archc train`")
+}
+
+pub fn another_run(path: &Path, differs: &str) -> Diagnostic {
+    Diagnostic::error("E0913", format!("`{}` belongs to another run: {differs}", path.display()))
+        .help("give another `--out`, or the settings of that run")
+}
+
+pub fn held(path: &Path) -> Diagnostic {
+    Diagnostic::error("E0914", format!("`{}` is held by another process", path.display()))
+        .help("wait for that run to end, or give another `--out`")
+}
+
+pub fn unknown_tier(name: &str, known: &[&str]) -> Diagnostic {
+    Diagnostic::error("E0915", format!("there is no tier `{name}`"))
+        .help(format!("the tiers are: {}", listed(known.iter().copied())))
+}
+
+pub fn wrong_logits(shape: &[usize], wanted: [usize; 3]) -> Diagnostic {
+    Diagnostic::error("E0916", format!("archc bug: the logits have shape {shape:?}, not {wanted:?}"))
+        .help("please report this, with the program")
+}
+
+pub fn out_of_time(task: &str, step: u64) -> Diagnostic {
+    Diagnostic::error("E0917", format!("out of time at step {step} of the task `{task}`"))
+        .help("give more time, or a program that costs less a token")
+}
+
+pub fn panicked(why: &str) -> Diagnostic {
+    Diagnostic::error("E0918", format!("archc bug: the evaluation panicked: {why}"))
+        .help("please report this, with the program")
+}

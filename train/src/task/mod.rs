@@ -1,0 +1,301 @@
+//! Tasks: what a program is trained on and how well it did.
+//!
+//! A task turns an address (part, seed, batch number) into a batch. **Alignment**: `targets[t]` is what
+//! the output at token t must predict, having seen tokens 0..=t. Tasks that continue a sequence
+//! (recall, noisy and fuzzy recall, text) set `targets[t] = tokens[t + 1]`; tasks that answer at the
+//! token itself (selective copying, memorization, MQAR, parity, S3, S5, induction) set it to the answer.
+//! `mask[t]` is 1 where the prediction is trained and scored, 0 elsewhere, where `targets[t]` is below
+//! the vocabulary but means nothing. `reset[t]` is set where a document starts.
+//!
+//! **Parts**: training, validation and test are separate streams of random numbers (for text: separate
+//! documents). A validation part picks, a test part reports.
+//!
+//! A synthetic task is a [`Rule`]: how to make one row from random numbers. [`Synthetic`] makes a
+//! [`Task`] of it. The registry is [`TASKS`]; a task is named with its settings, all of them numbers:
+//! `recall:len=64,vocab=32`.
+
+mod copying;
+mod fuzzy;
+mod group;
+mod induction;
+mod memorization;
+mod mqar;
+mod recall;
+mod settings;
+mod text;
+
+pub use settings::{Settings, TaskSpec};
+pub use text::Text;
+
+use crate::corpus::Corpus;
+use crate::fault;
+use crate::random::Stream;
+use crate::score::Metric;
+use archc_compiler::diag::Diagnostic;
+use archc_runtime::Batch;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Which of a task's three data sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Seen by the optimizer.
+    Train,
+    /// Picks: checkpoints, learning rates, candidates.
+    Validation,
+    /// Reports.
+    Test,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// Its name in addresses and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Something to learn, with its score.
+pub trait Task: Send + Sync {
+    /// Its name and settings, defaults filled in: what a run is identified by.
+    fn spec(&self) -> &TaskSpec;
+
+    /// Number of tokens of its vocabulary; targets are below it too.
+    fn vocab(&self) -> usize;
+
+    /// Tokens a row of a part.
+    fn len(&self, part: Part) -> usize;
+
+    /// How predictions are scored.
+    fn metric(&self) -> Metric;
+
+    /// A batch of `rows` rows of `len(part)` tokens: a function of its arguments alone.
+    fn batch(&self, part: Part, seed: u64, index: u64, rows: usize) -> Batch;
+
+    /// For a part that is finite, its number of whole batches; none: the task never ends.
+    fn batches(&self, part: Part, rows: usize) -> Option<u64> {
+        let _ = (part, rows);
+        None
+    }
+}
+
+/// One sequence.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    tokens: Vec<u32>,
+    targets: Vec<u32>,
+    mask: Vec<f32>,
+    reset: Vec<bool>,
+}
+
+impl Row {
+    /// An unscored token.
+    fn tell(&mut self, token: usize) {
+        self.push(token, 0, false);
+    }
+
+    /// A token whose output must be `answer`.
+    fn ask(&mut self, token: usize, answer: usize) {
+        self.push(token, answer, true);
+    }
+
+    fn push(&mut self, token: usize, target: usize, scored: bool) {
+        self.reset.push(self.tokens.is_empty());
+        self.tokens.push(token as u32);
+        self.targets.push(target as u32);
+        self.mask.push(if scored { 1.0 } else { 0.0 });
+    }
+
+    /// The last token starts a document.
+    fn start_document(&mut self) {
+        if let Some(reset) = self.reset.last_mut() {
+            *reset = true;
+        }
+    }
+
+    /// A sequence to be continued: every output predicts the next symbol, scored where that symbol is.
+    fn continuation(symbols: &[(usize, bool)]) -> Self {
+        let mut row = Self::default();
+        for pair in symbols.windows(2) {
+            row.push(pair[0].0, pair[1].0, pair[1].1);
+        }
+        row
+    }
+
+    fn scored(&self) -> bool {
+        self.mask.iter().any(|&m| m != 0.0)
+    }
+}
+
+/// Where a row is drawn: rules may treat parts differently, and may start training with easier rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// The part.
+    pub part: Part,
+    /// Number of the batch.
+    pub index: u64,
+}
+
+/// How to make rows of a synthetic task.
+pub trait Rule: Send + Sync {
+    /// Number of tokens.
+    fn vocab(&self) -> usize;
+
+    /// Accuracy of the best guess that does not look at the sequence.
+    fn chance(&self) -> f64;
+
+    /// Tokens a row.
+    fn len(&self, part: Part) -> usize;
+
+    /// One row of exactly `len(draw.part)` tokens.
+    fn row(&self, draw: Draw, stream: &mut Stream) -> Row;
+}
+
+/// A task made from a rule.
+pub struct Synthetic<R> {
+    spec: TaskSpec,
+    rule: R,
+}
+
+impl<R: Rule> Synthetic<R> {
+    /// Wraps a rule.
+    pub fn new(spec: TaskSpec, rule: R) -> Self {
+        Self { spec, rule }
+    }
+}
+
+impl<R: Rule> Task for Synthetic<R> {
+    fn spec(&self) -> &TaskSpec {
+        &self.spec
+    }
+
+    fn vocab(&self) -> usize {
+        self.rule.vocab()
+    }
+
+    fn len(&self, part: Part) -> usize {
+        self.rule.len(part)
+    }
+
+    fn metric(&self) -> Metric {
+        Metric::Accuracy { chance: self.rule.chance() }
+    }
+
+    fn batch(&self, part: Part, seed: u64, index: u64, rows: usize) -> Batch {
+        let mut stream = Stream::new(&[&self.spec.name, part.name()], &[seed, index]);
+        let draw = Draw { part, index };
+        let drawn = (0..rows).map(|_| {
+            // A row in which nothing is scored (no key came twice) teaches nothing. Settings that could
+            // make this usual are out of range, so a few tries are as good as for ever.
+            let mut row = self.rule.row(draw, &mut stream);
+            for _ in 0..100 {
+                if row.scored() {
+                    break;
+                }
+                row = self.rule.row(draw, &mut stream);
+            }
+            row
+        });
+        assemble(drawn, self.len(part))
+    }
+}
+
+/// Rows of `len` tokens, side by side.
+fn assemble(rows: impl Iterator<Item = Row>, len: usize) -> Batch {
+    let mut batch = Batch { len, ..Batch::default() };
+    for row in rows {
+        debug_assert_eq!(row.tokens.len(), len, "archc bug: a rule made a row of another length");
+        batch.batch += 1;
+        batch.tokens.extend(row.tokens);
+        batch.targets.extend(row.targets);
+        batch.mask.extend(row.mask);
+        batch.reset.extend(row.reset);
+    }
+    batch
+}
+
+/// A line of the registry.
+pub struct Entry {
+    /// What `--task` takes.
+    pub name: &'static str,
+    /// One line for the help.
+    pub summary: &'static str,
+    make: fn(Settings<'_>, Option<&Arc<Corpus>>) -> Result<Arc<dyn Task>, Diagnostic>,
+}
+
+/// All tasks.
+pub const TASKS: &[Entry] = &[
+    Entry {
+        name: "recall",
+        summary: "key value pairs; predict the values of keys seen before",
+        make: |s, _| recall::recall(s),
+    },
+    Entry {
+        name: "noisy-recall",
+        summary: "recall with noise tokens between the pairs",
+        make: |s, _| recall::noisy_recall(s),
+    },
+    Entry {
+        name: "fuzzy-recall",
+        summary: "recall with keys and values of one to three tokens",
+        make: |s, _| fuzzy::fuzzy_recall(s),
+    },
+    Entry {
+        name: "selective-copying",
+        summary: "repeat, in order, the data tokens hidden among blanks",
+        make: |s, _| copying::selective_copying(s),
+    },
+    Entry {
+        name: "memorization",
+        summary: "answer keys from a fixed random map, learned into the weights",
+        make: |s, _| memorization::memorization(s),
+    },
+    Entry {
+        name: "mqar",
+        summary: "many queries after many pairs, at power-law distances",
+        make: |s, _| mqar::mqar(s),
+    },
+    Entry {
+        name: "parity",
+        summary: "running parity of bits, tested on longer sequences than trained",
+        make: |s, _| group::product(s, 2),
+    },
+    Entry {
+        name: "s3",
+        summary: "running product in the permutation group S3, tested on longer sequences",
+        make: |s, _| group::product(s, 3),
+    },
+    Entry {
+        name: "s5",
+        summary: "running product in the permutation group S5, tested on longer sequences",
+        make: |s, _| group::product(s, 5),
+    },
+    Entry {
+        name: "induction",
+        summary: "one special token; its follower is asked at the end",
+        make: |s, _| induction::induction(s),
+    },
+    Entry { name: "text", summary: "bytes of a corpus, or of the text that archc carries", make: text::text },
+];
+
+/// Makes a task. `corpus` is what `text` reads; the others ignore it.
+///
+/// # Errors
+/// E0901 for an unknown name, E0902 and E0903 for bad settings, E0906 and E0907 for the corpus.
+pub fn build(spec: &TaskSpec, corpus: Option<&Arc<Corpus>>) -> Result<Arc<dyn Task>, Diagnostic> {
+    let Some(entry) = TASKS.iter().find(|entry| entry.name == spec.name) else {
+        let known: Vec<&str> = TASKS.iter().map(|entry| entry.name).collect();
+        return Err(fault::unknown_task(&spec.name, &known));
+    };
+    (entry.make)(Settings::new(spec), corpus)
+}
+
+#[cfg(test)]
+mod tests;

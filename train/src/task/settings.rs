@@ -1,0 +1,146 @@
+//! A task's name and settings, as people write them: `recall:len=64,vocab=32`.
+
+use crate::fault;
+use archc_compiler::diag::Diagnostic;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// A task by name, with settings. Printed and stored as `name:setting=number,...`, settings in order of name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct TaskSpec {
+    /// As in the registry.
+    pub name: String,
+    /// What differs from the defaults; after [`super::build`], all of them.
+    pub settings: BTreeMap<String, f64>,
+}
+
+impl TaskSpec {
+    /// A task with default settings.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), settings: BTreeMap::new() }
+    }
+
+    /// Changes a setting.
+    pub fn with(mut self, setting: &str, value: f64) -> Self {
+        self.settings.insert(setting.to_owned(), value);
+        self
+    }
+}
+
+impl fmt::Display for TaskSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        for (i, (setting, value)) in self.settings.iter().enumerate() {
+            write!(f, "{}{setting}={value}", if i == 0 { ':' } else { ',' })?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for TaskSpec {
+    type Err = Diagnostic;
+
+    /// Names may be written with `_` or blanks for `-`.
+    fn from_str(text: &str) -> Result<Self, Diagnostic> {
+        let (name, settings) = match text.split_once(':') {
+            Some((name, settings)) => (name, settings.split(',').collect()),
+            None => (text, Vec::new()),
+        };
+        let mut spec = Self::new(&name.trim().to_lowercase().replace(['_', ' '], "-"));
+        for setting in settings {
+            let malformed = || fault::malformed_setting(setting);
+            let (key, value) = setting.split_once('=').ok_or_else(malformed)?;
+            let value: f64 = value.trim().parse().map_err(|_| malformed())?;
+            if !value.is_finite() || spec.settings.insert(key.trim().to_owned(), value).is_some() {
+                return Err(malformed());
+            }
+        }
+        Ok(spec)
+    }
+}
+
+impl From<TaskSpec> for String {
+    fn from(spec: TaskSpec) -> Self {
+        spec.to_string()
+    }
+}
+
+impl TryFrom<String> for TaskSpec {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map_err(|e: Diagnostic| e.message)
+    }
+}
+
+/// Settings being read: each one is asked for once, with its default and range; [`Settings::finish`]
+/// refuses those that nobody asked for.
+pub struct Settings<'a> {
+    given: &'a TaskSpec,
+    read: TaskSpec,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Settings<'a> {
+    /// Starts reading.
+    pub fn new(given: &'a TaskSpec) -> Self {
+        Self { given, read: TaskSpec::new(&given.name), known: Vec::new() }
+    }
+
+    /// A whole number in low..=high.
+    ///
+    /// # Errors
+    /// E0903.
+    pub fn whole(
+        &mut self,
+        setting: &'static str,
+        default: usize,
+        low: usize,
+        high: usize,
+    ) -> Result<usize, Diagnostic> {
+        let value = self.read(setting, default as f64);
+        if value.fract() != 0.0 || value < low as f64 || value > high as f64 {
+            let range = format!("a whole number from {low} to {high}");
+            return Err(fault::setting_range(&self.given.name, setting, value, range));
+        }
+        Ok(value as usize)
+    }
+
+    /// A real number in low..=high.
+    ///
+    /// # Errors
+    /// E0903.
+    pub fn real(&mut self, setting: &'static str, default: f64, low: f64, high: f64) -> Result<f64, Diagnostic> {
+        let value = self.read(setting, default);
+        if !(low..=high).contains(&value) {
+            return Err(fault::setting_range(
+                &self.given.name,
+                setting,
+                value,
+                format!("a number from {low} to {high}"),
+            ));
+        }
+        Ok(value)
+    }
+
+    fn read(&mut self, setting: &'static str, default: f64) -> f64 {
+        let value = self.given.settings.get(setting).copied().unwrap_or(default);
+        self.known.push(setting);
+        self.read.settings.insert(setting.to_owned(), value);
+        value
+    }
+
+    /// All settings, defaults filled in.
+    ///
+    /// # Errors
+    /// E0902 for a setting that the task does not have.
+    pub fn finish(self) -> Result<TaskSpec, Diagnostic> {
+        match self.given.settings.keys().find(|key| !self.known.contains(&key.as_str())) {
+            Some(key) => Err(fault::unknown_setting(&self.given.name, key, &self.known)),
+            None => Ok(self.read),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Byte-level language modelling on a corpus.
+//!
+//! Rows are windows of a part's documents laid end to end: `reset` marks where a document starts, and the
+//! first byte of a document is never predicted from the one before it. Training windows start anywhere;
+//! those of validation and test follow one another, so a whole part can be scored once.
+
+use super::{Part, Row, Settings, Task, TaskSpec, assemble};
+use crate::corpus::{Bytes, Corpus};
+use crate::fault;
+use crate::random::Stream;
+use crate::score::Metric;
+use archc_compiler::diag::Diagnostic;
+use archc_runtime::Batch;
+use std::sync::Arc;
+
+/// The task `text`.
+pub struct Text {
+    spec: TaskSpec,
+    len: usize,
+    corpus: Arc<Corpus>,
+    /// Entropy of the training part's bytes, in bits: what their frequencies alone tell.
+    unigram: f64,
+}
+
+/// `text`: len 64.
+pub(super) fn text(mut settings: Settings<'_>, corpus: Option<&Arc<Corpus>>) -> Result<Arc<dyn Task>, Diagnostic> {
+    let len = settings.whole("len", 64, 1, 1 << 20)?;
+    let spec = settings.finish()?;
+    let corpus = Arc::clone(corpus.ok_or_else(fault::no_corpus)?);
+    for part in Part::ALL {
+        let needed = if part == Part::Train { 16 * len + 1 } else { len + 1 };
+        let bytes = corpus.part(part).bytes.len();
+        if bytes < needed {
+            return Err(fault::corpus_small(part.name(), bytes, needed));
+        }
+    }
+    let unigram = entropy(&corpus.part(Part::Train).bytes);
+    Ok(Arc::new(Text { spec, len, corpus, unigram }))
+}
+
+fn entropy(bytes: &[u8]) -> f64 {
+    let mut counts = [0u64; 256];
+    bytes.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+    let total = bytes.len() as f64;
+    counts.iter().filter(|c| **c > 0).map(|&c| -(c as f64 / total) * (c as f64 / total).log2()).sum()
+}
+
+impl Text {
+    fn windows(&self, part: Part) -> u64 {
+        ((self.corpus.part(part).bytes.len() - 1) / self.len) as u64
+    }
+
+    fn window(&self, text: &Bytes, at: usize) -> Row {
+        let mut row = Row::default();
+        for i in at..at + self.len {
+            row.push(usize::from(text.bytes[i]), usize::from(text.bytes[i + 1]), !text.starts[i + 1]);
+            if text.starts[i] {
+                row.start_document();
+            }
+        }
+        row
+    }
+}
+
+impl Task for Text {
+    fn spec(&self) -> &TaskSpec {
+        &self.spec
+    }
+
+    fn vocab(&self) -> usize {
+        256
+    }
+
+    fn len(&self, _: Part) -> usize {
+        self.len
+    }
+
+    fn metric(&self) -> Metric {
+        Metric::BitsPerByte { chance: self.unigram }
+    }
+
+    fn batch(&self, part: Part, seed: u64, index: u64, rows: usize) -> Batch {
+        let text = self.corpus.part(part);
+        let mut stream = Stream::new(&["text", part.name()], &[seed, index]);
+        let drawn = (0..rows as u64).map(|row| {
+            let at = match part {
+                Part::Train => stream.below(text.bytes.len() - self.len),
+                Part::Validation | Part::Test => ((index * rows as u64 + row) % self.windows(part)) as usize * self.len,
+            };
+            self.window(text, at)
+        });
+        assemble(drawn, self.len)
+    }
+
+    fn batches(&self, part: Part, rows: usize) -> Option<u64> {
+        match part {
+            Part::Train => None,
+            // At least one; the rows of the last batch that are too many repeat the first windows.
+            Part::Validation | Part::Test => Some(self.windows(part).div_ceil(rows as u64)),
+        }
+    }
+}

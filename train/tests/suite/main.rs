@@ -1,0 +1,5 @@
+//! Training as a whole, on a mock device whose model fits on a page.
+
+mod kill;
+mod mock;
+mod training;
