@@ -1,7 +1,11 @@
 //! Source texts, handed over by whoever read them. The compiler reads no files.
+//!
+//! Every map starts with the texts of the standard library, which is embedded, at the same ids.
 
+use crate::stdlib;
 use archc_grammar::Span;
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// One text of a [`SourceMap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -22,24 +26,33 @@ pub struct SourceFile {
     /// Shown in diagnostics: a path, or `std::mixers`.
     pub name: String,
     /// The whole text.
-    pub text: String,
+    pub text: Cow<'static, str>,
 }
 
-/// The texts of one compilation: the user's file, the files it uses, the standard library.
-#[derive(Clone, Debug, Default)]
+/// The texts of one compilation: the standard library, the user's file, the files it uses.
+///
+/// `use self::other::{A}` in the file `dir/a.arch` means the text named `dir/other.arch`.
+#[derive(Clone, Debug)]
 pub struct SourceMap {
     files: Vec<SourceFile>,
 }
 
+impl Default for SourceMap {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl SourceMap {
-    /// An empty map.
+    /// A map with the standard library only.
     pub fn new() -> Self {
-        Self::default()
+        let std = stdlib::FILES.iter().map(|f| SourceFile { name: f.module.into(), text: Cow::Borrowed(f.text) });
+        Self { files: std.collect() }
     }
 
     /// Adds a text.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> FileId {
-        self.files.push(SourceFile { name: name.into(), text: text.into() });
+        self.files.push(SourceFile { name: name.into(), text: Cow::Owned(text.into()) });
         FileId(self.files.len() as u32 - 1)
     }
 
@@ -53,14 +66,22 @@ impl SourceMap {
         self.files.iter().position(|f| f.name == name).map(|i| FileId(i as u32))
     }
 
-    /// All texts, in the order they were added.
-    pub fn files(&self) -> impl Iterator<Item = (FileId, &SourceFile)> {
-        self.files.iter().enumerate().map(|(i, f)| (FileId(i as u32), f))
+    /// All texts but the standard library's, in the order they were added.
+    pub fn user_files(&self) -> impl Iterator<Item = (FileId, &SourceFile)> {
+        self.files.iter().enumerate().skip(stdlib::FILES.len()).map(|(i, f)| (FileId(i as u32), f))
     }
 
     /// The text at a place; empty where the place is not inside the file.
     pub fn text(&self, place: Place) -> &str {
         let text = &self.file(place.file).text;
         text.get(place.span.start as usize..place.span.end as usize).unwrap_or("")
+    }
+}
+
+/// The name of the text that `use self::<module>` means in the file called `from`.
+pub fn sibling(from: &str, module: &str) -> String {
+    match from.rfind(['/', '\\']) {
+        Some(i) => format!("{}{module}.arch", &from[..=i]),
+        None => format!("{module}.arch"),
     }
 }

@@ -1,7 +1,24 @@
 //! Devices: they run what the compiler gives.
 //!
-//! One trait for all: [`Device::compile`] specialises a graph for a batch shape and gives a [`Session`].
+//! One trait for all: [`Device::compile`] specialises a graph for a batch shape and gives a [`Session`], which
+//! has parameters, runs forward (with a carry, so that decoding is forward on one token), differentiates and
+//! trains. What all devices share lives here too: first values of parameters ([`initial_params`]), random
+//! numbers that depend on names alone ([`random`]), AdamW, and safetensors files ([`io`]).
+//!
+//! The only device so far is the [`reference`] one: slow and obviously right.
 
+mod batch;
+mod codes;
+mod errors;
+mod init;
+pub mod io;
+mod optimizer;
+pub mod random;
+pub mod reference;
 pub mod session;
 
+pub use codes::CODES;
+pub use init::initial_params;
+pub use io::{read_tensors, write_tensors};
+pub use reference::Reference;
 pub use session::*;

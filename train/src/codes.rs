@@ -121,12 +121,6 @@ pub const CODES: &[Code] = &[
         text: "The time limit of this evaluation passed before its steps were done. Limits only guard against \
                programs that hang: scores never depend on time, so a slow program is not scored on fewer steps.",
     },
-    Code {
-        code: "E0918",
-        title: "archc bug: an evaluation panicked",
-        text: "Something inside archc failed while it ran this program. The evaluation may be tried again (exit code \
-               75); please report it with the program.",
-    },
 ];
 
 #[cfg(test)]

@@ -100,8 +100,3 @@ pub fn out_of_time(task: &str, step: u64) -> Diagnostic {
     Diagnostic::error("E0917", format!("out of time at step {step} of the task `{task}`"))
         .help("give more time, or a program that costs less a token")
 }
-
-pub fn panicked(why: &str) -> Diagnostic {
-    Diagnostic::error("E0918", format!("archc bug: the evaluation panicked: {why}"))
-        .help("please report this, with the program")
-}

@@ -23,12 +23,14 @@
 pub mod checkpoint;
 pub mod codes;
 pub mod corpus;
+pub mod evaluate;
 mod fault;
 pub mod folder;
 pub mod random;
 pub mod schedule;
 pub mod score;
 pub mod task;
+pub mod tier;
 pub mod trainer;
 
 pub use codes::CODES;

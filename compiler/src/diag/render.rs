@@ -28,7 +28,7 @@ pub fn render(diagnostic: &Diagnostic, sources: &SourceMap, color: bool) -> Stri
     }
     for file in files {
         let source = sources.file(file);
-        let mut snippet = Snippet::source(source.text.as_str()).path(source.name.as_str());
+        let mut snippet = Snippet::source(source.text.as_ref()).path(source.name.as_str());
         for (label, kind) in labels.iter().filter(|(l, _)| l.place.file == file) {
             let annotation = kind.span(clamped(label.place, &source.text));
             snippet = snippet.annotation(if label.text.is_empty() {

@@ -262,8 +262,9 @@ impl std::ops::Mul for Interval {
 impl std::ops::Div for Interval {
     type Output = Self;
 
+    #[allow(clippy::suspicious_arithmetic_impl)] // a quotient is a product with the reciprocal
     fn div(self, y: Self) -> Self {
-        y.recip() * self
+        self * y.recip()
     }
 }
 

@@ -124,9 +124,9 @@ mod tests {
         for (degree, order) in [(2, 2), (3, 6), (5, 120)] {
             let table = multiplication(degree);
             assert_eq!(table.len(), order);
-            for a in 0..order {
-                assert_eq!((table[0][a], table[a][0]), (a, a));
-                let mut row = table[a].clone();
+            for (a, row) in table.iter().enumerate() {
+                assert_eq!((table[0][a], row[0]), (a, a));
+                let mut row = row.clone();
                 row.sort_unstable();
                 assert_eq!(row, (0..order).collect::<Vec<_>>(), "a row is a permutation");
             }

@@ -221,13 +221,15 @@ fn assemble(rows: impl Iterator<Item = Row>, len: usize) -> Batch {
     batch
 }
 
+type Make = fn(Settings<'_>, Option<&Arc<Corpus>>) -> Result<Arc<dyn Task>, Diagnostic>;
+
 /// A line of the registry.
 pub struct Entry {
     /// What `--task` takes.
     pub name: &'static str,
     /// One line for the help.
     pub summary: &'static str,
-    make: fn(Settings<'_>, Option<&Arc<Corpus>>) -> Result<Arc<dyn Task>, Diagnostic>,
+    make: Make,
 }
 
 /// All tasks.

@@ -88,7 +88,7 @@ fn guessing_scores_nothing() {
             first.targets.iter().zip(&first.mask).filter(|(_, m)| **m == 1.0).map(|(t, _)| *t).collect();
         answers.sort_unstable();
         answers.dedup();
-        let (mut scored, mut right) = (0.0, 0.0);
+        let (mut scored, mut right) = (0.0f64, 0.0f64);
         for index in 0..40 {
             let batch = task.batch(Part::Test, 0, index, 8);
             for (target, _) in batch.targets.iter().zip(&batch.mask).filter(|(_, m)| **m == 1.0) {
@@ -102,7 +102,7 @@ fn guessing_scores_nothing() {
         }
         let chance = task.metric().chance();
         // Five standard deviations of a mean of `scored` draws (answers within a row are nearly independent).
-        let slack = 5.0 * (chance * (1.0 - chance) / scored as f64).sqrt() + 1e-9;
+        let slack = 5.0 * (chance * (1.0 - chance) / scored).sqrt() + 1e-9;
         assert!((right / scored - chance).abs() < slack, "{}: {} not {chance}", task.spec(), right / scored);
         if vocab <= 16 {
             assert!((tally.score(task.metric()).loss - (vocab as f64).ln()).abs() < 1e-9);

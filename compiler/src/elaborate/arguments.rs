@@ -1,0 +1,128 @@
+//! Positional arguments and named options of the compiler's own functions.
+
+use super::value::{Frame, Value};
+use super::{Elaborator, Eval, errors};
+use crate::hir::{Call, ExprId};
+
+/// The arguments of one call, checked against what the function takes.
+pub struct Arguments {
+    /// In order.
+    pub positional: Vec<ExprId>,
+    /// By name, in order.
+    pub named: Vec<(String, ExprId)>,
+}
+
+impl Arguments {
+    /// The expression given for an option.
+    pub fn option(&self, name: &str) -> Option<ExprId> {
+        self.named.iter().find(|(n, _)| n == name).map(|(_, e)| *e)
+    }
+}
+
+impl Elaborator<'_> {
+    /// Splits a call's arguments. `names` are the positional ones' names (each may be given by name too), then the
+    /// options after `required` of them may be left out.
+    pub(super) fn arguments(
+        &mut self,
+        frame: &Frame,
+        call: &Call,
+        names: &[&str],
+        required: usize,
+    ) -> Eval<Vec<Option<ExprId>>> {
+        let place = frame.place(call.name.span);
+        let mut slots: Vec<Option<ExprId>> = vec![None; names.len()];
+        let mut next = 0;
+        for argument in &call.args {
+            let slot = match &argument.name {
+                None if next < names.len() => {
+                    next += 1;
+                    next - 1
+                }
+                None => return self.fail(errors::too_many_arguments(place, &call.name.name, names.len())),
+                Some(name) => match names.iter().position(|n| *n == name.name) {
+                    Some(i) => i,
+                    None => {
+                        return self.fail(errors::unknown_option(
+                            frame.place(name.span),
+                            &call.name.name,
+                            &name.name,
+                            names,
+                        ));
+                    }
+                },
+            };
+            if slots[slot].replace(argument.value).is_some() {
+                return self.fail(errors::argument_twice(frame.at(argument.value), &call.name.name, names[slot]));
+            }
+        }
+        if let Some(missing) = slots[..required].iter().position(Option::is_none) {
+            return self.fail(errors::missing_argument(place, &call.name.name, names[missing]));
+        }
+        Ok(slots)
+    }
+
+    /// Any number of positional arguments, and these options.
+    pub(super) fn variadic(&mut self, frame: &Frame, call: &Call, options: &[&str]) -> Eval<Arguments> {
+        let place = frame.place(call.name.span);
+        let mut arguments = Arguments { positional: Vec::new(), named: Vec::new() };
+        for argument in &call.args {
+            match &argument.name {
+                None => arguments.positional.push(argument.value),
+                Some(name) if options.contains(&name.name.as_str()) => {
+                    if arguments.option(&name.name).is_some() {
+                        return self.fail(errors::argument_twice(frame.place(name.span), &call.name.name, &name.name));
+                    }
+                    arguments.named.push((name.name.clone(), argument.value));
+                }
+                Some(name) => {
+                    return self.fail(errors::unknown_option(
+                        frame.place(name.span),
+                        &call.name.name,
+                        &name.name,
+                        options,
+                    ));
+                }
+            }
+        }
+        if arguments.positional.is_empty() {
+            return self.fail(errors::missing_argument(place, &call.name.name, "x"));
+        }
+        Ok(arguments)
+    }
+
+    /// Brackets are needed.
+    pub(super) fn need_brackets<'c>(
+        &mut self,
+        frame: &Frame,
+        call: &'c Call,
+        example: &str,
+    ) -> Eval<&'c crate::hir::BoundBrackets> {
+        match &call.brackets {
+            Some(brackets) => Ok(brackets),
+            None => {
+                let place = frame.place(call.name.span);
+                self.fail(errors::brackets_missing(place, &call.name.name, example))
+            }
+        }
+    }
+
+    /// Brackets are refused.
+    pub(super) fn no_brackets(&mut self, frame: &Frame, call: &Call) -> Eval<()> {
+        match &call.brackets {
+            None => Ok(()),
+            Some(b) => self.fail(errors::brackets_refused(frame.place(b.syntax.span), &call.name.name)),
+        }
+    }
+
+    /// The value of an option that may be `none`.
+    pub(super) fn optional(&mut self, frame: &mut Frame, e: Option<ExprId>) -> Eval<Option<Value>> {
+        match e {
+            None => Ok(None),
+            Some(e) => match self.eval(frame, e)? {
+                Value::None => Ok(None),
+                Value::Error | Value::Unset => Err(super::Failed),
+                value => Ok(Some(value)),
+            },
+        }
+    }
+}

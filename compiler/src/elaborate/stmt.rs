@@ -1,0 +1,300 @@
+//! Statements.
+
+use super::value::{Frame, Tensor, Value};
+use super::{Elaborator, Eval, Failed, errors};
+use crate::graph::{AxisId, Input, Op, Output, ParamKind, Rate};
+use crate::hir::{BoundBrackets, CallableKind, ExprId, LocalId, Stmt, StmtKind};
+
+impl Elaborator<'_> {
+    /// Runs statements in order. A statement that fails poisons what it binds; the rest is still checked.
+    pub(super) fn run(&mut self, frame: &mut Frame, body: &[Stmt]) -> Eval<()> {
+        let mut outcome = Ok(());
+        for stmt in body {
+            if self.stmt(frame, stmt).is_err() {
+                outcome = Err(Failed);
+                poison(frame, stmt);
+                if self.nodes > super::MAX_NODES {
+                    break;
+                }
+            }
+        }
+        outcome
+    }
+
+    /// The same, with axes of its own.
+    pub(super) fn run_scoped(&mut self, frame: &mut Frame, body: &[Stmt]) -> Eval<()> {
+        frame.axes.push(Default::default());
+        let done = self.run(frame, body);
+        frame.axes.pop();
+        done
+    }
+
+    pub(super) fn stmt(&mut self, frame: &mut Frame, stmt: &Stmt) -> Eval<()> {
+        let place = frame.place(stmt.span);
+        match &stmt.kind {
+            StmtKind::Input { local, axes } => self.input(frame, *local, axes),
+            StmtKind::Axis { name, size } => {
+                let size = self.size(frame, *size)?;
+                self.declare_axis(frame, name, size, None).map(|_| ())
+            }
+            StmtKind::Let { targets, tuple: false, axes, value } => {
+                let local = targets[0];
+                frame.bind(&frame.name(local).to_string());
+                let v = self.eval(frame, *value)?;
+                self.check_axes(frame, &v, axes.as_ref(), *value)?;
+                self.name_node(&v, frame.name(local));
+                frame.set(local, v);
+                Ok(())
+            }
+            StmtKind::Let { targets, value, .. } => {
+                let names: Vec<String> = targets.iter().map(|l| frame.name(*l).to_string()).collect();
+                frame.bind(&names[0]);
+                let values = self.unpack(frame, *value, targets.len())?;
+                for (local, v) in targets.iter().zip(values) {
+                    self.name_node(&v, frame.name(*local));
+                    frame.set(*local, v);
+                }
+                Ok(())
+            }
+            StmtKind::Mut { local, axes, value } => {
+                frame.bind(&frame.name(*local).to_string());
+                let v = self.eval(frame, *value)?;
+                self.check_axes(frame, &v, axes.as_ref(), *value)?;
+                if let Some(b) = axes {
+                    let declared = self.plain_axes(frame, b)?;
+                    frame.declared.insert(*local, declared);
+                }
+                self.name_node(&v, frame.name(*local));
+                frame.set(*local, v);
+                Ok(())
+            }
+            StmtKind::Assign { targets, values } => self.assign(frame, targets, values),
+            StmtKind::Param { local, axes, init } => {
+                let name = frame.name(*local).to_string();
+                frame.bind(&name);
+                let axes = match axes {
+                    Some(b) => self.plain_axes(frame, b)?,
+                    None => Vec::new(),
+                };
+                let t = self.param_statement(frame, &name, axes, ParamKind::Free, *init, place)?;
+                frame.set(*local, Value::Tensor(t));
+                Ok(())
+            }
+            StmtKind::Scan(body) => self.scan(frame, body, place),
+            StmtKind::Attend(body) => self.attend(frame, body, place),
+            // Handled when the scan was opened.
+            StmtKind::State { .. } => Ok(()),
+            StmtKind::Emit { local, value } => {
+                frame.bind(&frame.name(*local).to_string());
+                let t = self.eval_tensor(frame, *value)?;
+                frame.emits.push((*local, t));
+                Ok(())
+            }
+            StmtKind::For { index, from, to, body } => {
+                let (from, to) = (self.size(frame, *from)?, self.size(frame, *to)?);
+                let suffix = frame.suffix.clone();
+                let mut i = from;
+                let mut outcome = Ok(());
+                while i < to && outcome.is_ok() {
+                    self.count_step(place)?;
+                    frame.suffix = format!("{suffix}.{i}");
+                    frame.set(*index, Value::Number(i));
+                    outcome = self.run_scoped(frame, body);
+                    i += 1.0;
+                }
+                frame.suffix = suffix;
+                outcome
+            }
+            StmtKind::If { arms, otherwise } => {
+                for (condition, body) in arms {
+                    if self.real(frame, *condition)? != 0.0 {
+                        return self.run_scoped(frame, body);
+                    }
+                }
+                self.run_scoped(frame, otherwise)
+            }
+            StmtKind::Prefix { local, axes, init } => self.prefix_statement(frame, *local, axes, *init),
+            StmtKind::Shared { local, call } => {
+                let name = frame.name(*local).to_string();
+                let path = super::value::join(&[&frame.prefix, &format!("{name}{}", frame.suffix)]);
+                frame.set(*local, Value::Shared(*call, path));
+                Ok(())
+            }
+            StmtKind::Loss(e) => {
+                frame.bind("loss");
+                let was = std::mem::replace(&mut self.in_loss, true);
+                let value = self.eval_tensor(frame, *e);
+                self.in_loss = was;
+                let value = value?;
+                if value.level != 0 {
+                    return self.fail(errors::state_dependent(place));
+                }
+                self.graph.losses.push(value.node);
+                Ok(())
+            }
+            StmtKind::Output { name, value } => {
+                let bound = name.as_ref().map_or("output", |n| n.name.as_str()).to_string();
+                frame.bind(&bound);
+                let t = self.eval_tensor(frame, *value)?;
+                self.output(frame, bound, t, *value)
+            }
+            StmtKind::Return(values) => {
+                frame.bind("");
+                let results = values.iter().map(|v| self.eval(frame, *v)).collect::<Eval<Vec<_>>>()?;
+                frame.results.extend(results.into_iter().map(|v| (String::new(), v)));
+                Ok(())
+            }
+            // The attend itself reads these.
+            StmtKind::Where(_) | StmtKind::Score(_) | StmtKind::Weight(_) | StmtKind::Sink(_) => Ok(()),
+        }
+    }
+
+    /// Loops cost work even where their bodies make no nodes.
+    fn count_step(&mut self, place: crate::source::Place) -> Eval<()> {
+        self.nodes += 1;
+        if self.nodes > super::MAX_NODES {
+            return self.fail(errors::too_large(place));
+        }
+        Ok(())
+    }
+
+    fn input(&mut self, frame: &mut Frame, local: LocalId, axes: &BoundBrackets) -> Eval<()> {
+        let axes = self.plain_axes(frame, axes)?;
+        let name = frame.name(local).to_string();
+        let place = frame.place(frame.callable.locals[local.0 as usize].span);
+        let mut sorted = axes.clone();
+        sorted.sort_unstable();
+        let tensor = if self.calls.len() == 1 {
+            let index = self.graph.inputs.len();
+            self.graph.inputs.push(Input { name: name.clone(), axes: axes.clone() });
+            self.make(Op::Input(index), &[], axes, Rate::Token, place)?
+        } else {
+            let given = frame.inputs.remove(0);
+            if given.axes != sorted {
+                let (own, has) = (self.axes_text(&axes), self.axes_text(&given.axes));
+                let call = self.calls.last().map_or(place, |(_, p)| *p);
+                return self.fail(errors::other_axes(call, &format!("input `{name}`"), &own, &has));
+            }
+            given
+        };
+        let value = Value::Tensor(tensor);
+        self.name_node(&value, &name);
+        frame.set(local, value);
+        Ok(())
+    }
+
+    fn assign(&mut self, frame: &mut Frame, targets: &[LocalId], values: &[ExprId]) -> Eval<()> {
+        frame.bind(&frame.name(targets[0]).to_string());
+        let at = frame.at(values[0]);
+        let results: Vec<Value> = if targets.len() > 1 && values.len() == 1 {
+            self.unpack(frame, values[0], targets.len())?
+        } else if targets.len() == values.len() {
+            // The right side reads the old values, also of the names on its left.
+            values.iter().map(|v| self.eval(frame, *v)).collect::<Eval<_>>()?
+        } else {
+            return self.fail(errors::tuple_length(at, targets.len(), values.len()));
+        };
+        for (i, (local, value)) in targets.iter().zip(results).enumerate() {
+            let name = frame.name(*local).to_string();
+            let at = frame.at(values[i.min(values.len() - 1)]);
+            let value = match frame.declared.get(local).cloned() {
+                Some(axes) => self.state_value(value, &axes, &name, at)?,
+                None => value,
+            };
+            self.name_node(&value, &name);
+            frame.set(*local, value);
+        }
+        Ok(())
+    }
+
+    /// A tuple of this many values.
+    fn unpack(&mut self, frame: &mut Frame, e: ExprId, n: usize) -> Eval<Vec<Value>> {
+        match self.eval(frame, e)? {
+            Value::Tuple(values) if values.len() == n => Ok(values),
+            Value::Tuple(values) => self.fail(errors::tuple_length(frame.at(e), n, values.len())),
+            _ => self.fail(errors::tuple_length(frame.at(e), n, 1)),
+        }
+    }
+
+    fn prefix_statement(&mut self, frame: &mut Frame, local: LocalId, axes: &BoundBrackets, init: ExprId) -> Eval<()> {
+        let axes = self.plain_axes(frame, axes)?;
+        let ident = archc_grammar::ast::Ident {
+            name: frame.name(local).to_string(),
+            span: frame.callable.locals[local.0 as usize].span,
+        };
+        let t = self.prefix(frame, &ident, axes, init)?;
+        frame.set(local, Value::Tensor(t));
+        Ok(())
+    }
+
+    fn output(&mut self, frame: &mut Frame, name: String, t: Tensor, e: ExprId) -> Eval<()> {
+        let place = frame.at(e);
+        let model = frame.callable.kind == CallableKind::Model;
+        let allowed: Vec<AxisId> = if model {
+            self.graph.vocab.into_iter().collect()
+        } else {
+            let brackets = frame.callable.axes.clone();
+            let terms = brackets.iter().flat_map(|b| &b.left).flat_map(|s| &s.terms);
+            terms.map(|t| self.axis(frame, &t.name)).collect::<Eval<_>>()?
+        };
+        if t.axes.iter().any(|a| !allowed.contains(a)) || model && t.axes != allowed {
+            let (has, own) = (self.axes_text(&t.axes), self.axes_text(&allowed));
+            return self.fail(if model {
+                errors::model_output(place, &has)
+            } else {
+                errors::output_axes(place, &own, &has)
+            });
+        }
+        if t.level != 0 {
+            return self.fail(errors::state_dependent(place));
+        }
+        if self.calls.len() == 1 {
+            let axes = self.declared_order(t.axes.clone());
+            self.name_node(&Value::Tensor(t.clone()), &name);
+            self.graph.outputs.push(Output { name: name.clone(), value: t.node, axes });
+        }
+        frame.results.push((name, Value::Tensor(t)));
+        Ok(())
+    }
+
+    /// `let name[AXES] = ...`: checked, never coerced.
+    fn check_axes(&mut self, frame: &Frame, value: &Value, axes: Option<&BoundBrackets>, e: ExprId) -> Eval<()> {
+        let Some(brackets) = axes else { return Ok(()) };
+        let declared = self.plain_axes(frame, brackets)?;
+        let own = match value {
+            Value::Tensor(t) => t.axes.clone(),
+            Value::Number(_) => Vec::new(),
+            _ => return Ok(()),
+        };
+        let mut sorted = declared.clone();
+        sorted.sort_unstable();
+        if own == sorted {
+            return Ok(());
+        }
+        let (declared, has) = (self.axes_text(&declared), self.axes_text(&own));
+        self.fail(errors::declared_axes(frame.at(e), frame.place(brackets.syntax.span), &declared, &has))
+    }
+}
+
+/// What a failed statement would have bound is an error from here on.
+fn poison(frame: &mut Frame, stmt: &Stmt) {
+    match &stmt.kind {
+        StmtKind::Let { targets, .. } | StmtKind::Assign { targets, .. } => {
+            targets.iter().for_each(|l| frame.set(*l, Value::Error));
+        }
+        StmtKind::Input { local, .. }
+        | StmtKind::Mut { local, .. }
+        | StmtKind::Param { local, .. }
+        | StmtKind::Emit { local, .. }
+        | StmtKind::State { local, .. }
+        | StmtKind::Prefix { local, .. }
+        | StmtKind::Shared { local, .. } => frame.set(*local, Value::Error),
+        StmtKind::Scan(body) | StmtKind::Attend(body) | StmtKind::For { body, .. } => {
+            body.iter().for_each(|s| poison(frame, s));
+        }
+        StmtKind::If { arms, otherwise } => {
+            arms.iter().flat_map(|(_, b)| b).chain(otherwise).for_each(|s| poison(frame, s));
+        }
+        _ => {}
+    }
+}

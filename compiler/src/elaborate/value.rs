@@ -1,0 +1,170 @@
+//! What an expression can be worth while a program is elaborated.
+
+use crate::graph::{AxisId, BinaryOp, Draw, NodeId, Rate, UnaryOp};
+use crate::hir::{Callable, ExprId, LocalId, Module};
+use crate::source::Place;
+use archc_grammar::Span;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A value.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Not bound (the statement before did not run).
+    Unset,
+    /// An error was reported.
+    Error,
+    /// `none`
+    None,
+    /// A number known now.
+    Number(f64),
+    /// A node.
+    Tensor(Tensor),
+    /// Several values.
+    Tuple(Vec<Value>),
+    /// A block's named outputs.
+    Record(Vec<(String, Value)>),
+    /// An option such as `per = [H]`.
+    Axes(Vec<AxisId>),
+    /// An init that contains a draw.
+    Recipe(Rc<Recipe>),
+    /// A word that an option takes.
+    Word(String),
+    /// `tokens`
+    Tokens,
+    /// An instance made by `shared`: its call, and the path of its parameters.
+    Shared(ExprId, String),
+}
+
+/// A node and its type.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// The node, in the graph of its level.
+    pub node: NodeId,
+    /// 0: the outer graph; else the serial number of a context.
+    pub level: u32,
+    /// Axes, sorted by id.
+    pub axes: Vec<AxisId>,
+    /// How often it changes.
+    pub rate: Rate,
+}
+
+/// An expression over draws, without a shape until a parameter takes it.
+#[derive(Debug)]
+pub struct Recipe {
+    /// What it does.
+    pub op: RecipeOp,
+    /// Arguments or operands.
+    pub operands: Vec<Value>,
+    /// Where it was written.
+    pub place: Place,
+}
+
+/// The ops of a recipe.
+#[derive(Clone, Copy, Debug)]
+pub enum RecipeOp {
+    /// A draw.
+    Draw(Draw),
+    /// `fan`
+    Fan,
+    /// Element-wise, one operand.
+    Unary(UnaryOp),
+    /// Element-wise, two operands.
+    Binary(BinaryOp),
+}
+
+/// What an axis name stands for.
+#[derive(Clone, Debug)]
+pub enum Slot {
+    /// An axis.
+    Axis(AxisId),
+    /// Zero or more axes.
+    Pack(Vec<AxisId>),
+    /// An axis that a callee may still make; shared between caller and callee.
+    Open(Rc<Cell<Option<AxisId>>>),
+}
+
+/// One call of a callable being elaborated.
+#[derive(Debug)]
+pub struct Frame {
+    /// Its module.
+    pub module: Arc<Module>,
+    /// Itself.
+    pub callable: Arc<Callable>,
+    /// Values of its locals.
+    pub locals: Vec<Value>,
+    /// Axes in scope, innermost last.
+    pub axes: Vec<BTreeMap<String, Slot>>,
+    /// Declared axes of `mut`s and states.
+    pub declared: BTreeMap<LocalId, Vec<AxisId>>,
+    /// Path of the instance.
+    pub prefix: String,
+    /// The binding being elaborated, with its loop indices; empty in `return`.
+    pub binding: String,
+    /// `.3` inside `for`.
+    pub suffix: String,
+    /// In an attend: the binding stays that of its first emit.
+    pub locked: bool,
+    /// Results of `output` and `return`.
+    pub results: Vec<(String, Value)>,
+    /// Emits of the scan or attend being elaborated.
+    pub emits: Vec<(LocalId, Tensor)>,
+    /// Inputs given by the caller, in order; empty for the root.
+    pub inputs: Vec<Tensor>,
+}
+
+impl Frame {
+    /// A frame with nothing bound.
+    pub fn new(module: Arc<Module>, callable: Arc<Callable>, prefix: String) -> Self {
+        let locals = vec![Value::Unset; callable.locals.len()];
+        Self {
+            module,
+            callable,
+            locals,
+            axes: vec![BTreeMap::new()],
+            declared: BTreeMap::new(),
+            prefix,
+            binding: String::new(),
+            suffix: String::new(),
+            locked: false,
+            results: Vec::new(),
+            emits: Vec::new(),
+            inputs: Vec::new(),
+        }
+    }
+
+    /// A place in its file.
+    pub fn place(&self, span: Span) -> Place {
+        self.module.place(span)
+    }
+
+    /// The place of an expression.
+    pub fn at(&self, e: ExprId) -> Place {
+        self.module.place(self.module.expr(e).span)
+    }
+
+    /// The name of a local.
+    pub fn name(&self, local: LocalId) -> &str {
+        &self.callable.locals[local.0 as usize].name
+    }
+
+    /// Sets a local.
+    pub fn set(&mut self, local: LocalId, value: Value) {
+        self.locals[local.0 as usize] = value;
+    }
+
+    /// Starts a binding, unless an attend holds it.
+    pub fn bind(&mut self, name: &str) {
+        if !self.locked {
+            self.binding = if name.is_empty() { String::new() } else { format!("{name}{}", self.suffix) };
+        }
+    }
+}
+
+/// Joins parts of a path that are not empty.
+pub fn join(parts: &[&str]) -> String {
+    let parts: Vec<&str> = parts.iter().copied().filter(|p| !p.is_empty()).collect();
+    parts.join(".")
+}

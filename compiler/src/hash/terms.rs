@@ -1,0 +1,688 @@
+//! The canonical form: hash-consed terms with sums and products flattened.
+//!
+//! Bodies are read where they stand: a capture is the term captured, a scan's emit the term emitted, a
+//! state a leaf with a link to its next value. So it does not matter on which side of a body's border an
+//! expression was written.
+
+use crate::graph::{AxisId, BinaryOp, Dag, Draw, Graph, NodeId, Op, ParamId, ReduceOp, UnaryOp, Weighing};
+use std::collections::HashMap;
+
+/// Something that is part of what a term is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Number {
+    /// Counts in both hashes.
+    Kept(u64),
+    /// The bits of an f64 that is left out of the family.
+    Sized(u64),
+}
+
+/// What an argument is to a term. Arguments form a multiset; order is in the role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// Position, where it matters.
+    At(u32),
+    /// A term of a sum, times these bits.
+    Times(u64),
+    /// A factor of a product, to this power.
+    Power(i32),
+}
+
+/// A value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Term {
+    /// What it is.
+    pub tag: &'static str,
+    /// Further facts.
+    pub numbers: Vec<Number>,
+    /// Axes with their roles; role 0: an axis of the value.
+    pub axes: Vec<(u32, AxisId)>,
+    /// Operands, sorted.
+    pub args: Vec<(Role, usize)>,
+    /// Sites are never shared; no part of the colour.
+    pub site: Option<usize>,
+}
+
+/// All terms of a graph, operands first.
+pub(super) struct Terms {
+    pub list: Vec<Term>,
+    /// State and next value.
+    pub next: Vec<(usize, usize)>,
+    /// Outputs and losses with their roles.
+    pub roots: Vec<(u64, usize)>,
+    params: Vec<Option<usize>>,
+}
+
+impl Terms {
+    /// The term of a parameter.
+    pub(super) fn param(&self, id: ParamId) -> Option<usize> {
+        self.params[id.0 as usize]
+    }
+}
+
+/// Rewrites a graph to terms.
+pub(super) fn build(graph: &Graph) -> Terms {
+    let mut builder = Builder {
+        graph,
+        terms: Terms { list: Vec::new(), next: Vec::new(), roots: Vec::new(), params: vec![None; graph.params.len()] },
+        known: HashMap::new(),
+        scans: HashMap::new(),
+        sites: 0,
+    };
+    let at = builder.dag(&graph.dag, &[], &[]);
+    for (i, output) in graph.outputs.iter().enumerate() {
+        builder.terms.roots.push((i as u64, at[output.value.0 as usize].term()));
+    }
+    for loss in &graph.losses {
+        builder.terms.roots.push((u64::MAX, at[loss.0 as usize].term()));
+    }
+    builder.terms
+}
+
+/// What a node is: a value, or a scan or attend with the terms of its body.
+enum Place {
+    Value(usize),
+    Body(Vec<usize>),
+}
+
+impl Place {
+    fn term(&self) -> usize {
+        match self {
+            Self::Value(t) => *t,
+            Self::Body(_) => 0,
+        }
+    }
+}
+
+struct Builder<'a> {
+    graph: &'a Graph,
+    terms: Terms,
+    known: HashMap<Term, usize>,
+    /// Scans that were built, by a text of operands and body: the same scan written twice is one.
+    scans: HashMap<String, Vec<usize>>,
+    sites: usize,
+}
+
+impl Builder<'_> {
+    /// Terms of all nodes of a DAG. `states`: terms of the states; `captures`: of what is captured.
+    fn dag(&mut self, dag: &Dag, states: &[usize], captures: &[usize]) -> Vec<Place> {
+        let mut at: Vec<Place> = Vec::with_capacity(dag.len());
+        for id in dag.ids() {
+            let operands = dag.operands(id);
+            let args: Vec<usize> = operands.iter().map(|o| at[o.0 as usize].term()).collect();
+            let place = match dag.op(id) {
+                Op::Scan(scan) => Place::Body(self.scan(scan, &args)),
+                Op::Attend(attend) => Place::Body(self.values(&attend.body, &[], &args)),
+                Op::Emit(i) => {
+                    let Place::Body(body) = &at[operands[0].0 as usize] else {
+                        unreachable!("verified: emit of a body")
+                    };
+                    let body = body.clone();
+                    Place::Value(self.emit(dag, operands[0], *i, &body))
+                }
+                Op::State(i) => Place::Value(states[*i]),
+                Op::Capture(i) => Place::Value(captures[*i]),
+                Op::Past(i) => {
+                    let of = captures[*i];
+                    Place::Value(if dag.rate(id) == crate::graph::Rate::Fixed { of } else { self.plain("past", &[of]) })
+                }
+                op => Place::Value(self.op(dag, id, op, &args)),
+            };
+            at.push(place);
+        }
+        at
+    }
+
+    fn values(&mut self, dag: &Dag, states: &[usize], captures: &[usize]) -> Vec<usize> {
+        self.dag(dag, states, captures).iter().map(Place::term).collect()
+    }
+
+    fn scan(&mut self, scan: &crate::graph::Scan, args: &[usize]) -> Vec<usize> {
+        let nodes: Vec<String> =
+            scan.body.ids().map(|n| format!("{:?}{:?}", scan.body.op(n), scan.body.operands(n))).collect();
+        let axes: Vec<_> = scan.states.iter().map(|s| &s.axes).collect();
+        let key = format!("{args:?}{axes:?}{nodes:?}{:?}", scan.next);
+        if let Some(known) = self.scans.get(&key) {
+            return known.clone();
+        }
+        let count = scan.states.len();
+        let states: Vec<usize> = scan
+            .states
+            .iter()
+            .zip(args)
+            .map(|(state, initial)| {
+                let site = self.site();
+                let axes = state.axes.iter().map(|a| (0, *a)).collect();
+                self.add(Term { tag: "state", numbers: vec![], axes, args: vec![(Role::At(0), *initial)], site })
+            })
+            .collect();
+        let body = self.values(&scan.body, &states, &args[count..]);
+        for (state, next) in states.iter().zip(&scan.next) {
+            self.terms.next.push((*state, body[next.0 as usize]));
+        }
+        self.scans.insert(key, body.clone());
+        body
+    }
+
+    fn emit(&mut self, dag: &Dag, memory: NodeId, i: usize, body: &[usize]) -> usize {
+        let of = |id: NodeId| body[id.0 as usize];
+        match dag.op(memory) {
+            Op::Scan(scan) => of(scan.emits[i].1),
+            Op::Attend(attend) => {
+                let (tag, weight) = match attend.weighing {
+                    Weighing::Score(n) => ("softly", n),
+                    Weighing::Weight(n) => ("weighed", n),
+                };
+                let mut args = vec![(Role::At(0), of(attend.emits[i].1)), (Role::At(1), of(weight))];
+                args.extend(attend.visible.map(|n| (Role::At(2), of(n))));
+                args.extend(attend.sink.map(|n| (Role::At(3), of(n))));
+                self.term(tag, vec![], vec![], args)
+            }
+            _ => unreachable!("verified: emit of a body"),
+        }
+    }
+
+    fn op(&mut self, dag: &Dag, id: NodeId, op: &Op, args: &[usize]) -> usize {
+        match op {
+            Op::Input(i) => {
+                let axes = dag.ty(id).axes.iter().map(|a| (0, *a)).collect();
+                self.leaf("input", vec![Number::Kept(*i as u64)], axes)
+            }
+            Op::Param(p) => self.param(*p),
+            Op::Const(x) => self.number(*x),
+            Op::Index(axes) => self.leaf("index", vec![], ordered(1, axes).chain(values(axes)).collect()),
+            Op::Table(axis, numbers) => {
+                let numbers = numbers.iter().map(|x| Number::Sized(x.to_bits())).collect();
+                self.leaf("table", numbers, vec![(0, *axis)])
+            }
+            Op::Pos => self.leaf("pos", vec![], vec![]),
+            Op::Step => self.leaf("step", vec![], vec![]),
+            Op::Lag => self.leaf("lag", vec![], vec![]),
+            Op::Draw(draw) => {
+                let kind = Number::Kept(match draw {
+                    Draw::Normal => 0,
+                    Draw::Uniform => 1,
+                    Draw::LogUniform => 2,
+                    Draw::Orthogonal => 3,
+                    Draw::Eye => 4,
+                    Draw::Dirac => 5,
+                });
+                let site = self.site();
+                self.add(Term { tag: "draw", numbers: vec![kind], axes: vec![], args: positions(args), site })
+            }
+            Op::Unary(op) => self.unary(*op, args[0]),
+            Op::Binary(op) => self.binary(*op, args[0], args[1]),
+            Op::Select => self.plain("select", args),
+            Op::Reduce(op, axes) => self.reduce(*op, axes, args[0]),
+            Op::Contract(axes) => {
+                let product = self.binary(BinaryOp::Mul, args[0], args[1]);
+                self.reduce(ReduceOp::Sum, axes, product)
+            }
+            Op::Softmax(axes) => self.along("softmax", axes, args),
+            Op::Sparsemax(a) => self.along("sparsemax", &[*a], args),
+            Op::Cumsum(a) => self.along("cumsum", &[*a], args),
+            Op::Sort(a) => self.along("sort", &[*a], args),
+            Op::TopK(a, n) => self.term("topk", vec![sized(*n as f64)], vec![(1, *a)], positions(args)),
+            Op::Stack(a) => self.layout("stack", vec![], vec![(2, *a)], args, dag, id),
+            Op::Pick(a, i) => self.pick(dag, id, *a, *i, args[0]),
+            Op::Split(a, into) => {
+                let axes = [(1, *a)].into_iter().chain(ordered(2, into)).collect();
+                self.layout("split", vec![], axes, args, dag, id)
+            }
+            Op::Flatten(axes, into) => {
+                let axes = [(1, *into)].into_iter().chain(ordered(2, axes)).collect();
+                self.layout("flatten", vec![], axes, args, dag, id)
+            }
+            Op::Cat(parts, into) => {
+                let axes = [(1, *into)].into_iter().chain(ordered(2, parts)).collect();
+                self.layout("cat", vec![], axes, args, dag, id)
+            }
+            Op::Cut { from, offset, into } => {
+                self.layout("cut", vec![sized(*offset as f64)], vec![(1, *from), (2, *into)], args, dag, id)
+            }
+            Op::Expand(axes) => self.layout("expand", vec![], axes.iter().map(|a| (1, *a)).collect(), args, dag, id),
+            Op::Rename(a, b) => self.layout("rename", vec![], vec![(1, *a), (2, *b)], args, dag, id),
+            Op::Linear(linear) => self.linear(linear, args),
+            Op::Embed { vocab } => self.layout("embed", vec![], vec![(1, *vocab)], args, dag, id),
+            Op::Dropout { .. } => {
+                let site = self.site();
+                let axes = self.value_axes(args);
+                self.add(Term { tag: "dropout", numbers: vec![], axes, args: positions(args), site })
+            }
+            Op::StopGrad => self.plain("stop_grad", args),
+            Op::Anneal { steps, start, shape } => {
+                let shape = Number::Kept(*shape as u64);
+                self.term("anneal", vec![sized(*steps), sized(*start), shape], vec![], positions(args))
+            }
+            Op::TokenMean => self.plain("token_mean", args),
+            Op::Window { axis, step } => {
+                self.layout("window", vec![sized(*step as f64)], vec![(1, *axis)], args, dag, id)
+            }
+            Op::Scan(_) | Op::Attend(_) | Op::Emit(_) | Op::State(_) | Op::Capture(_) | Op::Past(_) => {
+                unreachable!("handled by `dag`")
+            }
+        }
+    }
+
+    // ---- sites
+
+    fn site(&mut self) -> Option<usize> {
+        self.sites += 1;
+        Some(self.sites)
+    }
+
+    fn param(&mut self, id: ParamId) -> usize {
+        if let Some(known) = self.terms.params[id.0 as usize] {
+            return known;
+        }
+        let param = self.graph.param(id);
+        let init = self.values(&param.init, &[], &[])[param.init_value.0 as usize];
+        let role = |i: usize| {
+            if i < param.per {
+                1
+            } else if i < param.per + param.out {
+                2
+            } else {
+                3
+            }
+        };
+        let site = self.site();
+        let term = self.add(Term {
+            tag: "param",
+            numbers: vec![Number::Kept(param.kind as u64)],
+            axes: sorted(param.axes.iter().enumerate().map(|(i, a)| (role(i), *a)).collect()),
+            args: vec![(Role::At(0), init)],
+            site,
+        });
+        self.terms.params[id.0 as usize] = Some(term);
+        term
+    }
+
+    // ---- constructors of terms
+
+    fn add(&mut self, term: Term) -> usize {
+        if let Some(known) = self.known.get(&term) {
+            return *known;
+        }
+        let id = self.terms.list.len();
+        self.known.insert(term.clone(), id);
+        self.terms.list.push(term);
+        id
+    }
+
+    fn leaf(&mut self, tag: &'static str, numbers: Vec<Number>, axes: Vec<(u32, AxisId)>) -> usize {
+        self.add(Term { tag, numbers, axes: sorted(axes), args: vec![], site: None })
+    }
+
+    /// The axes of the operands' values.
+    fn value_axes(&self, args: &[usize]) -> Vec<(u32, AxisId)> {
+        let axes = args.iter().flat_map(|a| self.terms.list[*a].axes.iter().filter(|(role, _)| *role == 0).copied());
+        let mut axes = sorted(axes.collect());
+        axes.dedup();
+        axes
+    }
+
+    /// A term with the operands' axes and further ones in roles.
+    fn term(
+        &mut self,
+        tag: &'static str,
+        numbers: Vec<Number>,
+        roles: Vec<(u32, AxisId)>,
+        args: Vec<(Role, usize)>,
+    ) -> usize {
+        let operands: Vec<usize> = args.iter().map(|a| a.1).collect();
+        let axes = sorted([self.value_axes(&operands), roles].concat());
+        let args = sorted(args);
+        self.add(Term { tag, numbers, axes, args, site: None })
+    }
+
+    fn plain(&mut self, tag: &'static str, args: &[usize]) -> usize {
+        self.term(tag, vec![], vec![], positions(args))
+    }
+
+    fn along(&mut self, tag: &'static str, axes: &[AxisId], args: &[usize]) -> usize {
+        self.term(tag, vec![], axes.iter().map(|a| (1, *a)).collect(), positions(args))
+    }
+
+    /// A term whose axes are the node's.
+    fn layout(
+        &mut self,
+        tag: &'static str,
+        numbers: Vec<Number>,
+        roles: Vec<(u32, AxisId)>,
+        args: &[usize],
+        dag: &Dag,
+        id: NodeId,
+    ) -> usize {
+        let axes = sorted(values(&dag.ty(id).axes).chain(roles).collect());
+        self.add(Term { tag, numbers, axes, args: positions(args), site: None })
+    }
+
+    fn number(&mut self, x: f64) -> usize {
+        self.leaf("number", vec![sized(x)], vec![])
+    }
+
+    // ---- sums and products
+
+    /// c + sum of coefficients times terms.
+    fn as_sum(&mut self, t: usize) -> (f64, Vec<(usize, f64)>) {
+        let term = &self.terms.list[t];
+        match term.tag {
+            "sum" => (value(term.numbers[0]), term.args.iter().map(|(role, a)| (*a, times(*role))).collect()),
+            "number" => (value(term.numbers[0]), vec![]),
+            "product" if value(term.numbers[0]) != 1.0 => {
+                let (c, factors) = self.as_product(t);
+                (0.0, vec![(self.product(1.0, factors), c)])
+            }
+            _ => (0.0, vec![(t, 1.0)]),
+        }
+    }
+
+    fn sum(&mut self, constant: f64, terms: Vec<(usize, f64)>) -> usize {
+        let mut merged: Vec<(usize, f64)> = Vec::new();
+        for (t, c) in terms {
+            match merged.iter_mut().find(|(other, _)| *other == t) {
+                Some((_, sum)) => *sum += c,
+                None => merged.push((t, c)),
+            }
+        }
+        match merged.as_slice() {
+            [] => return self.number(constant),
+            [(t, c)] if constant == 0.0 && *c == 1.0 => return *t,
+            [(t, c)] if constant == 0.0 => {
+                let (_, factors) = self.as_product(*t);
+                return self.scaled(*c, factors);
+            }
+            [(t, c)] if constant == 1.0 && *c == -1.0 && self.terms.list[*t].tag == "sigmoid" => {
+                let x = self.terms.list[*t].args[0].1;
+                let negated = self.unary(UnaryOp::Neg, x);
+                return self.plain("sigmoid", &[negated]);
+            }
+            _ => {}
+        }
+        let args = merged.into_iter().map(|(t, c)| (Role::Times(c.to_bits()), t)).collect();
+        self.term("sum", vec![sized(constant)], vec![], args)
+    }
+
+    /// A coefficient and factors with their powers.
+    fn as_product(&self, t: usize) -> (f64, Vec<(usize, i32)>) {
+        let term = &self.terms.list[t];
+        let power = |role: &Role| if let Role::Power(n) = role { *n } else { 1 };
+        match term.tag {
+            "product" => (value(term.numbers[0]), term.args.iter().map(|(role, a)| (*a, power(role))).collect()),
+            "number" => (value(term.numbers[0]), vec![]),
+            _ => (1.0, vec![(t, 1)]),
+        }
+    }
+
+    fn product(&mut self, coefficient: f64, factors: Vec<(usize, i32)>) -> usize {
+        let mut merged: Vec<(usize, i32)> = Vec::new();
+        for (t, n) in factors {
+            // powers of one sign add up; x / x stays, for it is not 1 at 0
+            match merged.iter_mut().find(|(other, m)| *other == t && m.signum() == n.signum()) {
+                Some((_, sum)) => *sum += n,
+                None => merged.push((t, n)),
+            }
+        }
+        match merged.as_slice() {
+            [] => return self.number(coefficient),
+            [(t, 1)] if coefficient == 1.0 => return *t,
+            [(t, 1)] if self.terms.list[*t].tag == "sum" => {
+                let (constant, terms) = self.as_sum(*t);
+                let terms = terms.into_iter().map(|(t, c)| (t, coefficient * c)).collect();
+                return self.sum(coefficient * constant, terms);
+            }
+            _ => {}
+        }
+        self.scaled(coefficient, merged)
+    }
+
+    /// A product as it is; `product` has brought it in order.
+    fn scaled(&mut self, coefficient: f64, factors: Vec<(usize, i32)>) -> usize {
+        let args = factors.into_iter().map(|(t, n)| (Role::Power(n), t)).collect();
+        self.term("product", vec![sized(coefficient)], vec![], args)
+    }
+
+    fn power(&mut self, t: usize, n: i32) -> usize {
+        let (c, factors) = self.as_product(t);
+        self.product(c.powi(n), factors.into_iter().map(|(t, m)| (t, m * n)).collect())
+    }
+
+    // ---- ops
+
+    fn unary(&mut self, op: UnaryOp, x: usize) -> usize {
+        let folded = |f: fn(f64) -> f64| f;
+        let (tag, fold) = match op {
+            UnaryOp::Neg => return self.combine(&[(x, -1.0)], 0.0),
+            UnaryOp::Not => return self.combine(&[(x, -1.0)], 1.0),
+            UnaryOp::Powi(0) => return self.number(1.0),
+            UnaryOp::Powi(n) => return self.power(x, n),
+            UnaryOp::Rsqrt => {
+                let root = self.unary(UnaryOp::Sqrt, x);
+                return self.power(root, -1);
+            }
+            UnaryOp::Silu => {
+                let gate = self.unary(UnaryOp::Sigmoid, x);
+                return self.binary(BinaryOp::Mul, x, gate);
+            }
+            UnaryOp::Abs => ("abs", folded(f64::abs)),
+            UnaryOp::Sign => ("sign", folded(|x| if x == 0.0 { 0.0 } else { x.signum() })),
+            UnaryOp::Floor => ("floor", folded(f64::floor)),
+            UnaryOp::Exp => ("exp", folded(f64::exp)),
+            UnaryOp::Expm1 => ("expm1", folded(f64::exp_m1)),
+            UnaryOp::Log => ("log", folded(f64::ln)),
+            UnaryOp::Log1p => ("log1p", folded(f64::ln_1p)),
+            UnaryOp::Sqrt => ("sqrt", folded(f64::sqrt)),
+            UnaryOp::Sigmoid => ("sigmoid", folded(|x| 1.0 / (1.0 + (-x).exp()))),
+            UnaryOp::Tanh => ("tanh", folded(f64::tanh)),
+            UnaryOp::Gelu => ("gelu", folded(|_| f64::NAN)),
+            UnaryOp::Relu => ("relu", folded(|x| x.max(0.0))),
+            UnaryOp::Elu => ("elu", folded(|x| if x > 0.0 { x } else { x.exp_m1() })),
+            UnaryOp::Softplus => ("softplus", folded(|x| x.max(0.0) + (-x.abs()).exp().ln_1p())),
+            UnaryOp::Sin => ("sin", folded(f64::sin)),
+            UnaryOp::Cos => ("cos", folded(f64::cos)),
+            UnaryOp::Atan => ("atan", folded(f64::atan)),
+            UnaryOp::Erf => ("erf", folded(|_| f64::NAN)),
+        };
+        if let Some(c) = self.as_number(x) {
+            let y = fold(c);
+            if !y.is_nan() {
+                return self.number(y);
+            }
+        }
+        self.plain(tag, &[x])
+    }
+
+    fn as_number(&self, t: usize) -> Option<f64> {
+        let term = &self.terms.list[t];
+        (term.tag == "number").then(|| value(term.numbers[0]))
+    }
+
+    /// constant + sum of coefficient * t
+    fn combine(&mut self, terms: &[(usize, f64)], constant: f64) -> usize {
+        let mut all = Vec::new();
+        let mut total = constant;
+        for (t, c) in terms {
+            let (constant, inner) = self.as_sum(*t);
+            total += c * constant;
+            all.extend(inner.into_iter().map(|(t, d)| (t, c * d)));
+        }
+        self.sum(total, all)
+    }
+
+    fn binary(&mut self, op: BinaryOp, a: usize, b: usize) -> usize {
+        match op {
+            BinaryOp::Add => self.combine(&[(a, 1.0), (b, 1.0)], 0.0),
+            BinaryOp::Sub => self.combine(&[(a, 1.0), (b, -1.0)], 0.0),
+            BinaryOp::Mul => {
+                let ((c, mut factors), (d, more)) = (self.as_product(a), self.as_product(b));
+                factors.extend(more);
+                self.product(c * d, factors)
+            }
+            BinaryOp::Div => {
+                let reciprocal = self.power(b, -1);
+                self.binary(BinaryOp::Mul, a, reciprocal)
+            }
+            BinaryOp::Pow => match (self.as_number(a), self.as_number(b)) {
+                (Some(x), Some(y)) => self.number(x.powf(y)),
+                _ => self.plain("pow", &[a, b]),
+            },
+            BinaryOp::Rem => self.plain("rem", &[a, b]),
+            BinaryOp::Min => self.bag("min", a, b),
+            BinaryOp::Max => self.bag("max", a, b),
+            BinaryOp::Eq => self.pair("eq", a, b),
+            BinaryOp::Ne => self.pair("ne", a, b),
+            BinaryOp::Lt => self.plain("lt", &[a, b]),
+            BinaryOp::Le => self.plain("le", &[a, b]),
+            BinaryOp::Gt => self.plain("lt", &[b, a]),
+            BinaryOp::Ge => self.plain("le", &[b, a]),
+        }
+    }
+
+    /// Associative, commutative, idempotent.
+    fn bag(&mut self, tag: &'static str, a: usize, b: usize) -> usize {
+        let mut args = Vec::new();
+        for t in [a, b] {
+            let term = &self.terms.list[t];
+            if term.tag == tag {
+                args.extend(term.args.iter().copied());
+            } else {
+                args.push((Role::At(0), t));
+            }
+        }
+        args.sort_unstable();
+        args.dedup();
+        if args.len() == 1 { args[0].1 } else { self.term(tag, vec![], vec![], args) }
+    }
+
+    fn pair(&mut self, tag: &'static str, a: usize, b: usize) -> usize {
+        self.term(tag, vec![], vec![], vec![(Role::At(0), a), (Role::At(0), b)])
+    }
+
+    fn reduce(&mut self, op: ReduceOp, over: &[AxisId], x: usize) -> usize {
+        let tag = match op {
+            ReduceOp::Sum => return self.reduce_sum(over, x),
+            ReduceOp::Mean => {
+                let n: f64 = over.iter().map(|a| self.graph.size(*a) as f64).product();
+                let total = self.reduce_sum(over, x);
+                let (c, factors) = self.as_product(total);
+                return self.product(c / n, factors);
+            }
+            ReduceOp::Max => "reduce_max",
+            ReduceOp::Min => "reduce_min",
+            ReduceOp::Var { sample: false } => "var",
+            ReduceOp::Var { sample: true } => "var_sample",
+            ReduceOp::Std { sample: false } => "std",
+            ReduceOp::Std { sample: true } => "std_sample",
+            ReduceOp::Norm => "norm",
+            ReduceOp::LogSumExp => "logsumexp",
+        };
+        self.remove_axes(tag, over, x)
+    }
+
+    fn reduce_sum(&mut self, over: &[AxisId], x: usize) -> usize {
+        let (c, factors) = self.as_product(x);
+        let carries = |t: usize| self.terms.list[t].axes.iter().any(|(role, a)| *role == 0 && over.contains(a));
+        let (inside, mut outside): (Vec<_>, Vec<_>) = factors.into_iter().partition(|(t, _)| carries(*t));
+        let inner = self.product(1.0, inside);
+        let inner_term = &self.terms.list[inner];
+        let total = if inner_term.tag == "reduce_sum" {
+            // a sum of a sum is one sum
+            let deeper = inner_term.args[0].1;
+            let mut all: Vec<AxisId> = inner_term.axes.iter().filter(|(role, _)| *role == 1).map(|(_, a)| *a).collect();
+            all.extend(over);
+            self.remove_axes("reduce_sum", &all, deeper)
+        } else {
+            self.remove_axes("reduce_sum", over, inner)
+        };
+        outside.push((total, 1));
+        self.product(c, outside)
+    }
+
+    fn remove_axes(&mut self, tag: &'static str, over: &[AxisId], x: usize) -> usize {
+        let kept = self.value_axes(&[x]).into_iter().filter(|(_, a)| !over.contains(a));
+        let axes = sorted(kept.chain(over.iter().map(|a| (1, *a))).collect());
+        self.add(Term { tag, numbers: vec![], axes, args: positions(&[x]), site: None })
+    }
+
+    fn pick(&mut self, dag: &Dag, id: NodeId, axis: AxisId, i: usize, x: usize) -> usize {
+        let term = &self.terms.list[x];
+        let own = term.axes.iter().any(|a| *a == (1, axis) || *a == (2, axis));
+        match term.tag {
+            "window" if own => {
+                let (of, lag) = (term.args[0].1, value(term.numbers[0]) * i as f64);
+                if i == 0 { of } else { self.term("shift", vec![sized(lag)], vec![], positions(&[of])) }
+            }
+            "stack" if own => {
+                let entry = term.args.iter().find(|(role, _)| *role == Role::At(i as u32)).map(|a| a.1);
+                match entry {
+                    Some(entry) if self.value_axes(&[entry]).len() == dag.ty(id).axes.len() => entry,
+                    Some(entry) => self.layout("expand", vec![], vec![], &[entry], dag, id),
+                    None => self.layout("pick", vec![sized(i as f64)], vec![(1, axis)], &[x], dag, id),
+                }
+            }
+            _ => self.layout("pick", vec![Number::Kept(i as u64)], vec![(1, axis)], &[x], dag, id),
+        }
+    }
+
+    /// A sum of applications, one for each input, and the bias.
+    fn linear(&mut self, linear: &crate::graph::Linear, args: &[usize]) -> usize {
+        let inputs = linear.contracted.len();
+        let mut terms = Vec::new();
+        for (i, contracted) in linear.contracted.iter().enumerate() {
+            let kept = self.value_axes(&[args[i]]).into_iter().filter(|(_, a)| !contracted.contains(a));
+            let result = kept.chain(values(&linear.out)).chain(values(&linear.per));
+            let mut axes = sorted(result.collect());
+            axes.dedup();
+            axes.extend(contracted.iter().map(|a| (1, *a)));
+            axes.extend(linear.out.iter().map(|a| (2, *a)));
+            axes.extend(linear.per.iter().map(|a| (3, *a)));
+            let axes = sorted(axes);
+            let operands = positions(&[args[i], args[inputs + i]]);
+            terms.push((self.add(Term { tag: "apply", numbers: vec![], axes, args: operands, site: None }), 1.0));
+        }
+        if linear.bias {
+            // the bias along the axes that the result has
+            let axes = sorted(values(&linear.out).chain(values(&linear.per)).collect());
+            let operands = positions(&[args[2 * inputs]]);
+            terms.push((self.add(Term { tag: "bias", numbers: vec![], axes, args: operands, site: None }), 1.0));
+        }
+        self.sum(0.0, terms)
+    }
+}
+
+fn sized(x: f64) -> Number {
+    // -0 and 0 are one number
+    Number::Sized((x + 0.0).to_bits())
+}
+
+fn value(number: Number) -> f64 {
+    match number {
+        Number::Sized(bits) | Number::Kept(bits) => f64::from_bits(bits),
+    }
+}
+
+fn times(role: Role) -> f64 {
+    match role {
+        Role::Times(bits) => f64::from_bits(bits),
+        _ => 1.0,
+    }
+}
+
+fn positions(args: &[usize]) -> Vec<(Role, usize)> {
+    args.iter().enumerate().map(|(i, a)| (Role::At(i as u32), *a)).collect()
+}
+
+/// Axes in an order that matters, as roles from `first`.
+fn ordered(first: u32, axes: &[AxisId]) -> impl Iterator<Item = (u32, AxisId)> + '_ {
+    axes.iter().enumerate().map(move |(i, a)| (first + i as u32, *a))
+}
+
+/// The axes of a value.
+fn values(axes: &[AxisId]) -> impl Iterator<Item = (u32, AxisId)> + '_ {
+    axes.iter().map(|a| (0, *a))
+}
+
+fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort_unstable();
+    items
+}

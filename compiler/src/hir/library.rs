@@ -1,0 +1,222 @@
+//! Modules of one compilation: the user's files and the embedded library, each resolved once.
+
+use super::{Callable, CallableKind, ItemRef, Module, resolve::errors, resolve_module};
+use crate::diag::Diagnostic;
+use crate::source::{FileId, SourceMap, sibling};
+use crate::stdlib;
+use archc_grammar::ast::{self, ItemKind};
+use archc_grammar::parse;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+/// A module is its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModuleId(pub u32);
+
+/// Names of fns and blocks, and what they mean.
+pub type Names = BTreeMap<String, ItemRef>;
+
+/// The resolved modules that a program can reach.
+#[derive(Clone, Debug, Default)]
+pub struct Library {
+    user: BTreeMap<ModuleId, Arc<Module>>,
+}
+
+impl Library {
+    /// Parses and resolves a user's file and all files that it uses.
+    ///
+    /// Returns the modules and the findings; where there are syntax errors, only those.
+    pub fn load(sources: &SourceMap, root: FileId) -> (Self, Vec<Diagnostic>) {
+        let mut loader = Loader { sources, library: Self::default(), diagnostics: Vec::new(), open: Vec::new() };
+        loader.module(root);
+        (loader.library, loader.diagnostics)
+    }
+
+    /// A module by id.
+    ///
+    /// # Panics
+    /// Never for an id that came from this library.
+    pub fn module(&self, id: ModuleId) -> Arc<Module> {
+        if (id.0 as usize) < stdlib::FILES.len() { standard(id) } else { Arc::clone(&self.user[&id]) }
+    }
+
+    /// The module of a user's file; none where it has syntax errors.
+    pub fn user_module(&self, file: FileId) -> Option<Arc<Module>> {
+        self.user.get(&ModuleId(file.0)).map(Arc::clone)
+    }
+
+    /// A callable by reference, with its module.
+    pub fn callable(&self, item: ItemRef) -> (Arc<Module>, Arc<Callable>) {
+        let module = self.module(item.module);
+        let callable = Arc::clone(&module.callables[item.index as usize]);
+        (module, callable)
+    }
+}
+
+/// The standard library's file, parsed once per process.
+fn standard_ast(index: usize) -> &'static ast::File {
+    static TREES: OnceLock<Vec<OnceLock<ast::File>>> = OnceLock::new();
+    let trees = TREES.get_or_init(|| stdlib::FILES.iter().map(|_| OnceLock::new()).collect());
+    trees[index].get_or_init(|| parse(stdlib::FILES[index].text).file)
+}
+
+/// The standard library's module, resolved once per process. Its sources are checked by the test suite.
+pub(super) fn standard(id: ModuleId) -> Arc<Module> {
+    static MODULES: OnceLock<Vec<OnceLock<Arc<Module>>>> = OnceLock::new();
+    let modules = MODULES.get_or_init(|| stdlib::FILES.iter().map(|_| OnceLock::new()).collect());
+    let module = modules[id.0 as usize].get_or_init(|| {
+        let tree = standard_ast(id.0 as usize);
+        let mut names = prelude().clone();
+        for item in &tree.items {
+            if let ItemKind::Use { path, names: used } = &item.kind {
+                let path: Vec<&str> = path.iter().map(|p| p.name.as_str()).collect();
+                if let Some(index) = stdlib::find(&path.join("::")) {
+                    let exported = exported(ModuleId(index as u32), standard_ast(index));
+                    names.extend(used.iter().filter_map(|n| Some((n.name.clone(), *exported.get(&n.name)?))));
+                }
+            }
+        }
+        names.extend(exported(id, tree));
+        if stdlib::FILES[id.0 as usize].module == "std::stack" {
+            names.insert("Mixer".into(), crate::elaborate::MIXER);
+        }
+        Arc::new(resolve_module(id, FileId(id.0), tree, &names, false).0)
+    });
+    Arc::clone(module)
+}
+
+/// Items of a file by name.
+fn exported(id: ModuleId, tree: &ast::File) -> Names {
+    callables(tree)
+        .enumerate()
+        .map(|(i, (_, c, _))| (c.name.name.clone(), ItemRef { module: id, index: i as u32 }))
+        .collect()
+}
+
+/// Fns, blocks and models of a file in order, which is the order of [`Module::callables`].
+pub(super) fn callables(tree: &ast::File) -> impl Iterator<Item = (&ast::Item, &ast::Callable, CallableKind)> {
+    tree.items.iter().filter_map(|item| match &item.kind {
+        ItemKind::Fn(c) => Some((item, c, CallableKind::Fn)),
+        ItemKind::Block(c) => Some((item, c, CallableKind::Block)),
+        ItemKind::Model(c) => Some((item, c, CallableKind::Model)),
+        ItemKind::Use { .. } | ItemKind::Error => None,
+    })
+}
+
+/// The fns that need no `use`.
+pub(super) fn prelude() -> &'static Names {
+    static PRELUDE: OnceLock<Names> = OnceLock::new();
+    PRELUDE.get_or_init(|| {
+        (0..stdlib::FILES.len())
+            .filter(|i| stdlib::is_prelude(*i))
+            .flat_map(|i| exported(ModuleId(i as u32), standard_ast(i)))
+            .collect()
+    })
+}
+
+/// The library module that offers a block or fn of this name, for a hint.
+pub(super) fn module_of(name: &str) -> Option<&'static str> {
+    (0..stdlib::FILES.len())
+        .find(|i| callables(standard_ast(*i)).any(|(_, c, _)| c.name.name == name))
+        .map(|i| stdlib::FILES[i].module)
+}
+
+struct Loader<'a> {
+    sources: &'a SourceMap,
+    library: Library,
+    diagnostics: Vec<Diagnostic>,
+    /// Files being loaded, outermost first.
+    open: Vec<FileId>,
+}
+
+impl Loader<'_> {
+    /// Loads a user's file; gives its items even where their bodies have errors, none where it does not parse.
+    fn module(&mut self, file: FileId) -> Option<Names> {
+        let id = ModuleId(file.0);
+        let text = &self.sources.file(file).text;
+        let parsed = parse(text);
+        if !parsed.errors.is_empty() {
+            self.diagnostics.extend(parsed.errors.iter().map(|e| errors::syntax(file, e)));
+            return None;
+        }
+        let own = exported(id, &parsed.file);
+        if self.library.user.contains_key(&id) {
+            return Some(own);
+        }
+        self.open.push(file);
+        let mut names = prelude().clone();
+        let mut complete = true;
+        for item in &parsed.file.items {
+            let ItemKind::Use { path, names: used } = &item.kind else { continue };
+            let place = crate::source::Place { file, span: item.span };
+            let Some(exported) = self.used(file, path, place) else {
+                complete = false;
+                continue;
+            };
+            for name in used {
+                match exported.get(&name.name) {
+                    Some(item) => {
+                        names.insert(name.name.clone(), *item);
+                    }
+                    None => {
+                        complete = false;
+                        self.diagnostics.push(errors::not_exported(file, name, path, &exported));
+                    }
+                }
+            }
+        }
+        names.extend(own.clone());
+        self.open.pop();
+        // A missing import would only repeat itself as an unknown name at every use.
+        if complete {
+            let (module, findings) = resolve_module(id, file, &parsed.file, &names, true);
+            self.diagnostics.extend(findings);
+            self.library.user.insert(id, Arc::new(module));
+        }
+        Some(own)
+    }
+
+    fn used(&mut self, from: FileId, path: &[ast::Ident], place: crate::source::Place) -> Option<Names> {
+        let parts: Vec<&str> = path.iter().map(|p| p.name.as_str()).collect();
+        match parts.as_slice() {
+            ["std", ..] => match stdlib::find(&parts.join("::")) {
+                Some(index) => Some(exported(ModuleId(index as u32), standard_ast(index))),
+                None => {
+                    self.diagnostics.push(errors::unknown_library(place, &parts.join("::")));
+                    None
+                }
+            },
+            ["self", module] => {
+                let name = sibling(&self.sources.file(from).name, module);
+                let Some(file) = self.sources.find(&name) else {
+                    self.diagnostics.push(errors::missing_file(place, &name));
+                    return None;
+                };
+                if self.open.contains(&file) {
+                    let chain = self.open.iter().map(|f| self.sources.file(*f).name.clone()).collect::<Vec<_>>();
+                    self.diagnostics.push(errors::cyclic_use(place, &chain, &name));
+                    return None;
+                }
+                self.module(file)
+            }
+            _ => {
+                self.diagnostics.push(errors::bad_use(place, &parts.join("::")));
+                None
+            }
+        }
+    }
+}
+
+/// The files that a text uses by `use self::...`, for the loader that reads them.
+pub fn uses(text: &str) -> Vec<String> {
+    let mut modules = Vec::new();
+    for item in &parse(text).file.items {
+        if let ItemKind::Use { path, .. } = &item.kind
+            && let [root, module] = path.as_slice()
+            && root.name == "self"
+        {
+            modules.push(module.name.clone());
+        }
+    }
+    modules
+}

@@ -1,0 +1,46 @@
+//! Random numbers that depend on names alone: (seed, path, ...) hashed to a key, never a shared generator.
+//!
+//! So an edit of one part of a program reseeds no other part, and every device draws the same numbers.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use sha2::{Digest, Sha256};
+
+/// A stream of numbers for one purpose; `parts` are hashed with their lengths, so that no two lists collide.
+pub struct Stream(ChaCha8Rng);
+
+impl Stream {
+    /// The stream of these parts.
+    pub fn new(parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Self(ChaCha8Rng::from_seed(hash.finalize().into()))
+    }
+
+    /// Goes to the start of one of 2^64 independent substreams.
+    pub fn seek(&mut self, substream: u64) {
+        self.0.set_stream(substream);
+        self.0.set_word_pos(0);
+    }
+
+    /// Uniform in [0, 1), 53 bits.
+    pub fn uniform(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// Uniform in [0, 1), 32 bits.
+    pub fn uniform_short(&mut self) -> f64 {
+        f64::from(self.0.next_u32()) * (1.0 / 4_294_967_296.0)
+    }
+
+    /// Two independent standard normal numbers (Box and Muller 1958), by functions that give the same bits on
+    /// every platform.
+    pub fn normal_pair(&mut self) -> [f64; 2] {
+        let radius = libm::sqrt(-2.0 * libm::log(1.0 - self.uniform()));
+        let angle = 2.0 * std::f64::consts::PI * self.uniform();
+        [radius * libm::cos(angle), radius * libm::sin(angle)]
+    }
+}

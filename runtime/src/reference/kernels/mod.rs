@@ -1,0 +1,12 @@
+//! Loops over strided host memory: everything that candle lacks or does slowly.
+//!
+//! A kernel sees plain slices with shapes and strides and knows neither axes nor autograd. [`Real`] is
+//! the number type (f32 or f64), [`View`] a strided operand, [`Nest`] a loop nest over several operands at once.
+
+mod nest;
+mod product;
+mod real;
+
+pub(crate) use nest::{Nest, fold1, fold2, fold3, row_major, zip};
+pub(crate) use product::{Factor, product};
+pub(crate) use real::{Held, Real, View, dispatch, host, tensor};

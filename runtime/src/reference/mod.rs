@@ -1,0 +1,62 @@
+//! The reference device: the graph as it is, evaluated on the CPU, differentiated by candle's autograd.
+//!
+//! Nothing is lowered: a scan runs token by token, an attend builds all T x T pairs. It is what every faster
+//! device is held against, and finite differences hold it in turn. It also trains the search's first
+//! candidates, so it is slow only where being quick would cost being obviously right:
+//!
+//! - values are candle tensors whose dimensions have names ([`value`]), in any order in memory; batch, time and
+//!   past are dimensions like the axes of the program, so each op is written once;
+//! - ops whose gradients candle lacks, gets differently from what the language says (ties, points where it is
+//!   not smooth) or does slowly (broadcasts, contractions) are candle custom ops over the loops of [`kernels`];
+//! - matrix products run on one thread, so that results never depend on the machine's cores;
+//! - the tape of a long scan is deep, and candle walks and frees it recursively: whatever differentiates runs on
+//!   a thread with a stack of its own size.
+
+mod attend;
+mod binary;
+mod carry;
+mod contract;
+pub(crate) mod eval;
+mod kernels;
+mod layout;
+mod linear;
+mod loss;
+mod rows;
+mod run;
+mod scan;
+mod session;
+mod training;
+mod unary;
+pub(crate) mod value;
+mod window;
+mod wiring;
+
+pub(crate) use kernels::host;
+
+use crate::errors;
+use crate::session::{BatchShape, Device, Session, SessionOptions};
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::Graph;
+use std::sync::Arc;
+
+/// The reference device.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference;
+
+impl Device for Reference {
+    fn name(&self) -> &'static str {
+        "reference"
+    }
+
+    fn compile(
+        &self,
+        graph: &Arc<Graph>,
+        shape: BatchShape,
+        options: &SessionOptions,
+    ) -> Result<Box<dyn Session>, Diagnostic> {
+        if shape.batch == 0 || shape.len == 0 {
+            return Err(errors::empty_batch(shape.batch, shape.len));
+        }
+        Ok(Box::new(session::ReferenceSession::new(graph, options)?))
+    }
+}

@@ -1,0 +1,418 @@
+//! The contract of an evaluation: one program, one tier, one seed in; one report and an exit code out.
+//!
+//! `archc eval FILE --tier T --seed S --json` is this function in a process. It is idempotent: the report
+//! is a function of (program, tier, seed, device), but for the seconds it took, and its key is a hash of
+//! them, so that any engine may run it anywhere, twice, and keep either result.
+//!
+//! At one seed every program gets the same batches, and parameters of the same path the same first
+//! values: differences between two programs are theirs, not the data's (common random numbers).
+
+use crate::corpus::Corpus;
+use crate::fault;
+use crate::random::seed_of;
+use crate::score::{Metric, Score};
+use crate::task::{self, Part, Task};
+use crate::tier::{TaskRun, Tier};
+use crate::trainer::{Observer, Outcome, Record, Trainer, measure};
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::Graph;
+use archc_runtime::{BatchShape, Device, Snapshot};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Names the layout of [`EvalReport`].
+pub const SCHEMA: &str = "archc.eval/1";
+
+/// Part of every key. It changes when scores change: another task definition, optimizer, or device meaning.
+pub const VERSION: &str = "1";
+
+/// What a program is asked to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModelSize {
+    /// VOCAB, from the task.
+    pub vocab: usize,
+    /// D.
+    pub width: usize,
+    /// Layers of the standard stack, for a block.
+    pub layers: usize,
+}
+
+/// What a program costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Floating-point operations a token, forward.
+    pub flops_per_token: f64,
+    /// Numbers carried from token to token (at the task's length, for what grows with it).
+    pub state: f64,
+}
+
+/// A program that can be evaluated. The caller has the compiler; this crate has none.
+pub trait Candidate {
+    /// Its canonical hash: equal for programs that compute the same thing the same way.
+    fn hash(&self) -> String;
+
+    /// Its graph as a model of a size.
+    ///
+    /// # Errors
+    /// Whatever the compiler finds.
+    fn graph(&self, size: ModelSize) -> Result<Arc<Graph>, Vec<Diagnostic>>;
+
+    /// What the graph costs on sequences of a length.
+    fn cost(&self, graph: &Graph, len: usize) -> Cost;
+
+    /// A finding as JSON, with the places in the source text.
+    fn describe(&self, diagnostic: &Diagnostic) -> Value;
+}
+
+/// How an evaluation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// All tasks are scored.
+    Ok,
+    /// The program, or the request, is refused; trying again is useless.
+    Invalid,
+    /// A training diverged.
+    Diverged,
+    /// The time limit passed.
+    Timeout,
+    /// It was interrupted; the same request may be tried again.
+    Retry,
+}
+
+impl Status {
+    /// Exit code of the process.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Invalid => 2,
+            Self::Diverged => 3,
+            Self::Timeout => 4,
+            // EX_TEMPFAIL of sysexits.h
+            Self::Retry => 75,
+        }
+    }
+}
+
+/// A point of a learning curve.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// Tokens seen.
+    pub tokens: u64,
+    /// Mean training loss since the point before, in nats.
+    #[serde(with = "crate::score::number")]
+    pub loss: f64,
+}
+
+/// Points of a reported curve, at most.
+const CURVE_POINTS: usize = 32;
+
+/// How a program did on one task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskReport {
+    /// 0 at chance, 1 when perfect.
+    pub score: f64,
+    /// In the task's own metric.
+    #[serde(with = "crate::score::number")]
+    pub value: f64,
+    /// `accuracy` or `bits per byte`.
+    pub metric: String,
+    /// Mean cross-entropy of the scored tokens, in nats.
+    #[serde(with = "crate::score::number")]
+    pub loss: f64,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// The learning rate that validation picked; 0 where nothing was trained.
+    pub learning_rate: f64,
+    /// The training loss at that rate.
+    pub curve: Vec<CurvePoint>,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalReport {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Names the result: equal requests, equal keys.
+    pub key: String,
+    /// How it ended.
+    pub status: Status,
+    /// The tier's name.
+    pub tier: String,
+    /// The seed asked for.
+    pub seed: u64,
+    /// By name, as far as it came.
+    pub tasks: BTreeMap<String, TaskReport>,
+    /// Learned numbers, in the model of the first task.
+    pub params: u64,
+    /// Operations a token, forward, in the model of the first task.
+    pub flops_per_token: f64,
+    /// Numbers carried from token to token, in the model of the first task.
+    pub state: f64,
+    /// How long it took; the only field that two equal requests may differ in.
+    pub seconds: f64,
+    /// Findings, as JSON.
+    pub diagnostics: Vec<Value>,
+}
+
+impl EvalReport {
+    /// Mean score of the tasks; none unless all are scored.
+    pub fn score(&self) -> Option<f64> {
+        let n = self.tasks.len();
+        (self.status == Status::Ok && n > 0).then(|| self.tasks.values().map(|t| t.score).sum::<f64>() / n as f64)
+    }
+}
+
+/// What is to be evaluated.
+#[derive(Clone, Debug)]
+pub struct EvalRequest {
+    /// On what.
+    pub tier: Tier,
+    /// Index into the tier's space of seeds.
+    pub seed: u64,
+    /// What `text` reads.
+    pub corpus: Option<Arc<Corpus>>,
+    /// A guard against programs that hang. It never shortens a training: past it there is no score.
+    pub time_limit: Option<Duration>,
+}
+
+impl EvalRequest {
+    /// hash(program, evaluator version, tier, seed), and the corpus where a task reads it.
+    pub fn key(&self, program: &str) -> String {
+        let tier = serde_json::to_string(&self.tier).expect("a tier has only text keys and finite numbers");
+        let reads = self.tier.tasks.iter().any(|run| run.task.name == "text");
+        let corpus = self.corpus.as_ref().filter(|_| reads).map_or("", |corpus| corpus.digest());
+        let mut hash = Sha256::new();
+        for part in [program, VERSION, &tier, corpus] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        hash.update(self.seed.to_le_bytes());
+        hash.finalize()[..16].iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+/// Where an evaluation is, told after every step.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// The task's name in the tier.
+    pub task: &'a str,
+    /// Steps done, at this learning rate.
+    pub step: u64,
+    /// Of so many.
+    pub steps: u64,
+    /// Loss of the step, in nats.
+    pub loss: f64,
+}
+
+/// What whoever is told wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// No more of this task: score it as it is and go on with the next.
+    Enough,
+    /// Stop; the report says `retry`.
+    Cancel,
+}
+
+/// Why an evaluation has no score.
+struct Failure {
+    status: Status,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl From<Diagnostic> for Failure {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self { status: Status::Invalid, diagnostics: vec![diagnostic] }
+    }
+}
+
+/// Trains a program on a tier's tasks and scores it.
+pub fn evaluate(
+    candidate: &dyn Candidate,
+    device: &dyn Device,
+    request: &EvalRequest,
+    watch: &mut dyn FnMut(&Moment<'_>) -> Flow,
+) -> EvalReport {
+    let deadline = request.time_limit.map(|limit| Instant::now() + limit);
+    for_tasks(candidate, request, &mut |job| train(device, job, deadline, watch))
+}
+
+/// Scores given weights on a tier's tasks, without training: `archc eval --weights`.
+pub fn score_weights(
+    candidate: &dyn Candidate,
+    device: &dyn Device,
+    weights: &Snapshot,
+    request: &EvalRequest,
+) -> EvalReport {
+    for_tasks(candidate, request, &mut |job| {
+        let &Job { run, ref task, ref graph, seed, part } = job;
+        let shape = BatchShape { batch: run.batch, len: task.len(part) };
+        let mut session = device.compile(graph, shape, &run.config(1.0, seed).session_options())?;
+        session.restore(weights)?;
+        let score = measure(session.as_mut(), task.as_ref(), part, seed, run.score_batches, run.batch)?;
+        Ok(task_report(task.metric(), score, 0, 0.0, Vec::new()))
+    })
+}
+
+/// One task of an evaluation, ready to run.
+struct Job<'a> {
+    run: &'a TaskRun,
+    task: Arc<dyn Task>,
+    graph: Arc<Graph>,
+    seed: u64,
+    part: Part,
+}
+
+/// Fills a report, task by task, until one fails.
+fn for_tasks(
+    candidate: &dyn Candidate,
+    request: &EvalRequest,
+    score: &mut dyn FnMut(&Job<'_>) -> Result<TaskReport, Failure>,
+) -> EvalReport {
+    let began = Instant::now();
+    let mut report = EvalReport {
+        schema: SCHEMA.to_owned(),
+        key: request.key(&candidate.hash()),
+        status: Status::Ok,
+        tier: request.tier.name.clone(),
+        seed: request.seed,
+        tasks: BTreeMap::new(),
+        params: 0,
+        flops_per_token: 0.0,
+        state: 0.0,
+        seconds: 0.0,
+        diagnostics: Vec::new(),
+    };
+    let seed = seed_of(&request.tier.seeds, request.seed);
+    for (i, run) in request.tier.tasks.iter().enumerate() {
+        let mut one = || -> Result<TaskReport, Failure> {
+            let task = task::build(&run.task, request.corpus.as_ref())?;
+            let size = ModelSize { vocab: task.vocab(), width: run.width, layers: run.layers };
+            let refused = |diagnostics| Failure { status: Status::Invalid, diagnostics };
+            let graph = candidate.graph(size).map_err(refused)?;
+            if i == 0 {
+                let cost = candidate.cost(&graph, task.len(Part::Train));
+                report.params = graph.param_count() as u64;
+                (report.flops_per_token, report.state) = (cost.flops_per_token, cost.state);
+            }
+            score(&Job { run, task, graph, seed, part: request.tier.part })
+        };
+        match one() {
+            Ok(task) => {
+                report.tasks.insert(run.name.clone(), task);
+            }
+            Err(failure) => {
+                report.status = failure.status;
+                report.diagnostics = failure.diagnostics.iter().map(|d| candidate.describe(d)).collect();
+                break;
+            }
+        }
+    }
+    report.seconds = began.elapsed().as_secs_f64();
+    report
+}
+
+/// Trains at every learning rate; validation picks one.
+fn train(
+    device: &dyn Device,
+    job: &Job<'_>,
+    deadline: Option<Instant>,
+    watch: &mut dyn FnMut(&Moment<'_>) -> Flow,
+) -> Result<TaskReport, Failure> {
+    let run = job.run;
+    let mut best: Option<(Score, TaskReport)> = None;
+    let mut diverged = None;
+    for &learning_rate in &run.learning_rates {
+        let config = run.config(learning_rate, job.seed);
+        let mut trainer = Trainer::new(device, &job.graph, Arc::clone(&job.task), config)?;
+        let mut watcher = Watcher { run, watch, deadline, flow: Flow::Continue, late: false, curve: Vec::new() };
+        match trainer.run(run.steps, &mut watcher)? {
+            Outcome::Diverged { step, loss } => {
+                diverged = Some(fault::diverged(step, loss));
+                continue;
+            }
+            Outcome::Stopped if watcher.late => {
+                let diagnostics = vec![fault::out_of_time(&run.name, trainer.step())];
+                return Err(Failure { status: Status::Timeout, diagnostics });
+            }
+            Outcome::Stopped if watcher.flow == Flow::Cancel => {
+                return Err(Failure { status: Status::Retry, diagnostics: Vec::new() });
+            }
+            Outcome::Stopped | Outcome::Finished => {}
+        }
+        let curve = thin(&watcher.curve);
+        let tokens = watcher.curve.last().map_or(0, |point| point.tokens);
+        let pick = trainer.measure(Part::Validation, run.score_batches)?;
+        let better = best.as_ref().is_none_or(|(other, _)| {
+            // By score; where both are at the end of the scale, by loss.
+            (pick.score, -pick.loss) > (other.score, -other.loss)
+        });
+        if better {
+            let told =
+                if job.part == Part::Validation { pick } else { trainer.measure(job.part, run.score_batches)? };
+            best = Some((pick, task_report(job.task.metric(), told, tokens, learning_rate, curve)));
+        }
+    }
+    match best {
+        Some((_, report)) => Ok(report),
+        None => Err(Failure { status: Status::Diverged, diagnostics: diverged.into_iter().collect() }),
+    }
+}
+
+fn task_report(metric: Metric, score: Score, tokens: u64, learning_rate: f64, curve: Vec<CurvePoint>) -> TaskReport {
+    TaskReport {
+        score: score.score,
+        value: score.value,
+        metric: metric.name().to_owned(),
+        loss: score.loss,
+        tokens,
+        learning_rate,
+        curve,
+    }
+}
+
+/// Passes steps on to whoever watches the evaluation.
+struct Watcher<'a> {
+    run: &'a TaskRun,
+    watch: &'a mut dyn FnMut(&Moment<'_>) -> Flow,
+    deadline: Option<Instant>,
+    flow: Flow,
+    late: bool,
+    curve: Vec<CurvePoint>,
+}
+
+impl Observer for Watcher<'_> {
+    fn proceed(&mut self, _: u64) -> bool {
+        self.late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        !self.late && self.flow == Flow::Continue
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), Diagnostic> {
+        self.curve.push(CurvePoint { tokens: record.tokens, loss: record.loss });
+        let moment = Moment { task: &self.run.name, step: record.step, steps: self.run.steps, loss: record.loss };
+        self.flow = (self.watch)(&moment);
+        Ok(())
+    }
+}
+
+/// At most [`CURVE_POINTS`] points, each the mean of those it stands for.
+fn thin(curve: &[CurvePoint]) -> Vec<CurvePoint> {
+    let size = curve.len().div_ceil(CURVE_POINTS).max(1);
+    curve
+        .chunks(size)
+        .map(|chunk| CurvePoint {
+            tokens: chunk[chunk.len() - 1].tokens,
+            loss: chunk.iter().map(|point| point.loss).sum::<f64>() / chunk.len() as f64,
+        })
+        .collect()
+}

@@ -1,0 +1,260 @@
+//! The evaluation contract: what goes in, what comes out, and the exit codes.
+
+use crate::mock::{Fault, MockDevice, graph};
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::Graph;
+use archc_runtime::Device;
+use archc_train::corpus::Corpus;
+use archc_train::evaluate::{
+    Candidate, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Status, evaluate, score_weights,
+};
+use archc_train::folder::read_weights;
+use archc_train::task::{Part, TaskSpec};
+use archc_train::tier::{TaskRun, Tier};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Default)]
+struct Table {
+    refuse: bool,
+    other_vocabulary: bool,
+}
+
+impl Candidate for Table {
+    fn hash(&self) -> String {
+        "cafe".to_owned()
+    }
+
+    fn graph(&self, size: ModelSize) -> Result<Arc<Graph>, Vec<Diagnostic>> {
+        if self.refuse {
+            return Err(vec![Diagnostic::error("E0201", "no axis `Q`")]);
+        }
+        Ok(graph(size.vocab + usize::from(self.other_vocabulary)))
+    }
+
+    fn cost(&self, _: &Graph, len: usize) -> Cost {
+        Cost { flops_per_token: 7.0, state: len as f64 }
+    }
+
+    fn describe(&self, diagnostic: &Diagnostic) -> Value {
+        json!({ "code": diagnostic.code, "message": diagnostic.message })
+    }
+}
+
+fn run(name: &str, task: &str, steps: u64, learning_rates: &[f64]) -> TaskRun {
+    TaskRun {
+        name: name.to_owned(),
+        task: task.parse().unwrap(),
+        width: 8,
+        layers: 1,
+        steps,
+        batch: 8,
+        learning_rates: learning_rates.to_vec(),
+        score_batches: 4,
+    }
+}
+
+fn request(tasks: Vec<TaskRun>) -> EvalRequest {
+    let tier = Tier { name: "test".to_owned(), seeds: "test".to_owned(), part: Part::Test, tasks };
+    EvalRequest { tier, seed: 3, corpus: None, time_limit: None }
+}
+
+fn two_tasks() -> EvalRequest {
+    request(vec![
+        run("map", "memorization:vocab=16,len=16", 120, &[0.05]),
+        run("parity", "parity:high=8,test_high=12", 40, &[0.05]),
+    ])
+}
+
+fn go(device: &dyn Device, request: &EvalRequest) -> EvalReport {
+    evaluate(&Table::default(), device, request, &mut |_| Flow::Continue)
+}
+
+fn codes(report: &EvalReport) -> Vec<&str> {
+    report.diagnostics.iter().map(|d| d["code"].as_str().unwrap()).collect()
+}
+
+/// Keeps the keys of objects and the first item of arrays, and says of the rest only what it is.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(map.iter().map(|(k, v)| (k.clone(), shape(v))).collect()),
+        Value::Array(items) => Value::Array(items.iter().take(1).map(shape).collect()),
+        Value::Number(n) if n.is_u64() => json!("whole"),
+        Value::Number(_) => json!("real"),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn the_report_has_this_layout() {
+    let mut report = go(&MockDevice::default(), &two_tasks());
+    report.key = "KEY".to_owned();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&shape(&serde_json::to_value(&report).unwrap())).unwrap(), @r#"
+    {
+      "schema": "archc.eval/1",
+      "key": "KEY",
+      "status": "ok",
+      "tier": "test",
+      "seed": "whole",
+      "tasks": {
+        "map": {
+          "score": "real",
+          "value": "real",
+          "metric": "accuracy",
+          "loss": "real",
+          "tokens": "whole",
+          "learning_rate": "real",
+          "curve": [
+            {
+              "tokens": "whole",
+              "loss": "real"
+            }
+          ]
+        },
+        "parity": {
+          "score": "real",
+          "value": "real",
+          "metric": "accuracy",
+          "loss": "real",
+          "tokens": "whole",
+          "learning_rate": "real",
+          "curve": [
+            {
+              "tokens": "whole",
+              "loss": "real"
+            }
+          ]
+        }
+      },
+      "params": "whole",
+      "flops_per_token": "real",
+      "state": "real",
+      "seconds": "real",
+      "diagnostics": []
+    }
+    "#);
+    assert_eq!(report.score().unwrap(), (report.tasks["map"].score + report.tasks["parity"].score) / 2.0);
+    assert_eq!(report.tasks["map"].value, 1.0);
+    assert_eq!(report.tasks["map"].tokens, 120 * 8 * 16);
+    assert!(report.tasks["map"].curve.len() <= 32);
+    assert!(report.tasks["parity"].score < 0.5, "a table of bigrams has no state");
+}
+
+#[test]
+fn equal_requests_have_equal_reports() {
+    let without_seconds = |report: EvalReport| EvalReport { seconds: 0.0, ..report };
+    let first = without_seconds(go(&MockDevice::default(), &two_tasks()));
+    assert_eq!(without_seconds(go(&MockDevice::default(), &two_tasks())), first);
+    let json = serde_json::to_string(&first).unwrap();
+    let read: EvalReport = serde_json::from_str(&json).unwrap();
+    assert_eq!((read.key, read.tasks.len(), read.status), (first.key.clone(), 2, Status::Ok));
+    let other = go(&MockDevice::default(), &EvalRequest { seed: 4, ..two_tasks() });
+    assert_ne!(other.key, first.key);
+    assert_ne!(other.tasks["parity"].loss, first.tasks["parity"].loss);
+}
+
+#[test]
+fn keys_name_program_tier_seed_and_corpus() {
+    let base = two_tasks();
+    let key = base.key("cafe");
+    let mut longer = base.clone();
+    longer.tier.tasks[1].steps += 1;
+    let corpus = |text: &str| Some(Arc::new(Corpus::carried(text).unwrap().unwrap()));
+    let text = |corpus| EvalRequest { corpus, ..request(vec![run("text", "text:len=8", 2, &[0.1])]) };
+    let keys = [
+        key.clone(),
+        base.key("caff"),
+        longer.key("cafe"),
+        EvalRequest { seed: 9, ..base.clone() }.key("cafe"),
+        text(corpus("one")).key("cafe"),
+        text(corpus("two")).key("cafe"),
+    ];
+    for (i, a) in keys.iter().enumerate() {
+        assert!(keys[..i].iter().all(|b| a != b));
+    }
+    // What changes no score changes no key.
+    let limited = EvalRequest { time_limit: Some(Duration::from_secs(9)), corpus: corpus("one"), ..base };
+    assert_eq!(limited.key("cafe"), key);
+}
+
+#[test]
+fn ends_have_their_exit_codes() {
+    let device = MockDevice::default();
+    let ok = go(&device, &two_tasks());
+    let refused = evaluate(&Table { refuse: true, ..Table::default() }, &device, &two_tasks(), &mut |_| Flow::Continue);
+    let table = Table { other_vocabulary: true, ..Table::default() };
+    let unfit = evaluate(&table, &device, &two_tasks(), &mut |_| Flow::Continue);
+    let nan = MockDevice { fault: Fault::NanFrom(30) };
+    let diverged = go(&nan, &two_tasks());
+    let late = go(&device, &EvalRequest { time_limit: Some(Duration::ZERO), ..two_tasks() });
+    let cancelled = evaluate(&Table::default(), &device, &two_tasks(), &mut |moment| {
+        if moment.task == "parity" { Flow::Cancel } else { Flow::Continue }
+    });
+    let no_text = go(&device, &request(vec![run("text", "text", 5, &[0.1])]));
+    let ends = [
+        (&ok, 0, ""),
+        (&refused, 2, "E0201"),
+        (&unfit, 2, "E0909"),
+        (&diverged, 3, "E0910"),
+        (&late, 4, "E0917"),
+        (&cancelled, 75, ""),
+        (&no_text, 2, "E0907"),
+    ];
+    for (report, exit, code) in ends {
+        assert_eq!((report.status.exit_code(), codes(report).concat().as_str()), (exit, code));
+        assert_eq!(report.score().is_some(), exit == 0);
+    }
+    // What was scored before the end is told.
+    assert_eq!(cancelled.tasks.keys().collect::<Vec<_>>(), ["map"]);
+    assert_eq!(cancelled.tasks["map"], ok.tasks["map"]);
+    assert!(diverged.tasks.is_empty());
+}
+
+#[test]
+fn enough_ends_a_task_not_the_evaluation() {
+    let mut steps = Vec::new();
+    let report = evaluate(&Table::default(), &MockDevice::default(), &two_tasks(), &mut |moment: &Moment<'_>| {
+        if moment.task == "map" {
+            steps.push(moment.step);
+            assert_eq!(moment.steps, 120);
+        }
+        if moment.step == 10 { Flow::Enough } else { Flow::Continue }
+    });
+    assert_eq!(report.status, Status::Ok);
+    assert_eq!(steps, (1..=10).collect::<Vec<_>>());
+    assert_eq!(report.tasks["map"].tokens, 10 * 8 * 16);
+}
+
+#[test]
+fn validation_picks_the_learning_rate() {
+    // Too low, right, and so high that it diverges.
+    let map = "memorization:vocab=16,len=16";
+    let report = go(&MockDevice::default(), &request(vec![run("map", map, 120, &[1e-5, 0.05, 1e4])]));
+    assert_eq!((report.status, report.tasks["map"].learning_rate), (Status::Ok, 0.05));
+    let report = go(&MockDevice::default(), &request(vec![run("map", map, 120, &[1e4])]));
+    assert_eq!(report.status, Status::Diverged);
+}
+
+#[test]
+fn weights_are_scored_as_they_were_trained() {
+    use crate::training::{config, trainer};
+    use archc_train::folder::{Identity, RunFolder};
+    let folder = tempfile::tempdir().unwrap();
+    let task: TaskSpec = "memorization:vocab=16,len=16".parse().unwrap();
+    let identity = Identity {
+        program: "cafe".to_owned(),
+        task: task.clone(),
+        corpus: None,
+        device: "mock".to_owned(),
+        config: config(150),
+    };
+    let mut trainer = trainer(&MockDevice::default(), &task.to_string(), config(150));
+    RunFolder::open(folder.path()).unwrap().train(&mut trainer, &identity, 0, 4, &mut ()).unwrap();
+    let weights = read_weights(folder.path()).unwrap();
+    let request = request(vec![run("map", &task.to_string(), 1, &[])]);
+    let report = score_weights(&Table::default(), &MockDevice::default(), &weights, &request);
+    assert_eq!((report.status, report.tasks["map"].value, report.tasks["map"].tokens), (Status::Ok, 1.0, 0));
+    let empty = score_weights(&Table::default(), &MockDevice::default(), &Default::default(), &request);
+    assert_eq!((empty.status, codes(&empty)), (Status::Invalid, vec!["E0801"]));
+}
