@@ -98,7 +98,9 @@ fn first_sentence(docs: &[String]) -> String {
 fn rows(file: &File) -> String {
     let mut rows = String::new();
     for item in &file.items {
-        let (ItemKind::Fn(callable) | ItemKind::Block(callable) | ItemKind::Model(callable)) = &item.kind else { continue };
+        let (ItemKind::Fn(callable) | ItemKind::Block(callable) | ItemKind::Model(callable)) = &item.kind else {
+            continue;
+        };
         assert!(!item.docs.is_empty(), "`{}` of the standard library has no doc comment", callable.name.name);
         let _ = writeln!(rows, "| `{}` | {} |", signature(callable), first_sentence(&item.docs));
     }
@@ -140,4 +142,24 @@ fn the_tables_are_those_of_the_library() {
     } else {
         assert!(updated == text, "the tables are out of date: run this test once with ARCHC_UPDATE_DOCS=1");
     }
+}
+
+/// Functions are checked where they are called, so one that nobody calls would not be checked at all.
+#[test]
+fn every_function_of_the_prelude_is_called_in_the_reference() {
+    let text = fs::read_to_string(root().join(REFERENCE)).expect("the reference is in the repository");
+    let called: String = examples(&text).iter().filter(|e| e.code.is_none()).map(|e| e.program.as_str()).collect();
+    let mut missing = Vec::new();
+    for entry in fs::read_dir(root().join("stdlib/prelude")).expect("the prelude is a folder") {
+        let text = fs::read_to_string(entry.expect("a readable folder").path()).expect("a readable file");
+        for item in archc_grammar::parse(&text).file.items {
+            let ItemKind::Fn(callable) = item.kind else { continue };
+            let name = callable.name.name;
+            let words = called.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            if !words.into_iter().any(|word| word == name) {
+                missing.push(name);
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no accepted example calls {missing:?}");
 }

@@ -31,9 +31,11 @@ pub fn check_text(text: &str, name: &str) -> Vec<Finding> {
     let mut sources = SourceMap::new();
     let file = sources.add(name, text);
     let first = compile(&sources, file, &Options::default());
-    let blocks: Vec<String> = first.module.iter().flat_map(|m| {
-        targets(m).into_iter().map(|t| m.callables[t.index as usize].name.name.clone())
-    }).collect();
+    let blocks: Vec<String> = first
+        .module
+        .iter()
+        .flat_map(|m| targets(m).into_iter().map(|t| m.callables[t.index as usize].name.name.clone()))
+        .collect();
     // Without a module there are only syntax errors; a file of functions alone has nothing to compile.
     let mut all: Vec<Diagnostic> = if blocks.is_empty() { first.diagnostics } else { Vec::new() };
     for block in blocks {
