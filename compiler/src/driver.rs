@@ -1,6 +1,6 @@
 //! The stages in order; this reads as the table of contents of the compiler.
 
-use crate::checks::{CostReport, check};
+use crate::checks::{CostReport, StateBound, check};
 use crate::diag::{self, Diagnostic};
 use crate::elaborate::{Sizes, elaborate};
 use crate::graph::{Graph, verify};
@@ -30,6 +30,8 @@ pub struct Compilation {
     pub graph: Option<Graph>,
     /// Its cost; none after an error.
     pub cost: Option<CostReport>,
+    /// What is known about the growth of each state of a scan.
+    pub states: Vec<StateBound>,
     /// Findings, in order of place.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -59,8 +61,15 @@ pub const COST_TOKENS: usize = 1024;
 pub fn compile(sources: &SourceMap, file: FileId, options: &Options) -> Compilation {
     let (library, diagnostics) = Library::load(sources, file);
     let module = library.user_module(file);
-    let mut result =
-        Compilation { module, target: None, types: TypeTable::new(), graph: None, cost: None, diagnostics };
+    let mut result = Compilation {
+        module,
+        target: None,
+        types: TypeTable::new(),
+        graph: None,
+        cost: None,
+        states: Vec::new(),
+        diagnostics,
+    };
     if let Some(module) = result.module.clone() {
         match select(&module, options.block.as_deref()) {
             Ok(target) => {
@@ -89,6 +98,7 @@ fn instantiate(library: &Library, target: ItemRef, sizes: &Sizes, result: &mut C
     let checked = check(&graph, COST_TOKENS);
     result.diagnostics.extend(checked.diagnostics);
     result.cost = Some(checked.cost);
+    result.states = checked.states;
     result.graph = Some(checked.graph);
 }
 

@@ -7,8 +7,8 @@ pub mod diag;
 mod driver;
 pub mod elaborate;
 pub mod graph;
-pub mod hir;
 pub mod hash;
+pub mod hir;
 pub mod ops;
 pub mod passes;
 pub mod source;
@@ -16,3 +16,14 @@ pub mod stdlib;
 
 pub use driver::{COST_TOKENS, Compilation, Options, compile, targets};
 pub use elaborate::{DEFAULT_D, Sizes};
+
+/// The long texts of the grammar's and the compiler's codes, in order of code.
+pub fn codes() -> Vec<diag::Code> {
+    let syntax = archc_grammar::CODES.iter().map(|(code, title, text)| diag::Code { code, title, text });
+    let mut codes: Vec<diag::Code> = syntax.collect();
+    for table in [hir::CODES, elaborate::CODES, checks::CODES] {
+        codes.extend_from_slice(table);
+    }
+    codes.sort_by_key(|c| c.code);
+    codes
+}

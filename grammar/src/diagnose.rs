@@ -360,7 +360,7 @@ impl<'a> Failure<'a> {
             return None;
         }
         if !statement || !self.wants(Rule::equals) || self.at != self.first + 1 || !self.is_name(self.first) {
-            let nothing = statement && self.wanted.is_empty() || self.at == self.first && statement;
+            let nothing = statement && (self.wanted.is_empty() || self.at == self.first);
             return nothing.then(|| errors::no_statement(self.found(), self.span()));
         }
         let span = self.tokens[self.first].span();

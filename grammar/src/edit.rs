@@ -267,8 +267,8 @@ fn edit_around(file: &mut File, span: Span, edit: &mut impl FnMut(&mut Vec<Stmt>
 
 // ---- renaming
 
-/// Renames a value of a fn, block or model wherever it is bound or used. Labels and option names stay:
-/// a bare name that labels a path of a `stack` becomes `old = new`. `new` must not be in use.
+/// Renames a value (not an axis) of a fn, block or model wherever it is bound or used. Labels and option
+/// names stay: a bare name that labels a path of a `stack` becomes `old = new`. `new` must not be in use.
 pub fn rename_value(callable: &mut Callable, old: &str, new: &str) {
     let rename = Rename { old, new, is_number: binds_number(callable, old) };
     for parameter in callable.params.iter_mut().flatten() {

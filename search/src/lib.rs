@@ -1,1 +1,56 @@
-//! stub
+//! The search engine: three roles run one loop over a log of experiments.
+//!
+//! ```text
+//!             +--------------- store (SQLite, a log that only grows) ---------------+
+//!             v                                                                     |
+//!   Researcher -> hypothesis -> Engineer -> program -> Screen -> rungs of Evaluator -> Analyst
+//!             ^                                                                     |
+//!             +--------------- beliefs, archive, lineage ---------------------------+
+//! ```
+//! A generation of eight is proposed from the log of closed generations, screened without being run,
+//! trained rung by rung (the better half goes on), and studied; then the next is proposed. At the end the
+//! best and the seeds run again on seeds that the search never saw, and the ranking rests on those.
+//!
+//! Invariants:
+//! - a proposal is a pure function of the log of closed generations: neither crashes, nor the number of
+//!   workers, nor timing changes it (`propose`, `schedule`, `random`);
+//! - nothing is believed before it is committed (`store`);
+//! - fresh seeds are never evidence for a proposal (`History::evidence_of`);
+//! - candidates are programs of a language without IO; the search itself writes only inside its run folder.
+//!
+//! Code map: `record` and `plan` are what is written down; `store` is the log and what it says; `roles` think;
+//! `moves` edit programs; `screen` and `evaluate` judge them; `propose`, `schedule`, `rank` decide; `engine` is the loop;
+//! `best` and `report` show what came out.
+
+pub mod archive;
+pub mod best;
+pub mod codes;
+pub mod compile;
+pub mod engine;
+pub mod evaluate;
+pub mod moves;
+pub mod plan;
+pub mod progress;
+pub mod propose;
+pub mod random;
+pub mod rank;
+pub mod record;
+pub mod report;
+pub mod roles;
+mod run;
+pub mod schedule;
+pub mod screen;
+pub mod stats;
+pub mod store;
+pub mod trained;
+
+// Tests inside and outside of the crate share their judges, which call it by its name.
+#[cfg(test)]
+extern crate self as archc_search;
+#[cfg(test)]
+mod tests;
+
+pub use codes::CODES;
+pub use engine::{Budget, Roles, drive};
+pub use progress::{Notice, Progress, Silent, Standing};
+pub use run::{SearchOptions, Summary, run, run_with};

@@ -19,12 +19,18 @@
 mod codes;
 mod cost;
 mod dependence;
+mod equal;
 mod flow;
+mod ranges;
+mod relations;
+mod scan_bound;
 
 pub use codes::CODES;
 pub use cost::{CostReport, Flops, ParamGroup, StateSize, TimeClass, cost};
 pub use dependence::check_dependence;
 pub use flow::{Edge, EdgeKind, Flow, Vertex};
+pub use ranges::{Fact, Ranges, check_ranges};
+pub use scan_bound::{Growth, StateBound, check_scans};
 
 use crate::diag::Diagnostic;
 use crate::graph::Graph;
@@ -37,6 +43,8 @@ pub struct Checked {
     pub graph: Graph,
     /// What it costs.
     pub cost: CostReport,
+    /// What is known about the growth of each state, in order.
+    pub states: Vec<StateBound>,
     /// Findings, sorted by place and code.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -44,8 +52,13 @@ pub struct Checked {
 /// Runs all checks and passes. `tokens` is the sequence length of the cost report's example.
 pub fn check(graph: &Graph, tokens: usize) -> Checked {
     let mut diagnostics = check_dependence(graph);
+    let flow = Flow::new(graph);
+    let ranges = Ranges::new(&flow);
+    diagnostics.extend(check_ranges(&ranges));
+    let (states, growing) = check_scans(&ranges);
+    diagnostics.extend(growing);
     crate::diag::sort(&mut diagnostics);
     let graph = passes::optimize(graph);
     let cost = cost(&graph, tokens);
-    Checked { graph, cost, diagnostics }
+    Checked { graph, cost, states, diagnostics }
 }

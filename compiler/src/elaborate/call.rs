@@ -33,13 +33,15 @@ impl Elaborator<'_> {
         }
         let brackets = call.brackets.as_ref().or(declaration.brackets.as_ref());
         let arguments: Vec<Argument> = call.args.iter().chain(&declaration.args).cloned().collect();
-        // The instance's own calls are numbered from one again, so that they meet their parameters.
-        self.counters.retain(|key, _| !key.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('.')));
-        self.shared_axes.entry(path.clone()).or_default().1 = 0;
-        self.shared.push(path.clone());
-        let value = self.instantiate(frame, e, item, brackets, &arguments, Instance::Shared(path));
-        self.shared.pop();
-        value
+        self.instantiate(frame, e, item, brackets, &arguments, Instance::Shared(path))
+    }
+
+    /// From here on the parameters and axes made are those of the instance's first call.
+    fn enter_shared(&mut self, path: &str) {
+        // Its own calls are numbered from one again, so that they meet their parameters.
+        self.counters.retain(|key, _| !key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')));
+        self.shared_axes.entry(path.to_string()).or_default().1 = 0;
+        self.shared.push(path.to_string());
     }
 
     fn instantiate(
@@ -115,9 +117,13 @@ impl Elaborator<'_> {
             }
         }
 
+        let shared = matches!(instance, Instance::Shared(_));
         let prefix = match instance {
             Instance::Fresh(pin) => self.site(frame, &name, pin),
-            Instance::Shared(path) => path,
+            Instance::Shared(path) => {
+                self.enter_shared(&path);
+                path
+            }
         };
         let mut callee = Frame::new(module, callable.clone(), prefix);
         let mut visible: Vec<AxisId> = Vec::new();
@@ -132,8 +138,11 @@ impl Elaborator<'_> {
             Some(Value::Tensor(t)) => Some(t.clone()),
             _ => None,
         };
-        let bound = self.bind_brackets(frame, &mut callee, brackets, first.as_ref(), place)?;
-        visible.extend(bound);
+        let bound = self.bind_brackets(frame, &mut callee, brackets, first.as_ref(), place);
+        if shared && bound.is_err() {
+            self.shared.pop();
+        }
+        visible.extend(bound?);
         self.calls.push((item, place));
         if is_block {
             let order = self.bracket_axes(&callee);
@@ -145,6 +154,9 @@ impl Elaborator<'_> {
             self.orders.pop();
         }
         self.calls.pop();
+        if shared {
+            self.shared.pop();
+        }
         result
     }
 
@@ -350,7 +362,7 @@ impl Elaborator<'_> {
                 Some(Slot::Axis(a)) => axes.push(*a),
                 Some(Slot::Pack(p)) => axes.extend(p),
                 Some(Slot::Open(cell)) => axes.extend(cell.get()),
-                None => {}
+                Some(Slot::Error) | None => {}
             }
         }
         axes

@@ -413,7 +413,7 @@ pub fn scan_without_state(place: Place) -> Diagnostic {
 
 pub fn state_axes(place: Place, name: &str, own: &str, has: &str) -> Diagnostic {
     error("E0404", place, format!("`{name}` has {own}, but its new value has {has}"), format!("its axes are {has}"))
-        .help("the axes of a state do not change: `sum` those that are too many, `expand` those that are missing")
+        .help("the axes of a state (and of a `mut` that declares them) do not change: `sum` those that are too many, `expand` those that are missing")
 }
 
 pub fn only_in_attend(place: Place, what: &str) -> Diagnostic {

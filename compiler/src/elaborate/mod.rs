@@ -17,6 +17,7 @@ mod attend;
 mod axes;
 mod builtin;
 mod call;
+mod codes;
 mod context;
 mod elementwise;
 mod errors;
@@ -27,6 +28,8 @@ mod scan;
 mod size;
 mod stmt;
 mod value;
+
+pub use codes::CODES;
 
 use crate::diag::Diagnostic;
 use crate::graph::{Graph, Rate};

@@ -3,7 +3,7 @@
 use super::context::ContextKind;
 use super::value::{Frame, Tensor, Value};
 use super::{Elaborator, Eval, errors};
-use crate::graph::{AxisId, Op, Rate, Scan, State, UnaryOp};
+use crate::graph::{AxisId, Op, Rate, Scan, State};
 use crate::hir::{LocalId, Stmt, StmtKind};
 use crate::source::Place;
 
@@ -142,6 +142,6 @@ impl Elaborator<'_> {
         if let Some(context) = self.contexts.iter().find(|c| c.serial == tensor.level) {
             dag = &context.dag;
         }
-        matches!(dag.op(tensor.node), Op::Const(_) | Op::Unary(UnaryOp::Neg))
+        matches!(dag.op(tensor.node), Op::Const(_))
     }
 }

@@ -1,0 +1,401 @@
+//! Interval analysis: where every value lies, and which ops may leave their domain.
+//!
+//! The operators' own rules (in [`crate::ops`]) give an interval from the operands' intervals. Two more
+//! kinds of facts are carried beside it, because intervals are blind to them: a bound on the L2 norm over
+//! some axes (`x * rsqrt(sum[K](x ^ 2) + eps)` has norm at most 1), and the mass of non-negative values
+//! along axes (a softmax sums to 1). `relations` adds what follows from how an expression is built:
+//! `x - max(x, y) <= 0`, `a + (1 - a) * b` between b and 1, and the like.
+//!
+//! Inputs, parameters and the results of learned maps may be anything. A state's interval is the least
+//! one around its initial value that its update keeps, found by iteration with widening.
+//!
+//! A finding is an error where every value of the operand is outside of the op's domain, and a warning
+//! where a closed end or the inside of its interval is. Values that approach a bad point without reaching
+//! it (`exp(x)` and 0) are not reported, nor an `exp` of parameters alone.
+
+use super::equal::{Value, Values};
+use super::flow::{EdgeKind, Flow};
+use super::relations;
+use crate::diag::Diagnostic;
+use crate::graph::{AxisId, BinaryOp, Graph, Node, NodeId, Op, Rate, ReduceOp, UnaryOp, Weighing};
+use crate::ops::{At, Interval, rules};
+use std::collections::BTreeSet;
+
+/// What is known about a value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact {
+    /// Where it lies.
+    pub interval: Interval,
+    /// Bounds on its L2 norm over axes.
+    pub norms: Vec<(Vec<AxisId>, f64)>,
+    /// If it is non-negative: axes over which it sums to something between these two.
+    pub mass: Option<(Vec<AxisId>, f64, f64)>,
+}
+
+impl From<Interval> for Fact {
+    fn from(interval: Interval) -> Self {
+        Self { interval, norms: Vec::new(), mass: None }
+    }
+}
+
+/// The facts about all values of a graph.
+pub struct Ranges<'a> {
+    pub(super) flow: &'a Flow<'a>,
+    pub(super) values: Values<'a>,
+    pub(super) facts: Vec<Fact>,
+}
+
+/// Rounds of a state's iteration before its ends are moved to 0, 1, -1, and before they are given up.
+const ROUNDS: (usize, usize) = (4, 10);
+
+impl<'a> Ranges<'a> {
+    /// Analyses a graph.
+    pub fn new(flow: &'a Flow<'a>) -> Self {
+        let values = Values::new(flow);
+        let facts = vec![Fact::from(Interval::ALL); values.vertex.len()];
+        let mut ranges = Self { flow, values, facts };
+        for vertex in 0..flow.vertices.len() {
+            if flow.vertices[vertex].home.is_none() {
+                ranges.visit(vertex);
+            }
+        }
+        ranges
+    }
+
+    /// Where the value of a vertex lies.
+    pub fn interval(&self, vertex: usize) -> Interval {
+        self.facts[self.values.of[vertex]].interval
+    }
+
+    /// Where a node of the outer DAG lies.
+    pub fn of_node(&self, id: NodeId) -> Interval {
+        self.interval(self.flow.outer(id))
+    }
+
+    /// A bound on the L2 norm of a value over axes.
+    pub(super) fn norm(&self, value: Value, axes: &[AxisId]) -> f64 {
+        let graph = self.flow.graph;
+        let vertex = self.flow.vertices[self.values.vertex[value]];
+        let own = &vertex.dag.ty(vertex.id).axes;
+        let size = |axes: &[AxisId]| axes.iter().map(|a| graph.size(*a) as f64).product::<f64>();
+        let axes: Vec<AxisId> = axes.iter().copied().filter(|a| own.contains(a)).collect();
+        let by_elements = self.facts[value].interval.magnitude() * size(&axes).sqrt();
+        self.facts[value].norms.iter().fold(by_elements, |best, (over, bound)| {
+            let further: Vec<AxisId> = axes.iter().copied().filter(|a| !over.contains(a)).collect();
+            best.min(bound * size(&further).sqrt())
+        })
+    }
+
+    fn visit(&mut self, vertex: usize) {
+        let body = match self.flow.vertices[vertex].op() {
+            Op::Scan(scan) => Some(scan.body.len()),
+            Op::Attend(attend) => Some(attend.body.len()),
+            _ => None,
+        };
+        match (body, self.flow.vertices[vertex].op()) {
+            (Some(_), Op::Scan(scan)) => self.scan(vertex, scan),
+            (Some(len), _) => (0..len as u32).for_each(|i| self.visit(self.flow.inner(vertex, NodeId(i)))),
+            _ => self.update(vertex),
+        }
+    }
+
+    fn update(&mut self, vertex: usize) {
+        let value = self.values.of[vertex];
+        if self.values.vertex[value] == vertex && !matches!(self.flow.vertices[vertex].op(), Op::State(_)) {
+            self.facts[value] = self.fact(vertex);
+        }
+    }
+
+    fn scan(&mut self, vertex: usize, scan: &crate::graph::Scan) {
+        let body: Vec<usize> = scan.body.ids().map(|id| self.flow.inner(vertex, id)).collect();
+        let mut leaves: Vec<Vec<usize>> = vec![Vec::new(); scan.states.len()];
+        let mut initial: Vec<Interval> = vec![Interval::ALL; scan.states.len()];
+        for &inner in &body {
+            if let Op::State(i) = self.flow.vertices[inner].op() {
+                leaves[*i].push(inner);
+                for edge in self.flow.into[inner].iter().filter(|e| e.kind == EdgeKind::Initial) {
+                    initial[*i] = self.interval(edge.from);
+                }
+            }
+        }
+        let mut states = initial.clone();
+        for round in 0.. {
+            self.run(&body, &leaves, &states);
+            let mut stable = true;
+            for (i, state) in states.iter_mut().enumerate() {
+                let next = self.interval(body[scan.next[i].0 as usize]);
+                let grown = state.hull(next);
+                if grown != *state {
+                    stable = false;
+                    *state = widened(*state, grown, round);
+                }
+            }
+            if stable {
+                break;
+            }
+        }
+        // one step back: what a widened state became is still around its initial and its next value
+        let narrowed: Vec<Interval> = (0..states.len())
+            .map(|i| initial[i].hull(self.interval(body[scan.next[i].0 as usize])).meet(states[i]))
+            .collect();
+        self.run(&body, &leaves, &narrowed);
+    }
+
+    fn run(&mut self, body: &[usize], leaves: &[Vec<usize>], states: &[Interval]) {
+        for (leaves, state) in leaves.iter().zip(states) {
+            for leaf in leaves {
+                self.facts[self.values.of[*leaf]] = Fact::from(*state);
+            }
+        }
+        body.iter().for_each(|v| self.update(*v));
+    }
+
+    /// The fact about a vertex from those about its operands.
+    fn fact(&self, vertex: usize) -> Fact {
+        let v = self.flow.vertices[vertex];
+        let edges = &self.flow.into[vertex];
+        let value = self.values.of[vertex];
+        let operands: Vec<Interval> = match v.op() {
+            Op::Emit(_) => vec![self.emitted(vertex)],
+            _ => edges.iter().filter(|e| e.kind != EdgeKind::Next).map(|e| self.interval(e.from)).collect(),
+        };
+        let base = match (v.op(), self.values.args[value].as_slice()) {
+            // the same value twice, though written twice
+            (Op::Binary(BinaryOp::Mul), [a, b]) if a == b => operands[0].powi(2),
+            _ => rules(v.op()).range(v.at(self.flow.graph), &operands),
+        };
+        relations::refine(self, value, base)
+    }
+
+    /// What an attend gives out: a mean of the emitted values, or a weighted sum over some tokens.
+    fn emitted(&self, vertex: usize) -> Interval {
+        let v = self.flow.vertices[vertex];
+        let memory = v.dag.operands(v.id)[0];
+        let from = |kind| self.flow.into[vertex].iter().find(|e| e.kind == kind).map(|e| self.interval(e.from));
+        let emitted = from(EdgeKind::Emitted).unwrap_or(Interval::ALL);
+        match v.dag.op(memory) {
+            // nothing visible gives 0, and a sink takes a share
+            Op::Attend(attend) if matches!(attend.weighing, Weighing::Score(_)) => emitted.with_zero(),
+            Op::Attend(_) => {
+                let product = emitted * from(EdgeKind::Weight).unwrap_or(Interval::ALL);
+                let end = |x: f64| if x == 0.0 { 0.0 } else { x * f64::INFINITY };
+                let product = product.with_zero();
+                Interval::closed(end(product.lo), end(product.hi))
+            }
+            _ => emitted,
+        }
+    }
+}
+
+/// The ends that moved, moved on to the next of -1, 0, 1, then to infinity.
+fn widened(old: Interval, grown: Interval, round: usize) -> Interval {
+    if round < ROUNDS.0 {
+        return grown;
+    }
+    let steps: &[f64] = if round < ROUNDS.1 { &[-1.0, 0.0, 1.0] } else { &[] };
+    let mut wide = grown;
+    if grown.lo < old.lo {
+        wide.lo = steps.iter().rev().copied().find(|s| *s <= grown.lo).unwrap_or(f64::NEG_INFINITY);
+        wide.lo_open = false;
+    }
+    if grown.hi > old.hi {
+        wide.hi = steps.iter().copied().find(|s| *s >= grown.hi).unwrap_or(f64::INFINITY);
+        wide.hi_open = false;
+    }
+    // ends that only became closed stay where they are
+    wide
+}
+
+/// The largest x whose exp is a finite f32.
+const EXP_MAX: f64 = 88.72;
+
+/// E0701 to E0705, W0701 to W0705.
+pub fn check_ranges(ranges: &Ranges) -> Vec<Diagnostic> {
+    let flow = ranges.flow;
+    let used = flow.behind(&flow.roots(), |_, _| true);
+    let mut users: Vec<Vec<usize>> = vec![Vec::new(); flow.vertices.len()];
+    for (to, edges) in flow.into.iter().enumerate() {
+        edges.iter().for_each(|e| users[e.from].push(to));
+    }
+    let mut found = Findings::default();
+    for (i, vertex) in flow.vertices.iter().enumerate().filter(|(i, _)| used[*i]) {
+        let operands: Vec<Interval> = flow.into[i].iter().map(|e| ranges.interval(e.from)).collect();
+        let node = vertex.dag.node(vertex.id);
+        let harmless = || node.ty.rate == Rate::Fixed || is_tame(ranges, &users, i, 8);
+        found.domain(node, &operands, harmless);
+    }
+    for param in &flow.graph.params {
+        init(flow.graph, &param.init, &mut found);
+    }
+    found.list
+}
+
+/// Ranges of the recipe of a parameter; no relation is needed there.
+fn init(graph: &Graph, dag: &crate::graph::Dag, found: &mut Findings) {
+    let mut intervals: Vec<Interval> = Vec::with_capacity(dag.len());
+    for id in dag.ids() {
+        let operands: Vec<Interval> = dag.operands(id).iter().map(|o| intervals[o.0 as usize]).collect();
+        found.domain(dag.node(id), &operands, || false);
+        intervals.push(rules(dag.op(id)).range(At::new(graph, dag, id), &operands));
+    }
+}
+
+/// Whether a large value does no harm: it only goes, through products and sums, into functions that are
+/// bounded there, as in `exp(-exp(x))`, or under a fraction bar.
+fn is_tame(ranges: &Ranges, users: &[Vec<usize>], vertex: usize, depth: usize) -> bool {
+    depth > 0
+        && !users[vertex].is_empty()
+        && users[vertex].iter().all(|user| match ranges.flow.vertices[*user].op() {
+            Op::Unary(UnaryOp::Exp | UnaryOp::Expm1) => {
+                ranges.flow.into[*user].first().is_some_and(|e| ranges.interval(e.from).hi <= EXP_MAX)
+            }
+            Op::Unary(UnaryOp::Sigmoid | UnaryOp::Tanh | UnaryOp::Erf | UnaryOp::Atan) => true,
+            // as a divisor it makes the quotient 0
+            Op::Binary(BinaryOp::Div) => ranges.flow.into[*user].first().is_some_and(|e| e.from != vertex),
+            Op::Unary(UnaryOp::Neg)
+            | Op::Binary(BinaryOp::Mul | BinaryOp::Add | BinaryOp::Sub | BinaryOp::Max)
+            | Op::Expand(_)
+            | Op::Capture(_)
+            | Op::Past(_)
+            | Op::Reduce(ReduceOp::Sum, _) => is_tame(ranges, users, *user, depth - 1),
+            _ => false,
+        })
+}
+
+/// Findings, one for each code and place: an unrolled loop says it once.
+#[derive(Default)]
+struct Findings {
+    list: Vec<Diagnostic>,
+    said: BTreeSet<(&'static str, crate::source::Place)>,
+}
+
+/// How an operand meets a domain.
+#[derive(Clone, Copy, PartialEq)]
+enum Meets {
+    Inside,
+    Partly,
+    Outside,
+}
+
+impl Findings {
+    fn domain(&mut self, node: &Node, x: &[Interval], harmless: impl Fn() -> bool) {
+        match &node.op {
+            Op::Unary(UnaryOp::Log) => {
+                let help = "keep it positive: `log(softplus(x) + 1e-6)`, or for a log of probabilities `-softplus(-x)` and \
+                            `x - logsumexp[A](x)`";
+                self.say(node, ["E0701", "W0701"], positive(x[0]), "log", "positive", x[0], help);
+            }
+            Op::Unary(UnaryOp::Log1p) => {
+                let shifted = x[0] + Interval::point(1.0);
+                let help = "keep it above -1, for example `log1p(abs(x))` or `log1p(x ^ 2)`";
+                self.say(node, ["E0701", "W0701"], positive(shifted), "log1p", "above -1", x[0], help);
+            }
+            Op::Unary(UnaryOp::Sqrt) => {
+                let meets = if (-x[0]).above(0.0) {
+                    Meets::Outside
+                } else if x[0].lo < 0.0 {
+                    Meets::Partly
+                } else {
+                    Meets::Inside
+                };
+                self.say(
+                    node,
+                    ["E0702", "W0702"],
+                    meets,
+                    "sqrt",
+                    "at least 0",
+                    x[0],
+                    "take it of a square, or of `max(x, 0)`",
+                );
+            }
+            Op::Unary(UnaryOp::Rsqrt) => {
+                let help = "add a small number to something that is not negative: `rsqrt(mean[A](x ^ 2) + 1e-5)`";
+                self.say(node, ["E0702", "W0702"], positive(x[0]), "rsqrt", "positive", x[0], help);
+            }
+            Op::Binary(op @ (BinaryOp::Div | BinaryOp::Rem)) => {
+                let meets = if x[1] == Interval::point(0.0) {
+                    Meets::Outside
+                } else if x[1].contains(0.0) {
+                    Meets::Partly
+                } else {
+                    Meets::Inside
+                };
+                let what = if *op == BinaryOp::Div { "a division" } else { "a remainder" };
+                let help =
+                    "keep the divisor away from 0: `x / (softplus(y) + 1e-4)`, `x / (abs(y) + 1)`, `x / max(y, 1)`";
+                self.say(node, ["E0703", "W0703"], meets, what, "other than 0", x[1], help);
+            }
+            Op::Binary(BinaryOp::Pow) => {
+                let zero = x[0].contains(0.0) && x[1].lo < 0.0;
+                let meets = if (-x[0]).above(0.0) || x[0] == Interval::point(0.0) && x[1].hi < 0.0 {
+                    Meets::Outside
+                } else if x[0].lo < 0.0 || zero {
+                    Meets::Partly
+                } else {
+                    Meets::Inside
+                };
+                let help = "keep the base positive, or use an integer literal as exponent, which holds for any sign";
+                self.say(node, ["E0704", "W0704"], meets, "a power with a real exponent", "positive", x[0], help);
+            }
+            Op::Unary(UnaryOp::Exp | UnaryOp::Expm1) => {
+                let meets = if x[0].lo > EXP_MAX {
+                    Meets::Outside
+                } else if x[0].hi > EXP_MAX && !harmless() {
+                    Meets::Partly
+                } else {
+                    Meets::Inside
+                };
+                let help = "bound it from above: `exp(x - max[A](x))`, `exp(-softplus(x))`, `exp(min(x, 10))`; or use `softplus`, \
+                            `sigmoid`, `softmax`";
+                self.say(node, ["E0705", "W0705"], meets, "exp", "at most 88, so that it fits f32", x[0], help);
+            }
+            _ => {}
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // one sentence in parts
+    fn say(
+        &mut self,
+        node: &Node,
+        codes: [&'static str; 2],
+        meets: Meets,
+        what: &str,
+        wanted: &str,
+        range: Interval,
+        help: &str,
+    ) {
+        let (code, severity) = match meets {
+            Meets::Inside => return,
+            Meets::Outside => (codes[0], "is never"),
+            Meets::Partly => (codes[1], "may not be"),
+        };
+        if !self.said.insert((code, node.place)) {
+            return;
+        }
+        let operand = if what.starts_with("a division") || what.starts_with("a remainder") {
+            "divisor"
+        } else if what.starts_with("a power") {
+            "base"
+        } else {
+            "operand"
+        };
+        let message = format!("the {operand} of {what} {severity} {wanted}: it lies in {range}");
+        let diagnostic =
+            if meets == Meets::Outside { Diagnostic::error(code, message) } else { Diagnostic::warning(code, message) };
+        self.list.push(diagnostic.at(node.place, format!("wants a {operand} {wanted}")).help(help));
+    }
+}
+
+/// How an operand meets the positive numbers.
+fn positive(x: Interval) -> Meets {
+    if x.hi <= 0.0 {
+        Meets::Outside
+    } else if x.above(0.0) {
+        Meets::Inside
+    } else {
+        Meets::Partly
+    }
+}
+
+#[cfg(test)]
+mod tests;

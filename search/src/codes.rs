@@ -1,0 +1,173 @@
+//! The codes of this room, E10xx, with the long text that `archc explain` prints, and the constructors
+//! that make the findings. A search never panics on what it finds on disk: it says one of these.
+
+use archc_compiler::diag::{Code, Diagnostic};
+use std::fmt::Display;
+use std::path::Path;
+
+/// Every code of the search engine.
+pub const CODES: &[Code] = &[
+    Code {
+        code: "E1001",
+        title: "the run folder is held by another process",
+        text: "A run folder has one writer. While a search runs it holds a lock on the file `lock` in its run folder, \
+and writes its process id there. Two searches in one folder would propose from each other's half-finished generations.\n\n\
+Wait for the other search to end, stop it (Ctrl-C: it finishes cleanly), or start a run of your own in another folder \
+with `--out DIR`. The lock goes away with the process that holds it, however that process ends, so a killed search never \
+leaves one behind. `archc report` reads a run without the lock, also while it is being written.",
+    },
+    Code {
+        code: "E1002",
+        title: "the run folder cannot be made or read",
+        text: "The folder of a run could not be created, opened or listed: the path does not exist, is a file, or this \
+user has no right to it.\n\nName a folder that can be written with `--out DIR`. Without `--out` a new folder is made \
+under `runs/` in the current directory.",
+    },
+    Code {
+        code: "E1003",
+        title: "the store cannot be written",
+        text: "Writing to the run's store failed: the disk is full, a quota is reached, or the device reported an \
+error. Every experiment is committed before the search goes on, so what was finished is in the store, and the step \
+that failed was rolled back whole.\n\nMake room and continue the run with `archc search --resume --out RUN`: it goes on \
+where it stopped, with the same proposals as if nothing had happened.",
+    },
+    Code {
+        code: "E1004",
+        title: "the store is not one that this archc reads",
+        text: "The file `run.sqlite` of a run folder is not a store of archc, was written by a version with another \
+schema, or is damaged. The message says which.\n\nA run is continued by the version that started it; reports of older \
+runs are made by that version too. A damaged file is left as it is.",
+    },
+    Code {
+        code: "E1005",
+        title: "there is no run here",
+        text: "`--resume` and `archc report` need a run: a folder with a `run.sqlite` in it. Without an argument they take \
+the newest folder under `runs/` of the current directory.\n\nStart a run with `archc search seeds/`, or name the folder.",
+    },
+    Code {
+        code: "E1006",
+        title: "the folder already holds a run",
+        text: "`--out DIR` named a folder that already holds a run. A new search never writes over an old one.\n\n\
+Continue it with `--resume`, or name another folder.",
+    },
+    Code {
+        code: "E1007",
+        title: "a seed program cannot be used",
+        text: "A search starts from seed programs, which are also the anchors that candidates are compared with. Each must \
+parse, check, and hold one block of one input and one output over `[D]`, because that is what the standard stack trains; \
+and there must be at least one.\n\nRun `archc check` on the named file, or leave it out.",
+    },
+    Code {
+        code: "E1008",
+        title: "the run was started with other settings",
+        text: "A resumed run goes on with the seed programs, the seed and the tasks that it was started with: its proposals \
+are a function of those and of its log. The settings given now differ from the ones in the store.\n\nLeave them out when \
+resuming (a budget may be given anew), or start a new run.",
+    },
+    Code {
+        code: "E1009",
+        title: "the search cannot go on from its log",
+        text: "The log of the run could be read, but replaying it did not lead to a state that a search can be in, or the \
+machine refused threads. This is a bug of archc, or the store was edited by hand.\n\nPlease report it with the run folder; \
+`archc report RUN` still shows what is in it.",
+    },
+    Code {
+        code: "E1010",
+        title: "the report cannot be written",
+        text: "The page `report.html` or a program under `best/` could not be written into the run folder: the disk is full \
+or the folder is read-only. The store is not touched by a report.\n\nMake room, then run `archc report RUN` again.",
+    },
+];
+
+/// E1001
+pub fn locked(folder: &Path, holder: &str) -> Diagnostic {
+    Diagnostic::error("E1001", format!("the run folder {} is held by process {holder}", folder.display()))
+        .help("wait for that search, stop it with Ctrl-C, or name another folder with --out DIR")
+}
+
+/// E1002
+pub fn folder(path: &Path, what: &str, cause: impl Display) -> Diagnostic {
+    Diagnostic::error("E1002", format!("cannot {what} {}: {cause}", path.display()))
+        .help("name a folder that can be written with --out DIR")
+}
+
+/// E1003
+pub fn write(cause: impl Display) -> Diagnostic {
+    Diagnostic::error("E1003", format!("the store of the run cannot be written: {cause}"))
+        .note("everything that was committed before is kept")
+        .help("make room, then continue with --resume")
+}
+
+/// E1004
+pub fn foreign(path: &Path, cause: impl Display) -> Diagnostic {
+    Diagnostic::error("E1004", format!("{} cannot be read as a run: {cause}", path.display()))
+        .help("use the version of archc that wrote it, or start a new run")
+}
+
+/// E1005
+pub fn no_run(path: &Path) -> Diagnostic {
+    Diagnostic::error("E1005", format!("there is no run in {}", path.display()))
+        .help("start one with `archc search seeds/`, or name the folder of a run")
+}
+
+/// E1006
+pub fn occupied(path: &Path) -> Diagnostic {
+    Diagnostic::error("E1006", format!("{} already holds a run", path.display()))
+        .help("continue it with --resume, or name another folder with --out")
+}
+
+/// E1007
+pub fn seed(name: &str, cause: impl Display) -> Diagnostic {
+    Diagnostic::error("E1007", format!("the seed program {name} cannot be used: {cause}"))
+        .help("see `archc check` on it, or leave it out")
+}
+
+/// E1007 without any program.
+pub fn no_seeds() -> Diagnostic {
+    Diagnostic::error("E1007", "there is no seed program to start from")
+        .help("name a folder or files: `archc search seeds/`")
+}
+
+/// E1008
+pub fn settings(what: &str) -> Diagnostic {
+    Diagnostic::error("E1008", format!("the run was started with other settings: {what}"))
+        .help("leave the setting out when resuming, or start a new run")
+}
+
+/// E1009
+pub fn log(cause: impl Display) -> Diagnostic {
+    Diagnostic::error("E1009", format!("the search cannot go on from its log (archc bug): {cause}"))
+        .help("please report this with the run folder")
+}
+
+/// E1010
+pub fn report(path: &Path, cause: impl Display) -> Diagnostic {
+    Diagnostic::error("E1010", format!("cannot write {}: {cause}", path.display()))
+        .help("make room or change the folder's rights, then run `archc report` again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_listed_once_and_explained() {
+        let path = Path::new("runs/x");
+        let made = [
+            locked(path, "1"),
+            folder(path, "open", "x"),
+            write("x"),
+            foreign(path, "x"),
+            no_run(path),
+            occupied(path),
+            seed("a", "x"),
+            settings("x"),
+            log("x"),
+            report(path, "x"),
+        ];
+        let listed: Vec<_> = CODES.iter().map(|c| c.code).collect();
+        assert_eq!(made.iter().map(|d| d.code).collect::<Vec<_>>(), listed);
+        assert!(made.iter().all(|d| d.help.is_some() && d.is_error()));
+        assert!(CODES.iter().all(|c| c.text.len() > 100 && !c.title.ends_with('.')));
+    }
+}

@@ -1,0 +1,213 @@
+//! Makes a generation: a pure function of the history up to the last closed generation.
+//!
+//! Each slot asks the researcher for a hypothesis, the engineer for a program, the screen for a verdict. A
+//! refused draft is kept with its reason, and the slot tries again with the next attempt's random stream.
+
+use crate::codes;
+use crate::evaluate::caught;
+use crate::random::Stream;
+use crate::record::{Candidate, CandidateId, Finding, Hypothesis, Origin, Site, Verdict};
+use crate::roles::{Engineer, Researcher};
+use crate::screen::{Limits, Screen, Screened};
+use crate::store::History;
+use archc_compiler::diag::Diagnostic;
+use similar::TextDiff;
+use std::collections::BTreeMap;
+
+/// Generation 0: the seed programs.
+///
+/// # Errors
+/// E1007 if one does not pass the screen.
+pub fn anchors(history: &History, screen: &dyn Screen) -> Result<Vec<Candidate>, Diagnostic> {
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for (slot, (name, source)) in history.plan().anchors.iter().enumerate() {
+        let screened =
+            caught(|| screen.screen(source)).map_err(|bug| codes::seed(name, format!("archc bug: {bug}")))?;
+        if let Some(refusal) = &screened.refusal {
+            let code = if refusal.code.is_empty() { String::new() } else { format!(" ({})", refusal.code) };
+            return Err(codes::seed(name, format!("{}{code}", refusal.message)));
+        }
+        // Two files with one program are one anchor.
+        if candidates.iter().any(|c| c.hash == screened.hash) {
+            continue;
+        }
+        candidates.push(Candidate {
+            id: CandidateId(candidates.len() as u32),
+            generation: 0,
+            slot: slot as u32,
+            attempt: 0,
+            origin: Origin::Anchor,
+            name: if screened.name.is_empty() { name.clone() } else { screened.name },
+            source: source.clone(),
+            hypothesis: None,
+            parents: Vec::new(),
+            change: format!("seed program {name}"),
+            diff: String::new(),
+            hash: screened.hash,
+            family: screened.family,
+            verdict: Verdict::Admitted,
+            findings: screened.findings,
+            cost: screened.cost,
+        });
+    }
+    Ok(candidates)
+}
+
+/// A later generation, of at most so many drafts.
+pub fn generation(
+    history: &History,
+    researcher: &dyn Researcher,
+    engineer: &dyn Engineer,
+    screen: &dyn Screen,
+    room: usize,
+) -> Vec<Candidate> {
+    let plan = history.plan();
+    let number = history.generations();
+    let limits = Limits::of(history);
+    let mut made: Vec<Candidate> = Vec::new();
+    let mut here: BTreeMap<String, CandidateId> = BTreeMap::new();
+    let id = |made: &[Candidate]| CandidateId(history.next_id().0 + made.len() as u32);
+    'slots: for slot in 0..plan.generation {
+        for attempt in 0..plan.drafts {
+            if made.len() == room {
+                break 'slots;
+            }
+            let place = [u64::from(number), u64::from(slot), u64::from(attempt)];
+            let mut thought = Stream::new(plan.seed, "propose", &place);
+            let hypothesis = match caught(|| researcher.propose(history, engineer, &mut thought)) {
+                Ok(Some(hypothesis)) => hypothesis,
+                Ok(None) => continue 'slots,
+                Err(bug) => unthought(history, researcher, &bug),
+            };
+            let mut candidate = Candidate {
+                id: id(&made),
+                generation: number,
+                slot,
+                attempt,
+                ..draft(history, engineer, screen, &limits, hypothesis, &mut Stream::new(plan.seed, "build", &place))
+            };
+            if candidate.verdict.admitted() {
+                let known = history.same_program(&candidate.hash).or_else(|| here.get(&candidate.hash).copied());
+                match known {
+                    Some(of) => candidate.verdict = Verdict::Duplicate { of },
+                    None => {
+                        here.insert(candidate.hash.clone(), candidate.id);
+                    }
+                }
+            }
+            let admitted = candidate.verdict.admitted();
+            made.push(candidate);
+            if admitted {
+                break;
+            }
+        }
+    }
+    if !made.is_empty() && plan.control_every > 0 && number % plan.control_every == 1 % plan.control_every {
+        let anchors: Vec<&Candidate> = history.anchors().collect();
+        let turn = (number / plan.control_every) as usize;
+        made.extend(anchors.get(turn % anchors.len().max(1)).map(|a| control(a, id(&made), number, plan.generation)));
+    }
+    made
+}
+
+/// An anchor once more, under another name.
+fn control(anchor: &Candidate, id: CandidateId, generation: u32, slot: u32) -> Candidate {
+    Candidate {
+        id,
+        generation,
+        slot,
+        attempt: 0,
+        origin: Origin::Control,
+        name: format!("{} again", anchor.name),
+        parents: vec![anchor.id],
+        change: format!("control: {} under another name, on other seeds", anchor.name),
+        diff: String::new(),
+        ..anchor.clone()
+    }
+}
+
+/// One draft; its number and place are the caller's.
+fn draft(
+    history: &History,
+    engineer: &dyn Engineer,
+    screen: &dyn Screen,
+    limits: &Limits,
+    hypothesis: Hypothesis,
+    stream: &mut Stream,
+) -> Candidate {
+    let parents: Vec<&Candidate> = hypothesis.parents.iter().filter_map(|&id| history.candidate(id)).collect();
+    let parent = parents.first();
+    let mut candidate = Candidate {
+        id: CandidateId(0),
+        generation: 0,
+        slot: 0,
+        attempt: 0,
+        origin: Origin::Proposed,
+        name: parent.map_or_else(String::new, |p| p.name.clone()),
+        source: parent.map_or_else(String::new, |p| p.source.clone()),
+        parents: hypothesis.parents.clone(),
+        change: format!("{} at {}", hypothesis.action, hypothesis.site.label),
+        diff: String::new(),
+        hash: String::new(),
+        family: String::new(),
+        verdict: Verdict::Admitted,
+        findings: Vec::new(),
+        cost: None,
+        hypothesis: None,
+    };
+    let rejected =
+        |check: &str, message: String| Verdict::Rejected { check: check.to_owned(), code: String::new(), message };
+    match caught(|| engineer.build(&hypothesis, &parents, stream)) {
+        Err(bug) => candidate.verdict = rejected("bug", format!("archc bug: {bug}")),
+        Ok(Err(message)) => candidate.verdict = rejected("edit", message),
+        Ok(Ok(draft)) => {
+            candidate.diff = diff(&candidate.source, &draft.source);
+            candidate.source = draft.source;
+            candidate.change = draft.change;
+            match caught(|| screen.screen(&candidate.source)) {
+                Err(bug) => candidate.verdict = rejected("bug", format!("archc bug: {bug}")),
+                Ok(screened) => judge(&mut candidate, screened, limits),
+            }
+        }
+    }
+    candidate.hypothesis = Some(hypothesis);
+    candidate
+}
+
+/// Takes over what the screen found.
+fn judge(candidate: &mut Candidate, screened: Screened, limits: &Limits) {
+    let refusal = screened.refusal.or_else(|| limits.refuse(screened.cost.as_ref()?));
+    if let Some(refusal) = refusal {
+        candidate.verdict =
+            Verdict::Rejected { check: refusal.check.to_owned(), code: refusal.code, message: refusal.message };
+    }
+    if !screened.name.is_empty() {
+        candidate.name = screened.name;
+    }
+    candidate.hash = screened.hash;
+    candidate.family = screened.family;
+    candidate.findings = screened.findings;
+    candidate.cost = screened.cost;
+}
+
+/// Stands in for a hypothesis when the researcher itself failed, so that the failure is in the record.
+fn unthought(history: &History, researcher: &dyn Researcher, bug: &str) -> Hypothesis {
+    Hypothesis {
+        researcher: researcher.name().to_owned(),
+        parents: history.anchors().take(1).map(|a| a.id).collect(),
+        action: "none".to_owned(),
+        site: Site { kind: "none".to_owned(), index: 0, label: "nowhere".to_owned() },
+        why: format!("archc bug in the researcher: {bug}"),
+        tasks: Vec::new(),
+    }
+}
+
+/// Unified diff with three lines around each change.
+pub fn diff(old: &str, new: &str) -> String {
+    TextDiff::from_lines(old, new).unified_diff().context_radius(3).header("parent", "child").to_string()
+}
+
+/// Findings of the compiler as the log keeps them.
+pub fn findings(diagnostics: &[Diagnostic]) -> Vec<Finding> {
+    diagnostics.iter().map(Finding::from).collect()
+}

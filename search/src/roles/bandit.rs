@@ -1,0 +1,121 @@
+//! The built-in researcher: which program to change, and how, by Thompson sampling.
+//!
+//! *Parent.* Half of the time the archive's elites are drawn by rank of their lead over the anchors (1 /
+//! rank), half of the time all cells are equally likely, so that a family that is behind is still worked on.
+//!
+//! *Change.* An arm is a pair (move, kind of site). Its belief is a Beta distribution over "the child beats its
+//! parent" that the analyst keeps, discounted so that old generations fade (Raj and Kalyani, arXiv 1707.09727).
+//! One number is drawn from each arm the parent offers and the highest wins; with probability [`EXPLORE`] the
+//! arm is drawn uniformly, so that no belief starves.
+
+use super::{Choice, Engineer, Researcher};
+use crate::archive::Archive;
+use crate::random::Stream;
+use crate::record::{Belief, Candidate, CandidateId, Hypothesis};
+use crate::store::History;
+use std::collections::BTreeMap;
+
+/// Share of proposals whose arm is drawn uniformly.
+const EXPLORE: f64 = 0.15;
+
+/// What is believed of a change that was never tried: one success in four.
+pub(super) const PRIOR: (f64, f64) = (1.0, 3.0);
+
+/// Discounted Thompson sampling over (move, kind of site), with parents from the archive.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bandit;
+
+impl Researcher for Bandit {
+    fn name(&self) -> &str {
+        "bandit"
+    }
+
+    fn propose(&self, history: &History, engineer: &dyn Engineer, stream: &mut Stream) -> Option<Hypothesis> {
+        let archive = Archive::of(history);
+        let parent = parent(history, &archive, stream)?;
+        let choices = engineer.choices(parent);
+        let mut arms: BTreeMap<(&str, &str), Vec<&Choice>> = BTreeMap::new();
+        for choice in choices.iter() {
+            arms.entry((choice.action, choice.site.kind.as_str())).or_default().push(choice);
+        }
+        let explore = stream.chance(EXPLORE);
+        let mut drawn: Vec<(f64, (&str, &str))> = Vec::new();
+        for &arm in arms.keys() {
+            let (alpha, beta) = belief(history, arm).map_or(PRIOR, |b| (b.alpha, b.beta));
+            let value = stream.beta(alpha, beta);
+            drawn.push((if explore { stream.unit() } else { value }, arm));
+        }
+        let (_, arm) = drawn.into_iter().max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)))?;
+        let choice = *stream.pick(&arms[&arm])?;
+        let mut parents = vec![parent.id];
+        if choice.needs_other {
+            parents.push(other(history, parent, stream)?);
+        }
+        Some(Hypothesis {
+            researcher: self.name().to_owned(),
+            why: why(history, parent, choice, explore),
+            tasks: weakest(history, parent.id),
+            parents,
+            action: choice.action.to_owned(),
+            site: choice.site.clone(),
+        })
+    }
+}
+
+/// The program to change.
+fn parent<'a>(history: &'a History, archive: &Archive, stream: &mut Stream) -> Option<&'a Candidate> {
+    let elites = archive.elites();
+    let chosen = if stream.chance(0.5) {
+        let weights: Vec<f64> = (1..=elites.len()).map(|rank| 1.0 / rank as f64).collect();
+        elites.get(stream.weighted(&weights)?)
+    } else {
+        stream.pick(&elites)
+    };
+    history.candidate(*chosen?)
+}
+
+/// The program to take something from: any elite or anchor of another family.
+fn other(history: &History, parent: &Candidate, stream: &mut Stream) -> Option<CandidateId> {
+    let mut donors: Vec<CandidateId> = Archive::of(history).elites();
+    donors.extend(history.anchors().map(|a| a.id));
+    donors.sort();
+    donors.dedup();
+    donors.retain(|&id| history.candidate(id).is_some_and(|c| c.family != parent.family));
+    stream.pick(&donors).copied()
+}
+
+fn belief<'a>(history: &'a History, (action, site): (&str, &str)) -> Option<&'a Belief> {
+    history.beliefs().iter().find(|b| b.action == action && b.site == site)
+}
+
+/// The reason, with its evidence.
+fn why(history: &History, parent: &Candidate, choice: &Choice, explore: bool) -> String {
+    let lead = history.lead(parent.id).unwrap_or(0.0);
+    let standing = format!("{} ({}) leads the anchors' mean by {lead:+.3}", parent.name, parent.id);
+    let evidence = match belief(history, (choice.action, &choice.site.kind)) {
+        Some(b) if b.tries > 0 => format!(
+            "`{}` on a {} has been tried {} times; it is believed to help in {:.0} % of cases",
+            choice.action,
+            choice.site.kind,
+            b.tries,
+            100.0 * b.mean()
+        ),
+        _ => format!("`{}` on a {} has not been tried yet", choice.action, choice.site.kind),
+    };
+    let explore = if explore { "; drawn to explore" } else { "" };
+    format!("{standing}. {evidence}{explore}. {}", choice.doc)
+}
+
+/// The task on which the parent is furthest from perfect: there is the most room to move.
+fn weakest(history: &History, parent: CandidateId) -> Vec<String> {
+    let mut gaps: BTreeMap<&str, f64> = BTreeMap::new();
+    for (_, _, report) in history.evidence_of(parent) {
+        for (task, score) in &report.tasks {
+            let gap = gaps.entry(task).or_insert(f64::NEG_INFINITY);
+            *gap = gap.max(1.0 - score.quality);
+        }
+    }
+    let mut tasks: Vec<(&str, f64)> = gaps.into_iter().collect();
+    tasks.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
+    tasks.iter().take(1).map(|(task, _)| (*task).to_owned()).collect()
+}

@@ -1,0 +1,35 @@
+//! Random search, the baseline that any researcher has to beat.
+
+use super::{Engineer, Researcher};
+use crate::random::Stream;
+use crate::record::Hypothesis;
+use crate::store::History;
+
+/// Any admitted program, any place, any move, all equally likely; evidence is not looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RandomSearch;
+
+impl Researcher for RandomSearch {
+    fn name(&self) -> &str {
+        "random"
+    }
+
+    fn propose(&self, history: &History, engineer: &dyn Engineer, stream: &mut Stream) -> Option<Hypothesis> {
+        let programs: Vec<_> = history.candidates().iter().filter(|c| c.verdict.admitted()).collect();
+        let parent = stream.pick(&programs)?;
+        let choices = engineer.choices(parent);
+        let choice = stream.pick(&choices)?;
+        let mut parents = vec![parent.id];
+        if choice.needs_other {
+            parents.push(stream.pick(&programs)?.id);
+        }
+        Some(Hypothesis {
+            researcher: self.name().to_owned(),
+            parents,
+            action: choice.action.to_owned(),
+            site: choice.site.clone(),
+            why: "drawn at random".to_owned(),
+            tasks: Vec::new(),
+        })
+    }
+}

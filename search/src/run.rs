@@ -1,0 +1,149 @@
+//! The public entry: from options to a ranked table.
+
+use crate::compile::Compiler;
+use crate::engine::{Budget, Roles, drive};
+use crate::evaluate::Evaluator;
+use crate::plan::Plan;
+use crate::progress::{Notice, Progress};
+use crate::rank::Ranking;
+use crate::roles::{Bandit, MoveEngineer, PairedAnalyst, RandomSearch, Researcher};
+use crate::screen::Screen;
+use crate::store::{Counts, Event, Log, RunFolder};
+use crate::trained::Trained;
+use crate::{best, codes};
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::stdlib;
+use archc_train::corpus::Corpus;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// What a search is asked to do.
+#[derive(Clone, Debug)]
+pub struct SearchOptions {
+    /// Names and texts of the seed programs; may be empty when resuming.
+    pub seeds: Vec<(String, String)>,
+    /// The run folder; without it a new one under `runs/`, or when resuming the newest there.
+    pub out: Option<PathBuf>,
+    /// Go on with an existing run.
+    pub resume: bool,
+    /// What the run may use.
+    pub budget: Budget,
+    /// Seed of all proposals and trainings.
+    pub seed: u64,
+    /// Evaluations side by side; 0: as many as there are cores.
+    pub jobs: usize,
+    /// What the task `text` reads: a file or a folder.
+    pub corpus: Option<PathBuf>,
+    /// What it reads without one: the text that the program carries. Empty: the standard library alone.
+    pub carried: String,
+    /// `bandit` (the default) or `random`, the baseline.
+    pub researcher: String,
+    /// Set it to end the search in good order.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Default for SearchOptions {
+    fn default() -> Self {
+        Self {
+            seeds: Vec::new(),
+            out: None,
+            resume: false,
+            budget: Budget::default(),
+            seed: 0,
+            jobs: 0,
+            corpus: None,
+            carried: String::new(),
+            researcher: "bandit".to_owned(),
+            stop: Arc::default(),
+        }
+    }
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The run folder.
+    pub folder: PathBuf,
+    /// Why it ended: `time`, `candidates`, `tokens`, `memory`, `interrupted`, `nothing left to try`.
+    pub reason: String,
+    /// The ranked table.
+    pub ranking: Ranking,
+    /// Numbers of the run.
+    pub counts: Counts,
+    /// The best programs as files, best first.
+    pub best: Vec<PathBuf>,
+}
+
+/// Runs a search: candidates are screened by the compiler and trained on the reference device.
+///
+/// # Errors
+/// E10xx: the folder, the lock, the store, a seed program, settings that differ from those of the run; E09xx: the
+/// corpus.
+pub fn run(options: &SearchOptions, progress: &mut dyn Progress) -> Result<Summary, Diagnostic> {
+    let library = || stdlib::FILES.iter().map(|f| f.text).collect::<Vec<_>>().join("\n\n");
+    let corpus = match &options.corpus {
+        Some(path) => Some(Corpus::read(path)?),
+        None if options.carried.is_empty() => Corpus::carried(&library())?,
+        None => Corpus::carried(&options.carried)?,
+    };
+    run_with(options, &Compiler, &Trained::new(corpus.map(Arc::new))?, progress)
+}
+
+/// Runs a search with these judges of programs.
+///
+/// # Errors
+/// E10xx: the folder, the lock, the store, a seed program, settings that differ from those of the run.
+pub fn run_with(
+    options: &SearchOptions,
+    screen: &dyn Screen,
+    evaluator: &dyn Evaluator,
+    progress: &mut dyn Progress,
+) -> Result<Summary, Diagnostic> {
+    let (folder, mut log) = open(options, evaluator)?;
+    progress.notice(&Notice::Started { folder: folder.path(), resumed: log.history().candidates().len() });
+    let researcher: &dyn Researcher = if log.history().plan().researcher == "random" { &RandomSearch } else { &Bandit };
+    let engineer = MoveEngineer::new();
+    let roles = Roles { researcher, engineer: &engineer, screen, evaluator, analyst: &PairedAnalyst };
+    let reason = drive(&mut log, roles, options.budget, jobs(options.jobs), &options.stop, progress)?;
+    let history = log.history();
+    let ranking = history.ranking().cloned().unwrap_or_default();
+    Ok(Summary {
+        folder: folder.path().to_owned(),
+        reason: reason.to_owned(),
+        best: best::write(folder.path(), history, &ranking)?,
+        counts: history.counts(),
+        ranking,
+    })
+}
+
+/// The folder, locked, and its log, new or continued.
+fn open(options: &SearchOptions, evaluator: &dyn Evaluator) -> Result<(RunFolder, Log), Diagnostic> {
+    if options.resume {
+        let folder = RunFolder::open(options.out.as_deref())?;
+        let log = Log::open(&folder.store())?;
+        let plan = log.history().plan();
+        if plan.evaluator != evaluator.version() {
+            return Err(codes::settings(&format!(
+                "it evaluates by `{}`, this is `{}`",
+                plan.evaluator,
+                evaluator.version()
+            )));
+        }
+        if !options.seeds.is_empty() && options.seeds != plan.anchors {
+            return Err(codes::settings("the seed programs differ"));
+        }
+        return Ok((folder, log));
+    }
+    if options.seeds.is_empty() {
+        return Err(codes::no_seeds());
+    }
+    let folder = RunFolder::create(options.out.as_deref(), options.seed)?;
+    let plan = Plan::new(options.seed, options.seeds.clone(), &options.researcher, &evaluator.version());
+    let log = Log::create(&folder.store(), Event::Opened { plan, version: env!("CARGO_PKG_VERSION").to_owned() })?;
+    Ok((folder, log))
+}
+
+fn jobs(asked: usize) -> usize {
+    if asked > 0 { asked } else { std::thread::available_parallelism().map_or(1, usize::from) }
+}

@@ -1,0 +1,168 @@
+//! Small statistics: means, paired effects, bootstrap intervals, sign-flip tests.
+//!
+//! Scores of one seed on several tasks are not independent, and two programs on one seed share their
+//! batches; so the unit that is resampled is always the seed, and differences are taken inside a seed.
+
+use crate::random::Stream;
+use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+/// Resamples of a bootstrap; the ends of a 95 % interval are then known to about a tenth of its width.
+const RESAMPLES: usize = 2000;
+
+/// A mean with a 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// The mean.
+    pub mean: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Number of values behind it.
+    pub count: usize,
+}
+
+impl Interval {
+    /// The interval lies above zero.
+    pub fn positive(&self) -> bool {
+        self.low > 0.0
+    }
+
+    /// The interval lies below zero.
+    pub fn negative(&self) -> bool {
+        self.high < 0.0
+    }
+}
+
+/// Arithmetic mean; none of nothing.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// Standard deviation of the sample (n - 1); none below two values.
+pub fn deviation(values: &[f64]) -> Option<f64> {
+    let m = mean(values)?;
+    (values.len() > 1).then(|| {
+        let squares: f64 = values.iter().map(|v| (v - m).powi(2)).sum();
+        (squares / (values.len() - 1) as f64).sqrt()
+    })
+}
+
+/// Percentile bootstrap of the mean, 95 %; none below two values.
+///
+/// The plain percentile interval is too narrow for few values: resampling underestimates the standard
+/// deviation by sqrt((n-1)/n), and knows nothing of the tails of Student's t. Both are corrected by
+/// stretching it about the mean, which for n = 4 is a factor of 1.9 and for n = 30 of 1.06.
+pub fn bootstrap(values: &[f64], stream: &mut Stream) -> Option<Interval> {
+    let m = mean(values)?;
+    let n = values.len();
+    if n < 2 {
+        return None;
+    }
+    let mut means: Vec<f64> =
+        (0..RESAMPLES).map(|_| (0..n).map(|_| values[stream.below(n)]).sum::<f64>() / n as f64).collect();
+    means.sort_by(f64::total_cmp);
+    let at = |p: f64| means[((RESAMPLES - 1) as f64 * p).round() as usize];
+    let stretch = (n as f64 / (n - 1) as f64).sqrt() * student(n - 1) / 1.959_964;
+    let end = |p: f64| m + (at(p) - m) * stretch;
+    Some(Interval { mean: m, low: end(0.025), high: end(0.975), count: n })
+}
+
+/// An interval from a standard deviation that is known from elsewhere with many degrees of freedom.
+pub fn with_deviation(values: &[f64], deviation: f64) -> Option<Interval> {
+    let m = mean(values)?;
+    let half = 1.959_964 * deviation / (values.len() as f64).sqrt();
+    Some(Interval { mean: m, low: m - half, high: m + half, count: values.len() })
+}
+
+/// Probability that the mean of paired differences is this large if their signs were random, one-sided;
+/// exact for up to 16 pairs, and never below 2^-n.
+pub fn sign_flip(differences: &[f64]) -> Option<f64> {
+    let n = differences.len();
+    if n == 0 {
+        return None;
+    }
+    let seen: f64 = differences.iter().sum();
+    // A flip that gives the same sum up to rounding counts as reaching it.
+    let slack = 1e-12 * differences.iter().map(|d| d.abs()).sum::<f64>();
+    let sum_of = |signs: u64| -> f64 {
+        differences.iter().enumerate().map(|(i, d)| if signs >> (i % 64) & 1 == 1 { -d } else { *d }).sum()
+    };
+    if n <= 16 {
+        let flips = 1u64 << n;
+        let reached = (0..flips).filter(|&signs| sum_of(signs) >= seen - slack).count();
+        return Some(reached as f64 / flips as f64);
+    }
+    let mut stream = Stream::new(0, "sign flip", &[]);
+    let reached = (0..9999).filter(|_| sum_of(stream.bits()) >= seen - slack).count();
+    Some((reached + 1) as f64 / 10_000.0)
+}
+
+/// Upper 97.5 % point of Student's t.
+fn student(freedom: usize) -> f64 {
+    // Only a freedom of zero is refused, and callers have at least one.
+    StudentsT::new(0.0, 1.0, freedom as f64).map_or(f64::INFINITY, |t| t.inverse_cdf(0.975))
+}
+
+/// Probability that a normal variable of this mean and deviation is positive.
+pub fn probability_positive(mean: f64, deviation: f64) -> f64 {
+    if deviation <= 0.0 {
+        return if mean > 0.0 {
+            1.0
+        } else if mean < 0.0 {
+            0.0
+        } else {
+            0.5
+        };
+    }
+    0.5 * (1.0 + statrs::function::erf::erf(mean / deviation / std::f64::consts::SQRT_2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_covers_the_truth_as_often_as_it_says() {
+        // 400 samples of 5 normal values: coverage near 95 %; its standard error is 1.1 %, four are allowed.
+        let mut source = Stream::new(3, "coverage", &[]);
+        let trials = 400;
+        let covered = (0..trials)
+            .filter(|&i| {
+                let values: Vec<f64> = (0..5).map(|_| 2.0 + source.normal()).collect();
+                let interval = bootstrap(&values, &mut Stream::new(i, "bootstrap", &[])).unwrap();
+                interval.low <= 2.0 && 2.0 <= interval.high
+            })
+            .count();
+        let share = covered as f64 / trials as f64;
+        assert!((0.91..=0.99).contains(&share), "coverage {share}");
+    }
+
+    #[test]
+    fn sign_flips_reach_their_floor_and_no_further() {
+        assert_eq!(sign_flip(&[0.1, 0.2, 0.3, 0.1]), Some(1.0 / 16.0));
+        assert_eq!(sign_flip(&[-0.1, -0.1]), Some(1.0));
+        assert_eq!(sign_flip(&[]), None);
+        // Exact and sampled agree: 16 pairs are enumerated, 17 (with a zero) are drawn; 9999 draws, se 0.005.
+        let pairs: Vec<f64> = (0..16).map(|i| f64::from(i) - 6.0).collect();
+        let exact = sign_flip(&pairs).unwrap();
+        let drawn = sign_flip(&[pairs, vec![0.0]].concat()).unwrap();
+        assert!((exact - drawn).abs() < 0.02, "{exact} {drawn}");
+    }
+
+    #[test]
+    fn few_values_have_no_interval() {
+        let mut s = Stream::new(0, "few", &[]);
+        assert_eq!(bootstrap(&[], &mut s), None);
+        assert_eq!(bootstrap(&[1.0], &mut s), None);
+        assert_eq!(deviation(&[1.0]), None);
+        assert_eq!(deviation(&[1.0, 3.0]), Some(2f64.sqrt()));
+    }
+
+    #[test]
+    fn the_normal_tail_is_right() {
+        assert!((probability_positive(1.959_964, 1.0) - 0.975).abs() < 1e-6);
+        assert_eq!(probability_positive(0.0, 0.0), 0.5);
+    }
+}

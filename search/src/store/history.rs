@@ -1,0 +1,309 @@
+//! What the log says: the state of a run, made from its events and from nothing else.
+
+use super::event::Event;
+use crate::plan::{Plan, Tier};
+use crate::rank::Ranking;
+use crate::record::{Analysis, Belief, Candidate, CandidateId, Origin, Report, Verdict};
+use crate::schedule::Trial;
+use crate::stats;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The state of a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    plan: Option<Plan>,
+    version: String,
+    candidates: Vec<Candidate>,
+    by_hash: BTreeMap<String, CandidateId>,
+    results: BTreeMap<Trial, Report>,
+    proposed: u32,
+    closed: u32,
+    analyses: BTreeMap<CandidateId, Analysis>,
+    beliefs: Vec<Belief>,
+    finals: Option<Vec<CandidateId>>,
+    ranking: Option<Ranking>,
+    timeline: Vec<(u64, Trial)>,
+    session_began: i64,
+    earlier: i64,
+    last: i64,
+    ended: Option<String>,
+}
+
+impl History {
+    /// Before the first event.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one more event.
+    ///
+    /// # Errors
+    /// Says why the event cannot follow what went before.
+    pub fn apply(&mut self, at: i64, event: &Event) -> Result<(), String> {
+        if self.plan.is_none() && !matches!(event, Event::Opened { .. }) {
+            return Err(format!("`{}` before `opened`", event.kind()));
+        }
+        // Clocks may be set back between two events; time spent never shrinks.
+        let at = at.max(self.last);
+        match event {
+            Event::Opened { plan, version } => {
+                if self.plan.is_some() {
+                    return Err("a second `opened`".to_owned());
+                }
+                self.plan = Some(plan.clone());
+                self.version.clone_from(version);
+                self.session_began = at;
+            }
+            Event::Session { .. } => {
+                self.earlier += self.last - self.session_began;
+                self.session_began = at;
+                self.ended = None;
+            }
+            Event::Proposed { generation, candidates } => {
+                if *generation != self.proposed || self.closed != self.proposed {
+                    return Err(format!("generation {generation} proposed out of order"));
+                }
+                for candidate in candidates {
+                    if candidate.id != self.next_id() {
+                        return Err(format!("candidate {} out of order", candidate.id));
+                    }
+                    if candidate.verdict.admitted() && candidate.origin != Origin::Control {
+                        self.by_hash.entry(candidate.hash.clone()).or_insert(candidate.id);
+                    }
+                    self.candidates.push(candidate.clone());
+                }
+                self.proposed += 1;
+            }
+            Event::Evaluated { candidate, tier, seed, report, .. } => {
+                if candidate.0 as usize >= self.candidates.len() {
+                    return Err(format!("an evaluation of {candidate}, which nobody proposed"));
+                }
+                let trial = (*candidate, *tier, *seed);
+                if self.results.insert(trial, report.clone()).is_some() {
+                    return Err(format!("a second evaluation of {candidate} on seed {seed}"));
+                }
+                self.timeline.push(((self.earlier + at - self.session_began) as u64, trial));
+            }
+            Event::Closed { generation, analyses, beliefs } => {
+                if *generation != self.closed || self.closed == self.proposed {
+                    return Err(format!("generation {generation} closed out of order"));
+                }
+                self.closed += 1;
+                self.analyses.extend(analyses.iter().map(|a| (a.candidate, a.clone())));
+                self.beliefs.clone_from(beliefs);
+            }
+            Event::Finals { contenders } => self.finals = Some(contenders.clone()),
+            Event::Ranked { ranking } => self.ranking = Some(ranking.clone()),
+            Event::Ended { reason } => self.ended = Some(reason.clone()),
+        }
+        self.last = at;
+        Ok(())
+    }
+
+    /// What the run does. A history that took its first event has a plan.
+    pub fn plan(&self) -> &Plan {
+        static NOTHING: Plan = Plan::nothing();
+        self.plan.as_ref().unwrap_or(&NOTHING)
+    }
+
+    /// Version of archc that started it.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The number of the next candidate.
+    pub fn next_id(&self) -> CandidateId {
+        CandidateId(self.candidates.len() as u32)
+    }
+
+    /// All candidates, by number.
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    /// One candidate, if the number is one of the run's.
+    pub fn candidate(&self, id: CandidateId) -> Option<&Candidate> {
+        self.candidates.get(id.0 as usize)
+    }
+
+    /// The anchors.
+    pub fn anchors(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().filter(|c| c.origin == Origin::Anchor)
+    }
+
+    /// The candidates of one generation that may train.
+    pub fn admitted(&self, generation: u32) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().filter(move |c| c.generation == generation && c.verdict.admitted())
+    }
+
+    /// The candidate with this program.
+    pub fn same_program(&self, hash: &str) -> Option<CandidateId> {
+        self.by_hash.get(hash).copied()
+    }
+
+    /// The generation that is proposed and not closed.
+    pub fn open_generation(&self) -> Option<u32> {
+        (self.closed < self.proposed).then_some(self.closed)
+    }
+
+    /// Number of generations proposed.
+    pub fn generations(&self) -> u32 {
+        self.proposed
+    }
+
+    /// The result of an evaluation.
+    pub fn result(&self, trial: Trial) -> Option<&Report> {
+        self.results.get(&trial)
+    }
+
+    /// All results, by candidate, tier and seed.
+    pub fn results(&self) -> impl Iterator<Item = (Trial, &Report)> {
+        self.results.iter().map(|(t, r)| (*t, r))
+    }
+
+    /// Results of one candidate.
+    pub fn results_of(&self, id: CandidateId) -> impl Iterator<Item = (Tier, u64, &Report)> {
+        let from = (id, Tier::Screen, 0);
+        let to = (id, Tier::Search, u64::MAX);
+        self.results.range(from..=to).map(|(&(_, tier, seed), report)| (tier, seed, report))
+    }
+
+    /// Results that the search may learn from: fresh seeds are for the ranking alone, and no proposal sees them.
+    pub fn evidence_of(&self, id: CandidateId) -> impl Iterator<Item = (Tier, u64, &Report)> {
+        let fresh = self.plan().fresh_from;
+        self.results_of(id).filter(move |(_, seed, _)| *seed < fresh)
+    }
+
+    /// Quality differences a - b on the (tier, seed) pairs that the search ran on both.
+    pub fn paired(&self, a: CandidateId, b: CandidateId) -> Vec<f64> {
+        self.evidence_of(a)
+            .filter_map(|(tier, seed, report)| Some(report.quality()? - self.result((b, tier, seed))?.quality()?))
+            .collect()
+    }
+
+    /// How far a candidate leads the anchors' mean on its own seeds, shrunk towards no lead by n / (n + 1); none
+    /// without a result that can be compared.
+    pub fn lead(&self, id: CandidateId) -> Option<f64> {
+        let leads: Vec<f64> = self
+            .evidence_of(id)
+            .filter_map(|(tier, seed, report)| {
+                let anchors: Vec<f64> =
+                    self.anchors().filter_map(|a| self.result((a.id, tier, seed))?.quality()).collect();
+                Some(report.quality()? - stats::mean(&anchors)?)
+            })
+            .collect();
+        let n = leads.len() as f64;
+        stats::mean(&leads).map(|mean| mean * n / (n + 1.0))
+    }
+
+    /// Candidates that can be parents: trained, with a lead, no controls; the best first.
+    pub fn standing(&self) -> Vec<(CandidateId, f64)> {
+        let mut standing: Vec<(CandidateId, f64)> = self
+            .candidates
+            .iter()
+            .filter(|c| c.verdict.admitted() && c.origin != Origin::Control)
+            .filter_map(|c| Some((c.id, self.lead(c.id)?)))
+            .collect();
+        standing.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        standing
+    }
+
+    /// What the analyst said of a candidate.
+    pub fn analysis(&self, id: CandidateId) -> Option<&Analysis> {
+        self.analyses.get(&id)
+    }
+
+    /// All analyses, by candidate.
+    pub fn analyses(&self) -> impl Iterator<Item = &Analysis> {
+        self.analyses.values()
+    }
+
+    /// The beliefs after the last closed generation.
+    pub fn beliefs(&self) -> &[Belief] {
+        &self.beliefs
+    }
+
+    /// Who runs again on fresh seeds, once chosen.
+    pub fn finals(&self) -> Option<&[CandidateId]> {
+        self.finals.as_deref()
+    }
+
+    /// The final ranking, once made.
+    pub fn ranking(&self) -> Option<&Ranking> {
+        self.ranking.as_ref()
+    }
+
+    /// Time that all sessions spent, up to the last event.
+    pub fn spent(&self) -> Duration {
+        Duration::from_millis((self.earlier + self.last - self.session_began) as u64)
+    }
+
+    /// When (in milliseconds of search time) which evaluation ended, in the order of the log. For reports only:
+    /// nothing is decided from it.
+    pub fn timeline(&self) -> &[(u64, Trial)] {
+        &self.timeline
+    }
+
+    /// Why the last session ended; none while one is at work, or was killed.
+    pub fn ended(&self) -> Option<&str> {
+        self.ended.as_deref()
+    }
+
+    /// The numbers of the run.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts { generations: self.proposed, ..Counts::default() };
+        for c in self.candidates.iter().filter(|c| c.origin == Origin::Proposed) {
+            counts.proposed += 1;
+            match &c.verdict {
+                Verdict::Admitted => counts.admitted += 1,
+                Verdict::Duplicate { .. } => counts.duplicates += 1,
+                Verdict::Rejected { check, .. } => *counts.rejected.entry(check.clone()).or_default() += 1,
+            }
+        }
+        let mut trained = BTreeSet::new();
+        for ((id, _, _), report) in &self.results {
+            counts.evaluations += 1;
+            counts.tokens += report.tokens();
+            counts.seconds += report.seconds;
+            *counts.statuses.entry(report.status.word()).or_default() += 1;
+            if self.candidates[id.0 as usize].origin == Origin::Proposed {
+                trained.insert(*id);
+            }
+        }
+        counts.trained = trained.len() as u32;
+        counts
+    }
+}
+
+/// Numbers of a run, for people.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Generations proposed, the anchors' included.
+    pub generations: u32,
+    /// Candidates that a researcher proposed.
+    pub proposed: u32,
+    /// Of them, allowed to train.
+    pub admitted: u32,
+    /// Of them, programs that were there already.
+    pub duplicates: u32,
+    /// Of them, refused, by check.
+    pub rejected: BTreeMap<String, u32>,
+    /// Of them, trained at least once.
+    pub trained: u32,
+    /// Evaluations, anchors and controls included.
+    pub evaluations: u32,
+    /// Evaluations by status.
+    pub statuses: BTreeMap<&'static str, u32>,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Seconds of evaluation, all workers together.
+    pub seconds: f64,
+}
+
+impl Counts {
+    /// Of the proposed, refused by any check.
+    pub fn refused(&self) -> u32 {
+        self.rejected.values().sum()
+    }
+}

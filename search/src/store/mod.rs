@@ -1,0 +1,191 @@
+//! The store: one SQLite file a run, holding a log that only grows.
+//!
+//! Everything that the search will ever decide is a function of this log. A step of the search makes
+//! events; they are committed in one transaction ([`Log::commit`]), and only then does the search believe
+//! them: it applies to its [`History`] what a resumed run will read back, parsed from the committed text
+//! (a float may lose its last bit on the way through JSON; it then loses it everywhere). So there is one way
+//! from events to state, and a run that was killed at any moment goes on where its last commit was.
+//!
+//! - A generation is proposed in one event, with all its drafts: it is in the log whole or not at all.
+//! - Evaluations are committed as they end, in whatever order; the history files them by (candidate, tier,
+//!   seed), so the order is forgotten.
+//! - Nothing is decided from a generation before it is closed.
+//!
+//! One process writes (the folder's lock says which); readers use the same file at any time without
+//! blocking it (write-ahead log). `synchronous = FULL`: a committed step survives loss of power.
+
+mod event;
+mod folder;
+mod history;
+mod tables;
+
+pub use event::Event;
+pub use folder::{RunFolder, STORE, find_run};
+pub use history::{Counts, History};
+
+use crate::codes;
+use archc_compiler::diag::Diagnostic;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Version of the tables and of the events' JSON.
+pub const SCHEMA: i32 = 1;
+
+/// Marks the file as ours: "arch" in ASCII.
+const APPLICATION: i32 = 0x6172_6368;
+
+/// The log of a run, open for writing, with the history that it makes.
+pub struct Log {
+    db: Connection,
+    history: History,
+}
+
+impl Log {
+    /// Starts the log of a new run with this first event.
+    ///
+    /// # Errors
+    /// E1003 if the file cannot be written.
+    pub fn create(path: &Path, first: Event) -> Result<Self, Diagnostic> {
+        let mut db = Connection::open(path).map_err(codes::write)?;
+        settle(&db).map_err(codes::write)?;
+        let history = {
+            // Schema and first event together: a file with tables has a run in it.
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(codes::write)?;
+            tx.execute_batch(tables::SQL).map_err(codes::write)?;
+            tx.pragma_update(None, "application_id", APPLICATION).map_err(codes::write)?;
+            tx.pragma_update(None, "user_version", SCHEMA).map_err(codes::write)?;
+            let at = now();
+            let body = append(&tx, at, &first).map_err(codes::write)?;
+            tx.commit().map_err(codes::write)?;
+            let mut history = History::new();
+            believe(&mut history, at, &body)?;
+            history
+        };
+        Ok(Self { db, history })
+    }
+
+    /// Opens the log of an existing run and replays it.
+    ///
+    /// # Errors
+    /// E1004 if it is no log of this version, E1009 if it cannot be replayed.
+    pub fn open(path: &Path) -> Result<Self, Diagnostic> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags).map_err(|e| codes::foreign(path, e))?;
+        recognise(&db, path)?;
+        settle(&db).map_err(|e| unreadable(path, e))?;
+        let history = replay(&db, path)?;
+        Ok(Self { db, history })
+    }
+
+    /// What the log says so far.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Commits a step: all of its events or none, to the disk first, then to the history.
+    ///
+    /// # Errors
+    /// E1003 if the disk does not take them; then nothing of the step has happened.
+    pub fn commit(&mut self, events: &[Event]) -> Result<(), Diagnostic> {
+        let at = now();
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(codes::write)?;
+        let bodies: rusqlite::Result<Vec<String>> = events.iter().map(|event| append(&tx, at, event)).collect();
+        let bodies = bodies.map_err(codes::write)?;
+        tx.commit().map_err(codes::write)?;
+        bodies.iter().try_for_each(|body| believe(&mut self.history, at, body))
+    }
+
+    /// Lets the file grow to so many pages and no further: a full disk for tests.
+    #[cfg(test)]
+    pub(crate) fn limit_pages(&self, pages: u32) {
+        self.db.pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0)).unwrap();
+    }
+
+    /// Pages in the file.
+    #[cfg(test)]
+    pub(crate) fn pages(&self) -> u32 {
+        self.db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap()
+    }
+}
+
+/// Reads the history of a run without touching it, also while it is being written.
+///
+/// # Errors
+/// E1005 if there is no store, E1004 if it is not one of ours, E1009 if it cannot be replayed.
+pub fn read(folder: &Path) -> Result<History, Diagnostic> {
+    let path = folder.join(STORE);
+    if !path.is_file() {
+        return Err(codes::no_run(folder));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(&path, flags).map_err(|e| codes::foreign(&path, e))?;
+    db.busy_timeout(Duration::from_secs(5)).map_err(|e| unreadable(&path, e))?;
+    recognise(&db, &path)?;
+    replay(&db, &path)
+}
+
+/// Write-ahead log, synced at every commit.
+fn settle(db: &Connection) -> rusqlite::Result<()> {
+    db.busy_timeout(Duration::from_secs(5))?;
+    db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", true)
+}
+
+/// Refuses what is not a log of this version.
+fn recognise(db: &Connection, path: &Path) -> Result<(), Diagnostic> {
+    let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(|e| unreadable(path, e));
+    if pragma("application_id")? != APPLICATION {
+        return Err(codes::foreign(path, "it is not a store of archc"));
+    }
+    match pragma("user_version")? {
+        SCHEMA => Ok(()),
+        other => Err(codes::foreign(path, format!("it has schema {other}, this archc reads schema {SCHEMA}"))),
+    }
+}
+
+/// Writes an event and its projection; gives the text that is now in the log.
+fn append(db: &Connection, at: i64, event: &Event) -> rusqlite::Result<String> {
+    let body = tables::json(event);
+    db.prepare_cached("INSERT INTO log (at, kind, body) VALUES (?1, ?2, ?3)")?.execute(params![
+        at,
+        event.kind(),
+        body
+    ])?;
+    tables::project(db, at, event)?;
+    Ok(body)
+}
+
+/// Takes an event out of the text of the log.
+fn believe(history: &mut History, at: i64, body: &str) -> Result<(), Diagnostic> {
+    let event = serde_json::from_str(body).map_err(codes::log)?;
+    history.apply(at, &event).map_err(codes::log)
+}
+
+fn replay(db: &Connection, path: &Path) -> Result<History, Diagnostic> {
+    let mut history = History::new();
+    let mut query = db.prepare("SELECT seq, at, body FROM log ORDER BY seq").map_err(|e| unreadable(path, e))?;
+    let mut rows = query.query([]).map_err(|e| unreadable(path, e))?;
+    while let Some(row) = rows.next().map_err(|e| unreadable(path, e))? {
+        let read = |e| unreadable(path, e);
+        let (seq, at, body): (i64, i64, String) =
+            (row.get(0).map_err(read)?, row.get(1).map_err(read)?, row.get(2).map_err(read)?);
+        let event = serde_json::from_str(&body).map_err(|e| codes::foreign(path, format!("event {seq}: {e}")))?;
+        history.apply(at, &event).map_err(|e| codes::log(format!("event {seq}: {e}")))?;
+    }
+    Ok(history)
+}
+
+/// A failed read: the machine's fault or the file's.
+fn unreadable(path: &Path, error: rusqlite::Error) -> Diagnostic {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly) => codes::write(error),
+        _ => codes::foreign(path, error),
+    }
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}

@@ -1,0 +1,118 @@
+//! Judges of programs that need no compiler and no training: a program's worth is read off its numbers.
+//! Shared by the tests of the loop; not a test itself.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use archc_search::evaluate::{Evaluator, Job};
+use archc_search::plan::Tier;
+use archc_search::random::Stream;
+use archc_search::record::{Cost, Report, Status, TaskScore, TimeClass};
+use archc_search::screen::{Refusal, Screen, Screened};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Two seeds with numbers to change; a worth of 1 is at a = 4 and b = 0.25.
+pub fn seeds() -> Vec<(String, String)> {
+    let program = |name: &str, a: u32, b: &str| {
+        let text = format!(
+            "/// A seed.\nblock {name}[D](a = {a}, b = {b}) {{\n    input x[D]\n    let y = conv(x, width = {a})\n    output y * b\n}}\n"
+        );
+        (format!("{}.arch", name.to_lowercase()), text)
+    };
+    vec![program("First", 16, "1.0"), program("Second", 3, "0.01")]
+}
+
+/// The numbers after `name = ` in the text.
+fn number(source: &str, name: &str) -> f64 {
+    let at = source.find(&format!("{name} = ")).map_or(0, |i| i + name.len() + 3);
+    let digits: String = source[at..].chars().take_while(|c| !matches!(c, ',' | ')')).collect();
+    digits.parse().unwrap_or(0.0)
+}
+
+/// Hashes the text without its name; refuses `a` over 64 as too costly and `b` over 8 as out of range.
+pub struct FakeScreen;
+
+impl Screen for FakeScreen {
+    fn screen(&self, source: &str) -> Screened {
+        let (a, b) = (number(source, "a"), number(source, "b"));
+        let width = number(source, "width");
+        let refusal = (b > 8.0).then(|| Refusal {
+            check: "ranges",
+            code: "E0701".to_owned(),
+            message: "b <b> is out of its range".to_owned(),
+        });
+        let name = source.split_once("block ").map_or("", |(_, rest)| rest.split('[').next().unwrap_or(""));
+        Screened {
+            name: name.to_owned(),
+            hash: format!("{a}/{b}/{width}"),
+            family: format!("{}", a > 8.0),
+            cost: Some(Cost {
+                params: (100.0 * a) as u64,
+                flops_per_token: 200.0 * a,
+                state: width as u64,
+                time: TimeClass::Linear,
+                mixer: if b < 0.1 { "small" } else { "large" }.to_owned(),
+            }),
+            refusal,
+            ..Screened::default()
+        }
+    }
+}
+
+/// Scores in microseconds, the same for the same job whatever the thread; may sleep, panic and diverge.
+#[derive(Default)]
+pub struct FakeEvaluator {
+    /// Sleeps up to so many milliseconds, differently each time.
+    pub sleep: u64,
+    /// Evaluations so far.
+    pub calls: AtomicU64,
+    /// Sleeps once for ever (until cancelled) at this call.
+    pub hang_at: Option<u64>,
+    /// Name of the version.
+    pub version: &'static str,
+}
+
+impl Evaluator for FakeEvaluator {
+    fn version(&self) -> String {
+        format!("fake {}", self.version)
+    }
+
+    fn evaluate(&self, job: &Job, cancel: &AtomicBool) -> Report {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
+        let nap = if self.sleep == 0 {
+            0
+        } else {
+            (Instant::now().elapsed().as_nanos() as u64 ^ call * 7919) % (self.sleep + 1)
+        };
+        while began.elapsed() < Duration::from_millis(nap) || self.hang_at == Some(call) {
+            if cancel.load(Ordering::Relaxed) {
+                return Report::failed(Status::Cancelled, "stopped");
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let (a, b) = (number(&job.source, "a"), number(&job.source, "b"));
+        // Some programs are bad in ways that only training shows.
+        assert!(a != 5.0, "five is a bug");
+        if b < 1e-4 {
+            return Report::failed(Status::Diverged, "loss is not finite");
+        }
+        let distance = (a / 4.0).log2().abs() + (b / 0.25).log2().abs();
+        let mut noise = Stream::new(job.seed, &job.hash, &[job.tier as u64]);
+        let mut quality = |weight: f64| (1.0 / (1.0 + weight * distance) + 0.02 * noise.normal()).clamp(-0.1, 1.0);
+        let task = |quality: f64| TaskScore {
+            score: quality,
+            quality,
+            metric: "accuracy".to_owned(),
+            loss: Some(1.0 - quality),
+            tokens: 1000,
+            curve: vec![(0, 1.0)],
+        };
+        let mut tasks = BTreeMap::from([("recall".to_owned(), task(quality(0.3)))]);
+        if job.tier == Tier::Search {
+            tasks.insert("text <b>".to_owned(), task(quality(0.2)));
+        }
+        Report { status: Status::Ok, tasks, seconds: 0.0, params: 100, findings: Vec::new() }
+    }
+}
