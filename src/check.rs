@@ -54,32 +54,32 @@ pub fn run(args: &Args, output: &Output) -> Done {
 
 fn check(path: &Path, args: &Args, output: &Output) -> Done {
     let program = load::load(path)?;
-    let mut told = Vec::new();
-    let mut worst = 0;
-    for block in blocks(&program, args) {
+    let (library, findings) = Library::load(&program.sources, program.file);
+    let mut worst = output.findings(&findings, &program.sources)?;
+    let mut told = findings;
+    let blocks = match library.user_module(program.file) {
+        Some(module) if args.sizes.block.is_none() => targets(&module)
+            .into_iter()
+            .map(|t| module.callables[t.index as usize].name.name.clone())
+            .collect(),
+        // What is named may be missing, which the compiler tells.
+        Some(_) => args.sizes.block.iter().cloned().collect(),
+        None => Vec::new(),
+    };
+    if blocks.is_empty() && worst == 0 {
+        output.note(&format!("{} has fns only, which are checked where they are called", program.name))?;
+    }
+    for block in blocks {
         let mut options = args.sizes.with(&args.model);
-        options.block = block;
+        options.block = Some(block);
         let compilation = compile(&program.sources, program.file, &options);
-        // What is wrong with the file is found again for each of its blocks.
+        // What is wrong with the file itself is found again for each of its blocks.
         let new: Vec<Diagnostic> = compilation.diagnostics.iter().filter(|d| !told.contains(*d)).cloned().collect();
         worst = worst.max(output.findings(&new, &program.sources)?);
         told.extend(new);
         report(&program, &compilation, args.verbose, output)?;
     }
     Ok(worst)
-}
-
-/// The blocks and models to check: the one that is named, or all. `None` is whatever the compiler makes of
-/// a file that has none.
-fn blocks(program: &Program, args: &Args) -> Vec<Option<String>> {
-    if args.sizes.block.is_some() {
-        return vec![args.sizes.block.clone()];
-    }
-    let (library, _) = Library::load(&program.sources, program.file);
-    let Some(module) = library.user_module(program.file) else { return vec![None] };
-    let named = targets(&module).into_iter().map(|t| Some(module.callables[t.index as usize].name.name.clone()));
-    let named: Vec<Option<String>> = named.collect();
-    if named.is_empty() { vec![None] } else { named }
 }
 
 fn report(program: &Program, compilation: &Compilation, verbose: bool, output: &Output) -> Result<(), Stop> {

@@ -40,9 +40,11 @@ pub fn all() -> Vec<Code> {
     let grammar = archc_grammar::CODES.iter().map(|&(code, title, text)| Code { code, title, text });
     let tables = [
         archc_compiler::hir::CODES,
+        archc_compiler::elaborate::CODES,
         archc_compiler::checks::CODES,
         archc_runtime::CODES,
         archc_train::CODES,
+        archc_search::CODES,
         OWN,
     ];
     let mut codes: Vec<Code> = grammar.chain(tables.into_iter().flatten().copied()).collect();
