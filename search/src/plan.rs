@@ -33,6 +33,8 @@ pub struct Rung {
     pub tier: Tier,
     /// The seed index that is added here; every candidate of a rung has the same init and batch stream.
     pub seed: u64,
+    /// Share of the candidates of the rung below that come here.
+    pub keep: f64,
 }
 
 /// The fixed part of a run.
@@ -44,7 +46,7 @@ pub struct Plan {
     pub generation: u32,
     /// Drafts that a slot may have refused before it stays empty.
     pub drafts: u32,
-    /// The rungs; each keeps the better half of the one before.
+    /// The rungs, from short to long.
     pub rungs: Vec<Rung>,
     /// A control joins every so many generations; 0: never.
     pub control_every: u32,
@@ -63,14 +65,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of the design: generations of 8, one short screen, then the tasks on one, two and three seeds.
+    /// The plan of the design: generations of 8; a short screen for all; the tasks of the search, on one seed for the
+    /// best quarter and on a second for half of those. No rung repeats a seed: the tiers share tasks, and a score
+    /// seen twice would teach nothing.
     pub fn new(seed: u64, anchors: Vec<(String, String)>, researcher: &str, evaluator: &str) -> Self {
-        let search = |seed| Rung { tier: Tier::Search, seed };
+        let rung = |tier, seed, keep| Rung { tier, seed, keep };
         Self {
             seed,
             generation: 8,
             drafts: 4,
-            rungs: vec![Rung { tier: Tier::Screen, seed: 0 }, search(0), search(1)],
+            rungs: vec![rung(Tier::Screen, 0, 1.0), rung(Tier::Search, 1, 0.25), rung(Tier::Search, 2, 0.5)],
             control_every: 3,
             finalists: 3,
             fresh_from: 1_000_000,
@@ -103,8 +107,8 @@ impl Plan {
         1000 * (u64::from(generation) + 1) + seed
     }
 
-    /// How many of `n` candidates go on from one rung to the next.
-    pub fn survivors(n: usize) -> usize {
-        n.div_ceil(2)
+    /// How many of `n` candidates come to a rung from the one below: its share, and at least one.
+    pub fn places(rung: &Rung, n: usize) -> usize {
+        ((n as f64 * rung.keep).round() as usize).max(1)
     }
 }

@@ -72,7 +72,7 @@ pub enum Verdict {
     },
     /// Refused.
     Rejected {
-        /// By which check: `edit`, `parse`, `check`, `cost`, `time`, `ranges`, `bug`.
+        /// By which check: `edit`, `parse`, `check`, `dataflow`, `ranges`, `time`, `cost`, `bug`.
         check: String,
         /// The code of the first error; empty if it has none.
         code: String,
@@ -119,10 +119,36 @@ pub struct Cost {
     pub flops_per_token: f64,
     /// Numbers carried from one token to the next.
     pub state: u64,
-    /// `O(T)`, `O(T*w)`, `O(T^2)`
-    pub time_class: String,
-    /// What mixes time, for the archive: `delta rule`, `attention`, `convolution`.
+    /// How its time grows with the length T.
+    pub time: TimeClass,
+    /// What mixes time, for the archive: `delta rule`, `attention`, `filter`.
     pub mixer: String,
+}
+
+/// How the time of a sequence grows with its length T; a cheaper class is a smaller one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TimeClass {
+    /// O(T)
+    #[default]
+    #[serde(rename = "O(T)")]
+    Linear,
+    /// O(T*w): a window of w tokens.
+    #[serde(rename = "O(T*w)")]
+    Windowed,
+    /// O(T^2)
+    #[serde(rename = "O(T^2)")]
+    Quadratic,
+}
+
+impl TimeClass {
+    /// As in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Linear => "O(T)",
+            Self::Windowed => "O(T*w)",
+            Self::Quadratic => "O(T^2)",
+        }
+    }
 }
 
 /// A program and everything that was known about it when it was committed.
@@ -201,11 +227,13 @@ pub struct TaskScore {
     pub score: f64,
     /// The score on a scale where 0 is chance and 1 is perfect; what the search compares.
     pub quality: f64,
+    /// The metric's name: `accuracy`, `bits per byte`.
+    pub metric: String,
     /// Last mean loss, in nats, if it was finite.
     pub loss: Option<f64>,
     /// Tokens trained on.
     pub tokens: u64,
-    /// (step, loss), thinned out.
+    /// (tokens seen, loss), thinned out.
     pub curve: Vec<(u64, f64)>,
 }
 

@@ -1,5 +1,6 @@
 //! The public entry: from options to a ranked table.
 
+use crate::compile::Compiler;
 use crate::engine::{Budget, Roles, drive};
 use crate::evaluate::Evaluator;
 use crate::plan::Plan;
@@ -8,8 +9,11 @@ use crate::rank::Ranking;
 use crate::roles::{Bandit, MoveEngineer, PairedAnalyst, RandomSearch, Researcher};
 use crate::screen::Screen;
 use crate::store::{Counts, Event, Log, RunFolder};
+use crate::trained::Trained;
 use crate::{best, codes};
 use archc_compiler::diag::Diagnostic;
+use archc_compiler::stdlib;
+use archc_train::corpus::Corpus;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -29,6 +33,10 @@ pub struct SearchOptions {
     pub seed: u64,
     /// Evaluations side by side; 0: as many as there are cores.
     pub jobs: usize,
+    /// What the task `text` reads: a file or a folder.
+    pub corpus: Option<PathBuf>,
+    /// What it reads without one: the text that the program carries. Empty: the standard library alone.
+    pub carried: String,
     /// `bandit` (the default) or `random`, the baseline.
     pub researcher: String,
     /// Set it to end the search in good order.
@@ -44,6 +52,8 @@ impl Default for SearchOptions {
             budget: Budget::default(),
             seed: 0,
             jobs: 0,
+            corpus: None,
+            carried: String::new(),
             researcher: "bandit".to_owned(),
             stop: Arc::default(),
         }
@@ -65,7 +75,22 @@ pub struct Summary {
     pub best: Vec<PathBuf>,
 }
 
-/// Runs a search with these judges of programs; [`crate::run`] gives it the compiler and the trainer.
+/// Runs a search: candidates are screened by the compiler and trained on the reference device.
+///
+/// # Errors
+/// E10xx: the folder, the lock, the store, a seed program, settings that differ from those of the run; E09xx: the
+/// corpus.
+pub fn run(options: &SearchOptions, progress: &mut dyn Progress) -> Result<Summary, Diagnostic> {
+    let library = || stdlib::FILES.iter().map(|f| f.text).collect::<Vec<_>>().join("\n\n");
+    let corpus = match &options.corpus {
+        Some(path) => Some(Corpus::read(path)?),
+        None if options.carried.is_empty() => Corpus::carried(&library())?,
+        None => Corpus::carried(&options.carried)?,
+    };
+    run_with(options, &Compiler, &Trained::new(corpus.map(Arc::new))?, progress)
+}
+
+/// Runs a search with these judges of programs.
 ///
 /// # Errors
 /// E10xx: the folder, the lock, the store, a seed program, settings that differ from those of the run.

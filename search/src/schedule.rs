@@ -1,6 +1,6 @@
 //! Which evaluations are due: a pure function of the log.
 //!
-//! A generation climbs the rungs of the plan. All of it is trained on a rung before the better half goes on
+//! A generation climbs the rungs of the plan. All of it is trained on a rung before the better part goes on
 //! to the next (successive halving, Jamieson and Talwalkar, arXiv 1502.07943), so who goes on depends on
 //! scores alone and never on who was faster. Anchors climb all rungs: everything is compared with them.
 //! A control is trained on its own seeds on the first two rungs and displaces nobody.
@@ -33,17 +33,18 @@ pub fn due(history: &History, generation: u32) -> Vec<Trial> {
             due.extend(waiting);
             break;
         }
-        field = survivors(history, plan, at, field);
+        let Some(next) = plan.rungs.get(at + 1) else { break };
+        field = survivors(history, &plan.rungs[..=at], next, field);
     }
     due
 }
 
-/// Who goes on after a rung: all anchors, and the better half of the others; a program without a score never does.
-fn survivors<'a>(history: &History, plan: &Plan, at: usize, field: Vec<&'a Candidate>) -> Vec<&'a Candidate> {
+/// Who goes on to the next rung: all anchors, and the best of the others; a program without a score never does.
+fn survivors<'a>(history: &History, done: &[Rung], next: &Rung, field: Vec<&'a Candidate>) -> Vec<&'a Candidate> {
     let (mut kept, others): (Vec<_>, Vec<_>) = field.into_iter().partition(|c| c.origin == Origin::Anchor);
-    let places = Plan::survivors(others.len());
+    let places = Plan::places(next, others.len());
     let mut scored: Vec<(f64, &Candidate)> =
-        others.into_iter().filter_map(|c| Some((score(history, c.id, &plan.rungs[..=at])?, c))).collect();
+        others.into_iter().filter_map(|c| Some((score(history, c.id, done)?, c))).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.id.cmp(&b.1.id)));
     kept.extend(scored.into_iter().take(places).map(|(_, c)| c));
     kept.sort_by_key(|c| c.id);

@@ -1,10 +1,11 @@
 //! The static screen: what a candidate must pass before it may train, in milliseconds.
 //!
-//! In this order: it parses; it checks; it costs no more than the anchors allow; its time class is allowed;
-//! its ranges are sane. The first check that refuses is recorded, so that a report can say what the search
-//! wastes its drafts on.
+//! In this order: it parses; its names, axes and sizes check; its output depends on its input and every
+//! parameter can learn; its ranges are sane; something in it mixes time, and no worse than the anchors do;
+//! it costs no more than they allow. The first check that refuses is recorded, so that a report can say what
+//! the search wastes its drafts on.
 
-use crate::record::{Cost, Finding};
+use crate::record::{Cost, Finding, TimeClass};
 use crate::store::History;
 use archc_compiler::diag::Diagnostic;
 
@@ -34,7 +35,7 @@ pub struct Screened {
 /// Why a program may not train.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// `parse`, `check`, `cost`, `time`, `ranges`.
+    /// `parse`, `check`, `dataflow`, `ranges`, `time`, `cost`.
     pub check: &'static str,
     /// The code of the finding; empty for the search's own limits.
     pub code: String,
@@ -55,6 +56,7 @@ pub struct Limits {
     params: f64,
     flops: f64,
     state: f64,
+    time: TimeClass,
 }
 
 /// More than the anchors' parameters, FLOPs and state by so much is refused.
@@ -69,6 +71,7 @@ impl Limits {
             params: params * most(|c| c.params as f64),
             flops: flops * most(|c| c.flops_per_token),
             state: state * most(|c| c.state as f64),
+            time: history.anchors().filter_map(|a| Some(a.cost.as_ref()?.time)).max().unwrap_or(TimeClass::Quadratic),
         }
     }
 
@@ -81,6 +84,14 @@ impl Limits {
                 message: format!("{has:.0} {what}, and the anchors allow {may:.0}"),
             })
         };
+        if cost.time > self.time {
+            let (has, may) = (cost.time.word(), self.time.word());
+            return Some(Refusal {
+                check: "time",
+                code: String::new(),
+                message: format!("{has}, and the anchors are {may}"),
+            });
+        }
         over("parameters", cost.params as f64, self.params)
             .or_else(|| over("FLOPs a token", cost.flops_per_token, self.flops))
             .or_else(|| over("numbers of state", cost.state as f64, self.state))

@@ -102,7 +102,7 @@ fn candidate(db: &Connection, c: &Candidate) -> rusqlite::Result<()> {
         cost.map(|k| k.params as i64),
         cost.map(|k| k.flops_per_token),
         cost.map(|k| k.state as i64),
-        cost.map(|k| &k.time_class),
+        cost.map(|k| k.time.word()),
         cost.map(|k| &k.mixer),
     ])?;
     Ok(())

@@ -6,7 +6,7 @@
 use archc_search::evaluate::{Evaluator, Job};
 use archc_search::plan::Tier;
 use archc_search::random::Stream;
-use archc_search::record::{Cost, Report, Status, TaskScore};
+use archc_search::record::{Cost, Report, Status, TaskScore, TimeClass};
 use archc_search::screen::{Refusal, Screen, Screened};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -51,7 +51,7 @@ impl Screen for FakeScreen {
                 params: (100.0 * a) as u64,
                 flops_per_token: 200.0 * a,
                 state: width as u64,
-                time_class: "O(T)".to_owned(),
+                time: TimeClass::Linear,
                 mixer: if b < 0.1 { "small" } else { "large" }.to_owned(),
             }),
             refusal,
@@ -104,6 +104,7 @@ impl Evaluator for FakeEvaluator {
         let task = |quality: f64| TaskScore {
             score: quality,
             quality,
+            metric: "accuracy".to_owned(),
             loss: Some(1.0 - quality),
             tokens: 1000,
             curve: vec![(0, 1.0)],

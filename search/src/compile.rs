@@ -1,0 +1,200 @@
+//! The screen by the compiler, and programs as the trainer wants them.
+
+use crate::propose::findings;
+use crate::record::{Cost, TimeClass};
+use crate::screen::{Refusal, Screen, Screened};
+use archc_compiler::checks::{self, CostReport};
+use archc_compiler::diag::{Diagnostic, to_json};
+use archc_compiler::elaborate::Sizes;
+use archc_compiler::graph::{Graph, NodeId, Op, ReduceOp};
+use archc_compiler::hash::{canonical_hash, family_hash};
+use archc_compiler::source::{FileId, SourceMap};
+use archc_compiler::{Compilation, Options, compile};
+use archc_grammar::ast::{Callable, ItemKind};
+use archc_train::evaluate::{self, ModelSize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The setting in which programs are compared: the smallest one that the tiers train in.
+const SETTING: ModelSize = ModelSize { vocab: 16, width: 32, layers: 1 };
+
+/// The length at which state and FLOPs that grow with it are counted.
+const TOKENS: usize = 32;
+
+/// A program text for the compiler.
+pub struct Source {
+    sources: SourceMap,
+    file: FileId,
+    main: Option<String>,
+}
+
+impl Source {
+    /// The text; what trains is its last block or model.
+    pub fn new(name: &str, text: &str) -> Self {
+        let mut sources = SourceMap::new();
+        let file = sources.add(name, text);
+        let main = main(&archc_grammar::parse(text).file).map(|c| c.name.name.clone());
+        Self { sources, file, main }
+    }
+
+    /// The name of the block or model that trains; none if the text has none.
+    pub fn main(&self) -> Option<&str> {
+        self.main.as_deref()
+    }
+
+    /// Compiles it as a model of this size: a block in the standard stack.
+    pub fn compile(&self, size: ModelSize) -> Compilation {
+        let sizes = Sizes {
+            set: BTreeMap::from([("D".to_owned(), size.width as f64)]),
+            vocab: size.vocab,
+            layers: Some(size.layers),
+        };
+        compile(&self.sources, self.file, &Options { block: self.main.clone(), sizes })
+    }
+}
+
+/// The last block or model of a file.
+pub fn main(file: &archc_grammar::ast::File) -> Option<&Callable> {
+    file.items.iter().rev().find_map(|item| match &item.kind {
+        ItemKind::Block(c) | ItemKind::Model(c) => Some(c),
+        ItemKind::Use { .. } | ItemKind::Fn(_) | ItemKind::Error => None,
+    })
+}
+
+/// Parses, checks and counts, in the setting of the search.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Compiler;
+
+impl Screen for Compiler {
+    fn screen(&self, text: &str) -> Screened {
+        let source = Source::new("candidate.arch", text);
+        let compiled = source.compile(SETTING);
+        let mut screened = Screened {
+            name: source.main().unwrap_or_default().to_owned(),
+            findings: findings(&compiled.diagnostics),
+            refusal: refuse(&compiled.diagnostics),
+            ..Screened::default()
+        };
+        match (&compiled.graph, &compiled.cost) {
+            (Some(graph), Some(cost)) => {
+                screened.hash = canonical_hash(graph).to_string();
+                screened.family = family_hash(graph).to_string();
+                screened.cost = Some(summary(graph, cost));
+            }
+            _ if screened.refusal.is_none() => {
+                let message = "archc bug: no graph and no error".to_owned();
+                screened.refusal = Some(Refusal { check: "bug", code: String::new(), message });
+            }
+            _ => {}
+        }
+        screened
+    }
+}
+
+/// The first error, by the check that found it. A program in which nothing mixes time is fine by itself (a
+/// lint), but no candidate.
+fn refuse(diagnostics: &[Diagnostic]) -> Option<Refusal> {
+    let check = |d: &Diagnostic| match d.code.get(..3) {
+        Some("E00") => "parse",
+        Some("E06") => "dataflow",
+        Some("E07") => "ranges",
+        _ => "check",
+    };
+    let error = diagnostics.iter().find(|d| d.is_error()).map(|d| Refusal::by(check(d), d));
+    error.or_else(|| diagnostics.iter().find(|d| d.code == NOTHING_MIXES_TIME).map(|d| Refusal::by("time", d)))
+}
+
+/// The lint on a program whose tokens do not see each other.
+const NOTHING_MIXES_TIME: &str = "W0604";
+
+fn summary(graph: &Graph, cost: &CostReport) -> Cost {
+    Cost {
+        params: cost.params as u64,
+        flops_per_token: cost.forward.at(TOKENS),
+        state: cost.state.at(TOKENS),
+        time: match cost.time {
+            checks::TimeClass::Linear => TimeClass::Linear,
+            checks::TimeClass::Windowed(_) => TimeClass::Windowed,
+            checks::TimeClass::Quadratic => TimeClass::Quadratic,
+        },
+        mixer: mixer(graph),
+    }
+}
+
+/// What mixes time, the strongest kind of each, in a fixed order: `delta rule + attention`.
+///
+/// A scan whose next state reads a contraction of the old one corrects what it holds (delta rule); one with
+/// a state of several axes of its own keeps an outer product (matrix memory); else it is a gated average.
+fn mixer(graph: &Graph) -> String {
+    let (mut delta, mut matrix, mut vector, mut attention, mut filter) = (false, false, false, false, false);
+    for id in graph.dag.ids() {
+        match graph.dag.op(id) {
+            Op::Scan(scan) => {
+                let contracts = |&id: &NodeId| {
+                    let op = scan.body.op(id);
+                    matches!(op, Op::Contract(_) | Op::Reduce(ReduceOp::Sum | ReduceOp::Mean, _) | Op::Linear(_))
+                };
+                let reaches_next = scan.body.reachable(&scan.next);
+                let mut from_state = vec![false; scan.body.len()];
+                for (at, id) in scan.body.ids().enumerate() {
+                    let state = matches!(scan.body.op(id), Op::State(_));
+                    let above = scan.body.operands(id).iter().any(|o| from_state[o.0 as usize]);
+                    from_state[at] = state || above;
+                    delta |= contracts(&id) && above && reaches_next[at];
+                }
+                let wide = |s: &archc_compiler::graph::State| s.axes.iter().filter(|&&a| graph.size(a) > 1).count() > 2;
+                matrix |= scan.states.iter().any(wide);
+                vector |= !scan.states.iter().any(wide);
+            }
+            Op::Attend(_) => attention = true,
+            Op::Window { .. } => filter = true,
+            _ => {}
+        }
+    }
+    let memory = if delta {
+        Some("delta rule")
+    } else if matrix {
+        Some("matrix memory")
+    } else {
+        vector.then_some("gated average")
+    };
+    let mut kinds: Vec<&str> = memory.into_iter().collect();
+    kinds.extend(attention.then_some("attention"));
+    if kinds.is_empty() && filter {
+        kinds.push("filter");
+    }
+    if kinds.is_empty() { "none".to_owned() } else { kinds.join(" + ") }
+}
+
+/// A candidate for the trainer's contract.
+pub struct Trainable {
+    source: Source,
+    hash: String,
+}
+
+impl Trainable {
+    /// A program and its canonical hash.
+    pub fn new(name: &str, text: &str, hash: &str) -> Self {
+        Self { source: Source::new(name, text), hash: hash.to_owned() }
+    }
+}
+
+impl evaluate::Candidate for Trainable {
+    fn hash(&self) -> String {
+        self.hash.clone()
+    }
+
+    fn graph(&self, size: ModelSize) -> Result<Arc<Graph>, Vec<Diagnostic>> {
+        self.source.compile(size).into_graph().map(Arc::new)
+    }
+
+    fn cost(&self, graph: &Graph, len: usize) -> evaluate::Cost {
+        let report = checks::cost(graph, len);
+        evaluate::Cost { flops_per_token: report.forward.at(len), state: report.state.at(len) as f64 }
+    }
+
+    fn describe(&self, diagnostic: &Diagnostic) -> Value {
+        to_json(diagnostic, &self.source.sources)
+    }
+}

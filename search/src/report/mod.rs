@@ -1,0 +1,60 @@
+//! The report: one HTML page that needs nothing but itself. It reads the log (also while a search is
+//! writing it), and every text in it is escaped, because programs and messages come from anywhere.
+//!
+//! From top to bottom: the numbers, the ranking on fresh seeds, scores over time, lineage, archive, what
+//! became of the drafts, what is believed, the winners with their programs, and every experiment.
+
+mod charts;
+mod html;
+mod sections;
+
+use crate::store::{self, History};
+use crate::{codes, rank};
+use archc_compiler::diag::Diagnostic;
+use html::Page;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Writes `report.html` into a run folder; gives its path. The page is written beside its name and then renamed, so
+/// that a full disk never leaves half of one.
+///
+/// # Errors
+/// E1005 or E1004 if there is no run that can be read, E1010 if the page cannot be written.
+pub fn write(folder: &Path) -> Result<PathBuf, Diagnostic> {
+    let history = store::read(folder)?;
+    let name = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let page = render(&name.file_name().unwrap_or_default().to_string_lossy(), &history);
+    let path = folder.join("report.html");
+    let draft = folder.join("report.html.part");
+    let written = fs::write(&draft, page).and_then(|()| fs::rename(&draft, &path));
+    if let Err(e) = written {
+        // Half a draft is of no use; that it cannot be removed is the smaller trouble.
+        let _ = fs::remove_file(&draft);
+        return Err(codes::report(&path, e));
+    }
+    Ok(path)
+}
+
+/// The page of a run.
+pub fn render(run: &str, history: &History) -> String {
+    // A run that is still going, or was killed, has no final ranking: then the page ranks what is there.
+    let ranking = history.ranking().cloned().unwrap_or_else(|| rank::rank(history));
+    let mut page = Page::default();
+    page.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+    page.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
+    page.text(run).raw(" · archc search</title>\n<style>\n").raw(include_str!("page.css")).raw("</style>\n</head>\n");
+    page.raw("<body>\n<main>\n");
+    sections::header(&mut page, run, history, &ranking);
+    sections::ranking(&mut page, history, &ranking);
+    sections::progress(&mut page, history);
+    sections::lineage(&mut page, history, &ranking);
+    sections::archive(&mut page, history);
+    sections::drafts(&mut page, history);
+    sections::trust(&mut page, history, &ranking);
+    sections::beliefs(&mut page, history);
+    sections::winners(&mut page, history, &ranking);
+    sections::experiments(&mut page, history);
+    sections::footer(&mut page, history);
+    page.raw("</main>\n<script>\n").raw(include_str!("page.js")).raw("</script>\n</body>\n</html>\n");
+    page.finish()
+}
