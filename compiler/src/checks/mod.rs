@@ -13,7 +13,7 @@
 //! that follow values through them; `equal` numbers values, so that two ways to write the same
 //! subexpression are one.
 //!
-//! The smallest example, `block Same[D]() { input x[D]; output x }`, passes with one lint: nothing in it
+//! The smallest example, `block Same[D] { input x[D]; output x }`, passes with one lint: nothing in it
 //! mixes time (W0604).
 
 mod codes;

@@ -17,6 +17,7 @@ use crate::graph::{AxisId, BinaryOp, Op, ReduceOp, Scan, UnaryOp};
 use crate::ops::Interval;
 use crate::source::Place;
 use serde::Serialize;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -143,6 +144,11 @@ impl Linear {
 /// No linear form was found; why.
 struct NotLinear(&'static str);
 
+/// Steps of the analysis of one state, far more than any update has that is written by hand.
+const FUEL: usize = 2000;
+/// Ops on one way from a state to its next value.
+const DEPTH: usize = 100;
+
 struct Transition<'r, 'a> {
     ranges: &'r Ranges<'a>,
     /// Values that depend on any state of this scan.
@@ -150,6 +156,10 @@ struct Transition<'r, 'a> {
     /// The state's own leaf values, and those of states coupled with it in both directions.
     own: Vec<Value>,
     coupled: Vec<Value>,
+    /// Steps left: a loop of doublings has a sum of 2^n terms.
+    fuel: Cell<usize>,
+    /// Calls of `linear` inside of each other; a chain may be far longer than the stack is deep.
+    depth: Cell<usize>,
 }
 
 impl<'r, 'a> Transition<'r, 'a> {
@@ -196,7 +206,7 @@ impl<'r, 'a> Transition<'r, 'a> {
                 dependent[value] = true;
             }
         }
-        Self { ranges, dependent, own, coupled }
+        Self { ranges, dependent, own, coupled, fuel: Cell::new(FUEL), depth: Cell::new(0) }
     }
 
     fn verdict(&self, next: Value) -> (Growth, String, Option<Reason>) {
@@ -227,7 +237,24 @@ impl<'r, 'a> Transition<'r, 'a> {
         }
     }
 
+    /// Takes a step, if there is one left.
+    fn burn(&self) -> bool {
+        let left = self.fuel.get();
+        self.fuel.set(left.saturating_sub(1));
+        left > 0
+    }
+
     fn linear(&self, value: Value, reason: &mut Option<Reason>) -> Result<Linear, NotLinear> {
+        if !self.burn() || self.depth.get() > DEPTH {
+            return Err(NotLinear("an update of very many steps"));
+        }
+        self.depth.set(self.depth.get() + 1);
+        let linear = self.linear_op(value, reason);
+        self.depth.set(self.depth.get() - 1);
+        linear
+    }
+
+    fn linear_op(&self, value: Value, reason: &mut Option<Reason>) -> Result<Linear, NotLinear> {
         let values = &self.ranges.values;
         if self.own.contains(&value) {
             return Ok(Linear::Diagonal(Interval::point(1.0)));
@@ -320,16 +347,16 @@ impl<'r, 'a> Transition<'r, 'a> {
     /// The terms of a sum, as written: products stay whole, and so does `whole`.
     fn addends(&self, value: Value, by: f64, whole: Option<Value>, out: &mut Vec<(Value, f64)>) {
         let values = &self.ranges.values;
-        let args = &values.args[value];
-        match values.op(value) {
-            _ if whole == Some(value) || !self.dependent[value] => out.push((value, by)),
-            Op::Binary(BinaryOp::Add) => args.iter().for_each(|a| self.addends(*a, by, whole, out)),
-            Op::Binary(BinaryOp::Sub) => {
-                self.addends(args[0], by, whole, out);
-                self.addends(args[1], -by, whole, out);
+        let mut stack = vec![(value, by)];
+        while let Some((value, by)) = stack.pop() {
+            let args = &values.args[value];
+            match values.op(value) {
+                _ if whole == Some(value) || !self.dependent[value] || !self.burn() => out.push((value, by)),
+                Op::Binary(BinaryOp::Add) => stack.extend(args.iter().rev().map(|a| (*a, by))),
+                Op::Binary(BinaryOp::Sub) => stack.extend([(args[1], -by), (args[0], by)]),
+                Op::Unary(UnaryOp::Neg) => stack.push((args[0], -by)),
+                _ => out.push((value, by)),
             }
-            Op::Unary(UnaryOp::Neg) => self.addends(args[0], -by, whole, out),
-            _ => out.push((value, by)),
         }
     }
 
@@ -340,7 +367,7 @@ impl<'r, 'a> Transition<'r, 'a> {
         let mut stack = vec![value];
         while let Some(v) = stack.pop() {
             match values.op(v) {
-                Op::Binary(BinaryOp::Add | BinaryOp::Sub) => {
+                Op::Binary(BinaryOp::Add | BinaryOp::Sub) if self.burn() => {
                     let args = values.args[v].iter().rev().filter(|a| self.dependent[**a]);
                     args.for_each(|a| {
                         found.push(*a);
