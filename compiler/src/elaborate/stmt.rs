@@ -1,6 +1,6 @@
 //! Statements.
 
-use super::value::{Frame, Tensor, Value};
+use super::value::{Frame, Slot, Tensor, Value};
 use super::{Elaborator, Eval, Failed, errors};
 use crate::graph::{AxisId, Input, Op, Output, ParamKind, Rate};
 use crate::hir::{BoundBrackets, CallableKind, ExprId, LocalId, Stmt, StmtKind};
@@ -289,6 +289,11 @@ fn poison(frame: &mut Frame, stmt: &Stmt) {
         | StmtKind::State { local, .. }
         | StmtKind::Prefix { local, .. }
         | StmtKind::Shared { local, .. } => frame.set(*local, Value::Error),
+        StmtKind::Axis { name, .. } => {
+            if let Some(scope) = frame.axes.last_mut() {
+                scope.insert(name.name.clone(), Slot::Error);
+            }
+        }
         StmtKind::Scan(body) | StmtKind::Attend(body) | StmtKind::For { body, .. } => {
             body.iter().for_each(|s| poison(frame, s));
         }

@@ -82,6 +82,8 @@ pub enum Slot {
     Axis(AxisId),
     /// Zero or more axes.
     Pack(Vec<AxisId>),
+    /// An axis whose declaration failed; an error was reported.
+    Error,
     /// An axis that a callee may still make; shared between caller and callee.
     Open(Rc<Cell<Option<AxisId>>>),
 }
