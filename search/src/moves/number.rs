@@ -1,155 +1,111 @@
-//! Changes a number: a hyperparameter's default, the width of a conv, a floor, an initial value.
+//! Numbers: a hyperparameter's default, the width of a conv, a floor, an initial value.
 
-use super::{Edit, Move, Program};
+use super::draft::Draft;
+use super::{Found, Program, Rewrite, rewrites};
 use crate::random::Stream;
-use crate::record::Site;
-use archc_grammar::Span;
-use archc_grammar::ast::{Block, Body, Call, Callable, Expr, ExprKind, ItemKind, StmtKind};
+use archc_grammar::ast::{Callable, Expr, ExprKind, StmtKind};
+use archc_grammar::edit::{callables, exprs_of, visit_block_stmts, visit_expr};
 
-/// Half, double, or one step up or down, of one written number.
-pub(super) struct ChangeNumber;
+rewrites! {
+    /// Published designs differ from each other as much in widths, floors and scales as in structure.
+    struct ChangeNumber = "change a number";
+}
 
 /// A number in the text.
-struct Place {
-    span: Span,
-    text: String,
-    value: f64,
+struct Place<'a> {
     kind: &'static str,
     label: String,
+    expr: &'a Expr,
+    value: f64,
+    text: &'a str,
 }
 
-impl Move for ChangeNumber {
-    fn name(&self) -> &'static str {
-        "change a number"
+impl Rewrite for ChangeNumber {
+    type At = usize;
+
+    fn find(&self, program: &Program) -> Vec<Found<usize>> {
+        places(program).into_iter().enumerate().map(|(i, p)| Found::new(p.kind, p.label, i)).collect()
     }
 
-    fn doc(&self) -> &'static str {
-        "Published designs differ from each other as much in widths, floors and scales as in structure"
-    }
-
-    fn sites(&self, program: &Program) -> Vec<Site> {
-        let places = places(program);
-        let site = |(index, p): (usize, Place)| Site { kind: p.kind.to_owned(), index, label: p.label };
-        places.into_iter().enumerate().map(site).collect()
-    }
-
-    fn apply(&self, program: &Program, site: &Site, _: Option<&Program>, stream: &mut Stream) -> Option<Edit> {
-        let place = places(program).into_iter().nth(site.index)?;
-        let whole = place.value.fract() == 0.0 && !place.text.contains(['.', 'e']);
-        let options: Vec<f64> = if whole {
-            let v = place.value;
+    fn rewrite(&self, draft: &mut Draft<'_>, at: &usize, stream: &mut Stream) -> Option<String> {
+        let place = places(draft.program).into_iter().nth(*at)?;
+        let v = place.value;
+        let whole = v.fract() == 0.0 && !place.text.contains(['.', 'e']);
+        let options: Vec<f64> = if place.kind == "size" {
+            // Sizes divide each other; halves and doubles keep it so.
+            vec![v * 2.0, v / 2.0].into_iter().filter(|n| *n >= 1.0 && n.fract() == 0.0).collect()
+        } else if whole {
             vec![v * 2.0, (v / 2.0).floor(), v + 1.0, v - 1.0].into_iter().filter(|n| *n >= 1.0 && *n != v).collect()
         } else {
-            [0.25, 0.5, 0.8, 1.25, 2.0, 4.0].iter().map(|f| place.value * f).collect()
+            [0.25, 0.5, 0.8, 1.25, 2.0, 4.0].iter().map(|f| rounded(v * f)).filter(|n| *n != v).collect()
         };
-        let text = spelled(*stream.pick(&options)?, whole);
-        if text == place.text {
-            return None;
-        }
-        let (start, end) = (place.span.start as usize, place.span.end as usize);
-        let source = format!("{}{text}{}", program.source.get(..start)?, program.source.get(end..)?);
-        Some(Edit { source, summary: format!("{}: {} -> {text}", place.label, place.text) })
+        let new = Expr::number(*stream.pick(&options)?);
+        let summary = format!("{}: {} -> {new}", place.label, place.text);
+        draft.replace(place.expr, new);
+        Some(summary)
     }
 }
 
-/// Digits on both sides of the point, as the language wants, and no more of them than mean something.
-fn spelled(value: f64, whole: bool) -> String {
-    if whole {
-        return format!("{value:.0}");
-    }
-    let digits = format!("{value:.3e}");
-    let rounded: f64 = digits.parse().unwrap_or(value);
-    if (1e-3..1e4).contains(&rounded.abs()) { format!("{rounded:?}") } else { format!("{rounded:e}") }
+/// No more digits than mean something.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
 }
 
-/// Numbers that mean something when changed alone: defaults, and named or sole arguments of calls.
-fn places(program: &Program) -> Vec<Place> {
+/// Numbers that mean something when changed alone: defaults, inits, label constants, and named arguments.
+fn places(program: &Program) -> Vec<Place<'_>> {
     let mut found = Vec::new();
-    for item in &program.file.items {
-        if let ItemKind::Fn(c) | ItemKind::Block(c) | ItemKind::Model(c) = &item.kind {
-            callable(c, &mut found);
+    for callable in callables(&program.file) {
+        defaults(callable, &mut found);
+        if let archc_grammar::ast::Body::Block(body) = &callable.body {
+            visit_block_stmts(body, &mut |stmt| {
+                if let StmtKind::Param { name, init, .. } | StmtKind::State { name, init, .. } = &stmt.kind {
+                    number(init, "init", format!("init of {}", name.name), &mut found);
+                }
+                for expr in exprs_of(stmt) {
+                    visit_expr(expr, &mut |e| inside(e, &mut found));
+                }
+            });
         }
     }
-    found.sort_by_key(|p| p.span.start);
+    found.sort_by_key(|p| p.expr.span.start);
     found
 }
 
-fn callable(c: &Callable, found: &mut Vec<Place>) {
-    for parameter in c.params.iter().flatten() {
-        if let Some(default) = &parameter.default {
-            number(default, "hyperparameter", format!("default of {}", parameter.name.name), found);
-        }
-    }
-    match &c.body {
-        Body::Expr(e) => expr(e, found),
-        Body::Block(b) => block(b, found),
-    }
-}
-
-fn block(b: &Block, found: &mut Vec<Place>) {
-    for stmt in &b.stmts {
-        match &stmt.kind {
-            StmtKind::Let { value, .. }
-            | StmtKind::Mut { value, .. }
-            | StmtKind::Emit { value, .. }
-            | StmtKind::Output { value, .. } => expr(value, found),
-            StmtKind::Assign { values, .. } | StmtKind::Return(values) => values.iter().for_each(|e| expr(e, found)),
-            StmtKind::Param { name, init, .. } | StmtKind::State { name, init, .. } => {
-                number(init, "init", format!("init of {}", name.name), found);
-                expr(init, found);
-            }
-            StmtKind::Where(e) | StmtKind::Score(e) | StmtKind::Weight(e) | StmtKind::Sink(e) | StmtKind::Loss(e) => {
-                expr(e, found);
-            }
-            StmtKind::Scan(b) | StmtKind::Attend(b) => block(b, found),
-            StmtKind::For { body, .. } => block(body, found),
-            StmtKind::If { arms, otherwise } => {
-                arms.iter().for_each(|(_, b)| block(b, found));
-                otherwise.iter().for_each(|b| block(b, found));
-            }
-            StmtKind::Input { .. }
-            | StmtKind::Axis { .. }
-            | StmtKind::Prefix { .. }
-            | StmtKind::Shared { .. }
-            | StmtKind::Error => {}
+fn defaults<'a>(callable: &'a Callable, found: &mut Vec<Place<'a>>) {
+    for parameter in callable.params.iter().flatten() {
+        let name = &parameter.name.name;
+        let kind = if name.starts_with(char::is_uppercase) { "size" } else { "hyperparameter" };
+        // The stack sets these two.
+        let set = name == "layer" || name == "depth";
+        if let (Some(default), false) = (&parameter.default, set) {
+            number(default, kind, format!("default of {name}"), found);
         }
     }
 }
 
-fn expr(e: &Expr, found: &mut Vec<Place>) {
-    match &e.kind {
-        ExprKind::Paren(inner) | ExprKind::Unary(_, inner) | ExprKind::Field(inner, _) => expr(inner, found),
-        ExprKind::Pick { base, .. } => expr(base, found),
-        ExprKind::Binary(_, a, b) | ExprKind::Pipe(a, b) => {
-            expr(a, found);
-            expr(b, found);
-        }
-        ExprKind::Call(c) => call(c, found),
+fn inside<'a>(expr: &'a Expr, found: &mut Vec<Place<'a>>) {
+    match &expr.kind {
         ExprKind::Labels { axis, entries } => {
             for (label, value) in entries {
                 number(value, "label constant", format!("{} of {}", label.name, axis.name), found);
             }
         }
-        ExprKind::Number { .. } | ExprKind::Name(_) | ExprKind::AxisList(_) | ExprKind::Error => {}
-    }
-}
-
-fn call(c: &Call, found: &mut Vec<Place>) {
-    for argument in c.args.iter().flatten() {
-        match &argument.name {
-            Some(name) => {
-                number(&argument.value, "option", format!("{} of {}", name.name, c.callee.name), found);
-                expr(&argument.value, found);
+        ExprKind::Call(call) => {
+            for argument in call.args.iter().flatten() {
+                if let Some(name) = &argument.name {
+                    number(&argument.value, "option", format!("{} of {}", name.name, call.callee.name), found);
+                }
             }
-            None => expr(&argument.value, found),
         }
+        _ => {}
     }
 }
 
-fn number(e: &Expr, kind: &'static str, label: String, found: &mut Vec<Place>) {
-    match &e.kind {
+/// A number, or what a sign or parentheses hold.
+fn number<'a>(expr: &'a Expr, kind: &'static str, label: String, found: &mut Vec<Place<'a>>) {
+    match &expr.kind {
         ExprKind::Number { value, text } if *value != 0.0 => {
-            found.push(Place { span: e.span, text: text.clone(), value: *value, kind, label });
+            found.push(Place { kind, label, expr, value: *value, text });
         }
         ExprKind::Unary(_, inner) | ExprKind::Paren(inner) => number(inner, kind, label, found),
         _ => {}
@@ -158,28 +114,30 @@ fn number(e: &Expr, kind: &'static str, label: String, found: &mut Vec<Place>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Move;
     use super::*;
 
     #[test]
     fn numbers_change_one_at_a_time() {
-        let source = "block B[D](H = 4) {\n    input x[D]\n    let y = conv(x, width = 4, init = normal(0.02))\n    param t = 0.5\n    output y * t\n}\n";
+        let source = "block B[D](H = 4, n = 3) {\n    input x[D]\n    let y = x |> linear[H] |> conv(width = 4, init = normal(0.02))\n    param t = 0.5\n    output (y * t |> linear[H -> D]) * n\n}\n";
         let program = Program::new(source).unwrap();
-        let labels: Vec<_> = ChangeNumber.sites(&program).into_iter().map(|s| s.label).collect();
-        assert_eq!(labels, ["default of H", "width of conv", "init of t"]);
-        for site in ChangeNumber.sites(&program) {
+        let sites = ChangeNumber.sites(&program);
+        let labels: Vec<_> = sites.iter().map(|s| s.label.as_str()).collect();
+        assert_eq!(labels, ["default of H", "default of n", "width of conv", "init of t"]);
+        for site in &sites {
             for seed in 0..20 {
-                let edit = ChangeNumber.apply(&program, &site, None, &mut Stream::new(seed, "test", &[])).unwrap();
-                assert_ne!(edit.source, source);
+                let edit = ChangeNumber.apply(&program, site, None, &mut Stream::new(seed, "test", &[])).unwrap();
+                let changed = edit.source.lines().zip(source.lines()).filter(|(a, b)| a != b).count();
+                assert_eq!(changed, 1, "{}", edit.source);
                 assert!(Program::new(&edit.source).is_some(), "{}", edit.source);
             }
         }
     }
 
     #[test]
-    fn spelling() {
-        assert_eq!(spelled(0.02 / 4.0, false), "0.005");
-        assert_eq!(spelled(2.0, false), "2.0");
-        assert_eq!(spelled(1e-5 * 0.8, false), "8e-6");
-        assert_eq!(spelled(16.0, true), "16");
+    fn rounding_keeps_what_means_something() {
+        assert_eq!(rounded(0.02 / 4.0), 0.005);
+        assert_eq!(rounded(1e-5 * 0.8), 8e-6);
+        assert_eq!(rounded(1.0 / 3.0), 0.3333);
     }
 }

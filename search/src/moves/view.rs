@@ -1,0 +1,238 @@
+//! What a move asks about a program: types by place, what is visible where, memories and their parts.
+
+use super::Program;
+use super::build::{bare, factors, let_parts, name_of, plain_axes};
+use archc_compiler::hir::{self, ExprId, LocalId, LocalKind, Module, StmtKind as Hir, TypeTable};
+use archc_grammar::Span;
+use archc_grammar::ast::{Block, Call, Expr, ExprKind, Stmt, StmtKind};
+use archc_grammar::edit::{exprs_of, visit_block_stmts, visit_expr};
+use std::collections::BTreeMap;
+
+// ---- values and types
+
+/// Something that the block binds.
+#[derive(Clone, Debug)]
+pub(super) struct Value {
+    /// Its name.
+    pub(super) name: String,
+    /// What made it.
+    pub(super) kind: LocalKind,
+    /// Its axes, in order of declaration.
+    pub(super) axes: Vec<String>,
+    /// It differs per token.
+    pub(super) token: bool,
+    /// It lives inside a scan or attend; emits do not.
+    pub(super) inner: bool,
+    /// Which statement of the block binds it or holds what binds it.
+    pub(super) top: usize,
+}
+
+/// The axes of expressions by place. Where two stand at one place, the outer one.
+pub(super) fn types(module: &Module, table: &TypeTable) -> BTreeMap<Span, Vec<String>> {
+    table.iter().map(|(id, note)| (module.expr(*id).span, note.axes.clone())).collect()
+}
+
+/// What a callable binds, with its types: those of its uses, or of the expression behind it.
+pub(super) fn values(module: &Module, callable: &hir::Callable, table: &TypeTable) -> Vec<Value> {
+    let mut collector = Collector { callable, table, uses: BTreeMap::new(), values: Vec::new() };
+    for (id, note) in table {
+        if let hir::ExprKind::Local(local) = module.expr(*id).kind {
+            collector.uses.insert(local, note);
+        }
+    }
+    for (top, stmt) in callable.body.iter().enumerate() {
+        collector.stmt(stmt, top, false);
+    }
+    collector.values
+}
+
+struct Collector<'a> {
+    callable: &'a hir::Callable,
+    table: &'a TypeTable,
+    uses: BTreeMap<LocalId, &'a hir::TypeNote>,
+    values: Vec<Value>,
+}
+
+impl Collector<'_> {
+    fn bind(&mut self, id: LocalId, value: Option<ExprId>, top: usize, inner: bool) {
+        let note = self.uses.get(&id).copied().or_else(|| value.and_then(|e| self.table.get(&e)));
+        let local = &self.callable.locals[id.0 as usize];
+        if let Some(note) = note {
+            let (name, axes) = (local.name.clone(), note.axes.clone());
+            self.values.push(Value { name, kind: local.kind, axes, token: note.token, inner, top });
+        }
+    }
+
+    fn stmt(&mut self, stmt: &hir::Stmt, top: usize, inner: bool) {
+        match &stmt.kind {
+            Hir::Let { targets, tuple: false, value, .. } => self.bind(targets[0], Some(*value), top, inner),
+            Hir::Let { targets, .. } => targets.iter().for_each(|t| self.bind(*t, None, top, inner)),
+            Hir::Mut { local, value, .. } => self.bind(*local, Some(*value), top, inner),
+            Hir::Input { local, .. } | Hir::Param { local, .. } | Hir::State { local, .. } => {
+                self.bind(*local, None, top, inner);
+            }
+            // An attend's emit also has the axes of the score, which only its uses show.
+            Hir::Emit { local, .. } => self.bind(*local, None, top, false),
+            Hir::Scan(body) | Hir::Attend(body) => body.iter().for_each(|s| self.stmt(s, top, true)),
+            // Names of a loop or branch are its own.
+            _ => {}
+        }
+    }
+}
+
+/// A memory of a scan, taken apart.
+#[derive(Clone, Debug)]
+pub(super) struct Memory<'a> {
+    /// The statement of the block that holds it.
+    pub(super) top: usize,
+    /// The `scan` statement.
+    pub(super) scan: &'a Stmt,
+    /// Its body.
+    pub(super) body: &'a Block,
+    /// Its `state` statement.
+    pub(super) state: &'a Stmt,
+    /// Its name.
+    pub(super) name: &'a str,
+    /// Its axes.
+    pub(super) axes: Vec<String>,
+    /// Assignments to it alone, directly in the scan.
+    pub(super) updates: Vec<(&'a Stmt, &'a Expr)>,
+    /// Where it is contracted with a query.
+    pub(super) reads: Vec<Read<'a>>,
+}
+
+/// `sum[K](q * S)`
+#[derive(Clone, Debug)]
+pub(super) struct Read<'a> {
+    /// The statement of the scan in which it stands.
+    pub(super) stmt: &'a Stmt,
+    /// The contracted axes.
+    pub(super) keys: Vec<String>,
+    /// What multiplies the state.
+    pub(super) query: Vec<&'a Expr>,
+}
+
+impl Memory<'_> {
+    /// The axes that are contracted when it is read.
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.reads.first().map(|r| r.keys.clone()).unwrap_or_default()
+    }
+}
+
+impl Program {
+    /// The axes of an expression of the block.
+    pub(super) fn axes_of(&self, expr: &Expr) -> Option<&[String]> {
+        self.types.get(&bare(expr).span).map(Vec::as_slice)
+    }
+
+    /// A value by name.
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
+        self.values.iter().find(|v| v.name == name)
+    }
+
+    /// Values that a statement of the block sees from outside.
+    pub(super) fn visible(&self, top: usize) -> impl Iterator<Item = &Value> {
+        self.values.iter().filter(move |v| v.top < top && !v.inner)
+    }
+
+    /// The first input with one axis: its name and axis.
+    pub(super) fn input(&self) -> Option<(&str, &str)> {
+        let inputs = self.values.iter().filter(|v| v.kind == LocalKind::Input);
+        inputs.filter(|v| v.axes.len() == 1).map(|v| (v.name.as_str(), v.axes[0].as_str())).next()
+    }
+
+    /// All `let`s of one name directly in the block: where, name, value.
+    pub(super) fn lets(&self) -> impl Iterator<Item = (usize, &Stmt, &str, &Expr)> {
+        let stmts = self.body().stmts.iter().enumerate();
+        stmts.filter_map(|(i, s)| let_parts(s).map(|(name, value)| (i, s, name, value)))
+    }
+
+    /// The value of the `let` of this name directly in the block.
+    pub(super) fn definition(&self, name: &str) -> Option<&Expr> {
+        self.lets().find(|(_, _, n, _)| *n == name).map(|(_, _, _, value)| value)
+    }
+
+    /// Calls `visit` on each expression of the block with the statement of the block that holds it.
+    pub(super) fn each_expr<'a>(&'a self, mut visit: impl FnMut(usize, &'a Stmt, &'a Expr)) {
+        for (top, stmt) in self.body().stmts.iter().enumerate() {
+            let mut one = |inner: &'a Stmt| {
+                for expr in exprs_of(inner) {
+                    visit_expr(expr, &mut |e| visit(top, inner, e));
+                }
+            };
+            one(stmt);
+            for block in archc_grammar::edit::blocks_of(stmt) {
+                visit_block_stmts(block, &mut one);
+            }
+        }
+    }
+
+    /// The memories of all scans.
+    pub(super) fn memories(&self) -> Vec<Memory<'_>> {
+        let mut found = Vec::new();
+        for (top, scan) in self.body().stmts.iter().enumerate() {
+            let StmtKind::Scan(body) = &scan.kind else { continue };
+            for state in &body.stmts {
+                if let StmtKind::State { name, axes, .. } = &state.kind
+                    && let Some(axes) = plain_axes(axes.as_ref())
+                {
+                    let name = name.name.as_str();
+                    let (updates, reads) = (updates(body, name), reads(body, name));
+                    found.push(Memory { top, scan, body, state, name, axes, updates, reads });
+                }
+            }
+        }
+        found
+    }
+
+    /// Which axes tell heads apart: those that a state shares with its query, the contracted ones aside.
+    /// Where the query has none (keys shared by the heads), the first axis that is not contracted.
+    pub(super) fn heads(&self, memory: &Memory<'_>) -> Vec<String> {
+        let keys = memory.keys();
+        let outer: Vec<&String> = memory.axes.iter().filter(|a| !keys.contains(a)).collect();
+        let query = memory.reads.first().map(|r| r.query.as_slice()).unwrap_or_default();
+        let shared = |a: &&String| query.iter().any(|q| self.axes_of(q).is_some_and(|axes| axes.contains(a)));
+        let heads: Vec<String> = outer.iter().filter(|a| shared(a)).map(|a| (*a).clone()).collect();
+        if heads.is_empty() { outer.first().map(|a| vec![(*a).clone()]).unwrap_or_default() } else { heads }
+    }
+}
+
+fn updates<'a>(body: &'a Block, name: &str) -> Vec<(&'a Stmt, &'a Expr)> {
+    let one = |stmt: &'a Stmt| match &stmt.kind {
+        StmtKind::Assign { targets, values } => match (targets.as_slice(), values.as_slice()) {
+            ([target], [value]) if target.name == name => Some((stmt, value)),
+            _ => None,
+        },
+        _ => None,
+    };
+    body.stmts.iter().filter_map(one).collect()
+}
+
+fn reads<'a>(body: &'a Block, name: &str) -> Vec<Read<'a>> {
+    let mut found = Vec::new();
+    for stmt in &body.stmts {
+        for expr in exprs_of(stmt) {
+            visit_expr(expr, &mut |sum| {
+                if let Some(read) = as_read(stmt, sum, name) {
+                    found.push(read);
+                }
+            });
+        }
+    }
+    // What is emitted says best what the query is; an erased key is the second choice.
+    found.sort_by_key(|r| !matches!(r.stmt.kind, StmtKind::Emit { .. }));
+    found
+}
+
+/// `sum[K](q * S)`, if the expression is that.
+pub(super) fn as_read<'a>(stmt: &'a Stmt, sum: &'a Expr, name: &str) -> Option<Read<'a>> {
+    let ExprKind::Call(Call { callee, brackets, args }) = &sum.kind else { return None };
+    let [arg] = args.as_deref()? else { return None };
+    if callee.name != "sum" {
+        return None;
+    }
+    let all = factors(&arg.value);
+    let query: Vec<&Expr> = all.iter().copied().filter(|f| name_of(f) != Some(name)).collect();
+    let whole = query.len() + 1 == all.len() && !query.is_empty();
+    whole.then(|| Read { stmt, keys: plain_axes(brackets.as_ref()).unwrap_or_default(), query })
+}
