@@ -54,7 +54,7 @@ fn in_pieces(s: &mut Box<dyn Session>, batch: &Batch, ends: &[usize]) -> Tensors
     pieces[0].keys().map(|n| (n.clone(), join(n))).collect()
 }
 
-fn check_pieces(name: &str, graph: &Arc<Graph>, batch: &Batch) {
+pub fn check_pieces(name: &str, graph: &Arc<Graph>, batch: &Batch) {
     let mut s = session(graph, Dtype::F64);
     let whole = s.forward(batch, None).unwrap().outputs;
     let every: Vec<usize> = (1..=batch.len).collect();

@@ -3,9 +3,11 @@
 mod build;
 mod check;
 mod decode;
+mod fixtures;
 mod init;
 mod ops;
 mod optimizer;
 mod refuse;
+mod source;
 mod time;
 mod training;
