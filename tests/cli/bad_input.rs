@@ -78,7 +78,7 @@ fn a_million_brackets() {
 fn names_that_nobody_knows() {
     let wrong = |body: &str| format!("block B[D] {{\n    input x[D]\n    output {body}\n}}\n");
     for (body, code) in
-        [("x + y", "E0101"), ("slu(x)", "E0102"), ("linear[D -> E](x)", "E0202"), ("conv(x, widht = 3)", "E0113")]
+        [("x + y", "E0101"), ("slu(x)", "E0102"), ("linear[D -> E](x)", "E0202"), ("conv(x, widht = 3)", "E0310")]
     {
         let folder = Folder::new(&[("b.arch", &wrong(body))]);
         archc(&["check", &folder.text("b.arch")]).refused(2, code);
