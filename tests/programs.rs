@@ -9,9 +9,7 @@ use archc_compiler::graph::Graph;
 use archc_compiler::hash::canonical_hash;
 use archc_compiler::hir::CallableKind;
 use archc_grammar::format_source;
-use archc_runtime::{
-    Batch, BatchShape, Device, Dtype, Objective, Reference, Session, SessionOptions, Tensor, Tensors,
-};
+use archc_runtime::{Batch, BatchShape, Device, Dtype, Objective, Reference, Session, SessionOptions, Tensor, Tensors};
 use shipped::{Shipped, files};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -147,7 +145,8 @@ fn problem(graph: &Arc<Graph>) -> Result<(), String> {
         return Err(format!("going on from the carry gives other outputs, by {split:e}"));
     }
 
-    let weigh = |t: &Tensor| Tensor { shape: t.shape.clone(), data: (0..t.data.len()).map(|n| noise(7, n as u64)).collect() };
+    let weigh =
+        |t: &Tensor| Tensor { shape: t.shape.clone(), data: (0..t.data.len()).map(|n| noise(7, n as u64)).collect() };
     let weights: Tensors = whole.iter().map(|(n, t)| (n.clone(), weigh(t))).collect();
     let gradients = session.gradients(&plain, Objective::Cotangents(&weights)).map_err(told)?;
     let bad = gradients.params.iter().chain(&gradients.inputs).find(|(_, t)| t.data.iter().any(|x| !x.is_finite()));
@@ -213,7 +212,12 @@ fn formatting_changes_no_meaning() {
     for path in all {
         let program = Shipped::read(&path);
         let printed = format_source(program.text()).expect("it has no errors");
-        assert_eq!(format_source(&printed).as_ref(), Ok(&printed), "{}: formatting twice is formatting once", program.name);
+        assert_eq!(
+            format_source(&printed).as_ref(),
+            Ok(&printed),
+            "{}: formatting twice is formatting once",
+            program.name
+        );
         if program.name == PATTERN {
             continue;
         }

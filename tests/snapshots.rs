@@ -83,9 +83,7 @@ fn stages(snapshots: &mut Snapshots, program: &Shipped, block: &str) {
     let name = format!("{}-{block}", program.name);
     let source = source_of(program, block);
     let compilation = program.compile(block, Sizes::default());
-    let (Some(module), Some(target)) = (&compilation.module, compilation.target) else {
-        panic!("{name} has errors")
-    };
+    let (Some(module), Some(target)) = (&compilation.module, compilation.target) else { panic!("{name} has errors") };
     let callable = &module.callables[target.index as usize];
     snapshots.check("hir", &name, source, &hir::print(module, callable, &compilation.types));
     let (Some(graph), Some(cost)) = (&compilation.graph, &compilation.cost) else { panic!("{name} is refused") };

@@ -119,9 +119,7 @@ fn shipped_programs_are_formatted() {
 #[test]
 fn build_prints_every_stage() {
     let seed = root().join("seeds/delta_net.arch");
-    let emit = |stage: &str| {
-        archc(&["build".as_ref(), seed.as_os_str(), "--emit".as_ref(), stage.as_ref()]).done().out
-    };
+    let emit = |stage: &str| archc(&["build".as_ref(), seed.as_os_str(), "--emit".as_ref(), stage.as_ref()]).done().out;
     assert!(emit("ast").contains("let beta[H] = (|> (|> x linear[H]) sigmoid)"), "{}", emit("ast"));
     assert!(emit("hir").contains("linear[H](x)"), "{}", emit("hir"));
     assert!(emit("graph").starts_with("graph DeltaNet  D=64"), "{}", emit("graph"));

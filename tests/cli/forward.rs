@@ -213,8 +213,11 @@ fn documents_are_apart() {
 
 #[test]
 fn models_read_tokens() {
-    let folder = Folder::new(&[("m.arch", "use std::mixers::{DeltaNet}\nmodel M[D] {\n    let e = embed[D](tokens)\n    \
-        output head(e + DeltaNet[D](rmsnorm[D](e)), tie = e)\n}\n")]);
+    let folder = Folder::new(&[(
+        "m.arch",
+        "use std::mixers::{DeltaNet}\nmodel M[D] {\n    let e = embed[D](tokens)\n    \
+        output head(e + DeltaNet[D](rmsnorm[D](e)), tie = e)\n}\n",
+    )]);
     let input = folder.path("x.safetensors");
     let run = |tokens: Vec<f64>| {
         write(&input, &Tensors::from([("tokens".into(), (vec![1, tokens.len()], tokens))]));

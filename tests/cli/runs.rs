@@ -25,7 +25,8 @@ fn a_killed_training_goes_on_to_the_same_curve() {
     let args = |out: &str| {
         let sizes = ["--set", "D=8", "--layers", "1", "--task", "recall:len=17", "--batch", "2"];
         let steps = ["--steps", "300", "--lr", "0.01", "--checkpoint-every", "20", "--out"];
-        [&["train".to_owned(), file.clone()][..], &[&sizes[..], &steps].concat().map_owned(), &[folder.text(out)]].concat()
+        [&["train".to_owned(), file.clone()][..], &[&sizes[..], &steps].concat().map_owned(), &[folder.text(out)]]
+            .concat()
     };
     archc(&args("whole")).done();
     let mut child = command(&args("killed")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -43,7 +44,8 @@ fn a_killed_training_goes_on_to_the_same_curve() {
     archc(&other).refused(2, "E0913");
     // What was trained can be scored.
     let weights = folder.text("whole/weights.safetensors");
-    let report = archc(&["eval", &file, "--set", "D=8", "--tier", "screen", "--weights", &weights, "--json"]).done().out;
+    let report =
+        archc(&["eval", &file, "--set", "D=8", "--tier", "screen", "--weights", &weights, "--json"]).done().out;
     let report: serde_json::Value = serde_json::from_str(&report).expect("one line of JSON");
     assert_eq!((&report["status"], &report["tier"]), (&"ok".into(), &"screen".into()));
     let score = report["tasks"]["recall"]["score"].as_f64().expect("a score");
@@ -68,7 +70,10 @@ fn evaluations_keep_their_contract() {
     let folder = Folder::new(&[
         ("bad.arch", "block B[D] {\n    input x[D]\n    output y\n}\n"),
         // Its gradient has no bound: the state doubles at every token.
-        ("wild.arch", "block Wild[D] {\n    input x[D]\n    scan {\n        state s[D] = 1\n        s = s * (2 + x ^ 2)\n        emit y = s\n    }\n    output exp(y)\n}\n"),
+        (
+            "wild.arch",
+            "block Wild[D] {\n    input x[D]\n    scan {\n        state s[D] = 1\n        s = s * (2 + x ^ 2)\n        emit y = s\n    }\n    output exp(y)\n}\n",
+        ),
         ("t.arch", TINY),
     ]);
     let eval = |file: &str, more: &[&str]| {
