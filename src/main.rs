@@ -1,1 +1,118 @@
-fn main() {}
+//! `archc`: the command line.
+//!
+//! Thin on purpose: a subcommand reads what it is given ([`load`]), hands it to the crate that knows
+//! ([`archc_compiler`], [`archc_runtime`], [`archc_train`], [`archc_search`]) and prints what comes back
+//! ([`output`]). One file a subcommand. Nothing here knows a rule of the language.
+//!
+//! # Exit codes
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | the surroundings failed: a file that cannot be read or written, a folder that another process holds; `fmt --check` found something to format |
+//! | 2 | refused: the program has errors, or the request makes no sense |
+//! | 3 | a training diverged (`train`, `eval`) |
+//! | 4 | out of time (`eval --time-limit`) |
+//! | 75 | interrupted; the same command may be tried again (`train`, `eval`) |
+//! | 101 | a bug of archc, which says so |
+//!
+//! # Streams
+//! Results go to standard output, findings and progress to standard error. With `--message-format json`
+//! both are JSON on standard output, one object a line, each with a `kind`.
+
+mod build;
+mod carried;
+mod check;
+mod codes;
+mod eval;
+mod explain;
+mod fmt;
+mod forward;
+mod interrupt;
+mod load;
+mod output;
+mod params;
+mod report;
+mod search;
+mod sizes;
+mod train;
+mod tree;
+
+use clap::{Parser, Subcommand};
+use output::{Color, Done, Format, Output};
+use std::process::ExitCode;
+
+/// A compiler for small programs of attention blocks, and an engine that searches for better ones.
+#[derive(Parser)]
+#[command(name = "archc", version, after_help = HELP, max_term_width = 100)]
+struct Cli {
+    /// Findings and results as text, or as JSON with one object a line
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "human")]
+    message_format: Format,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const HELP: &str = "\
+Examples:
+  archc check seeds/delta_net.arch         findings, then what the block costs
+  archc train seeds/delta_net.arch --task recall
+  archc search seeds/                      look for better blocks for ten minutes
+  archc report                             the newest search as one HTML page
+
+Exit codes: 0 done, 1 a file or folder failed, 2 refused, 3 diverged, 4 out of time, 75 interrupted.";
+
+#[derive(Subcommand)]
+enum Command {
+    Check(check::Args),
+    Fmt(fmt::Args),
+    Build(build::Args),
+    Explain(explain::Args),
+    Params(params::Args),
+    Forward(forward::Args),
+    Train(train::Args),
+    Eval(eval::Args),
+    Search(search::Args),
+    Report(report::Args),
+}
+
+/// Programs may nest as deep as the language allows, in a debug build too; the memory is only reserved.
+const STACK: usize = 512 << 20;
+
+fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|info| {
+        let text = output::bug(info);
+        // There is nobody left to tell if standard error is gone too.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+    }));
+    let code = match std::thread::Builder::new().name("archc".into()).stack_size(STACK).spawn(run) {
+        Ok(thread) => thread.join().unwrap_or(output::BUG),
+        // A machine that cannot reserve so much gets the stack it has.
+        Err(_) => run(),
+    };
+    ExitCode::from(code)
+}
+
+fn run() -> u8 {
+    let cli = Cli::parse();
+    let output = Output::new(cli.message_format, cli.color);
+    let done = dispatch(cli.command, &output);
+    output.finish(done)
+}
+
+fn dispatch(command: Command, output: &Output) -> Done {
+    match command {
+        Command::Check(args) => check::run(&args, output),
+        Command::Fmt(args) => fmt::run(&args, output),
+        Command::Build(args) => build::run(&args, output),
+        Command::Explain(args) => explain::run(&args, output),
+        Command::Params(args) => params::run(&args, output),
+        Command::Forward(args) => forward::run(&args, output),
+        Command::Train(args) => train::run(&args, output),
+        Command::Eval(args) => eval::run(&args, output),
+        Command::Search(args) => search::run(&args, output),
+        Command::Report(args) => report::run(&args, output),
+    }
+}

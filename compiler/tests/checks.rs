@@ -3,8 +3,11 @@
 
 use archc_compiler::checks::{CODES, CostReport, StateBound, TimeClass};
 use archc_compiler::diag::render;
-use archc_compiler::graph::Graph;
+use archc_compiler::elaborate::elaborate;
+use archc_compiler::graph::{Graph, verify};
 use archc_compiler::hash::{canonical_hash, canonical_roles, family_hash};
+use archc_compiler::hir::Library;
+use archc_compiler::passes::optimize;
 use archc_compiler::source::SourceMap;
 use archc_compiler::{Compilation, Options, Sizes, compile, stdlib, targets};
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,8 +150,19 @@ fn time_classes_and_states_of_the_literature() {
     assert_eq!(time("Attention"), Some(TimeClass::Quadratic));
     assert_eq!(time("SlidingAttention"), Some(TimeClass::Windowed(16)));
     assert_eq!(time("GatedDeltaNet"), Some(TimeClass::Linear));
-    let bounded =
-        ["DeltaNet", "GatedDeltaNet", "KDA", "DeltaProduct", "Comba", "GLA", "Mamba2", "RGLRU", "MLSTM", "Longhorn"];
+    let bounded = [
+        "DeltaNet",
+        "GatedDeltaNet",
+        "KDA",
+        "DeltaProduct",
+        "Comba",
+        "GLA",
+        "Mamba2",
+        "RGLRU",
+        "LRU",
+        "MLSTM",
+        "Longhorn",
+    ];
     for block in bounded {
         for state in &found[block].states {
             assert!(state.contains("contraction"), "{block}: {state}");
@@ -240,4 +254,71 @@ fn different_programs_have_different_hashes() {
             assert_eq!(&other.block, block, "{} and {file} have one hash", other.file);
         }
     }
+}
+
+#[test]
+fn long_and_doubling_programs_are_checked_in_time() {
+    // 2^60 terms if taken apart, and chains far deeper than a stack of recursive calls
+    let bodies = [
+        "for i in 0..60 { h = h + h }",
+        "for i in 0..60 { h = h * h }",
+        "for i in 0..60 { h = max(h, h) - min(h, h) }",
+        "for i in 0..60 { h = h * sigmoid(x) + h * (1 - sigmoid(x)) }",
+        "for i in 0..1500 { h = h + x }",
+        "for i in 0..6000 { h = -h * x }",
+        "for i in 0..1000 { h = max(h, x) - exp(-h) }",
+        "for i in 0..400 { h = h + sin(i * x) }",
+        "for i in 0..400 { h = h * sin(i * x) }",
+    ];
+    for body in bodies {
+        let outside = block(&format!("mut h = x\n {body}\n let y = h * sum[D](h) + shift(x, 1)"));
+        let inside = block(&format!(
+            "scan {{ state s[D] = 0; mut h = s + x; {body}\n s = h; emit o = sum[D](h * x) }}\n let y = o * x"
+        ));
+        for text in [outside, inside] {
+            let start = std::time::Instant::now();
+            let graph = graph_of(&text);
+            canonical_hash(&graph);
+            let took = start.elapsed();
+            assert!(took.as_secs() < 20, "{took:?} for {body}");
+        }
+    }
+}
+
+#[test]
+fn the_passes_change_no_identity() {
+    let text = stdlib::FILES.iter().find(|f| f.module == "std::mixers").map_or("", |f| f.text);
+    let mut sources = SourceMap::new();
+    let file = sources.add("std::mixers", text);
+    let (library, _) = Library::load(&sources, file);
+    let module = library.user_module(file).expect("the library has no syntax errors");
+    for target in targets(&module) {
+        let graph = elaborate(&library, target, &Sizes::default()).graph.expect("the library is right");
+        let after = optimize(&graph);
+        verify(&after).unwrap_or_else(|why| panic!("{}: {why}", graph.name));
+        assert_eq!(canonical_hash(&graph), canonical_hash(&after), "{}", graph.name);
+    }
+}
+
+#[test]
+fn programs_in_the_long_texts_are_programs() {
+    let mut count = 0;
+    for code in CODES {
+        let mut program = String::new();
+        for line in code.text.lines() {
+            let inside = !program.is_empty();
+            if line.starts_with("    block ") || inside {
+                program.push_str(line);
+                program.push('\n');
+            }
+            if inside && line == "    }" {
+                let (compilation, sources) = compile_text("test.arch", &program, None, Sizes::default());
+                let found: String = compilation.diagnostics.iter().map(|d| render(d, &sources, false)).collect();
+                assert!(compilation.module.is_some(), "{}: {found}", code.code);
+                count += 1;
+                program.clear();
+            }
+        }
+    }
+    assert!(count >= 4, "{count} programs");
 }

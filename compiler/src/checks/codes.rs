@@ -12,7 +12,7 @@ there is nothing to learn from data.
 
 Wrong:
 
-    block Constant[D]() {
+    block Constant[D] {
         input x[D]
         param w[D] = ones
         output w
@@ -20,7 +20,7 @@ Wrong:
 
 Right:
 
-    block Scaled[D]() {
+    block Scaled[D] {
         input x[D]
         param w[D] = ones
         output w * x
@@ -79,12 +79,12 @@ Right: use the value, or remove it.
 mixer needs at least one op that reads the past: `window` (and so `conv` and `shift`), a state of a `scan`, `past` in \
 an `attend`.
 
-    block Mlp[D]() {
+    block Mlp[D] {
         input x[D]
         output swiglu[D](x)                      // W0604
     }
 
-    block Mixer[D]() {
+    block Mixer[D] {
         input x[D]
         output swiglu[D](x + shift_delta(x))     // reads the token before
     }

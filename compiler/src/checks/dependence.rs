@@ -42,15 +42,17 @@ fn params(flow: &Flow, found: &mut Vec<Diagnostic>) {
     let roots = flow.roots();
     let used = flow.behind(&roots, |_, _| true);
     let learns = flow.behind(&roots, |to, edge| flow.differentiable(to, edge));
-    let has_path = |marks: &[bool], param: ParamId| {
-        flow.vertices.iter().zip(marks).any(|(v, m)| *m && matches!(v.op(), Op::Param(p) if *p == param))
+    let reached = |marks: &[bool]| -> BTreeSet<ParamId> {
+        let marked = flow.vertices.iter().zip(marks).filter(|(_, m)| **m);
+        marked.filter_map(|(v, _)| if let Op::Param(p) = v.op() { Some(*p) } else { None }).collect()
     };
+    let (used, learning) = (reached(&used), reached(&learns));
     for (i, param) in flow.graph.params.iter().enumerate() {
         let id = ParamId(i as u32);
-        if has_path(&learns, id) || flow.graph.prefix == Some(id) {
+        if learning.contains(&id) || flow.graph.prefix == Some(id) {
             continue;
         }
-        if !has_path(&used, id) {
+        if !used.contains(&id) {
             found.push(
                 Diagnostic::warning("W0603", format!("the parameter `{}` reaches no output and no loss", param.path))
                     .at(param.place, "never used")

@@ -19,6 +19,8 @@ pub(super) struct Values<'a> {
     pub vertex: Vec<usize>,
     /// For each value, its operands.
     pub args: Vec<Vec<Value>>,
+    /// The values that are a sigmoid.
+    sigmoids: Vec<Value>,
 }
 
 /// A sum: a constant, and values with their coefficients.
@@ -32,12 +34,14 @@ impl Sum {
     /// Adds `by` times another sum; what cancels goes away.
     pub(super) fn add(&mut self, other: &Self, by: f64) {
         self.constant += by * other.constant;
-        for (value, c) in &other.terms {
-            let sum = self.terms.entry(*value).or_default();
-            *sum += by * c;
-            if *sum == 0.0 {
-                self.terms.remove(value);
-            }
+        other.terms.iter().for_each(|(value, c)| self.insert(*value, by * c));
+    }
+
+    fn insert(&mut self, value: Value, by: f64) {
+        let sum = self.terms.entry(value).or_default();
+        *sum += by;
+        if *sum == 0.0 {
+            self.terms.remove(&value);
         }
     }
 }
@@ -60,13 +64,13 @@ impl Product {
     }
 }
 
-/// Sums and products with more parts than this are not taken apart further.
-const PARTS: usize = 32;
+/// Steps after which a sum or product is not taken apart further; a loop of doublings has 2^n terms.
+const PARTS: usize = 64;
 
 impl<'a> Values<'a> {
     /// Numbers the vertices of a flow graph.
     pub(super) fn new(flow: &'a Flow<'a>) -> Self {
-        let mut values = Self { flow, of: Vec::new(), vertex: Vec::new(), args: Vec::new() };
+        let mut values = Self { flow, of: Vec::new(), vertex: Vec::new(), args: Vec::new(), sigmoids: Vec::new() };
         let mut known: HashMap<(String, Vec<Value>), Value> = HashMap::new();
         for (i, vertex) in flow.vertices.iter().enumerate() {
             let edges = &flow.into[i];
@@ -101,6 +105,9 @@ impl<'a> Values<'a> {
             let value = *known.entry((text, args.clone())).or_insert_with(|| {
                 values.vertex.push(i);
                 values.args.push(args);
+                if let Op::Unary(UnaryOp::Sigmoid) = vertex.op() {
+                    values.sigmoids.push(values.vertex.len() - 1);
+                }
                 values.vertex.len() - 1
             });
             values.of.push(value);
@@ -121,38 +128,29 @@ impl<'a> Values<'a> {
     /// A value as a sum.
     pub(super) fn sum(&self, value: Value) -> Sum {
         let mut sum = Sum::default();
-        self.collect(value, 1.0, &mut sum);
-        sum
-    }
-
-    fn collect(&self, value: Value, by: f64, sum: &mut Sum) {
-        let args = &self.args[value];
-        let inner = sum.terms.len() < PARTS;
-        match self.op(value) {
-            _ if self.number(value).is_some_and(f64::is_finite) => {
-                sum.constant += by * self.number(value).unwrap_or(0.0);
-            }
-            Op::Binary(BinaryOp::Add) if inner => args.iter().for_each(|a| self.collect(*a, by, sum)),
-            Op::Binary(BinaryOp::Sub) if inner => {
-                self.collect(args[0], by, sum);
-                self.collect(args[1], -by, sum);
-            }
-            Op::Unary(UnaryOp::Neg) if inner => self.collect(args[0], -by, sum),
-            Op::Unary(UnaryOp::Not) if inner => {
-                sum.constant += by;
-                self.collect(args[0], -by, sum);
-            }
-            Op::Binary(BinaryOp::Mul) if inner && self.constant_factor(value).is_some() => {
-                if let Some((c, x)) = self.constant_factor(value) {
-                    self.collect(x, by * c, sum);
+        // a stack, not recursion: a loop may have unrolled to a very long chain
+        let mut stack = vec![(value, 1.0)];
+        let mut fuel = PARTS;
+        while let Some((value, by)) = stack.pop() {
+            let args = &self.args[value];
+            let number = self.number(value).filter(|x| x.is_finite());
+            fuel = fuel.saturating_sub(1);
+            match self.op(value) {
+                _ if number.is_some() => sum.constant += by * number.unwrap_or(0.0),
+                Op::Binary(BinaryOp::Add) if fuel > 0 => stack.extend(args.iter().map(|a| (*a, by))),
+                Op::Binary(BinaryOp::Sub) if fuel > 0 => stack.extend([(args[0], by), (args[1], -by)]),
+                Op::Unary(UnaryOp::Neg) if fuel > 0 => stack.push((args[0], -by)),
+                Op::Unary(UnaryOp::Not) if fuel > 0 => {
+                    sum.constant += by;
+                    stack.push((args[0], -by));
                 }
-            }
-            _ => {
-                let mut one = Sum::default();
-                one.terms.insert(value, 1.0);
-                sum.add(&one, by);
+                Op::Binary(BinaryOp::Mul) if fuel > 0 && self.constant_factor(value).is_some() => {
+                    stack.extend(self.constant_factor(value).map(|(c, x)| (x, by * c)));
+                }
+                _ => sum.insert(value, by),
             }
         }
+        sum
     }
 
     fn constant_factor(&self, product: Value) -> Option<(f64, Value)> {
@@ -172,23 +170,21 @@ impl<'a> Values<'a> {
     /// A value as a product in which some values stay whole.
     pub(super) fn product_until(&self, value: Value, whole: &dyn Fn(Value) -> bool) -> Product {
         let mut product = Product { coefficient: 1.0, factors: Vec::new() };
-        self.multiply(value, whole, &mut product);
+        let mut stack = vec![value];
+        let mut fuel = PARTS;
+        while let Some(value) = stack.pop() {
+            fuel = fuel.saturating_sub(1);
+            match (self.number(value), self.factors(value)) {
+                (Some(number), _) => product.coefficient *= number,
+                (None, Some((sign, factors))) if !whole(value) && fuel > 0 => {
+                    product.coefficient *= sign;
+                    stack.extend(factors);
+                }
+                _ => product.factors.push(value),
+            }
+        }
         product.factors.sort_unstable();
         product
-    }
-
-    fn multiply(&self, value: Value, whole: &dyn Fn(Value) -> bool, product: &mut Product) {
-        if let Some(number) = self.number(value) {
-            product.coefficient *= number;
-            return;
-        }
-        match self.factors(value) {
-            Some((sign, factors)) if !whole(value) && product.factors.len() < PARTS => {
-                product.coefficient *= sign;
-                factors.into_iter().for_each(|f| self.multiply(f, whole, product));
-            }
-            _ => product.factors.push(value),
-        }
     }
 
     /// The factors of a product, if it is one.
@@ -204,10 +200,11 @@ impl<'a> Values<'a> {
 
     /// All products and factors inside of a product, itself included.
     pub(super) fn parts(&self, value: Value, into: &mut BTreeSet<Value>) {
-        if into.insert(value)
-            && let Some((_, factors)) = self.factors(value)
-        {
-            factors.into_iter().for_each(|f| self.parts(f, into));
+        let mut stack = vec![value];
+        while let Some(value) = stack.pop() {
+            if into.insert(value) && into.len() < PARTS {
+                stack.extend(self.factors(value).into_iter().flat_map(|(_, factors)| factors));
+            }
         }
     }
 
@@ -222,10 +219,7 @@ impl<'a> Values<'a> {
         if let Op::Unary(UnaryOp::Sigmoid) = self.op(value) {
             let mut opposite = Sum::default();
             opposite.add(&self.sum(self.args[value][0]), -1.0);
-            let is_it = |v: &Value| {
-                matches!(self.op(*v), Op::Unary(UnaryOp::Sigmoid)) && self.sum(self.args[*v][0]) == opposite
-            };
-            return (0..self.vertex.len()).find(is_it);
+            return self.sigmoids.iter().copied().find(|v| self.sum(self.args[*v][0]) == opposite);
         }
         None
     }

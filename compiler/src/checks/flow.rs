@@ -72,6 +72,8 @@ pub struct Flow<'a> {
     pub vertices: Vec<Vertex<'a>>,
     /// For each vertex, where its value comes from.
     pub into: Vec<Vec<Edge>>,
+    /// For each vertex, the number that it is.
+    constants: Vec<Option<f64>>,
     /// For each outer node, its vertex.
     outer: Vec<usize>,
     /// For each scan or attend vertex, the vertices of its body.
@@ -81,9 +83,19 @@ pub struct Flow<'a> {
 impl<'a> Flow<'a> {
     /// Joins the bodies of a graph.
     pub fn new(graph: &'a Graph) -> Self {
-        let mut flow =
-            Self { graph, vertices: Vec::new(), into: Vec::new(), outer: Vec::new(), bodies: BTreeMap::new() };
+        let mut flow = Self {
+            graph,
+            vertices: Vec::new(),
+            into: Vec::new(),
+            constants: Vec::new(),
+            outer: Vec::new(),
+            bodies: BTreeMap::new(),
+        };
         flow.outer = flow.dag(&graph.dag, None, &[]);
+        for vertex in 0..flow.vertices.len() {
+            let number = flow.fold(vertex);
+            flow.constants.push(number);
+        }
         flow
     }
 
@@ -99,7 +111,11 @@ impl<'a> Flow<'a> {
 
     /// The number that a vertex is, if it is computed from constants alone.
     pub fn constant(&self, vertex: usize) -> Option<f64> {
-        let operand = |i: usize| self.constant(self.into[vertex].get(i)?.from);
+        self.constants[vertex]
+    }
+
+    fn fold(&self, vertex: usize) -> Option<f64> {
+        let operand = |i: usize| self.constants[self.into[vertex].get(i)?.from];
         match self.vertices[vertex].op() {
             Op::Const(x) => Some(*x),
             Op::Capture(_) | Op::Past(_) | Op::Expand(_) => operand(0),

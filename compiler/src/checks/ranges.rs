@@ -221,7 +221,7 @@ pub fn check_ranges(ranges: &Ranges) -> Vec<Diagnostic> {
     for (i, vertex) in flow.vertices.iter().enumerate().filter(|(i, _)| used[*i]) {
         let operands: Vec<Interval> = flow.into[i].iter().map(|e| ranges.interval(e.from)).collect();
         let node = vertex.dag.node(vertex.id);
-        let harmless = || node.ty.rate == Rate::Fixed || is_tame(ranges, &users, i, 8);
+        let harmless = || node.ty.rate == Rate::Fixed || is_tame(ranges, &users, i);
         found.domain(node, &operands, harmless);
     }
     for param in &flow.graph.params {
@@ -235,31 +235,43 @@ fn init(graph: &Graph, dag: &crate::graph::Dag, found: &mut Findings) {
     let mut intervals: Vec<Interval> = Vec::with_capacity(dag.len());
     for id in dag.ids() {
         let operands: Vec<Interval> = dag.operands(id).iter().map(|o| intervals[o.0 as usize]).collect();
-        found.domain(dag.node(id), &operands, || false);
+        // a normal draw has no bound, but no value of it is large either
+        found.domain(dag.node(id), &operands, || true);
         intervals.push(rules(dag.op(id)).range(At::new(graph, dag, id), &operands));
     }
 }
 
 /// Whether a large value does no harm: it only goes, through products and sums, into functions that are
 /// bounded there, as in `exp(-exp(x))`, or under a fraction bar.
-fn is_tame(ranges: &Ranges, users: &[Vec<usize>], vertex: usize, depth: usize) -> bool {
-    depth > 0
-        && !users[vertex].is_empty()
-        && users[vertex].iter().all(|user| match ranges.flow.vertices[*user].op() {
-            Op::Unary(UnaryOp::Exp | UnaryOp::Expm1) => {
-                ranges.flow.into[*user].first().is_some_and(|e| ranges.interval(e.from).hi <= EXP_MAX)
+fn is_tame(ranges: &Ranges, users: &[Vec<usize>], vertex: usize) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut stack = vec![vertex];
+    while let Some(vertex) = stack.pop() {
+        if !seen.insert(vertex) {
+            continue;
+        }
+        if users[vertex].is_empty() || seen.len() > 64 {
+            return false;
+        }
+        for &user in &users[vertex] {
+            let operand = |i: usize| ranges.flow.into[user].get(i).map(|e| e.from);
+            match ranges.flow.vertices[user].op() {
+                Op::Unary(UnaryOp::Sigmoid | UnaryOp::Tanh | UnaryOp::Erf | UnaryOp::Atan) => {}
+                Op::Unary(UnaryOp::Exp | UnaryOp::Expm1)
+                    if operand(0).is_some_and(|x| ranges.interval(x).hi <= EXP_MAX) => {}
+                // as a divisor it makes the quotient 0
+                Op::Binary(BinaryOp::Div) if operand(0) != Some(vertex) => {}
+                Op::Unary(UnaryOp::Neg)
+                | Op::Binary(BinaryOp::Mul | BinaryOp::Add | BinaryOp::Sub | BinaryOp::Max)
+                | Op::Expand(_)
+                | Op::Capture(_)
+                | Op::Past(_)
+                | Op::Reduce(ReduceOp::Sum, _) => stack.push(user),
+                _ => return false,
             }
-            Op::Unary(UnaryOp::Sigmoid | UnaryOp::Tanh | UnaryOp::Erf | UnaryOp::Atan) => true,
-            // as a divisor it makes the quotient 0
-            Op::Binary(BinaryOp::Div) => ranges.flow.into[*user].first().is_some_and(|e| e.from != vertex),
-            Op::Unary(UnaryOp::Neg)
-            | Op::Binary(BinaryOp::Mul | BinaryOp::Add | BinaryOp::Sub | BinaryOp::Max)
-            | Op::Expand(_)
-            | Op::Capture(_)
-            | Op::Past(_)
-            | Op::Reduce(ReduceOp::Sum, _) => is_tame(ranges, users, *user, depth - 1),
-            _ => false,
-        })
+        }
+    }
+    true
 }
 
 /// Findings, one for each code and place: an unrolled loop says it once.

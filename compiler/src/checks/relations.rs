@@ -83,6 +83,9 @@ fn extremes(ranges: &Ranges, sum: &Sum) -> Interval {
     bounds
 }
 
+/// Arms of one maximum that are looked at.
+const ARMS: usize = 16;
+
 /// Values that this one is not below (true) or not above (false).
 fn arms(values: &Values, value: Value) -> (Vec<Value>, bool) {
     match values.op(value) {
@@ -91,7 +94,10 @@ fn arms(values: &Values, value: Value) -> (Vec<Value>, bool) {
             let mut stack = values.args[value].clone();
             while let Some(v) = stack.pop() {
                 match values.op(v) {
-                    Op::Binary(inner) if inner == op => stack.extend(&values.args[v]),
+                    Op::Binary(inner) if inner == op && stack.len() + found.len() < ARMS => {
+                        stack.extend(&values.args[v])
+                    }
+                    _ if found.contains(&v) || found.len() >= ARMS => {}
                     _ => found.push(v),
                 }
             }

@@ -76,6 +76,7 @@ impl Elaborator<'_> {
     pub(super) fn axis(&mut self, frame: &Frame, name: &Ident) -> Eval<AxisId> {
         match Self::slot(frame, &name.name) {
             Some(Slot::Axis(id)) => Ok(id),
+            Some(Slot::Error) => Err(super::Failed),
             Some(_) => self.fail(errors::pack_as_axis(frame.place(name.span), &name.name)),
             None => {
                 let known: Vec<&str> = frame.axes.iter().flat_map(|s| s.keys().map(String::as_str)).collect();
@@ -92,8 +93,10 @@ impl Elaborator<'_> {
         size: usize,
         labels: Option<Vec<String>>,
     ) -> Eval<AxisId> {
-        let Some(Slot::Axis(id)) = Self::slot(frame, &name.name) else {
-            return self.declare_axis(frame, name, size as f64, labels);
+        let id = match Self::slot(frame, &name.name) {
+            Some(Slot::Axis(id)) => id,
+            Some(Slot::Error) => return Err(super::Failed),
+            _ => return self.declare_axis(frame, name, size as f64, labels),
         };
         let axis = self.graph.axis(id).clone();
         let place = frame.place(name.span);
@@ -128,6 +131,7 @@ impl Elaborator<'_> {
         match Self::slot(frame, &term.name.name) {
             Some(Slot::Pack(axes)) => Ok(axes),
             Some(Slot::Axis(id)) => Ok(vec![id]),
+            Some(Slot::Error) => Err(super::Failed),
             _ => self.fail(errors::unknown_axis(place, &term.name.name, &[])),
         }
     }

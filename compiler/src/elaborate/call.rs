@@ -362,7 +362,7 @@ impl Elaborator<'_> {
                 Some(Slot::Axis(a)) => axes.push(*a),
                 Some(Slot::Pack(p)) => axes.extend(p),
                 Some(Slot::Open(cell)) => axes.extend(cell.get()),
-                None => {}
+                Some(Slot::Error) | None => {}
             }
         }
         axes

@@ -68,6 +68,7 @@ impl Elaborator<'_> {
         match Self::slot(frame, name) {
             Some(Slot::Axis(id)) => Ok(self.graph.size(id) as f64),
             Some(Slot::Pack(axes)) => Ok(self.elements(&axes) as f64),
+            Some(Slot::Error) => Err(super::Failed),
             _ => {
                 let known: Vec<&str> = frame.axes.iter().flat_map(|s| s.keys().map(String::as_str)).collect();
                 self.fail(errors::unknown_axis(frame.at(e), name, &known))

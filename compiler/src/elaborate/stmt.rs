@@ -1,6 +1,6 @@
 //! Statements.
 
-use super::value::{Frame, Tensor, Value};
+use super::value::{Frame, Slot, Tensor, Value};
 use super::{Elaborator, Eval, Failed, errors};
 use crate::graph::{AxisId, Input, Op, Output, ParamKind, Rate};
 use crate::hir::{BoundBrackets, CallableKind, ExprId, LocalId, Stmt, StmtKind};
@@ -39,7 +39,7 @@ impl Elaborator<'_> {
             }
             StmtKind::Let { targets, tuple: false, axes, value } => {
                 let local = targets[0];
-                frame.bind(&frame.name(local).to_string());
+                frame.bind_local(local);
                 let v = self.eval(frame, *value)?;
                 self.check_axes(frame, &v, axes.as_ref(), *value)?;
                 self.name_node(&v, frame.name(local));
@@ -57,7 +57,7 @@ impl Elaborator<'_> {
                 Ok(())
             }
             StmtKind::Mut { local, axes, value } => {
-                frame.bind(&frame.name(*local).to_string());
+                frame.bind_local(*local);
                 let v = self.eval(frame, *value)?;
                 self.check_axes(frame, &v, axes.as_ref(), *value)?;
                 if let Some(b) = axes {
@@ -85,7 +85,7 @@ impl Elaborator<'_> {
             // Handled when the scan was opened.
             StmtKind::State { .. } => Ok(()),
             StmtKind::Emit { local, value } => {
-                frame.bind(&frame.name(*local).to_string());
+                frame.bind_local(*local);
                 let t = self.eval_tensor(frame, *value)?;
                 frame.emits.push((*local, t));
                 Ok(())
@@ -184,7 +184,7 @@ impl Elaborator<'_> {
     }
 
     fn assign(&mut self, frame: &mut Frame, targets: &[LocalId], values: &[ExprId]) -> Eval<()> {
-        frame.bind(&frame.name(targets[0]).to_string());
+        frame.bind_local(targets[0]);
         let at = frame.at(values[0]);
         let results: Vec<Value> = if targets.len() > 1 && values.len() == 1 {
             self.unpack(frame, values[0], targets.len())?
@@ -289,6 +289,11 @@ fn poison(frame: &mut Frame, stmt: &Stmt) {
         | StmtKind::State { local, .. }
         | StmtKind::Prefix { local, .. }
         | StmtKind::Shared { local, .. } => frame.set(*local, Value::Error),
+        StmtKind::Axis { name, .. } => {
+            if let Some(scope) = frame.axes.last_mut() {
+                scope.insert(name.name.clone(), Slot::Error);
+            }
+        }
         StmtKind::Scan(body) | StmtKind::Attend(body) | StmtKind::For { body, .. } => {
             body.iter().for_each(|s| poison(frame, s));
         }

@@ -82,6 +82,8 @@ pub enum Slot {
     Axis(AxisId),
     /// Zero or more axes.
     Pack(Vec<AxisId>),
+    /// An axis whose declaration failed; an error was reported.
+    Error,
     /// An axis that a callee may still make; shared between caller and callee.
     Open(Rc<Cell<Option<AxisId>>>),
 }
@@ -153,6 +155,12 @@ impl Frame {
     /// Sets a local.
     pub fn set(&mut self, local: LocalId, value: Value) {
         self.locals[local.0 as usize] = value;
+    }
+
+    /// Starts the binding of a local.
+    pub fn bind_local(&mut self, local: LocalId) {
+        let name = self.name(local).to_string();
+        self.bind(&name);
     }
 
     /// Starts a binding, unless an attend holds it.

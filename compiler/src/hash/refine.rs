@@ -116,11 +116,13 @@ const NEXT: u64 = u64::MAX;
 
 fn live_terms(terms: &Terms) -> Vec<bool> {
     let mut live = vec![false; terms.list.len()];
+    let mut next = vec![None; terms.list.len()];
+    terms.next.iter().for_each(|(state, value)| next[*state] = Some(*value));
     let mut stack: Vec<usize> = terms.roots.iter().map(|r| r.1).collect();
     while let Some(t) = stack.pop() {
         if !std::mem::replace(&mut live[t], true) {
             stack.extend(terms.list[t].args.iter().map(|a| a.1));
-            stack.extend(terms.next.iter().filter(|(state, _)| *state == t).map(|(_, next)| *next));
+            stack.extend(next[t]);
         }
     }
     live

@@ -93,6 +93,10 @@ impl Place {
     }
 }
 
+/// Sums and products with more parts than this stay parts of others as they are, so that a long unrolled
+/// loop takes no more than linear time.
+const PARTS: usize = 64;
+
 struct Builder<'a> {
     graph: &'a Graph,
     terms: Terms,
@@ -444,6 +448,10 @@ impl Builder<'_> {
 
     fn power(&mut self, t: usize, n: i32) -> usize {
         let (c, factors) = self.as_product(t);
+        let largest = factors.iter().map(|(_, m)| m.unsigned_abs()).max().unwrap_or(0);
+        if u64::from(largest) * u64::from(n.unsigned_abs()) > PARTS as u64 {
+            return self.scaled(1.0, vec![(t, n)]);
+        }
         self.product(c.powi(n), factors.into_iter().map(|(t, m)| (t, m * n)).collect())
     }
 
@@ -503,6 +511,10 @@ impl Builder<'_> {
         let mut total = constant;
         for (t, c) in terms {
             let (constant, inner) = self.as_sum(*t);
+            if inner.len() > PARTS {
+                all.push((*t, *c));
+                continue;
+            }
             total += c * constant;
             all.extend(inner.into_iter().map(|(t, d)| (t, c * d)));
         }
@@ -515,6 +527,9 @@ impl Builder<'_> {
             BinaryOp::Sub => self.combine(&[(a, 1.0), (b, -1.0)], 0.0),
             BinaryOp::Mul => {
                 let ((c, mut factors), (d, more)) = (self.as_product(a), self.as_product(b));
+                if factors.iter().chain(&more).map(|(_, n)| n.unsigned_abs() as usize).sum::<usize>() > PARTS {
+                    return self.scaled(1.0, if a == b { vec![(a, 2)] } else { vec![(a, 1), (b, 1)] });
+                }
                 factors.extend(more);
                 self.product(c * d, factors)
             }
@@ -543,7 +558,7 @@ impl Builder<'_> {
         let mut args = Vec::new();
         for t in [a, b] {
             let term = &self.terms.list[t];
-            if term.tag == tag {
+            if term.tag == tag && term.args.len() < PARTS {
                 args.extend(term.args.iter().copied());
             } else {
                 args.push((Role::At(0), t));

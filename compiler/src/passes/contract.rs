@@ -28,7 +28,7 @@ fn contract_dag(graph: &Graph, dag: &Dag, roots: &[NodeId]) -> Copied {
             let product = dag.operands(id)[0];
             if is_private_product(dag, &uses, product) {
                 let mut found = Vec::new();
-                take_apart(dag, &uses, product, product, &mut found, &mut absorbed);
+                take_apart(dag, &uses, product, &mut found, &mut absorbed);
                 factors[id.0 as usize] = Some(found);
             }
         }
@@ -61,16 +61,22 @@ fn is_private_product(dag: &Dag, uses: &[usize], id: NodeId) -> bool {
 
 /// Factors of a tree of products; a product that changes less often than the whole stays one factor,
 /// for it is computed less often too.
-fn take_apart(dag: &Dag, uses: &[usize], root: NodeId, id: NodeId, out: &mut Vec<NodeId>, absorbed: &mut [bool]) {
-    if is_private_product(dag, uses, id) && dag.rate(id) == dag.rate(root) {
-        absorbed[id.0 as usize] = true;
-        for operand in dag.operands(id) {
-            take_apart(dag, uses, root, operand, out, absorbed);
+fn take_apart(dag: &Dag, uses: &[usize], root: NodeId, out: &mut Vec<NodeId>, absorbed: &mut [bool]) {
+    let mut stack = vec![root];
+    let mut count = 0;
+    while let Some(id) = stack.pop() {
+        if is_private_product(dag, uses, id) && dag.rate(id) == dag.rate(root) && count < FACTORS {
+            absorbed[id.0 as usize] = true;
+            count += 1;
+            stack.extend(dag.operands(id).into_iter().rev());
+        } else {
+            out.push(id);
         }
-    } else {
-        out.push(id);
     }
 }
+
+/// Products beyond this many stay as they are: pairing factors takes cubic time.
+const FACTORS: usize = 16;
 
 /// Builds the sum over `axes` of the product of the factors.
 fn contract(graph: &Graph, new: &mut Dag, old: &Dag, id: NodeId, factors: Vec<NodeId>, axes: &[AxisId]) -> NodeId {

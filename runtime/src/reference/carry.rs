@@ -42,7 +42,7 @@ fn expected(graph: &Graph, wiring: &Wiring) -> Vec<(String, Vec<Dim>, Option<usi
                 list.push((format!("window{i}"), timed(ty(0)), Some((graph.size(*axis) - 1) * step)));
             }
             Op::Attend(_) => {
-                for c in seen_captures(&graph.dag, i, operands) {
+                for c in seen_captures(&graph.dag, wiring, i) {
                     list.push((format!("attend{i}.{c}"), timed(ty(c)), None));
                 }
             }

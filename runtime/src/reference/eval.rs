@@ -287,7 +287,7 @@ fn node(
             return Ok(Slot::Emits(done.emits));
         }
         Op::Attend(body) => {
-            let pasts = pasts(frame, i, operands, &x, carry)?;
+            let pasts = pasts(frame, wiring, i, &x, carry)?;
             let pairs = Pairs { carried: frame.tokens.carried, len: grid.len };
             return attend(frame, body, &wiring.bodies[&i], &x, &pasts, &pairs).map(Slot::Emits);
         }
@@ -331,14 +331,14 @@ fn filtered(op: &Op, operands: &[usize], slots: &[Slot]) -> Result<Option<Value>
 /// The captures of an attend at the past tokens; carries what later tokens may still see of them.
 fn pasts(
     frame: &Frame<'_>,
+    wiring: &Wiring,
     node: usize,
-    operands: &[usize],
     captures: &[&Value],
     carry: &mut BTreeMap<String, Value>,
 ) -> Result<Vec<Value>> {
     let grid = &frame.tokens.grid;
     let mut pasts: Vec<Value> = captures.iter().map(|&c| c.clone()).collect();
-    for c in seen_captures(&frame.graph.dag, node, operands) {
+    for c in seen_captures(&frame.graph.dag, wiring, node) {
         let x = captures[c];
         let axes = x.dims.iter().filter(|d| !matches!(d, Dim::Batch | Dim::Time)).map(|&d| (d, x.size(d)));
         let order: Vec<(Dim, usize)> =
@@ -359,10 +359,20 @@ fn pasts(
 }
 
 /// The captures that an attend reads at past tokens and that differ per token.
-pub(crate) fn seen_captures(dag: &Dag, node: usize, operands: &[usize]) -> Vec<usize> {
-    let Op::Attend(attend) = dag.op(NodeId(node as u32)) else { return Vec::new() };
-    let past = |c: usize| attend.body.ids().any(|id| matches!(attend.body.op(id), Op::Past(p) if *p == c));
-    (0..operands.len()).filter(|&c| dag.rate(NodeId(operands[c] as u32)) != Rate::Fixed && past(c)).collect()
+pub(crate) fn seen_captures(dag: &Dag, wiring: &Wiring, node: usize) -> Vec<usize> {
+    let (Op::Attend(attend), Some(body)) = (dag.op(NodeId(node as u32)), wiring.bodies.get(&node)) else {
+        return Vec::new();
+    };
+    let live = attend.body.ids().filter(|id| body.live[id.0 as usize]);
+    let read: Vec<usize> = live
+        .filter_map(|id| match attend.body.op(id) {
+            Op::Past(c) => Some(*c),
+            _ => None,
+        })
+        .collect();
+    let operands = &wiring.operands[node];
+    let differs = |c: usize| dag.rate(NodeId(operands[c] as u32)) != Rate::Fixed;
+    (0..operands.len()).filter(|c| read.contains(c) && differs(*c)).collect()
 }
 
 /// Rows of the table at the tokens; ids past the vocabulary are learned prefix tokens.
@@ -374,7 +384,14 @@ fn embed(frame: &Frame<'_>, vocab: Dim, table: &Value, prefix: Option<&Value>) -
             let order: Vec<Dim> = rest(prefix, width).into_iter().chain([width]).collect();
             Tensor::cat(&[&table.tensor, &prefix.permuted(&order)?.tensor], 0)?
         }
-        None => table.tensor.clone(),
+        // A second table of a model with a prefix: its rows for the prefix tokens are zeros.
+        None => match frame.graph.prefix {
+            Some(prefix) => {
+                let tokens = frame.graph.param_shape(prefix)[0];
+                table.tensor.pad_with_zeros(0, 0, tokens)?
+            }
+            None => table.tensor.clone(),
+        },
     };
     let grid = &frame.tokens.grid;
     let ids = Tensor::from_slice(&frame.tokens.ids, frame.tokens.ids.len(), rows.device())?;

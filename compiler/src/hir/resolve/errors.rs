@@ -164,6 +164,12 @@ pub fn attend_shape(file: FileId, span: Span, what: &str, help: &str) -> Diagnos
     Diagnostic::error("E0304", format!("this `attend` {what}")).at(at(file, span), "").help(help)
 }
 
+pub fn silent_scan(file: FileId, span: Span) -> Diagnostic {
+    Diagnostic::error("E0304", "this `scan` emits nothing")
+        .at(at(file, span), "its states are never seen")
+        .help("write `emit y = expr` in it; `y` is visible after the scan")
+}
+
 pub fn fn_return(file: FileId, name: &Ident, returns: usize) -> Diagnostic {
     let what = if returns == 0 { "returns nothing" } else { "does not return exactly once, at its end" };
     Diagnostic::error("E0305", format!("fn `{}` {what}", name.name))
@@ -303,8 +309,9 @@ Wrong:\n    let h = x\n    h = h + 1\nRight:\n    mut h = x\n    h = h + 1\n",
     },
     Code {
         code: "E0304",
-        title: "an attend of the wrong shape",
+        title: "a scan or an attend of the wrong shape",
         text: "\
+A `scan` has at least one `emit`. \
 An `attend` has at most one `where`, exactly one of `score` (softmax) and `weight` (plain sum), at most one \
 `sink` (only with `score`), and at least one `emit`.\n\nRight:\n    attend {\n        where lag < 512\n        score sum[K](q * past(k)) * K ^ -0.5\n        emit o = past(v)\n    }\n",
     },

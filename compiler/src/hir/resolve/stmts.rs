@@ -81,7 +81,15 @@ impl Resolver<'_> {
                 let axes = axes.as_ref().map(|a| self.brackets(a));
                 StmtKind::Param { local: self.declare(name, LocalKind::Param), axes, init }
             }
-            ast::StmtKind::Scan(block) => StmtKind::Scan(self.memory(block, Around::Scan)),
+            ast::StmtKind::Scan(block) => {
+                let body = self.memory(block, Around::Scan);
+                let mut emits = Vec::new();
+                collect_emits(&body, &mut emits);
+                if emits.is_empty() {
+                    self.diagnostics.push(errors::silent_scan(self.file, stmt.span));
+                }
+                StmtKind::Scan(body)
+            }
             ast::StmtKind::Attend(block) => {
                 self.check_attend(block, stmt.span);
                 StmtKind::Attend(self.memory(block, Around::Attend))
@@ -282,10 +290,12 @@ impl Resolver<'_> {
     }
 }
 
+/// The emits of a body; those in a `for` too, which was refused, so that their names are not unknown as well.
 fn collect_emits(body: &[Stmt], emits: &mut Vec<LocalId>) {
     for stmt in body {
         match &stmt.kind {
             StmtKind::Emit { local, .. } => emits.push(*local),
+            StmtKind::For { body, .. } => collect_emits(body, emits),
             StmtKind::If { arms, otherwise } => {
                 arms.iter().for_each(|(_, b)| collect_emits(b, emits));
                 collect_emits(otherwise, emits);

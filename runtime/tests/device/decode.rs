@@ -1,0 +1,135 @@
+//! Carries: a sequence in pieces is the sequence.
+
+use crate::build::{Build, Paired};
+use crate::check::{distance, packed, random_batch, session};
+use crate::time::all;
+use archc_compiler::graph::*;
+use archc_runtime::{Batch, Carry, Dtype, Session, Tensor, Tensors};
+use std::sync::Arc;
+
+/// Tokens `times` of all sequences.
+fn piece(batch: &Batch, times: std::ops::Range<usize>) -> Batch {
+    let rows = 0..batch.batch;
+    let of = |t: &Tensor| {
+        let token: usize = t.shape[2..].iter().product();
+        let each = rows
+            .clone()
+            .flat_map(|b| t.data[(b * batch.len + times.start) * token..(b * batch.len + times.end) * token].to_vec());
+        Tensor { shape: [&[batch.batch, times.len()], &t.shape[2..]].concat(), data: each.collect() }
+    };
+    fn some<T: Clone>(all: &[T], batch: &Batch, times: &std::ops::Range<usize>) -> Vec<T> {
+        if all.is_empty() {
+            return Vec::new();
+        }
+        (0..batch.batch).flat_map(|b| all[b * batch.len..][times.clone()].to_vec()).collect()
+    }
+    Batch {
+        batch: batch.batch,
+        len: times.len(),
+        inputs: batch.inputs.iter().map(|(n, t)| (n.clone(), of(t))).collect(),
+        tokens: some(&batch.tokens, batch, &times),
+        reset: some(&batch.reset, batch, &times),
+        ..Default::default()
+    }
+}
+
+/// The outputs of the pieces that end at `ends`, joined.
+fn in_pieces(s: &mut Box<dyn Session>, batch: &Batch, ends: &[usize]) -> Tensors {
+    let mut carry: Option<Carry> = None;
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    for &end in ends {
+        let done = s.forward(&piece(batch, start..end), carry.as_ref()).unwrap();
+        pieces.push(done.outputs);
+        carry = Some(done.carry);
+        start = end;
+    }
+    let join = |name: &String| {
+        let parts: Vec<&Tensor> = pieces.iter().map(|p| &p[name]).collect();
+        let token: usize = parts[0].shape[2..].iter().product();
+        let row = |b: usize| parts.iter().flat_map(move |p| &p.data[b * p.shape[1] * token..][..p.shape[1] * token]);
+        let data = (0..batch.batch).flat_map(row).copied().collect();
+        Tensor { shape: [&[batch.batch, batch.len], &parts[0].shape[2..]].concat(), data }
+    };
+    pieces[0].keys().map(|n| (n.clone(), join(n))).collect()
+}
+
+pub fn check_pieces(name: &str, graph: &Arc<Graph>, batch: &Batch) {
+    let mut s = session(graph, Dtype::F64);
+    let whole = s.forward(batch, None).unwrap().outputs;
+    let every: Vec<usize> = (1..=batch.len).collect();
+    let mut splits: Vec<Vec<usize>> = (1..batch.len).map(|n| vec![n, batch.len]).collect();
+    splits.push(every);
+    for ends in splits {
+        for (output, t) in in_pieces(&mut s, batch, &ends) {
+            // The same sums, split elsewhere.
+            assert!(distance(&t, &whole[&output]) < 1e-13, "{name} {output} split at {ends:?}");
+        }
+    }
+}
+
+#[test]
+fn pieces_of_every_construct() {
+    for (name, graph) in all() {
+        check_pieces(name, &graph, &random_batch(&graph, 2, 6));
+        check_pieces(name, &graph, &packed(random_batch(&graph, 2, 6)));
+    }
+}
+
+/// A model with learned tokens before each document.
+pub fn prefixed() -> Arc<Graph> {
+    let mut g = Build::new();
+    let [d, m, vocab, w] = [("D", 3), ("M", 2), ("VOCAB", 5), ("W", 2)].map(|(n, s)| g.axis(n, s));
+    let x = g.embed(vocab, d, Some(m));
+    let window = g.op(Op::Window { axis: w, step: 1 }, &[x]);
+    let x = g.reduce(ReduceOp::Sum, &[w], window);
+    let zero = g.number(0.0);
+    let x = g.scan(&[(&[d], zero)], &[x], |n, s, c| {
+        let half = n.number(0.5);
+        let kept = n.mul(s[0], half);
+        let next = n.add(kept, c[0]);
+        (vec![next], vec![next])
+    })[0];
+    let seen = g.attend(&[x], |n, present, past, _| {
+        let score = n.contract(&[d], present[0], past[0]);
+        Paired { visible: None, weighing: Weighing::Score(score), sink: None, emits: vec![past[0]] }
+    })[0];
+    let pos = g.op(Op::Pos, &[]);
+    let placed = g.mul(seen, pos);
+    let logits = g.linear("head", &[d], &[vocab], placed);
+    g.output(logits);
+    g.done()
+}
+
+#[test]
+fn pieces_with_a_prefix() {
+    let graph = prefixed();
+    check_pieces("one document", &graph, &random_batch(&graph, 2, 6));
+    // Sequences with two and three documents: their prefixes make them differ in length.
+    check_pieces("packed", &graph, &packed(random_batch(&graph, 2, 6)));
+}
+
+#[test]
+fn a_prefix_is_tokens_before_the_document() {
+    let graph = prefixed();
+    let mut s = session(&graph, Dtype::F64);
+    let batch = random_batch(&graph, 1, 3);
+    let y = s.forward(&batch, None).unwrap();
+    assert_eq!(y.outputs["output"].shape, [1, 3, 5]);
+    assert_eq!(y.carry.0["pos"].data, [5.0], "two prefix tokens, three of the document");
+    let mut moved = s.snapshot().unwrap();
+    moved.params.get_mut("meta").unwrap().data[0] += 1.0;
+    s.restore(&moved).unwrap();
+    assert_ne!(s.forward(&batch, None).unwrap().outputs, y.outputs);
+}
+
+#[test]
+fn a_carry_keeps_what_can_still_be_seen() {
+    let graph = crate::time::scored(None, false);
+    let mut batch = random_batch(&graph, 1, 6);
+    batch.reset = vec![true, false, false, false, true, false];
+    let carry = session(&graph, Dtype::F64).forward(&batch, None).unwrap().carry;
+    let pasts: Vec<_> = carry.0.iter().filter(|(n, _)| n.starts_with("attend")).collect();
+    assert_eq!(pasts.len(), 2, "key and value: {:?}", carry.0.keys());
+    pasts.iter().for_each(|(_, t)| assert_eq!(t.shape[1], 2, "the last document has two tokens"));
+}

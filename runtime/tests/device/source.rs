@@ -1,0 +1,141 @@
+//! Whole programs from their text: the standard library, seeds and examples, each held against differences,
+//! against itself in pieces, and against itself packed.
+
+use crate::check::{cotangents, distance, noise, packed, random_batch, relative_rms, session};
+use crate::decode::check_pieces;
+use archc_compiler::graph::Graph;
+use archc_compiler::source::SourceMap;
+use archc_compiler::{Options, compile, targets};
+use archc_runtime::{Dtype, Forward, Objective, Tensors};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The graph of a program whose file has one block.
+pub fn compiled(name: &str, text: &str, sizes: &[(&str, usize)]) -> Arc<Graph> {
+    let mut sources = SourceMap::new();
+    let file = sources.add(name, text);
+    let mut options = Options::default();
+    for (axis, size) in sizes {
+        options.sizes.set.insert((*axis).to_string(), *size as f64);
+    }
+    match compile(&sources, file, &options).into_graph() {
+        Ok(graph) => Arc::new(graph),
+        Err(found) => panic!("{name}: {found:?}"),
+    }
+}
+
+fn root() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), ".."].iter().collect()
+}
+
+/// Every block and model of a file, small; the standard stack alone is none, since it calls the block put into it.
+fn programs(path: &Path) -> Vec<(String, Arc<Graph>)> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut sources = SourceMap::new();
+    let file = sources.add(path.file_name().unwrap().to_string_lossy(), text);
+    let module = compile(&sources, file, &Options::default()).module.unwrap_or_else(|| panic!("{}", path.display()));
+    let names = targets(&module).into_iter().map(|t| module.callables[t.index as usize].name.name.clone());
+    let mut graphs = Vec::new();
+    for block in names {
+        let mut options = Options { block: Some(block.clone()), ..Options::default() };
+        options.sizes.set.insert("D".into(), 16.0);
+        options.sizes.vocab = 11;
+        let compiled = compile(&sources, file, &options);
+        let graph = compiled.into_graph().unwrap_or_else(|d| panic!("{} {block}: {d:?}", path.display()));
+        graphs.push((block, Arc::new(graph)));
+    }
+    graphs
+}
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|e| e.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|p| p.extension().is_some_and(|e| e == "arch") && !p.ends_with("stack.arch")).collect();
+    files.sort();
+    files
+}
+
+fn weighed(forward: &Forward, r: &Tensors) -> f64 {
+    forward.outputs.iter().map(|(n, t)| t.data.iter().zip(&r[n].data).map(|(a, b)| a * b).sum::<f64>()).sum()
+}
+
+/// The derivative along a random direction of all parameters, against a central difference in f64.
+fn check_direction(name: &str, graph: &Arc<Graph>) {
+    let batch = packed(random_batch(graph, 2, 7));
+    let mut s = session(graph, Dtype::F64);
+    let start = s.snapshot().unwrap();
+    let r = cotangents(&s.forward(&batch, None).unwrap());
+    let gradients = s.gradients(&batch, Objective::Cotangents(&r)).unwrap();
+    let mut along: Tensors = start.params.iter().map(|(p, t)| (p.clone(), noise(p, &t.shape))).collect();
+    let length = along.values().flat_map(|t| &t.data).map(|u| u * u).sum::<f64>().sqrt();
+    along.values_mut().flat_map(|t| &mut t.data).for_each(|u| *u /= length);
+    let step = 1e-5;
+    let mut at = |by: f64| {
+        let mut moved = start.clone();
+        for (path, t) in &mut moved.params {
+            t.data.iter_mut().zip(&along[path].data).for_each(|(x, u)| *x += by * u);
+        }
+        s.restore(&moved).unwrap();
+        weighed(&s.forward(&batch, None).unwrap(), &r)
+    };
+    let difference = (at(step) - at(-step)) / (2.0 * step);
+    let dot = |(path, t): (&String, &archc_runtime::Tensor)| -> f64 {
+        t.data.iter().zip(&along[path].data).map(|(g, u)| g * u).sum()
+    };
+    let slope: f64 = gradients.params.iter().map(dot).sum();
+    let size: f64 = gradients.params.values().flat_map(|t| &t.data).map(|g| g * g).sum::<f64>().sqrt();
+    // The curvature times 1e-10, and the rounding of outputs of size 1e3 over 1e-5.
+    assert!(
+        (difference - slope).abs() < 1e-7 * size.max(1.0),
+        "{name}: {slope} by gradient, {difference} by difference"
+    );
+    assert!(slope != 0.0 || graph.params.is_empty(), "{name}");
+}
+
+/// f32 against f64, to what the design asks of every f32 path.
+fn check_short(name: &str, graph: &Arc<Graph>) {
+    let mut batch = packed(random_batch(graph, 2, 20));
+    batch.inputs.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x = f64::from(*x as f32));
+    let (mut exact, mut short) = (session(graph, Dtype::F64), session(graph, Dtype::F32));
+    exact.restore(&short.snapshot().unwrap()).unwrap();
+    let (want, have) = (exact.forward(&batch, None).unwrap(), short.forward(&batch, None).unwrap());
+    for (output, t) in &want.outputs {
+        let error = relative_rms(&have.outputs[output], t);
+        assert!(error < 1e-5, "{name} {output}: {error}");
+    }
+}
+
+fn check_all(files: &[PathBuf]) {
+    for path in files {
+        for (name, graph) in programs(path) {
+            eprintln!("{} {name}: {} nodes", path.display(), graph.dag.len());
+            check_direction(&name, &graph);
+            check_short(&name, &graph);
+            check_pieces(&name, &graph, &packed(random_batch(&graph, 2, 5)));
+        }
+    }
+}
+
+#[test]
+fn the_standard_library() {
+    check_all(&files("stdlib"));
+}
+
+#[test]
+fn seeds() {
+    check_all(&files("seeds"));
+}
+
+#[test]
+fn examples() {
+    check_all(&files("examples"));
+}
+
+#[test]
+fn first_values_of_a_program_are_finite_and_its_outputs_too() {
+    for (name, graph) in files("stdlib").iter().flat_map(|f| programs(f)) {
+        let y = session(&graph, Dtype::F32).forward(&random_batch(&graph, 1, 33), None).unwrap();
+        assert!(y.outputs.values().all(|t| t.data.iter().all(|x| x.is_finite())), "{name}");
+        assert!(distance(&y.outputs["output"], &y.outputs["output"]) == 0.0);
+    }
+}

@@ -1,0 +1,77 @@
+//! `archc build`: what the stages of the compiler make of a program, as text.
+
+use crate::load::{self, Program};
+use crate::output::{Done, Output};
+use crate::sizes::{ModelArgs, SizeArgs};
+use crate::tree;
+use archc_compiler::hir::{self, Library};
+use archc_compiler::{compile, graph};
+use std::path::PathBuf;
+
+/// Print what a stage of the compiler makes of a program
+#[derive(clap::Args)]
+#[command(after_help = "\
+Stages:
+  ast     the tree as it was parsed, every operator in parentheses
+  hir     names resolved, pipes as calls, types where known
+  graph   one tensor op a line, at the sizes given, after the checks and passes
+  dot     the same for Graphviz
+
+Examples:
+  archc build block.arch
+  archc build block.arch --emit hir --set D=32
+  archc build block.arch --emit dot | dot -Tsvg > block.svg")]
+pub struct Args {
+    /// The program; `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The stage to print
+    #[arg(long, value_name = "STAGE", default_value = "graph")]
+    emit: Stage,
+    #[command(flatten)]
+    sizes: SizeArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Stage {
+    Ast,
+    Hir,
+    Graph,
+    Dot,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> Done {
+    let program = load::load(&args.file)?;
+    if args.emit == Stage::Ast {
+        return ast(&program, output);
+    }
+    let compilation = compile(&program.sources, program.file, &args.sizes.with(&args.model));
+    let code = output.findings(&compilation.diagnostics, &program.sources)?;
+    let text = match (args.emit, &compilation.graph) {
+        // hir is there, with the types that are known, even where the graph is refused
+        (Stage::Hir, _) => compilation.module.as_ref().zip(compilation.target).map(|(module, target)| {
+            hir::print(module, &module.callables[target.index as usize], &compilation.types)
+        }),
+        (Stage::Graph, Some(graph)) => Some(graph::print(graph)),
+        (Stage::Dot, Some(graph)) => Some(graph::print_dot(graph)),
+        _ => None,
+    };
+    if let Some(text) = text {
+        output.raw(&text)?;
+    }
+    Ok(code)
+}
+
+fn ast(program: &Program, output: &Output) -> Done {
+    let parsed = archc_grammar::parse(program.text());
+    let mut code = 0;
+    if !parsed.errors.is_empty() {
+        let (_, findings) = Library::load(&program.sources, program.file);
+        code = output.findings(&findings, &program.sources)?;
+    }
+    output.raw(&tree::print(&parsed.file, program.text()))?;
+    Ok(code)
+}

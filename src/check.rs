@@ -1,0 +1,149 @@
+//! `archc check`: what is wrong with a program, and what it costs.
+
+use crate::load::{self, Program};
+use crate::output::{Done, Output, Stop};
+use crate::sizes::{ModelArgs, SizeArgs};
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::{Graph, Op, ParamId};
+use archc_compiler::hash::{canonical_hash, family_hash};
+use archc_compiler::hir::{CallableKind, Library};
+use archc_compiler::{Compilation, compile, targets};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// Say what is wrong with programs, and what they cost
+#[derive(clap::Args)]
+#[command(after_help = "\
+Findings go to standard error, the costs of every block and model to standard output. Exit code 2 if
+there is an error; warnings alone leave it at 0.
+
+Examples:
+  archc check block.arch
+  archc check block.arch --set D=128 --set H=8
+  archc check seeds/ examples/                    all programs in these folders
+  archc check models.arch --block Hybrid --verbose
+  archc check block.arch --layers 2               in the standard stack, as `archc train` does
+  archc check block.arch --message-format json")]
+pub struct Args {
+    /// Files and folders; `-` for standard input
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    sizes: SizeArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Also print hashes, the number of ops of each kind, and all parameters
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> Done {
+    let mut worst = 0;
+    for path in load::programs(&args.paths)? {
+        worst = worst.max(match check(&path, args, output) {
+            // The other files do not suffer from one that cannot be read.
+            Err(Stop::Findings(findings, sources)) => output.findings(&findings, &sources)?,
+            other => other?,
+        });
+    }
+    Ok(worst)
+}
+
+fn check(path: &Path, args: &Args, output: &Output) -> Done {
+    let program = load::load(path)?;
+    let (library, findings) = Library::load(&program.sources, program.file);
+    let mut worst = output.findings(&findings, &program.sources)?;
+    let mut told = findings;
+    let blocks = match library.user_module(program.file) {
+        Some(module) if args.sizes.block.is_none() => targets(&module)
+            .into_iter()
+            .map(|t| module.callables[t.index as usize].name.name.clone())
+            .collect(),
+        // What is named may be missing, which the compiler tells.
+        Some(_) => args.sizes.block.iter().cloned().collect(),
+        None => Vec::new(),
+    };
+    if blocks.is_empty() && worst == 0 {
+        output.note(&format!("{} has fns only, which are checked where they are called", program.name))?;
+    }
+    for block in blocks {
+        let mut options = args.sizes.with(&args.model);
+        options.block = Some(block);
+        let compilation = compile(&program.sources, program.file, &options);
+        // What is wrong with the file itself is found again for each of its blocks.
+        let new: Vec<Diagnostic> = compilation.diagnostics.iter().filter(|d| !told.contains(*d)).cloned().collect();
+        worst = worst.max(output.findings(&new, &program.sources)?);
+        told.extend(new);
+        report(&program, &compilation, args.verbose, output)?;
+    }
+    Ok(worst)
+}
+
+fn report(program: &Program, compilation: &Compilation, verbose: bool, output: &Output) -> Result<(), Stop> {
+    let (Some(graph), Some(cost), Some(target), Some(module)) =
+        (&compilation.graph, &compilation.cost, compilation.target, &compilation.module)
+    else {
+        return Ok(());
+    };
+    let callable = &module.callables[target.index as usize];
+    let kind = if callable.kind == CallableKind::Model { "model" } else { "block" };
+    let sizes = sizes(graph);
+    let (hash, family) = (canonical_hash(graph), family_hash(graph));
+    output.object(
+        "check",
+        json!({
+            "file": program.name, "type": kind, "name": callable.name.name,
+            "axes": sizes.iter().map(|(n, s)| json!([n, s])).collect::<Vec<Value>>(),
+            "hash": hash, "family": family, "cost": cost,
+        }),
+    )?;
+    let mut text = format!("{kind} {}", callable.name.name);
+    for (i, (name, size)) in sizes.iter().enumerate() {
+        let _ = write!(text, "{}{name}={size}", if i == 0 { "  " } else { " " });
+    }
+    let _ = write!(text, "\n{}", indented(&cost.to_string()));
+    if verbose {
+        let _ = writeln!(text, "  hash            {hash}, without sizes {family}");
+        let _ = writeln!(text, "  ops             {}", ops(graph));
+        for (i, param) in graph.params.iter().enumerate() {
+            let _ = writeln!(text, "  param {} {:?}", param.path, graph.param_shape(ParamId(i as u32)));
+        }
+    }
+    text.push('\n');
+    output.text(&text)
+}
+
+/// The axes by name, the first of each; those that calls of fns made are left out where they share one.
+fn sizes(graph: &Graph) -> Vec<(&str, usize)> {
+    let mut sizes: Vec<(&str, usize)> = Vec::new();
+    for axis in &graph.axes {
+        if !sizes.iter().any(|(name, _)| *name == axis.name) {
+            sizes.push((&axis.name, axis.size));
+        }
+    }
+    sizes
+}
+
+/// How many ops of each kind the graph has, bodies not included.
+fn ops(graph: &Graph) -> String {
+    let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for id in graph.dag.ids() {
+        let kind = match graph.dag.op(id) {
+            Op::Scan(_) => "scan",
+            Op::Attend(_) => "attend",
+            Op::Window { .. } => "window",
+            Op::Linear { .. } => "linear",
+            Op::Param(_) => "param",
+            _ => "other",
+        };
+        *counts.entry(kind).or_default() += 1;
+    }
+    counts.iter().map(|(kind, n)| format!("{n} {kind}")).collect::<Vec<_>>().join(", ")
+}
+
+fn indented(text: &str) -> String {
+    text.lines().fold(String::new(), |out, line| out + "  " + line + "\n")
+}

@@ -1,0 +1,72 @@
+//! The codes of the command line itself, and the table of all codes for `archc explain`.
+
+use archc_compiler::diag::Code;
+
+/// Codes that no crate below reports.
+const OWN: &[Code] = &[
+    Code {
+        code: "E0841",
+        title: "a map of names that cannot be used",
+        text: "`archc forward --names map.json` reads weights that were saved under other names. The file is one JSON \
+object from archc's paths to the names in the weights file; what is not in it keeps its name:
+
+    { \"q.linear.weight\": \"attn.q_proj.weight\", \"k.linear.weight\": \"attn.k_proj.weight\" }
+
+Every path must be a parameter of the program (`archc params` lists them), and every name must be in the file.",
+    },
+    Code {
+        code: "E0842",
+        title: "no such code",
+        text: "Codes are a letter (E for errors, W for warnings) and four digits. `archc explain` without a code lists \
+all of them.",
+    },
+    Code {
+        code: "E0843",
+        title: "a folder without programs",
+        text: "Programs are files whose names end in `.arch`; folders are searched through all their folders, hidden \
+ones left out. A file may be given by its path whatever its name.",
+    },
+    Code {
+        code: "E0844",
+        title: "gradients without weights of the outputs",
+        text: "`archc forward --grads` writes the gradients of sum(output * R). R is in the input file: a tensor `R` of \
+the output's shape, [batch, tokens, axes of the output]; for a program of several outputs one tensor `R.NAME` for each \
+of them, where those left out count as 0.",
+    },
+];
+
+/// Every code that archc reports, in order.
+pub fn all() -> Vec<Code> {
+    let grammar = archc_grammar::CODES.iter().map(|&(code, title, text)| Code { code, title, text });
+    let tables = [
+        archc_compiler::hir::CODES,
+        archc_compiler::elaborate::CODES,
+        archc_compiler::checks::CODES,
+        archc_runtime::CODES,
+        archc_train::CODES,
+        archc_search::CODES,
+        OWN,
+    ];
+    let mut codes: Vec<Code> = grammar.chain(tables.into_iter().flatten().copied()).collect();
+    codes.sort_by_key(|c| c.code);
+    codes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_one_explanation() {
+        let codes = all();
+        assert!(codes.len() > 60, "tables are missing: {} codes", codes.len());
+        for pair in codes.windows(2) {
+            assert!(pair[0].code < pair[1].code, "{} is explained twice", pair[0].code);
+        }
+        for code in codes {
+            let (letter, digits) = code.code.split_at(1);
+            assert!(matches!(letter, "E" | "W") && digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit()));
+            assert!(!code.title.is_empty() && code.text.len() > 40, "{} is hardly explained", code.code);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Reads programs. The compiler does no IO: it gets the texts of a file and of all files that it uses.
+
+use crate::output::Stop;
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::hir::uses;
+use archc_compiler::source::{FileId, SourceMap, sibling};
+use archc_grammar::MAX_BYTES;
+use std::collections::{BTreeSet, VecDeque};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// A program and its surroundings.
+pub struct Program {
+    /// All texts.
+    pub sources: SourceMap,
+    /// The program's own.
+    pub file: FileId,
+    /// What it is called in messages.
+    pub name: String,
+}
+
+impl Program {
+    /// Its text.
+    pub fn text(&self) -> &str {
+        &self.sources.file(self.file).text
+    }
+}
+
+/// Whether a path means standard input.
+pub fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Reads a program and everything that it uses by `use self::...`.
+///
+/// # Errors
+/// E0820, E0002, E0003 for a file that cannot be read, is no text, or is too large. A used file that is
+/// missing is left to the compiler, which knows where it was asked for.
+pub fn load(path: &Path) -> Result<Program, Stop> {
+    let (name, folder) = if is_stdin(path) {
+        ("<stdin>".to_owned(), Path::new(""))
+    } else {
+        (path.to_string_lossy().into_owned(), path.parent().unwrap_or(Path::new("")))
+    };
+    let text = read(path)?;
+    let mut sources = SourceMap::new();
+    let mut known = BTreeSet::from([name.clone()]);
+    let mut wanted: VecDeque<String> = uses(&text).into();
+    let file = sources.add(&name, text);
+    while let Some(module) = wanted.pop_front() {
+        let used = sibling(&name, &module);
+        if !known.insert(used.clone()) {
+            continue;
+        }
+        let path = folder.join(format!("{module}.arch"));
+        if !path.try_exists().unwrap_or(true) {
+            continue;
+        }
+        let text = read(&path).map_err(|d| d.note(format!("`{name}` uses it, or a file that it uses does")))?;
+        wanted.extend(uses(&text));
+        sources.add(used, text);
+    }
+    Ok(Program { sources, file, name })
+}
+
+/// The text of one file, or of standard input for `-`.
+///
+/// # Errors
+/// E0820, E0002, E0003.
+pub fn read(path: &Path) -> Result<String, Diagnostic> {
+    // One byte more than the largest program, so that a device file or a huge one is never read whole.
+    let limit = MAX_BYTES as u64 + 1;
+    let mut bytes = Vec::new();
+    let read = if is_stdin(path) {
+        io::stdin().lock().take(limit).read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    let shown = if is_stdin(path) { "standard input".to_owned() } else { format!("`{}`", path.display()) };
+    if let Err(error) = read {
+        let help = match error.kind() {
+            io::ErrorKind::NotFound => "check the path",
+            io::ErrorKind::IsADirectory => "give a file; `check` and `fmt` take folders as well",
+            _ => "check the path and its permissions",
+        };
+        return Err(Diagnostic::error("E0820", format!("cannot read {shown}: {}", reason(&error))).help(help));
+    }
+    if bytes.len() > MAX_BYTES {
+        let message = format!("{shown} is larger than {} MiB", MAX_BYTES >> 20);
+        return Err(Diagnostic::error("E0003", message).help("give a program; is this a checkpoint or a corpus?"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Diagnostic::error("E0002", format!("{shown} is not text: byte {at} is not UTF-8"))
+            .help("programs are UTF-8 text files; is this a checkpoint?")
+    })
+}
+
+/// The system's words for an error, without its number.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+/// Files as they are given, and for folders all `.arch` files in them, in order of their names. Hidden
+/// ones are left out, and links to folders are not followed.
+///
+/// # Errors
+/// E0820 for a folder that cannot be read, E0843 for one without programs.
+pub fn programs(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
+    let mut found = Vec::new();
+    for path in paths {
+        if is_stdin(path) || !path.is_dir() {
+            found.push(path.clone());
+            continue;
+        }
+        let before = found.len();
+        walk(path, &mut found)?;
+        if found.len() == before {
+            let message = format!("there are no `.arch` files in `{}`", path.display());
+            return Err(Diagnostic::error("E0843", message).help("give a file, or a folder with programs in it"));
+        }
+    }
+    Ok(found)
+}
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Diagnostic> {
+    let failed = |error: io::Error| {
+        Diagnostic::error("E0820", format!("cannot read the folder `{}`: {}", folder.display(), reason(&error)))
+            .help("check its permissions")
+    };
+    let mut entries = fs::read_dir(folder).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        if entry.file_type().map_err(failed)?.is_dir() {
+            walk(&path, found)?;
+        } else if path.extension().is_some_and(|e| e == "arch") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}

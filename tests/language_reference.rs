@@ -1,0 +1,165 @@
+//! Holds `docs/language.md` to what the checker does: every fenced `arch` block is checked, and either accepted or
+//! refused with the code it names; the tables of the standard library are those of the library.
+//!
+//! After a change to the library, `ARCHC_UPDATE_DOCS=1 cargo test --test language_reference` rewrites the tables.
+
+mod checked;
+
+use archc_grammar::ast::{Brackets, Callable, File, ItemKind};
+use checked::{Finding, check_text, root};
+use std::fmt::Write as _;
+use std::fs;
+
+const REFERENCE: &str = "docs/language.md";
+
+/// A fenced block of the reference.
+struct Example {
+    /// Line of its fence, from 1.
+    line: usize,
+    /// The code of a refused example.
+    code: Option<String>,
+    /// The program; statements alone are wrapped in the block that the reference describes.
+    program: String,
+}
+
+/// What starts an item; anything else is statements.
+const ITEMS: &[&str] = &["use ", "fn ", "block ", "model ", "///", "#["];
+
+fn examples(text: &str) -> Vec<Example> {
+    let mut found = Vec::new();
+    let mut lines = text.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        let Some(words) = line.strip_prefix("```arch") else { continue };
+        let code = match words.split_whitespace().collect::<Vec<_>>().as_slice() {
+            [] => None,
+            ["error" | "warning", code] => Some((*code).to_owned()),
+            _ => panic!("{REFERENCE}:{}: a fence is `arch`, `arch error CODE` or `arch warning CODE`", number + 1),
+        };
+        let body: Vec<&str> = lines.by_ref().map(|(_, l)| l).take_while(|l| *l != "```").collect();
+        let whole = ITEMS.iter().any(|item| body.first().is_some_and(|l| l.starts_with(item)));
+        let program = if whole {
+            body.join("\n")
+        } else {
+            format!("block Example[D](H = 4, K = D / H, V = D / H) {{\ninput x[D]\n{}\n}}", body.join("\n"))
+        };
+        found.push(Example { line: number + 1, code, program: program + "\n" });
+    }
+    found
+}
+
+#[test]
+fn examples_do_what_the_reference_says() {
+    let text = fs::read_to_string(root().join(REFERENCE)).expect("the reference is in the repository");
+    let examples = examples(&text);
+    assert!(examples.len() > 70, "only {} examples found: did the fences change?", examples.len());
+    let mut wrong = String::new();
+    for example in &examples {
+        let findings = check_text(&example.program, "reference.arch");
+        let errors: Vec<&Finding> = findings.iter().filter(|f| f.is_error).collect();
+        let right = match &example.code {
+            None => errors.is_empty(),
+            // Nothing but this error: an example that is wrong twice teaches neither rule.
+            Some(code) if code.starts_with('E') => !errors.is_empty() && errors.iter().all(|f| f.code == *code),
+            Some(code) => errors.is_empty() && findings.iter().any(|f| f.code == *code),
+        };
+        if !right {
+            let expected = example.code.as_deref().unwrap_or("no error");
+            let said: Vec<String> = findings.iter().map(|f| format!("    {} {}", f.code, f.message)).collect();
+            let _ = writeln!(wrong, "{REFERENCE}:{}: expected {expected}, found\n{}", example.line, said.join("\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// A fn's or block's name and brackets, as one calls it.
+fn signature(callable: &Callable) -> String {
+    let list = |sums: &[archc_grammar::ast::AxisSum]| {
+        let term = |t: &archc_grammar::ast::AxisTerm| format!("{}{}", t.name.name, if t.spread { ".." } else { "" });
+        let sum = |s: &archc_grammar::ast::AxisSum| s.terms.iter().map(term).collect::<Vec<_>>().join(" + ");
+        sums.iter().map(sum).collect::<Vec<_>>().join(", ")
+    };
+    let brackets = |b: &Brackets| match &b.right {
+        Some(right) => format!("[{} -> {}]", list(&b.left), list(right)),
+        None => format!("[{}]", list(&b.left)),
+    };
+    let parameters = callable.params.iter().flatten();
+    let arguments: Vec<&str> = parameters.filter(|p| p.default.is_none()).map(|p| p.name.name.as_str()).collect();
+    let arguments = if arguments.is_empty() { String::new() } else { format!("({})", arguments.join(", ")) };
+    format!("{}{}{arguments}", callable.name.name, callable.axes.as_ref().map(brackets).unwrap_or_default())
+}
+
+/// The first sentence of a doc comment.
+fn first_sentence(docs: &[String]) -> String {
+    let text = docs.join(" ");
+    let end = text.find(". ").map_or(text.len(), |i| i + 1);
+    text[..end].trim_end_matches('.').replace('|', "\\|")
+}
+
+fn rows(file: &File) -> String {
+    let mut rows = String::new();
+    for item in &file.items {
+        let (ItemKind::Fn(callable) | ItemKind::Block(callable) | ItemKind::Model(callable)) = &item.kind else {
+            continue;
+        };
+        assert!(!item.docs.is_empty(), "`{}` of the standard library has no doc comment", callable.name.name);
+        let _ = writeln!(rows, "| `{}` | {} |", signature(callable), first_sentence(&item.docs));
+    }
+    rows
+}
+
+fn table(files: &[&str]) -> String {
+    let mut table = String::from("| | |\n|---|---|\n");
+    for file in files {
+        let path = root().join("stdlib").join(file);
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let parsed = archc_grammar::parse(&text);
+        assert!(parsed.errors.is_empty(), "{}: {:?}", path.display(), parsed.errors);
+        table += &rows(&parsed.file);
+    }
+    table
+}
+
+#[test]
+fn the_tables_are_those_of_the_library() {
+    let path = root().join(REFERENCE);
+    let text = fs::read_to_string(&path).expect("the reference is in the repository");
+    let mut prelude: Vec<String> = fs::read_dir(root().join("stdlib/prelude"))
+        .expect("the prelude is a folder")
+        .map(|entry| format!("prelude/{}", entry.expect("a readable folder").file_name().to_string_lossy()))
+        .collect();
+    prelude.sort();
+    let prelude: Vec<&str> = prelude.iter().map(String::as_str).collect();
+
+    let mut updated = text.clone();
+    for (name, files) in [("prelude", prelude.as_slice()), ("mixers", &["mixers.arch"]), ("models", &["models.arch"])] {
+        let opening = format!("<!-- {name} -->\n");
+        let start = updated.find(&opening).unwrap_or_else(|| panic!("{REFERENCE} has no {opening}")) + opening.len();
+        let end = start + updated[start..].find("<!-- end -->").expect("every table has an end");
+        updated.replace_range(start..end, &table(files));
+    }
+    if std::env::var_os("ARCHC_UPDATE_DOCS").is_some() {
+        fs::write(&path, &updated).expect("the reference can be written");
+    } else {
+        assert!(updated == text, "the tables are out of date: run this test once with ARCHC_UPDATE_DOCS=1");
+    }
+}
+
+/// Functions are checked where they are called, so one that nobody calls would not be checked at all.
+#[test]
+fn every_function_of_the_prelude_is_called_in_the_reference() {
+    let text = fs::read_to_string(root().join(REFERENCE)).expect("the reference is in the repository");
+    let called: String = examples(&text).iter().filter(|e| e.code.is_none()).map(|e| e.program.as_str()).collect();
+    let mut missing = Vec::new();
+    for entry in fs::read_dir(root().join("stdlib/prelude")).expect("the prelude is a folder") {
+        let text = fs::read_to_string(entry.expect("a readable folder").path()).expect("a readable file");
+        for item in archc_grammar::parse(&text).file.items {
+            let ItemKind::Fn(callable) = item.kind else { continue };
+            let name = callable.name.name;
+            let words = called.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            if !words.into_iter().any(|word| word == name) {
+                missing.push(name);
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no accepted example calls {missing:?}");
+}
