@@ -20,14 +20,21 @@
 //! both are JSON on standard output, one object a line, each with a `kind`.
 
 mod build;
+mod carried;
 mod check;
 mod codes;
+mod eval;
 mod explain;
 mod fmt;
+mod forward;
+mod interrupt;
 mod load;
 mod output;
 mod params;
+mod report;
+mod search;
 mod sizes;
+mod train;
 mod tree;
 
 use clap::{Parser, Subcommand};
@@ -64,6 +71,11 @@ enum Command {
     Build(build::Args),
     Explain(explain::Args),
     Params(params::Args),
+    Forward(forward::Args),
+    Train(train::Args),
+    Eval(eval::Args),
+    Search(search::Args),
+    Report(report::Args),
 }
 
 /// Programs may nest as deep as the language allows, in a debug build too; the memory is only reserved.
@@ -97,5 +109,10 @@ fn dispatch(command: Command, output: &Output) -> Done {
         Command::Build(args) => build::run(&args, output),
         Command::Explain(args) => explain::run(&args, output),
         Command::Params(args) => params::run(&args, output),
+        Command::Forward(args) => forward::run(&args, output),
+        Command::Train(args) => train::run(&args, output),
+        Command::Eval(args) => eval::run(&args, output),
+        Command::Search(args) => search::run(&args, output),
+        Command::Report(args) => report::run(&args, output),
     }
 }

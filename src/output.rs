@@ -10,6 +10,10 @@ use std::panic::PanicHookInfo;
 pub const SURROUNDINGS: u8 = 1;
 /// The program or the request was refused.
 pub const REFUSED: u8 = 2;
+/// A training diverged.
+pub const DIVERGED: u8 = 3;
+/// Interrupted; the same command goes on (EX_TEMPFAIL of sysexits.h).
+pub const INTERRUPTED: u8 = 75;
 /// A bug of ours.
 pub const BUG: u8 = 101;
 

@@ -209,7 +209,10 @@ fn scans_keep_their_rules() {
     assert_eq!(code(&scan("state S[H, V] = 0; S = S + k * v; emit o = S")), "E0404");
     assert_eq!(code(&scan("state S[H, V] = 0; S = conv(S, width = 4) + v; emit o = S")), "E0401");
     assert_eq!(code(&scan("state S[H, V] = 0; S = S + v; for i in 0..2 { emit o = S * i }")), "E0303");
-    assert_eq!(code(&scan("state S[H, V] = 0; scan { state T[H, V] = 0; T = T + v; emit o = T }")), "E0303");
+    assert_eq!(
+        code(&scan("state S[H, V] = 0; emit o = S; scan { state T[H, V] = 0; T = T + v; emit p = T }")),
+        "E0303"
+    );
     assert_eq!(code(&scan("let o2 = v; emit o = o2")), "E0403");
     // A linear on a state is allowed: an RNN.
     graph(&scan("state S[H, V] = 0; S = tanh(linear[V -> V](S) + v); emit o = S"));

@@ -20,5 +20,5 @@ pub mod session;
 pub use codes::CODES;
 pub use init::initial_params;
 pub use io::{read_tensors, write_tensors};
-pub use reference::Reference;
+pub use reference::{Reference, keep_to_one_thread};
 pub use session::*;

@@ -8,7 +8,7 @@
 //! | `cost` | parameters, FLOPs, bytes, state, time class | |
 //!
 //! Dependence and ranges look at the graph as elaborated, where every op still has a place in the source
-//! and nothing has been dropped; cost at the graph after the [`passes`](crate::passes), which is what
+//! and nothing has been dropped; cost at the graph after the [`passes`], which is what
 //! devices run. `flow` joins the bodies of scans and attends to their surroundings for the analyses
 //! that follow values through them; `equal` numbers values, so that two ways to write the same
 //! subexpression are one.

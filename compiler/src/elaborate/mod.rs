@@ -2,7 +2,7 @@
 //!
 //! Elaboration runs the program on symbolic tensors: it walks the statements, inlines calls, unrolls
 //! loops, evaluates sizes exactly, checks every axis rule of the language, and appends one node to the
-//! graph for every tensor op. Three kinds of number live side by side ([`Value`]): compile-time numbers
+//! graph for every tensor op. Three kinds of number live side by side (`Value`): compile-time numbers
 //! (sizes, hyperparameters, literals), tensors, and recipes (inits that contain draws, realised once for
 //! each parameter).
 //!
@@ -10,7 +10,7 @@
 //! attend or init that is being built. An op is built at the level of its operands, so an expression in a
 //! `scan` that does not read the state lands outside, and the body captures it.
 //!
-//! After an error the value is [`Value::Error`], which silences everything that follows from it.
+//! After an error the value is `Value::Error`, which silences everything that follows from it.
 
 mod arguments;
 mod attend;
@@ -176,7 +176,7 @@ impl Elaborator<'_> {
         if let Some(primary) = &diagnostic.primary
             && let Some(call) = self.user_call(primary.place)
         {
-            let inner = std::mem::replace(&mut diagnostic.primary, None);
+            let inner = diagnostic.primary.take();
             let name = self.calls.last().map(|(item, _)| self.library.callable(*item).1.name.name.clone());
             diagnostic = diagnostic.at(call, format!("in this call of `{}`", name.unwrap_or_default()));
             diagnostic.labels.splice(0..0, inner);

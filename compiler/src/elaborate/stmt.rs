@@ -39,7 +39,7 @@ impl Elaborator<'_> {
             }
             StmtKind::Let { targets, tuple: false, axes, value } => {
                 let local = targets[0];
-                frame.bind(&frame.name(local).to_string());
+                frame.bind_local(local);
                 let v = self.eval(frame, *value)?;
                 self.check_axes(frame, &v, axes.as_ref(), *value)?;
                 self.name_node(&v, frame.name(local));
@@ -57,7 +57,7 @@ impl Elaborator<'_> {
                 Ok(())
             }
             StmtKind::Mut { local, axes, value } => {
-                frame.bind(&frame.name(*local).to_string());
+                frame.bind_local(*local);
                 let v = self.eval(frame, *value)?;
                 self.check_axes(frame, &v, axes.as_ref(), *value)?;
                 if let Some(b) = axes {
@@ -85,7 +85,7 @@ impl Elaborator<'_> {
             // Handled when the scan was opened.
             StmtKind::State { .. } => Ok(()),
             StmtKind::Emit { local, value } => {
-                frame.bind(&frame.name(*local).to_string());
+                frame.bind_local(*local);
                 let t = self.eval_tensor(frame, *value)?;
                 frame.emits.push((*local, t));
                 Ok(())
@@ -184,7 +184,7 @@ impl Elaborator<'_> {
     }
 
     fn assign(&mut self, frame: &mut Frame, targets: &[LocalId], values: &[ExprId]) -> Eval<()> {
-        frame.bind(&frame.name(targets[0]).to_string());
+        frame.bind_local(targets[0]);
         let at = frame.at(values[0]);
         let results: Vec<Value> = if targets.len() > 1 && values.len() == 1 {
             self.unpack(frame, values[0], targets.len())?

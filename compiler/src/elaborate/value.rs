@@ -157,6 +157,12 @@ impl Frame {
         self.locals[local.0 as usize] = value;
     }
 
+    /// Starts the binding of a local.
+    pub fn bind_local(&mut self, local: LocalId) {
+        let name = self.name(local).to_string();
+        self.bind(&name);
+    }
+
     /// Starts a binding, unless an attend holds it.
     pub fn bind(&mut self, name: &str) {
         if !self.locked {

@@ -1,7 +1,7 @@
 //! What each op of the graph says about itself.
 //!
 //! One place an op: its meaning in a sentence, what it costs, where its values lie, and to which operands
-//! a gradient flows. Families share a file ([`unary`](self) functions are one table, reductions another),
+//! a gradient flows. Families share a file (the functions of one value are one table, reductions another),
 //! and [`rules`] is the only match over all of [`Op`]: a new op breaks the build there and in no other
 //! analysis. Shapes belong to the elaborator, numbers to the devices.
 //!

@@ -48,21 +48,21 @@ fn normals(stream: &mut Stream, count: usize) -> Vec<f64> {
 }
 
 fn normal(stream: &mut Stream, std: &[f64]) -> Result<Vec<f64>, String> {
-    if let Some(bad) = std.iter().find(|s| !(**s >= 0.0)) {
+    if let Some(bad) = std.iter().find(|s| s.is_nan() || **s < 0.0) {
         return Err(format!("normal({bad})"));
     }
     Ok(normals(stream, std.len()).into_iter().zip(std).map(|(z, s)| z * s).collect())
 }
 
 fn uniform(stream: &mut Stream, a: &[f64], b: &[f64]) -> Result<Vec<f64>, String> {
-    if let Some((a, b)) = a.iter().zip(b).find(|(a, b)| !(a <= b)) {
+    if let Some((a, b)) = a.iter().zip(b).find(|(a, b)| a.is_nan() || b.is_nan() || a > b) {
         return Err(format!("uniform({a}, {b})"));
     }
     Ok(a.iter().zip(b).map(|(a, b)| a + (b - a) * stream.uniform()).collect())
 }
 
 fn log_uniform(stream: &mut Stream, a: &[f64], b: &[f64]) -> Result<Vec<f64>, String> {
-    if let Some((a, b)) = a.iter().zip(b).find(|(a, b)| !(**a > 0.0 && a <= b)) {
+    if let Some((a, b)) = a.iter().zip(b).find(|(a, b)| a.is_nan() || b.is_nan() || **a <= 0.0 || a > b) {
         return Err(format!("log_uniform({a}, {b})"));
     }
     let logs = a.iter().zip(b).map(|(a, b)| (libm::log(*a), libm::log(*b)));

@@ -91,13 +91,16 @@ pub(crate) fn roots(attend: &Attend) -> Vec<NodeId> {
     [Some(weighing), attend.visible, attend.sink].into_iter().flatten().chain(emits).collect()
 }
 
+/// Dimensions with their lengths.
+type Order = Vec<(Dim, usize)>;
+
 /// The dimensions of the weights, the past last, and for each weight whether the pair is visible.
 fn visibility(
     frame: &Frame<'_>,
     pairs: &Pairs,
     values: &[&Value],
     condition: Option<&Value>,
-) -> Result<(Vec<(Dim, usize)>, Arc<[bool]>)> {
+) -> Result<(Order, Arc<[bool]>)> {
     let grid = &frame.tokens.grid;
     let known = pairs.known();
     // Without packed documents all sequences look alike, and what does not differ between them stays so.

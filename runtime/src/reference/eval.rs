@@ -384,7 +384,14 @@ fn embed(frame: &Frame<'_>, vocab: Dim, table: &Value, prefix: Option<&Value>) -
             let order: Vec<Dim> = rest(prefix, width).into_iter().chain([width]).collect();
             Tensor::cat(&[&table.tensor, &prefix.permuted(&order)?.tensor], 0)?
         }
-        None => table.tensor.clone(),
+        // A second table of a model with a prefix: its rows for the prefix tokens are zeros.
+        None => match frame.graph.prefix {
+            Some(prefix) => {
+                let tokens = frame.graph.param_shape(prefix)[0];
+                table.tensor.pad_with_zeros(0, 0, tokens)?
+            }
+            None => table.tensor.clone(),
+        },
     };
     let grid = &frame.tokens.grid;
     let ids = Tensor::from_slice(&frame.tokens.ids, frame.tokens.ids.len(), rows.device())?;

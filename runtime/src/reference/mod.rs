@@ -25,11 +25,14 @@ mod rows;
 mod run;
 mod scan;
 mod session;
+mod threads;
 mod training;
 mod unary;
 pub(crate) mod value;
 mod window;
 mod wiring;
+
+pub use threads::keep_to_one_thread;
 
 pub(crate) use kernels::host;
 

@@ -65,7 +65,8 @@ fn forward<T: Real>(op: UnaryOp, x: View<T>) -> Vec<T> {
         } else if x < zero {
             -one
         } else {
-            x - x
+            // 0, or NaN for NaN.
+            x * zero
         }),
         UnaryOp::Floor => map!(|x: T| x.floor()),
         UnaryOp::Exp => map!(|x: T| x.exp()),

@@ -53,8 +53,8 @@ impl Wiring {
 
     /// A bound on the length of the longest chain of tape entries, for a scan that runs so many tokens.
     pub fn depth(&self, tokens: usize) -> usize {
-        // A node makes at most about a dozen tape entries in a row.
+        // An operand may be permuted, widened by some axes and broadcast before the op itself: eight entries in a row.
         let bodies: usize = self.bodies.values().map(|b| b.operands.len() * tokens).sum();
-        12 * (self.operands.len() + bodies + 2 * tokens)
+        8 * (self.operands.len() + bodies + 2 * tokens)
     }
 }

@@ -1,125 +1,12 @@
-//! Does a scan's state stay bounded? A norm bound for the linear part of each state's update.
-//!
-//! The update is read as S <- A S + (what does not depend on S), and |A| is bounded by parts:
-//! - element-wise decay: |A| <= the largest |a|, by the range analysis;
-//! - a rank-one step `a * Y + b * k * sum[K](k * Y)` with the same k twice: A = a + b k k^T, symmetric, whose
-//!   eigenvalues lie in a + b |k|^2 [0, 1]; so a delta rule with normalised keys and beta in [0, 2] is a
-//!   contraction, and so is `a * S - beta * k * sum[K](k * S)` with a and beta in [0, 1];
-//! - steps one after the other: the product of their bounds (gated delta rules, DeltaProduct).
-//!
-//! Where erase and write directions differ (RWKV-7, Comba with its own read key) the norm may exceed 1
-//! though the eigenvalues do not: no verdict. Non-linear updates are bounded by their range or not at all.
+//! The linear part of one state's update, and a bound on its norm.
 
-use super::equal::{Product, Value};
-use super::ranges::Ranges;
-use crate::diag::Diagnostic;
+use super::super::equal::{Product, Value};
+use super::super::ranges::Ranges;
+use super::{Growth, Reason};
 use crate::graph::{AxisId, BinaryOp, Op, ReduceOp, Scan, UnaryOp};
 use crate::ops::Interval;
-use crate::source::Place;
-use serde::Serialize;
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::fmt;
-
-/// What is known about the growth of a state.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub enum Growth {
-    /// |A| <= 1: the state forgets, or at least does not amplify what it holds.
-    Contraction,
-    /// A is the identity: what is added stays; the state grows at most linearly with T.
-    Adds,
-    /// Every value lies between these two.
-    Bounded(f64, f64),
-    /// The new value does not depend on the old one.
-    Replaced,
-    /// |A| may exceed 1, at most by this factor a token (infinite: no bound).
-    MayGrow(f64),
-    /// No bound is known, and none is missing: the update is not linear in the state, or of a kind whose
-    /// norm says little.
-    Unknown,
-}
-
-/// The verdict on one state.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct StateBound {
-    /// The state's name.
-    pub state: String,
-    /// What is known.
-    pub growth: Growth,
-    /// Why, in a few words.
-    pub why: String,
-}
-
-impl fmt::Display for StateBound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.state)?;
-        match self.growth {
-            Growth::Contraction => write!(f, "contraction, |A| <= 1")?,
-            Growth::Adds => write!(f, "|A| = 1, grows at most linearly")?,
-            Growth::Bounded(lo, hi) => write!(f, "bounded, in {}", Interval::closed(lo, hi))?,
-            Growth::Replaced => write!(f, "replaced at every token")?,
-            Growth::MayGrow(norm) if norm.is_finite() => write!(f, "may grow, |A| <= {norm:.3}")?,
-            Growth::MayGrow(_) => write!(f, "may grow, |A| is unbounded")?,
-            Growth::Unknown => write!(f, "no bound known")?,
-        }
-        if self.why.is_empty() { Ok(()) } else { write!(f, " ({})", self.why) }
-    }
-}
-
-/// The verdicts on all states, in order, and W0706, W0707, W0708 for those that may grow.
-pub fn check_scans(ranges: &Ranges) -> (Vec<StateBound>, Vec<Diagnostic>) {
-    let (mut bounds, mut found) = (Vec::new(), Vec::new());
-    for (vertex, v) in ranges.flow.vertices.iter().enumerate() {
-        let Op::Scan(scan) = v.op() else { continue };
-        for (i, state) in scan.states.iter().enumerate() {
-            let transition = Transition::new(ranges, vertex, scan, i);
-            let next = ranges.flow.inner(vertex, scan.next[i]);
-            let (growth, why, reason) = transition.verdict(ranges.values.of[next]);
-            if let (Growth::MayGrow(_), Some(reason)) = (&growth, reason) {
-                let place = scan.body.node(scan.next[i]).place;
-                found.push(reason.diagnostic(&state.name, place));
-            }
-            bounds.push(StateBound { state: state.name.clone(), growth, why });
-        }
-    }
-    (bounds, found)
-}
-
-/// Why a state may grow.
-enum Reason {
-    Decay(Interval),
-    Keys(f64),
-    Step(Interval),
-}
-
-impl Reason {
-    fn diagnostic(&self, state: &str, place: Place) -> Diagnostic {
-        let (code, why, help) = match self {
-            Self::Decay(range) => (
-                "W0706",
-                format!("its decay lies in {range}"),
-                "keep the decay in [0, 1]: `sigmoid(x)`, `exp(-softplus(x))`, or a constant below 1",
-            ),
-            Self::Keys(norm) => (
-                "W0707",
-                if norm.is_finite() {
-                    format!("the norm of its key is only known to be at most {norm:.3}")
-                } else {
-                    "its keys are not normalised".into()
-                },
-                "normalise the key: `k |> l2norm[K]`",
-            ),
-            Self::Step(range) => (
-                "W0708",
-                format!("the factor of its rank-one step lies in {range}, and is a contraction in [-2, 0] only"),
-                "use a step size in [0, 2] and subtract what was read: `beta * k * (v - sum[K](k * S))` with `beta = sigmoid(..)`",
-            ),
-        };
-        Diagnostic::warning(code, format!("the state `{state}` may grow from token to token: {why}"))
-            .at(place, format!("the next value of `{state}`"))
-            .help(help)
-    }
-}
 
 /// The part of an update that is linear in the state.
 enum Linear {
@@ -149,13 +36,15 @@ const FUEL: usize = 2000;
 /// Ops on one way from a state to its next value.
 const DEPTH: usize = 100;
 
-struct Transition<'r, 'a> {
-    ranges: &'r Ranges<'a>,
+pub(super) struct Transition<'r, 'a> {
+    pub(super) ranges: &'r Ranges<'a>,
     /// Values that depend on any state of this scan.
-    dependent: Vec<bool>,
+    pub(super) dependent: Vec<bool>,
     /// The state's own leaf values, and those of states coupled with it in both directions.
-    own: Vec<Value>,
-    coupled: Vec<Value>,
+    pub(super) own: Vec<Value>,
+    pub(super) coupled: Vec<Value>,
+    /// If exactly one other state is coupled with it: that state's next value.
+    pub(super) partner: Option<Value>,
     /// Steps left: a loop of doublings has a sum of 2^n terms.
     fuel: Cell<usize>,
     /// Calls of `linear` inside of each other; a chain may be far longer than the stack is deep.
@@ -163,7 +52,7 @@ struct Transition<'r, 'a> {
 }
 
 impl<'r, 'a> Transition<'r, 'a> {
-    fn new(ranges: &'r Ranges<'a>, vertex: usize, scan: &Scan, state: usize) -> Self {
+    pub(super) fn new(ranges: &'r Ranges<'a>, vertex: usize, scan: &Scan, state: usize) -> Self {
         let values = &ranges.values;
         let leaves = |i: usize| -> Vec<Value> {
             let nodes = scan.body.ids().filter(|id| matches!(scan.body.op(*id), Op::State(s) if *s == i));
@@ -193,8 +82,13 @@ impl<'r, 'a> Transition<'r, 'a> {
             }
             seen[to]
         };
-        let coupled = (0..scan.states.len()).filter(|s| *s != state && reaches(state, *s) && reaches(*s, state));
-        let coupled: Vec<Value> = coupled.flat_map(leaves).collect();
+        let coupled: Vec<usize> =
+            (0..scan.states.len()).filter(|s| *s != state && reaches(state, *s) && reaches(*s, state)).collect();
+        let partner = match coupled.as_slice() {
+            [other] => Some(values.of[ranges.flow.inner(vertex, scan.next[*other])]),
+            _ => None,
+        };
+        let coupled: Vec<Value> = coupled.into_iter().flat_map(leaves).collect();
         let own = leaves(state);
         let mut dependent = vec![false; values.vertex.len()];
         for value in own.iter().chain(&coupled) {
@@ -206,10 +100,10 @@ impl<'r, 'a> Transition<'r, 'a> {
                 dependent[value] = true;
             }
         }
-        Self { ranges, dependent, own, coupled, fuel: Cell::new(FUEL), depth: Cell::new(0) }
+        Self { ranges, dependent, own, coupled, partner, fuel: Cell::new(FUEL), depth: Cell::new(0) }
     }
 
-    fn verdict(&self, next: Value) -> (Growth, String, Option<Reason>) {
+    pub(super) fn verdict(&self, next: Value) -> (Growth, String, Option<Reason>) {
         let interval = self.ranges.facts[next].interval;
         let bounded = interval.lo.is_finite() && interval.hi.is_finite();
         let mut reason = None;
@@ -233,12 +127,20 @@ impl<'r, 'a> Transition<'r, 'a> {
                 };
                 (Growth::MayGrow(linear.norm()), why, reason)
             }
-            Err(NotLinear(why)) => (Growth::Unknown, why.into(), None),
+            Err(NotLinear(why)) => match self.rotation(next) {
+                Some(a) if a.magnitude() <= 1.0 + 1e-9 => {
+                    (Growth::Contraction, format!("a rotated pair, decay in {a}"), None)
+                }
+                Some(a) => {
+                    (Growth::MayGrow(a.magnitude()), format!("a rotated pair, decay in {a}"), Some(Reason::Decay(a)))
+                }
+                None => (Growth::Unknown, why.into(), None),
+            },
         }
     }
 
     /// Takes a step, if there is one left.
-    fn burn(&self) -> bool {
+    pub(super) fn burn(&self) -> bool {
         let left = self.fuel.get();
         self.fuel.set(left.saturating_sub(1));
         left > 0
@@ -345,7 +247,7 @@ impl<'r, 'a> Transition<'r, 'a> {
     }
 
     /// The terms of a sum, as written: products stay whole, and so does `whole`.
-    fn addends(&self, value: Value, by: f64, whole: Option<Value>, out: &mut Vec<(Value, f64)>) {
+    pub(super) fn addends(&self, value: Value, by: f64, whole: Option<Value>, out: &mut Vec<(Value, f64)>) {
         let values = &self.ranges.values;
         let mut stack = vec![(value, by)];
         while let Some((value, by)) = stack.pop() {
@@ -571,130 +473,5 @@ fn scale(linear: Linear, by: f64) -> Linear {
         Linear::Free => Linear::Free,
         Linear::Diagonal(a) => Linear::Diagonal(a.scale(by)),
         Linear::Map(norm, why) => Linear::Map(norm * by.abs(), why),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::checks::Flow;
-    use crate::graph::{Graph, NodeId};
-    use crate::ops::testing::{Build, binary, delta_net, delta_net_with, node, sum};
-
-    fn verdict(graph: &Graph) -> (String, Vec<&'static str>) {
-        let flow = Flow::new(graph);
-        let (bounds, found) = check_scans(&Ranges::new(&flow));
-        let text: Vec<String> = bounds.iter().map(StateBound::to_string).collect();
-        (text.join("; "), found.iter().map(|d| d.code).collect())
-    }
-
-    #[test]
-    fn delta_rules() {
-        let contraction = ("S: contraction, |A| <= 1 (rank-one steps along bounded keys)".to_string(), vec![]);
-        assert_eq!(verdict(&delta_net()), contraction);
-        let twice = |b: &mut Build, x| {
-            let (two, s) = (b.constant(2.0), b.unary(UnaryOp::Sigmoid, x));
-            b.mul(two, s)
-        };
-        assert_eq!(verdict(&delta_net_with(true, twice)), contraction);
-        let (text, codes) = verdict(&delta_net_with(false, |b, x| b.unary(UnaryOp::Sigmoid, x)));
-        assert_eq!((text.as_str(), codes), ("S: may grow, |A| is unbounded (keys are not normalised)", vec!["W0707"]));
-        let (text, codes) = verdict(&delta_net_with(true, |b, x| b.unary(UnaryOp::Softplus, x)));
-        assert_eq!((text.as_str(), codes), ("S: may grow, |A| is unbounded (step in (-inf, 0))", vec!["W0708"]));
-        let thrice = |b: &mut Build, x| {
-            let (three, s) = (b.constant(3.0), b.unary(UnaryOp::Sigmoid, x));
-            b.mul(three, s)
-        };
-        let (text, codes) = verdict(&delta_net_with(true, thrice));
-        assert_eq!((text.as_str(), codes), ("S: may grow, |A| <= 2.000 (step in (-3, 0))", vec!["W0708"]));
-    }
-
-    /// s[D] = update(s, x), with a raw x and a gate sigmoid(x).
-    fn scan(update: impl FnOnce(&mut crate::graph::Dag, [NodeId; 3]) -> NodeId) -> (String, Vec<&'static str>) {
-        let mut b = Build::new();
-        let d = b.axis("D", 4);
-        let x = b.input(&[d]);
-        let gate = b.unary(UnaryOp::Sigmoid, x);
-        let zero = b.constant(0.0);
-        let scan = b.scan(&[("s", &[d], zero)], &[x, gate], |body| {
-            let s = node(body, Op::State(0), &[d], &[]);
-            let x = node(body, Op::Capture(0), &[d], &[]);
-            let gate = node(body, Op::Capture(1), &[d], &[]);
-            let next = update(body, [s, x, gate]);
-            (vec![next], vec![("o", next)])
-        });
-        let o = b.emit(scan, 0);
-        b.output(o);
-        verdict(&b.graph)
-    }
-
-    #[test]
-    fn element_wise_updates() {
-        use BinaryOp::{Add, Max, Mul, Sub};
-        assert_eq!(
-            scan(|g, [s, x, _]| binary(g, Add, s, x)),
-            ("s: |A| = 1, grows at most linearly (no decay)".into(), vec![])
-        );
-        let decayed = scan(|g, [s, x, a]| {
-            let s = binary(g, Mul, a, s);
-            binary(g, Add, s, x)
-        });
-        assert_eq!(decayed, ("s: contraction, |A| <= 1 (decay in (0, 1))".into(), vec![]));
-        // s - a s + x: the parts add up before the norm is taken
-        let forgets = scan(|g, [s, x, a]| {
-            let gone = binary(g, Mul, a, s);
-            let s = binary(g, Sub, s, gone);
-            binary(g, Add, s, x)
-        });
-        assert_eq!(forgets, ("s: contraction, |A| <= 1 (decay in (0, 1))".into(), vec![]));
-        let raw = scan(|g, [s, x, _]| {
-            let s = binary(g, Mul, x, s);
-            binary(g, Add, s, x)
-        });
-        assert_eq!(raw, ("s: may grow, |A| is unbounded (decay in (-inf, inf))".into(), vec!["W0706"]));
-        let tanh = scan(|g, [s, x, _]| {
-            let s = binary(g, Add, s, x);
-            node(g, Op::Unary(UnaryOp::Tanh), &g.ty(s).axes.clone(), &[s])
-        });
-        assert_eq!(tanh, ("s: bounded, in [-1, 1] (by the ranges of its ops)".into(), vec![]));
-        assert_eq!(scan(|_, [_, x, _]| x), ("s: replaced at every token".into(), vec![]));
-        let stabiliser = scan(|g, [s, x, _]| {
-            let s = binary(g, Add, s, x);
-            binary(g, Max, s, x)
-        });
-        assert!(stabiliser.1.is_empty() && stabiliser.0.contains("contraction"), "{}", stabiliser.0);
-        let square = scan(|g, [s, x, _]| {
-            let s = binary(g, Mul, s, s);
-            binary(g, Add, s, x)
-        });
-        assert_eq!(square, ("s: no bound known (a product of states)".into(), vec![]));
-    }
-
-    #[test]
-    fn a_gated_delta_rule_with_the_decay_first() {
-        let mut b = Build::new();
-        let (k, v) = (b.axis("K", 4), b.axis("V", 4));
-        let (x, y, g) = (b.input(&[k]), b.input(&[v]), b.input(&[]));
-        let key = b.l2norm(&[k], x);
-        let (decay, beta) = (b.unary(UnaryOp::Sigmoid, g), b.unary(UnaryOp::Sigmoid, g));
-        let zero = b.constant(0.0);
-        let scan = b.scan(&[("S", &[k, v], zero)], &[key, y, decay, beta], |body| {
-            let s = node(body, Op::State(0), &[k, v], &[]);
-            let key = node(body, Op::Capture(0), &[k], &[]);
-            let y = node(body, Op::Capture(1), &[v], &[]);
-            let decay = node(body, Op::Capture(2), &[], &[]);
-            let beta = node(body, Op::Capture(3), &[], &[]);
-            let s = binary(body, BinaryOp::Mul, decay, s);
-            let read = binary(body, BinaryOp::Mul, key, s);
-            let read = sum(body, &[k], read);
-            let error = binary(body, BinaryOp::Sub, y, read);
-            let write = binary(body, BinaryOp::Mul, beta, key);
-            let write = binary(body, BinaryOp::Mul, write, error);
-            let next = binary(body, BinaryOp::Add, s, write);
-            (vec![next], vec![("o", read)])
-        });
-        let o = b.emit(scan, 0);
-        b.output(o);
-        assert_eq!(verdict(&b.graph).0, "S: contraction, |A| <= 1 (rank-one steps along bounded keys)");
     }
 }

@@ -1,0 +1,215 @@
+//! `archc eval`: one program, one tier, one seed in; one report out. The contract that any engine may run on
+//! any machine (see [`archc_train::evaluate`]).
+
+use crate::forward::DeviceName;
+use crate::load::{self, Program};
+use crate::output::{BUG, Done, Output, REFUSED, Stop};
+use crate::search::duration;
+use crate::sizes::SizeArgs;
+use crate::{carried, interrupt};
+use archc_compiler::checks;
+use archc_compiler::compile;
+use archc_compiler::diag::{Diagnostic, to_json};
+use archc_compiler::graph::Graph;
+use archc_compiler::hash::canonical_hash;
+use archc_train::checkpoint::decode_weights;
+use archc_train::evaluate::{
+    Candidate, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Status, evaluate, score_weights,
+};
+use archc_train::tier::{Tier, tier};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Train a program on a tier's tasks and score it; or score given weights
+#[derive(clap::Args)]
+#[command(after_help = "\
+Tiers: screen (one short task), search (the tasks that candidates are ranked by), verify (fresh seeds,
+other settings, a held-out task, several learning rates, the test part).
+
+The report is a function of program, tier and seed, but for the seconds it took; its key names them.
+Exit codes: 0 ok, 2 invalid, 3 diverged, 4 timeout, 75 interrupted (try again).
+
+Examples:
+  archc eval block.arch --tier screen
+  archc eval block.arch --tier search --seed 3 --json
+  archc eval block.arch --tier screen --weights runs/train-1/weights.safetensors")]
+pub struct Args {
+    /// The program: one block of one input and one output over [D], or a model; `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// What to train on and score
+    #[arg(long, value_name = "TIER", default_value = "screen")]
+    tier: String,
+    /// Index into the tier's seeds
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Print the report as one line of JSON
+    #[arg(long)]
+    json: bool,
+    /// Score these weights, without training
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// What the task `text` reads: a file, or a folder of files [default: the text that archc carries]
+    #[arg(long, value_name = "PATH")]
+    corpus: Option<PathBuf>,
+    /// Give up after so long, as in 90s or 10m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    time_limit: Option<Duration>,
+    #[command(flatten)]
+    sizes: SizeArgs,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> Done {
+    match report(args, output) {
+        // The contract knows no other code for a request that cannot be met.
+        Err(Stop::Findings(findings, sources)) => {
+            let code = output.findings(&findings, &sources)?;
+            Ok(if code == BUG { BUG } else { REFUSED })
+        }
+        other => other,
+    }
+}
+
+fn report(args: &Args, output: &Output) -> Done {
+    let request = EvalRequest {
+        tier: tier(&args.tier)?,
+        seed: args.seed,
+        corpus: carried::corpus(args.corpus.as_deref())?,
+        time_limit: args.time_limit,
+    };
+    let candidate = Loaded { program: load::load(&args.file)?, sizes: args.sizes.clone() };
+    let device = DeviceName::Reference.device();
+    let report = match &args.weights {
+        Some(path) => {
+            let bytes = std::fs::read(path).map_err(|e| {
+                Diagnostic::error("E0820", format!("cannot read `{}`: {}", path.display(), load::reason(&e)))
+                    .help("check the path and its permissions")
+            })?;
+            score_weights(&candidate, &device, &decode_weights(&bytes, path)?, &request)
+        }
+        None => {
+            let stop = interrupt::flag();
+            let bar = bar(args.json || output.is_json(), &request.tier);
+            let mut watch = |moment: &Moment<'_>| {
+                bar.inc(1);
+                bar.set_message(format!("{} {}/{} loss {:.3}", moment.task, moment.step, moment.steps, moment.loss));
+                if stop.load(Ordering::Relaxed) { Flow::Cancel } else { Flow::Continue }
+            };
+            let report = evaluate(&candidate, &device, &request, &mut watch);
+            bar.finish_and_clear();
+            report
+        }
+    };
+    if args.json || output.is_json() {
+        let json = serde_json::to_string(&report).unwrap_or_else(|e| panic!("archc bug: a report is not JSON: {e}"));
+        output.raw(&format!("{json}\n"))?;
+    } else {
+        for finding in candidate.findings(&report, &request.tier) {
+            output.findings(&[finding], &candidate.program.sources)?;
+        }
+        output.text(&table(&report))?;
+    }
+    Ok(report.status.exit_code())
+}
+
+fn bar(quiet: bool, tier: &Tier) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let steps = tier.tasks.iter().map(|t| t.steps * t.learning_rates.len() as u64).sum();
+    let bar = ProgressBar::new(steps);
+    let style = ProgressStyle::with_template("{bar:30} {msg} [{elapsed} of about {duration}]");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+fn table(report: &EvalReport) -> String {
+    let status = match report.status {
+        Status::Ok => "ok",
+        Status::Invalid => "invalid",
+        Status::Diverged => "diverged",
+        Status::Timeout => "timeout",
+        Status::Retry => "retry",
+    };
+    let mut text = format!(
+        "{status}: tier {}, seed {}, {:.1} s\nkey {}\n{} parameters, {:.0} FLOPs a token, state of {:.0} numbers\n",
+        report.tier, report.seed, report.seconds, report.key, report.params, report.flops_per_token, report.state
+    );
+    for (name, task) in &report.tasks {
+        let _ = writeln!(
+            text,
+            "  {name:<20}{} {:.4}, score {:.4} (0 is chance), loss {:.4}",
+            task.metric, task.value, task.score, task.loss
+        );
+    }
+    if let Some(score) = report.score() {
+        let _ = writeln!(text, "score {score:.4}");
+    }
+    text
+}
+
+/// The setting in which programs are named: the one that the search screens in.
+const SETTING: ModelSize = ModelSize { vocab: 16, width: 32, layers: 1 };
+
+/// A program for the contract.
+struct Loaded {
+    program: Program,
+    sizes: SizeArgs,
+}
+
+impl Loaded {
+    fn compile(&self, size: ModelSize) -> archc_compiler::Compilation {
+        let mut options = self.sizes.options(Some(size.layers), size.vocab);
+        options.sizes.set.entry("D".into()).or_insert(size.width as f64);
+        compile(&self.program.sources, self.program.file, &options)
+    }
+
+    /// The findings behind a report's JSON: of a refused program with their places, of the rest in words.
+    fn findings(&self, report: &EvalReport, tier: &Tier) -> Vec<Diagnostic> {
+        if report.diagnostics.is_empty() {
+            return Vec::new();
+        }
+        let size = tier.tasks.first().map_or(SETTING, |t| ModelSize { width: t.width, layers: t.layers, ..SETTING });
+        let own: Vec<Diagnostic> = self.compile(size).diagnostics.into_iter().filter(Diagnostic::is_error).collect();
+        if !own.is_empty() {
+            return own;
+        }
+        let known = crate::codes::all();
+        let word = |v: &Value, key: &str| v.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let told = report.diagnostics.iter().filter_map(|value| {
+            let code = known.iter().find(|c| value.get("code").is_some_and(|v| v == c.code))?.code;
+            Some(Diagnostic::error(code, word(value, "message")).help(word(value, "help")))
+        });
+        told.collect()
+    }
+}
+
+impl Candidate for Loaded {
+    fn hash(&self) -> String {
+        match self.compile(SETTING).into_graph() {
+            Ok(graph) => canonical_hash(&graph).to_string(),
+            // A program that does not compile is only itself.
+            Err(_) => format!("refused {}", self.program.text()),
+        }
+    }
+
+    fn graph(&self, size: ModelSize) -> Result<Arc<Graph>, Vec<Diagnostic>> {
+        self.compile(size).into_graph().map(Arc::new)
+    }
+
+    fn cost(&self, graph: &Graph, len: usize) -> Cost {
+        let report = checks::cost(graph, len);
+        Cost { flops_per_token: report.forward.at(len), state: report.state.at(len) as f64 }
+    }
+
+    fn describe(&self, diagnostic: &Diagnostic) -> Value {
+        to_json(diagnostic, &self.program.sources)
+    }
+}

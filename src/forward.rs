@@ -1,0 +1,277 @@
+//! `archc forward`: a program on given weights and inputs, so that it can be held against any other
+//! implementation.
+//!
+//! The input file holds `input` [B, T, axes] (a block of several inputs: each by its name; a model: `tokens`
+//! [B, T]) and if wanted `reset` [B, T]. The output file holds `output` (of several: each by its name). With
+//! `R` of the output's shape in the input file, `--grads` writes the gradients of sum(output * R): of the
+//! parameters by their paths, of the inputs by their names. Other tensors of the input file are ignored, so
+//! that one file can hold what another implementation made of the same input.
+
+use crate::load;
+use crate::output::{Done, Output, Stop};
+use crate::sizes::{ModelArgs, SizeArgs};
+use archc_compiler::compile;
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::Graph;
+use archc_runtime::io::read_tensors_and_notes;
+use archc_runtime::{
+    Batch, BatchShape, Device, Dtype, Objective, Reference, SessionOptions, Snapshot, Tensor, Tensors, read_tensors,
+    write_tensors,
+};
+use archc_train::checkpoint::decode_weights;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Run a program on given weights and inputs, and differentiate it
+#[derive(clap::Args)]
+#[command(after_help = "\
+The input file holds `input` [batch, tokens, axes] (several inputs: each by its name; a model: `tokens`
+[batch, tokens]), and if wanted `reset` [batch, tokens], 1 where a document starts. The output file
+holds `output`. With a tensor `R` of the output's shape in the input file, --grads writes the gradients
+of sum(output * R), by path for the parameters and by name for the inputs.
+
+Examples:
+  archc forward block.arch --weights w.safetensors --input x.safetensors --output y.safetensors
+  archc forward block.arch --weights w.safetensors --input x.safetensors --output y.safetensors \\
+      --dtype f64 --grads g.safetensors --set D=32 --set H=2
+  archc forward model.arch --weights runs/train-1/weights.safetensors --vocab 16 \\
+      --input tokens.safetensors --output logits.safetensors")]
+pub struct Args {
+    /// The program; `-` for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Parameters by path (see `archc params`); without it their first values by --seed
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Inputs
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Where to write the outputs
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Where to write the gradients of sum(output * R)
+    #[arg(long, value_name = "FILE")]
+    grads: Option<PathBuf>,
+    /// A JSON object from paths to the names that the weights file uses
+    #[arg(long, value_name = "FILE", requires = "weights")]
+    names: Option<PathBuf>,
+    /// Arithmetic, and the type of the numbers written
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    dtype: Float,
+    /// What runs it
+    #[arg(long, value_name = "NAME", default_value = "reference")]
+    device: DeviceName,
+    /// Seed of the first values, without --weights
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    sizes: SizeArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Float {
+    F32,
+    F64,
+}
+
+/// The devices of this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DeviceName {
+    /// candle on the CPU, op by op: slow and obviously right.
+    Reference,
+}
+
+impl DeviceName {
+    /// The device itself.
+    pub fn device(self) -> impl Device {
+        match self {
+            Self::Reference => Reference,
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> Done {
+    let program = load::load(&args.file)?;
+    let compilation = compile(&program.sources, program.file, &args.sizes.with(&args.model));
+    let code = output.findings(&compilation.diagnostics, &program.sources)?;
+    let graph = match compilation.into_graph() {
+        Ok(graph) => Arc::new(graph),
+        Err(_) => return Ok(code),
+    };
+    let given = read_tensors(&args.input)?;
+    let batch = batch(&graph, &given)?;
+    let cotangents = args.grads.is_some().then(|| cotangents(&graph, &given)).transpose()?;
+
+    let dtype = match args.dtype {
+        Float::F32 => Dtype::F32,
+        Float::F64 => Dtype::F64,
+    };
+    let shape = BatchShape { batch: batch.batch, len: batch.len };
+    let options = SessionOptions { dtype, seed: args.seed, ..SessionOptions::default() };
+    let mut session = args.device.device().compile(&graph, shape, &options)?;
+    if let Some(path) = &args.weights {
+        session.restore(&weights(&graph, path, args.names.as_deref())?)?;
+    }
+    let outputs = session.forward(&batch, None)?.outputs;
+    write(&args.output, &outputs, dtype, output)?;
+    if let (Some(path), Some(cotangents)) = (&args.grads, cotangents) {
+        let mut gradients = session.gradients(&batch, Objective::Cotangents(&cotangents))?;
+        let own = only_input(&graph).and_then(|name| gradients.inputs.remove(name));
+        let mut all = gradients.params;
+        all.extend(own.map(|tensor| (INPUT.to_owned(), tensor)));
+        all.extend(gradients.inputs);
+        write(path, &all, dtype, output)?;
+    }
+    Ok(code)
+}
+
+/// What the only input of a block is called in files, whatever the program calls it.
+const INPUT: &str = "input";
+
+fn only_input(graph: &Graph) -> Option<&str> {
+    match graph.inputs.as_slice() {
+        [only] => Some(&only.name),
+        _ => None,
+    }
+}
+
+/// The batch that a file describes. The session checks it against the program.
+fn batch(graph: &Graph, given: &Tensors) -> Result<Batch, Diagnostic> {
+    let mut batch = Batch::default();
+    let names = || given.keys().cloned().collect::<Vec<_>>().join(", ");
+    if graph.vocab.is_some() {
+        let Some(tokens) = given.get("tokens") else {
+            return Err(Diagnostic::error("E0802", "the input file has no `tokens`")
+                .note(format!("it holds: {}", names()))
+                .help("a model reads a tensor `tokens` of shape [batch, tokens]"));
+        };
+        batch.tokens = ids(tokens)?;
+        (batch.batch, batch.len) = leading("tokens", tokens)?;
+    }
+    for input in &graph.inputs {
+        // The only input may also be called as in the program; of several, that is the only way.
+        let plain = only_input(graph).and_then(|_| given.get(INPUT));
+        let Some(tensor) = plain.or_else(|| given.get(&input.name)) else {
+            let wanted = if only_input(graph).is_some() { INPUT } else { &input.name };
+            return Err(Diagnostic::error("E0802", format!("the input file has no `{wanted}`"))
+                .note(format!("it holds: {}", names()))
+                .help(format!("add a tensor `{wanted}` of shape [batch, tokens, axes of `{}`]", input.name)));
+        };
+        (batch.batch, batch.len) = leading(&input.name, tensor)?;
+        batch.inputs.insert(input.name.clone(), tensor.clone());
+    }
+    if let Some(reset) = given.get("reset") {
+        if reset.shape != [batch.batch, batch.len] {
+            let message = format!("`reset` has shape {:?}, not {:?}", reset.shape, [batch.batch, batch.len]);
+            return Err(Diagnostic::error("E0803", message).help("give one number a token, 1 where a document starts"));
+        }
+        batch.reset = reset.data.iter().map(|x| *x != 0.0).collect();
+    }
+    Ok(batch)
+}
+
+/// Batch and tokens, the first two lengths of a shape.
+fn leading(name: &str, tensor: &Tensor) -> Result<(usize, usize), Diagnostic> {
+    match tensor.shape.as_slice() {
+        [batch, len, ..] => Ok((*batch, *len)),
+        other => Err(Diagnostic::error("E0803", format!("the input `{name}` has shape {other:?}"))
+            .help("the first two lengths are batch and tokens, as in [1, 64, D]")),
+    }
+}
+
+/// Numbers as token ids.
+fn ids(tokens: &Tensor) -> Result<Vec<u32>, Diagnostic> {
+    let id = |(at, x): (usize, &f64)| {
+        if x.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(x) {
+            return Ok(*x as u32);
+        }
+        Err(Diagnostic::error("E0804", format!("`tokens` holds {x} at element {at}, which is no token id"))
+            .help("token ids are whole numbers from 0"))
+    };
+    tokens.data.iter().enumerate().map(id).collect()
+}
+
+/// `R`, or `R.NAME` for each of several outputs.
+fn cotangents(graph: &Graph, given: &Tensors) -> Result<Tensors, Diagnostic> {
+    let several = graph.outputs.len() > 1;
+    let found: Tensors = graph
+        .outputs
+        .iter()
+        .filter_map(|o| {
+            let name = if several { format!("R.{}", o.name) } else { "R".to_owned() };
+            Some((o.name.clone(), given.get(&name)?.clone()))
+        })
+        .collect();
+    if found.is_empty() {
+        let names: Vec<String> = graph.outputs.iter().map(|o| format!("`R.{}`", o.name)).collect();
+        let wanted = if several { names.join(" or ") } else { "`R`".to_owned() };
+        return Err(Diagnostic::error("E0844", format!("the input file has no {wanted} to differentiate with"))
+            .help("--grads writes the gradients of sum(output * R): add R, of the output's shape"));
+    }
+    Ok(found)
+}
+
+/// Parameters from a file: weights of any program, or a checkpoint of `archc train`.
+fn weights(graph: &Graph, path: &Path, names: Option<&Path>) -> Result<Snapshot, Diagnostic> {
+    let (tensors, notes) = read_tensors_and_notes(path)?;
+    let mut snapshot = if notes.contains_key("archc") {
+        let bytes = std::fs::read(path).map_err(|e| {
+            Diagnostic::error("E0820", format!("cannot read `{}`: {}", path.display(), load::reason(&e)))
+        })?;
+        decode_weights(&bytes, path)?
+    } else {
+        Snapshot { params: tensors, ..Snapshot::default() }
+    };
+    if let Some(map) = names {
+        rename(graph, &mut snapshot.params, path, map)?;
+    }
+    Ok(snapshot)
+}
+
+/// Gives the tensors of a weights file the paths that a map has for them.
+fn rename(graph: &Graph, tensors: &mut Tensors, weights: &Path, map: &Path) -> Result<(), Diagnostic> {
+    let wrong = |message: String, help: &str| Err(Diagnostic::error("E0841", message).help(help));
+    let shown = map.display();
+    let text = load::read(map)?;
+    let names = match serde_json::from_str::<Value>(&text) {
+        Ok(Value::Object(names)) => names,
+        Ok(_) => return wrong(format!("`{shown}` is not a JSON object"), "write { \"path\": \"name in the file\" }"),
+        Err(e) => return wrong(format!("`{shown}` is not JSON: {e}"), "write { \"path\": \"name in the file\" }"),
+    };
+    let mut moved = Vec::with_capacity(names.len());
+    for (path, name) in &names {
+        let Value::String(name) = name else {
+            return wrong(format!("the name of `{path}` in `{shown}` is not a string"), "write \"path\": \"name\"");
+        };
+        if !graph.params.iter().any(|p| p.path == *path) {
+            return wrong(
+                format!("`{shown}` renames `{path}`, which is no parameter of the program"),
+                "`archc params` lists the paths; they stand before the colon",
+            );
+        }
+        match tensors.remove(name) {
+            Some(tensor) => moved.push((path.clone(), tensor)),
+            None => {
+                let message = format!("`{}` has no tensor `{name}`, which `{shown}` names", weights.display());
+                return wrong(message, "check the spelling; each tensor can be named once");
+            }
+        }
+    }
+    tensors.extend(moved);
+    Ok(())
+}
+
+fn write(path: &Path, tensors: &Tensors, dtype: Dtype, output: &Output) -> Result<(), Stop> {
+    write_tensors(path, tensors, dtype)?;
+    let shapes: Vec<Value> = tensors.iter().map(|(n, t)| json!({ "name": n, "shape": t.shape })).collect();
+    output.object("wrote", json!({ "file": path.display().to_string(), "tensors": shapes }))?;
+    let list: Vec<String> = tensors.iter().map(|(n, t)| format!("{n} {:?}", t.shape)).collect();
+    match list.len() {
+        0..=4 => output.text(&format!("wrote {}: {}\n", path.display(), list.join(", "))),
+        n => output.text(&format!("wrote {}: {n} tensors\n", path.display())),
+    }
+}
