@@ -94,7 +94,7 @@ impl Evaluator for FakeEvaluator {
         }
         let (a, b) = (number(&job.source, "a"), number(&job.source, "b"));
         // Some programs are bad in ways that only training shows.
-        assert!(a != 5.0, "five is a bug");
+        assert!(a <= 16.0, "over sixteen is a bug");
         if b < 1e-4 {
             return Report::failed(Status::Diverged, "loss is not finite");
         }
