@@ -130,14 +130,12 @@ fn interrupted_and_resumed_is_as_if_nothing_had_happened() {
     search(&options(&whole, 60, 2), &FakeEvaluator::default());
     let whole = history(&whole);
     let out = dir.path().join("parts");
-    let mut sessions = 0;
-    for after in [1, 3, 17, 30, 1000] {
+    for (session, after) in [1, 3, 17, 30, 1000].into_iter().enumerate() {
         let mut options = options(&out, 60, 2);
-        options.resume = sessions > 0;
+        options.resume = session > 0;
         let evaluator = FakeEvaluator { sleep: 2, ..FakeEvaluator::default() };
         let mut progress = StopAfter(after, options.stop.clone());
         let summary = run_with(&options, &FakeScreen, &evaluator, &mut progress).unwrap();
-        sessions += 1;
         assert_eq!(summary.reason, if after < 1000 { "interrupted" } else { "candidates" });
     }
     let parts = history(&out);
