@@ -82,6 +82,7 @@ enum Command {
 const STACK: usize = 512 << 20;
 
 fn main() -> ExitCode {
+    archc_runtime::keep_to_one_thread();
     std::panic::set_hook(Box::new(|info| {
         let text = output::bug(info);
         // There is nobody left to tell if standard error is gone too.
