@@ -50,15 +50,16 @@ pub fn run(args: &Args, output: &Output) -> Done {
     }
     let compilation = compile(&program.sources, program.file, &args.sizes.with(&args.model));
     let code = output.findings(&compilation.diagnostics, &program.sources)?;
-    let text = match (args.emit, &compilation.graph) {
-        // hir is there, with the types that are known, even where the graph is refused
-        (Stage::Hir, _) => compilation.module.as_ref().zip(compilation.target).map(|(module, target)| {
-            hir::print(module, &module.callables[target.index as usize], &compilation.types)
-        }),
-        (Stage::Graph, Some(graph)) => Some(graph::print(graph)),
-        (Stage::Dot, Some(graph)) => Some(graph::print_dot(graph)),
-        _ => None,
-    };
+    let text =
+        match (args.emit, &compilation.graph) {
+            // hir is there, with the types that are known, even where the graph is refused
+            (Stage::Hir, _) => compilation.module.as_ref().zip(compilation.target).map(|(module, target)| {
+                hir::print(module, &module.callables[target.index as usize], &compilation.types)
+            }),
+            (Stage::Graph, Some(graph)) => Some(graph::print(graph)),
+            (Stage::Dot, Some(graph)) => Some(graph::print_dot(graph)),
+            _ => None,
+        };
     if let Some(text) = text {
         output.raw(&text)?;
     }

@@ -58,10 +58,9 @@ fn check(path: &Path, args: &Args, output: &Output) -> Done {
     let mut worst = output.findings(&findings, &program.sources)?;
     let mut told = findings;
     let blocks = match library.user_module(program.file) {
-        Some(module) if args.sizes.block.is_none() => targets(&module)
-            .into_iter()
-            .map(|t| module.callables[t.index as usize].name.name.clone())
-            .collect(),
+        Some(module) if args.sizes.block.is_none() => {
+            targets(&module).into_iter().map(|t| module.callables[t.index as usize].name.name.clone()).collect()
+        }
         // What is named may be missing, which the compiler tells.
         Some(_) => args.sizes.block.iter().cloned().collect(),
         None => Vec::new(),

@@ -16,10 +16,7 @@ pub struct SizeArgs {
 impl SizeArgs {
     /// For the compiler. With `layers` a block is put into the standard stack.
     pub fn options(&self, layers: Option<usize>, vocab: usize) -> Options {
-        Options {
-            block: self.block.clone(),
-            sizes: Sizes { set: self.set.iter().cloned().collect(), vocab, layers },
-        }
+        Options { block: self.block.clone(), sizes: Sizes { set: self.set.iter().cloned().collect(), vocab, layers } }
     }
 }
 

@@ -185,11 +185,9 @@ impl<'a> Watcher<'a> {
 
     fn tell(&self, record: &Record) -> Result<(), Stop> {
         let Some(validation) = &record.validation else { return Ok(()) };
-        let text = format!("step {:>6}  loss {:.4}  validation {}", record.step, record.loss, score(validation, self.metric));
-        self.output.object(
-            "step",
-            json!({ "step": record.step, "loss": record.loss, "validation": validation }),
-        )?;
+        let text =
+            format!("step {:>6}  loss {:.4}  validation {}", record.step, record.loss, score(validation, self.metric));
+        self.output.object("step", json!({ "step": record.step, "loss": record.loss, "validation": validation }))?;
         self.bar.suspend(|| self.output.text(&format!("{text}\n")))
     }
 }

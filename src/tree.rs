@@ -179,10 +179,10 @@ mod tests {
 
     #[test]
     fn binding_shows() {
-        let text = "block B[D]() {\n    input x[D]\n    let y[D] = -x + x * 2 ^ -1 |> silu\n    output y[P = a]\n}\n";
+        let text = "block B[D] {\n    input x[D]\n    let y[D] = -x + x * 2 ^ -1 |> silu\n    output y[P = a]\n}\n";
         let parsed = archc_grammar::parse(text);
         assert_eq!(parsed.errors, []);
-        let shown = "1:1     block B[D]()\n2:5       input x[D]\n3:5       let y[D] = \
+        let shown = "1:1     block B[D]\n2:5       input x[D]\n3:5       let y[D] = \
                      (|> (+ (- x) (* x (^ 2 (- 1)))) silu)\n4:5       output (pick y P = a)\n";
         assert_eq!(print(&parsed.file, text), shown);
     }

@@ -129,7 +129,7 @@ fn select(module: &Module, name: Option<&str>) -> Result<ItemRef, Box<Diagnostic
         },
         (None, [only]) => Ok(*only),
         (None, []) => {
-            error("the file has no block and no model".into(), "write `block Name[D]() { input x[D] ... }`".into())
+            error("the file has no block and no model".into(), "write `block Name[D] { input x[D] ... }`".into())
         }
         (None, _) => error(
             format!("the file has {} blocks and models", targets.len()),

@@ -1,0 +1,194 @@
+//! What each command prints, and where.
+
+use crate::{Folder, Run, TINY, archc, command, finish, root, skipped};
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+fn with_stdin(args: &[&str], text: &str) -> Run {
+    let mut command = command(args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("archc starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // It may end before it has read everything.
+    let _ = stdin.write_all(text.as_bytes());
+    drop(stdin);
+    finish(child.wait_with_output().expect("archc ends"))
+}
+
+fn json(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    for name in ["check", "fmt", "build", "explain", "params", "forward", "train", "eval", "search", "report"] {
+        let help = archc(&[name, "--help"]).done().out;
+        assert!(help.contains("Examples:") && help.contains(&format!("archc {name}")), "{help}");
+    }
+    assert!(archc(&["--help"]).done().out.contains("Exit codes:"));
+    assert!(archc(&["--version"]).done().out.starts_with("archc 0."));
+    assert_eq!(archc(&["chekc"]).code, 2);
+}
+
+#[test]
+fn check_prints_findings_apart_from_costs() {
+    let seed = root().join("seeds/delta_net.arch");
+    let run = archc(&["check".as_ref(), seed.as_os_str()]).done();
+    assert!(run.err.is_empty(), "{}", run.err);
+    for words in ["block DeltaNet", "D=64", "params", "FLOPs a token", "time            O(T)", "state"] {
+        assert!(run.out.contains(words), "no {words}:\n{}", run.out);
+    }
+    let small = archc(&["check".as_ref(), seed.as_os_str(), "--set".as_ref(), "D=32".as_ref()]).done();
+    assert!(small.out.contains("D=32"), "{}", small.out);
+
+    let folder = Folder::new(&[("b.arch", "block B[D] { input x[D] output silu(y) }\n")]);
+    let run = archc(&["check", &folder.text("b.arch")]);
+    run.refused(2, "E0101");
+    assert!(run.err.contains("b.arch:1:37"), "{}", run.err);
+    assert!(run.out.is_empty(), "a refused program has no cost: {}", run.out);
+}
+
+#[test]
+fn check_takes_all_blocks_of_a_file_or_one() {
+    let folder = Folder::new(&[("two.arch", &format!("{TINY}\n{}", TINY.replace("Tiny", "Other")))]);
+    let file = folder.text("two.arch");
+    let both = archc(&["check", &file]).done().out;
+    assert!(both.contains("block Tiny") && both.contains("block Other"), "{both}");
+    let one = archc(&["check", &file, "--block", "Other"]).done().out;
+    assert!(!one.contains("block Tiny") && one.contains("block Other"), "{one}");
+    // What needs exactly one asks which.
+    let asked = archc(&["params", &file]);
+    asked.refused(2, "E0314");
+    assert!(asked.err.contains("--block Tiny") && asked.err.contains("--block Other"), "{}", asked.err);
+    archc(&["params", &file, "--block", "Other"]).done();
+}
+
+#[test]
+fn json_is_one_object_a_line() {
+    let folder = Folder::new(&[("b.arch", "block B[D] { input x[D] output silu(y) + z }\n"), ("t.arch", TINY)]);
+    let run = archc(&["check", &folder.text("b.arch"), "--message-format", "json"]);
+    let findings = json(&run.out);
+    assert_eq!((run.code, run.err.as_str()), (2, ""));
+    assert!(findings.iter().all(|f| f["kind"] == "finding"));
+    assert!(findings.iter().any(|f| f["code"] == "E0101" && f["primary"]["line"] == 1), "{}", run.out);
+    let checked = json(&archc(&["check", &folder.text("t.arch"), "--message-format", "json"]).done().out);
+    let report = checked.iter().find(|o| o["kind"] == "check").expect("a report");
+    assert_eq!(report["cost"]["params"], 64 * 64 + 64 * 2);
+    for command in [["params", "t.arch"], ["fmt", "t.arch"]] {
+        let run = archc(&[command[0], &folder.text(command[1]), "--message-format", "json"]).done();
+        assert!(!json(&run.out).is_empty());
+    }
+    assert!(json(&archc(&["explain", "--message-format", "json"]).done().out).len() > 60);
+}
+
+#[test]
+fn fmt_formats_in_place_once() {
+    let ugly = "// a comment\nblock   Tiny[D]  {\ninput x[D]; output   x+conv( x,width=2 ) }\n";
+    let folder = Folder::new(&[("ugly.arch", ugly), ("broken.arch", "block {"), ("good.arch", TINY)]);
+    let file = folder.text("ugly.arch");
+    let listed = archc(&["fmt", "--check", &file]);
+    assert_eq!(listed.code, 1);
+    assert!(listed.out.contains("ugly.arch"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), ugly, "--check changes nothing");
+    let piped = with_stdin(&["fmt", "-"], ugly).done().out;
+    archc(&["fmt", &file]).done();
+    let formatted = std::fs::read_to_string(&file).unwrap();
+    assert!(formatted.starts_with("// a comment\nblock Tiny[D] {\n    input x[D]\n"), "{formatted}");
+    assert_eq!(piped, formatted);
+    archc(&["fmt", "--check", &file]).done();
+    assert_eq!(archc(&["fmt", &file]).done().out, "", "nothing to do the second time");
+    // A broken file is left alone; the others of its folder are formatted all the same.
+    std::fs::write(&file, ugly).unwrap();
+    let run = archc(&["fmt", &folder.0.path().to_string_lossy()]);
+    assert_eq!(run.code, 2, "{}", run.err);
+    assert!(run.err.contains("broken.arch"), "{}", run.err);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), formatted);
+    assert_eq!(std::fs::read_to_string(folder.path("broken.arch")).unwrap(), "block {");
+    let names: Vec<_> = std::fs::read_dir(folder.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 3, "something was left behind: {names:?}");
+}
+
+#[test]
+fn shipped_programs_are_formatted() {
+    let folders = ["seeds", "examples", "stdlib"].map(|f| root().join(f));
+    let args = ["fmt".as_ref(), "--check".as_ref()].into_iter().chain(folders.iter().map(|f| f.as_os_str()));
+    let run = archc(&args.collect::<Vec<_>>());
+    assert_eq!(run.code, 0, "run `archc fmt` on:\n{}", run.out);
+}
+
+#[test]
+fn build_prints_every_stage() {
+    let seed = root().join("seeds/delta_net.arch");
+    let emit = |stage: &str| archc(&["build".as_ref(), seed.as_os_str(), "--emit".as_ref(), stage.as_ref()]).done().out;
+    assert!(emit("ast").contains("let beta[H] = (|> (|> x linear[H]) sigmoid)"), "{}", emit("ast"));
+    assert!(emit("hir").contains("linear[H](x)"), "{}", emit("hir"));
+    assert!(emit("graph").starts_with("graph DeltaNet  D=64"), "{}", emit("graph"));
+    let dot = emit("dot");
+    assert!(dot.starts_with("digraph \"DeltaNet\" {") && dot.trim_end().ends_with('}'), "{dot}");
+    // What a broken program has of a tree is shown beside what is wrong with it.
+    let broken = with_stdin(&["build", "-", "--emit", "ast"], "block B[D] {\ninput x[D]\noutput x +\n}\n");
+    assert_eq!(broken.code, 2);
+    assert!(broken.out.contains("input x[D]") && broken.out.contains("error"), "{}", broken.out);
+}
+
+#[test]
+fn params_lists_what_checkpoints_hold() {
+    let seed = root().join("seeds/delta_net.arch");
+    let run = archc(&["params".as_ref(), seed.as_os_str()]).done();
+    assert!(run.out.contains("q.conv.linear.weight   [H=2, K=32, W=4]"), "{}", run.out);
+    let stacked = archc(&["params".as_ref(), seed.as_os_str(), "--layers".as_ref(), "2".as_ref()]).done().out;
+    assert!(stacked.contains("layers.1.mixer.q.linear.weight") && stacked.contains("embedding.embed.weight"));
+}
+
+#[test]
+fn explain_knows_every_code_that_is_reported() {
+    let all = archc(&["explain"]).done().out;
+    let code = |text: &str| text.split_once('[').and_then(|(_, t)| t.split_once(']')).map(|(c, _)| c.to_owned());
+    let folder = root().join("tests/broken");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let run = archc(&["check".as_ref(), entry.unwrap().path().as_os_str()]);
+        for line in run.err.lines().filter(|l| l.starts_with("error[") || l.starts_with("warning[")) {
+            let code = code(line).expect("a code");
+            assert!(all.lines().any(|l| l.starts_with(&code)), "{code} has no explanation");
+            seen += 1;
+        }
+    }
+    assert!(seen > 80, "only {seen} findings in the broken programs");
+    let long = archc(&["explain", "e0101"]).done().out;
+    assert!(long.starts_with("E0101: ") && long.lines().count() > 3, "{long}");
+    let unknown = archc(&["explain", "E9999"]);
+    unknown.refused(2, "E0842");
+    assert!(archc(&["explain", "E0108"]).err.contains("did you mean"));
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_crash() {
+    let mut child = command(&["explain"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    drop(reader);
+    let run = finish(child.wait_with_output().unwrap());
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_told() {
+    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
+        return skipped("output_that_cannot_be_written_is_told", "there is no /dev/full here");
+    };
+    let run = finish(command(&["explain"]).stdout(full).output().unwrap());
+    run.refused(1, "E0823");
+}
+
+#[test]
+fn files_use_their_siblings() {
+    let folder = Folder::new(&[
+        ("maps.arch", "fn twice(x) = 2 * x\n"),
+        ("parts.arch", &format!("use self::maps::{{twice}}\nfn four(x) = twice(twice(x))\n{TINY}")),
+        ("main.arch", "use self::parts::{Tiny, four}\nblock Main[D] {\n    input x[D]\n    output four(Tiny(x))\n}\n"),
+    ]);
+    let run = archc(&["check", &folder.text("main.arch")]).done();
+    assert!(run.err.is_empty() && run.out.contains("block Main"), "{}{}", run.err, run.out);
+}

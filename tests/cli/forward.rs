@@ -1,0 +1,238 @@
+//! `archc forward` against the numbers of other implementations, and its refusals.
+
+use crate::{Folder, Run, archc, root};
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensors, serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
+
+fn read(path: &Path) -> Tensors {
+    let bytes = std::fs::read(path).expect("a file");
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let numbers = |view: &TensorView<'_>| -> Vec<f64> {
+        match view.dtype() {
+            Dtype::F64 => view.data().chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
+            Dtype::F32 => {
+                view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()).into()).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    file.tensors().into_iter().map(|(name, view)| (name, (view.shape().to_vec(), numbers(&view)))).collect()
+}
+
+fn write(path: &Path, tensors: &Tensors) {
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, (shape, data))| (name.clone(), shape.clone(), data.iter().flat_map(|x| x.to_le_bytes()).collect()))
+        .collect();
+    let views = bytes.iter().map(|(n, s, b)| (n, TensorView::new(Dtype::F64, s.clone(), b).expect("a tensor")));
+    std::fs::write(path, serialize(views, None).expect("safetensors")).expect("a file");
+}
+
+/// |a - b| / |b|, L2.
+fn difference(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let square = |x: f64| x * x;
+    let apart: f64 = a.iter().zip(b).map(|(x, y)| square(x - y)).sum();
+    (apart / b.iter().map(|y| square(*y)).sum::<f64>().max(1e-300)).sqrt()
+}
+
+fn fixture(name: &str, part: &str) -> std::path::PathBuf {
+    root().join("tests/fixtures").join(format!("{name}.{part}"))
+}
+
+struct Files {
+    folder: Folder,
+    program: std::path::PathBuf,
+    weights: std::path::PathBuf,
+    input: std::path::PathBuf,
+}
+
+impl Files {
+    fn of(name: &str) -> Self {
+        Self {
+            folder: Folder::new(&[]),
+            program: fixture(name, "arch"),
+            weights: fixture(name, "weights.safetensors"),
+            input: fixture(name, "io.safetensors"),
+        }
+    }
+
+    fn run(&self, more: &[&str]) -> Run {
+        let y = self.folder.path("y.safetensors");
+        let mut args = vec!["forward".as_ref(), self.program.as_os_str(), "--weights".as_ref()];
+        args.extend([self.weights.as_os_str(), "--input".as_ref(), self.input.as_os_str(), "--output".as_ref()]);
+        args.push(y.as_os_str());
+        args.extend(more.iter().map(|a| std::ffi::OsStr::new(*a)));
+        archc(&args)
+    }
+
+    /// The same with other weights.
+    fn with_weights(mut self, change: impl FnOnce(&mut Tensors)) -> Self {
+        let mut tensors = read(&self.weights);
+        change(&mut tensors);
+        self.weights = self.folder.path("changed.safetensors");
+        write(&self.weights, &tensors);
+        self
+    }
+
+    fn with_input(mut self, change: impl FnOnce(&mut Tensors)) -> Self {
+        let mut tensors = read(&self.input);
+        change(&mut tensors);
+        self.input = self.folder.path("input.safetensors");
+        write(&self.input, &tensors);
+        self
+    }
+}
+
+const SIZES: [&str; 2] = ["--set=D=32", "--set=H=2"];
+const DESIGNS: [&str; 2] = ["adaptive_mix_gate", "content_aware_fusion"];
+
+#[test]
+fn published_designs_give_the_numbers_of_their_originals() {
+    for name in DESIGNS {
+        let files = Files::of(name);
+        let gradients = files.folder.text("g.safetensors");
+        files.run(&[&SIZES[..], &["--dtype=f64", "--grads", &gradients]].concat()).done();
+        let (wanted, outputs, gradients) =
+            (read(&files.input), read(&files.folder.path("y.safetensors")), read(gradients.as_ref()));
+        // The originals and an independent interpreter agree to 1e-14 in f64; 1e-10 leaves room for another order of sums.
+        assert!(difference(&outputs["output"].1, &wanted["output"].1) < 1e-10, "{name}");
+        let mut compared = 0;
+        for (path, (shape, data)) in wanted.iter().filter_map(|(n, t)| Some((n.strip_prefix("grad/")?, t))) {
+            assert_eq!(&gradients[path].0, shape, "{name} {path}");
+            assert!(difference(&gradients[path].1, data) < 1e-10, "{name} {path}");
+            compared += 1;
+        }
+        assert_eq!(compared, gradients.len(), "{name}: a gradient for every parameter and the input");
+        // f32: 1e-5 forward and 1e-4 backward are what every device is held to.
+        let gradients = files.folder.text("g.safetensors");
+        files.run(&[&SIZES[..], &["--grads", &gradients]].concat()).done();
+        let (outputs, gradients) = (read(&files.folder.path("y.safetensors")), read(gradients.as_ref()));
+        assert!(difference(&outputs["output"].1, &wanted["output"].1) < 1e-5, "{name}");
+        assert!(difference(&gradients["input"].1, &wanted["grad/input"].1) < 1e-4, "{name}");
+    }
+}
+
+#[test]
+fn weights_may_have_other_names() {
+    let files = Files::of(DESIGNS[0]);
+    files.run(&[&SIZES[..], &["--dtype=f64"]].concat()).done();
+    let wanted = read(&files.folder.path("y.safetensors"));
+    let path = read(&files.weights).into_keys().next().expect("a parameter");
+    let files = files.with_weights(|w| {
+        let tensor = w.remove(&path).expect("it is there");
+        w.insert("model.0.attn.other_name".into(), tensor);
+    });
+    files.run(&SIZES).refused(2, "E0807");
+    let map = files.folder.text("map.json");
+    let mapped = |text: &str| {
+        std::fs::write(&map, text).unwrap();
+        files.run(&[&SIZES[..], &["--dtype=f64", "--names", &map]].concat())
+    };
+    mapped(&format!("{{\"{path}\": \"model.0.attn.other_name\"}}")).done();
+    assert_eq!(read(&files.folder.path("y.safetensors")), wanted);
+    mapped(&format!("{{\"{path}\": \"nothing\"}}")).refused(2, "E0841");
+    mapped("{\"nothing\": \"model.0.attn.other_name\"}").refused(2, "E0841");
+    mapped("[1, 2]").refused(2, "E0841");
+    mapped("{\"a\": ").refused(2, "E0841");
+    mapped(&format!("{{\"{path}\": 3}}")).refused(2, "E0841");
+}
+
+#[test]
+fn weights_that_do_not_fit() {
+    let path = read(&fixture(DESIGNS[0], "weights.safetensors")).into_keys().next().expect("a parameter");
+    let changed = |change: &dyn Fn(&mut Tensors)| Files::of(DESIGNS[0]).with_weights(change).run(&SIZES);
+    changed(&|w| drop(w.remove(&path))).refused(2, "E0806");
+    changed(&|w| drop(w.insert("extra".into(), (vec![1], vec![0.0])))).refused(2, "E0807");
+    changed(&|w| {
+        let (shape, _) = w.get_mut(&path).expect("it is there");
+        shape.push(1);
+    })
+    .refused(2, "E0808");
+    for bad in [f64::NAN, f64::INFINITY] {
+        changed(&|w| w.get_mut(&path).expect("it is there").1[0] = bad).refused(2, "E0809");
+    }
+    // Too large for f32, though not for f64.
+    changed(&|w| w.get_mut(&path).expect("it is there").1[0] = 1e300).refused(2, "E0809");
+    // Of other sizes.
+    Files::of(DESIGNS[0]).run(&["--set=D=64", "--set=H=2"]).refused(2, "E0808");
+    // Not whole, or no weights at all.
+    let mut files = Files::of(DESIGNS[0]);
+    let bytes = std::fs::read(&files.weights).unwrap();
+    files.weights = files.folder.path("cut.safetensors");
+    for cut in [0, 7, 100, bytes.len() - 1] {
+        std::fs::write(&files.weights, &bytes[..cut]).unwrap();
+        files.run(&SIZES).refused(2, "E0821");
+    }
+    files.weights = files.folder.path("missing");
+    files.run(&SIZES).refused(1, "E0820");
+}
+
+#[test]
+fn inputs_that_do_not_fit() {
+    let changed = |change: &dyn Fn(&mut Tensors)| {
+        let files = Files::of(DESIGNS[0]).with_input(change);
+        let gradients = files.folder.text("g.safetensors");
+        files.run(&[&SIZES[..], &["--grads", &gradients]].concat())
+    };
+    changed(&|x| drop(x.remove("input"))).refused(2, "E0802");
+    changed(&|x| drop(x.remove("R"))).refused(2, "E0844");
+    changed(&|x| drop(x.insert("R".into(), (vec![1], vec![0.0])))).refused(2, "E0812");
+    changed(&|x| drop(x.insert("input".into(), (vec![1, 2, 31], vec![0.0; 62])))).refused(2, "E0803");
+    changed(&|x| drop(x.insert("input".into(), (vec![32], vec![0.0; 32])))).refused(2, "E0803");
+    changed(&|x| drop(x.insert("input".into(), (vec![0, 4, 32], vec![])))).refused(2, "E0801");
+    changed(&|x| x.get_mut("input").expect("it is there").1[7] = f64::NAN).refused(2, "E0805");
+    changed(&|x| drop(x.insert("reset".into(), (vec![2], vec![1.0, 0.0])))).refused(2, "E0803");
+}
+
+#[test]
+fn documents_are_apart() {
+    // Two documents packed into one row give what each gives alone.
+    let files = Files::of(DESIGNS[1]);
+    let (_, x) = &read(&files.input)["input"];
+    let (cut, len, width) = (23, 70, 32);
+    let forward = |input: Tensors| {
+        let files = Files::of(DESIGNS[1]).with_input(|x| *x = input);
+        files.run(&[&SIZES[..], &["--dtype=f64"]].concat()).done();
+        read(&files.folder.path("y.safetensors"))["output"].1.clone()
+    };
+    let row = |from: usize, to: usize| {
+        Tensors::from([("input".into(), (vec![1, to - from, width], x[from * width..to * width].to_vec()))])
+    };
+    let mut packed = row(0, len);
+    packed.insert("reset".into(), (vec![1, len], (0..len).map(|t| f64::from(t == cut)).collect()));
+    let apart = [forward(row(0, cut)), forward(row(cut, len))].concat();
+    // Equal up to the order of sums.
+    assert!(difference(&forward(packed), &apart) < 1e-12);
+    assert!(difference(&forward(row(0, len)), &apart) > 1e-3, "without a reset the second half sees the first");
+}
+
+#[test]
+fn models_read_tokens() {
+    let folder = Folder::new(&[(
+        "m.arch",
+        "use std::mixers::{DeltaNet}\nmodel M[D] {\n    let e = embed[D](tokens)\n    \
+        output head(e + DeltaNet[D](rmsnorm[D](e)), tie = e)\n}\n",
+    )]);
+    let input = folder.path("x.safetensors");
+    let run = |tokens: Vec<f64>| {
+        write(&input, &Tensors::from([("tokens".into(), (vec![1, tokens.len()], tokens))]));
+        let args = ["forward", &folder.text("m.arch"), "--vocab", "5", "--set", "D=16", "--seed", "3"];
+        let files = ["--input", &folder.text("x.safetensors"), "--output", &folder.text("y.safetensors")];
+        archc(&[&args[..], &files].concat())
+    };
+    run(vec![0.0, 4.0, 2.0]).done();
+    let first = read(&folder.path("y.safetensors"));
+    assert_eq!(first["output"].0, [1, 3, 5]);
+    run(vec![0.0, 4.0, 2.0]).done();
+    assert_eq!(first, read(&folder.path("y.safetensors")), "the same seed gives the same bits");
+    run(vec![0.0, 5.0]).refused(2, "E0804");
+    run(vec![0.5]).refused(2, "E0804");
+    run(vec![-1.0]).refused(2, "E0804");
+    run(vec![f64::NAN]).refused(2, "E0804");
+    run(vec![]).refused(2, "E0801");
+}

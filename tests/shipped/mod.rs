@@ -1,0 +1,81 @@
+//! The programs that ship: standard library, seeds, examples.
+
+use archc_compiler::hir::{CallableKind, Library, Module};
+use archc_compiler::source::{FileId, SourceMap, sibling};
+use archc_compiler::{Compilation, Options, Sizes, compile, targets};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All `.arch` files of a folder and its folders, in order.
+pub fn files(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(folder)];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the repository") {
+            let path = entry.expect("a readable folder").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|e| e == "arch") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "there are no programs in {folder}");
+    found
+}
+
+/// A file and what it uses.
+pub struct Shipped {
+    /// `examples-03_router`
+    pub name: String,
+    /// All texts.
+    pub sources: SourceMap,
+    /// Its own.
+    pub file: FileId,
+    /// None for a file with errors.
+    pub module: Option<Arc<Module>>,
+}
+
+impl Shipped {
+    /// Reads a file; texts are named by their path from the root, so that findings look alike everywhere.
+    pub fn read(path: &Path) -> Self {
+        let shown = path.strip_prefix(root()).expect("a file of the repository").to_string_lossy().replace('\\', "/");
+        let text = fs::read_to_string(path).expect("a readable program");
+        let mut sources = SourceMap::new();
+        for used in archc_compiler::hir::uses(&text) {
+            let used = sibling(&shown, &used);
+            // A broken program may use a file that is not there.
+            if let Ok(text) = fs::read_to_string(root().join(&used)) {
+                sources.add(used, text);
+            }
+        }
+        let name = shown.trim_end_matches(".arch").replace('/', "-");
+        let file = sources.add(shown, text);
+        let module = Library::load(&sources, file).0.user_module(file);
+        Self { name, sources, file, module }
+    }
+
+    /// Its text.
+    pub fn text(&self) -> &str {
+        &self.sources.file(self.file).text
+    }
+
+    /// Its blocks and models.
+    pub fn blocks(&self) -> Vec<(String, CallableKind)> {
+        let Some(module) = &self.module else { return Vec::new() };
+        let callable = |i: u32| &module.callables[i as usize];
+        targets(module).into_iter().map(|t| (callable(t.index).name.name.clone(), callable(t.index).kind)).collect()
+    }
+
+    /// Compiles one of them.
+    pub fn compile(&self, block: &str, sizes: Sizes) -> Compilation {
+        compile(&self.sources, self.file, &Options { block: Some(block.to_owned()), sizes })
+    }
+}
