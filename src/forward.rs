@@ -56,11 +56,11 @@ pub struct Args {
     /// A JSON object from paths to the names that the weights file uses
     #[arg(long, value_name = "FILE", requires = "weights")]
     names: Option<PathBuf>,
-    /// Arithmetic, and the type of the numbers written
-    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    /// Arithmetic, and the type of the numbers written: f32 or f64
+    #[arg(long, value_name = "TYPE", default_value = "f32", hide_possible_values = true)]
     dtype: Float,
-    /// What runs it
-    #[arg(long, value_name = "NAME", default_value = "reference")]
+    /// What runs it; so far only reference
+    #[arg(long, value_name = "NAME", default_value = "reference", hide_possible_values = true)]
     device: DeviceName,
     /// Seed of the first values, without --weights
     #[arg(long, value_name = "N", default_value_t = 0)]
