@@ -42,6 +42,7 @@ pub mod schedule;
 pub mod screen;
 pub mod stats;
 pub mod store;
+pub mod surrogate;
 pub mod trained;
 
 // Tests inside and outside of the crate share their judges, which call it by its name.

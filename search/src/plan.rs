@@ -44,8 +44,10 @@ pub struct Plan {
     pub seed: u64,
     /// Slots of a generation.
     pub generation: u32,
-    /// Drafts that a slot may have refused before it stays empty.
+    /// Most drafts of a slot.
     pub drafts: u32,
+    /// Sound drafts of a slot, of which the one that is expected to do best is trained.
+    pub choices: u32,
     /// The rungs, from short to long.
     pub rungs: Vec<Rung>,
     /// A control joins every so many generations; 0: never.
@@ -65,16 +67,20 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan of the design: generations of 8; a short screen for all; the tasks of the search, on one seed for the
-    /// best quarter and on a second for half of those. No rung repeats a seed: the tiers share tasks, and a score
-    /// seen twice would teach nothing.
-    pub fn new(seed: u64, anchors: Vec<(String, String)>, researcher: &str, evaluator: &str) -> Self {
+    /// The plan of the design: generations of 8; a short screen for all; the tasks of the search for the best three,
+    /// and if there is time (`patient`) on a second seed for half of those. All anchors climb all rungs, so in ten
+    /// minutes a third rung would leave little for candidates. No rung repeats a seed: the tiers share tasks, and a
+    /// score seen twice would teach nothing.
+    pub fn new(seed: u64, anchors: Vec<(String, String)>, researcher: &str, evaluator: &str, patient: bool) -> Self {
         let rung = |tier, seed, keep| Rung { tier, seed, keep };
+        let mut rungs = vec![rung(Tier::Screen, 0, 1.0), rung(Tier::Search, 1, 0.375)];
+        rungs.extend(patient.then(|| rung(Tier::Search, 2, 0.5)));
         Self {
             seed,
             generation: 8,
-            drafts: 4,
-            rungs: vec![rung(Tier::Screen, 0, 1.0), rung(Tier::Search, 1, 0.25), rung(Tier::Search, 2, 0.5)],
+            drafts: 6,
+            choices: 2,
+            rungs,
             control_every: 3,
             finalists: 3,
             fresh_from: 1_000_000,
@@ -91,6 +97,7 @@ impl Plan {
             seed: 0,
             generation: 0,
             drafts: 0,
+            choices: 0,
             rungs: Vec::new(),
             control_every: 0,
             finalists: 0,

@@ -1,7 +1,8 @@
 //! Makes a generation: a pure function of the history up to the last closed generation.
 //!
-//! Each slot asks the researcher for a hypothesis, the engineer for a program, the screen for a verdict. A
-//! refused draft is kept with its reason, and the slot tries again with the next attempt's random stream.
+//! Each slot asks the researcher for a hypothesis, the engineer for a program, the screen for a verdict, until
+//! it has some sound drafts; a surrogate says which of them is trained. Drafts that were refused or passed
+//! over are kept with the reason.
 
 use crate::codes;
 use crate::evaluate::caught;
@@ -10,9 +11,9 @@ use crate::record::{Candidate, CandidateId, Finding, Hypothesis, Origin, Site, V
 use crate::roles::{Engineer, Researcher};
 use crate::screen::{Limits, Screen, Screened};
 use crate::store::History;
+use crate::surrogate::Surrogate;
 use archc_compiler::diag::Diagnostic;
 use similar::TextDiff;
-use std::collections::BTreeMap;
 
 /// Generation 0: the seed programs.
 ///
@@ -65,18 +66,20 @@ pub fn generation(
     let number = history.generations();
     let limits = Limits::of(history);
     let mut made: Vec<Candidate> = Vec::new();
-    let mut here: BTreeMap<String, CandidateId> = BTreeMap::new();
+    let surrogate = Surrogate::of(history);
     let id = |made: &[Candidate]| CandidateId(history.next_id().0 + made.len() as u32);
-    'slots: for slot in 0..plan.generation {
+    for slot in 0..plan.generation {
+        let first = made.len();
+        let sound = |made: &[Candidate]| made[first..].iter().filter(|c| c.verdict.admitted()).count() as u32;
         for attempt in 0..plan.drafts {
-            if made.len() == room {
-                break 'slots;
+            if made.len() >= room || sound(&made) >= plan.choices {
+                break;
             }
             let place = [u64::from(number), u64::from(slot), u64::from(attempt)];
             let mut thought = Stream::new(plan.seed, "propose", &place);
             let hypothesis = match caught(|| researcher.propose(history, engineer, &mut thought)) {
                 Ok(Some(hypothesis)) => hypothesis,
-                Ok(None) => continue 'slots,
+                Ok(None) => break,
                 Err(bug) => unthought(history, researcher, &bug),
             };
             let mut candidate = Candidate {
@@ -87,20 +90,15 @@ pub fn generation(
                 ..draft(history, engineer, screen, &limits, hypothesis, &mut Stream::new(plan.seed, "build", &place))
             };
             if candidate.verdict.admitted() {
-                let known = history.same_program(&candidate.hash).or_else(|| here.get(&candidate.hash).copied());
-                match known {
-                    Some(of) => candidate.verdict = Verdict::Duplicate { of },
-                    None => {
-                        here.insert(candidate.hash.clone(), candidate.id);
-                    }
+                let same = |c: &&Candidate| c.verdict.admitted() && c.hash == candidate.hash;
+                let known = history.same_program(&candidate.hash).or_else(|| made.iter().find(same).map(|c| c.id));
+                if let Some(of) = known {
+                    candidate.verdict = Verdict::Duplicate { of };
                 }
             }
-            let admitted = candidate.verdict.admitted();
             made.push(candidate);
-            if admitted {
-                break;
-            }
         }
+        choose(history, &surrogate, &mut made[first..]);
     }
     if !made.is_empty() && plan.control_every > 0 && number % plan.control_every == 1 % plan.control_every {
         let anchors: Vec<&Candidate> = history.anchors().collect();
@@ -108,6 +106,17 @@ pub fn generation(
         made.extend(anchors.get(turn % anchors.len().max(1)).map(|a| control(a, id(&made), number, plan.generation)));
     }
     made
+}
+
+/// Leaves one of a slot's sound drafts to be trained: the one with the highest guess, the first of equals.
+fn choose(history: &History, surrogate: &Surrogate, drafts: &mut [Candidate]) {
+    let guess = |c: &Candidate| surrogate.guess(history, c).unwrap_or(0.0);
+    let sound = drafts.iter().filter(|c| c.verdict.admitted());
+    let best = sound.map(|c| (guess(c), c.id)).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+    let Some((_, by)) = best else { return };
+    for c in drafts.iter_mut().filter(|c| c.verdict.admitted() && c.id != by) {
+        c.verdict = Verdict::Outranked { by };
+    }
 }
 
 /// An anchor once more, under another name.

@@ -70,6 +70,11 @@ pub enum Verdict {
         /// That one.
         of: CandidateId,
     },
+    /// Sound, but another draft of the same slot was expected to do better.
+    Outranked {
+        /// That one.
+        by: CandidateId,
+    },
     /// Refused.
     Rejected {
         /// By which check: `edit`, `parse`, `check`, `dataflow`, `ranges`, `time`, `cost`, `bug`.

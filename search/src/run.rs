@@ -17,6 +17,7 @@ use archc_train::corpus::Corpus;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// What a search is asked to do.
 #[derive(Clone, Debug)]
@@ -117,6 +118,9 @@ pub fn run_with(
     })
 }
 
+/// Time from which a run climbs one rung more.
+const PATIENT: Duration = Duration::from_secs(1200);
+
 /// The folder, locked, and its log, new or continued.
 fn open(options: &SearchOptions, evaluator: &dyn Evaluator) -> Result<(RunFolder, Log), Diagnostic> {
     if options.resume {
@@ -139,7 +143,8 @@ fn open(options: &SearchOptions, evaluator: &dyn Evaluator) -> Result<(RunFolder
         return Err(codes::no_seeds());
     }
     let folder = RunFolder::create(options.out.as_deref(), options.seed)?;
-    let plan = Plan::new(options.seed, options.seeds.clone(), &options.researcher, &evaluator.version());
+    let patient = options.budget.time.is_none_or(|time| time >= PATIENT);
+    let plan = Plan::new(options.seed, options.seeds.clone(), &options.researcher, &evaluator.version(), patient);
     let log = Log::create(&folder.store(), Event::Opened { plan, version: env!("CARGO_PKG_VERSION").to_owned() })?;
     Ok((folder, log))
 }

@@ -28,7 +28,7 @@ fn search(log: &mut Log) -> Result<&'static str, archc_compiler::diag::Diagnosti
 
 fn open(path: &Path) -> Log {
     let folder = RunFolder::create(Some(path), 0).unwrap();
-    let plan = Plan::new(5, seeds(), "bandit", "fake ");
+    let plan = Plan::new(5, seeds(), "bandit", "fake ", true);
     Log::create(&folder.store(), Event::Opened { plan, version: "0".to_owned() }).unwrap()
 }
 

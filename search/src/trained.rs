@@ -31,7 +31,12 @@ impl Trained {
     /// # Errors
     /// E0915 if the trainer has no such tiers.
     pub fn new(corpus: Option<Arc<Corpus>>) -> Result<Self, Diagnostic> {
-        Ok(Self { screen: tier("screen")?, search: tier("search")?, corpus })
+        Ok(Self::with(tier("screen")?, tier("search")?, corpus))
+    }
+
+    /// On these tiers.
+    pub fn with(screen: tier::Tier, search: tier::Tier, corpus: Option<Arc<Corpus>>) -> Self {
+        Self { screen, search, corpus }
     }
 }
 

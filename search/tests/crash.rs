@@ -5,7 +5,7 @@ mod fake;
 use archc_search::store::{self, History, STORE};
 use archc_search::{Budget, SearchOptions, Silent, run_with};
 use fake::{FakeEvaluator, FakeScreen, seeds};
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ fn essence(history: &History) -> (String, String, String) {
 /// The log's rows so far; empty before there is a log.
 fn log(folder: &Path) -> Vec<String> {
     let read = || -> rusqlite::Result<Vec<String>> {
-        let db = Connection::open(folder.join(STORE))?;
+        let db = Connection::open_with_flags(folder.join(STORE), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let mut rows = db.prepare("SELECT body FROM log ORDER BY seq")?;
         rows.query_map([], |row| row.get(0))?.collect()
     };

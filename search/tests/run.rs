@@ -38,7 +38,7 @@ fn it_finds_better_programs_and_says_so() {
     assert_eq!(summary.reason, "candidates");
     assert_eq!(summary.counts.proposed, 120);
     let c = &summary.counts;
-    assert_eq!(c.admitted + c.duplicates + c.refused(), 120);
+    assert_eq!(c.admitted + c.duplicates + c.outranked + c.refused(), 120);
     assert!(c.trained == c.admitted && c.trained > 30, "{c:?}");
     assert!(c.rejected.contains_key("cost") && c.duplicates > 0, "{c:?}");
     // Found: the optimum is 1; the seeds are at 0.45 and 0.4; noise is 0.02 a score, averaged over tasks and seeds.
@@ -47,7 +47,7 @@ fn it_finds_better_programs_and_says_so() {
     assert!(best.quality > 0.8, "{}", best.quality);
     assert!(best.over_anchor.unwrap().positive() && best.p == Some(1.0 / 16.0));
     assert!(summary.ranking.rows.iter().any(|r| r.anchor));
-    assert!(summary.ranking.controls.tried >= 3);
+    assert!(summary.ranking.controls.tried >= 2);
     // Written as programs that parse, with their lineage down to a seed.
     let text = std::fs::read_to_string(&summary.best[0]).unwrap();
     let parsed = archc_grammar::parse(&text);

@@ -91,10 +91,10 @@ pub(super) fn progress(page: &mut Page, history: &History) {
     for &(at, (id, tier, seed)) in history.timeline() {
         let quality = history.result((id, tier, seed)).and_then(|r| r.quality());
         let origin = history.candidate(id).map(|c| c.origin);
-        if let (Some(q), Tier::Search, true, Some(origin)) = (quality, tier, seed < fresh, origin) {
-            if origin != Origin::Control {
-                points.push((at as f64 / 60_000.0, q, origin == Origin::Anchor));
-            }
+        if let (Some(q), Tier::Search, true) = (quality, tier, seed < fresh)
+            && origin != Some(Origin::Control)
+        {
+            points.push((at as f64 / 60_000.0, q, origin == Some(Origin::Anchor)));
         }
     }
     if points.is_empty() {

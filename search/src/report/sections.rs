@@ -217,6 +217,7 @@ pub(super) fn drafts(page: &mut Page, history: &History) {
     );
     let mut bars = vec![
         ("trained or waiting".to_owned(), counts.admitted, false),
+        ("passed over for another draft".to_owned(), counts.outranked, true),
         ("duplicate".to_owned(), counts.duplicates, true),
     ];
     bars.extend(counts.rejected.iter().map(|(check, n)| (format!("refused by {check}"), *n, true)));
@@ -361,6 +362,7 @@ fn names(history: &History, ids: &[CandidateId]) -> String {
 fn outcome(history: &History, c: &Candidate) -> String {
     match &c.verdict {
         Verdict::Duplicate { of } => format!("the same as {of}"),
+        Verdict::Outranked { by } => format!("passed over for {by}"),
         Verdict::Rejected { check, code, message } if code.is_empty() => format!("refused by {check}: {message}"),
         Verdict::Rejected { check, code, message } => format!("refused by {check} ({code}): {message}"),
         Verdict::Admitted => {

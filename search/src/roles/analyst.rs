@@ -176,7 +176,7 @@ fn beliefs(history: &History, generation: u32, fresh: &[Analysis]) -> Vec<Belief
         let analysis = history.analysis(c.id).or_else(|| fresh.iter().find(|a| a.candidate == c.id));
         let (better, weight) = match (&c.verdict, analysis) {
             (Verdict::Admitted, Some(a)) => (a.better, 1.0),
-            (Verdict::Admitted, None) => continue,
+            (Verdict::Admitted, None) | (Verdict::Outranked { .. }, _) => continue,
             (Verdict::Duplicate { .. } | Verdict::Rejected { .. }, _) => (0.0, REFUSED),
         };
         let weight = weight * DISCOUNT.powf(age);

@@ -258,6 +258,7 @@ impl History {
             match &c.verdict {
                 Verdict::Admitted => counts.admitted += 1,
                 Verdict::Duplicate { .. } => counts.duplicates += 1,
+                Verdict::Outranked { .. } => counts.outranked += 1,
                 Verdict::Rejected { check, .. } => *counts.rejected.entry(check.clone()).or_default() += 1,
             }
         }
@@ -287,6 +288,8 @@ pub struct Counts {
     pub admitted: u32,
     /// Of them, programs that were there already.
     pub duplicates: u32,
+    /// Of them, sound, and passed over for another draft of the same slot.
+    pub outranked: u32,
     /// Of them, refused, by check.
     pub rejected: BTreeMap<String, u32>,
     /// Of them, trained at least once.

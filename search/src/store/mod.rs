@@ -42,27 +42,30 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts the log of a new run with this first event.
+    /// Starts the log of a new run with this first event. The file is made beside its name and then renamed: where
+    /// there is a `run.sqlite`, there is a run in it, even if the process that made it was killed at once.
     ///
     /// # Errors
     /// E1003 if the file cannot be written.
     pub fn create(path: &Path, first: Event) -> Result<Self, Diagnostic> {
-        let mut db = Connection::open(path).map_err(codes::write)?;
-        settle(&db).map_err(codes::write)?;
-        let history = {
-            // Schema and first event together: a file with tables has a run in it.
-            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(codes::write)?;
-            tx.execute_batch(tables::SQL).map_err(codes::write)?;
-            tx.pragma_update(None, "application_id", APPLICATION).map_err(codes::write)?;
-            tx.pragma_update(None, "user_version", SCHEMA).map_err(codes::write)?;
-            let at = now();
-            let body = append(&tx, at, &first).map_err(codes::write)?;
-            tx.commit().map_err(codes::write)?;
-            let mut history = History::new();
-            believe(&mut history, at, &body)?;
-            history
+        let draft = path.with_extension("sqlite.new");
+        let make = || -> rusqlite::Result<()> {
+            let mut db = Connection::open(&draft)?;
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            tx.execute_batch(tables::SQL)?;
+            tx.pragma_update(None, "application_id", APPLICATION)?;
+            tx.pragma_update(None, "user_version", SCHEMA)?;
+            append(&tx, now(), &first)?;
+            tx.commit()?;
+            db.close().map_err(|(_, e)| e)
         };
-        Ok(Self { db, history })
+        // What an earlier process left of its draft is nobody's; that there is none is no error.
+        for left in [draft.clone(), path.with_extension("sqlite.new-journal")] {
+            let _ = std::fs::remove_file(left);
+        }
+        make().map_err(codes::write)?;
+        std::fs::rename(&draft, path).map_err(codes::write)?;
+        Self::open(path)
     }
 
     /// Opens the log of an existing run and replays it.

@@ -29,7 +29,7 @@ CREATE TABLE candidates (
     diff        TEXT NOT NULL,
     hash        TEXT NOT NULL,
     family      TEXT NOT NULL,
-    verdict     TEXT NOT NULL,          -- admitted, duplicate, rejected
+    verdict     TEXT NOT NULL,          -- admitted, duplicate, outranked, rejected
     duplicate_of INTEGER,
     rejected_by TEXT,
     code        TEXT,

@@ -68,6 +68,7 @@ fn candidate(db: &Connection, c: &Candidate) -> rusqlite::Result<()> {
     let (verdict, duplicate_of, rejected_by, code, message) = match &c.verdict {
         Verdict::Admitted => ("admitted", None, None, None, None),
         Verdict::Duplicate { of } => ("duplicate", Some(of.0), None, None, None),
+        Verdict::Outranked { .. } => ("outranked", None, None, None, None),
         Verdict::Rejected { check, code, message } => ("rejected", None, Some(check), Some(code), Some(message)),
     };
     let cost = c.cost.as_ref();

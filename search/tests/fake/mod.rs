@@ -84,7 +84,7 @@ impl Evaluator for FakeEvaluator {
         let nap = if self.sleep == 0 {
             0
         } else {
-            (Instant::now().elapsed().as_nanos() as u64 ^ call * 7919) % (self.sleep + 1)
+            (Instant::now().elapsed().as_nanos() as u64 ^ (call * 7919)) % (self.sleep + 1)
         };
         while began.elapsed() < Duration::from_millis(nap) || self.hang_at == Some(call) {
             if cancel.load(Ordering::Relaxed) {

@@ -1,0 +1,106 @@
+//! A cheap guess at what a program will score, from what is known without training it: its cost, its kind,
+//! its parent, and what is believed of the change. It only chooses between drafts of one slot; what it passes
+//! over is kept in the record and may be proposed again.
+//!
+//! Ridge regression of the lead over the anchors. With little data the penalty holds all weights near zero
+//! and the guess says next to nothing, which is right.
+
+use crate::record::{Candidate, Cost};
+use crate::store::History;
+
+/// Penalty, in units of one experiment with standard features.
+const RIDGE: f64 = 4.0;
+
+/// Features of a program, with the constant last.
+type Features = [f64; 8];
+
+/// Weights fitted to the experiments of the closed generations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Surrogate {
+    weights: Features,
+}
+
+impl Surrogate {
+    /// Fits.
+    pub fn of(history: &History) -> Self {
+        const N: usize = 8;
+        let mut normal = [[0.0; N]; N];
+        let mut right = [0.0; N];
+        for (id, lead) in history.standing() {
+            let Some(x) = history.candidate(id).and_then(|c| features(history, c)) else { continue };
+            for i in 0..N {
+                right[i] += x[i] * lead;
+                for j in 0..N {
+                    normal[i][j] += x[i] * x[j];
+                }
+            }
+        }
+        for (i, row) in normal.iter_mut().enumerate() {
+            row[i] += RIDGE;
+        }
+        Self { weights: solve(normal, right) }
+    }
+
+    /// The expected lead of a program that was screened; none if it has no cost.
+    pub fn guess(&self, history: &History, candidate: &Candidate) -> Option<f64> {
+        let x = features(history, candidate)?;
+        Some(x.iter().zip(self.weights).map(|(x, w)| x * w).sum())
+    }
+}
+
+/// Sizes are logarithms relative to the mean of the anchors, so that all features are of order one.
+fn features(history: &History, c: &Candidate) -> Option<Features> {
+    let cost = c.cost.as_ref()?;
+    let relative = |size: fn(&Cost) -> f64| {
+        let logs: Vec<f64> = history.anchors().filter_map(|a| Some(size(a.cost.as_ref()?).max(1.0).ln())).collect();
+        size(cost).max(1.0).ln() - crate::stats::mean(&logs).unwrap_or(0.0)
+    };
+    let flag = |yes: bool| f64::from(u8::from(yes));
+    let parent = c.parents.first().and_then(|&p| history.lead(p));
+    let belief = c.hypothesis.as_ref().and_then(|h| {
+        history.beliefs().iter().find(|b| b.action == h.action && b.site == h.site.kind).map(|b| b.mean() - 0.25)
+    });
+    Some([
+        relative(|c| c.params as f64),
+        relative(|c| c.flops_per_token),
+        relative(|c| c.state as f64) / 4.0,
+        flag(cost.mixer.contains("delta")),
+        flag(cost.mixer.contains("attention")),
+        parent.unwrap_or(0.0) * 4.0,
+        belief.unwrap_or(0.0) * 4.0,
+        1.0,
+    ])
+}
+
+/// Solves a symmetric positive definite system by elimination; the ridge keeps every pivot positive.
+fn solve<const N: usize>(mut a: [[f64; N]; N], mut b: [f64; N]) -> [f64; N] {
+    for i in 0..N {
+        for j in i + 1..N {
+            let factor = a[j][i] / a[i][i];
+            let row = a[i];
+            a[j].iter_mut().zip(row).for_each(|(x, y)| *x -= factor * y);
+            b[j] -= factor * b[i];
+        }
+    }
+    for i in (0..N).rev() {
+        let known: f64 = (i + 1..N).map(|j| a[i][j] * b[j]).sum();
+        b[i] = (b[i] - known) / a[i][i];
+    }
+    b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elimination_solves() {
+        let a = [[4.0, 1.0, 0.5], [1.0, 3.0, -1.0], [0.5, -1.0, 5.0]];
+        let x = solve(a, [1.0, 2.0, 3.0]);
+        for (row, right) in a.iter().zip([1.0, 2.0, 3.0]) {
+            let left: f64 = row.iter().zip(x).map(|(a, x)| a * x).sum();
+            // Three unknowns, well conditioned: a few units in the last place.
+            assert!((left - right).abs() < 1e-12);
+        }
+    }
+}
