@@ -25,8 +25,8 @@ pub struct Args {
     /// The program; `-` for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The stage to print
-    #[arg(long, value_name = "STAGE", default_value = "graph")]
+    /// The stage to print: ast, hir, graph or dot
+    #[arg(long, value_name = "STAGE", default_value = "graph", hide_possible_values = true)]
     emit: Stage,
     #[command(flatten)]
     sizes: SizeArgs,

@@ -33,6 +33,14 @@ ones left out. A file may be given by its path whatever its name.",
 the output's shape, [batch, tokens, axes of the output]; for a program of several outputs one tensor `R.NAME` for each \
 of them, where those left out count as 0.",
     },
+    Code {
+        code: "E0845",
+        title: "a program that does not fit into memory",
+        text: "The reference device holds every parameter and its two moments as 8-byte numbers, so it takes at most \
+2^28 parameters (6 GiB). It also computes every value for all tokens of a batch at once, at most 2^30 numbers each. \
+`archc check` counts any program; smaller sizes (`--set D=...`, `--layers`, `--vocab`), or fewer tokens at a time, make it \
+fit.",
+    },
 ];
 
 /// Every code that archc reports, in order.

@@ -158,6 +158,9 @@ fn table(report: &EvalReport) -> String {
 /// The setting in which programs are named: the one that the search screens in.
 const SETTING: ModelSize = ModelSize { vocab: 16, width: 32, layers: 1 };
 
+/// No batch of a tier has more tokens.
+const TOKENS: usize = 1024;
+
 /// A program for the contract.
 struct Loaded {
     program: Program,
@@ -201,7 +204,9 @@ impl Candidate for Loaded {
     }
 
     fn graph(&self, size: ModelSize) -> Result<Arc<Graph>, Vec<Diagnostic>> {
-        self.compile(size).into_graph().map(Arc::new)
+        let graph = self.compile(size).into_graph()?;
+        DeviceName::Reference.holds(&graph, TOKENS).map_err(|d| vec![d])?;
+        Ok(Arc::new(graph))
     }
 
     fn cost(&self, graph: &Graph, len: usize) -> Cost {

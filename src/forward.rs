@@ -12,7 +12,7 @@ use crate::output::{Done, Output, Stop};
 use crate::sizes::{ModelArgs, SizeArgs};
 use archc_compiler::compile;
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::graph::Graph;
+use archc_compiler::graph::{Dag, Graph, Op, Rate};
 use archc_runtime::io::read_tensors_and_notes;
 use archc_runtime::{
     Batch, BatchShape, Device, Dtype, Objective, Reference, SessionOptions, Snapshot, Tensor, Tensors, read_tensors,
@@ -56,11 +56,11 @@ pub struct Args {
     /// A JSON object from paths to the names that the weights file uses
     #[arg(long, value_name = "FILE", requires = "weights")]
     names: Option<PathBuf>,
-    /// Arithmetic, and the type of the numbers written
-    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    /// Arithmetic, and the type of the numbers written: f32 or f64
+    #[arg(long, value_name = "TYPE", default_value = "f32", hide_possible_values = true)]
     dtype: Float,
-    /// What runs it
-    #[arg(long, value_name = "NAME", default_value = "reference")]
+    /// What runs it; so far only reference
+    #[arg(long, value_name = "NAME", default_value = "reference", hide_possible_values = true)]
     device: DeviceName,
     /// Seed of the first values, without --weights
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -91,6 +91,44 @@ impl DeviceName {
             Self::Reference => Reference,
         }
     }
+
+    /// Refuses a program that does not fit into memory on so many tokens, before that memory is asked for.
+    ///
+    /// # Errors
+    /// E0845.
+    pub fn holds(self, graph: &Graph, tokens: usize) -> Result<(), Diagnostic> {
+        let (params, numbers) = match self {
+            Self::Reference => (1 << 28, 1 << 30),
+        };
+        let refused = |message: String, most: usize| {
+            Err(Diagnostic::error("E0845", message)
+                .note(format!("this device holds {most}"))
+                .help("choose smaller sizes, as in --set D=64, or fewer tokens at a time"))
+        };
+        if graph.param_count() > params {
+            return refused(format!("`{}` has {} parameters", graph.name, graph.param_count()), params);
+        }
+        let largest = largest(graph, &graph.dag, tokens);
+        if largest > numbers {
+            return refused(format!("a value of `{}` has {largest} numbers in one batch", graph.name), numbers);
+        }
+        Ok(())
+    }
+}
+
+/// The numbers of the largest value, of all tokens together.
+fn largest(graph: &Graph, dag: &Dag, tokens: usize) -> usize {
+    let of = |id| {
+        let ty = dag.ty(id);
+        let each = ty.axes.iter().fold(1, |n: usize, a| n.saturating_mul(graph.size(*a)));
+        let own = if ty.rate == Rate::Fixed { each } else { each.saturating_mul(tokens) };
+        own.max(match dag.op(id) {
+            Op::Scan(scan) => largest(graph, &scan.body, tokens),
+            Op::Attend(attend) => largest(graph, &attend.body, tokens),
+            _ => 0,
+        })
+    };
+    dag.ids().map(of).max().unwrap_or(0)
 }
 
 /// Runs the command.
@@ -104,6 +142,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     };
     let given = read_tensors(&args.input)?;
     let batch = batch(&graph, &given)?;
+    args.device.holds(&graph, batch.batch.saturating_mul(batch.len))?;
     let cotangents = args.grads.is_some().then(|| cotangents(&graph, &given)).transpose()?;
 
     let dtype = match args.dtype {

@@ -45,11 +45,13 @@ use std::process::ExitCode;
 #[derive(Parser)]
 #[command(name = "archc", version, after_help = HELP, max_term_width = 100)]
 struct Cli {
-    /// Findings and results as text, or as JSON with one object a line
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "human")]
+    /// Findings and results: human, or json with one object a line
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "human", hide_possible_values = true)]
+    #[arg(display_order = 900)]
     message_format: Format,
-    /// When to use colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// Colours: auto (on a terminal), always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    #[arg(display_order = 901)]
     color: Color,
     #[command(subcommand)]
     command: Command,
@@ -82,6 +84,7 @@ enum Command {
 const STACK: usize = 512 << 20;
 
 fn main() -> ExitCode {
+    archc_runtime::keep_to_one_thread();
     std::panic::set_hook(Box::new(|info| {
         let text = output::bug(info);
         // There is nobody left to tell if standard error is gone too.

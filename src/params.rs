@@ -73,7 +73,7 @@ impl<'a> Row<'a> {
     }
 
     fn numbers(&self) -> usize {
-        self.shape().iter().product()
+        self.shape().into_iter().fold(1, usize::saturating_mul)
     }
 
     fn shape_text(&self) -> String {
@@ -90,7 +90,7 @@ fn table(rows: &[Row<'_>]) -> String {
     for row in rows {
         let _ = writeln!(text, "{:path$}  {:shape$}  {:>9}  {}", row.path, row.shape_text(), row.numbers(), row.kind);
     }
-    let total: usize = rows.iter().map(Row::numbers).sum();
+    let total = rows.iter().map(Row::numbers).fold(0, usize::saturating_add);
     let _ = writeln!(text, "{:path$}  {:shape$}  {total:>9}", "total", "");
     text
 }

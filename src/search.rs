@@ -240,7 +240,11 @@ fn tell(summary: &Summary, output: &Output) -> Result<(), Stop> {
             "proposed": counts.proposed, "rejected": counts.rejected, "duplicates": counts.duplicates,
             "trained": counts.trained, "evaluations": counts.evaluations }),
     )?;
-    let mut text = table(&summary.ranking);
+    let mut text = if summary.ranking.rows.is_empty() {
+        "nothing was trained to the end: give a larger --budget\n".to_owned()
+    } else {
+        table(&summary.ranking)
+    };
     let refused: Vec<String> = counts.rejected.iter().map(|(check, n)| format!("{check} {n}")).collect();
     let _ = writeln!(
         text,

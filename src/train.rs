@@ -11,7 +11,7 @@ use archc_compiler::hash::canonical_hash;
 use archc_runtime::Device;
 use archc_train::folder::{Identity, RunFolder};
 use archc_train::score::Score;
-use archc_train::task::{self, TASKS, TaskSpec};
+use archc_train::task::{self, Part, TASKS, TaskSpec};
 use archc_train::trainer::{Observer, Outcome, Record, TrainConfig, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -89,6 +89,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         Ok(graph) => Arc::new(graph),
         Err(_) => return Ok(code),
     };
+    DeviceName::Reference.holds(&graph, args.batch.saturating_mul(task.len(Part::Train)))?;
     let config = TrainConfig {
         steps: args.steps,
         batch: args.batch,

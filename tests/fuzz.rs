@@ -26,7 +26,8 @@ fn tokens(text: &str) -> Vec<&str> {
     let mut last = (false, true);
     for (at, c) in text.char_indices() {
         let now = kind(c);
-        if !now.1 && !(now.0 && last.0) && at > 0 {
+        let inside = now.1 || now.0 && last.0;
+        if !inside && at > 0 {
             cuts.push(at);
         }
         last = now;

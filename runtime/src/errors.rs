@@ -43,6 +43,12 @@ pub(crate) fn batch_too_large(batch: usize, len: usize) -> Diagnostic {
         .help("give fewer or shorter sequences at a time; a carry joins the pieces of a long one")
 }
 
+pub(crate) fn too_many_pairs(batch: usize, len: usize) -> Diagnostic {
+    Diagnostic::error("E0801", format!("{batch} sequences of {len} tokens have too many pairs of tokens to attend to"))
+        .note("the reference device builds every pair of tokens of an `attend`")
+        .help("give fewer or shorter sequences at a time")
+}
+
 pub(crate) fn token_count(what: &str, have: usize, batch: usize, len: usize) -> Diagnostic {
     Diagnostic::error("E0802", format!("`{what}` has {have} entries for {batch} sequences of {len} tokens"))
         .help(format!("give {} entries, sequence by sequence", batch * len))

@@ -5,7 +5,7 @@
 //! trains. What all devices share lives here too: first values of parameters ([`initial_params`]), random
 //! numbers that depend on names alone ([`random`]), AdamW, and safetensors files ([`io`]).
 //!
-//! The only device so far is the [`reference`] one: slow and obviously right.
+//! The only device so far is the [`Reference`] one: slow and obviously right.
 
 mod batch;
 mod codes;

@@ -85,7 +85,8 @@ pub fn drive(
         let workers = Workers::start(scope, roles.evaluator, jobs).map_err(codes::log)?;
         let version = roles.evaluator.version();
         let clock = Clock { spent, began: Instant::now() };
-        let mut engine = Engine { log, roles, budget, jobs, stop, progress, workers, version, clock, best: None };
+        let mut engine =
+            Engine { log, roles, budget, jobs, stop, progress, workers, version, clock, best: None, learned: false };
         let reason = engine.explore()?;
         let reason = match reason {
             "interrupted" | "memory" => reason,
@@ -121,6 +122,8 @@ struct Engine<'a> {
     version: String,
     clock: Clock,
     best: Option<CandidateId>,
+    /// An evaluation of this session was evidence for the search.
+    learned: bool,
 }
 
 impl Engine<'_> {
@@ -207,8 +210,12 @@ impl Engine<'_> {
 
     /// The best and the anchors on fresh seeds, one seed after another. Gives a reason if it was interrupted.
     fn finals(&mut self) -> Result<Option<&'static str>, Diagnostic> {
-        let claims = schedule::claims(self.log.history());
-        let contenders = self.contenders(claims);
+        // Without new evidence the contenders of an earlier session keep their places, and so does the ranking of a
+        // run that is resumed with nothing left to spend.
+        let contenders = match self.log.history().finals() {
+            Some(earlier) if !self.learned => earlier.to_vec(),
+            _ => self.contenders(schedule::claims(self.log.history())),
+        };
         if contenders.is_empty() {
             return Ok(None);
         }
@@ -332,6 +339,7 @@ impl Engine<'_> {
         }
         let (candidate, tier, seed) = job.trial();
         let (status, quality) = (report.status, report.quality());
+        self.learned |= seed < self.log.history().plan().fresh_from;
         self.log.commit(&[Event::Evaluated { candidate, tier, seed, key: job.key(&self.version), report }])?;
         self.progress.notice(&Notice::Evaluated { candidate, name: &job.name, status, quality });
         Ok(())

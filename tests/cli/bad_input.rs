@@ -51,7 +51,7 @@ fn files_that_cannot_be_read() {
 fn files_without_permission() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new(&[("a.arch", TINY)]);
-    fs::set_permissions(folder.path("a.arch"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(folder.path("a.arch"), fs::Permissions::from_mode(0o000)).unwrap();
     if File::open(folder.path("a.arch")).is_ok() {
         return skipped("files_without_permission", "this user may read everything (root?)");
     }
@@ -121,6 +121,18 @@ fn sizes_that_cannot_be() {
     for value in ["D=0", "D=-4", "D=1.5", "D=nan", "D=inf", "D=1e300", "D=9007199254740992", "H=0"] {
         set(value).refused(2, "E0206");
     }
+    // Each axis is allowed, and their products are beyond any counter.
+    let wide = "block Big[D](E = 16777216, F = 16777216) {\n    input x[D]\n    let y = shift(x, 1) |> linear[D -> E, F]\n    \
+                output linear[E, F -> D](y)\n}\n";
+    let outer = "block Wide[D](E = 16777216) {\n    input x[D]\n    let y = expand[E](shift(x, 1)) * index[E]\n    \
+                 output max[E](y)\n}\n";
+    let folder = Folder::new(&[("big.arch", wide), ("wide.arch", outer)]);
+    let (big, wide) = (folder.text("big.arch"), folder.text("wide.arch"));
+    archc(&["check", &big, "--set", "D=16777216", "--verbose"]).done();
+    archc(&["params", &big, "--set", "D=16777216"]).done();
+    for file in [&big, &wide] {
+        archc(&["train", file, "--set", "D=64", "--out", &folder.text("out")]).refused(2, "E0845");
+    }
     let run = set("H=3");
     run.refused(2, "E0205");
     assert!(run.err.contains("64 / 3"), "the numbers are shown: {}", run.err);
@@ -161,6 +173,9 @@ fn trainings_that_make_no_sense() {
     train(&["--lr", "0"]).refused(2, "E0908");
     train(&["--lr", "nan"]).refused(2, "E0908");
     train(&["--batch", "0"]).refused(2, "E0908");
+    let file = folder.text("t.arch");
+    archc(&["train", &file, "--set", "D=1000000", "--out", &out]).refused(2, "E0845");
+    archc(&["eval", &file, "--set", "D=1000000"]).refused(2, "E0845");
     train(&["--task", "recall:len=0"]).refused(2, "E0903");
     archc(&["train", &folder.text("pair.arch"), "--out", &out]).refused(2, "E0314");
     archc(&["eval", &folder.text("t.arch"), "--weights", &folder.text("none")]).refused(2, "E0820");

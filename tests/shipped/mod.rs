@@ -32,6 +32,7 @@ pub fn files(folder: &str) -> Vec<PathBuf> {
 }
 
 /// A file and what it uses.
+#[allow(dead_code, reason = "not every test binary compiles them")]
 pub struct Shipped {
     /// `examples-03_router`
     pub name: String,
@@ -43,6 +44,7 @@ pub struct Shipped {
     pub module: Option<Arc<Module>>,
 }
 
+#[allow(dead_code, reason = "not every test binary compiles them")]
 impl Shipped {
     /// Reads a file; texts are named by their path from the root, so that findings look alike everywhere.
     pub fn read(path: &Path) -> Self {

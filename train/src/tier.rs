@@ -91,14 +91,18 @@ pub struct Rung {
 pub fn tiers() -> Vec<Tier> {
     let tier =
         |name: &str, seeds: &str, part, tasks| Tier { name: name.to_owned(), seeds: seeds.to_owned(), part, tasks };
+    // At these numbers of steps (seed 0, reference device) DeltaNet, Gated DeltaNet, GLA and a Mamba2-like memory
+    // score .45 .71 .23 .26 on recall, .60 .51 .32 .20 on copying and .21 .28 .29 .33 on the text that archc
+    // carries: all have left chance, and there is room above them. A step takes 12 to 50 ms of one core.
+    let recall = || TaskRun::new("recall", "recall:len=32", 1, 160, &[5e-3]);
     vec![
-        tier("screen", "search", Part::Validation, vec![TaskRun::new("recall", "recall:len=32", 1, 250, &[5e-3])]),
+        tier("screen", "search", Part::Validation, vec![recall()]),
         tier(
             "search",
             "search",
             Part::Validation,
             vec![
-                TaskRun::new("recall", "recall:len=32", 1, 250, &[5e-3]),
+                recall(),
                 TaskRun::new("selective-copying", "selective-copying:copies=4,len=32", 1, 250, &[5e-3]),
                 TaskRun::new("text", "text:len=48", 1, 200, &[5e-3]),
             ],
@@ -108,10 +112,10 @@ pub fn tiers() -> Vec<Tier> {
             "verify",
             Part::Test,
             vec![
-                TaskRun::new("recall", "recall:len=48,vocab=24", 2, 600, &[2e-3, 5e-3]),
-                TaskRun::new("selective-copying", "selective-copying:copies=6,len=48", 2, 600, &[2e-3, 5e-3]),
-                TaskRun::new("memorization", "memorization:len=32", 2, 600, &[2e-3, 5e-3]),
-                TaskRun::new("text", "text:len=64", 2, 600, &[2e-3, 5e-3]),
+                TaskRun::new("recall", "recall:len=48,vocab=24", 2, 400, &[2.5e-3, 5e-3]),
+                TaskRun::new("selective-copying", "selective-copying:copies=6,len=48", 2, 400, &[2.5e-3, 5e-3]),
+                TaskRun::new("memorization", "memorization:len=32", 2, 400, &[2.5e-3, 5e-3]),
+                TaskRun::new("text", "text:len=64", 2, 400, &[2.5e-3, 5e-3]),
             ],
         ),
     ]

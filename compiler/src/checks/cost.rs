@@ -416,9 +416,9 @@ fn groups(graph: &Graph) -> Vec<ParamGroup> {
     let mut groups: Vec<ParamGroup> = Vec::new();
     for (i, param) in graph.params.iter().enumerate() {
         let name = param.path.split('.').next().unwrap_or_default();
-        let count = graph.param_shape(ParamId(i as u32)).iter().product();
+        let count = graph.param_numbers(ParamId(i as u32));
         match groups.iter_mut().find(|g| g.name == name) {
-            Some(group) => group.count += count,
+            Some(group) => group.count = group.count.saturating_add(count),
             None => groups.push(ParamGroup { name: name.to_string(), count }),
         }
     }
@@ -426,8 +426,8 @@ fn groups(graph: &Graph) -> Vec<ParamGroup> {
 }
 
 fn weights(graph: &Graph) -> usize {
-    let shape = |i| graph.param_shape(ParamId(i as u32)).iter().product::<usize>();
-    (0..graph.params.len()).filter(|i| graph.params[*i].kind == ParamKind::Weight).map(shape).sum()
+    let numbers = |i| graph.param_numbers(ParamId(i as u32));
+    (0..graph.params.len()).filter(|i| graph.params[*i].kind == ParamKind::Weight).map(numbers).fold(0, usize::saturating_add)
 }
 
 /// 1234567 as 1,234,567; rounded to an integer.

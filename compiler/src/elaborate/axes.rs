@@ -180,7 +180,7 @@ impl Elaborator<'_> {
 
     /// Number of elements.
     pub(super) fn elements(&self, axes: &[AxisId]) -> usize {
-        axes.iter().map(|a| self.graph.size(*a)).product()
+        axes.iter().map(|a| self.graph.size(*a)).fold(1, usize::saturating_mul)
     }
 
     /// Axes and rate of an element-wise op. `outer` ops may form outer products; for all others one operand's axes

@@ -512,6 +512,12 @@ impl Graph {
 
     /// Number of learned numbers.
     pub fn param_count(&self) -> usize {
-        (0..self.params.len()).map(|i| self.param_shape(ParamId(i as u32)).iter().product::<usize>()).sum()
+        let ids = (0..self.params.len()).map(|i| ParamId(i as u32));
+        ids.fold(0, |sum, id| sum.saturating_add(self.param_numbers(id)))
+    }
+
+    /// Numbers of one parameter. Sizes are the user's, so products may leave the range; they stay at its end.
+    pub fn param_numbers(&self, id: ParamId) -> usize {
+        self.param_shape(id).into_iter().fold(1, usize::saturating_mul)
     }
 }

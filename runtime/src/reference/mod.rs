@@ -4,10 +4,10 @@
 //! device is held against, and finite differences hold it in turn. It also trains the search's first
 //! candidates, so it is slow only where being quick would cost being obviously right:
 //!
-//! - values are candle tensors whose dimensions have names ([`value`]), in any order in memory; batch, time and
+//! - values are candle tensors whose dimensions have names (`value`), in any order in memory; batch, time and
 //!   past are dimensions like the axes of the program, so each op is written once;
 //! - ops whose gradients candle lacks, gets differently from what the language says (ties, points where it is
-//!   not smooth) or does slowly (broadcasts, contractions) are candle custom ops over the loops of [`kernels`];
+//!   not smooth) or does slowly (broadcasts, contractions) are candle custom ops over the loops of `kernels`;
 //! - matrix products run on one thread, so that results never depend on the machine's cores;
 //! - the tape of a long scan is deep, and candle walks and frees it recursively: whatever differentiates runs on
 //!   a thread with a stack of its own size.

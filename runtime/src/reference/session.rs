@@ -11,7 +11,7 @@ use crate::session::{
     Batch, Carry, Dtype, Forward, Gradients, Metrics, Objective, Session, SessionOptions, Snapshot, Tensor, Tensors,
 };
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::graph::{Graph, NodeId, ParamId, ParamKind};
+use archc_compiler::graph::{Graph, NodeId, Op, ParamId, ParamKind};
 use candle_core::DType;
 use std::sync::Arc;
 
@@ -84,6 +84,14 @@ impl ReferenceSession {
         })
     }
 
+    /// Checks a batch against the graph and against what can be held in memory.
+    fn check(&self, batch: &Batch) -> Result<(), Diagnostic> {
+        batch::check(&self.graph, batch)?;
+        let attends = self.graph.dag.ids().any(|id| matches!(self.graph.dag.op(id), Op::Attend(_)));
+        let pairs = batch.batch.saturating_mul(batch.len).saturating_mul(batch.len);
+        if attends && pairs > MOST_PAIRS { Err(errors::too_many_pairs(batch.batch, batch.len)) } else { Ok(()) }
+    }
+
     /// Checks that a batch has what a loss needs.
     fn has_objective(&self, batch: &Batch) -> Result<(), Diagnostic> {
         match self.graph.vocab {
@@ -144,6 +152,9 @@ impl ReferenceSession {
     }
 }
 
+/// Pairs of tokens, one head each, that an attend may build: 8 GiB of f32.
+const MOST_PAIRS: usize = 1 << 31;
+
 /// Stack that one entry of a tape may take when candle walks or frees the tape: measured at about 200 bytes (820 kB for
 /// a delta rule over 2048 tokens, in a debug build; candle itself is always optimised). Only what is used is ever backed
 /// by memory.
@@ -182,7 +193,7 @@ impl Session for ReferenceSession {
     }
 
     fn forward(&mut self, batch: &Batch, carry: Option<&Carry>) -> Result<Forward, Diagnostic> {
-        batch::check(&self.graph, batch)?;
+        self.check(batch)?;
         let starts = batch::starts(batch, carry.is_some());
         if self.graph.prefix.is_none() || starts.iter().all(|&s| s == starts[0]) {
             return self.forward_rows(batch, carry);
@@ -209,7 +220,7 @@ impl Session for ReferenceSession {
     }
 
     fn gradients(&mut self, batch: &Batch, objective: Objective<'_>) -> Result<Gradients, Diagnostic> {
-        batch::check(&self.graph, batch)?;
+        self.check(batch)?;
         let aim = match objective {
             Objective::Loss => {
                 self.has_objective(batch)?;
@@ -228,7 +239,7 @@ impl Session for ReferenceSession {
     }
 
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Metrics, Diagnostic> {
-        batch::check(&self.graph, batch)?;
+        self.check(batch)?;
         self.has_objective(batch)?;
         let Derived { loss, objective, params: gradients, .. } = self.derive(batch, Aim::Loss, false, true)?;
         let square = |g: &Vec<f64>| g.iter().map(|x| x * x).sum::<f64>();

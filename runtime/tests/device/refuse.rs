@@ -68,6 +68,13 @@ fn bad_batches_of_a_block() {
 }
 
 #[test]
+fn more_pairs_than_memory() {
+    let graph = mixed();
+    let long = random_batch(&graph, 1, 50_000);
+    assert_eq!(forward(&mut session(&graph, Dtype::F32), &long), "E0801");
+}
+
+#[test]
 fn bad_weights() {
     let mut s = session(&model(), Dtype::F32);
     let good = s.snapshot().unwrap();
