@@ -47,16 +47,17 @@ impl Elaborator<'_> {
         if !(size.fract() == 0.0 && (1.0..=MAX_SIZE).contains(&size)) {
             return self.fail(errors::bad_size(place, &name.name, size));
         }
-        let id = self.new_axis(&name.name, size as usize, labels);
         // A name that the caller left open for us becomes the caller's axis too.
         for scope in frame.axes.iter().rev() {
-            if let Some(Slot::Open(cell)) = scope.get(&name.name)
+            if let Some(Slot::Open(outer, cell)) = scope.get(&name.name)
                 && cell.get().is_none()
             {
+                let id = self.new_axis(outer, size as usize, labels);
                 cell.set(Some(id));
                 return Ok(id);
             }
         }
+        let id = self.new_axis(&name.name, size as usize, labels);
         if let Some(scope) = frame.axes.last_mut() {
             scope.insert(name.name.clone(), Slot::Axis(id));
         }
@@ -67,7 +68,7 @@ impl Elaborator<'_> {
     pub(super) fn slot(frame: &Frame, name: &str) -> Option<Slot> {
         let slot = frame.axes.iter().rev().find_map(|s| s.get(name))?;
         match slot {
-            Slot::Open(cell) => cell.get().map(Slot::Axis),
+            Slot::Open(_, cell) => cell.get().map(Slot::Axis),
             other => Some(other.clone()),
         }
     }

@@ -361,7 +361,7 @@ impl Elaborator<'_> {
             match scope.get(&term.name.name) {
                 Some(Slot::Axis(a)) => axes.push(*a),
                 Some(Slot::Pack(p)) => axes.extend(p),
-                Some(Slot::Open(cell)) => axes.extend(cell.get()),
+                Some(Slot::Open(_, cell)) => axes.extend(cell.get()),
                 Some(Slot::Error) | None => {}
             }
         }
@@ -386,10 +386,10 @@ fn bind(callee: &mut Frame, term: &AxisTerm, slot: Slot) {
 /// A name that the caller has not declared: the callee may make the axis.
 fn open_slot(caller: &mut Frame, term: &AxisTerm) -> Slot {
     let open = caller.axes.iter().rev().find_map(|s| s.get(&term.name.name));
-    if let Some(slot @ Slot::Open(_)) = open {
+    if let Some(slot @ Slot::Open(..)) = open {
         return slot.clone();
     }
-    let slot = Slot::Open(Rc::new(Cell::new(None)));
+    let slot = Slot::Open(term.name.name.clone(), Rc::new(Cell::new(None)));
     if let Some(scope) = caller.axes.last_mut() {
         scope.insert(term.name.name.clone(), slot.clone());
     }

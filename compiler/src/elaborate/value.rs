@@ -84,8 +84,8 @@ pub enum Slot {
     Pack(Vec<AxisId>),
     /// An axis whose declaration failed; an error was reported.
     Error,
-    /// An axis that a callee may still make; shared between caller and callee.
-    Open(Rc<Cell<Option<AxisId>>>),
+    /// An axis that a callee may still make, under the caller's name; shared between caller and callee.
+    Open(String, Rc<Cell<Option<AxisId>>>),
 }
 
 /// One call of a callable being elaborated.
