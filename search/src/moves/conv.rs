@@ -91,6 +91,7 @@ fn set_width(call: &mut Call, width: f64) {
 }
 
 /// Calls of `conv` and its like with a written width: label, call, and the pipe and stage where it can be left out.
+#[allow(clippy::type_complexity, reason = "a tuple that the line above names")]
 fn convs(program: &Program) -> Vec<(String, &Expr, Option<(&Expr, usize)>)> {
     let mut found = Vec::new();
     program.each_expr(|_, stmt, expr| {

@@ -300,7 +300,10 @@ impl<'d, 'a> Graft<'d, 'a> {
                 let index = matches!(&at.kind, ExprKind::Name(n) if self.names.contains_key(n));
                 let label = matches!(at.kind, ExprKind::Name(_)) && !(index && self.is_number(at));
                 self.rename(base);
-                return if label { () } else { self.rename(at) };
+                if !label {
+                    self.rename(at);
+                }
+                return;
             }
             ExprKind::Labels { axis, .. } => self.ident(axis),
             ExprKind::AxisList(b) => self.brackets(b),

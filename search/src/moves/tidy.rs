@@ -105,13 +105,19 @@ impl Live {
     /// Whether something in it is needed.
     fn block(&mut self, block: &Block, attend: bool) -> bool {
         let read = attend && emits(block, &self.names);
-        block.stmts.iter().fold(false, |any, stmt| self.stmt(stmt, read) || any)
+        // Every statement is looked at, also after one that is needed: each adds names.
+        let mut needed = false;
+        for stmt in &block.stmts {
+            needed |= self.stmt(stmt, read);
+        }
+        needed
     }
 
     fn stmt(&mut self, stmt: &Stmt, read: bool) -> bool {
-        let inner = blocks_of(stmt)
-            .into_iter()
-            .fold(false, |any, block| self.block(block, matches!(stmt.kind, StmtKind::Attend(_))) || any);
+        let mut inner = false;
+        for block in blocks_of(stmt) {
+            inner |= self.block(block, matches!(stmt.kind, StmtKind::Attend(_)));
+        }
         let needed = inner || is_needed(stmt, &self.names, read);
         if needed {
             exprs_of(stmt).into_iter().for_each(|e| named(e, &mut self.names));

@@ -135,7 +135,7 @@ impl Rewrite for ChangeErase {
         }
         let unit = format!("l2norm[{keys}]");
         match program.definition(key_name) {
-            Some(definition) if !stages(definition).last().is_some_and(|s| stage_name(s) == Some("l2norm")) => {
+            Some(definition) if stages(definition).last().is_none_or(|s| stage_name(s) != Some("l2norm")) => {
                 draft.replace(definition, quote(&format!("k_ |> {unit}"), &[("k_", definition)]));
             }
             _ => {}
