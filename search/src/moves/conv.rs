@@ -90,9 +90,11 @@ fn set_width(call: &mut Call, width: f64) {
     }
 }
 
+/// Label, call, and the pipe and stage where it can be left out.
+type Conv<'a> = (String, &'a Expr, Option<(&'a Expr, usize)>);
+
 /// Calls of `conv` and its like with a written width: label, call, and the pipe and stage where it can be left out.
-#[allow(clippy::type_complexity, reason = "a tuple that the line above names")]
-fn convs(program: &Program) -> Vec<(String, &Expr, Option<(&Expr, usize)>)> {
+fn convs(program: &Program) -> Vec<Conv<'_>> {
     let mut found = Vec::new();
     program.each_expr(|_, stmt, expr| {
         let ExprKind::Call(call) = &expr.kind else { return };

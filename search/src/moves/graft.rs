@@ -50,10 +50,7 @@ impl Rewrite for GraftValue {
         let from = *stream.pick(if same.is_empty() { &lets } else { &same })?;
         let mut graft = Graft::new(draft, other, stmt, &from.axes, &here.axes, stream.chance(0.6))?;
         graft.names.insert(from.name.clone(), name.clone());
-        let (mut stmts, last) = graft.slice(&from.name)?;
-        if last.top != stmts.len() {
-            return None;
-        }
+        let mut stmts = graft.slice(&from.name)?;
         let mut value = other.definition(&from.name)?.clone();
         graft.rename(&mut value);
         let summary = format!("{name} is made as in {}: {value}", other.callable().name.name);
@@ -87,7 +84,7 @@ impl Rewrite for GraftMemory {
         let mut graft = Graft::new(draft, other, next, &from.axes, &here.axes, stream.chance(0.6))?;
         let read = graft.fresh(&from.name);
         graft.names.insert(from.name.clone(), read.clone());
-        let (stmts, _) = graft.slice(&from.name)?;
+        let stmts = graft.slice(&from.name)?;
         graft.insert(next, stmts);
         let donor = &other.callable().name.name;
         if stream.chance(0.35) {
@@ -120,11 +117,6 @@ struct Graft<'d, 'a> {
     share: bool,
 }
 
-/// Where a slice ended.
-struct End {
-    top: usize,
-}
-
 impl<'d, 'a> Graft<'d, 'a> {
     fn new(
         draft: &'d mut Draft<'a>,
@@ -154,7 +146,7 @@ impl<'d, 'a> Graft<'d, 'a> {
     }
 
     /// The statements that a value of the other block follows from, in order, renamed.
-    fn slice(&mut self, target: &str) -> Option<(Vec<Stmt>, End)> {
+    fn slice(&mut self, target: &str) -> Option<Vec<Stmt>> {
         let body = self.other.body();
         let mut needed = BTreeSet::from([target.to_owned()]);
         let mut chosen = Vec::new();
@@ -198,8 +190,7 @@ impl<'d, 'a> Graft<'d, 'a> {
             }
         }
         let stmts: Vec<Stmt> = chosen.iter().map(|i| self.renamed(&body.stmts[*i])).collect();
-        let top = stmts.len();
-        (!stmts.is_empty()).then_some((stmts, End { top }))
+        (!stmts.is_empty()).then_some(stmts)
     }
 
     /// A value that both have, under one name and with the same axes.

@@ -105,12 +105,12 @@ impl Live {
     /// Whether something in it is needed.
     fn block(&mut self, block: &Block, attend: bool) -> bool {
         let read = attend && emits(block, &self.names);
-        // Every statement is looked at, also after one that is needed: each adds names.
-        let mut needed = false;
+        // All of them, not just up to the first that is needed.
+        let mut any = false;
         for stmt in &block.stmts {
-            needed |= self.stmt(stmt, read);
+            any |= self.stmt(stmt, read);
         }
-        needed
+        any
     }
 
     fn stmt(&mut self, stmt: &Stmt, read: bool) -> bool {
