@@ -90,21 +90,21 @@ fn report(program: &Program, compilation: &Compilation, verbose: bool, output: &
     let callable = &module.callables[target.index as usize];
     let kind = if callable.kind == CallableKind::Model { "model" } else { "block" };
     let sizes = sizes(graph);
-    let (hash, family) = (canonical_hash(graph), family_hash(graph));
-    output.object(
-        "check",
-        json!({
-            "file": program.name, "type": kind, "name": callable.name.name,
-            "axes": sizes.iter().map(|(n, s)| json!([n, s])).collect::<Vec<Value>>(),
-            "hash": hash, "family": family, "cost": cost,
-        }),
-    )?;
+    if output.is_json() {
+        let axes: Vec<Value> = sizes.iter().map(|(n, s)| json!([n, s])).collect();
+        let report = json!({
+            "file": program.name, "type": kind, "name": callable.name.name, "axes": axes,
+            "hash": canonical_hash(graph), "family": family_hash(graph), "cost": cost,
+        });
+        return output.object("check", report);
+    }
     let mut text = format!("{kind} {}", callable.name.name);
     for (i, (name, size)) in sizes.iter().enumerate() {
         let _ = write!(text, "{}{name}={size}", if i == 0 { "  " } else { " " });
     }
     let _ = write!(text, "\n{}", indented(&cost.to_string()));
     if verbose {
+        let (hash, family) = (canonical_hash(graph), family_hash(graph));
         let _ = writeln!(text, "  hash            {hash}, without sizes {family}");
         let _ = writeln!(text, "  ops             {}", ops(graph));
         for (i, param) in graph.params.iter().enumerate() {

@@ -261,7 +261,10 @@ fn tell(summary: &Summary, output: &Output) -> Result<(), Stop> {
     for path in &best {
         let _ = writeln!(text, "best: {path}");
     }
-    let _ = writeln!(text, "`archc report {folder}` writes the page; `archc search --resume --out {folder}` goes on");
+    let _ = writeln!(
+        text,
+        "`archc report {folder}` writes the page; `archc search --resume --budget 20m --out {folder}` goes on to 20 minutes in all"
+    );
     output.text(&text)
 }
 

@@ -427,7 +427,10 @@ fn groups(graph: &Graph) -> Vec<ParamGroup> {
 
 fn weights(graph: &Graph) -> usize {
     let numbers = |i| graph.param_numbers(ParamId(i as u32));
-    (0..graph.params.len()).filter(|i| graph.params[*i].kind == ParamKind::Weight).map(numbers).fold(0, usize::saturating_add)
+    (0..graph.params.len())
+        .filter(|i| graph.params[*i].kind == ParamKind::Weight)
+        .map(numbers)
+        .fold(0, usize::saturating_add)
 }
 
 /// 1234567 as 1,234,567; rounded to an integer.
