@@ -45,6 +45,9 @@ pub struct Args {
     /// Peak of the learning rate
     #[arg(long, value_name = "RATE", default_value_t = 3e-3)]
     lr: f64,
+    /// Decoupled decay of the weights of linear and conv, times the learning rate
+    #[arg(long, value_name = "RATE", default_value_t = TrainConfig::default().weight_decay)]
+    weight_decay: f64,
     /// Seed of first values, dropout and batches
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -94,6 +97,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         steps: args.steps,
         batch: args.batch,
         learning_rate: args.lr,
+        weight_decay: args.weight_decay,
         warmup: TrainConfig::default().warmup.min(args.steps / 10),
         seed: args.seed,
         ..TrainConfig::default()

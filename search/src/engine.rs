@@ -53,7 +53,7 @@ const KEPT: f64 = 0.2;
 const FRESH_SEEDS: u32 = 4;
 
 /// Fresh seeds that the number of contenders is chosen for.
-const WANTED_SEEDS: f64 = 3.0;
+const WANTED_SEEDS: f64 = 4.0;
 
 /// How long the loop waits for a result before it looks at clocks and flags.
 const BEAT: Duration = Duration::from_millis(50);

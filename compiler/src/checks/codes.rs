@@ -127,7 +127,7 @@ Right:
     },
     Code {
         code: "W0701",
-        title: "a logarithm of values that may not be positive",
+        title: "a logarithm of values that may be 0 or negative",
         text:
             "The operand of `log` may be 0 or negative (of `log1p`: -1 or less). Values that only come near 0, such as \
 a sigmoid, a softmax or an exp, are not reported.

@@ -379,7 +379,7 @@ impl Findings {
         let (code, severity) = match meets {
             Meets::Inside => return,
             Meets::Outside => (codes[0], "is never"),
-            Meets::Partly => (codes[1], "may not be"),
+            Meets::Partly => (codes[1], "is not known to be"),
         };
         if !self.said.insert((code, node.place)) {
             return;
@@ -394,7 +394,7 @@ impl Findings {
         let message = format!("the {operand} of {what} {severity} {wanted}: it lies in {range}");
         let diagnostic =
             if meets == Meets::Outside { Diagnostic::error(code, message) } else { Diagnostic::warning(code, message) };
-        self.list.push(diagnostic.at(node.place, format!("wants a {operand} {wanted}")).help(help));
+        self.list.push(diagnostic.at(node.place, format!("this {operand} should be {wanted}")).help(help));
     }
 }
 
