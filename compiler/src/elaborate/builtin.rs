@@ -45,7 +45,7 @@ impl Elaborator<'_> {
             ExprKind::Unary(op, x) => {
                 let x = self.eval(frame, *x)?;
                 match op {
-                    ast::UnaryOp::Neg => self.negated(x, place),
+                    ast::UnaryOp::Neg => self.unary(crate::graph::UnaryOp::Neg, x, place),
                     ast::UnaryOp::Not => self.unary(crate::graph::UnaryOp::Not, x, place),
                 }
             }

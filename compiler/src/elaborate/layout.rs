@@ -41,18 +41,9 @@ impl Elaborator<'_> {
         }
         let (mut axes, rate) = self.broadcast("stack", false, &entries, place)?;
         let target = self.target_axis(frame, &terms[0].name.clone(), labels.len(), Some(labels))?;
-        self.refuse_axis(&axes, target, frame, &terms[0].name)?;
+        self.refuse_axes(&axes, &[target], frame.place(terms[0].name.span))?;
         axes.push(target);
         self.make(Op::Stack(target), &entries, axes, rate, place).map(Value::Tensor)
-    }
-
-    /// A value that has the target axis already cannot get it again.
-    fn refuse_axis(&mut self, axes: &[AxisId], target: AxisId, frame: &Frame, name: &Ident) -> Eval<()> {
-        if axes.contains(&target) {
-            let place = frame.place(name.span);
-            return self.fail(errors::axis_twice(place, &name.name));
-        }
-        Ok(())
     }
 
     /// `x[P = label]`, `x[N = 0]`
@@ -255,6 +246,7 @@ impl Elaborator<'_> {
         self.make(Op::Rename(*from, into), &[x], axes, rate, place).map(Value::Tensor)
     }
 
+    /// A value that has an axis already cannot get it again.
     fn refuse_axes(&mut self, axes: &[AxisId], new: &[AxisId], place: crate::source::Place) -> Eval<()> {
         match new.iter().find(|a| axes.contains(a)) {
             Some(axis) => {

@@ -3,7 +3,7 @@
 use super::context::ContextKind;
 use super::value::{Frame, Tensor, Value, join};
 use super::{Elaborator, Eval, errors};
-use crate::graph::{AxisId, Draw, Op, Param, ParamId, ParamKind, Rate, UnaryOp};
+use crate::graph::{AxisId, Draw, Op, Param, ParamId, ParamKind, Rate};
 use crate::hir::ExprId;
 use crate::source::Place;
 
@@ -161,10 +161,5 @@ impl Elaborator<'_> {
     pub(super) fn twin(&mut self, axis: AxisId) -> AxisId {
         let (name, size) = (format!("{}'", self.graph.axis(axis).name), self.graph.size(axis));
         self.new_axis(&name, size, None)
-    }
-
-    /// `-x` in the graph of the operand.
-    pub(super) fn negated(&mut self, x: Value, place: Place) -> Eval<Value> {
-        self.unary(UnaryOp::Neg, x, place)
     }
 }
