@@ -9,6 +9,7 @@ pub mod elaborate;
 pub mod graph;
 pub mod hash;
 pub mod hir;
+pub mod lower;
 pub mod lowered;
 pub mod ops;
 pub mod passes;
