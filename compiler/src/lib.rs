@@ -13,6 +13,7 @@ pub mod lower;
 pub mod lowered;
 pub mod ops;
 pub mod passes;
+pub mod plan;
 pub mod source;
 pub mod stdlib;
 

@@ -39,7 +39,7 @@ mod print;
 mod verify;
 
 pub use build::Builder;
-pub use print::print;
+pub use print::{op_name, print};
 pub use verify::verify;
 
 use crate::graph::{AxisId, BinaryOp, Graph, ParamId, ReduceOp, UnaryOp};

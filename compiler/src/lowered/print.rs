@@ -63,7 +63,7 @@ impl Names {
     }
 
     pub(crate) fn get(&self, dim: DimId) -> &str {
-        &self.0[dim.0 as usize]
+        self.0.get(dim.0 as usize).map_or("", String::as_str)
     }
 
     pub(crate) fn list(&self, dims: &[DimId]) -> String {
@@ -248,4 +248,10 @@ pub(crate) fn op_text(op: &Op, names: &Names) -> String {
         Op::Emit(i) => format!("emit {i}"),
         Op::Final(i) => format!("final {i}"),
     }
+}
+
+/// The name of an op, without dimensions.
+pub fn op_name(op: &Op) -> String {
+    let text = op_text(op, &Names(Vec::new()));
+    text.split(['[', ' ']).next().unwrap_or_default().to_string()
 }
