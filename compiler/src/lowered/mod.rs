@@ -35,10 +35,12 @@
 //! ```
 
 mod build;
+mod dead;
 mod print;
 mod verify;
 
 pub use build::Builder;
+pub use dead::remove_dead;
 pub use print::print;
 pub use verify::verify;
 
