@@ -6,6 +6,7 @@ pub mod checks;
 pub mod diag;
 mod driver;
 pub mod elaborate;
+pub mod gradient;
 pub mod graph;
 pub mod hash;
 pub mod hir;

@@ -9,8 +9,10 @@
 
 mod batch;
 mod codes;
+pub mod compiled;
 mod errors;
 mod init;
+pub mod interpret;
 pub mod io;
 mod optimizer;
 pub mod random;

@@ -35,10 +35,12 @@
 //! ```
 
 mod build;
+mod dead;
 mod print;
 mod verify;
 
 pub use build::Builder;
+pub use dead::remove_dead;
 pub use print::{op_name, print};
 pub use verify::verify;
 
@@ -231,7 +233,7 @@ pub struct Attend {
 /// Operands: the captures; then for a score its logsumexp `[map, T]` and delta `[map, T]` (the inner product of each emit with its
 /// cotangent, summed over emits: what the softmax's gradient subtracts); then the cotangent of each emit.
 /// The body's leaves are those of the forward body, [`Op::Weight`] `[rows, cols]` (the normalised, masked weight),
-/// [`Op::Delta`] `[rows]`, and [`Op::Cotangent`] e `[rows, ..]`.
+/// [`Op::Visible`] `[rows, cols]` (for a weight: where a gradient flows), [`Op::Delta`] `[rows]`, and [`Op::Cotangent`] e `[rows, ..]`.
 /// [`Op::Emit`] i of the node is `sums[i]` over all tiles: `[map, T or Known, ..]` or, for what has neither rows nor columns,
 /// `[map, ..]`.
 #[derive(Clone, Debug)]
@@ -299,6 +301,8 @@ pub enum Op {
     State(usize, Vec<DimId>),
     /// In an AttendGrad's body: the normalised, masked weight `[rows, cols]`. Backward only.
     Weight(DimId, DimId),
+    /// In an AttendGrad's body: 1 where the pair is visible, else 0: `[rows, cols]`. Backward only.
+    Visible(DimId, DimId),
     /// In an AttendGrad's body: see there, `[rows]`. Backward only.
     Delta(DimId),
     // ---- element-wise

@@ -182,6 +182,7 @@ pub(crate) fn op_text(op: &Op, names: &Names) -> String {
         Op::Lag(..) => "lag".into(),
         Op::State(i, _) => format!("state {i}"),
         Op::Weight(..) => "weight".into(),
+        Op::Visible(..) => "visible".into(),
         Op::Delta(_) => "delta".into(),
         Op::Unary(UnaryOp::Powi(n)) => format!("powi {n}"),
         Op::Unary(u) => lower(format!("{u:?}")),
