@@ -12,6 +12,7 @@ pub mod hir;
 pub mod lowered;
 pub mod ops;
 pub mod passes;
+pub mod scan;
 pub mod source;
 pub mod stdlib;
 
