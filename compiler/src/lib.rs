@@ -10,6 +10,7 @@ pub mod gradient;
 pub mod graph;
 pub mod hash;
 pub mod hir;
+pub mod lower;
 pub mod lowered;
 pub mod ops;
 pub mod passes;

@@ -44,6 +44,7 @@ fn extent(extent: Extent) -> String {
         Extent::Batch => "batch".into(),
         Extent::Time => "time".into(),
         Extent::Chunks(n) => format!("time/{n}"),
+        Extent::Carried => "carried".into(),
         Extent::Known => "known".into(),
     }
 }
