@@ -98,8 +98,13 @@ impl ScopePlan<'_> {
                 }
                 None => {
                     let value = forward.emits[i].1;
-                    let mut dims: Vec<DimId> =
-                        dag.node(value).dims.iter().copied().filter(|d| *d != forward.cols && *d != forward.rows).collect();
+                    let mut dims: Vec<DimId> = dag
+                        .node(value)
+                        .dims
+                        .iter()
+                        .copied()
+                        .filter(|d| *d != forward.cols && *d != forward.rows)
+                        .collect();
                     dims.insert(0, forward.rows);
                     let tile = body.pinned(&dims, &planner.sizes);
                     let sum = tile_port(planner, forward, &place, tile);
@@ -194,9 +199,7 @@ fn known(planner: &Planner<'_>, captures: &[ValueId], dag: &Dag) -> usize {
 
 /// A port from an outer value to a tile.
 fn tile_port(planner: &Planner<'_>, attend: &Attend, outer: &View, tile: View) -> TilePort {
-    let token = outer.axes.iter().map(|a| a.dim).find(|d| {
-        *d == TIME || planner.graph.dim(*d).extent == Extent::Known
-    });
+    let token = outer.axes.iter().map(|a| a.dim).find(|d| *d == TIME || planner.graph.dim(*d).extent == Extent::Known);
     let mut gone = attend.map.clone();
     gone.extend(token);
     let (rest, mut map) = outer.without(&gone);

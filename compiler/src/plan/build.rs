@@ -90,11 +90,7 @@ fn same_leaf(a: &Op, b: &Op) -> bool {
 
 /// A copy kernel.
 pub(super) fn copy(from: View, to: View, name: &str) -> Kernel {
-    let axes = to
-        .axes
-        .iter()
-        .map(|a| Axis { dim: a.dim, size: a.size, stride: from.stride(a.dim) })
-        .collect();
+    let axes = to.axes.iter().map(|a| Axis { dim: a.dim, size: a.size, stride: from.stride(a.dim) }).collect();
     Kernel { work: Work::Copy(Copy { from: View { axes, ..from }, to, fill: None }), name: name.into() }
 }
 
@@ -308,7 +304,8 @@ impl<'d> ScopePlan<'d> {
                 continue;
             }
             let (a, b) = (node.operands[0], node.operands[1]);
-            let whole = |s: &Self, v: ValueId| s.uses[v.0 as usize] == 1 && s.dag.node(v).dims == node.dims && s.made(v);
+            let whole =
+                |s: &Self, v: ValueId| s.uses[v.0 as usize] == 1 && s.dag.node(v).dims == node.dims && s.made(v);
             if a == b || !whole(self, a) || !whole(self, b) {
                 continue;
             }
@@ -508,7 +505,10 @@ impl<'d> ScopePlan<'d> {
                 Op::Reduce(..) if self.absorbed[node.operands[0].0 as usize] => Role::Kernel,
                 Op::Reduce(..) => Role::Fused(of(0)),
                 Op::Contract(over) => {
-                    let window = node.operands.iter().any(|o| matches!(self.dag.node(*o).op, Op::Window { .. }) && self.absorbed[o.0 as usize]);
+                    let window = node
+                        .operands
+                        .iter()
+                        .any(|o| matches!(self.dag.node(*o).op, Op::Window { .. }) && self.absorbed[o.0 as usize]);
                     if window || !Roles::new(&of(0), &of(1), over).is_dot(&planner.sizes) {
                         Role::Kernel
                     } else {

@@ -104,9 +104,12 @@ impl ScopePlan<'_> {
             self.kernels.push(Kernel { work: Work::Conv(conv), name: node.name.clone() });
             return true;
         }
-        let Some(window) = node.operands.iter().copied().find(|o| {
-            matches!(self.dag.node(*o).op, Op::Window { .. }) && self.absorbed[o.0 as usize]
-        }) else {
+        let Some(window) = node
+            .operands
+            .iter()
+            .copied()
+            .find(|o| matches!(self.dag.node(*o).op, Op::Window { .. }) && self.absorbed[o.0 as usize])
+        else {
             return false;
         };
         let Op::Window { dim, step } = self.dag.node(window).op else { return false };

@@ -139,7 +139,8 @@ impl Fusion<'_> {
             if gone.is_empty() || one_block {
                 return true;
             }
-            let inner: usize = space.iter().filter(|d| self.graph.dim(**d).rank >= 4).map(|d| self.sizes[d.0 as usize]).product();
+            let inner: usize =
+                space.iter().filter(|d| self.graph.dim(**d).rank >= 4).map(|d| self.sizes[d.0 as usize]).product();
             gone.iter().all(|d| self.graph.dim(*d).rank >= 4) && inner <= INNER
         })
     }

@@ -158,10 +158,8 @@ impl ScopePlan<'_> {
         code.code.iter().for_each(|i| dims.extend(&i.dims));
         planner.graph.order(&mut dims);
         debug_assert!(last.is_some());
-        self.kernels.push(Kernel {
-            work: Work::Fused(Fused { dims, inputs: code.inputs, code: code.code, outputs }),
-            name,
-        });
+        self.kernels
+            .push(Kernel { work: Work::Fused(Fused { dims, inputs: code.inputs, code: code.code, outputs }), name });
     }
 
     fn operand(
@@ -204,8 +202,12 @@ impl ScopePlan<'_> {
             let inside = unit.members.binary_search(&user).is_ok();
             for operand in &self.dag.node(user).operands {
                 // names that change nothing are looked through by fused users, wherever these are
-                let name = matches!(self.dag.node(user).op, Op::StopGrad | Op::Expand(_)) && roles[user.0 as usize] == Role::None;
-                if unit.members.binary_search(operand).is_ok() && !inside && !(name && self.name_stays_inside(unit, user)) {
+                let name = matches!(self.dag.node(user).op, Op::StopGrad | Op::Expand(_))
+                    && roles[user.0 as usize] == Role::None;
+                if unit.members.binary_search(operand).is_ok()
+                    && !inside
+                    && !(name && self.name_stays_inside(unit, user))
+                {
                     found.push(*operand);
                 }
             }

@@ -126,11 +126,14 @@ impl ScopePlan<'_> {
                 }
             }
             op => {
-                let mut inputs: Vec<View> =
-                    node.operands.clone().into_iter().map(|o| self.read(planner, o)).collect();
+                let mut inputs: Vec<View> = node.operands.clone().into_iter().map(|o| self.read(planner, o)).collect();
                 if matches!(
                     op,
-                    Op::Window { .. } | Op::Unwindow { .. } | Op::LongConv { .. } | Op::LongConvBack { .. } | Op::LongConvFilter { .. }
+                    Op::Window { .. }
+                        | Op::Unwindow { .. }
+                        | Op::LongConv { .. }
+                        | Op::LongConvBack { .. }
+                        | Op::LongConvFilter { .. }
                 ) {
                     inputs.push(self.pos(planner));
                 }

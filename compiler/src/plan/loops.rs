@@ -46,8 +46,7 @@ impl ScopePlan<'_> {
             let initial = self.read(planner, node.operands[i]);
             let (mut initial, inner) = port(&initial);
             // a state may have dimensions along which its initial value is constant
-            initial.outer.axes =
-                view.axes.iter().map(|a| super::Axis { stride: inner.stride(a.dim), ..*a }).collect();
+            initial.outer.axes = view.axes.iter().map(|a| super::Axis { stride: inner.stride(a.dim), ..*a }).collect();
             let last = finals.iter().find(|f| f.0 == i).map(|f| self.read(planner, f.1));
             let last = last.map(|v| port(&v).0);
             body.wish(l.next[i], View { base: Base::Port(new), ..view.clone() });
@@ -63,10 +62,17 @@ impl ScopePlan<'_> {
             body.wish(value, view.clone());
             copies.push((value, view));
         }
-        let captures: Vec<Option<View>> = node.operands[l.states.len()..].to_vec().into_iter().map(|o| {
-            let used = l.body.ids().any(|v| body.live[v.0 as usize] && matches!(l.body.node(v).op, Op::Capture(c, _) if node.operands[l.states.len() + c] == o));
-            used.then(|| self.read(planner, o))
-        }).collect();
+        let captures: Vec<Option<View>> = node.operands[l.states.len()..]
+            .to_vec()
+            .into_iter()
+            .map(|o| {
+                let used = l.body.ids().any(|v| {
+                    body.live[v.0 as usize]
+                        && matches!(l.body.node(v).op, Op::Capture(c, _) if node.operands[l.states.len() + c] == o)
+                });
+                used.then(|| self.read(planner, o))
+            })
+            .collect();
         let mut capture_ports: Vec<Option<View>> = Vec::new();
         for view in &captures {
             capture_ports.push(view.as_ref().map(|view| {
