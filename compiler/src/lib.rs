@@ -10,9 +10,12 @@ pub mod gradient;
 pub mod graph;
 pub mod hash;
 pub mod hir;
+pub mod lower;
 pub mod lowered;
 pub mod ops;
 pub mod passes;
+pub mod plan;
+pub mod scan;
 pub mod source;
 pub mod stdlib;
 

@@ -174,7 +174,10 @@ pub(crate) fn shape(table: &[Dim], dag: &Dag, op: &Op, operands: &[ValueId]) -> 
         Op::CrossEntropy { .. } => Vec::new(),
         Op::Window { dim, .. } => swap(of(0), &[], &[*dim]),
         Op::Unwindow { dim, .. } => swap(of(0), &[*dim], &[]),
-        Op::LongConv { lag } | Op::LongConvBack { lag } => swap(dims, &[*lag], &[super::BATCH, TIME]),
+        Op::LongConv { lag } | Op::LongConvBack { lag } => {
+            dims.retain(|d| table[d.0 as usize].extent != Extent::Known);
+            swap(dims, &[*lag], &[super::BATCH, TIME])
+        }
         Op::LongConvFilter { lag } => swap(dims, &[super::BATCH, TIME], &[*lag]),
         Op::SolveUnitLower { cols, .. } => swap(dims, &[*cols], &[]),
         Op::PairDecay(p) => swap(dims, &[], &[p.cols]),

@@ -41,7 +41,7 @@ mod verify;
 
 pub use build::Builder;
 pub use dead::remove_dead;
-pub use print::print;
+pub use print::{op_name, print};
 pub use verify::verify;
 
 use crate::graph::{AxisId, BinaryOp, Graph, ParamId, ReduceOp, UnaryOp};
@@ -68,6 +68,8 @@ pub enum Extent {
     Time,
     /// Chunks of so many tokens that a sequence makes, the last one possibly ragged.
     Chunks(usize),
+    /// Tokens before the sequence that attends may still see.
+    Carried,
     /// Tokens that an attend may see: carried ones, then those of the sequence.
     Known,
 }
@@ -91,6 +93,7 @@ impl Extent {
             Self::Batch => shape.batch,
             Self::Time => shape.len,
             Self::Chunks(tokens) => shape.len.div_ceil(tokens),
+            Self::Carried => shape.carried,
             Self::Known => shape.carried + shape.len,
         }
     }
@@ -438,7 +441,8 @@ pub enum Op {
         /// Distance between two entries.
         step: usize,
     },
-    /// Operands filter `[lag, ..]` and x `[B, T, ..]`: y_t = sum over lags within the document of filter[lag] x_{t - lag}.
+    /// Operands filter `[lag, ..]` and x `[B, T, ..]` (with a carry `[B, Known, ..]`): y_t = sum over lags within the document of
+    /// filter[lag] x_{t - lag}.
     LongConv {
         /// The filter's dimension of lags, as long as time (with a carry, `Known`).
         lag: DimId,

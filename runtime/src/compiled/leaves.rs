@@ -106,26 +106,31 @@ impl Leaves {
             value.data = given.iter().flat_map(|&at| value.data[at * width..(at + 1) * width].to_vec()).collect();
             value.shape[1] = given.len() / self.batch;
         }
-        let mut sorted = axes.to_vec();
-        sorted.sort_unstable();
-        let from: Vec<usize> = axes.iter().map(|a| sorted.iter().position(|s| s == a).unwrap_or(0)).collect();
-        permuted(value, &from)
+        declared_axes(value, axes, 2)
     }
+}
+
+/// The axes after the first `skip` ones brought from the order of their ids to the declared one.
+pub(super) fn declared_axes(tensor: Tensor, axes: &[AxisId], skip: usize) -> Tensor {
+    let mut sorted = axes.to_vec();
+    sorted.sort_unstable();
+    let from: Vec<usize> = axes.iter().map(|a| sorted.iter().position(|s| s == a).unwrap_or(0)).collect();
+    permuted(tensor, &from, skip)
 }
 
 /// `[B, T, axes]` with its axes brought from the declared order to that of their ids.
 fn sorted_axes(tensor: &Tensor, axes: &[AxisId]) -> Tensor {
     let mut from: Vec<usize> = (0..axes.len()).collect();
     from.sort_by_key(|&i| axes[i]);
-    permuted(tensor.clone(), &from)
+    permuted(tensor.clone(), &from, 2)
 }
 
-/// `[B, T, axes]` whose axis i is axis `from[i]` of what is given.
-fn permuted(tensor: Tensor, from: &[usize]) -> Tensor {
+/// After the first `skip` ones, axis i of the result is axis `from[i]` of what is given.
+fn permuted(tensor: Tensor, from: &[usize], skip: usize) -> Tensor {
     if from.iter().enumerate().all(|(i, &f)| i == f) {
         return tensor;
     }
-    let axes = &tensor.shape[2..];
+    let (outer, axes) = tensor.shape.split_at(skip);
     let width = axes.iter().product::<usize>();
     let mut strides = vec![1; axes.len()];
     (0..axes.len().saturating_sub(1)).rev().for_each(|i| strides[i] = strides[i + 1] * axes[i + 1]);
@@ -140,6 +145,6 @@ fn permuted(tensor: Tensor, from: &[usize]) -> Tensor {
         })
         .collect();
     let data = tensor.data.chunks_exact(width.max(1)).flat_map(|row| order.iter().map(|&i| row[i])).collect();
-    let shape = tensor.shape[..2].iter().copied().chain(from.iter().map(|&f| axes[f])).collect();
+    let shape = outer.iter().copied().chain(from.iter().map(|&f| axes[f])).collect();
     Tensor { shape, data }
 }

@@ -19,6 +19,7 @@ use std::ops::Range;
 pub(super) struct Tile {
     lag: Option<Value>,
     weight: Option<Value>,
+    visible: Option<Value>,
     delta: Option<Value>,
     cotangents: Vec<Value>,
 }
@@ -28,6 +29,7 @@ impl Tile {
         let value = match op {
             Op::Lag(..) => &self.lag,
             Op::Weight(..) => &self.weight,
+            Op::Visible(..) => &self.visible,
             _ => &self.delta,
         };
         match value {
@@ -288,6 +290,7 @@ pub(super) fn gradient(
             let found = evaluate(frame, &grad.body, &tiles.scope(&span, &here, &pasts, &tile), &weighed)?;
             let mask = tiles.mask(&span, found.get(1))?;
             tile.weight = Some(weight(&found[0], statistics.first(), &mask)?);
+            tile.visible = Some(mask);
             tile.delta = statistics.get(1).cloned();
             let values = evaluate(frame, &grad.body, &tiles.scope(&span, &here, &pasts, &tile), &sums)?;
             for (i, value) in values.into_iter().enumerate() {
