@@ -16,6 +16,8 @@ mod algebra;
 mod chunk;
 mod classify;
 mod form;
+mod normal;
+mod operands;
 mod split;
 
 pub use chunk::{ChunkEnv, ChunkResult, lower_chunk};
