@@ -19,6 +19,7 @@ mod form;
 mod normal;
 mod operands;
 mod split;
+mod tile;
 
 pub use chunk::{ChunkEnv, ChunkResult, lower_chunk};
 pub use classify::{Classes, Elementwise, Part, Reason, ScanClass, classify_scans};

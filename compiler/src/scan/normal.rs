@@ -447,9 +447,15 @@ impl Normalizer<'_> {
                     let core = self.core(&read.core);
                     let own = self.operands.product(&read.scale);
                     let own = self.times(own, scale);
-                    let (sight, before) = self.sight(draft.step, drafts, decays);
-                    let vector = if before.is_some_and(|n| self.with_key(n)) { self.times(core, before) } else { core };
-                    let own = if before.is_some_and(|n| !self.with_key(n)) { self.times(own, before) } else { own };
+                    let (sight, before) = self.sight(draft.step, core, drafts, decays);
+                    // what is read of the token itself is told apart, and must not be scaled with the rest
+                    let apart = sight.sees.iter().any(|s| matches!(s, Seen::Dot(_)));
+                    let in_vector = apart || before.is_some_and(|n| self.with_key(n));
+                    let (own, vector) = if in_vector {
+                        (own, self.times(core, before))
+                    } else {
+                        (self.times(own, before), core)
+                    };
                     Some(Delta { key: Scaled { scale: own, vector }, sight })
                 }
             };
@@ -475,8 +481,8 @@ impl Normalizer<'_> {
         self.operands.axes(node).iter().any(|a| self.keys.contains(a))
     }
 
-    /// What a reader of a version sees, and the factor that its key gets.
-    fn sight(&mut self, version: usize, drafts: &[Draft], decays: &[usize]) -> (Sight, Option<NodeId>) {
+    /// What a reader of a version sees, and the factor that its vector gets.
+    fn sight(&mut self, version: usize, vector: Option<NodeId>, drafts: &[Draft], decays: &[usize]) -> (Sight, Option<NodeId>) {
         let before = decays.iter().any(|s| *s >= version);
         let mut sees = Vec::new();
         for draft in drafts {
@@ -487,19 +493,23 @@ impl Normalizer<'_> {
             } else {
                 let key = self.key_node(draft);
                 let passed: Vec<usize> = decays.iter().copied().filter(|s| *s > draft.step && *s < version).collect();
-                match self.decay_of(passed.into_iter()) {
-                    Some(f) => Seen::As(self.operands.binary(BinaryOp::Mul, key, f)),
-                    None => Seen::As(key),
-                }
+                let passed = self.decay_of(passed.into_iter());
+                let key = self.times(Some(key), passed);
+                Seen::Dot(self.dot(vector, key))
             });
         }
-        let factor = if before {
-            let passed: Vec<usize> = decays.iter().copied().filter(|s| *s < version).collect();
-            self.decay_of(passed.into_iter())
-        } else {
-            None
+        let passed: Vec<usize> = decays.iter().copied().filter(|s| before && *s < version).collect();
+        (Sight { before, sees }, self.decay_of(passed.into_iter()))
+    }
+
+    /// The sum over K of a product.
+    fn dot(&mut self, a: Option<NodeId>, b: Option<NodeId>) -> NodeId {
+        let product = match self.times(a, b) {
+            Some(product) => product,
+            None => self.operands.number(1.0),
         };
-        (Sight { before, sees }, factor)
+        let keys = self.keys.clone();
+        self.operands.summed(product, &keys)
     }
 
     fn reads(&mut self, drafts: &[Draft], decays: &[usize]) -> Result<Vec<Read>, Unfit> {
@@ -509,8 +519,8 @@ impl Normalizer<'_> {
                 let r = &self.readings[i];
                 (r.version, r.over.clone(), r.query.clone())
             };
-            let (sight, factor) = self.sight(version, drafts, decays);
             let query = self.operands.product(&query);
+            let (sight, factor) = self.sight(version, query, drafts, decays);
             let query = self.times(query, factor);
             let query = match query {
                 Some(query) => query,
@@ -524,6 +534,9 @@ impl Normalizer<'_> {
             } else {
                 Side::Value
             };
+            if side == Side::Value && sight.sees.iter().any(|s| matches!(s, Seen::Dot(_))) {
+                return Err(Unfit::Other("it is read over values between two decays".into()));
+            }
             let summed = match side {
                 Side::Key => over.iter().copied().filter(|a| !self.keys.contains(a)).collect(),
                 Side::Value => Vec::new(),

@@ -174,6 +174,22 @@ impl<'a> Operands<'a> {
         value.unwrap_or_else(|| self.number(0.0))
     }
 
+    /// The sum over axes of a node, with those that it lacks.
+    pub(super) fn summed(&mut self, x: NodeId, over: &[AxisId]) -> NodeId {
+        let (carried, constant): (Vec<AxisId>, Vec<AxisId>) = over.iter().partition(|a| self.axes(x).contains(a));
+        let times: f64 = constant.iter().map(|a| self.algebra.graph.size(*a) as f64).product();
+        let mut sum = x;
+        if !carried.is_empty() {
+            let axes = self.axes(x).iter().copied().filter(|a| !carried.contains(a)).collect();
+            sum = add(&mut self.dag, &self.like, Op::Reduce(crate::graph::ReduceOp::Sum, carried), axes, &[x]);
+        }
+        if times == 1.0 {
+            return sum;
+        }
+        let times = self.number(times);
+        self.binary(BinaryOp::Mul, sum, times)
+    }
+
     // ---- where products lie
 
     fn product_interval(&self, product: &Product) -> Interval {
