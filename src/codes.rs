@@ -41,6 +41,13 @@ of them, where those left out count as 0.",
 `archc check` counts any program; smaller sizes (`--set D=...`, `--layers`, `--vocab`), or fewer tokens at a time, make it \
 fit.",
     },
+    Code {
+        code: "E0846",
+        title: "a carry of another program or device",
+        text: "`archc forward --carry-out` writes what the next tokens of a batch of sequences need: memories, the last \
+tokens of windows, keys and values, positions. `--carry-in` reads it for the same program with the same sizes on the same \
+device, since each device keeps memories in its own form. The weights must be the same too, which nobody checks.",
+    },
 ];
 
 /// Every code that archc reports, in order.

@@ -21,8 +21,10 @@
 
 mod build;
 mod carried;
+mod carry;
 mod check;
 mod codes;
+mod device;
 mod eval;
 mod explain;
 mod fmt;

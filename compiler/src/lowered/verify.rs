@@ -49,7 +49,9 @@ fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usi
         if let Some(d) = node.dims.iter().find(|d| banned.contains(d)) {
             return fail(&format!("it has the dimension {} of the loop around it", graph.dim(*d).name));
         }
-        if !matches!(node.op, Op::Param(_) | Op::Input(_)) && shape(&graph.dims, dag, &node.op, &node.operands) != node.dims {
+        if !matches!(node.op, Op::Param(_) | Op::Input(_))
+            && shape(&graph.dims, dag, &node.op, &node.operands) != node.dims
+        {
             return fail("its dimensions are not what its shape rule gives");
         }
         let misses = |i: usize, d: &DimId| !dag.node(node.operands[i]).dims.contains(d);
