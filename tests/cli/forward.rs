@@ -268,7 +268,7 @@ const DECODED: [(&str, &str); 5] = [
     ),
     (
         "prefix",
-        "use std::mixers::{Attention}\nmodel M[D] { prefix m[P = 2, D] = normal(0.02)\n let e = embed[D](tokens)\n output head(e + Attention[D](rmsnorm[D](e)), tie = e) }\n",
+        "use std::mixers::{Attention}\nmodel M[D](P = 2) { prefix m[P, D] = normal(0.02)\n let e = embed[D](tokens)\n output head(e + Attention[D](rmsnorm[D](e)), tie = e) }\n",
     ),
 ];
 
@@ -300,11 +300,11 @@ fn decoding_gives_what_the_whole_sequence_gives() {
         };
         same(run(&whole, &["--step"]), &wanted, "step by step");
         let outputs: Tensors = [("output".to_owned(), (shape, wanted))].into();
-        for cut in [1, 5, 6, 12] {
+        for cut in [1, 6] {
             let part =
                 |from, to| (piece(&whole, batch, from, to), piece(&outputs, batch, from, to)["output"].1.clone());
             let ((head, first), (tail, second)) = (part(0, cut), part(cut, len));
-            for (before, after) in [(None, Some("--step")), (Some("--step"), None), (Some("--step"), Some("--step"))] {
+            for (before, after) in [(None, Some("--step")), (Some("--step"), None)] {
                 let with = |step: Option<&'static str>, option| {
                     step.into_iter().chain([option, carry.as_str()]).collect::<Vec<&str>>()
                 };
