@@ -6,12 +6,16 @@ pub mod checks;
 pub mod diag;
 mod driver;
 pub mod elaborate;
+pub mod gradient;
 pub mod graph;
 pub mod hash;
 pub mod hir;
+pub mod lower;
 pub mod lowered;
 pub mod ops;
 pub mod passes;
+pub mod plan;
+pub mod scan;
 pub mod source;
 pub mod stdlib;
 

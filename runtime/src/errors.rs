@@ -168,6 +168,6 @@ pub(crate) fn bug(stage: &str, why: impl std::fmt::Display) -> Diagnostic {
     // candle appends a backtrace after its message when one is enabled.
     let text = why.to_string();
     let first = text.lines().next().unwrap_or_default();
-    Diagnostic::error("E0899", format!("archc bug in {stage} of the reference device: {first}"))
+    Diagnostic::error("E0899", format!("archc bug in {stage}: {first}"))
         .help("please report it with the program and the command")
 }

@@ -8,11 +8,15 @@
 //! The only device so far is the [`Reference`] one: slow and obviously right.
 
 mod batch;
+mod checks;
 mod codes;
+pub mod compiled;
 mod errors;
 mod init;
+pub mod interpret;
 pub mod io;
 mod optimizer;
+mod pieces;
 pub mod random;
 pub mod reference;
 pub mod session;

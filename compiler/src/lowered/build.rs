@@ -150,7 +150,7 @@ pub(crate) fn shape(table: &[Dim], dag: &Dag, op: &Op, operands: &[ValueId]) -> 
         Op::Table(d, _) => vec![*d],
         Op::Pos | Op::Doc | Op::TokenWeight => vec![super::BATCH, TIME],
         Op::Carried(_, d) | Op::Cotangent(_, d) | Op::Capture(_, d) | Op::Past(_, d) | Op::State(_, d) => d.clone(),
-        Op::Lag(r, c) | Op::Weight(r, c) => vec![*r, *c],
+        Op::Lag(r, c) | Op::Weight(r, c) | Op::Visible(r, c) => vec![*r, *c],
         Op::Delta(r) => vec![*r],
         Op::Unary(_) | Op::Binary(_) | Op::Select => dims,
         Op::Reduce(_, gone) | Op::Contract(gone) => swap(dims, gone, &[]),
@@ -174,7 +174,10 @@ pub(crate) fn shape(table: &[Dim], dag: &Dag, op: &Op, operands: &[ValueId]) -> 
         Op::CrossEntropy { .. } => Vec::new(),
         Op::Window { dim, .. } => swap(of(0), &[], &[*dim]),
         Op::Unwindow { dim, .. } => swap(of(0), &[*dim], &[]),
-        Op::LongConv { lag } | Op::LongConvBack { lag } => swap(dims, &[*lag], &[super::BATCH, TIME]),
+        Op::LongConv { lag } | Op::LongConvBack { lag } => {
+            dims.retain(|d| table[d.0 as usize].extent != Extent::Known);
+            swap(dims, &[*lag], &[super::BATCH, TIME])
+        }
         Op::LongConvFilter { lag } => swap(dims, &[super::BATCH, TIME], &[*lag]),
         Op::SolveUnitLower { cols, .. } => swap(dims, &[*cols], &[]),
         Op::PairDecay(p) => swap(dims, &[], &[p.cols]),

@@ -35,11 +35,13 @@
 //! ```
 
 mod build;
+mod dead;
 mod print;
 mod verify;
 
 pub use build::Builder;
-pub use print::print;
+pub use dead::remove_dead;
+pub use print::{op_name, print};
 pub use verify::verify;
 
 use crate::graph::{AxisId, BinaryOp, Graph, ParamId, ReduceOp, UnaryOp};
@@ -66,6 +68,8 @@ pub enum Extent {
     Time,
     /// Chunks of so many tokens that a sequence makes, the last one possibly ragged.
     Chunks(usize),
+    /// Tokens before the sequence that attends may still see.
+    Carried,
     /// Tokens that an attend may see: carried ones, then those of the sequence.
     Known,
 }
@@ -89,6 +93,7 @@ impl Extent {
             Self::Batch => shape.batch,
             Self::Time => shape.len,
             Self::Chunks(tokens) => shape.len.div_ceil(tokens),
+            Self::Carried => shape.carried,
             Self::Known => shape.carried + shape.len,
         }
     }
@@ -231,7 +236,7 @@ pub struct Attend {
 /// Operands: the captures; then for a score its logsumexp `[map, T]` and delta `[map, T]` (the inner product of each emit with its
 /// cotangent, summed over emits: what the softmax's gradient subtracts); then the cotangent of each emit.
 /// The body's leaves are those of the forward body, [`Op::Weight`] `[rows, cols]` (the normalised, masked weight),
-/// [`Op::Delta`] `[rows]`, and [`Op::Cotangent`] e `[rows, ..]`.
+/// [`Op::Visible`] `[rows, cols]` (for a weight: where a gradient flows), [`Op::Delta`] `[rows]`, and [`Op::Cotangent`] e `[rows, ..]`.
 /// [`Op::Emit`] i of the node is `sums[i]` over all tiles: `[map, T or Known, ..]` or, for what has neither rows nor columns,
 /// `[map, ..]`.
 #[derive(Clone, Debug)]
@@ -299,6 +304,8 @@ pub enum Op {
     State(usize, Vec<DimId>),
     /// In an AttendGrad's body: the normalised, masked weight `[rows, cols]`. Backward only.
     Weight(DimId, DimId),
+    /// In an AttendGrad's body: 1 where the pair is visible, else 0: `[rows, cols]`. Backward only.
+    Visible(DimId, DimId),
     /// In an AttendGrad's body: see there, `[rows]`. Backward only.
     Delta(DimId),
     // ---- element-wise
@@ -434,7 +441,8 @@ pub enum Op {
         /// Distance between two entries.
         step: usize,
     },
-    /// Operands filter `[lag, ..]` and x `[B, T, ..]`: y_t = sum over lags within the document of filter[lag] x_{t - lag}.
+    /// Operands filter `[lag, ..]` and x `[B, T, ..]` (with a carry `[B, Known, ..]`): y_t = sum over lags within the document of
+    /// filter[lag] x_{t - lag}.
     LongConv {
         /// The filter's dimension of lags, as long as time (with a carry, `Known`).
         lag: DimId,

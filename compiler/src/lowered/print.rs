@@ -44,6 +44,7 @@ fn extent(extent: Extent) -> String {
         Extent::Batch => "batch".into(),
         Extent::Time => "time".into(),
         Extent::Chunks(n) => format!("time/{n}"),
+        Extent::Carried => "carried".into(),
         Extent::Known => "known".into(),
     }
 }
@@ -62,7 +63,7 @@ impl Names {
     }
 
     pub(crate) fn get(&self, dim: DimId) -> &str {
-        &self.0[dim.0 as usize]
+        self.0.get(dim.0 as usize).map_or("", String::as_str)
     }
 
     pub(crate) fn list(&self, dims: &[DimId]) -> String {
@@ -182,6 +183,7 @@ pub(crate) fn op_text(op: &Op, names: &Names) -> String {
         Op::Lag(..) => "lag".into(),
         Op::State(i, _) => format!("state {i}"),
         Op::Weight(..) => "weight".into(),
+        Op::Visible(..) => "visible".into(),
         Op::Delta(_) => "delta".into(),
         Op::Unary(UnaryOp::Powi(n)) => format!("powi {n}"),
         Op::Unary(u) => lower(format!("{u:?}")),
@@ -247,4 +249,10 @@ pub(crate) fn op_text(op: &Op, names: &Names) -> String {
         Op::Emit(i) => format!("emit {i}"),
         Op::Final(i) => format!("final {i}"),
     }
+}
+
+/// The name of an op, without dimensions.
+pub fn op_name(op: &Op) -> String {
+    let text = op_text(op, &Names(Vec::new()));
+    text.split(['[', ' ']).next().unwrap_or_default().to_string()
 }

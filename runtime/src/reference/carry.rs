@@ -9,6 +9,7 @@ use super::kernels::host;
 use super::value::{Dim, Value, axes};
 use super::wiring::Wiring;
 use crate::errors;
+use crate::pieces;
 use crate::session::{Carry, Tensor, Tensors};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{AxisId, Graph, NodeId, Op};
@@ -63,12 +64,7 @@ pub(crate) fn read(
     batch: usize,
     dtype: DType,
 ) -> std::result::Result<Before, Diagnostic> {
-    let Some(pos) = carry.0.get("pos") else { return Err(errors::carry_mismatch("it lacks `pos`".into())) };
-    let whole = |p: &f64| *p >= 0.0 && *p <= f64::from(u32::MAX) && p.fract() == 0.0;
-    if pos.shape != [batch] || pos.data.len() != batch || !pos.data.iter().all(whole) {
-        return Err(errors::carry_mismatch(format!("`pos` is not {batch} positions")));
-    }
-    let pos: Vec<usize> = pos.data.iter().map(|&p| p as usize).collect();
+    let pos = pieces::positions(carry, batch)?;
     let reach = pos.iter().max().copied().unwrap_or(0);
     let mut values = BTreeMap::new();
     for (name, dims, width) in expected(graph, wiring) {
@@ -87,7 +83,7 @@ pub(crate) fn read(
         // An attend of which nothing can be seen any more carries no tokens.
         if !shape.contains(&0) {
             let value = Value::constant(tensor.data.clone(), shape, dims, dtype);
-            values.insert(name, value.map_err(|e| errors::bug("reading a carry", e))?);
+            values.insert(name, value.map_err(|e| errors::bug("reading a carry of the reference device", e))?);
         }
     }
     if let Some(unknown) = carry.0.keys().find(|k| *k != "pos" && !expected(graph, wiring).iter().any(|e| e.0 == **k)) {
@@ -108,48 +104,4 @@ pub(crate) fn write(values: &BTreeMap<String, Value>, pos: Vec<usize>) -> Result
     let data: Vec<f64> = pos.iter().map(|&p| p as f64).collect();
     tensors.insert("pos".into(), Tensor { shape: vec![data.len()], data });
     Ok(Carry(tensors))
-}
-
-/// The part of a carry that belongs to one sequence.
-pub(crate) fn row(carry: &Carry, b: usize) -> Carry {
-    let reach = carry.0.get("pos").and_then(|p| p.data.get(b)).map_or(0, |&p| p as usize);
-    let part = |(name, tensor): (&String, &Tensor)| {
-        let batch = tensor.shape.first().copied().unwrap_or(1).max(1);
-        let width = tensor.data.len() / batch;
-        let mut shape = tensor.shape.clone();
-        let mut data = tensor.data.get(b * width..(b + 1) * width).unwrap_or(&[]).to_vec();
-        if let Some(first) = shape.first_mut() {
-            *first = 1;
-        }
-        if name.starts_with("attend") && shape.len() > 1 && shape[1] > reach {
-            let token: usize = shape[2..].iter().product();
-            data.drain(..(shape[1] - reach) * token);
-            shape[1] = reach;
-        }
-        (name.clone(), Tensor { shape, data })
-    };
-    Carry(carry.0.iter().map(part).collect())
-}
-
-/// Carries of single sequences side by side; attends get empty tokens before the first where others go back further.
-pub(crate) fn joined(rows: &[Carry]) -> Carry {
-    let mut tensors = Tensors::new();
-    let Some(first) = rows.first() else { return Carry(tensors) };
-    for (name, like) in &first.0 {
-        let parts = || rows.iter().filter_map(|r| r.0.get(name));
-        let mut shape = like.shape.clone();
-        shape[0] = rows.len();
-        let timed = name.starts_with("attend");
-        if timed {
-            shape[1] = parts().map(|p| p.shape[1]).max().unwrap_or(0);
-        }
-        let width = shape[1..].iter().product::<usize>();
-        let mut data = Vec::with_capacity(rows.len() * width);
-        for part in parts() {
-            data.extend(std::iter::repeat_n(0.0, width - part.data.len()));
-            data.extend(&part.data);
-        }
-        tensors.insert(name.clone(), Tensor { shape, data });
-    }
-    Carry(tensors)
 }

@@ -110,6 +110,7 @@ impl Body<'_> {
 /// Ops that mean the same in a graph and in any body: everything that does not touch time.
 pub(crate) fn apply(frame: &Frame<'_>, time: Option<usize>, op: &Op, x: &[&Value]) -> Result<Value> {
     let graph = frame.graph;
+    let size = |a| graph.size(a);
     match op {
         Op::Const(value) => Value::scalar(*value, frame.dtype),
         Op::Index(along) => {
@@ -136,11 +137,11 @@ pub(crate) fn apply(frame: &Frame<'_>, time: Option<usize>, op: &Op, x: &[&Value
         Op::TopK(axis, n) => rows(RowOp::TopK(*n), x[0], &axes(&[*axis])),
         Op::Stack(axis) => layout::stack(*axis, x),
         Op::Pick(axis, index) => layout::pick(*axis, *index, x[0]),
-        Op::Split(axis, into) => layout::split(graph, *axis, into, x[0]),
+        Op::Split(axis, into) => layout::split(size, *axis, into, x[0]),
         Op::Flatten(from, into) => layout::flatten(from, *into, x[0]),
-        Op::Cat(parts, into) => layout::cat(graph, parts, *into, x),
-        Op::Cut { from, offset, into } => layout::cut(graph, *from, *offset, *into, x[0]),
-        Op::Expand(new) => layout::expand(graph, new, x[0]),
+        Op::Cat(parts, into) => layout::cat(size, parts, *into, x),
+        Op::Cut { from, offset, into } => layout::cut(size, *from, *offset, *into, x[0]),
+        Op::Expand(new) => layout::expand(size, new, x[0]),
         Op::Rename(from, to) => Ok(x[0].clone().renamed(Dim::Axis(*from), Dim::Axis(*to))),
         Op::Linear(map) => {
             let inputs: Vec<Operand<'_>> = x.iter().take(map.contracted.len()).map(|v| Operand::Value(v)).collect();

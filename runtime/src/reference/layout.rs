@@ -1,9 +1,9 @@
 //! Ops that move numbers without changing them: stack, pick, split, flatten, cat, cut, expand, rename.
 //!
-//! These are candle's own view ops, so their gradients are candle's.
+//! These are candle's own view ops, so their gradients are candle's. `size` tells how long a new axis is.
 
 use super::value::{Dim, Value, axes};
-use archc_compiler::graph::{AxisId, Graph};
+use archc_compiler::graph::AxisId;
 use candle_core::{Result, Tensor};
 
 /// Operands become entries along a new axis, each broadcast to the widest.
@@ -24,12 +24,12 @@ pub(crate) fn pick(axis: AxisId, index: usize, x: &Value) -> Result<Value> {
 }
 
 /// One axis becomes several, row-major.
-pub(crate) fn split(graph: &Graph, axis: AxisId, into: &[AxisId], x: &Value) -> Result<Value> {
+pub(crate) fn split(size: impl Fn(AxisId) -> usize, axis: AxisId, into: &[AxisId], x: &Value) -> Result<Value> {
     let at = x.index(Dim::Axis(axis))?;
     let mut dims = x.dims.clone();
     dims.splice(at..=at, axes(into));
     let mut shape = x.tensor.dims().to_vec();
-    shape.splice(at..=at, into.iter().map(|&a| graph.size(a)));
+    shape.splice(at..=at, into.iter().map(|&a| size(a)));
     Ok(Value::new(x.tensor.reshape(shape)?, dims))
 }
 
@@ -44,14 +44,19 @@ pub(crate) fn flatten(from: &[AxisId], into: AxisId, x: &Value) -> Result<Value>
 }
 
 /// Operands joined along a new axis, in place of an axis of their own each.
-pub(crate) fn cat(graph: &Graph, parts: &[AxisId], into: AxisId, operands: &[&Value]) -> Result<Value> {
+pub(crate) fn cat(
+    size: impl Fn(AxisId) -> usize,
+    parts: &[AxisId],
+    into: AxisId,
+    operands: &[&Value],
+) -> Result<Value> {
     let named: Vec<Value> =
         operands.iter().zip(parts).map(|(x, &p)| (*x).clone().renamed(Dim::Axis(p), Dim::Axis(into))).collect();
     let mut all = Value::union(&named.iter().collect::<Vec<_>>());
     all.retain(|&(d, _)| d != Dim::Axis(into));
     let mut tensors = Vec::with_capacity(named.len());
     for (x, &part) in named.iter().zip(parts) {
-        let order: Vec<(Dim, usize)> = all.iter().copied().chain([(Dim::Axis(into), graph.size(part))]).collect();
+        let order: Vec<(Dim, usize)> = all.iter().copied().chain([(Dim::Axis(into), size(part))]).collect();
         tensors.push(x.expanded(&order)?.tensor);
     }
     let dims = all.iter().map(|&(d, _)| d).chain([Dim::Axis(into)]).collect();
@@ -59,15 +64,21 @@ pub(crate) fn cat(graph: &Graph, parts: &[AxisId], into: AxisId, operands: &[&Va
 }
 
 /// A part of an axis.
-pub(crate) fn cut(graph: &Graph, from: AxisId, offset: usize, into: AxisId, x: &Value) -> Result<Value> {
+pub(crate) fn cut(
+    size: impl Fn(AxisId) -> usize,
+    from: AxisId,
+    offset: usize,
+    into: AxisId,
+    x: &Value,
+) -> Result<Value> {
     let at = x.index(Dim::Axis(from))?;
-    let part = Value::new(x.tensor.narrow(at, offset, graph.size(into))?, x.dims.clone());
+    let part = Value::new(x.tensor.narrow(at, offset, size(into))?, x.dims.clone());
     Ok(part.renamed(Dim::Axis(from), Dim::Axis(into)))
 }
 
 /// Constant along new axes.
-pub(crate) fn expand(graph: &Graph, new: &[AxisId], x: &Value) -> Result<Value> {
+pub(crate) fn expand(size: impl Fn(AxisId) -> usize, new: &[AxisId], x: &Value) -> Result<Value> {
     let old = x.dims.iter().copied().zip(x.tensor.dims().iter().copied());
-    let order: Vec<(Dim, usize)> = old.chain(new.iter().map(|&a| (Dim::Axis(a), graph.size(a)))).collect();
+    let order: Vec<(Dim, usize)> = old.chain(new.iter().map(|&a| (Dim::Axis(a), size(a)))).collect();
     x.expanded(&order)
 }

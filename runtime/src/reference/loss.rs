@@ -58,7 +58,7 @@ impl CrossEntropy {
 }
 
 /// The largest of a row, and the sum of exp(x - largest).
-fn partition<T: Real>(row: &[T]) -> (T, f64) {
+pub(crate) fn partition<T: Real>(row: &[T]) -> (T, f64) {
     let top = row.iter().skip(1).fold(row[0], |m, &v| m.max_of(v));
     (top, row.iter().map(|&x| (x - top).exp().to_f64()).sum())
 }

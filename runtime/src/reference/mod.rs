@@ -13,21 +13,21 @@
 //!   a thread with a stack of its own size.
 
 mod attend;
-mod binary;
+pub(crate) mod binary;
 mod carry;
-mod contract;
+pub(crate) mod contract;
 pub(crate) mod eval;
-mod kernels;
-mod layout;
+pub(crate) mod kernels;
+pub(crate) mod layout;
 mod linear;
-mod loss;
-mod rows;
+pub(crate) mod loss;
+pub(crate) mod rows;
 mod run;
 mod scan;
 mod session;
 mod threads;
 mod training;
-mod unary;
+pub(crate) mod unary;
 pub(crate) mod value;
 mod window;
 mod wiring;

@@ -99,7 +99,7 @@ fn smallest<T: Real>(x: &[T]) -> T {
 }
 
 /// Indices from the largest to the smallest; equal ones in order.
-fn descending<T: Real>(x: &[T]) -> Vec<usize> {
+pub(crate) fn descending<T: Real>(x: &[T]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..x.len()).collect();
     // 0 and -0 are equal, unlike in a total order.
     order.sort_by(|&i, &j| x[j].partial_cmp(&x[i]).unwrap_or_else(|| x[j].total_cmp(&x[i])));

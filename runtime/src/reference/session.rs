@@ -4,14 +4,16 @@ use super::carry;
 use super::run::{Aim, Derived, Task};
 use super::wiring::Wiring;
 use crate::batch::{self, Tokens};
+use crate::checks;
 use crate::errors;
 use crate::init::initial_params;
 use crate::optimizer::{Slot, Update};
+use crate::pieces;
 use crate::session::{
-    Batch, Carry, Dtype, Forward, Gradients, Metrics, Objective, Session, SessionOptions, Snapshot, Tensor, Tensors,
+    Batch, Carry, Dtype, Forward, Gradients, Metrics, Objective, Session, SessionOptions, Snapshot, Tensor,
 };
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::graph::{Graph, NodeId, Op, ParamId, ParamKind};
+use archc_compiler::graph::{Graph, NodeId, Op, ParamKind};
 use candle_core::DType;
 use std::sync::Arc;
 
@@ -33,7 +35,7 @@ impl ReferenceSession {
         let outputs: Vec<NodeId> = graph.outputs.iter().map(|o| o.value).collect();
         let all: Vec<NodeId> = outputs.iter().chain(&graph.losses).copied().collect();
         let mut init = initial_params(graph, options.seed)?;
-        let round = rounding(options.dtype);
+        let round = checks::rounding(options.dtype);
         let params: Vec<Vec<f64>> = graph
             .params
             .iter()
@@ -76,10 +78,10 @@ impl ReferenceSession {
                 .name("reference".into())
                 .stack_size(stack)
                 .spawn_scoped(scope, || task.derive(aim, inputs))
-                .map_err(|e| errors::bug("starting a thread", e))?;
+                .map_err(|e| errors::bug("starting a thread of the reference device", e))?;
             match worker.join() {
-                Ok(derived) => derived.map_err(|e| errors::bug("a gradient", e)),
-                Err(_) => Err(errors::bug("a gradient", "it panicked")),
+                Ok(derived) => derived.map_err(|e| errors::bug("a gradient of the reference device", e)),
+                Err(_) => Err(errors::bug("a gradient of the reference device", "it panicked")),
             }
         })
     }
@@ -92,21 +94,6 @@ impl ReferenceSession {
         if attends && pairs > MOST_PAIRS { Err(errors::too_many_pairs(batch.batch, batch.len)) } else { Ok(()) }
     }
 
-    /// Checks that a batch has what a loss needs.
-    fn has_objective(&self, batch: &Batch) -> Result<(), Diagnostic> {
-        match self.graph.vocab {
-            Some(_) if batch.targets.is_empty() => Err(errors::objective(
-                "the batch has no targets".into(),
-                "give what each token should predict, one id a token",
-            )),
-            None if self.graph.losses.is_empty() => Err(errors::objective(
-                format!("`{}` is a block without a `loss`: there is nothing to train", self.graph.name),
-                "train a model, or a file with one block of one input and one output over [D]",
-            )),
-            _ => Ok(()),
-        }
-    }
-
     fn forward_rows(&self, batch: &Batch, carry: Option<&Carry>) -> Result<Forward, Diagnostic> {
         let before = match carry {
             Some(c) => Some(carry::read(&self.graph, &self.to_outputs, c, batch.batch, self.dtype())?),
@@ -114,41 +101,7 @@ impl ReferenceSession {
         };
         let tokens = batch::lay_out(&self.graph, batch, before.as_ref().map(|b| b.pos.as_slice()));
         let task = self.task(&self.to_outputs, batch, &tokens);
-        task.forward(before.as_ref()).map_err(|e| errors::bug("a forward pass", e))
-    }
-
-    fn tensors(&self, values: &[Vec<f64>]) -> Tensors {
-        let ids = (0..self.graph.params.len()).map(|i| ParamId(i as u32));
-        let tensor = |(id, data): (ParamId, &Vec<f64>)| {
-            let tensor = Tensor { shape: self.graph.param_shape(id), data: data.clone() };
-            (self.graph.param(id).path.clone(), tensor)
-        };
-        ids.zip(values).map(tensor).collect()
-    }
-
-    /// Tensors by path, checked against the graph, in its order.
-    fn checked(&self, tensors: &Tensors) -> Result<Vec<Vec<f64>>, Diagnostic> {
-        let paths: Vec<String> = self.graph.params.iter().map(|p| p.path.clone()).collect();
-        if let Some(unknown) = tensors.keys().find(|k| !paths.contains(k)) {
-            return Err(errors::unknown_param(unknown, paths.iter().filter(|p| !tensors.contains_key(*p))));
-        }
-        let mut values = Vec::with_capacity(paths.len());
-        for (i, path) in paths.iter().enumerate() {
-            let Some(tensor) = tensors.get(path) else {
-                return Err(errors::missing_param(path, tensors.keys().filter(|k| !paths.contains(k))));
-            };
-            let want = self.graph.param_shape(ParamId(i as u32));
-            if tensor.shape != want || tensor.data.len() != want.iter().product::<usize>() {
-                return Err(errors::param_shape(path, &tensor.shape, tensor.data.len(), &want));
-            }
-            let round = rounding(self.options.dtype);
-            let data: Vec<f64> = tensor.data.iter().map(|&x| round(x)).collect();
-            if let Some(at) = data.iter().position(|x| !x.is_finite()) {
-                return Err(errors::param_not_finite(path, tensor.data[at], at));
-            }
-            values.push(data);
-        }
-        Ok(values)
+        task.forward(before.as_ref()).map_err(|e| errors::bug("a forward pass of the reference device", e))
     }
 }
 
@@ -160,13 +113,6 @@ const MOST_PAIRS: usize = 1 << 31;
 /// by memory.
 const STACK_PER_ENTRY: usize = 512;
 
-fn rounding(dtype: Dtype) -> fn(f64) -> f64 {
-    match dtype {
-        Dtype::F32 => |x| f64::from(x as f32),
-        Dtype::F64 => |x| x,
-    }
-}
-
 impl Session for ReferenceSession {
     fn graph(&self) -> &Arc<Graph> {
         &self.graph
@@ -174,18 +120,18 @@ impl Session for ReferenceSession {
 
     fn snapshot(&self) -> Result<Snapshot, Diagnostic> {
         Ok(Snapshot {
-            params: self.tensors(&self.params),
-            first: self.tensors(&self.first),
-            second: self.tensors(&self.second),
+            params: checks::by_path(&self.graph, &self.params),
+            first: checks::by_path(&self.graph, &self.first),
+            second: checks::by_path(&self.graph, &self.second),
             step: self.step,
         })
     }
 
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), Diagnostic> {
-        let params = self.checked(&snapshot.params)?;
+        let params = checks::params(&self.graph, &snapshot.params, self.options.dtype)?;
         let moments = |given: &Tensors| match given.is_empty() {
             true => Ok(params.iter().map(|p| vec![0.0; p.len()]).collect()),
-            false => self.checked(given),
+            false => checks::params(&self.graph, given, self.options.dtype),
         };
         let (first, second) = (moments(&snapshot.first)?, moments(&snapshot.second)?);
         (self.params, self.first, self.second, self.step) = (params, first, second, snapshot.step);
@@ -194,40 +140,24 @@ impl Session for ReferenceSession {
 
     fn forward(&mut self, batch: &Batch, carry: Option<&Carry>) -> Result<Forward, Diagnostic> {
         self.check(batch)?;
-        let starts = batch::starts(batch, carry.is_some());
-        if self.graph.prefix.is_none() || starts.iter().all(|&s| s == starts[0]) {
+        if self.graph.prefix.is_none() || pieces::even(batch, carry.is_some()) {
             return self.forward_rows(batch, carry);
         }
-        // Prefixes make these sequences differ in length: one at a time, then side by side.
         if let Some(carry) = carry {
             carry::read(&self.graph, &self.to_outputs, carry, batch.batch, self.dtype())?;
         }
-        let mut outputs = Tensors::new();
-        let mut carries = Vec::with_capacity(batch.batch);
-        for b in 0..batch.batch {
-            let row = self.forward_rows(&sequence(batch, b), carry.map(|c| carry::row(c, b)).as_ref())?;
-            carries.push(row.carry);
-            for (name, tensor) in row.outputs {
-                let all = outputs.entry(name).or_insert_with(|| Tensor {
-                    shape: [&[0], &tensor.shape[1..]].concat(),
-                    data: Vec::with_capacity(batch.batch * tensor.data.len()),
-                });
-                all.shape[0] += 1;
-                all.data.extend(tensor.data);
-            }
-        }
-        Ok(Forward { outputs, carry: carry::joined(&carries) })
+        pieces::one_by_one(batch, carry, |batch, carry| self.forward_rows(batch, carry))
     }
 
     fn gradients(&mut self, batch: &Batch, objective: Objective<'_>) -> Result<Gradients, Diagnostic> {
         self.check(batch)?;
         let aim = match objective {
             Objective::Loss => {
-                self.has_objective(batch)?;
+                checks::has_objective(&self.graph, batch)?;
                 Aim::Loss
             }
             Objective::Cotangents(cotangents) => {
-                self.check_cotangents(batch, cotangents)?;
+                checks::cotangents(&self.graph, batch, cotangents)?;
                 Aim::Cotangents(cotangents)
             }
         };
@@ -235,12 +165,16 @@ impl Session for ReferenceSession {
         let inputs = self.graph.inputs.iter().zip(derived.inputs);
         let inputs = inputs
             .map(|(input, data)| (input.name.clone(), Tensor { shape: batch.inputs[&input.name].shape.clone(), data }));
-        Ok(Gradients { objective: derived.objective, params: self.tensors(&derived.params), inputs: inputs.collect() })
+        Ok(Gradients {
+            objective: derived.objective,
+            params: checks::by_path(&self.graph, &derived.params),
+            inputs: inputs.collect(),
+        })
     }
 
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Metrics, Diagnostic> {
         self.check(batch)?;
-        self.has_objective(batch)?;
+        checks::has_objective(&self.graph, batch)?;
         let Derived { loss, objective, params: gradients, .. } = self.derive(batch, Aim::Loss, false, true)?;
         let square = |g: &Vec<f64>| g.iter().map(|x| x * x).sum::<f64>();
         let gradient_norm = gradients.iter().map(square).sum::<f64>().sqrt();
@@ -258,49 +192,9 @@ impl Session for ReferenceSession {
                 second: &mut self.second[i],
                 decays: param.kind == ParamKind::Weight,
             };
-            update.apply(slot, &gradients[i], rounding(self.options.dtype));
+            update.apply(slot, &gradients[i], checks::rounding(self.options.dtype));
         }
         self.step += 1;
         Ok(metrics)
-    }
-}
-
-impl ReferenceSession {
-    fn check_cotangents(&self, batch: &Batch, cotangents: &Tensors) -> Result<(), Diagnostic> {
-        let outputs = &self.graph.outputs;
-        for (name, r) in cotangents {
-            let Some(output) = outputs.iter().find(|o| o.name == *name) else {
-                let names: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
-                return Err(errors::objective(
-                    format!("the program has no output `{name}` to be weighed"),
-                    &format!("its outputs are: {}", names.join(", ")),
-                ));
-            };
-            let axes = output.axes.iter().map(|&a| self.graph.size(a));
-            let shape: Vec<usize> = [batch.batch, batch.len].into_iter().chain(axes).collect();
-            if r.shape != shape || r.data.len() != shape.iter().product::<usize>() {
-                return Err(errors::objective(
-                    format!("the weights of the output `{name}` have shape {:?}, not {shape:?}", r.shape),
-                    "give one number for each number of the output",
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// One sequence of a batch of tokens.
-fn sequence(batch: &Batch, b: usize) -> Batch {
-    fn part<T: Clone>(all: &[T], b: usize, len: usize) -> Vec<T> {
-        all.get(b * len..(b + 1) * len).map(<[T]>::to_vec).unwrap_or_default()
-    }
-    Batch {
-        batch: 1,
-        len: batch.len,
-        inputs: Tensors::new(),
-        tokens: part(&batch.tokens, b, batch.len),
-        reset: part(&batch.reset, b, batch.len),
-        targets: part(&batch.targets, b, batch.len),
-        mask: part(&batch.mask, b, batch.len),
     }
 }

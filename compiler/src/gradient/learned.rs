@@ -1,0 +1,25 @@
+//! Embeddings, and what exists for training.
+
+use super::site::{Cotangents, Site};
+use crate::lowered::{BATCH, Op, TIME};
+
+pub(super) fn embed(s: &mut Site) -> Cotangents {
+    let Op::Embed { vocab, prefix } = *s.op else { panic!("archc bug: {:?} is no embedding", s.op) };
+    let dy = s.dy_along(&[BATCH, TIME]);
+    s.each(|s, i| {
+        let of = if i == 0 { Some(vocab) } else { prefix };
+        of.map(|of| s.b.op(Op::Scatter { of, prefix: i == 1 }, &[dy]))
+    })
+}
+
+/// The same numbers are dropped, as the draw depends on site and token alone.
+pub(super) fn dropout(s: &mut Site) -> Cotangents {
+    let dims = s.b.dims_of(s.result).to_vec();
+    let dy = s.dy_along(&dims);
+    vec![Some(s.b.op(s.op.clone(), &[dy, s.operands[1]])), None]
+}
+
+pub(super) fn cross_entropy(s: &mut Site) -> Cotangents {
+    let Op::CrossEntropy { vocab } = *s.op else { panic!("archc bug: {:?} is no cross-entropy", s.op) };
+    Site::sole(s.b.op(Op::CrossEntropyGrad { vocab }, &[s.operands[0], s.dy]))
+}

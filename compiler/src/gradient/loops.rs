@@ -1,0 +1,276 @@
+//! The gradient of a loop: the loop the other way.
+//!
+//! For `S' = f(S, c)` with emits `e = h(S, c)`, the cotangent dS of a state before an iteration follows from that after
+//! it and from those of the emits by the sweep over the body. So the reverse loop's states are the cotangents of the
+//! forward states. Its captures are the forward captures, the saved entry states and the cotangents of the emits; what
+//! of the body the sweep does not need is removed afterwards, and with it the saving of states on which nothing
+//! depends but linearly.
+//!
+//! Captures that differ from iteration to iteration get their cotangents as emits. Those that do not are summed in a
+//! further state. If such a sum is of products, as the weight of a recurrent map has it, the factors are given out
+//! instead where they are smaller than the product, and one contraction after the loop takes the place of many inside it.
+
+use super::activity::LoopActivity;
+use super::site::{narrow, product};
+use super::sweep::{Port, Sweep, copy};
+use crate::graph::BinaryOp;
+use crate::lowered::{Builder, Dim, DimId, Extent, Loop, LoopState, Op, ValueId};
+use std::collections::BTreeMap;
+
+/// Has a loop give out its states before each iteration, where its body reads them. Gives the numbers of these emits.
+pub(super) fn emit_entries(l: &mut Loop) -> Vec<usize> {
+    let mut numbers = Vec::new();
+    for s in 0..l.states.len() {
+        let Some(leaf) = leaf_of(l, s) else { continue };
+        let known = l.emits.iter().position(|(_, e)| *e == leaf);
+        numbers.push(known.unwrap_or_else(|| {
+            l.emits.push((format!("entry {}", l.states[s].name), leaf));
+            l.emits.len() - 1
+        }));
+    }
+    numbers
+}
+
+fn leaf_of(l: &Loop, state: usize) -> Option<ValueId> {
+    l.body.ids().find(|id| matches!(l.body.node(*id).op, Op::State(s, _) if s == state))
+}
+
+/// The value that gives out state s before each iteration.
+fn entry_of(b: &Builder, node: ValueId, l: &Loop, state: usize) -> Option<ValueId> {
+    let leaf = leaf_of(l, state)?;
+    let emit = l.emits.iter().position(|(_, e)| *e == leaf)?;
+    let is_it =
+        |id: &ValueId| matches!(b.dag.node(*id).op, Op::Emit(i) if i == emit) && b.dag.node(*id).operands[0] == node;
+    b.dag.ids().skip(node.0 as usize + 1).find(is_it)
+}
+
+/// A capture's cotangent after the sweep over the body.
+enum Share {
+    /// Emit i: one for each iteration.
+    Emitted(usize),
+    /// State i: summed.
+    Summed(usize),
+    /// Emits of two factors, whose product is to be summed over these of their dimensions.
+    Factors(usize, usize, Vec<DimId>),
+}
+
+/// The cotangents of a loop's operands.
+pub(super) fn differentiate(
+    b: &mut Builder,
+    node: ValueId,
+    l: &Loop,
+    operands: &[ValueId],
+    wanted: &[bool],
+    ports: &BTreeMap<Port, ValueId>,
+) -> Vec<Option<ValueId>> {
+    let (initial, captures) = operands.split_at(l.states.len());
+    let activity = LoopActivity::of(l, wanted);
+    let emitted = |p: &Port| matches!(p, Port::Emit(_));
+    let reached = reached(l, &activity, ports);
+
+    // captures of the reverse loop: the forward ones, then entry states, then cotangents
+    let mut outer: Vec<ValueId> = captures.to_vec();
+    let capture = |outer: &mut Vec<ValueId>, value: ValueId| {
+        outer.push(value);
+        outer.len() - 1
+    };
+    let entry: Vec<Option<usize>> =
+        (0..l.states.len()).map(|s| entry_of(b, node, l, s).map(|value| capture(&mut outer, value))).collect();
+    let given: Vec<(usize, usize, Vec<DimId>)> = ports
+        .iter()
+        .filter(|(p, _)| emitted(p))
+        .map(|(p, value)| {
+            let Port::Emit(e) = *p else { unreachable!("filtered") };
+            let dims = inner(b.dims_of(*value), l);
+            (e, capture(&mut outer, *value), dims)
+        })
+        .collect();
+    let varies: Vec<bool> = captures.iter().map(|c| b.has(*c, l.over)).collect();
+
+    let mut body = b.body();
+    let map = copy(&mut body, &l.body, &mut |body, op| match op {
+        Op::State(s, dims) => {
+            let entry = entry[*s].expect("a state that the body reads is given out");
+            Some(body.op(Op::Capture(entry, dims.clone()), &[]))
+        }
+        _ => None,
+    });
+    let at = |id: ValueId| map[id.0 as usize];
+    let forward = body.dag.nodes.len();
+    let mut sweep = Sweep::new(activity.body.copied(&map, forward));
+    let mut states: Vec<LoopState> = Vec::new();
+    let mut first: Vec<ValueId> = Vec::new();
+    let mut number: Vec<Option<usize>> = vec![None; l.states.len()];
+    for (s, state) in l.states.iter().enumerate().filter(|(s, _)| reached[*s]) {
+        number[s] = Some(states.len());
+        let dy = body.op(Op::State(states.len(), state.dims.clone()), &[]);
+        sweep.give(at(l.next[s]), dy);
+        states.push(LoopState { name: format!("d {}", state.name), dims: state.dims.clone() });
+    }
+    for (e, capture, dims) in given {
+        let dy = body.op(Op::Capture(capture, dims), &[]);
+        sweep.give(at(l.emits[e].1), dy);
+    }
+    sweep.run(&mut body, 0..forward);
+
+    // what the leaves got
+    let mut next: Vec<ValueId> = Vec::new();
+    let mut to_state: Vec<Vec<ValueId>> = vec![Vec::new(); l.states.len()];
+    let mut to_capture: Vec<Vec<ValueId>> = vec![Vec::new(); captures.len()];
+    for id in l.body.ids() {
+        let into = match l.body.node(id).op {
+            Op::State(s, _) if reached[s] => &mut to_state[s],
+            Op::Capture(c, _) if wanted[l.states.len() + c] => &mut to_capture[c],
+            _ => continue,
+        };
+        into.extend(sweep.take(&mut body, at(id)));
+    }
+    for (s, parts) in to_state.into_iter().enumerate().filter(|(s, _)| reached[*s]) {
+        let sum = parts.into_iter().reduce(|x, y| body.add(x, y)).unwrap_or_else(|| body.number(0.0));
+        next.push(body.expand(sum, &l.states[s].dims));
+    }
+    let mut emits: Vec<(String, ValueId)> = Vec::new();
+    let mut shares: Vec<Vec<Share>> = Vec::new();
+    for (c, parts) in to_capture.into_iter().enumerate() {
+        let mut here = Vec::new();
+        let name = |body: &Builder, x: ValueId| format!("d {}", body.dag.node(x).name).trim_end().to_string();
+        if varies[c] {
+            if let Some(sum) = parts.into_iter().reduce(|x, y| body.add(x, y)) {
+                here.push(Share::Emitted(emits.len()));
+                emits.push((name(&body, sum), sum));
+            }
+        } else {
+            let mut rest: Vec<ValueId> = Vec::new();
+            for part in parts.into_iter().flat_map(|p| terms(&body, p)) {
+                match factors(&body, part) {
+                    Some((x, y, over)) => {
+                        here.push(Share::Factors(emits.len(), emits.len() + 1, over));
+                        emits.push((String::new(), x));
+                        emits.push((String::new(), y));
+                    }
+                    None => rest.push(part),
+                }
+            }
+            if let Some(sum) = rest.into_iter().reduce(|x, y| body.add(x, y)) {
+                let dims = body.dims_of(sum).to_vec();
+                let before = body.op(Op::State(states.len(), dims.clone()), &[]);
+                here.push(Share::Summed(states.len()));
+                next.push(body.add(before, sum));
+                states.push(LoopState { name: format!("sum {c}"), dims });
+            }
+        }
+        shares.push(here);
+    }
+    let body = body.dag;
+
+    for (s, _) in l.states.iter().enumerate().filter(|(s, _)| reached[*s]) {
+        first.push(match ports.get(&Port::Final(s)) {
+            Some(dy) => *dy,
+            None => b.number(0.0),
+        });
+    }
+    while first.len() < states.len() {
+        first.push(b.number(0.0));
+    }
+    first.extend(outer);
+    let back = Loop { over: l.over, reverse: !l.reverse, map: l.map.clone(), states, body, next, emits };
+    let back = b.op(Op::Loop(Box::new(back)), &first);
+
+    let mut cotangents = Vec::new();
+    for (s, &x) in initial.iter().enumerate() {
+        cotangents.push(match number[s] {
+            Some(i) if wanted[s] => {
+                let dx = b.op(Op::Final(i), &[back]);
+                Some(narrow(b, dx, x))
+            }
+            _ => None,
+        });
+    }
+    for (c, here) in shares.into_iter().enumerate() {
+        let x = captures[c];
+        let mut parts = Vec::new();
+        for share in here {
+            parts.push(match share {
+                Share::Emitted(i) => {
+                    let dx = b.op(Op::Emit(i), &[back]);
+                    narrow(b, dx, x)
+                }
+                Share::Summed(i) => {
+                    let dx = b.op(Op::Final(i), &[back]);
+                    narrow(b, dx, x)
+                }
+                Share::Factors(i, j, mut over) => {
+                    let (p, q) = (b.op(Op::Emit(i), &[back]), b.op(Op::Emit(j), &[back]));
+                    over.push(l.over);
+                    over.extend(l.map.iter().filter(|d| !b.has(x, **d)));
+                    product(b, p, q, &over)
+                }
+            });
+        }
+        cotangents.push(parts.into_iter().reduce(|x, y| b.add(x, y)));
+    }
+    cotangents
+}
+
+/// Dimensions of a value as the body has it.
+fn inner(dims: &[DimId], l: &Loop) -> Vec<DimId> {
+    dims.iter().copied().filter(|d| *d != l.over && !l.map.contains(d)).collect()
+}
+
+/// Which states get a cotangent that matters: from after the loop, or by an emit or another such state.
+fn reached(l: &Loop, activity: &LoopActivity, ports: &BTreeMap<Port, ValueId>) -> Vec<bool> {
+    let mut reached: Vec<bool> =
+        (0..l.states.len()).map(|s| activity.states[s] && ports.contains_key(&Port::Final(s))).collect();
+    loop {
+        let emits = ports.keys().filter_map(|p| match p {
+            Port::Emit(e) => Some(l.emits[*e].1),
+            Port::Final(_) => None,
+        });
+        let next = l.next.iter().zip(&reached).filter(|(_, r)| **r).map(|(n, _)| *n);
+        let roots: Vec<ValueId> = emits.chain(next).collect();
+        let seen = activity.body.between(&l.body, &roots);
+        let mut grown = reached.clone();
+        for id in l.body.ids().filter(|id| seen[id.0 as usize]) {
+            if let Op::State(s, _) = l.body.node(id).op {
+                grown[s] |= activity.states[s];
+            }
+        }
+        if grown == reached {
+            return reached;
+        }
+        reached = grown;
+    }
+}
+
+/// The terms of a sum.
+fn terms(b: &Builder, x: ValueId) -> Vec<ValueId> {
+    let node = b.dag.node(x);
+    match node.op {
+        // a term that is broadcast would be summed over less
+        Op::Binary(BinaryOp::Add) if node.operands.iter().all(|o| b.dims_of(*o) == node.dims) => {
+            node.operands.iter().flat_map(|o| terms(b, *o)).collect()
+        }
+        _ => vec![x],
+    }
+}
+
+/// The factors of a product that has more numbers than they have, and what it is summed over.
+fn factors(b: &Builder, x: ValueId) -> Option<(ValueId, ValueId, Vec<DimId>)> {
+    let node = b.dag.node(x);
+    let over = match &node.op {
+        Op::Binary(BinaryOp::Mul) => Vec::new(),
+        Op::Contract(over) => over.clone(),
+        _ => return None,
+    };
+    let size = |dims: &[DimId]| -> f64 { dims.iter().map(|d| nominal(&b.dims[d.0 as usize])).product() };
+    let (p, q) = (node.operands[0], node.operands[1]);
+    (size(b.dims_of(p)) + size(b.dims_of(q)) < size(&node.dims)).then_some((p, q, over))
+}
+
+/// A length to compare by.
+fn nominal(dim: &Dim) -> f64 {
+    match dim.extent {
+        Extent::Fixed(n) => n as f64,
+        _ => 64.0,
+    }
+}

@@ -1,0 +1,109 @@
+//! The gradient table: every op has one entry. The rules themselves are in one file per family of ops.
+
+use super::site::{Cotangents, Site};
+use super::{binary, chunk, layout, learned, over_dims, time, unary};
+use crate::graph::UnaryOp;
+use crate::lowered::Op;
+
+/// How the gradient of an op is made.
+pub(super) enum Rule {
+    /// A leaf: what it is given stays there.
+    Leaf,
+    /// Nothing flows to any operand.
+    None,
+    /// The cotangents of the operands from that of the result.
+    One(fn(&mut Site) -> Cotangents),
+    /// Gives out several values, read by ports.
+    Many,
+    /// Reads one of them.
+    Port,
+    /// Arises in backward passes alone.
+    BackwardOnly,
+}
+
+/// The rule of an op.
+pub(super) fn rule(op: &Op) -> Rule {
+    match op {
+        Op::Input(_)
+        | Op::Param(_)
+        | Op::Const(_)
+        | Op::Index(_)
+        | Op::Table(..)
+        | Op::Pos
+        | Op::Doc
+        | Op::Step
+        | Op::TokenWeight
+        | Op::Carried(..)
+        | Op::Capture(..)
+        | Op::Past(..)
+        | Op::Lag(..)
+        | Op::State(..) => Rule::Leaf,
+
+        Op::Unary(_) => Rule::One(unary::unary),
+        Op::Binary(_) => Rule::One(binary::binary),
+        Op::Select => Rule::One(binary::select),
+
+        Op::Reduce(..) => Rule::One(over_dims::reduce),
+        Op::Contract(_) => Rule::One(binary::contract),
+        Op::Softmax(_) => Rule::One(over_dims::softmax),
+        Op::Sparsemax(_) => Rule::One(over_dims::sparsemax),
+        Op::Cumsum { .. } => Rule::One(over_dims::cumsum),
+        Op::Sort(_) => Rule::One(over_dims::sort),
+        Op::TopK(..) => Rule::One(over_dims::top_k),
+
+        Op::Stack(_) => Rule::One(layout::stack),
+        Op::Pick(..) => Rule::One(layout::pick),
+        Op::Split(..) => Rule::One(layout::split),
+        Op::Flatten(..) => Rule::One(layout::flatten),
+        Op::Cat(..) => Rule::One(layout::cat),
+        Op::Cut { .. } => Rule::One(layout::cut),
+        Op::Expand(_) => Rule::One(layout::expand),
+        Op::Rename(..) => Rule::One(layout::rename),
+        Op::Chunk { .. } => Rule::One(layout::chunk),
+        Op::Unchunk { .. } => Rule::One(layout::unchunk),
+
+        Op::Embed { .. } => Rule::One(learned::embed),
+        Op::Dropout { .. } => Rule::One(learned::dropout),
+        Op::CrossEntropy { .. } => Rule::One(learned::cross_entropy),
+        Op::StopGrad => Rule::None,
+
+        Op::Window { .. } => Rule::One(time::window),
+        Op::LongConv { .. } => Rule::One(time::long_conv),
+
+        Op::SolveUnitLower { .. } => Rule::One(chunk::solve),
+        Op::PairDecay(_) => Rule::One(chunk::pair_decay),
+        Op::DecayDot { .. } => Rule::One(chunk::decay_dot),
+
+        Op::Loop(_) | Op::Attend(_) => Rule::Many,
+        Op::Emit(_) | Op::Final(_) => Rule::Port,
+
+        Op::Cotangent(..)
+        | Op::Weight(..)
+        | Op::Visible(..)
+        | Op::Delta(_)
+        | Op::Unsort(_)
+        | Op::TopKMask(..)
+        | Op::Put(..)
+        | Op::Paste { .. }
+        | Op::Scatter { .. }
+        | Op::CrossEntropyGrad { .. }
+        | Op::Unwindow { .. }
+        | Op::LongConvBack { .. }
+        | Op::LongConvFilter { .. }
+        | Op::PairDecayGrad(_)
+        | Op::DecayMix { .. }
+        | Op::AttendGrad(_) => Rule::BackwardOnly,
+    }
+}
+
+/// Whether a gradient flows from an op to its operand i.
+pub(super) fn flows(op: &Op, i: usize) -> bool {
+    match op {
+        Op::Unary(UnaryOp::Sign | UnaryOp::Floor | UnaryOp::Powi(0)) => false,
+        Op::Binary(f) => binary::is_smooth(*f),
+        // the condition, the probability, and what a carry gave
+        Op::Select => i != 0,
+        Op::Dropout { .. } | Op::Window { .. } => i == 0,
+        other => matches!(rule(other), Rule::One(_) | Rule::Many | Rule::Port),
+    }
+}

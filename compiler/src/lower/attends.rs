@@ -1,0 +1,410 @@
+//! Attends as tiles: what one side of a pair decides is computed outside, over tokens; the tile does the rest.
+//!
+//! The batch and all axes of the weights are mapped, so a tile is rows times columns of one head. An axis of the weights
+//! that the body itself works along (scores that mix their heads) stays inside, and the head in question is read off by a
+//! contraction with a one.
+//!
+//! With a carry the past is longer than the sequence: a capture that is read at past tokens is joined behind what was
+//! carried of it, and everything that columns alone decide is computed over all of those tokens.
+
+use super::ordinary::{dims, ordinary};
+use super::reach::{always, reach};
+use super::tokens::Lowering;
+use crate::graph::{self, AxisId, BinaryOp, NodeId, Op as Source, Rate, UnaryOp};
+use crate::lowered::{Attend, BATCH, Builder, Carry, DimId, Extent, Op, TIME, ValueId, Weighing};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Rows and columns of a tile.
+pub(super) const TILE: usize = 64;
+
+/// What a value of the body depends on, as bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sides(u8);
+
+impl Sides {
+    pub const NONE: Self = Self(0);
+    pub const ROW: Self = Self(1);
+    pub const COL: Self = Self(2);
+    pub const LAG: Self = Self(4);
+
+    fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether it depends on nothing else.
+    pub fn within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+}
+
+/// The body of an attend, taken apart.
+pub(super) struct Pairs<'a> {
+    pub attend: &'a graph::Attend,
+    /// Captures at the rows' tokens, `[B, T, ..]`.
+    pub captures: Vec<ValueId>,
+    /// Captures at past tokens, `[B, T, ..]` or with a carry `[B, Known, ..]`.
+    past: Vec<ValueId>,
+    /// For each node that a result needs, its sides.
+    pub sides: Vec<Option<Sides>>,
+    /// The outer value of what is computed outside.
+    pub outer: Vec<Option<ValueId>>,
+    /// Products whose other factor went into this node.
+    alias: BTreeMap<NodeId, NodeId>,
+    /// Outer values in place of operands: (node, which).
+    scaled: BTreeMap<(NodeId, usize), (ValueId, Sides)>,
+}
+
+/// Lowers an attend; gives its emits, `[B, T, ..]`.
+pub(super) fn lower_attend<'a>(l: &mut Lowering<'a>, id: NodeId, attend: &'a graph::Attend) -> Vec<ValueId> {
+    let mut pairs = Pairs::new(l, id, attend);
+    if let Some(emits) = super::filters::lower_filter(l, &pairs) {
+        return emits;
+    }
+    pairs.push_factors(l);
+    pairs.tile(l)
+}
+
+/// The nodes of a body that are read from outside.
+fn roots(attend: &graph::Attend) -> Vec<NodeId> {
+    let single = [attend.visible, Some(weight(attend)), attend.sink];
+    single.into_iter().flatten().chain(attend.emits.iter().map(|e| e.1)).collect()
+}
+
+pub(super) fn weight(attend: &graph::Attend) -> NodeId {
+    match attend.weighing {
+        graph::Weighing::Score(n) | graph::Weighing::Weight(n) => n,
+    }
+}
+
+impl<'a> Pairs<'a> {
+    /// Lowers what rows alone or columns alone decide.
+    fn new(l: &mut Lowering<'a>, id: NodeId, attend: &'a graph::Attend) -> Self {
+        let (graph, dag) = (l.graph, &attend.body);
+        let nodes = graph.dag.operands(id);
+        let captures: Vec<ValueId> = nodes.iter().map(|o| l.value(*o)).collect();
+        let live = dag.reachable(&roots(attend));
+        let mut pairs = Self {
+            attend,
+            past: captures.clone(),
+            captures,
+            sides: vec![None; dag.len()],
+            outer: vec![None; dag.len()],
+            alias: BTreeMap::new(),
+            scaled: BTreeMap::new(),
+        };
+        let mut joined = vec![false; nodes.len()];
+        for id_in in dag.ids().filter(|n| live[n.0 as usize]) {
+            let (i, node, operands) = (id_in.0 as usize, dag.node(id_in), dag.operands(id_in));
+            l.b.name.clone_from(&node.name);
+            l.b.place = node.place;
+            let differs = |c: &usize| graph.dag.rate(nodes[*c]) != Rate::Fixed;
+            let sides = match &node.op {
+                Source::Capture(c) if differs(c) => Sides::ROW,
+                Source::Past(c) if differs(c) => Sides::COL,
+                Source::Lag => Sides::LAG,
+                _ => operands.iter().filter_map(|o| pairs.sides[o.0 as usize]).fold(Sides::NONE, Sides::and),
+            };
+            pairs.sides[i] = Some(sides);
+            let random = matches!(node.op, Source::Dropout { .. }) && l.options.training && sides != Sides::ROW;
+            let value = match &node.op {
+                Source::Past(c) if sides == Sides::COL => {
+                    if !std::mem::replace(&mut joined[*c], true) {
+                        pairs.past[*c] = join(l, id, *c, nodes[*c], pairs.captures[*c]);
+                    }
+                    Some(pairs.past[*c])
+                }
+                Source::Capture(c) | Source::Past(c) => Some(pairs.captures[*c]),
+                op if sides.within(Sides::ROW) || (sides == Sides::COL && !random && pairs.pays(l, id_in)) => {
+                    let x: Option<Vec<ValueId>> = operands.iter().map(|o| pairs.outer[o.0 as usize]).collect();
+                    x.map(|x| ordinary(graph, &mut l.b, op, &x, l.options.training))
+                }
+                _ => None,
+            };
+            pairs.outer[i] = value;
+        }
+        pairs
+    }
+
+    /// Whether a value of columns is no larger than what it is made of, so that keeping it beats making it anew in each tile.
+    fn pays(&self, l: &Lowering<'_>, id: NodeId) -> bool {
+        let dag = &self.attend.body;
+        let size = |axes: &[AxisId]| axes.iter().fold(1usize, |n, a| n.saturating_mul(l.graph.size(*a)));
+        let given = dag.operands(id).into_iter().filter(|o| self.sides[o.0 as usize] == Some(Sides::COL));
+        let given = given.fold(0usize, |n, o| n.saturating_add(size(&dag.ty(o).axes)));
+        size(&dag.ty(id).axes) <= given
+    }
+
+    pub fn sides(&self, id: NodeId) -> Sides {
+        self.sides[id.0 as usize].unwrap_or_else(|| panic!("archc bug: %{} of an attend is dead", id.0))
+    }
+
+    /// Moves factors of a scalar product onto the vectors: `scale * sum[K](q * past(k))` scales q once a token instead of
+    /// each pair.
+    fn push_factors(&mut self, l: &mut Lowering<'_>) {
+        let dag = &self.attend.body;
+        let mut uses = vec![0usize; dag.len()];
+        for id in dag.ids().filter(|id| self.sides[id.0 as usize].is_some()) {
+            dag.operands(id).iter().for_each(|o| uses[o.0 as usize] += 1);
+        }
+        roots(self.attend).iter().for_each(|r| uses[r.0 as usize] += 1);
+        for id in dag.ids().rev() {
+            let inside = self.sides[id.0 as usize].is_some() && self.outer[id.0 as usize].is_none();
+            if !inside || !matches!(dag.op(id), Source::Binary(BinaryOp::Mul)) {
+                continue;
+            }
+            let operands = dag.operands(id);
+            for (factor, product) in [(operands[0], operands[1]), (operands[1], operands[0])] {
+                if let Some(value) = self.outer[factor.0 as usize] {
+                    let mut sides = Vec::new();
+                    if self.pushes(product, factor, &uses, &mut sides) {
+                        l.b.name.clone_from(&dag.node(id).name);
+                        for (node, which) in sides {
+                            let operand = dag.operands(node)[which];
+                            let (old, side) = self.scaled.get(&(node, which)).copied().unwrap_or_else(|| {
+                                let old = self.outer[operand.0 as usize];
+                                (old.expect("archc bug: a factor without a value"), self.sides(operand))
+                            });
+                            let new = l.b.mul(old, value);
+                            self.scaled.insert((node, which), (new, side.and(self.sides(factor))));
+                        }
+                        self.alias.insert(id, product);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a factor can move into a value, and onto which operands of which contractions.
+    fn pushes(&self, id: NodeId, factor: NodeId, uses: &[usize], onto: &mut Vec<(NodeId, usize)>) -> bool {
+        if uses[id.0 as usize] != 1 || self.outer[id.0 as usize].is_some() {
+            return false;
+        }
+        let dag = &self.attend.body;
+        let operands = dag.operands(id);
+        match dag.op(id) {
+            Source::Contract(_) => {
+                let wanted = if self.sides(factor) == Sides::COL { Sides::COL } else { Sides::ROW };
+                let fits = |o: &NodeId| {
+                    let axes = &dag.ty(*o).axes;
+                    self.outer[o.0 as usize].is_some()
+                        && self.sides(*o) == wanted
+                        && dag.ty(factor).axes.iter().all(|a| axes.contains(a))
+                };
+                let which = operands.iter().position(fits);
+                onto.extend(which.map(|which| (id, which)));
+                which.is_some()
+            }
+            Source::Binary(BinaryOp::Add | BinaryOp::Sub) => {
+                operands.iter().all(|o| self.pushes(*o, factor, uses, onto))
+            }
+            Source::Unary(UnaryOp::Neg) => self.pushes(operands[0], factor, uses, onto),
+            Source::Binary(BinaryOp::Mul) => match self.alias.get(&id) {
+                Some(product) => self.pushes(*product, factor, uses, onto),
+                None => false,
+            },
+            _ => false,
+        }
+    }
+
+    fn resolved(&self, id: NodeId) -> NodeId {
+        self.alias.get(&id).map_or(id, |to| self.resolved(*to))
+    }
+
+    /// Nodes that a tile computes, operands first.
+    fn inside(&self) -> Vec<NodeId> {
+        let dag = &self.attend.body;
+        let mut needed = vec![false; dag.len()];
+        let mut stack = roots(self.attend);
+        while let Some(id) = stack.pop() {
+            let id = self.resolved(id);
+            let number = matches!(dag.op(id), Source::Const(_));
+            if self.outer[id.0 as usize].is_none() && !number && !std::mem::replace(&mut needed[id.0 as usize], true) {
+                stack.extend(dag.operands(id));
+            }
+        }
+        dag.ids().filter(|id| needed[id.0 as usize]).collect()
+    }
+
+    /// Builds the attend and reads its emits.
+    fn tile(&self, l: &mut Lowering<'a>) -> Vec<ValueId> {
+        let (attend, dag) = (self.attend, &self.attend.body);
+        let inside = self.inside();
+        let (rows, cols) = l.tile();
+        let own = &dag.ty(weight(attend)).axes;
+        let (mixed, free): (Vec<AxisId>, Vec<AxisId>) =
+            own.iter().copied().partition(|a| inside.iter().any(|id| works_along(dag.op(*id), *a)));
+        let mut map = vec![BATCH];
+        map.extend(dims(&free));
+        // for an axis that stays inside: itself, the mapped copy, and which index of it is the copy's
+        let mut copies: Vec<(DimId, DimId, ValueId)> = Vec::new();
+        for axis in mixed {
+            let inner = dims(&[axis])[0];
+            let copy = l.b.dim(&l.graph.axis(axis).name, Extent::Fixed(l.graph.size(axis)), 4);
+            let (a, b) = (l.b.op(Op::Index(vec![inner]), &[]), l.b.op(Op::Index(vec![copy]), &[]));
+            copies.push((inner, copy, l.b.binary(BinaryOp::Eq, a, b)));
+            map.push(copy);
+        }
+
+        let mut reads = Reads { operands: Vec::new(), leaves: Vec::new() };
+        for id in &inside {
+            for (which, o) in dag.operands(*id).into_iter().enumerate() {
+                match self.scaled.get(&(*id, which)) {
+                    Some((value, sides)) => reads.add(l, *value, *sides),
+                    None => self.read(l, o, &mut reads),
+                }
+            }
+        }
+        roots(attend).into_iter().for_each(|r| self.read(l, r, &mut reads));
+        copies.iter().for_each(|(_, _, one)| reads.add(l, *one, Sides::NONE));
+
+        let visible = attend.visible.filter(|v| !always(dag, *v));
+        let (known, training) = (l.known, l.options.training);
+        let mut b = l.b.body();
+        let mut at: BTreeMap<(ValueId, bool), ValueId> = BTreeMap::new();
+        for leaf in &reads.leaves {
+            let time = |d: &DimId| *d == TIME || known.is_some_and(|(_, k)| *d == k);
+            let mut own: Vec<DimId> = leaf.dims.iter().copied().filter(|d| !time(d) && !map.contains(d)).collect();
+            if leaf.dims.iter().any(time) {
+                own.push(if leaf.past { cols } else { rows });
+            }
+            crate::lowered::order(b.dims, &mut own);
+            let op = if leaf.past { Op::Past(leaf.operand, own) } else { Op::Capture(leaf.operand, own) };
+            at.insert((leaf.value, leaf.past), b.op(op, &[]));
+        }
+        let mut values: Vec<Option<ValueId>> = vec![None; dag.len()];
+        for id in &inside {
+            let node = dag.node(*id);
+            b.name.clone_from(&node.name);
+            b.place = node.place;
+            let x: Vec<ValueId> = (dag.operands(*id).into_iter().enumerate())
+                .map(|(which, o)| match self.scaled.get(&(*id, which)) {
+                    Some((value, sides)) => at[&(*value, *sides == Sides::COL)],
+                    None => self.inner(&mut b, &values, &at, o),
+                })
+                .collect();
+            let new = match &node.op {
+                Source::Lag => b.op(Op::Lag(rows, cols), &[]),
+                // along mapped axes everything is constant anyway
+                Source::Expand(new) => {
+                    let new: Vec<DimId> = dims(new).into_iter().filter(|d| !map.contains(d)).collect();
+                    b.expand(x[0], &new)
+                }
+                op => ordinary(l.graph, &mut b, op, &x, training),
+            };
+            values[id.0 as usize] = Some(new);
+        }
+        let root = |b: &mut Builder<'_>, id: NodeId| {
+            b.name.clone_from(&dag.node(id).name);
+            let value = self.inner(b, &values, &at, id);
+            copies.iter().fold(value, |x, (inner, _, one)| match b.has(x, *inner) {
+                true => b.contract(x, at[&(*one, false)], &[*inner]),
+                false => x,
+            })
+        };
+        let visible_value = visible.map(|v| root(&mut b, v));
+        let weighing = match attend.weighing {
+            graph::Weighing::Score(n) => Weighing::Score(root(&mut b, n)),
+            graph::Weighing::Weight(n) => Weighing::Weight(root(&mut b, n)),
+        };
+        let sink = attend.sink.map(|s| root(&mut b, s));
+        let emits: Vec<(String, ValueId)> = attend
+            .emits
+            .iter()
+            .map(|(name, e)| {
+                let value = root(&mut b, *e);
+                (name.clone(), b.expand(value, &[cols]))
+            })
+            .collect();
+        let body = b.dag;
+        let names: Vec<String> = emits.iter().map(|e| e.0.clone()).collect();
+        let reach = visible.map_or((0, None), |v| reach(dag, v));
+        let tile = Attend { rows, cols, map, body, visible: visible_value, weighing, sink, emits, reach };
+        l.b.name.clear();
+        let node = l.b.op(Op::Attend(Arc::new(tile)), &reads.operands);
+        let mut emitted = Vec::with_capacity(names.len());
+        for (i, name) in names.into_iter().enumerate() {
+            l.b.name = name;
+            let value = l.b.op(Op::Emit(i), &[node]);
+            emitted.push(copies.iter().fold(value, |x, (inner, copy, _)| l.b.rename(x, *copy, *inner)));
+        }
+        emitted
+    }
+
+    /// A value in the tile.
+    fn inner(
+        &self,
+        b: &mut Builder<'_>,
+        values: &[Option<ValueId>],
+        at: &BTreeMap<(ValueId, bool), ValueId>,
+        id: NodeId,
+    ) -> ValueId {
+        let id = self.resolved(id);
+        if let Some(value) = values[id.0 as usize] {
+            return value;
+        }
+        match (self.attend.body.op(id), self.outer[id.0 as usize]) {
+            (Source::Const(x), _) => b.number(*x),
+            (_, Some(outer)) => at[&(outer, self.sides(id) == Sides::COL)],
+            _ => panic!("archc bug: %{} of an attend is not in its tile", id.0),
+        }
+    }
+
+    /// Notes what the tile reads of the outer graph.
+    fn read(&self, l: &Lowering<'_>, id: NodeId, reads: &mut Reads) {
+        let id = self.resolved(id);
+        if let (Some(outer), false) = (self.outer[id.0 as usize], matches!(self.attend.body.op(id), Source::Const(_))) {
+            reads.add(l, outer, self.sides(id));
+        }
+    }
+}
+
+/// What a tile reads.
+struct Reads {
+    /// Operands of the attend.
+    operands: Vec<ValueId>,
+    leaves: Vec<Leaf>,
+}
+
+struct Leaf {
+    value: ValueId,
+    /// At the columns' tokens.
+    past: bool,
+    operand: usize,
+    dims: Vec<DimId>,
+}
+
+impl Reads {
+    fn add(&mut self, l: &Lowering<'_>, value: ValueId, sides: Sides) {
+        let past = sides == Sides::COL;
+        if self.leaves.iter().any(|r| r.value == value && r.past == past) {
+            return;
+        }
+        let operand = self.operands.iter().position(|o| *o == value).unwrap_or_else(|| {
+            self.operands.push(value);
+            self.operands.len() - 1
+        });
+        self.leaves.push(Leaf { value, past, operand, dims: l.b.dims_of(value).to_vec() });
+    }
+}
+
+/// Whether an op reads across an axis or makes it, other than by staying constant along it.
+fn works_along(op: &Source, axis: AxisId) -> bool {
+    !matches!(op, Source::Expand(_)) && super::ordinary::names(op).contains(&axis)
+}
+
+/// A capture at all tokens that may be seen: those carried, then those of the sequence.
+fn join(l: &mut Lowering<'_>, attend: NodeId, capture: usize, node: NodeId, value: ValueId) -> ValueId {
+    if !l.options.carry {
+        return value;
+    }
+    let name = format!("attend{}.{capture}", attend.0);
+    let (before, known) = l.known();
+    let mut own = dims(&l.graph.dag.ty(node).axes);
+    own.extend([BATCH, before]);
+    let value = l.b.expand(value, &[BATCH, TIME]);
+    let carried = l.carried(&name, own);
+    l.carries.push(Carry { name, value, last: Some(usize::MAX) });
+    l.b.op(Op::Cat(vec![before, TIME], known), &[carried, value])
+}

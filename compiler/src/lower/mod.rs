@@ -1,0 +1,76 @@
+//! `lower`: from what a program computes at one token to tensor ops over whole batches.
+//!
+//! Every value that differs per token becomes `[B, T, ..]`; parameters and what is made of them alone stay as they are.
+//! A learned map becomes a contraction of an activation and a parameter, a loss a contraction with the weights of the
+//! tokens, a scan a chunk form or a loop, an attend a tile. What a body computes without its state, or from one side of
+//! a pair, is computed outside of it, once.
+//!
+//! A sequential scan is a loop over chunks of a loop over rows, so that its gradient keeps one state a chunk and computes
+//! the rest again. Rows past the end of the sequence leave the states as they are.
+//!
+//! The smallest example, `output linear[D -> D](x)`, where the weight has the axes `D'` and `D`:
+//! ```text
+//!   %2 output = contract[D] %0 %1    : [B, T, D']
+//!   %3 output = rename[D' -> D] %2   : [B, T, D]
+//! ```
+
+mod attends;
+mod filters;
+mod ordinary;
+pub mod passes;
+mod reach;
+mod scans;
+mod tokens;
+
+use crate::graph::Graph;
+use crate::lowered::{Dim, Extent, Lowered, Output};
+use crate::scan::{classify_scans, split_scans};
+use std::sync::Arc;
+
+/// What a graph is lowered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LowerOptions {
+    /// Tokens a chunk. None: every scan runs token by token, as decoding a few tokens wants it.
+    pub chunk: Option<usize>,
+    /// Documents may start inside of the sequence.
+    pub resets: bool,
+    /// The sequences go on from a carry, and leave one.
+    pub carry: bool,
+    /// Build the objective: the cross-entropy of a model, and the loss terms.
+    pub losses: bool,
+    /// Dropout acts.
+    pub training: bool,
+}
+
+/// Lowers a graph.
+///
+/// # Panics
+/// If the graph breaks an invariant of graphs: a bug of archc.
+pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
+    let graph = Arc::new(split_scans(graph));
+    let classes = options.chunk.map(|tokens| classify_scans(&graph, tokens)).unwrap_or_default();
+    let mut dims = vec![
+        Dim { name: "B".into(), extent: Extent::Batch, rank: 0 },
+        Dim { name: "T".into(), extent: Extent::Time, rank: 2 },
+    ];
+    dims.extend(graph.axes.iter().map(|a| Dim { name: a.name.clone(), extent: Extent::Fixed(a.size), rank: 4 }));
+    let done = tokens::Lowering::new(&graph, options, &classes, &mut dims).run();
+    let outputs = graph.outputs.iter().zip(done.outputs);
+    let outputs = outputs.map(|(output, value)| {
+        let axes = output.axes.iter().map(|a| Lowered::axis_dim(*a)).collect();
+        Output { name: output.name.clone(), value, axes }
+    });
+    let outputs = outputs.collect();
+    let lowered = Lowered {
+        source: graph,
+        outputs,
+        dims,
+        forward_nodes: done.dag.nodes.len(),
+        dag: done.dag,
+        objective: done.objective,
+        carries: done.carries,
+        param_grads: Vec::new(),
+        input_grads: Vec::new(),
+    };
+    passes::optimize(lowered)
+}

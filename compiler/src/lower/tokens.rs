@@ -1,0 +1,254 @@
+//! The outer graph: inputs, embeddings, windows, losses, and the walk over its nodes.
+
+use super::LowerOptions;
+use super::attends::{TILE, lower_attend};
+use super::ordinary::{dims, ordinary};
+use super::scans::lower_scan;
+use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op as Source, Rate, ReduceOp};
+use crate::lowered::{BATCH, Builder, Carry, Dag, Dim, DimId, Extent, Op, TIME, ValueId, order};
+use crate::scan::Classes;
+use std::collections::BTreeMap;
+
+/// The outer graph while it is lowered.
+pub(super) struct Lowering<'a> {
+    pub graph: &'a Graph,
+    pub options: &'a LowerOptions,
+    pub classes: &'a Classes,
+    pub b: Builder<'a>,
+    /// The value of each node that has one.
+    values: Vec<Option<ValueId>>,
+    /// Emits of scans and attends.
+    emits: BTreeMap<NodeId, Vec<ValueId>>,
+    pub carries: Vec<Carry>,
+    pos: Option<ValueId>,
+    weights: Option<ValueId>,
+    chunks: Option<(DimId, DimId)>,
+    tile: Option<(DimId, DimId)>,
+    /// With a carry: dimensions of what attends carry, and of all that they may see.
+    pub known: Option<(DimId, DimId)>,
+    lag: Option<DimId>,
+}
+
+/// A lowered outer graph.
+pub(super) struct Done {
+    pub dag: Dag,
+    /// Values of the graph's outputs, in order.
+    pub outputs: Vec<ValueId>,
+    pub objective: Option<(ValueId, ValueId)>,
+    pub carries: Vec<Carry>,
+}
+
+impl<'a> Lowering<'a> {
+    pub fn new(graph: &'a Graph, options: &'a LowerOptions, classes: &'a Classes, table: &'a mut Vec<Dim>) -> Self {
+        let place = graph.dag.ids().next().map_or_else(nowhere, |id| graph.dag.node(id).place);
+        Self {
+            graph,
+            options,
+            classes,
+            b: Builder::new(table, place),
+            values: vec![None; graph.dag.len()],
+            emits: BTreeMap::new(),
+            carries: Vec::new(),
+            pos: None,
+            weights: None,
+            chunks: None,
+            tile: None,
+            known: None,
+            lag: None,
+        }
+    }
+
+    pub fn run(mut self) -> Done {
+        let graph = self.graph;
+        let dag = &graph.dag;
+        let mut roots: Vec<NodeId> = self.graph.outputs.iter().map(|o| o.value).collect();
+        if self.options.losses {
+            roots.extend(&self.graph.losses);
+        }
+        let live = dag.reachable(&roots);
+        for id in dag.ids().filter(|id| live[id.0 as usize]) {
+            self.at(id);
+            self.node(id);
+        }
+        let outputs = self.graph.outputs.iter().map(|o| self.value(o.value)).collect();
+        let objective = if self.options.losses { self.objective() } else { None };
+        Done { dag: self.b.dag, outputs, objective, carries: self.carries }
+    }
+
+    /// New values belong to this node.
+    fn at(&mut self, id: NodeId) {
+        let node = self.graph.dag.node(id);
+        self.b.name.clone_from(&node.name);
+        self.b.place = node.place;
+    }
+
+    /// The value of a node that is lowered.
+    pub fn value(&self, id: NodeId) -> ValueId {
+        self.values[id.0 as usize].unwrap_or_else(|| panic!("archc bug: %{} has no lowered value", id.0))
+    }
+
+    fn node(&mut self, id: NodeId) {
+        let graph = self.graph;
+        let dag = &graph.dag;
+        let operands = dag.operands(id);
+        let value = match dag.op(id) {
+            Source::Scan(scan) => {
+                let emits = lower_scan(self, id, scan);
+                self.emits.insert(id, emits);
+                return;
+            }
+            Source::Attend(attend) => {
+                let emits = lower_attend(self, id, attend);
+                self.emits.insert(id, emits);
+                return;
+            }
+            Source::Emit(i) => self.emits[&operands[0]][*i],
+            Source::Input(i) => {
+                let mut all = dims(&self.graph.inputs[*i].axes);
+                all.extend([BATCH, TIME]);
+                self.b.leaf(Op::Input(*i), all)
+            }
+            Source::Pos => self.pos(),
+            Source::Embed { vocab } => self.embed(*vocab, &operands),
+            Source::Window { axis, step } => self.window(id, operands[0], *axis, *step),
+            Source::TokenMean => self.token_mean(operands[0]),
+            op => {
+                let x: Vec<ValueId> = operands.iter().map(|o| self.value(*o)).collect();
+                ordinary(self.graph, &mut self.b, op, &x, self.options.training)
+            }
+        };
+        self.values[id.0 as usize] = Some(value);
+    }
+
+    /// Positions of the tokens.
+    pub fn pos(&mut self) -> ValueId {
+        *self.pos.get_or_insert_with(|| self.b.op(Op::Pos, &[]))
+    }
+
+    fn weights(&mut self) -> ValueId {
+        *self.weights.get_or_insert_with(|| self.b.op(Op::TokenWeight, &[]))
+    }
+
+    fn embed(&mut self, vocab: AxisId, operands: &[NodeId]) -> ValueId {
+        let x: Vec<ValueId> = operands.iter().map(|o| self.value(*o)).collect();
+        let vocab = dims(&[vocab])[0];
+        let prefix = x.get(1).map(|prefix| {
+            let own = self.b.dims_of(*prefix).iter().find(|d| !self.b.has(x[0], **d));
+            *own.expect("archc bug: a prefix has no axis of its own")
+        });
+        self.b.op(Op::Embed { vocab, prefix }, &x)
+    }
+
+    fn window(&mut self, id: NodeId, x: NodeId, axis: AxisId, step: usize) -> ValueId {
+        let (dim, width) = (dims(&[axis])[0], self.graph.size(axis));
+        let value = self.value(x);
+        let value = self.b.expand(value, &[BATCH, TIME]);
+        if width == 1 {
+            return self.b.expand(value, &[dim]);
+        }
+        let tail = (width - 1).saturating_mul(step);
+        let mut operands = vec![value];
+        if self.options.carry {
+            let name = format!("window{}", id.0);
+            let before = self.b.dim("tail", Extent::Fixed(tail), 2);
+            let mut own = dims(&self.graph.dag.ty(x).axes);
+            own.extend([BATCH, before]);
+            operands.push(self.carried(&name, own));
+            self.carries.push(Carry { name, value, last: Some(tail) });
+        }
+        self.b.op(Op::Window { dim, step }, &operands)
+    }
+
+    /// What an earlier piece left under a name.
+    pub fn carried(&mut self, name: &str, mut own: Vec<DimId>) -> ValueId {
+        order(self.b.dims, &mut own);
+        self.b.op(Op::Carried(name.into(), own), &[])
+    }
+
+    /// Mean over the tokens that count, of what differs per token.
+    fn token_mean(&mut self, x: NodeId) -> ValueId {
+        let value = self.value(x);
+        if self.graph.dag.rate(x) == Rate::Fixed {
+            return value;
+        }
+        let weights = self.weights();
+        self.b.contract(value, weights, &[BATCH, TIME])
+    }
+
+    /// The cross-entropy of a model plus each loss term's mean over its axes and the tokens.
+    fn objective(&mut self) -> Option<(ValueId, ValueId)> {
+        let entropy = match (self.graph.vocab, self.graph.outputs.first()) {
+            (Some(vocab), Some(output)) => {
+                self.at(output.value);
+                let vocab = dims(&[vocab])[0];
+                let logits = self.value(output.value);
+                let logits = self.b.expand(logits, &[BATCH, TIME, vocab]);
+                Some(self.b.op(Op::CrossEntropy { vocab }, &[logits]))
+            }
+            _ => None,
+        };
+        let mut total = entropy;
+        for loss in self.graph.losses.clone() {
+            self.at(loss);
+            let mean = self.token_mean(loss);
+            let axes = self.b.dims_of(mean).to_vec();
+            let term = match axes.is_empty() {
+                true => mean,
+                false => self.b.op(Op::Reduce(ReduceOp::Mean, axes), &[mean]),
+            };
+            total = Some(total.map_or(term, |total| self.b.add(total, term)));
+        }
+        let total = total?;
+        let entropy = entropy.unwrap_or_else(|| self.b.number(0.0));
+        Some((total, entropy))
+    }
+
+    /// The dimensions of chunks of so many tokens, and of a chunk's rows; all loops share them.
+    pub fn chunks(&mut self, tokens: usize) -> (DimId, DimId) {
+        if let Some(dims) = self.chunks {
+            return dims;
+        }
+        let chunks = self.b.dim("chunks", Extent::Chunks(tokens), 1);
+        let rows = self.b.dim("rows", Extent::Fixed(tokens), 2);
+        self.chunks = Some((chunks, rows));
+        (chunks, rows)
+    }
+
+    /// The dimensions of a tile's rows and columns; all attends share them.
+    pub fn tile(&mut self) -> (DimId, DimId) {
+        *self.tile.get_or_insert_with(|| {
+            let rows = self.b.dim("present", Extent::Fixed(TILE), 2);
+            (rows, self.b.dim("past", Extent::Fixed(TILE), 3))
+        })
+    }
+
+    /// The dimensions of carried tokens that attends may see, and of those with the sequence behind them.
+    pub fn known(&mut self) -> (DimId, DimId) {
+        *self.known.get_or_insert_with(|| {
+            let carried = self.b.dim("carried", Extent::Carried, 2);
+            (carried, self.b.dim("known", Extent::Known, 2))
+        })
+    }
+
+    /// The dimension of all tokens that may be seen.
+    pub fn past(&mut self) -> DimId {
+        if self.options.carry { self.known().1 } else { TIME }
+    }
+
+    /// A dimension with an index for each lag.
+    pub fn lag(&mut self) -> DimId {
+        let extent = if self.options.carry { Extent::Known } else { Extent::Time };
+        *self.lag.get_or_insert_with(|| self.b.dim("lag", extent, 2))
+    }
+
+    /// 1 where a document starts: `[B, T]`.
+    pub fn starts(&mut self) -> ValueId {
+        let (pos, zero) = (self.pos(), self.b.number(0.0));
+        self.b.binary(BinaryOp::Eq, pos, zero)
+    }
+}
+
+/// The place of a graph without nodes.
+fn nowhere() -> crate::source::Place {
+    crate::source::Place { file: crate::source::FileId(0), span: archc_grammar::Span { start: 0, end: 0 } }
+}

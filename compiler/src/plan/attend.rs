@@ -1,0 +1,210 @@
+//! Attends: the body planned for one tile of rows and columns, with dense copies of what it reads.
+
+use super::build::{Planner, ScopePlan};
+use super::memory::place;
+use super::{AttendGradKernel, AttendKernel, Base, Kernel, Scope, TileEmit, TilePort, View, Work};
+use crate::lowered::{Attend, BATCH, Dag, DimId, Extent, Op, TIME, ValueId, Weighing};
+
+impl ScopePlan<'_> {
+    /// Makes the kernel of an attend or of its gradient.
+    pub fn emit_attend(&mut self, planner: &mut Planner<'_>, id: ValueId) {
+        let node = self.dag.node(id);
+        let operands = node.operands.clone();
+        let (forward, dag, weighing, visible, grad) = match &node.op {
+            Op::Attend(a) => (a.as_ref(), &a.body, a.weighing, a.visible, None),
+            Op::AttendGrad(g) => (g.forward.as_ref(), &g.body, g.weighing, g.visible, Some(g.as_ref())),
+            op => panic!("archc bug: {op:?} is no attend"),
+        };
+        let softmax = matches!(weighing, Weighing::Score(_));
+        let captures = if grad.is_none() {
+            operands.len()
+        } else {
+            operands.len() - cotangents(dag) - if softmax { 2 } else { 0 }
+        };
+
+        let mut first: Vec<ValueId> = [visible, Some(weighing.value())].into_iter().flatten().collect();
+        let mut roots = first.clone();
+        match grad {
+            None => {
+                roots.extend(forward.sink);
+                roots.extend(forward.emits.iter().map(|e| e.1));
+                first = roots.clone();
+            }
+            Some(g) => roots.extend(g.sums.iter().map(|s| s.1)),
+        }
+        let mut body = ScopePlan::new(planner, dag, roots);
+        let weights = body.pinned(&[forward.rows, forward.cols], &planner.sizes);
+        let mut ports: Vec<TilePort> = Vec::new();
+        let mut lag = None;
+        let mut shown = None;
+        let mut delta = None;
+        // reads of outer values are found before the body is planned, for both need the planner
+        let mut outside: Vec<(Op, View)> = Vec::new();
+        for v in dag.ids().filter(|v| body.live[v.0 as usize]) {
+            let op = dag.node(v).op.clone();
+            let value = match &op {
+                Op::Capture(i, _) | Op::Past(i, _) => operands[*i],
+                Op::Cotangent(e, _) => operands[operands.len() - cotangents(dag) + e],
+                Op::Delta(_) => operands[captures + 1],
+                _ => continue,
+            };
+            let view = self.read(planner, value);
+            outside.push((op, view));
+        }
+        let mut leaf = |s: &mut ScopePlan<'_>, p: &Planner<'_>, v: ValueId| -> View {
+            let node = s.dag.node(v);
+            let op = &node.op;
+            match op {
+                Op::Weight(..) => return weights.clone(),
+                Op::Lag(..) => {
+                    return lag.get_or_insert_with(|| s.pinned(&[forward.rows, forward.cols], &p.sizes)).clone();
+                }
+                Op::Visible(..) => {
+                    return shown.get_or_insert_with(|| s.pinned(&[forward.rows, forward.cols], &p.sizes)).clone();
+                }
+                _ => {}
+            }
+            let found = outside.iter().find(|o| format!("{:?}", o.0) == format!("{op:?}"));
+            let Some((_, outer)) = found else { panic!("archc bug: {op:?} in the body of an attend") };
+            let tile = s.pinned(&node.dims, &p.sizes);
+            let port = tile_port(p, forward, outer, tile.clone());
+            if matches!(op, Op::Delta(_)) {
+                delta = Some(port);
+            } else {
+                ports.push(port);
+            }
+            tile
+        };
+        let split = body.build(planner, &mut leaf, &first);
+        let weight = body.read(planner, weighing.value());
+        let visible = visible.map(|v| body.read(planner, v));
+        let sink = if grad.is_none() { forward.sink.map(|v| body.read(planner, v)) } else { None };
+
+        let mut emits = Vec::new();
+        let mut sums = Vec::new();
+        let mut lse = None;
+        let users: Vec<(usize, ValueId)> = self
+            .dag
+            .ids()
+            .filter(|u| self.live[u.0 as usize] && self.dag.node(*u).operands.first() == Some(&id))
+            .filter_map(|u| if let Op::Emit(i) = self.dag.node(u).op { Some((i, u)) } else { None })
+            .collect();
+        for (i, user) in users {
+            let place = self.read(planner, user);
+            match grad {
+                None if i == forward.emits.len() => {
+                    let tile = body.pinned(&[forward.rows], &planner.sizes);
+                    lse = Some(tile_port(planner, forward, &place, tile));
+                }
+                None => {
+                    let value = forward.emits[i].1;
+                    let mut dims: Vec<DimId> = dag
+                        .node(value)
+                        .dims
+                        .iter()
+                        .copied()
+                        .filter(|d| *d != forward.cols && *d != forward.rows)
+                        .collect();
+                    dims.insert(0, forward.rows);
+                    let tile = body.pinned(&dims, &planner.sizes);
+                    let sum = tile_port(planner, forward, &place, tile);
+                    emits.push(TileEmit { value: body.read(planner, value), sum });
+                }
+                Some(g) => {
+                    let value = body.read(planner, g.sums[i].1);
+                    let port = tile_port(planner, forward, &place, value.clone());
+                    sums.push((value, port));
+                }
+            }
+        }
+        if grad.is_some() && softmax {
+            let place = self.read(planner, operands[captures]);
+            let tile = body.pinned(&[forward.rows], &planner.sizes);
+            lse = Some(tile_port(planner, forward, &place, tile));
+        }
+
+        // what the device touches between and after the kernels stays where it is
+        for view in [Some(&weight), visible.as_ref(), sink.as_ref()].into_iter().flatten() {
+            body.keep(view);
+        }
+        emits.iter().for_each(|e: &TileEmit| body.keep(&e.value));
+        sums.iter().for_each(|s: &(View, TilePort)| body.keep(&s.0));
+        let mut kernel = AttendKernel {
+            rows: planner.shape.len,
+            cols: known(planner, &operands[..captures], self.dag),
+            tile_rows: planner.size(forward.rows),
+            tile_cols: planner.size(forward.cols),
+            map: forward.map.iter().map(|d| planner.size(*d)).collect(),
+            batch: forward.map.iter().position(|d| *d == BATCH),
+            reach: forward.reach,
+            pos: self.pos(planner),
+            ports,
+            body: Scope::default(),
+            arena: 0,
+            weight,
+            softmax,
+            lag,
+            visible,
+            sink,
+            weights,
+            shown,
+            emits,
+            lse,
+            grad: grad.map(|_| AttendGradKernel { after: Scope::default(), delta, sums }),
+        };
+        let mut scope = {
+            let mut others: Vec<&mut View> = vec![&mut kernel.weight, &mut kernel.weights];
+            others.extend([&mut kernel.lag, &mut kernel.visible, &mut kernel.sink, &mut kernel.shown].into_iter().flatten());
+            others.extend(kernel.ports.iter_mut().map(|p| &mut p.tile));
+            for e in &mut kernel.emits {
+                others.extend([&mut e.value, &mut e.sum.tile]);
+            }
+            others.extend(kernel.lse.as_mut().map(|p| &mut p.tile));
+            if let Some(g) = &mut kernel.grad {
+                others.extend(g.delta.as_mut().map(|p| &mut p.tile));
+                for (value, port) in &mut g.sums {
+                    others.extend([value, &mut port.tile]);
+                }
+            }
+            place(std::mem::take(&mut body.kernels), &body.buffers, &mut others)
+        };
+        if let Some(g) = &mut kernel.grad {
+            g.after = Scope { kernels: scope.kernels.split_off(split), arena: scope.arena };
+        }
+        kernel.arena = self.buffer(scope.arena, false);
+        kernel.body = scope;
+        self.kernels.push(Kernel { work: Work::Attend(Box::new(kernel)), name: node.name.clone() });
+    }
+
+    /// Keeps a buffer alive to the end of the scope.
+    fn keep(&mut self, view: &View) {
+        if view.base == Base::Scratch {
+            self.buffers[super::memory::buffer_of(view.offset)].pinned = true;
+        }
+    }
+}
+
+/// How many cotangents an attend gradient has: one for each emit, the last operands.
+fn cotangents(dag: &Dag) -> usize {
+    let number = |v: ValueId| if let Op::Cotangent(e, _) = dag.node(v).op { e + 1 } else { 0 };
+    dag.ids().map(number).max().unwrap_or(0)
+}
+
+/// Columns: tokens that may be seen.
+fn known(planner: &Planner<'_>, captures: &[ValueId], dag: &Dag) -> usize {
+    let known = |d: &DimId| planner.graph.dim(*d).extent == Extent::Known;
+    let carried = captures.iter().any(|c| dag.node(*c).dims.iter().any(known));
+    if carried { planner.shape.carried + planner.shape.len } else { planner.shape.len }
+}
+
+/// A port from an outer value to a tile.
+fn tile_port(planner: &Planner<'_>, attend: &Attend, outer: &View, tile: View) -> TilePort {
+    let token = outer.axes.iter().map(|a| a.dim).find(|d| *d == TIME || planner.graph.dim(*d).extent == Extent::Known);
+    let mut gone = attend.map.clone();
+    gone.extend(token);
+    let (rest, mut map) = outer.without(&gone);
+    let stride = if token.is_some() { map.pop().unwrap_or(0) } else { 0 };
+    let rows = tile.axis(attend.rows).is_some();
+    let timed = rows || tile.axis(attend.cols).is_some();
+    TilePort { outer: rest, map, token: stride, rows, tile, timed }
+}

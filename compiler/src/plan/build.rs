@@ -1,0 +1,691 @@
+//! `plan`: from a graph and a shape to kernels. The order of decisions is that of the plan's essay.
+
+use super::constants::{Constants, constant};
+use super::contraction::Roles;
+use super::fuse::{Fusion, Role, Units};
+use super::memory::{Buffer, place, start};
+use super::{Axis, Base, Copy, Kernel, Plan, Scope, View, Work};
+use crate::graph::ParamId;
+use crate::lowered::{BATCH, Dag, DimId, Lowered, Op, Shape, TIME, ValueId, order};
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+/// Plans a graph for a batch shape.
+pub fn plan(graph: &Arc<Lowered>, shape: Shape) -> Plan {
+    let sizes: Vec<usize> = graph.dims.iter().map(|d| d.extent.at(shape)).collect();
+    let mut params = Vec::new();
+    let mut params_len = 0;
+    for i in 0..graph.source.params.len() {
+        params.push(params_len);
+        params_len += graph.source.param_numbers(ParamId(i as u32));
+    }
+    let mut planner = Planner { graph, shape, sizes, params, constants: Constants::default(), scopes: 0 };
+    let mut scope = ScopePlan::new(&mut planner, &graph.dag, graph.roots());
+    for (param, value) in &graph.param_grads {
+        let view = planner.param_view(*param, Base::Grads);
+        scope.wish(*value, view);
+    }
+    scope.build(&mut planner, &mut root_leaf, &[]);
+    let mut results: Vec<(ValueId, View)> = Vec::new();
+    for root in graph.roots() {
+        if !results.iter().any(|r| r.0 == root) {
+            let view = scope.read(&mut planner, root);
+            results.push((root, view));
+        }
+    }
+    // parameter gradients that are no kernel's own result are copied to where they belong
+    for (param, value) in &graph.param_grads {
+        let to = planner.param_view(*param, Base::Grads);
+        let from = scope.read(&mut planner, *value);
+        if from != to {
+            scope.kernels.push(copy(from, to, "gradient"));
+        }
+    }
+    scope.pin_results(&results);
+    let mut leaves = std::mem::take(&mut scope.leaves);
+    let mut others: Vec<&mut View> = leaves.iter_mut().map(|l| &mut l.1).collect();
+    others.extend(results.iter_mut().map(|r| &mut r.1));
+    let root = place(std::mem::take(&mut scope.kernels), &scope.buffers, &mut others);
+
+    let dag = std::mem::take(&mut planner.constants.dag);
+    let placed = std::mem::take(&mut planner.constants.placed);
+    let constants_len = planner.constants.len;
+    let constants = planner.constants_scope(&dag, &placed);
+    Plan {
+        graph: graph.clone(),
+        shape,
+        sizes: planner.sizes,
+        constants,
+        constants_len,
+        root,
+        leaves,
+        params: planner.params,
+        params_len,
+        results,
+    }
+}
+
+/// Where the leaves of the whole graph are: parameters in their buffer, all else where the caller puts it before a run.
+fn root_leaf(scope: &mut ScopePlan<'_>, planner: &Planner<'_>, id: ValueId) -> View {
+    let node = scope.dag.node(id);
+    if let Op::Param(param) = node.op {
+        return planner.param_view(param, Base::Params);
+    }
+    if let Some((_, view)) = scope.leaves.iter().find(|l| same_leaf(&l.0, &node.op)) {
+        return view.clone();
+    }
+    let view = scope.pinned(&node.dims, &planner.sizes);
+    scope.leaves.push((node.op.clone(), view.clone()));
+    view
+}
+
+fn same_leaf(a: &Op, b: &Op) -> bool {
+    match (a, b) {
+        (Op::Input(i), Op::Input(j)) | (Op::Cotangent(i, _), Op::Cotangent(j, _)) => i == j,
+        (Op::Carried(m, _), Op::Carried(n, _)) => m == n,
+        (Op::Pos, Op::Pos) | (Op::Doc, Op::Doc) | (Op::Step, Op::Step) | (Op::TokenWeight, Op::TokenWeight) => true,
+        _ => false,
+    }
+}
+
+/// A copy kernel.
+pub(super) fn copy(from: View, to: View, name: &str) -> Kernel {
+    let axes = to.axes.iter().map(|a| Axis { dim: a.dim, size: a.size, stride: from.stride(a.dim) }).collect();
+    Kernel { work: Work::Copy(Copy { from: View { axes, ..from }, to, fill: None }), name: name.into() }
+}
+
+/// What all scopes of a plan share.
+pub(super) struct Planner<'g> {
+    pub graph: &'g Lowered,
+    pub shape: Shape,
+    pub sizes: Vec<usize>,
+    pub params: Vec<usize>,
+    pub constants: Constants,
+    /// Scopes planned so far: names for their constants.
+    pub scopes: usize,
+}
+
+impl Planner<'_> {
+    fn param_view(&self, id: ParamId, base: Base) -> View {
+        let param = self.graph.source.param(id);
+        let dims: Vec<DimId> = param.axes.iter().map(|a| Lowered::axis_dim(*a)).collect();
+        let mut view = View::dense(base, self.params[id.0 as usize], &dims, &self.sizes);
+        self.sort(&mut view);
+        view
+    }
+
+    /// Puts axes in canonical order.
+    fn sort(&self, view: &mut View) {
+        let mut dims: Vec<DimId> = view.axes.iter().map(|a| a.dim).collect();
+        order(&self.graph.dims, &mut dims);
+        view.axes.sort_by_key(|a| dims.iter().position(|d| *d == a.dim));
+    }
+
+    pub fn size(&self, dim: DimId) -> usize {
+        self.sizes[dim.0 as usize]
+    }
+
+    fn constants_scope(&mut self, dag: &Dag, placed: &[(ValueId, View)]) -> Scope {
+        let mut scope = ScopePlan::new(self, dag, placed.iter().map(|p| p.0).collect());
+        scope.inside_constants = true;
+        for (value, view) in placed {
+            scope.wish(*value, view.clone());
+        }
+        let mut none = |_: &mut ScopePlan<'_>, _: &Planner<'_>, id: ValueId| -> View {
+            panic!("archc bug: constant %{} depends on something", id.0)
+        };
+        scope.build(self, &mut none, &[]);
+        for (value, to) in placed {
+            let from = scope.read(self, *value);
+            if from != *to {
+                scope.kernels.push(copy(from, to.clone(), "constant"));
+            }
+        }
+        place(std::mem::take(&mut scope.kernels), &scope.buffers, &mut [])
+    }
+}
+
+/// Where a scope's own leaves are.
+pub(super) type Leaf<'l, 'd> = dyn FnMut(&mut ScopePlan<'d>, &Planner<'_>, ValueId) -> View + 'l;
+
+/// A scope under planning.
+pub(super) struct ScopePlan<'d> {
+    pub dag: &'d Dag,
+    pub roots: Vec<ValueId>,
+    pub buffers: Vec<Buffer>,
+    pub kernels: Vec<Kernel>,
+    /// Where each live value is (for values inside of fused loops: would be).
+    pub place: Vec<Option<View>>,
+    /// Live users of each value; roots count as one more.
+    pub uses: Vec<usize>,
+    pub live: Vec<bool>,
+    pub constant: Vec<bool>,
+    /// Results that someone wants in a place of their own.
+    wishes: BTreeMap<ValueId, View>,
+    /// Sums into which a contraction adds: the sum, its other operand, the contraction.
+    pub adds: BTreeMap<ValueId, (ValueId, ValueId)>,
+    /// Values that only exist inside of the kernel of their user.
+    pub absorbed: Vec<bool>,
+    /// Leaves that the caller fills in (of the root scope).
+    pub leaves: Vec<(Op, View)>,
+    pub number: usize,
+    /// Whether these are the constants themselves.
+    inside_constants: bool,
+}
+
+impl<'d> ScopePlan<'d> {
+    pub fn new(planner: &mut Planner<'_>, dag: &'d Dag, roots: Vec<ValueId>) -> Self {
+        planner.scopes += 1;
+        let live = dag.reachable(&roots);
+        let mut uses = vec![0; dag.nodes.len()];
+        for id in dag.ids().filter(|id| live[id.0 as usize]) {
+            dag.node(id).operands.iter().for_each(|o| uses[o.0 as usize] += 1);
+        }
+        roots.iter().for_each(|r| uses[r.0 as usize] += 1);
+        Self {
+            dag,
+            roots,
+            buffers: Vec::new(),
+            kernels: Vec::new(),
+            place: vec![None; dag.nodes.len()],
+            uses,
+            live,
+            constant: constant(dag),
+            wishes: BTreeMap::new(),
+            adds: BTreeMap::new(),
+            absorbed: vec![false; dag.nodes.len()],
+            leaves: Vec::new(),
+            number: planner.scopes,
+            inside_constants: false,
+        }
+    }
+
+    /// Asks for a result to be put there. The first wish counts; it is heard only for values that a kernel makes.
+    pub fn wish(&mut self, value: ValueId, view: View) {
+        if self.made(value) {
+            self.wishes.entry(value).or_insert(view);
+        }
+    }
+
+    /// Where positions are, for kernels that look at where documents start.
+    pub fn pos(&mut self, planner: &Planner<'_>) -> View {
+        if let Some((_, view)) = self.leaves.iter().find(|l| matches!(l.0, Op::Pos)) {
+            return view.clone();
+        }
+        let view = self.pinned(&[BATCH, TIME], &planner.sizes);
+        self.leaves.push((Op::Pos, view.clone()));
+        view
+    }
+
+    /// A new buffer of so many numbers.
+    pub fn buffer(&mut self, len: usize, pinned: bool) -> usize {
+        self.buffers.push(Buffer { len, pinned });
+        start(self.buffers.len() - 1)
+    }
+
+    /// A dense pinned buffer for a value of these dimensions.
+    pub fn pinned(&mut self, dims: &[DimId], sizes: &[usize]) -> View {
+        let mut view = View::dense(Base::Scratch, 0, dims, sizes);
+        view.offset = self.buffer(view.len(), true);
+        view
+    }
+
+    fn pin_results(&mut self, results: &[(ValueId, View)]) {
+        for (_, view) in results.iter().filter(|r| r.1.base == Base::Scratch) {
+            self.buffers[super::memory::buffer_of(view.offset)].pinned = true;
+        }
+    }
+
+    /// Whether a kernel makes this value (it is no leaf, no constant, and no other name for something).
+    pub fn made(&self, id: ValueId) -> bool {
+        let op = &self.dag.node(id).op;
+        !self.is_constant(id) && !is_leaf(op) && !is_name(op)
+    }
+
+    pub fn is_constant(&self, id: ValueId) -> bool {
+        self.constant[id.0 as usize] && !self.inside_constants
+    }
+
+    /// Where to read a value.
+    pub fn read(&mut self, planner: &mut Planner<'_>, id: ValueId) -> View {
+        if self.is_constant(id) {
+            return planner.constants.place(self.number, self.dag, id, &planner.sizes);
+        }
+        match &self.place[id.0 as usize] {
+            Some(view) => view.clone(),
+            None => panic!("archc bug: value %{} has no place", id.0),
+        }
+    }
+
+    /// Decides and makes the kernels. Kernels that `first` values need come before all others.
+    pub fn build(&mut self, planner: &mut Planner<'_>, leaf: &mut Leaf<'_, 'd>, first: &[ValueId]) -> usize {
+        self.find_adds(planner);
+        self.find_parts(planner);
+        self.find_absorbed(planner);
+        self.find_places(planner, leaf);
+        let roles = self.roles(planner);
+        let needs: Vec<Vec<ValueId>> = self.dag.ids().map(|id| self.needs(&roles, id)).collect();
+        let direct: Vec<Vec<ValueId>> = self.dag.ids().map(|id| self.direct(&roles, id)).collect();
+        let fusion = Fusion {
+            graph: planner.graph,
+            dag: self.dag,
+            sizes: &planner.sizes,
+            roles: &roles,
+            needs: &needs,
+            direct: &direct,
+        };
+        let units = fusion.units();
+        let (order, split) = schedule(&units, &needs, &self.sources(&roles, first));
+        let mut split_kernels = 0;
+        for (n, unit) in order.into_iter().enumerate() {
+            if n == split {
+                split_kernels = self.kernels.len();
+            }
+            let unit = &units.units[unit];
+            if unit.fused {
+                self.emit_fused(planner, unit, &roles);
+            } else {
+                self.emit_kernel(planner, unit.members[0]);
+            }
+            if n + 1 == split {
+                split_kernels = self.kernels.len();
+            }
+        }
+        split_kernels
+    }
+
+    /// Sums of which one operand is a contraction that nobody else reads, and the other a result that nobody else reads: the
+    /// contraction adds to it in place.
+    fn find_adds(&mut self, planner: &Planner<'_>) {
+        use crate::graph::BinaryOp;
+        for id in self.dag.ids().rev().filter(|id| self.live[id.0 as usize]) {
+            let node = self.dag.node(id);
+            if !matches!(node.op, Op::Binary(BinaryOp::Add)) || self.is_constant(id) {
+                continue;
+            }
+            let (a, b) = (node.operands[0], node.operands[1]);
+            let whole =
+                |s: &Self, v: ValueId| s.uses[v.0 as usize] == 1 && s.dag.node(v).dims == node.dims && s.made(v);
+            if a == b || !whole(self, a) || !whole(self, b) {
+                continue;
+            }
+            let product = |s: &Self, v: ValueId| s.is_product(planner, v);
+            // the other operand must be in memory of its own anyway; what is fused and read by a fused op need not be
+            let (base, added) = if product(self, b) {
+                (a, b)
+            } else if product(self, a) {
+                (b, a)
+            } else {
+                continue;
+            };
+            if matches!(self.dag.node(base).op, Op::Loop(_)) {
+                continue;
+            }
+            self.adds.insert(id, (base, added));
+            self.absorbed[added.0 as usize] = true;
+            if let Some(view) = self.wishes.remove(&id) {
+                self.wishes.insert(base, view);
+            }
+        }
+    }
+
+    /// Whether a value is a contraction that is done as a matrix product.
+    pub fn is_product(&self, planner: &Planner<'_>, id: ValueId) -> bool {
+        let node = self.dag.node(id);
+        let Op::Contract(over) = &node.op else { return false };
+        let (a, b) = (node.operands[0], node.operands[1]);
+        let window = |v: ValueId| matches!(self.dag.node(v).op, Op::Window { .. });
+        !self.is_constant(id)
+            && !window(a)
+            && !window(b)
+            && !Roles::new(&self.dag.node(a).dims, &self.dag.node(b).dims, over).is_dot(&planner.sizes)
+    }
+
+    /// Operands of stacks and concatenations are made where they belong, if they can be.
+    fn find_parts(&mut self, planner: &Planner<'_>) {
+        for id in self.dag.ids().rev() {
+            let node = self.dag.node(id);
+            let joins = matches!(node.op, Op::Stack(_) | Op::Cat(..));
+            if !self.live[id.0 as usize] || self.is_constant(id) || !joins {
+                continue;
+            }
+            let whole = match self.wishes.get(&id) {
+                Some(view) => view.clone(),
+                None => {
+                    let mut view = View::dense(Base::Scratch, 0, &node.dims, &planner.sizes);
+                    view.offset = self.buffer(view.len(), false);
+                    view
+                }
+            };
+            self.place[id.0 as usize] = Some(whole.clone());
+            for (operand, part) in node.operands.iter().zip(parts(planner, node, &whole)) {
+                let dims: Vec<DimId> = part.axes.iter().map(|a| a.dim).collect();
+                let once = node.operands.iter().filter(|o| *o == operand).count() == 1;
+                if once && self.dag.node(*operand).dims == dims {
+                    let target = match self.adds.get(operand) {
+                        Some((base, _)) => *base,
+                        None => *operand,
+                    };
+                    self.wish(target, part);
+                }
+            }
+        }
+    }
+
+    /// Windows that are never built, because each user reads them as a convolution does; and the products that only a
+    /// window's gradient reads.
+    fn find_absorbed(&mut self, planner: &Planner<'_>) {
+        let mut users: Vec<Vec<ValueId>> = vec![Vec::new(); self.dag.nodes.len()];
+        for id in self.dag.ids().filter(|id| self.live[id.0 as usize]) {
+            self.dag.node(id).operands.iter().for_each(|o| users[o.0 as usize].push(id));
+        }
+        for id in self.dag.ids().filter(|id| self.live[id.0 as usize]) {
+            match &self.dag.node(id).op {
+                Op::Window { .. } => {
+                    let all = users[id.0 as usize].iter().all(|u| self.as_convolution(planner, *u, id));
+                    self.absorbed[id.0 as usize] = all && !self.roots.contains(&id);
+                }
+                Op::Unwindow { .. } => {
+                    let operand = self.dag.node(id).operands[0];
+                    if self.uses[operand.0 as usize] == 1 && self.back_taps(planner, id).is_some() {
+                        self.absorbed[operand.0 as usize] = true;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Where every live value is or would be.
+    fn find_places(&mut self, planner: &mut Planner<'_>, leaf: &mut Leaf<'_, 'd>) {
+        for id in self.dag.ids() {
+            let i = id.0 as usize;
+            if !self.live[i] || self.is_constant(id) || self.place[i].is_some() {
+                continue;
+            }
+            let node = self.dag.node(id);
+            let view = if is_leaf(&node.op) {
+                leaf(self, planner, id)
+            } else if matches!(node.op, Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_)) {
+                continue;
+            } else if let Some(view) = self.named(planner, id) {
+                view
+            } else if let Some((base, _)) = self.adds.get(&id).copied() {
+                self.read(planner, base)
+            } else if let Some(view) = self.wishes.get(&id) {
+                view.clone()
+            } else {
+                let mut view = View::dense(Base::Scratch, 0, &node.dims, &planner.sizes);
+                view.offset = self.buffer(view.len(), false);
+                view
+            };
+            self.place[i] = Some(view);
+        }
+    }
+
+    /// The view of a value that is another name for its operand's numbers.
+    fn named(&mut self, planner: &mut Planner<'_>, id: ValueId) -> Option<View> {
+        let node = self.dag.node(id);
+        if !is_name(&node.op) {
+            return None;
+        }
+        let x = node.operands[0];
+        if self.absorbed[x.0 as usize] {
+            return None; // a pick from a window that is never built
+        }
+        let mut view = self.read(planner, x);
+        let axes = &mut view.axes;
+        let take = |axes: &mut Vec<Axis>, dim: DimId| -> Option<Axis> {
+            let at = axes.iter().position(|a| a.dim == dim)?;
+            Some(axes.remove(at))
+        };
+        match &node.op {
+            Op::StopGrad => {}
+            Op::Rename(from, to) => {
+                let axis = take(axes, *from)?;
+                axes.push(Axis { dim: *to, ..axis });
+            }
+            Op::Pick(dim, index) => {
+                let axis = take(axes, *dim)?;
+                view.offset += index * axis.stride.unsigned_abs();
+            }
+            Op::Cut { from, offset, into } => {
+                let axis = take(axes, *from)?;
+                view.offset += offset * axis.stride.unsigned_abs();
+                axes.push(Axis { dim: *into, size: planner.size(*into), stride: axis.stride });
+            }
+            Op::Expand(new) => axes.extend(new.iter().map(|&dim| Axis { dim, size: planner.size(dim), stride: 0 })),
+            Op::Split(from, into) => {
+                let axis = take(axes, *from)?;
+                let mut stride = axis.stride;
+                for &dim in into.iter().rev() {
+                    axes.push(Axis { dim, size: planner.size(dim), stride });
+                    stride *= planner.size(dim) as isize;
+                }
+            }
+            Op::Flatten(from, into) => {
+                let (size, stride) = view.run(from)?;
+                view.axes.retain(|a| !from.contains(&a.dim));
+                view.axes.push(Axis { dim: *into, size, stride });
+            }
+            Op::Chunk { chunks, rows, .. } => {
+                let (n, c) = (planner.size(*chunks), planner.size(*rows));
+                let axis = take(axes, TIME)?;
+                if n * c != axis.size {
+                    return None;
+                }
+                axes.push(Axis { dim: *chunks, size: n, stride: axis.stride * c as isize });
+                axes.push(Axis { dim: *rows, size: c, stride: axis.stride });
+            }
+            Op::Unchunk { chunks, rows } => {
+                let (_, stride) = view.run(&[*chunks, *rows])?;
+                view.axes.retain(|a| a.dim != *chunks && a.dim != *rows);
+                view.axes.push(Axis { dim: TIME, size: planner.shape.len, stride });
+            }
+            _ => return None,
+        }
+        planner.sort(&mut view);
+        Some(view)
+    }
+
+    fn roles(&self, planner: &Planner<'_>) -> Vec<Role> {
+        let role = |id: ValueId| {
+            let i = id.0 as usize;
+            let node = self.dag.node(id);
+            if !self.live[i] || self.is_constant(id) || is_leaf(&node.op) || self.absorbed[i] {
+                return Role::None;
+            }
+            if self.adds.contains_key(&id) {
+                return Role::Kernel;
+            }
+            let of = |n: usize| self.dag.node(node.operands[n]).dims.clone();
+            match &node.op {
+                Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Softmax(_) => Role::Fused(node.dims.clone()),
+                Op::Const(_) => Role::Fused(Vec::new()),
+                Op::Reduce(..) if self.absorbed[node.operands[0].0 as usize] => Role::Kernel,
+                Op::Reduce(..) => Role::Fused(of(0)),
+                Op::Contract(over) => {
+                    let window = node
+                        .operands
+                        .iter()
+                        .any(|o| matches!(self.dag.node(*o).op, Op::Window { .. }) && self.absorbed[o.0 as usize]);
+                    if window || !Roles::new(&of(0), &of(1), over).is_dot(&planner.sizes) {
+                        Role::Kernel
+                    } else {
+                        let mut dims = [of(0), of(1)].concat();
+                        planner.graph.order(&mut dims);
+                        Role::Fused(dims)
+                    }
+                }
+                Op::Emit(_) | Op::Final(_) => Role::None,
+                op if is_name(op) && self.is_name_here(planner, id) => Role::None,
+                _ => Role::Kernel,
+            }
+        };
+        self.dag.ids().map(role).collect()
+    }
+
+    /// Whether a value that may be another name is one here: its place is inside of its operand's.
+    fn is_name_here(&self, planner: &Planner<'_>, id: ValueId) -> bool {
+        let node = self.dag.node(id);
+        let x = node.operands[0];
+        if self.absorbed[x.0 as usize] {
+            return false;
+        }
+        match &node.op {
+            Op::Chunk { chunks, rows, .. } => planner.size(*chunks) * planner.size(*rows) == planner.shape.len,
+            Op::Flatten(from, _) => self.place[x.0 as usize].as_ref().is_none_or(|v| v.run(from).is_some()),
+            Op::Unchunk { chunks, rows } => {
+                self.place[x.0 as usize].as_ref().is_none_or(|v| v.run(&[*chunks, *rows]).is_some())
+            }
+            _ => true,
+        }
+    }
+
+    /// The values with roles behind these.
+    fn sources(&self, roles: &[Role], of: &[ValueId]) -> Vec<ValueId> {
+        let mut found = Vec::new();
+        let mut stack = of.to_vec();
+        while let Some(id) = stack.pop() {
+            if roles[id.0 as usize] != Role::None {
+                found.push(id);
+            } else if !self.is_constant(id) {
+                stack.extend(&self.dag.node(id).operands);
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    fn needs(&self, roles: &[Role], id: ValueId) -> Vec<ValueId> {
+        if roles[id.0 as usize] == Role::None { Vec::new() } else { self.sources(roles, &self.dag.node(id).operands) }
+    }
+
+    /// Operands of a fused value that are fused themselves and read as they are.
+    fn direct(&self, roles: &[Role], id: ValueId) -> Vec<ValueId> {
+        if !matches!(roles[id.0 as usize], Role::Fused(_)) {
+            return Vec::new();
+        }
+        let operands = self.dag.node(id).operands.iter().map(|o| self.looked_through(*o));
+        operands.filter(|o| matches!(roles[o.0 as usize], Role::Fused(_))).collect()
+    }
+
+    /// The value behind names that change nothing inside of a fused loop.
+    pub fn looked_through(&self, mut id: ValueId) -> ValueId {
+        while let Op::StopGrad | Op::Expand(_) = self.dag.node(id).op {
+            if self.is_constant(id) {
+                break;
+            }
+            id = self.dag.node(id).operands[0];
+        }
+        id
+    }
+}
+
+/// The parts of a stack or concatenation.
+pub(super) fn parts(planner: &Planner<'_>, node: &crate::lowered::Node, whole: &View) -> Vec<View> {
+    let part = |i: usize| match &node.op {
+        Op::Stack(dim) => {
+            let (mut view, strides) = whole.without(&[*dim]);
+            view.offset += i * strides[0].unsigned_abs();
+            view
+        }
+        Op::Cat(parts, into) => {
+            let (mut view, strides) = whole.without(&[*into]);
+            let before: usize = parts[..i].iter().map(|d| planner.size(*d)).sum();
+            view.offset += before * strides[0].unsigned_abs();
+            view.axes.push(Axis { dim: parts[i], size: planner.size(parts[i]), stride: strides[0] });
+            planner.sort(&mut view);
+            view
+        }
+        op => panic!("archc bug: {op:?} has no parts"),
+    };
+    (0..node.operands.len()).map(part).collect()
+}
+
+/// Leaves of any scope.
+pub(super) fn is_leaf(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Input(_)
+            | Op::Param(_)
+            | Op::Pos
+            | Op::Doc
+            | Op::Step
+            | Op::TokenWeight
+            | Op::Carried(..)
+            | Op::Cotangent(..)
+            | Op::Capture(..)
+            | Op::Past(..)
+            | Op::Lag(..)
+            | Op::State(..)
+            | Op::Weight(..)
+            | Op::Visible(..)
+            | Op::Delta(_)
+    )
+}
+
+/// Ops that may only give their operand's numbers another name.
+pub(super) fn is_name(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::StopGrad
+            | Op::Rename(..)
+            | Op::Pick(..)
+            | Op::Cut { .. }
+            | Op::Expand(_)
+            | Op::Split(..)
+            | Op::Flatten(..)
+            | Op::Chunk { .. }
+            | Op::Unchunk { .. }
+    )
+}
+
+/// Units in an order in which each comes after what it needs, otherwise as the program has them; those behind `first` before all
+/// others. Also how many those are.
+fn schedule(units: &Units, needs: &[Vec<ValueId>], first: &[ValueId]) -> (Vec<usize>, usize) {
+    let count = units.units.len();
+    let mut waits = vec![0usize; count];
+    let mut users: Vec<Vec<usize>> = vec![Vec::new(); count];
+    for (u, unit) in units.units.iter().enumerate() {
+        let mut operands: Vec<usize> =
+            unit.members.iter().flat_map(|m| &needs[m.0 as usize]).filter_map(|n| units.of[n.0 as usize]).collect();
+        operands.sort_unstable();
+        operands.dedup();
+        for o in operands.into_iter().filter(|o| *o != u) {
+            waits[u] += 1;
+            users[o].push(u);
+        }
+    }
+    let mut early = vec![false; count];
+    let mut stack: Vec<usize> = first.iter().filter_map(|v| units.of[v.0 as usize]).collect();
+    while let Some(u) = stack.pop() {
+        if !std::mem::replace(&mut early[u], true) {
+            stack.extend(
+                units.units[u].members.iter().flat_map(|m| &needs[m.0 as usize]).filter_map(|n| units.of[n.0 as usize]),
+            );
+        }
+    }
+    // a max-heap of reversed keys: early ones first, then by the last value they make
+    let key = |u: usize| {
+        let last = units.units[u].members.last().map_or(0, |m| m.0);
+        (early[u], std::cmp::Reverse(last), u)
+    };
+    let mut ready: BinaryHeap<_> =
+        (0..count).filter(|u| waits[*u] == 0 && !units.units[*u].members.is_empty()).map(key).collect();
+    let mut order = Vec::with_capacity(count);
+    while let Some((_, _, u)) = ready.pop() {
+        order.push(u);
+        for &user in &users[u] {
+            waits[user] -= 1;
+            if waits[user] == 0 {
+                ready.push(key(user));
+            }
+        }
+    }
+    let all = units.units.iter().filter(|u| !u.members.is_empty()).count();
+    assert!(order.len() == all, "archc bug: the plan's kernels wait for each other");
+    let split = order.iter().filter(|u| early[**u]).count();
+    (order, split)
+}

@@ -1,0 +1,80 @@
+//! Contractions as matrix products: which dimensions are rows, columns, sums, and batch.
+
+use super::{Gemm, Matrix, View};
+use crate::lowered::DimId;
+
+/// The roles of the dimensions of a contraction, each outermost first.
+pub(super) struct Roles {
+    /// In both operands and the result.
+    batch: Vec<DimId>,
+    /// In the left operand and the result.
+    rows: Vec<DimId>,
+    /// In the right operand and the result.
+    cols: Vec<DimId>,
+    /// Summed.
+    over: Vec<DimId>,
+}
+
+impl Roles {
+    /// Roles by the dimensions of the operands (canonical order).
+    pub fn new(a: &[DimId], b: &[DimId], over: &[DimId]) -> Self {
+        let pick = |from: &[DimId], f: &dyn Fn(&DimId) -> bool| from.iter().copied().filter(|d| f(d)).collect();
+        Self {
+            batch: pick(a, &|d| b.contains(d) && !over.contains(d)),
+            rows: pick(a, &|d| !b.contains(d)),
+            cols: pick(b, &|d| !a.contains(d)),
+            over: pick(a, &|d| over.contains(d)),
+        }
+    }
+
+    /// Whether summing element by element beats a matrix product: there is nothing to block for.
+    pub fn is_dot(&self, sizes: &[usize]) -> bool {
+        let product = |dims: &[DimId]| dims.iter().map(|d| sizes[d.0 as usize]).product::<usize>();
+        let (m, n, k, batch) = (product(&self.rows), product(&self.cols), product(&self.over), product(&self.batch));
+        (m == 1 && n == 1) || (batch > 1 && m.min(n) == 1 && m * n * k <= 1024) || (batch > 8 && m * n * k <= 64)
+    }
+
+    /// The product over views.
+    pub fn gemm(mut self, a: &View, b: &View, c: &View, accumulate: bool) -> Gemm {
+        // what does not lie in one run is done index by index, outermost first
+        let mut batch: Vec<DimId> = std::mem::take(&mut self.batch);
+        let mut peel = |dims: &mut Vec<DimId>, x: &View, y: &View| -> (usize, isize, isize) {
+            loop {
+                if let (Some((n, s)), Some((_, t))) = (x.run(dims), y.run(dims)) {
+                    return (n, s, t);
+                }
+                batch.push(dims.remove(0));
+            }
+        };
+        let (m, a_row, c_row) = peel(&mut self.rows, a, c);
+        let (n, b_col, c_col) = peel(&mut self.cols, b, c);
+        let mut sums = Vec::new();
+        let (k, a_col, b_row) = loop {
+            if let (Some((n, s)), Some((_, t))) = (a.run(&self.over), b.run(&self.over)) {
+                break (n, s, t);
+            }
+            let d = self.over.remove(0);
+            sums.push((a.axis(d).map_or(1, |x| x.size), a.stride(d), b.stride(d)));
+        };
+        let length = |d: &DimId| [a, b, c].iter().find_map(|v| v.axis(*d)).map_or(1, |x| x.size);
+        batch.retain(|d| length(d) > 1);
+        let matrix = |v: &View, row, col| Matrix {
+            base: v.base,
+            offset: v.offset,
+            row,
+            col,
+            batch: batch.iter().map(|d| v.stride(*d)).collect(),
+        };
+        Gemm {
+            m,
+            n,
+            k,
+            sums,
+            a: matrix(a, a_row, a_col),
+            b: matrix(b, b_row, b_col),
+            c: matrix(c, c_row, c_col),
+            batch: batch.iter().map(length).collect(),
+            accumulate,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Which element-wise ops run as one loop.
+//!
+//! Values are visited in order. One that can be part of a loop joins the loops that make its operands, where
+//! - one of the two spaces of indices contains the other, so that nothing is computed more often than its largest member needs;
+//! - both run over the same tokens (or rows and columns), or all of it is one block: an op over a part of the
+//!   axes is computed once a block, but one without the tokens would be computed once a block for nothing;
+//! - no value that is reduced over tokens is read again in the same loop, for it is complete only at its end;
+//! - joining makes no cycle: no way leads from the operand's loop through another kernel back to the value.
+
+use crate::lowered::{Dag, DimId, Lowered, ValueId};
+
+/// Numbers of a space that is always run as one block, so that any broadcast in it is cheap.
+pub(super) const BLOCK: usize = 8192;
+/// Members of a loop; more would spill out of the first-level cache.
+const MEMBERS: usize = 96;
+/// Numbers that must be in a block together because a value is reduced over them and read again.
+const INNER: usize = 1 << 16;
+
+/// A kernel under planning: values that are made together.
+#[derive(Clone, Debug)]
+pub(super) struct Unit {
+    /// In order.
+    pub members: Vec<ValueId>,
+    /// The space of a fused loop.
+    pub dims: Vec<DimId>,
+    /// Whether others may join.
+    pub fused: bool,
+}
+
+/// The values of a DAG in units.
+pub(super) struct Units {
+    pub units: Vec<Unit>,
+    /// The unit of each value that has one.
+    pub of: Vec<Option<usize>>,
+}
+
+/// What the planner knows about a value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Role {
+    /// Not needed, a leaf, a constant, or another name for its operand.
+    None,
+    /// A part of a fused loop over these dimensions.
+    Fused(Vec<DimId>),
+    /// A kernel of its own.
+    Kernel,
+}
+
+/// What joining needs to know.
+pub(super) struct Fusion<'a> {
+    pub graph: &'a Lowered,
+    pub dag: &'a Dag,
+    pub sizes: &'a [usize],
+    pub roles: &'a [Role],
+    /// For each value the values with roles that it needs, names looked through.
+    pub needs: &'a [Vec<ValueId>],
+    /// Operands that are read as they are (not through another name), so that they can stay inside of a loop.
+    pub direct: &'a [Vec<ValueId>],
+}
+
+impl Fusion<'_> {
+    /// Units of all values with roles.
+    pub fn units(&self) -> Units {
+        let mut all = Units { units: Vec::new(), of: vec![None; self.dag.nodes.len()] };
+        for id in self.dag.ids() {
+            let i = id.0 as usize;
+            match &self.roles[i] {
+                Role::None => {}
+                Role::Kernel => {
+                    all.of[i] = Some(all.units.len());
+                    all.units.push(Unit { members: vec![id], dims: Vec::new(), fused: false });
+                }
+                Role::Fused(dims) => {
+                    all.of[i] = Some(all.units.len());
+                    all.units.push(Unit { members: vec![id], dims: dims.clone(), fused: true });
+                    let mut operands: Vec<usize> = self.direct[i].iter().filter_map(|o| all.of[o.0 as usize]).collect();
+                    operands.sort_by_key(|u| (usize::MAX - self.size(&all.units[*u].dims), *u));
+                    operands.dedup();
+                    for operand in operands {
+                        self.join(&mut all, operand, id);
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    fn size(&self, dims: &[DimId]) -> usize {
+        dims.iter().map(|d| self.sizes[d.0 as usize]).product()
+    }
+
+    fn lead(&self, dims: &[DimId]) -> Vec<DimId> {
+        dims.iter().copied().filter(|d| self.graph.dim(*d).rank < 4).collect()
+    }
+
+    /// Puts the unit of `value` and the unit that makes an operand of it together, if they may be.
+    fn join(&self, all: &mut Units, operand: usize, value: ValueId) {
+        let Some(own) = all.of[value.0 as usize] else { return };
+        if own == operand || !all.units[operand].fused {
+            return;
+        }
+        let (a, b) = (&all.units[operand], &all.units[own]);
+        if a.members.len() + b.members.len() > MEMBERS {
+            return;
+        }
+        let within = |x: &[DimId], y: &[DimId]| x.iter().all(|d| y.contains(d));
+        let space = if within(&a.dims, &b.dims) {
+            b.dims.clone()
+        } else if within(&b.dims, &a.dims) {
+            a.dims.clone()
+        } else {
+            return;
+        };
+        let one_block = self.size(&space) <= BLOCK;
+        if !one_block && self.lead(&a.dims) != self.lead(&b.dims) {
+            return;
+        }
+        if !self.reductions_hold(a, b, one_block) || self.cycle(all, operand, own) {
+            return;
+        }
+        let moved = all.units[own].members.clone();
+        for m in &moved {
+            all.of[m.0 as usize] = Some(operand);
+        }
+        let unit = &mut all.units[operand];
+        unit.members.extend(moved);
+        unit.members.sort_unstable();
+        unit.dims = space;
+        all.units[own].members.clear();
+        all.units[own].fused = false;
+    }
+
+    /// Whether what is reduced in `a` and read in `b` is complete when it is read.
+    fn reductions_hold(&self, a: &Unit, b: &Unit, one_block: bool) -> bool {
+        let reads = |m: &ValueId| self.direct[m.0 as usize].iter().filter(|o| a.members.contains(o)).copied();
+        b.members.iter().flat_map(reads).all(|value| {
+            let Role::Fused(space) = &self.roles[value.0 as usize] else { return true };
+            let kept = &self.dag.node(value).dims;
+            let gone: Vec<DimId> = space.iter().copied().filter(|d| !kept.contains(d)).collect();
+            if gone.is_empty() || one_block {
+                return true;
+            }
+            let inner: usize =
+                space.iter().filter(|d| self.graph.dim(**d).rank >= 4).map(|d| self.sizes[d.0 as usize]).product();
+            gone.iter().all(|d| self.graph.dim(*d).rank >= 4) && inner <= INNER
+        })
+    }
+
+    /// Whether putting `a` and `b` together would make something wait for itself: a way from one through other units into the
+    /// other, or a member that reads another one's numbers under another name.
+    fn cycle(&self, all: &Units, a: usize, b: usize) -> bool {
+        self.way(all, a, b) || self.way(all, b, a)
+    }
+
+    /// Whether `to` needs `from` through something else than plain operands.
+    fn way(&self, all: &Units, from: usize, to: usize) -> bool {
+        let mut seen = vec![false; all.units.len()];
+        let mut stack: Vec<usize> = Vec::new();
+        for m in &all.units[to].members {
+            for need in &self.needs[m.0 as usize] {
+                match all.of[need.0 as usize] {
+                    Some(u) if u == from && !self.direct[m.0 as usize].contains(need) => return true,
+                    Some(u) if u != from && u != to && !std::mem::replace(&mut seen[u], true) => stack.push(u),
+                    _ => {}
+                }
+            }
+        }
+        while let Some(unit) = stack.pop() {
+            for m in &all.units[unit].members {
+                for need in &self.needs[m.0 as usize] {
+                    match all.of[need.0 as usize] {
+                        Some(u) if u == from => return true,
+                        Some(u) if !std::mem::replace(&mut seen[u], true) => stack.push(u),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,229 @@
+//! The code of a fused loop: members become ops; composite ones (softmax, variance) become the several that they are.
+
+use super::build::{Planner, ScopePlan};
+use super::fuse::{Role, Unit};
+use super::{Fold, Fused, FusedOp, Instr, Kernel, View, Work};
+use crate::graph::{BinaryOp, ReduceOp, UnaryOp};
+use crate::lowered::{DimId, Lowered, Op, ValueId};
+use std::collections::BTreeMap;
+
+struct Code<'a> {
+    graph: &'a Lowered,
+    sizes: &'a [usize],
+    inputs: Vec<View>,
+    code: Vec<Instr>,
+    /// Ops by what they are: the same op twice is one.
+    known: BTreeMap<String, usize>,
+}
+
+impl Code<'_> {
+    fn add(&mut self, op: FusedOp, mut dims: Vec<DimId>) -> usize {
+        self.graph.order(&mut dims);
+        let key = format!("{op:?}{dims:?}");
+        if let Some(&i) = self.known.get(&key) {
+            return i;
+        }
+        self.code.push(Instr { op, dims });
+        self.known.insert(key, self.code.len() - 1);
+        self.code.len() - 1
+    }
+
+    fn number(&mut self, x: f64) -> usize {
+        self.add(FusedOp::Number(x), Vec::new())
+    }
+
+    fn dims(&self, i: usize) -> Vec<DimId> {
+        self.code[i].dims.clone()
+    }
+
+    fn unary(&mut self, op: UnaryOp, x: usize) -> usize {
+        let dims = self.dims(x);
+        self.add(FusedOp::Unary(op, x), dims)
+    }
+
+    fn binary(&mut self, op: BinaryOp, a: usize, b: usize) -> usize {
+        let dims = [self.dims(a), self.dims(b)].concat();
+        self.add(FusedOp::Binary(op, a, b), dims)
+    }
+
+    fn select(&mut self, c: usize, a: usize, b: usize) -> usize {
+        let dims = [self.dims(c), self.dims(a), self.dims(b)].concat();
+        self.add(FusedOp::Select(c, a, b), dims)
+    }
+
+    /// Over those of the dimensions that x has; a sum over others is a product with their length.
+    fn fold(&mut self, fold: Fold, x: usize, over: &[DimId]) -> usize {
+        let dims = self.dims(x);
+        let kept: Vec<DimId> = dims.iter().copied().filter(|d| !over.contains(d)).collect();
+        let mut y = if kept.len() == dims.len() { x } else { self.add(FusedOp::Fold(fold, x), kept) };
+        let missing: usize = over.iter().filter(|d| !dims.contains(d)).map(|d| self.sizes[d.0 as usize]).product();
+        if fold == Fold::Sum && missing > 1 {
+            let times = self.number(missing as f64);
+            y = self.binary(BinaryOp::Mul, y, times);
+        }
+        y
+    }
+
+    fn mean(&mut self, x: usize, over: &[DimId]) -> usize {
+        let total = self.fold(Fold::Sum, x, over);
+        let share = self.number(1.0 / self.count(over));
+        self.binary(BinaryOp::Mul, total, share)
+    }
+
+    fn count(&self, over: &[DimId]) -> f64 {
+        over.iter().map(|d| self.sizes[d.0 as usize]).product::<usize>() as f64
+    }
+
+    fn variance(&mut self, x: usize, over: &[DimId], sample: bool) -> usize {
+        let mean = self.mean(x, over);
+        let apart = self.binary(BinaryOp::Sub, x, mean);
+        let square = self.unary(UnaryOp::Powi(2), apart);
+        let total = self.fold(Fold::Sum, square, over);
+        let count = self.count(over);
+        let share = self.number(1.0 / if sample { count - 1.0 } else { count });
+        self.binary(BinaryOp::Mul, total, share)
+    }
+
+    fn reduce(&mut self, op: ReduceOp, x: usize, over: &[DimId]) -> usize {
+        match op {
+            ReduceOp::Sum => self.fold(Fold::Sum, x, over),
+            ReduceOp::Mean => self.mean(x, over),
+            ReduceOp::Max => self.fold(Fold::Max, x, over),
+            ReduceOp::Min => self.fold(Fold::Min, x, over),
+            ReduceOp::Var { sample } => self.variance(x, over, sample),
+            ReduceOp::Std { sample } => {
+                let variance = self.variance(x, over, sample);
+                self.unary(UnaryOp::Sqrt, variance)
+            }
+            ReduceOp::Norm => {
+                let square = self.unary(UnaryOp::Powi(2), x);
+                let total = self.fold(Fold::Sum, square, over);
+                self.unary(UnaryOp::Sqrt, total)
+            }
+            ReduceOp::LogSumExp => {
+                let top = self.fold(Fold::Max, x, over);
+                let below = self.binary(BinaryOp::Sub, x, top);
+                let exp = self.unary(UnaryOp::Exp, below);
+                let total = self.fold(Fold::Sum, exp, over);
+                let log = self.unary(UnaryOp::Log, total);
+                self.binary(BinaryOp::Add, log, top)
+            }
+        }
+    }
+}
+
+impl ScopePlan<'_> {
+    /// Makes the kernel of a fused unit.
+    pub fn emit_fused(&mut self, planner: &mut Planner<'_>, unit: &Unit, roles: &[Role]) {
+        let graph = planner.graph;
+        let sizes = planner.sizes.clone();
+        let mut code = Code { graph, sizes: &sizes, inputs: Vec::new(), code: Vec::new(), known: BTreeMap::new() };
+        let mut made: BTreeMap<ValueId, usize> = BTreeMap::new();
+        for &id in &unit.members {
+            let node = self.dag.node(id);
+            let operands: Vec<usize> =
+                node.operands.iter().map(|o| self.operand(planner, &mut code, &made, *o)).collect();
+            let value = match &node.op {
+                Op::Const(x) => code.number(*x),
+                Op::Unary(op) => code.unary(*op, operands[0]),
+                Op::Binary(op) => code.binary(*op, operands[0], operands[1]),
+                Op::Select => code.select(operands[0], operands[1], operands[2]),
+                Op::Reduce(op, over) => code.reduce(*op, operands[0], over),
+                Op::Softmax(over) => {
+                    let top = code.fold(Fold::Max, operands[0], over);
+                    let below = code.binary(BinaryOp::Sub, operands[0], top);
+                    let exp = code.unary(UnaryOp::Exp, below);
+                    let total = code.fold(Fold::Sum, exp, over);
+                    code.binary(BinaryOp::Div, exp, total)
+                }
+                Op::Contract(over) => {
+                    let product = code.binary(BinaryOp::Mul, operands[0], operands[1]);
+                    code.fold(Fold::Sum, product, over)
+                }
+                op => panic!("archc bug: {op:?} is not element-wise"),
+            };
+            made.insert(id, value);
+        }
+        let mut outputs: Vec<(usize, View)> = Vec::new();
+        let outside = self.read_outside(unit, roles);
+        for id in outside {
+            let view = self.read(planner, id);
+            outputs.push((made[&id], view));
+        }
+        let last = unit.members.last().copied();
+        let names: Vec<&str> = unit.members.iter().map(|m| self.dag.node(*m).name.as_str()).collect();
+        let name = names.iter().rev().find(|n| !n.is_empty()).copied().unwrap_or_default().to_string();
+        let mut dims = unit.dims.clone();
+        // composite members may have spaces that no single op has
+        code.code.iter().for_each(|i| dims.extend(&i.dims));
+        planner.graph.order(&mut dims);
+        debug_assert!(last.is_some());
+        self.kernels
+            .push(Kernel { work: Work::Fused(Fused { dims, inputs: code.inputs, code: code.code, outputs }), name });
+    }
+
+    fn operand(
+        &self,
+        planner: &mut Planner<'_>,
+        code: &mut Code<'_>,
+        made: &BTreeMap<ValueId, usize>,
+        id: ValueId,
+    ) -> usize {
+        let through = self.looked_through(id);
+        if let Some(&value) = made.get(&through) {
+            return value;
+        }
+        let node = self.dag.node(through);
+        if let Op::Const(x) = node.op {
+            return code.number(x);
+        }
+        let view = if self.is_constant(through) {
+            planner.constants.place(self.number, self.dag, through, &planner.sizes)
+        } else {
+            match &self.place[through.0 as usize] {
+                Some(view) => view.clone(),
+                None => panic!("archc bug: value %{} has no place", through.0),
+            }
+        };
+        let at = match code.inputs.iter().position(|v| *v == view) {
+            Some(at) => at,
+            None => {
+                code.inputs.push(view);
+                code.inputs.len() - 1
+            }
+        };
+        code.add(FusedOp::Input(at), node.dims.clone())
+    }
+
+    /// Members that something outside of the unit reads, or that is read under another name.
+    fn read_outside(&self, unit: &Unit, roles: &[Role]) -> Vec<ValueId> {
+        let mut found: Vec<ValueId> = unit.members.iter().copied().filter(|m| self.roots.contains(m)).collect();
+        for user in self.dag.ids().filter(|u| self.live[u.0 as usize] && !self.is_constant(*u)) {
+            let inside = unit.members.binary_search(&user).is_ok();
+            for operand in &self.dag.node(user).operands {
+                // names that change nothing are looked through by fused users, wherever these are
+                let name = matches!(self.dag.node(user).op, Op::StopGrad | Op::Expand(_))
+                    && roles[user.0 as usize] == Role::None;
+                if unit.members.binary_search(operand).is_ok()
+                    && !inside
+                    && !(name && self.name_stays_inside(unit, user))
+                {
+                    found.push(*operand);
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Whether all readers of a name that changes nothing are members of the unit.
+    fn name_stays_inside(&self, unit: &Unit, name: ValueId) -> bool {
+        !self.roots.contains(&name)
+            && self.dag.ids().filter(|u| self.live[u.0 as usize]).all(|u| {
+                !self.dag.node(u).operands.contains(&name)
+                    || unit.members.binary_search(&u).is_ok()
+                    || matches!(self.dag.node(u).op, Op::StopGrad | Op::Expand(_)) && self.name_stays_inside(unit, u)
+            })
+    }
+}

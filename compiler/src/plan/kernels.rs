@@ -1,0 +1,167 @@
+//! Kernels of single values: products, copies, and ops that have a kernel of their own.
+
+use super::build::{Planner, ScopePlan, copy, parts};
+use super::contraction::Roles;
+use super::{Axis, Copy, Kernel, Single, View, Work};
+use crate::lowered::{DimId, Op, TIME, ValueId};
+
+impl ScopePlan<'_> {
+    fn push(&mut self, id: ValueId, work: Work) {
+        self.kernels.push(Kernel { work, name: self.dag.node(id).name.clone() });
+    }
+
+    /// Makes the kernel of a value that has one of its own.
+    pub fn emit_kernel(&mut self, planner: &mut Planner<'_>, id: ValueId) {
+        if let Some((_, added)) = self.adds.get(&id).copied() {
+            return self.emit_product(planner, added, id, true);
+        }
+        if self.emit_convolution(planner, id) {
+            return;
+        }
+        let node = self.dag.node(id);
+        match &node.op {
+            Op::Contract(_) => self.emit_product(planner, id, id, false),
+            Op::Loop(_) => self.emit_loop(planner, id),
+            Op::Attend(_) | Op::AttendGrad(_) => self.emit_attend(planner, id),
+            Op::Stack(_) | Op::Cat(..) => {
+                let whole = self.read(planner, id);
+                let places = parts(planner, node, &whole);
+                for (operand, to) in node.operands.clone().into_iter().zip(places) {
+                    let from = self.read(planner, operand);
+                    if from != to {
+                        self.kernels.push(copy(from, to, &self.dag.node(id).name));
+                    }
+                }
+            }
+            Op::Put(dim, index) => {
+                let whole = self.read(planner, id);
+                let (mut to, strides) = whole.without(&[*dim]);
+                to.offset += index * strides[0].unsigned_abs();
+                self.emit_filled(planner, id, to, whole, 0.0);
+            }
+            Op::Paste { from, offset, into } => {
+                let whole = self.read(planner, id);
+                let mut to = whole.clone();
+                for axis in to.axes.iter_mut().filter(|a| a.dim == *into) {
+                    to.offset += offset * axis.stride.unsigned_abs();
+                    *axis = Axis { dim: *from, size: planner.size(*from), stride: axis.stride };
+                }
+                self.emit_filled(planner, id, to, whole, 0.0);
+            }
+            Op::Chunk { chunks, rows, fill } => {
+                // ragged: whole chunks first, then what is left
+                let whole = self.read(planner, id);
+                let from = self.read(planner, node.operands[0]);
+                let (c, stride) = (planner.size(*rows), from.stride(TIME));
+                let (rest, strides) = whole.without(&[*chunks, *rows]);
+                let full = planner.shape.len / c;
+                let piece = |first: usize, n: usize, r: usize| {
+                    let mut to = rest.clone();
+                    to.offset += first * strides[0].unsigned_abs();
+                    to.axes.push(Axis { dim: *chunks, size: n, stride: strides[0] });
+                    to.axes.push(Axis { dim: *rows, size: r, stride: strides[1] });
+                    let mut source = from.clone();
+                    source.axes.retain(|a| a.dim != TIME);
+                    source.offset += first * c * stride.unsigned_abs();
+                    source.axes.push(Axis { dim: *chunks, size: n, stride: stride * c as isize });
+                    source.axes.push(Axis { dim: *rows, size: r, stride });
+                    copy(source, to, "")
+                };
+                let tail = planner.shape.len % c;
+                let mut kernels = Vec::new();
+                if full > 0 {
+                    kernels.push(piece(0, full, c));
+                }
+                kernels.push(piece(full, 1, tail));
+                let name = node.name.clone();
+                for (i, mut kernel) in kernels.into_iter().enumerate() {
+                    if let (0, Work::Copy(c)) = (i, &mut kernel.work) {
+                        c.fill = Some((whole.clone(), *fill));
+                    }
+                    kernel.name = name.clone();
+                    self.kernels.push(kernel);
+                }
+            }
+            Op::Flatten(from, into) => {
+                let to = self.read(planner, id);
+                let source = self.read(planner, node.operands[0]);
+                let mut split = to.clone();
+                for axis in to.axes.iter().filter(|a| a.dim == *into) {
+                    split.axes.retain(|a| a.dim != *into);
+                    let mut stride = axis.stride;
+                    for &dim in from.iter().rev() {
+                        split.axes.push(Axis { dim, size: planner.size(dim), stride });
+                        stride *= planner.size(dim) as isize;
+                    }
+                }
+                let name = node.name.clone();
+                self.kernels.push(copy(source, split, &name));
+            }
+            Op::Unchunk { chunks, rows } => {
+                // chunks that do not follow each other: copied one token run at a time
+                let to = self.read(planner, id);
+                let source = self.read(planner, node.operands[0]);
+                let c = planner.size(*rows);
+                let (rest, strides) = to.without(&[TIME]);
+                let (from, steps) = source.without(&[*chunks, *rows]);
+                let name = node.name.clone();
+                let mut piece = |first: usize, n: usize, r: usize| {
+                    let axes = |view: &View, base: usize, s: [isize; 2]| {
+                        let mut view = view.clone();
+                        view.offset += base;
+                        view.axes.push(Axis { dim: *chunks, size: n, stride: s[0] });
+                        view.axes.push(Axis { dim: *rows, size: r, stride: s[1] });
+                        view
+                    };
+                    let to = axes(&rest, first * c * strides[0].unsigned_abs(), [strides[0] * c as isize, strides[0]]);
+                    let from = axes(&from, first * steps[0].unsigned_abs(), [steps[0], steps[1]]);
+                    self.kernels.push(copy(from, to, &name));
+                };
+                let (full, tail) = (planner.shape.len / c, planner.shape.len % c);
+                if full > 0 {
+                    piece(0, full, c);
+                }
+                if tail > 0 {
+                    piece(full, 1, tail);
+                }
+            }
+            op => {
+                let mut inputs: Vec<View> = node.operands.clone().into_iter().map(|o| self.read(planner, o)).collect();
+                if matches!(
+                    op,
+                    Op::Window { .. }
+                        | Op::Unwindow { .. }
+                        | Op::LongConv { .. }
+                        | Op::LongConvBack { .. }
+                        | Op::LongConvFilter { .. }
+                ) {
+                    inputs.push(self.pos(planner));
+                }
+                let output = self.read(planner, id);
+                self.push(id, Work::Single(Single { op: op.clone(), inputs, output }));
+            }
+        }
+    }
+
+    fn emit_filled(&mut self, planner: &mut Planner<'_>, id: ValueId, to: View, whole: View, fill: f64) {
+        let from = self.read(planner, self.dag.node(id).operands[0]);
+        let mut kernel = copy(from, to, &self.dag.node(id).name);
+        if let Work::Copy(Copy { fill: f, .. }) = &mut kernel.work {
+            *f = Some((whole, fill));
+        }
+        self.kernels.push(kernel);
+    }
+
+    fn emit_product(&mut self, planner: &mut Planner<'_>, product: ValueId, into: ValueId, accumulate: bool) {
+        let node = self.dag.node(product);
+        let Op::Contract(over) = &node.op else {
+            panic!("archc bug: %{} is no contraction", product.0);
+        };
+        let (a, b) = (node.operands[0], node.operands[1]);
+        let dims = |v: ValueId| -> Vec<DimId> { self.dag.node(v).dims.clone() };
+        let roles = Roles::new(&dims(a), &dims(b), over);
+        let (a, b) = (self.read(planner, a), self.read(planner, b));
+        let c = self.read(planner, into);
+        self.push(product, Work::Gemm(roles.gemm(&a, &b, &c, accumulate)));
+    }
+}

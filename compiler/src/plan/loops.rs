@@ -1,0 +1,133 @@
+//! Loops: the body planned as a scope of its own, whose captures, states and emits are ports.
+
+use super::build::{Planner, ScopePlan, copy};
+use super::memory::place;
+use super::{Base, Kernel, LoopKernel, Port, StateSlot, View, Work};
+use crate::lowered::{DimId, Op, ValueId};
+
+impl ScopePlan<'_> {
+    /// Makes the kernel of a loop.
+    pub fn emit_loop(&mut self, planner: &mut Planner<'_>, id: ValueId) {
+        let node = self.dag.node(id);
+        let Op::Loop(l) = &node.op else { panic!("archc bug: %{} is no loop", id.0) };
+        let mut moving = l.map.clone();
+        moving.push(l.over);
+        let mut ports: Vec<Option<Port>> = Vec::new();
+        let port = |view: &View| -> (Port, View) {
+            let (inner, mut map) = view.without(&moving);
+            let over = map.pop().unwrap_or(0);
+            let shape = View { base: inner.base, offset: inner.offset, axes: inner.axes.clone() };
+            (Port { outer: shape, map, over }, inner)
+        };
+
+        // emits that someone reads, and final values, with their places outside
+        let mut emits: Vec<(usize, ValueId)> = Vec::new();
+        let mut finals: Vec<(usize, ValueId)> = Vec::new();
+        for user in self.dag.ids().filter(|u| self.live[u.0 as usize]) {
+            if self.dag.node(user).operands.first() == Some(&id) {
+                match self.dag.node(user).op {
+                    Op::Emit(i) => emits.push((i, user)),
+                    Op::Final(i) => finals.push((i, user)),
+                    _ => {}
+                }
+            }
+        }
+        let mut roots = l.next.clone();
+        roots.extend(emits.iter().map(|(i, _)| l.emits[*i].1));
+        let mut body = ScopePlan::new(planner, &l.body, roots);
+
+        let mut states = Vec::new();
+        for (i, state) in l.states.iter().enumerate() {
+            let (old, new) = (ports.len(), ports.len() + 1);
+            ports.extend([None, None]);
+            let view = View::dense(Base::Port(old), 0, &state.dims, &planner.sizes);
+            let len = view.len();
+            let buffers = [body.buffer(len, true), body.buffer(len, true)];
+            let initial = self.read(planner, node.operands[i]);
+            let (mut initial, inner) = port(&initial);
+            // a state may have dimensions along which its initial value is constant
+            initial.outer.axes = view.axes.iter().map(|a| super::Axis { stride: inner.stride(a.dim), ..*a }).collect();
+            let last = finals.iter().find(|f| f.0 == i).map(|f| self.read(planner, f.1));
+            let last = last.map(|v| port(&v).0);
+            body.wish(l.next[i], View { base: Base::Port(new), ..view.clone() });
+            states.push(StateSlot { len, buffers, ports: [old, new], initial, view, last });
+        }
+        let mut copies: Vec<(ValueId, View)> = Vec::new();
+        for (i, user) in &emits {
+            let outer = self.read(planner, *user);
+            let (port, inner) = port(&outer);
+            let view = View { base: Base::Port(ports.len()), offset: 0, axes: inner.axes };
+            ports.push(Some(port));
+            let value = l.emits[*i].1;
+            body.wish(value, view.clone());
+            copies.push((value, view));
+        }
+        let captures: Vec<Option<View>> = node.operands[l.states.len()..]
+            .to_vec()
+            .into_iter()
+            .map(|o| {
+                let used = l.body.ids().any(|v| {
+                    body.live[v.0 as usize]
+                        && matches!(l.body.node(v).op, Op::Capture(c, _) if node.operands[l.states.len() + c] == o)
+                });
+                used.then(|| self.read(planner, o))
+            })
+            .collect();
+        let mut capture_ports: Vec<Option<View>> = Vec::new();
+        for view in &captures {
+            capture_ports.push(view.as_ref().map(|view| {
+                let (port, inner) = port(view);
+                ports.push(Some(port));
+                View { base: Base::Port(ports.len() - 1), offset: 0, axes: inner.axes }
+            }));
+        }
+        let mut leaf = |s: &mut ScopePlan<'_>, _: &Planner<'_>, v: ValueId| -> View {
+            match &s.dag.node(v).op {
+                Op::State(i, _) => states[*i].view.clone(),
+                Op::Capture(i, _) => match &capture_ports[*i] {
+                    Some(view) => view.clone(),
+                    None => panic!("archc bug: capture {i} of a loop has no port"),
+                },
+                op => panic!("archc bug: {op:?} in the body of a loop"),
+            }
+        };
+        body.build(planner, &mut leaf, &[]);
+        for (i, state) in states.iter().enumerate() {
+            let to = View { base: Base::Port(state.ports[1]), ..state.view.clone() };
+            let from = body.read(planner, l.next[i]);
+            if from != to {
+                body.kernels.push(copy(from, to, &l.states[i].name));
+            }
+        }
+        for (value, to) in copies {
+            let from = body.read(planner, value);
+            if from != to {
+                body.kernels.push(copy(from, to, ""));
+            }
+        }
+        let mut slots: Vec<View> = states
+            .iter()
+            .flat_map(|s| s.buffers)
+            .map(|offset| View { base: Base::Scratch, offset, axes: Vec::new() })
+            .collect();
+        let mut others: Vec<&mut View> = slots.iter_mut().collect();
+        let scope = place(std::mem::take(&mut body.kernels), &body.buffers, &mut others);
+        for (state, pair) in states.iter_mut().zip(slots.chunks(2)) {
+            state.buffers = [pair[0].offset, pair[1].offset];
+        }
+        let arena = self.buffer(scope.arena, false);
+        let sizes = |dims: &[DimId]| dims.iter().map(|d| planner.size(*d)).collect();
+        let kernel = LoopKernel {
+            count: planner.size(l.over),
+            reverse: l.reverse,
+            over: l.over,
+            map_dims: l.map.clone(),
+            map: sizes(&l.map),
+            ports,
+            states,
+            body: scope,
+            arena,
+        };
+        self.kernels.push(Kernel { work: Work::Loop(Box::new(kernel)), name: node.name.clone() });
+    }
+}

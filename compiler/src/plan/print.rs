@@ -1,0 +1,142 @@
+//! The text form of a plan: one line a kernel, with counts; bodies are indented.
+
+use super::{Base, ConvWork, FusedOp, Kernel, Plan, Scope, View, Work};
+use crate::lowered::DimId;
+use std::fmt::Write;
+
+/// Kernels in order, buffers, and how many bytes each kernel moves.
+pub fn print(plan: &Plan) -> String {
+    let source = &plan.graph.source;
+    let mut text = format!("plan {}  B={} T={}", source.name, plan.shape.batch, plan.shape.len);
+    if plan.shape.carried > 0 {
+        let _ = write!(text, " carried={}", plan.shape.carried);
+    }
+    let count = plan.kernel_count();
+    let _ = writeln!(
+        text,
+        ": {count} kernel{}, arena {} bytes, constants {} bytes, parameters {}",
+        if count == 1 { "" } else { "s" },
+        4 * plan.root.arena,
+        4 * plan.constants_len,
+        plan.params_len
+    );
+    let printer = Printer { plan };
+    for (op, place) in &plan.leaves {
+        let name = crate::lowered::op_name(op);
+        let _ = writeln!(text, "  leaf {name} -> {}", printer.view(place));
+    }
+    printer.scope(&mut text, &plan.root, 1);
+    text
+}
+
+struct Printer<'a> {
+    plan: &'a Plan,
+}
+
+impl Printer<'_> {
+    fn scope(&self, text: &mut String, scope: &Scope, depth: usize) {
+        for kernel in &scope.kernels {
+            let indent = "  ".repeat(depth);
+            let _ = writeln!(text, "{indent}{:<60} {}", self.kernel(kernel), kernel.name);
+            match &kernel.work {
+                Work::Loop(l) => self.scope(text, &l.body, depth + 1),
+                Work::Attend(a) => {
+                    self.scope(text, &a.body, depth + 1);
+                    if let Some(g) = &a.grad {
+                        let _ = writeln!(text, "{indent}  -- weights");
+                        self.scope(text, &g.after, depth + 1);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn kernel(&self, kernel: &Kernel) -> String {
+        let bytes = |views: &mut dyn Iterator<Item = &View>| -> usize { views.map(|v| 4 * distinct(v)).sum() };
+        match &kernel.work {
+            Work::Gemm(g) => {
+                let batch: usize = g.batch.iter().product();
+                let times = if batch > 1 { format!("{batch} x ") } else { String::new() };
+                let sums: usize = g.sums.iter().map(|s| s.0).product();
+                let sums = if sums > 1 { format!(" x {sums} sums") } else { String::new() };
+                let way = if g.accumulate { "+=" } else { "=" };
+                format!("gemm {times}[{} {}] {way} k {}{sums}, {} flop", g.m, g.n, g.k, g.flops())
+            }
+            Work::Fused(f) => {
+                let ops = f.code.iter().filter(|i| !matches!(i.op, FusedOp::Input(_) | FusedOp::Number(_))).count();
+                let moved = bytes(&mut f.inputs.iter().chain(f.outputs.iter().map(|o| &o.1)));
+                format!(
+                    "fused {}: {} in, {} out, {ops} op{}, {moved} bytes",
+                    self.sizes(&f.dims),
+                    f.inputs.len(),
+                    f.outputs.len(),
+                    if ops == 1 { "" } else { "s" }
+                )
+            }
+            Work::Copy(c) => format!("copy {}, {} bytes", self.view(&c.to), 8 * c.to.len()),
+            Work::Conv(c) => {
+                let work = match c.work {
+                    ConvWork::Forward => "conv",
+                    ConvWork::Backward => "conv back",
+                    ConvWork::Filter => "conv filter",
+                };
+                format!("{work} {} taps {}", self.view(&c.x), c.filter.stride_len(c.window))
+            }
+            Work::Single(s) => format!("{} {}", crate::lowered::op_name(&s.op), self.view(&s.output)),
+            Work::Loop(l) => {
+                let map: usize = l.map.iter().product();
+                let way = if l.reverse { " reverse" } else { "" };
+                format!("loop {} x {}{way}, body arena {} bytes", map, l.count, 4 * l.body.arena)
+            }
+            Work::Attend(a) => {
+                let what = if a.grad.is_some() { "attend back" } else { "attend" };
+                format!(
+                    "{what} {} x [{} {}] in tiles of {} x {}",
+                    a.map.iter().product::<usize>(),
+                    a.rows,
+                    a.cols,
+                    a.tile_rows,
+                    a.tile_cols
+                )
+            }
+        }
+    }
+
+    fn sizes(&self, dims: &[DimId]) -> String {
+        let sizes: Vec<String> = dims.iter().map(|d| self.plan.sizes[d.0 as usize].to_string()).collect();
+        format!("[{}]", sizes.join(", "))
+    }
+
+    fn view(&self, view: &View) -> String {
+        let sizes: Vec<String> = view.axes.iter().map(|a| a.size.to_string()).collect();
+        let base = match view.base {
+            Base::Scratch => "a".to_string(),
+            Base::Constants => "c".into(),
+            Base::Params => "p".into(),
+            Base::Grads => "g".into(),
+            Base::Port(i) => format!("port{i}+"),
+        };
+        format!("{base}{} [{}]", view.offset, sizes.join(", "))
+    }
+}
+
+/// Numbers that a view touches.
+fn distinct(view: &View) -> usize {
+    view.axes.iter().filter(|a| a.stride != 0).map(|a| a.size).product()
+}
+
+impl View {
+    /// The length along a dimension; 1 where the value lacks it.
+    fn stride_len(&self, dim: DimId) -> usize {
+        self.axis(dim).map_or(1, |a| a.size)
+    }
+}
+
+impl super::Gemm {
+    /// Multiplications and additions.
+    pub fn flops(&self) -> usize {
+        let sums: usize = self.sums.iter().map(|s| s.0).product();
+        2 * self.m * self.n * self.k * sums * self.batch.iter().product::<usize>()
+    }
+}

@@ -1,0 +1,120 @@
+//! Views: values as strided windows into buffers.
+
+use crate::lowered::DimId;
+
+/// A buffer, by role. A device knows where each starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Base {
+    /// The scope's own arena.
+    Scratch,
+    /// Numbers that are the same at every call.
+    Constants,
+    /// Parameters.
+    Params,
+    /// Their gradients.
+    Grads,
+    /// Port of the loop or attend around the scope.
+    Port(usize),
+}
+
+/// A dimension of a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Axis {
+    /// Which.
+    pub dim: DimId,
+    /// Its length.
+    pub size: usize,
+    /// Distance of neighbours in numbers; 0 where the value is constant along it.
+    pub stride: isize,
+}
+
+/// A value as it lies in a buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Which buffer.
+    pub base: Base,
+    /// The number with index 0 everywhere.
+    pub offset: usize,
+    /// Dimensions in canonical order.
+    pub axes: Vec<Axis>,
+}
+
+impl View {
+    /// A dense row-major view.
+    pub fn dense(base: Base, offset: usize, dims: &[DimId], sizes: &[usize]) -> Self {
+        let mut stride = 1isize;
+        let mut axes: Vec<Axis> = dims
+            .iter()
+            .rev()
+            .map(|&dim| {
+                let size = sizes[dim.0 as usize];
+                let axis = Axis { dim, size, stride };
+                stride *= size as isize;
+                axis
+            })
+            .collect();
+        axes.reverse();
+        Self { base, offset, axes }
+    }
+
+    /// Numbers of the value.
+    pub fn len(&self) -> usize {
+        self.axes.iter().map(|a| a.size).product()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The axis of a dimension.
+    pub fn axis(&self, dim: DimId) -> Option<&Axis> {
+        self.axes.iter().find(|a| a.dim == dim)
+    }
+
+    /// The stride along a dimension; 0 where the value lacks it.
+    pub fn stride(&self, dim: DimId) -> isize {
+        self.axis(dim).map_or(0, |a| a.stride)
+    }
+
+    /// Whether numbers lie one after the other in canonical order, without gaps or repeats.
+    pub fn is_dense(&self) -> bool {
+        let mut stride = 1isize;
+        self.axes.iter().rev().all(|a| {
+            let fits = a.size == 1 || a.stride == stride;
+            stride *= a.size as isize;
+            fits
+        })
+    }
+
+    /// The distance past the first number at which the last one lies (views never run backwards).
+    pub fn reach(&self) -> usize {
+        self.axes.iter().map(|a| (a.size - 1) * a.stride.unsigned_abs()).sum()
+    }
+
+    /// The same with some dimensions taken away (at index 0), and their strides in the order given.
+    pub fn without(&self, dims: &[DimId]) -> (Self, Vec<isize>) {
+        let strides = dims.iter().map(|d| self.stride(*d)).collect();
+        let mut rest = self.clone();
+        rest.axes.retain(|a| !dims.contains(&a.dim));
+        (rest, strides)
+    }
+
+    /// If the dimensions (outermost first) are one run of numbers at a common distance: their length and that distance.
+    /// Dimensions of length 1 do not count; none: length 1, any distance.
+    pub fn run(&self, dims: &[DimId]) -> Option<(usize, isize)> {
+        let axes: Vec<&Axis> = dims.iter().filter_map(|d| self.axis(*d)).filter(|a| a.size > 1).collect();
+        if axes.len() != dims.iter().filter(|d| self.axis(**d).is_none_or(|a| a.size > 1)).count() {
+            return None; // it lacks one
+        }
+        let Some(last) = axes.last() else { return Some((1, 1)) };
+        let mut span = last.stride * last.size as isize;
+        for a in axes.iter().rev().skip(1) {
+            if a.stride != span {
+                return None;
+            }
+            span *= a.size as isize;
+        }
+        Some((axes.iter().map(|a| a.size).product(), last.stride))
+    }
+}

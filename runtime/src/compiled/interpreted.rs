@@ -1,0 +1,113 @@
+//! The interpreter of lowered graphs as a device.
+
+use super::{CompiledSession, Executor, Held, Leaves, Step};
+use crate::checks;
+use crate::errors;
+use crate::interpret::interpret_in;
+use crate::optimizer::{Slot, Update};
+use crate::session::{BatchShape, Device, Dtype, Metrics, Session, SessionOptions, Tensor};
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::{Graph, ParamKind};
+use archc_compiler::lowered::{Lowered, Shape, ValueId};
+use std::sync::Arc;
+
+/// Interprets lowered graphs op by op. Slow; it shows what they mean.
+#[derive(Clone, Copy, Debug)]
+pub struct Interpreted {
+    /// Tokens a chunk of a scan.
+    pub chunk: usize,
+}
+
+impl Default for Interpreted {
+    fn default() -> Self {
+        Self { chunk: super::session::CHUNK }
+    }
+}
+
+impl Device for Interpreted {
+    fn name(&self) -> &'static str {
+        "lowered"
+    }
+
+    fn compile(
+        &self,
+        graph: &Arc<Graph>,
+        shape: BatchShape,
+        options: &SessionOptions,
+    ) -> Result<Box<dyn Session>, Diagnostic> {
+        if shape.batch == 0 || shape.len == 0 {
+            return Err(errors::empty_batch(shape.batch, shape.len));
+        }
+        let executor = Interpreter { dtype: options.dtype, held: Default::default() };
+        Ok(Box::new(CompiledSession::new(graph, options, executor)?.with_chunk(self.chunk)))
+    }
+}
+
+struct Interpreter {
+    dtype: Dtype,
+    /// Parameters, first and second moments.
+    held: [Vec<Vec<f64>>; 3],
+}
+
+impl Executor for Interpreter {
+    type Compiled = Arc<Lowered>;
+
+    fn read(&self, what: Held) -> Vec<Vec<f64>> {
+        self.held[what as usize].clone()
+    }
+
+    fn write(&mut self, what: Held, values: Vec<Vec<f64>>) {
+        self.held[what as usize] = values;
+    }
+
+    fn compile(&self, graph: &Arc<Lowered>, _: Shape) -> Result<Self::Compiled, Diagnostic> {
+        Ok(graph.clone())
+    }
+
+    fn run(
+        &mut self,
+        graph: &mut Arc<Lowered>,
+        leaves: &Leaves,
+        wanted: &[ValueId],
+    ) -> Result<Vec<Tensor>, Diagnostic> {
+        interpret_in(graph, &self.held[0], leaves, wanted, self.dtype)
+    }
+
+    fn step(&mut self, graph: &mut Arc<Lowered>, leaves: &Leaves, step: &Step) -> Result<Metrics, Diagnostic> {
+        let source = &graph.source;
+        let Some((objective, entropy)) = graph.objective else {
+            return Err(errors::bug("a training step", "a graph without an objective"));
+        };
+        let wanted: Vec<ValueId> =
+            [objective, entropy].into_iter().chain(graph.param_grads.iter().map(|g| g.1)).collect();
+        let mut values = interpret_in(graph, &self.held[0], leaves, &wanted, self.dtype)?;
+        let computed = values.split_off(2);
+        let gradients = by_param(graph, computed);
+        let square = |g: &Vec<f64>| g.iter().map(|x| x * x).sum::<f64>();
+        let gradient_norm = gradients.iter().map(square).sum::<f64>().sqrt();
+        let metrics = Metrics { loss: values[1].data[0], objective: values[0].data[0], gradient_norm };
+        if !step.moves(&metrics) {
+            return Ok(metrics);
+        }
+        let scale = Update::clipping(&step.rule, gradient_norm);
+        let update = Update { rule: step.rule, learning_rate: step.learning_rate, number: step.number, scale };
+        let [params, first, second] = &mut self.held;
+        for (i, param) in source.params.iter().enumerate() {
+            let decays = param.kind == ParamKind::Weight;
+            let slot = Slot { value: &mut params[i], first: &mut first[i], second: &mut second[i], decays };
+            update.apply(slot, &gradients[i], checks::rounding(self.dtype));
+        }
+        Ok(metrics)
+    }
+}
+
+/// Gradients of all parameters in checkpoint layout; zeros for those on which nothing depends.
+pub(super) fn by_param(graph: &Lowered, computed: Vec<Tensor>) -> Vec<Vec<f64>> {
+    let source = &graph.source;
+    let ids = (0..source.params.len()).map(|i| archc_compiler::graph::ParamId(i as u32));
+    let mut all: Vec<Vec<f64>> = ids.map(|p| vec![0.0; source.param_numbers(p)]).collect();
+    for ((param, _), gradient) in graph.param_grads.iter().zip(computed) {
+        all[param.0 as usize] = super::leaves::declared_axes(gradient, &source.param(*param).axes, 0).data;
+    }
+    all
+}

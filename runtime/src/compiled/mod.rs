@@ -1,0 +1,83 @@
+//! What every device that runs lowered graphs shares.
+//!
+//! A [`CompiledSession`] turns the calls of a session into lowered graphs, their leaves and the values wanted of
+//! them; an [`Executor`] owns parameters and moments and runs one graph at one shape. So devices differ only in
+//! how they run a graph. [`Interpreted`] is the plainest one: it interprets in f64.
+
+mod carry;
+mod interpreted;
+mod leaves;
+mod session;
+
+pub use interpreted::Interpreted;
+pub use leaves::Leaves;
+pub use session::CompiledSession;
+
+use crate::session::{AdamW, Metrics, Tensor};
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::lowered::{Lowered, Shape, ValueId};
+use std::sync::Arc;
+
+/// A tensor that a session holds for each parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The parameter itself.
+    Param,
+    /// The running mean of its gradient.
+    First,
+    /// The running mean of its gradient's square.
+    Second,
+}
+
+/// One update of the parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// The rule.
+    pub rule: AdamW,
+    /// How far.
+    pub learning_rate: f64,
+    /// Number of this update, from 1.
+    pub number: u64,
+}
+
+impl Step {
+    /// Whether parameters may move: loss, gradient and rate are finite.
+    pub fn moves(&self, metrics: &Metrics) -> bool {
+        metrics.objective.is_finite() && metrics.gradient_norm.is_finite() && self.learning_rate.is_finite()
+    }
+}
+
+/// Runs lowered graphs. It owns the parameters and their moments, in whatever arithmetic and layout it likes.
+pub trait Executor {
+    /// A graph made ready for a shape.
+    type Compiled;
+
+    /// Copies one tensor a parameter out, in the order of the source graph, in checkpoint layout.
+    fn read(&self, what: Held) -> Vec<Vec<f64>>;
+
+    /// Replaces one tensor a parameter; the numbers are exact in the session's arithmetic.
+    fn write(&mut self, what: Held, values: Vec<Vec<f64>>);
+
+    /// Makes a graph ready for a shape.
+    ///
+    /// # Errors
+    /// E08xx if it cannot run here.
+    fn compile(&self, graph: &Arc<Lowered>, shape: Shape) -> Result<Self::Compiled, Diagnostic>;
+
+    /// Evaluates some of the graph's roots; each has the dimensions of its value, row-major in canonical order.
+    ///
+    /// # Errors
+    /// E08xx if it cannot run here.
+    fn run(
+        &mut self,
+        program: &mut Self::Compiled,
+        leaves: &Leaves,
+        wanted: &[ValueId],
+    ) -> Result<Vec<Tensor>, Diagnostic>;
+
+    /// Gradients of the objective of a joint graph, clipping and AdamW. Nothing moves unless [`Step::moves`] says so.
+    ///
+    /// # Errors
+    /// E08xx if it cannot run here.
+    fn step(&mut self, program: &mut Self::Compiled, leaves: &Leaves, step: &Step) -> Result<Metrics, Diagnostic>;
+}

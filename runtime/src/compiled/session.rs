@@ -1,0 +1,301 @@
+//! A session over lowered graphs: which graph a call needs, its leaves, and what is made of the results.
+//!
+//! One program of the source becomes several lowered graphs: with and without documents that start inside of a
+//! sequence, with and without a carry, chunked or token by token, with or without gradients. They are made when they are
+//! first needed and kept; so is what the executor makes of them for a shape.
+
+use super::interpreted::by_param;
+use super::{Executor, Held, Leaves, Step, carry};
+use crate::batch;
+use crate::checks;
+use crate::init::initial_params;
+use crate::pieces;
+use crate::session::{
+    Batch, Carry, Forward, Gradients, Metrics, Objective, Session, SessionOptions, Snapshot, Tensor, Tensors,
+};
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::gradient::{self, Seed, Wanted};
+use archc_compiler::graph::Graph;
+use archc_compiler::lower::{LowerOptions, lower};
+use archc_compiler::lowered::{BATCH, Lowered, Shape, TIME, ValueId};
+use std::sync::Arc;
+
+/// Tokens a chunk of a scan, where nothing else is asked for.
+pub(super) const CHUNK: usize = 64;
+
+/// Pieces shorter than this run token by token: most of a chunk would be rows past the end.
+const SHORTEST_CHUNKED: usize = 16;
+
+/// Programs kept. Decoding with an attend needs a new one a token, since the known tokens grow.
+const PROGRAMS: usize = 8;
+
+/// What a lowered graph is made for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Purpose {
+    options: LowerOptions,
+    gradients: Option<Wanted>,
+}
+
+/// A session that runs lowered graphs on an executor.
+pub struct CompiledSession<E: Executor> {
+    graph: Arc<Graph>,
+    options: SessionOptions,
+    chunk: usize,
+    executor: E,
+    step: u64,
+    lowered: Vec<(Purpose, Arc<Lowered>)>,
+    /// The most recently used last.
+    programs: Vec<(Purpose, Shape, E::Compiled)>,
+}
+
+impl<E: Executor> CompiledSession<E> {
+    /// A session at seeded first parameters.
+    ///
+    /// # Errors
+    /// E0810 and E0813 if the inits cannot be drawn.
+    pub fn new(graph: &Arc<Graph>, options: &SessionOptions, mut executor: E) -> Result<Self, Diagnostic> {
+        let mut init = initial_params(graph, options.seed)?;
+        let round = checks::rounding(options.dtype);
+        let each = graph.params.iter().map(|p| init.remove(&p.path).unwrap_or_default().data);
+        let params: Vec<Vec<f64>> = each.map(|data| data.into_iter().map(round).collect()).collect();
+        let zeros: Vec<Vec<f64>> = params.iter().map(|p| vec![0.0; p.len()]).collect();
+        executor.write(Held::Param, params);
+        executor.write(Held::First, zeros.clone());
+        executor.write(Held::Second, zeros);
+        Ok(Self {
+            graph: graph.clone(),
+            options: *options,
+            chunk: CHUNK,
+            executor,
+            step: 0,
+            lowered: Vec::new(),
+            programs: Vec::new(),
+        })
+    }
+
+    /// With chunks of so many tokens.
+    #[must_use]
+    pub fn with_chunk(mut self, tokens: usize) -> Self {
+        self.chunk = tokens.max(1);
+        self
+    }
+
+    /// What runs the graphs.
+    pub fn executor(&self) -> &E {
+        &self.executor
+    }
+
+    /// How a piece is to be lowered, before anything is known of gradients.
+    fn plain(&self, leaves: &Leaves, continued: bool) -> LowerOptions {
+        LowerOptions {
+            chunk: (leaves.len >= SHORTEST_CHUNKED).then_some(self.chunk),
+            resets: leaves.restarts(continued),
+            carry: false,
+            losses: false,
+            training: false,
+        }
+    }
+
+    fn lowered(&mut self, purpose: Purpose) -> Arc<Lowered> {
+        if let Some((_, done)) = self.lowered.iter().find(|(p, _)| *p == purpose) {
+            return done.clone();
+        }
+        let mut made = lower(&self.graph, &purpose.options);
+        if let Some(wanted) = &purpose.gradients {
+            made = gradient::recompute(&gradient::differentiate(&made, wanted));
+        }
+        let made = Arc::new(made);
+        self.lowered.push((purpose, made.clone()));
+        made
+    }
+
+    /// The graph for a purpose, ready for a shape; the program is the last of the list.
+    fn compiled(
+        &mut self,
+        purpose: Purpose,
+        shape: Shape,
+    ) -> Result<(Arc<Lowered>, &mut E, &mut E::Compiled), Diagnostic> {
+        let graph = self.lowered(purpose);
+        let program = match self.programs.iter().position(|p| p.0 == purpose && p.1 == shape) {
+            Some(at) => self.programs.remove(at),
+            None => {
+                if self.programs.len() >= PROGRAMS {
+                    self.programs.remove(0);
+                }
+                (purpose, shape, self.executor.compile(&graph, shape)?)
+            }
+        };
+        let last = self.programs.len();
+        self.programs.push(program);
+        Ok((graph, &mut self.executor, &mut self.programs[last].2))
+    }
+
+    fn forward_rows(&mut self, batch: &Batch, carry: Option<&Carry>) -> Result<Forward, Diagnostic> {
+        let pos = carry.map(|c| pieces::positions(c, batch.batch)).transpose()?;
+        let mut leaves = Leaves::new(&self.graph, batch, pos.as_deref());
+        leaves.step = self.step;
+        let options = LowerOptions { carry: true, ..self.plain(&leaves, carry.is_some()) };
+        let purpose = Purpose { options, gradients: None };
+        let round = checks::rounding(self.options.dtype);
+        if let (Some(carry), Some(pos)) = (carry, &pos) {
+            leaves.carried = carry::read(&*self.lowered(purpose), carry, pos, round)?;
+        }
+        let (graph, executor, program) = self.compiled(purpose, leaves.shape())?;
+        let outputs = graph.outputs.iter().map(|o| o.value);
+        let wanted: Vec<ValueId> = outputs.chain(graph.carries.iter().map(|c| c.value)).collect();
+        let mut values = executor.run(program, &leaves, &wanted)?;
+        let carried = values.split_off(graph.outputs.len());
+        Ok(Forward { outputs: outputs_of(&graph, &leaves, values), carry: carry::write(&graph, &leaves, carried) })
+    }
+}
+
+/// The outputs by name, each `[B, T, axes]`.
+fn outputs_of(graph: &Lowered, leaves: &Leaves, values: Vec<Tensor>) -> Tensors {
+    let output =
+        |((declared, output), value): ((&archc_compiler::graph::Output, &archc_compiler::lowered::Output), Tensor)| {
+            let mut all = vec![BATCH, TIME];
+            all.extend(&output.axes);
+            graph.order(&mut all);
+            let size = |d: &archc_compiler::lowered::DimId| graph.dim(*d).extent.at(leaves.shape());
+            let has: Vec<bool> = all.iter().map(|d| graph.dag.node(output.value).dims.contains(d)).collect();
+            let value = broadcast(value, &all.iter().map(size).collect::<Vec<_>>(), &has);
+            (output.name.clone(), leaves.output(value, &declared.axes))
+        };
+    graph.source.outputs.iter().zip(&graph.outputs).zip(values).map(output).collect()
+}
+
+/// A tensor that has some of these dimensions, made constant along the others.
+fn broadcast(tensor: Tensor, shape: &[usize], has: &[bool]) -> Tensor {
+    if has.iter().all(|h| *h) {
+        return tensor;
+    }
+    let mut strides = vec![0; shape.len()];
+    let mut stride = 1;
+    for i in (0..shape.len()).rev().filter(|&i| has[i]) {
+        strides[i] = stride;
+        stride *= shape[i];
+    }
+    let number = |mut n: usize| {
+        let mut at = 0;
+        for (size, stride) in shape.iter().zip(&strides).rev() {
+            at += n % size * stride;
+            n /= size;
+        }
+        tensor.data[at]
+    };
+    Tensor { shape: shape.to_vec(), data: (0..shape.iter().product()).map(number).collect() }
+}
+
+impl<E: Executor> Session for CompiledSession<E> {
+    fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, Diagnostic> {
+        let read = |what| checks::by_path(&self.graph, &self.executor.read(what));
+        Ok(Snapshot {
+            params: read(Held::Param),
+            first: read(Held::First),
+            second: read(Held::Second),
+            step: self.step,
+        })
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), Diagnostic> {
+        let params = checks::params(&self.graph, &snapshot.params, self.options.dtype)?;
+        let moments = |given: &Tensors| match given.is_empty() {
+            true => Ok(params.iter().map(|p| vec![0.0; p.len()]).collect()),
+            false => checks::params(&self.graph, given, self.options.dtype),
+        };
+        let (first, second) = (moments(&snapshot.first)?, moments(&snapshot.second)?);
+        self.executor.write(Held::Param, params);
+        self.executor.write(Held::First, first);
+        self.executor.write(Held::Second, second);
+        self.step = snapshot.step;
+        Ok(())
+    }
+
+    fn forward(&mut self, batch: &Batch, carry: Option<&Carry>) -> Result<Forward, Diagnostic> {
+        batch::check(&self.graph, batch)?;
+        if self.graph.prefix.is_none() || pieces::even(batch, carry.is_some()) {
+            return self.forward_rows(batch, carry);
+        }
+        if let Some(carry) = carry {
+            let pos = pieces::positions(carry, batch.batch)?;
+            let leaves = Leaves::new(&self.graph, batch, Some(&pos));
+            let options = LowerOptions { carry: true, ..self.plain(&leaves, true) };
+            let graph = self.lowered(Purpose { options, gradients: None });
+            carry::read(&graph, carry, &pos, checks::rounding(self.options.dtype))?;
+        }
+        pieces::one_by_one(batch, carry, |batch, carry| self.forward_rows(batch, carry))
+    }
+
+    fn gradients(&mut self, batch: &Batch, objective: Objective<'_>) -> Result<Gradients, Diagnostic> {
+        batch::check(&self.graph, batch)?;
+        let mut leaves = Leaves::new(&self.graph, batch, None);
+        leaves.step = self.step;
+        let seed = match objective {
+            Objective::Loss => {
+                checks::has_objective(&self.graph, batch)?;
+                Seed::Loss
+            }
+            Objective::Cotangents(r) => {
+                checks::cotangents(&self.graph, batch, r)?;
+                leaves.set_cotangents(&self.graph.outputs, r);
+                Seed::Cotangents
+            }
+        };
+        let options = LowerOptions { losses: seed == Seed::Loss, ..self.plain(&leaves, false) };
+        let purpose = Purpose { options, gradients: Some(Wanted { seed, inputs: true, params: true }) };
+        let (graph, executor, program) = self.compiled(purpose, leaves.shape())?;
+        let values: Vec<ValueId> = match (objective, graph.objective) {
+            (Objective::Loss, Some((objective, _))) => vec![objective],
+            (Objective::Loss, None) => Vec::new(),
+            (Objective::Cotangents(_), _) => graph.outputs.iter().map(|o| o.value).collect(),
+        };
+        let count = values.len();
+        let derivatives = graph.param_grads.iter().map(|g| g.1).chain(graph.input_grads.iter().map(|g| g.1));
+        let wanted: Vec<ValueId> = values.into_iter().chain(derivatives).collect();
+        let mut values = executor.run(program, &leaves, &wanted)?;
+        let mut params = values.split_off(count);
+        let by_input = params.split_off(graph.param_grads.len());
+        let total = match objective {
+            Objective::Loss => values.first().map_or(0.0, |t| t.data[0]),
+            Objective::Cotangents(r) => inner_product(&outputs_of(&graph, &leaves, values), r),
+        };
+        let mut inputs: Tensors = batch
+            .inputs
+            .iter()
+            .map(|(name, t)| (name.clone(), Tensor { shape: t.shape.clone(), data: vec![0.0; t.data.len()] }))
+            .collect();
+        for ((i, _), gradient) in graph.input_grads.iter().zip(by_input) {
+            let input = &self.graph.inputs[*i];
+            inputs.insert(input.name.clone(), leaves.output(gradient, &input.axes));
+        }
+        let params = checks::by_path(&self.graph, &by_param(&graph, params));
+        Ok(Gradients { objective: total, params, inputs })
+    }
+
+    fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Metrics, Diagnostic> {
+        batch::check(&self.graph, batch)?;
+        checks::has_objective(&self.graph, batch)?;
+        let mut leaves = Leaves::new(&self.graph, batch, None);
+        leaves.step = self.step;
+        leaves.dropout = Some(self.options.seed);
+        let options = LowerOptions { losses: true, training: true, ..self.plain(&leaves, false) };
+        let wanted = Wanted { seed: Seed::Loss, inputs: false, params: true };
+        let step = Step { rule: self.options.optimizer, learning_rate, number: self.step + 1 };
+        let (_, executor, program) = self.compiled(Purpose { options, gradients: Some(wanted) }, leaves.shape())?;
+        let metrics = executor.step(program, &leaves, &step)?;
+        self.step += u64::from(step.moves(&metrics));
+        Ok(metrics)
+    }
+}
+
+/// sum of output * R over those outputs that have one.
+fn inner_product(outputs: &Tensors, r: &Tensors) -> f64 {
+    let one = |(name, r): (&String, &Tensor)| -> f64 {
+        outputs.get(name).map_or(0.0, |y| y.data.iter().zip(&r.data).map(|(y, r)| y * r).sum())
+    };
+    r.iter().map(one).sum()
+}

@@ -1,0 +1,341 @@
+//! Attends and their gradients, tile by tile.
+//!
+//! A tile's rows are some tokens of the piece; its columns are known tokens. The forward pass takes all columns at
+//! once, so that its softmax is one; the gradient, whose weights are known beforehand, takes them in tiles.
+
+use super::loops::with_all;
+use super::{Frame, Scope, TILE, evaluate, name};
+use crate::reference::binary::binary;
+use crate::reference::contract::contract;
+use crate::reference::kernels::host;
+use crate::reference::value::{Dim, Value};
+use archc_compiler::graph::BinaryOp;
+use archc_compiler::lowered::{Attend, AttendGrad, BATCH, DimId, Extent, Op, TIME, ValueId, Weighing};
+use candle_core::{Result, Tensor, bail};
+use std::ops::Range;
+
+/// What the leaves of a tile's body read beside captures.
+#[derive(Default)]
+pub(super) struct Tile {
+    lag: Option<Value>,
+    weight: Option<Value>,
+    visible: Option<Value>,
+    delta: Option<Value>,
+    cotangents: Vec<Value>,
+}
+
+impl Tile {
+    pub fn leaf(&self, op: &Op) -> Result<Value> {
+        let value = match op {
+            Op::Lag(..) => &self.lag,
+            Op::Weight(..) => &self.weight,
+            Op::Visible(..) => &self.visible,
+            _ => &self.delta,
+        };
+        match value {
+            Some(value) => Ok(value.clone()),
+            None => bail!("a tile has no {op:?} here"),
+        }
+    }
+
+    pub fn cotangent(&self, emit: usize) -> Result<Value> {
+        match self.cotangents.get(emit) {
+            Some(value) => Ok(value.clone()),
+            None => bail!("no cotangent {emit}"),
+        }
+    }
+}
+
+/// Tokens `rows` of the piece against known tokens `cols`.
+#[derive(Clone)]
+struct Span {
+    rows: Range<usize>,
+    cols: Range<usize>,
+}
+
+/// What the tiles of one attend share.
+struct Tiles<'a> {
+    frame: &'a Frame<'a>,
+    scope: &'a Scope<'a>,
+    attend: &'a Attend,
+    rows: Dim,
+    cols: Dim,
+}
+
+impl Tiles<'_> {
+    fn known(&self) -> usize {
+        self.frame.shape.carried + self.frame.shape.len
+    }
+
+    fn row_blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        blocks(self.frame.shape.len)
+    }
+
+    /// A capture's dimension of tokens, and how many of them come before the piece.
+    fn time(&self, x: &Value) -> Option<(Dim, usize)> {
+        if x.has(name(TIME)) {
+            return Some((name(TIME), 0));
+        }
+        let known = x.dims.iter().copied().find(|d| match d {
+            Dim::Axis(a) => {
+                let dim = self.frame.graph.dim(DimId(a.0));
+                dim.rank == 2 && dim.extent == Extent::Known
+            }
+            _ => false,
+        });
+        known.map(|d| (d, self.frame.shape.carried))
+    }
+
+    /// At the tokens of the rows.
+    fn at_rows(&self, x: &Value, rows: &Range<usize>) -> Result<Value> {
+        match self.time(x) {
+            None => Ok(x.clone()),
+            Some((dim, before)) => part(x, dim, before + rows.start..before + rows.end, self.rows),
+        }
+    }
+
+    /// At the tokens of the columns.
+    fn at_cols(&self, x: &Value, cols: &Range<usize>) -> Result<Value> {
+        match self.time(x) {
+            None => Ok(x.clone()),
+            Some((dim, before)) if before == self.frame.shape.carried => part(x, dim, cols.clone(), self.cols),
+            Some(_) => bail!("a capture lacks the tokens before the piece"),
+        }
+    }
+
+    /// The scope of a tile's body.
+    fn scope<'s>(&self, span: &Span, captures: &'s [Value], pasts: &'s [Value], tile: &'s Tile) -> Scope<'s> {
+        let own = [(self.attend.rows, span.rows.len()), (self.attend.cols, span.cols.len())];
+        Scope {
+            map: self.scope.map.iter().chain(&self.attend.map).copied().collect(),
+            at: self.scope.at.clone(),
+            sizes: self.scope.sizes.iter().copied().chain(own).collect(),
+            states: &[],
+            captures,
+            pasts,
+            tile: Some(tile),
+        }
+    }
+
+    /// Rows' positions minus columns' positions. Pairs that are never visible have whatever number comes out.
+    fn lag(&self, span: &Span) -> Result<Value> {
+        let carried = self.frame.shape.carried;
+        let each = |t: usize| span.cols.clone().map(move |s| (carried + t) as f64 - s as f64);
+        let data = span.rows.clone().flat_map(each).collect();
+        let shape = vec![span.rows.len(), span.cols.len()];
+        Value::constant(data, shape, vec![self.rows, self.cols], self.frame.dtype)
+    }
+
+    /// 1 where the column is of the row's document and not after it, and `visible` agrees.
+    fn mask(&self, span: &Span, visible: Option<&Value>) -> Result<Value> {
+        let shape = self.frame.shape;
+        let mut data = Vec::with_capacity(shape.batch * span.rows.len() * span.cols.len());
+        for b in 0..shape.batch {
+            for t in span.rows.clone() {
+                let now = shape.carried + t;
+                let first = now.saturating_sub(self.frame.leaves.pos[b * shape.len + t] as usize);
+                data.extend(span.cols.clone().map(|s| if s >= first && s <= now { 1.0 } else { 0.0 }));
+            }
+        }
+        let lengths = vec![shape.batch, span.rows.len(), span.cols.len()];
+        let same = Value::constant(data, lengths, vec![name(BATCH), self.rows, self.cols], self.frame.dtype)?;
+        match visible {
+            Some(v) => binary(BinaryOp::Mul, &same, &binary(BinaryOp::Ne, v, &Value::scalar(0.0, self.frame.dtype)?)?),
+            None => Ok(same),
+        }
+    }
+}
+
+fn blocks(len: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..len).step_by(TILE).map(move |start| start..(start + TILE).min(len))
+}
+
+/// A range of a dimension, under another name.
+fn part(x: &Value, dim: Dim, range: Range<usize>, to: Dim) -> Result<Value> {
+    let at = x.index(dim)?;
+    Ok(Value::new(x.tensor.narrow(at, range.start, range.len())?, x.dims.clone()).renamed(dim, to))
+}
+
+/// Weights `[.., cols]`, 0 where the mask is; with a score their logsumexp `[..]` too.
+fn weights(weighing: &Value, kind: Weighing, mask: &Value, sink: Option<&Value>, cols: Dim) -> Result<(Value, Value)> {
+    let operands: Vec<&Value> = [Some(mask), Some(weighing), sink].into_iter().flatten().collect();
+    let mut order = Value::union(&operands);
+    let Some(at) = order.iter().position(|o| o.0 == cols) else { bail!("no columns") };
+    let last = order.remove(at);
+    let outer = order.clone();
+    order.push(last);
+    let mut x = host(&weighing.expanded(&order)?.tensor)?;
+    let mask = host(&mask.expanded(&order)?.tensor)?;
+    let sink = sink.map(|s| host(&s.expanded(&outer)?.tensor)).transpose()?;
+    let mut sums = Vec::with_capacity(x.len() / last.1);
+    for (r, (x, mask)) in x.chunks_exact_mut(last.1).zip(mask.chunks_exact(last.1)).enumerate() {
+        let seen = |i: usize| mask[i] != 0.0;
+        if let Weighing::Weight(_) = kind {
+            (0..x.len()).filter(|&i| !seen(i)).for_each(|i| x[i] = 0.0);
+            sums.push(0.0);
+            continue;
+        }
+        let sink = sink.as_ref().map(|s| s[r]);
+        let scores = (0..x.len()).filter(|&i| seen(i)).map(|i| x[i]).chain(sink);
+        let top = scores.clone().fold(f64::NEG_INFINITY, |m, v| if v > m || v.is_nan() { v } else { m });
+        let sum = if top == f64::NEG_INFINITY { top } else { top + scores.map(|s| (s - top).exp()).sum::<f64>().ln() };
+        for i in 0..x.len() {
+            x[i] = if seen(i) && sum != f64::NEG_INFINITY { (x[i] - sum).exp() } else { 0.0 };
+        }
+        sums.push(sum);
+    }
+    let value = |data: Vec<f64>, order: &[(Dim, usize)]| {
+        let (dims, shape) = order.iter().copied().unzip();
+        Value::constant(data, shape, dims, weighing.tensor.dtype())
+    };
+    Ok((value(x, &order)?, value(sums, &outer)?))
+}
+
+/// The emits, and with a score the logsumexp.
+pub(super) fn attend(frame: &Frame<'_>, scope: &Scope<'_>, attend: &Attend, captures: &[Value]) -> Result<Vec<Value>> {
+    let tiles = Tiles { frame, scope, attend, rows: name(attend.rows), cols: name(attend.cols) };
+    let all = 0..tiles.known();
+    let mut read: Vec<usize> = Vec::new();
+    for node in &attend.body.nodes {
+        if let Op::Past(i, _) = node.op {
+            read.push(i);
+        }
+    }
+    let past = |(i, c): (usize, &Value)| if read.contains(&i) { tiles.at_cols(c, &all) } else { Ok(c.clone()) };
+    let pasts: Vec<Value> = captures.iter().enumerate().map(past).collect::<Result<_>>()?;
+    let kind = attend.weighing;
+    let scored = matches!(kind, Weighing::Score(_));
+    let mut wanted: Vec<ValueId> = vec![kind.value()];
+    wanted.extend(attend.emits.iter().map(|e| e.1));
+    wanted.extend(attend.visible);
+    wanted.extend(attend.sink);
+    let mut results: Vec<Vec<Value>> = vec![Vec::new(); attend.emits.len() + usize::from(scored)];
+    for rows in tiles.row_blocks() {
+        let span = Span { rows: rows.clone(), cols: all.clone() };
+        let here: Vec<Value> = captures.iter().map(|c| tiles.at_rows(c, &rows)).collect::<Result<_>>()?;
+        let tile = Tile { lag: Some(tiles.lag(&span)?), ..Tile::default() };
+        let values = evaluate(frame, &attend.body, &tiles.scope(&span, &here, &pasts, &tile), &wanted)?;
+        let mut values = values.into_iter();
+        let mut next = || values.next().ok_or_else(|| candle_core::Error::Msg("a value is missing".into()));
+        let weighing = next()?;
+        let emits: Vec<Value> = attend.emits.iter().map(|_| next()).collect::<Result<_>>()?;
+        let visible = attend.visible.map(|_| next()).transpose()?;
+        let sink = attend.sink.map(|_| next()).transpose()?;
+        let mask = tiles.mask(&span, visible.as_ref())?;
+        let (weights, sums) = weights(&weighing, kind, &mask, sink.as_ref(), tiles.cols)?;
+        for (all, emit) in results.iter_mut().zip(&emits) {
+            all.push(contract(&weights, emit, &[tiles.cols])?.renamed(tiles.rows, name(TIME)));
+        }
+        if scored {
+            results[emits.len()].push(sums.renamed(tiles.rows, name(TIME)));
+        }
+    }
+    let map = frame.order(scope, &attend.map);
+    results.iter().map(|parts| with_all(&joined(parts, name(TIME))?, &map)).collect()
+}
+
+/// Parts of a dimension side by side.
+fn joined(parts: &[Value], dim: Dim) -> Result<Value> {
+    let mut all = Value::union(&parts.iter().collect::<Vec<_>>());
+    all.retain(|o| o.0 != dim);
+    let tensors: Vec<Tensor> = parts
+        .iter()
+        .map(|x| Ok(x.expanded(&[&[(dim, x.size(dim))], all.as_slice()].concat())?.tensor))
+        .collect::<Result<_>>()?;
+    Ok(Value::new(Tensor::cat(&tensors, 0)?, [dim].into_iter().chain(all.iter().map(|o| o.0)).collect()))
+}
+
+fn add_to(sum: &mut Option<Value>, term: Value) -> Result<()> {
+    *sum = Some(match sum.take() {
+        Some(sum) => binary(BinaryOp::Add, &sum, &term)?,
+        None => term,
+    });
+    Ok(())
+}
+
+/// The gradients by captures.
+pub(super) fn gradient(
+    frame: &Frame<'_>,
+    scope: &Scope<'_>,
+    grad: &AttendGrad,
+    operands: &[Value],
+) -> Result<Vec<Value>> {
+    let attend = &*grad.forward;
+    let tiles = Tiles { frame, scope, attend, rows: name(attend.rows), cols: name(attend.cols) };
+    if frame.shape.carried > 0 {
+        bail!("a gradient with a carry");
+    }
+    let scored = matches!(grad.weighing, Weighing::Score(_));
+    let given = attend.emits.len() + if scored { 2 } else { 0 };
+    let Some(count) = operands.len().checked_sub(given) else { bail!("an attend gradient lacks operands") };
+    let (captures, rest) = operands.split_at(count);
+    let (statistics, cotangents) = rest.split_at(given - attend.emits.len());
+    let weighed: Vec<ValueId> = [Some(grad.weighing.value()), grad.visible].into_iter().flatten().collect();
+    let sums: Vec<ValueId> = grad.sums.iter().map(|s| s.1).collect();
+    let column_blocks: Vec<Range<usize>> = blocks(tiles.known()).collect();
+    // For each sum: by block of rows, by block of columns, and what has neither.
+    let mut by_rows: Vec<Vec<Value>> = vec![Vec::new(); sums.len()];
+    let mut by_cols: Vec<Vec<Option<Value>>> = vec![vec![None; column_blocks.len()]; sums.len()];
+    let mut total: Vec<Option<Value>> = vec![None; sums.len()];
+    for rows in tiles.row_blocks() {
+        let here: Vec<Value> = captures.iter().map(|c| tiles.at_rows(c, &rows)).collect::<Result<_>>()?;
+        let row = |x: &Value| tiles.at_rows(x, &rows);
+        let cotangents: Vec<Value> = cotangents.iter().map(row).collect::<Result<_>>()?;
+        let statistics: Vec<Value> = statistics.iter().map(row).collect::<Result<_>>()?;
+        let mut row_sums: Vec<Option<Value>> = vec![None; sums.len()];
+        for (block, cols) in column_blocks.iter().enumerate() {
+            let span = Span { rows: rows.clone(), cols: cols.clone() };
+            let pasts: Vec<Value> = captures.iter().map(|c| tiles.at_cols(c, cols)).collect::<Result<_>>()?;
+            let mut tile = Tile { lag: Some(tiles.lag(&span)?), cotangents: cotangents.clone(), ..Tile::default() };
+            let found = evaluate(frame, &grad.body, &tiles.scope(&span, &here, &pasts, &tile), &weighed)?;
+            let mask = tiles.mask(&span, found.get(1))?;
+            tile.weight = Some(weight(&found[0], statistics.first(), &mask)?);
+            tile.visible = Some(mask);
+            tile.delta = statistics.get(1).cloned();
+            let values = evaluate(frame, &grad.body, &tiles.scope(&span, &here, &pasts, &tile), &sums)?;
+            for (i, value) in values.into_iter().enumerate() {
+                match (value.has(tiles.rows), value.has(tiles.cols)) {
+                    (true, true) => bail!("sum {i} of an attend gradient has rows and columns"),
+                    (true, false) => add_to(&mut row_sums[i], value)?,
+                    (false, true) => add_to(&mut by_cols[i][block], value)?,
+                    (false, false) => add_to(&mut total[i], value)?,
+                }
+            }
+        }
+        for (all, sum) in by_rows.iter_mut().zip(row_sums) {
+            all.extend(sum.map(|s| s.renamed(tiles.rows, name(TIME))));
+        }
+    }
+    let map = frame.order(scope, &attend.map);
+    let mut results = Vec::with_capacity(sums.len());
+    for ((rows, cols), total) in by_rows.iter().zip(&by_cols).zip(total) {
+        let cols: Vec<Value> = cols.iter().flatten().map(|c| c.clone().renamed(tiles.cols, name(TIME))).collect();
+        let value = match (rows.is_empty(), cols.is_empty(), total) {
+            (false, true, None) => joined(rows, name(TIME))?,
+            (true, false, None) => joined(&cols, name(TIME))?,
+            (true, true, Some(total)) => total,
+            _ => bail!("a sum of an attend gradient differs in kind between tiles"),
+        };
+        results.push(with_all(&value, &map)?);
+    }
+    Ok(results)
+}
+
+/// The normalised, masked weight of a tile: with a score exp(score - logsumexp).
+fn weight(weighing: &Value, sums: Option<&Value>, mask: &Value) -> Result<Value> {
+    let operands: Vec<&Value> = [Some(mask), Some(weighing), sums].into_iter().flatten().collect();
+    let order = Value::union(&operands);
+    let mut x = host(&weighing.expanded(&order)?.tensor)?;
+    let mask = host(&mask.expanded(&order)?.tensor)?;
+    let sums = sums.map(|s| host(&s.expanded(&order)?.tensor)).transpose()?;
+    for i in 0..x.len() {
+        x[i] = match (&sums, mask[i] != 0.0) {
+            (_, false) => 0.0,
+            (None, true) => x[i],
+            (Some(sums), true) if sums[i] == f64::NEG_INFINITY => 0.0,
+            (Some(sums), true) => (x[i] - sums[i]).exp(),
+        };
+    }
+    let (dims, shape) = order.into_iter().unzip();
+    Value::constant(x, shape, dims, weighing.tensor.dtype())
+}

@@ -1,0 +1,301 @@
+//! Ops that know tokens: embeddings, dropout, cross-entropy, windows and long convolutions. Plain loops.
+
+use super::{Frame, Scope, name};
+use crate::random::Stream;
+use crate::reference::binary::binary;
+use crate::reference::kernels::host;
+use crate::reference::loss::partition;
+use crate::reference::value::{Dim, Value};
+use archc_compiler::graph::BinaryOp;
+use archc_compiler::lowered::{BATCH, DimId, Extent, TIME};
+use candle_core::{Result, bail};
+
+impl Frame<'_> {
+    /// Batch and time with their lengths.
+    fn tokens(&self) -> [(Dim, usize); 2] {
+        [(name(BATCH), self.shape.batch), (name(TIME), self.shape.len)]
+    }
+
+    /// A value as `[B, T, rest]` on the host; what it lacks of batch and time it is constant along.
+    fn by_token(&self, x: &Value) -> Result<(Vec<f64>, Vec<(Dim, usize)>)> {
+        let rest: Vec<(Dim, usize)> = rest(x, &[name(BATCH), name(TIME)]);
+        Ok((host(&x.expanded(&[&self.tokens(), rest.as_slice()].concat())?.tensor)?, rest))
+    }
+
+    fn built(&self, data: Vec<f64>, order: &[(Dim, usize)]) -> Result<Value> {
+        let (dims, shape) = order.iter().copied().unzip();
+        Value::constant(data, shape, dims, self.dtype)
+    }
+
+    /// For each token, the token `lag` before it if both are in the same document and in this piece.
+    fn earlier(&self, token: usize, lag: usize) -> Option<usize> {
+        let t = token % self.shape.len;
+        (lag <= t && lag <= self.leaves.pos[token] as usize).then(|| token - lag)
+    }
+}
+
+fn rest(x: &Value, without: &[Dim]) -> Vec<(Dim, usize)> {
+    x.dims.iter().filter(|d| !without.contains(d)).map(|&d| (d, x.size(d))).collect()
+}
+
+fn width(order: &[(Dim, usize)]) -> usize {
+    order.iter().map(|o| o.1).product()
+}
+
+/// R of an output; zeros where none is given.
+pub(super) fn cotangent(frame: &Frame<'_>, scope: &Scope<'_>, output: usize, dims: &[DimId]) -> Vec<f64> {
+    match frame.leaves.cotangents.get(output) {
+        Some(r) if !r.data.is_empty() => r.data.clone(),
+        _ => vec![0.0; dims.iter().map(|&d| frame.size(scope, d)).product()],
+    }
+}
+
+pub(super) fn embed(frame: &Frame<'_>, vocab: Dim, table: &Value, prefix: Option<&Value>) -> Result<Value> {
+    let columns = rest(table, &[vocab]);
+    let rows = |x: &Value, first: (Dim, usize)| host(&x.expanded(&[&[first], columns.as_slice()].concat())?.tensor);
+    let words = table.size(vocab);
+    let mut all = rows(table, (vocab, words))?;
+    if let Some(prefix) = prefix {
+        let Some(&m) = rest(prefix, &columns.iter().map(|c| c.0).collect::<Vec<_>>()).first() else {
+            bail!("a prefix without tokens")
+        };
+        all.extend(rows(prefix, m)?);
+    }
+    let w = width(&columns);
+    // A second table of a model with a prefix has no rows for the prefix's tokens: they are zeros.
+    let zeros = vec![0.0; w];
+    let row = |&id: &u32| all.get(id as usize * w..(id as usize + 1) * w).unwrap_or(&zeros);
+    let data = frame.leaves.ids.iter().flat_map(row).copied().collect();
+    frame.built(data, &[&frame.tokens(), columns.as_slice()].concat())
+}
+
+pub(super) fn scatter(frame: &Frame<'_>, of: Dim, size: usize, prefix: bool, dy: &Value) -> Result<Value> {
+    let (data, columns) = frame.by_token(dy)?;
+    let source = &frame.graph.source;
+    let vocab = source.vocab.map_or(0, |v| source.size(v));
+    let first = if prefix { vocab } else { 0 };
+    let w = width(&columns);
+    let mut out = vec![0.0; size * w];
+    for (row, &id) in data.chunks_exact(w).zip(&frame.leaves.ids) {
+        if let Some(row_of) = (id as usize).checked_sub(first).filter(|&r| r < size) {
+            out[row_of * w..(row_of + 1) * w].iter_mut().zip(row).for_each(|(o, d)| *o += d);
+        }
+    }
+    frame.built(out, &[&[(of, size)], columns.as_slice()].concat())
+}
+
+/// The numbers that the reference device draws: one stream a token, the token's numbers in the order of the axes.
+///
+/// A token's number is known from the value's own dimensions and from where the loops around stand.
+pub(super) fn dropout(frame: &Frame<'_>, scope: &Scope<'_>, path: &str, x: &Value, p: &Value) -> Result<Value> {
+    let Some(seed) = frame.leaves.dropout else { return Ok(x.clone()) };
+    let p = host(&p.tensor)?[0];
+    if p <= 0.0 {
+        return Ok(x.clone());
+    }
+    let keep = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
+    let step = frame.leaves.step;
+    let mut stream = Stream::new(&[b"dropout", &seed.to_le_bytes(), &step.to_le_bytes(), path.as_bytes()]);
+    let of = |d: &Dim| match d {
+        Dim::Axis(a) => DimId(a.0),
+        _ => BATCH,
+    };
+    let mut dims: Vec<DimId> = x.dims.iter().map(of).collect();
+    frame.graph.order(&mut dims);
+    let order = frame.order(scope, &dims);
+    let per_token = dims.iter().filter(|d| frame.graph.dim(**d).rank < 4).count();
+    let a_token = width(&order[per_token..]);
+    let mut mask = Vec::with_capacity(width(&order));
+    for outer in 0..width(&order[..per_token]) {
+        let mut at = scope.at.clone();
+        let mut left = outer;
+        for (&d, &(_, n)) in dims[..per_token].iter().zip(&order[..per_token]).rev() {
+            at.push((d, left % n));
+            left /= n;
+        }
+        stream.seek(token_number(frame, &at) as u64);
+        mask.extend((0..a_token).map(|_| if stream.uniform_short() < p { 0.0 } else { keep }));
+    }
+    binary(BinaryOp::Mul, x, &frame.built(mask, &order)?)
+}
+
+/// Which token of the batch these indices are.
+fn token_number(frame: &Frame<'_>, at: &[(DimId, usize)]) -> usize {
+    let (mut batch, mut start, mut row) = (0, 0, 0);
+    for &(d, i) in at {
+        let dim = frame.graph.dim(d);
+        match (dim.rank, dim.extent) {
+            (0, _) => batch = i,
+            (1, Extent::Chunks(tokens)) => start = i * tokens,
+            (2, _) => row = i,
+            _ => {}
+        }
+    }
+    batch * frame.shape.len + start + row
+}
+
+/// Tokens that count, with target and weight.
+fn counted<'a>(frame: &'a Frame<'_>) -> impl Iterator<Item = (usize, usize, f64)> + 'a {
+    let leaves = frame.leaves;
+    let each = leaves.targets.iter().zip(&leaves.weights).enumerate();
+    each.map(|(i, (&target, &weight))| (i, target as usize, weight)).filter(|t| t.2 != 0.0)
+}
+
+pub(super) fn cross_entropy(frame: &Frame<'_>, scope: &Scope<'_>, vocab: DimId, logits: &Value) -> Result<Value> {
+    let n = frame.size(scope, vocab);
+    let data = host(&logits.expanded(&[&frame.tokens()[..], &[(name(vocab), n)]].concat())?.tensor)?;
+    let mut total = 0.0;
+    for (i, target, weight) in counted(frame) {
+        let row = &data[i * n..(i + 1) * n];
+        let (top, sum) = partition(row);
+        total += weight * (sum.ln() + top - row[target]);
+    }
+    Value::scalar(total, frame.dtype)
+}
+
+pub(super) fn cross_entropy_grad(
+    frame: &Frame<'_>,
+    scope: &Scope<'_>,
+    vocab: DimId,
+    logits: &Value,
+    g: &Value,
+) -> Result<Value> {
+    let n = frame.size(scope, vocab);
+    let order = [&frame.tokens()[..], &[(name(vocab), n)]].concat();
+    let data = host(&logits.expanded(&order)?.tensor)?;
+    let g = host(&g.tensor)?[0];
+    let mut out = vec![0.0; data.len()];
+    for (i, target, weight) in counted(frame) {
+        let row = &data[i * n..(i + 1) * n];
+        let (top, sum) = partition(row);
+        for (d, x) in out[i * n..(i + 1) * n].iter_mut().zip(row) {
+            *d = g * weight * (x - top).exp() / sum;
+        }
+        out[i * n + target] -= g * weight;
+    }
+    frame.built(out, &order)
+}
+
+/// x at the lags; `carried` are the tokens before the piece.
+pub(super) fn window(
+    frame: &Frame<'_>,
+    x: &Value,
+    carried: Option<&Value>,
+    dim: Dim,
+    count: usize,
+    step: usize,
+) -> Result<Value> {
+    let (data, columns) = frame.by_token(x)?;
+    let w = width(&columns);
+    let (mut before, mut tail) = (Vec::new(), 0);
+    if let Some(carried) = carried {
+        let known: Vec<Dim> = columns.iter().map(|c| c.0).chain([name(BATCH)]).collect();
+        let time = rest(carried, &known);
+        tail = width(&time);
+        before =
+            host(&carried.expanded(&[&frame.tokens()[..1], time.as_slice(), columns.as_slice()].concat())?.tensor)?;
+    }
+    let mut out = vec![0.0; data.len() * count];
+    for (i, pos) in frame.leaves.pos.iter().enumerate() {
+        let (b, t) = (i / frame.shape.len, i % frame.shape.len);
+        for n in 0..count {
+            let lag = n * step;
+            let from = if lag > *pos as usize || lag > t + tail {
+                continue;
+            } else if lag <= t {
+                &data[(i - lag) * w..]
+            } else {
+                &before[(b * tail + tail + t - lag) * w..]
+            };
+            out[(i * count + n) * w..(i * count + n + 1) * w].copy_from_slice(&from[..w]);
+        }
+    }
+    frame.built(out, &[&frame.tokens()[..], &[(dim, count)], columns.as_slice()].concat())
+}
+
+/// What each token's later windows say about it, summed.
+pub(super) fn unwindow(frame: &Frame<'_>, dy: &Value, dim: Dim, step: usize) -> Result<Value> {
+    let count = dy.size(dim);
+    let columns = rest(dy, &[name(BATCH), name(TIME), dim]);
+    let w = width(&columns);
+    let data = host(&dy.expanded(&[&frame.tokens()[..], &[(dim, count)], columns.as_slice()].concat())?.tensor)?;
+    let mut out = vec![0.0; data.len() / count];
+    for i in 0..frame.leaves.pos.len() {
+        for n in 0..count {
+            if let Some(from) = frame.earlier(i, n * step) {
+                let row = &data[(i * count + n) * w..(i * count + n + 1) * w];
+                out[from * w..(from + 1) * w].iter_mut().zip(row).for_each(|(o, d)| *o += d);
+            }
+        }
+    }
+    frame.built(out, &[&frame.tokens()[..], columns.as_slice()].concat())
+}
+
+/// Filter `[lag, shared]` and `[B, T, shared]` on the host, the dimensions of both side by side.
+struct Filtered {
+    filter: Vec<f64>,
+    tokens: Vec<f64>,
+    columns: Vec<(Dim, usize)>,
+}
+
+impl Filtered {
+    fn of(frame: &Frame<'_>, lag: Dim, filter: &Value, x: &Value) -> Result<Self> {
+        let without = [lag, name(BATCH), name(TIME)];
+        let columns: Vec<(Dim, usize)> =
+            Value::union(&[filter, x]).into_iter().filter(|c| !without.contains(&c.0)).collect();
+        let lags = [(lag, filter.size(lag))];
+        Ok(Self {
+            filter: host(&filter.expanded(&[&lags, columns.as_slice()].concat())?.tensor)?,
+            tokens: host(&x.expanded(&[&frame.tokens()[..], columns.as_slice()].concat())?.tensor)?,
+            columns,
+        })
+    }
+}
+
+/// y_t = sum over lags within the document of filter[lag] x_{t - lag}.
+pub(super) fn long_conv(frame: &Frame<'_>, lag: Dim, filter: &Value, x: &Value) -> Result<Value> {
+    let Filtered { filter, tokens, columns } = Filtered::of(frame, lag, filter, x)?;
+    let w = width(&columns);
+    let mut out = vec![0.0; tokens.len()];
+    for i in 0..frame.leaves.pos.len() {
+        for (n, f) in filter.chunks_exact(w).enumerate() {
+            let Some(from) = frame.earlier(i, n) else { break };
+            let x = &tokens[from * w..(from + 1) * w];
+            out[i * w..(i + 1) * w].iter_mut().zip(f.iter().zip(x)).for_each(|(o, (f, x))| *o += f * x);
+        }
+    }
+    frame.built(out, &[&frame.tokens()[..], columns.as_slice()].concat())
+}
+
+/// dx_s = sum over t >= s of filter[t - s] dy_t.
+pub(super) fn long_conv_back(frame: &Frame<'_>, lag: Dim, filter: &Value, dy: &Value) -> Result<Value> {
+    let Filtered { filter, tokens, columns } = Filtered::of(frame, lag, filter, dy)?;
+    let w = width(&columns);
+    let mut out = vec![0.0; tokens.len()];
+    for i in 0..frame.leaves.pos.len() {
+        for (n, f) in filter.chunks_exact(w).enumerate() {
+            let Some(from) = frame.earlier(i, n) else { break };
+            let dy = &tokens[i * w..(i + 1) * w];
+            out[from * w..(from + 1) * w].iter_mut().zip(f.iter().zip(dy)).for_each(|(o, (f, d))| *o += f * d);
+        }
+    }
+    frame.built(out, &[&frame.tokens()[..], columns.as_slice()].concat())
+}
+
+/// df[lag] = sum over tokens of x_{t - lag} dy_t.
+pub(super) fn long_conv_filter(frame: &Frame<'_>, lag: (Dim, usize), x: &Value, dy: &Value) -> Result<Value> {
+    let columns: Vec<(Dim, usize)> =
+        Value::union(&[x, dy]).into_iter().filter(|c| c.0 != name(BATCH) && c.0 != name(TIME)).collect();
+    let order = [&frame.tokens()[..], columns.as_slice()].concat();
+    let (x, dy) = (host(&x.expanded(&order)?.tensor)?, host(&dy.expanded(&order)?.tensor)?);
+    let w = width(&columns);
+    let mut out = vec![0.0; lag.1 * w];
+    for i in 0..frame.leaves.pos.len() {
+        for (n, o) in out.chunks_exact_mut(w).enumerate() {
+            let Some(from) = frame.earlier(i, n) else { break };
+            let each = x[from * w..(from + 1) * w].iter().zip(&dy[i * w..(i + 1) * w]);
+            o.iter_mut().zip(each).for_each(|(o, (x, d))| *o += x * d);
+        }
+    }
+    frame.built(out, &[&[lag], columns.as_slice()].concat())
+}

@@ -1,0 +1,109 @@
+//! Carries as all sessions treat them: their positions, and batches whose sequences differ in length once learned
+//! prefixes are in.
+
+use crate::batch;
+use crate::errors;
+use crate::session::{Batch, Carry, Forward, Tensor, Tensors};
+use archc_compiler::diag::Diagnostic;
+
+/// The positions of the sequences' next tokens.
+///
+/// # Errors
+/// E0811 if they are missing or none.
+pub(crate) fn positions(carry: &Carry, batch: usize) -> Result<Vec<usize>, Diagnostic> {
+    let Some(pos) = carry.0.get("pos") else { return Err(errors::carry_mismatch("it lacks `pos`".into())) };
+    let whole = |p: &f64| *p >= 0.0 && *p <= f64::from(u32::MAX) && p.fract() == 0.0;
+    if pos.shape != [batch] || pos.data.len() != batch || !pos.data.iter().all(whole) {
+        return Err(errors::carry_mismatch(format!("`pos` is not {batch} positions")));
+    }
+    Ok(pos.data.iter().map(|&p| p as usize).collect())
+}
+
+/// Whether all sequences start as many documents, and so stay as long as each other with prefixes.
+pub(crate) fn even(batch: &Batch, continued: bool) -> bool {
+    let starts = batch::starts(batch, continued);
+    starts.iter().all(|&s| s == starts[0])
+}
+
+/// Runs sequences that prefixes make differ in length: one at a time, then side by side.
+pub(crate) fn one_by_one(
+    batch: &Batch,
+    carry: Option<&Carry>,
+    mut forward: impl FnMut(&Batch, Option<&Carry>) -> Result<Forward, Diagnostic>,
+) -> Result<Forward, Diagnostic> {
+    let mut outputs = Tensors::new();
+    let mut carries = Vec::with_capacity(batch.batch);
+    for b in 0..batch.batch {
+        let done = forward(&sequence(batch, b), carry.map(|c| row(c, b)).as_ref())?;
+        carries.push(done.carry);
+        for (name, tensor) in done.outputs {
+            let all = outputs.entry(name).or_insert_with(|| Tensor {
+                shape: [&[0], &tensor.shape[1..]].concat(),
+                data: Vec::with_capacity(batch.batch * tensor.data.len()),
+            });
+            all.shape[0] += 1;
+            all.data.extend(tensor.data);
+        }
+    }
+    Ok(Forward { outputs, carry: joined(&carries) })
+}
+
+/// One sequence of a batch of tokens.
+fn sequence(batch: &Batch, b: usize) -> Batch {
+    fn part<T: Clone>(all: &[T], b: usize, len: usize) -> Vec<T> {
+        all.get(b * len..(b + 1) * len).map(<[T]>::to_vec).unwrap_or_default()
+    }
+    Batch {
+        batch: 1,
+        len: batch.len,
+        inputs: Tensors::new(),
+        tokens: part(&batch.tokens, b, batch.len),
+        reset: part(&batch.reset, b, batch.len),
+        targets: part(&batch.targets, b, batch.len),
+        mask: part(&batch.mask, b, batch.len),
+    }
+}
+
+/// The part of a carry that belongs to one sequence.
+fn row(carry: &Carry, b: usize) -> Carry {
+    let reach = carry.0.get("pos").and_then(|p| p.data.get(b)).map_or(0, |&p| p as usize);
+    let part = |(name, tensor): (&String, &Tensor)| {
+        let batch = tensor.shape.first().copied().unwrap_or(1).max(1);
+        let width = tensor.data.len() / batch;
+        let mut shape = tensor.shape.clone();
+        let mut data = tensor.data.get(b * width..(b + 1) * width).unwrap_or(&[]).to_vec();
+        if let Some(first) = shape.first_mut() {
+            *first = 1;
+        }
+        if name.starts_with("attend") && shape.len() > 1 && shape[1] > reach {
+            let token: usize = shape[2..].iter().product();
+            data.drain(..(shape[1] - reach) * token);
+            shape[1] = reach;
+        }
+        (name.clone(), Tensor { shape, data })
+    };
+    Carry(carry.0.iter().map(part).collect())
+}
+
+/// Carries of single sequences side by side; attends get empty tokens before the first where others go back further.
+fn joined(rows: &[Carry]) -> Carry {
+    let mut tensors = Tensors::new();
+    let Some(first) = rows.first() else { return Carry(tensors) };
+    for (name, like) in &first.0 {
+        let parts = || rows.iter().filter_map(|r| r.0.get(name));
+        let mut shape = like.shape.clone();
+        shape[0] = rows.len();
+        let timed = name.starts_with("attend");
+        if timed {
+            shape[1] = parts().map(|p| p.shape[1]).max().unwrap_or(0);
+        }
+        let width = shape[1..].iter().product::<usize>();
+        let mut data = Vec::with_capacity(rows.len() * width);
+        for part in parts() {
+            data.extend(std::iter::repeat_n(0.0, width - part.data.len()));
+            data.extend(&part.data);
+        }
+        tensors.insert(name.clone(), Tensor { shape, data });
+    }
+    Carry(tensors)
+}
