@@ -6,6 +6,7 @@
 use crate::output::{Output, Stop};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Dag, Graph, Op, Rate};
+use archc_runtime::compiled::Interpreted;
 use archc_runtime::{Dtype, Reference, SharedDevice};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::sync::Arc;
@@ -23,14 +24,24 @@ struct Entry {
     numbers: usize,
 }
 
-const DEVICES: &[Entry] = &[Entry {
-    name: "reference",
-    about: "candle on the CPU, op by op: slow and obviously right",
-    device: || Arc::new(Reference),
-    double: true,
-    params: 1 << 28,
-    numbers: 1 << 30,
-}];
+const DEVICES: &[Entry] = &[
+    Entry {
+        name: "reference",
+        about: "candle on the CPU, op by op: slow and obviously right",
+        device: || Arc::new(Reference),
+        double: true,
+        params: 1 << 28,
+        numbers: 1 << 30,
+    },
+    Entry {
+        name: "lowered",
+        about: "the lowered graph interpreted op by op in f64: slower still, to check the compiler",
+        device: || Arc::new(Interpreted::default()),
+        double: true,
+        params: 1 << 28,
+        numbers: 1 << 30,
+    },
+];
 
 /// Where nothing is said: the fastest device.
 pub const FAST: &str = "reference";
