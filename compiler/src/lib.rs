@@ -15,6 +15,7 @@ pub mod lowered;
 pub mod ops;
 pub mod passes;
 pub mod plan;
+pub mod scan;
 pub mod source;
 pub mod stdlib;
 

@@ -12,6 +12,7 @@ mod batch;
 mod checks;
 mod codes;
 pub mod compiled;
+pub mod cpu;
 mod errors;
 mod init;
 pub mod interpret;
@@ -23,6 +24,7 @@ pub mod reference;
 pub mod session;
 
 pub use codes::CODES;
+pub use cpu::Cpu;
 pub use init::initial_params;
 pub use io::{read_tensors, write_tensors};
 pub use reference::{Reference, keep_to_one_thread};

@@ -17,12 +17,14 @@
 mod attends;
 mod filters;
 mod ordinary;
+pub mod passes;
 mod reach;
 mod scans;
 mod tokens;
 
 use crate::graph::Graph;
 use crate::lowered::{Dim, Extent, Lowered, Output};
+use crate::scan::{classify_scans, split_scans};
 use std::sync::Arc;
 
 /// What a graph is lowered for.
@@ -45,20 +47,23 @@ pub struct LowerOptions {
 /// # Panics
 /// If the graph breaks an invariant of graphs: a bug of archc.
 pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
+    let graph = Arc::new(split_scans(graph));
+    let classes = options.chunk.map(|tokens| classify_scans(&graph, tokens)).unwrap_or_default();
     let mut dims = vec![
         Dim { name: "B".into(), extent: Extent::Batch, rank: 0 },
         Dim { name: "T".into(), extent: Extent::Time, rank: 2 },
     ];
     dims.extend(graph.axes.iter().map(|a| Dim { name: a.name.clone(), extent: Extent::Fixed(a.size), rank: 4 }));
-    let done = tokens::Lowering::new(graph, options, &mut dims).run();
+    let done = tokens::Lowering::new(&graph, options, &classes, &mut dims).run();
     let outputs = graph.outputs.iter().zip(done.outputs);
     let outputs = outputs.map(|(output, value)| {
         let axes = output.axes.iter().map(|a| Lowered::axis_dim(*a)).collect();
         Output { name: output.name.clone(), value, axes }
     });
-    Lowered {
-        source: graph.clone(),
-        outputs: outputs.collect(),
+    let outputs = outputs.collect();
+    let lowered = Lowered {
+        source: graph,
+        outputs,
         dims,
         forward_nodes: done.dag.nodes.len(),
         dag: done.dag,
@@ -66,5 +71,6 @@ pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
         carries: done.carries,
         param_grads: Vec::new(),
         input_grads: Vec::new(),
-    }
+    };
+    passes::optimize(lowered)
 }

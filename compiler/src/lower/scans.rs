@@ -5,8 +5,9 @@
 
 use super::ordinary::{dims, names, ordinary};
 use super::tokens::Lowering;
-use crate::graph::{AxisId, Graph, NodeId, Op as Source, Scan};
+use crate::graph::{self, AxisId, Graph, NodeId, Op as Source, Scan};
 use crate::lowered::{BATCH, Builder, Carry, Dag, DimId, Loop, LoopState, Op, TIME, ValueId, order};
+use crate::scan::{ChunkEnv, Form, ScanClass, lower_chunk};
 
 /// States of at least so many numbers a sequence make a body that is wide enough without the batch.
 const WIDE_STATE: usize = 1024;
@@ -26,10 +27,86 @@ struct Body<'s> {
     training: bool,
 }
 
-/// Lowers a scan token by token; gives its emits, `[B, T, ..]`.
+/// Lowers a scan; gives its emits, `[B, T, ..]`.
 pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -> Vec<ValueId> {
     let operands: Vec<ValueId> = l.graph.dag.operands(id).iter().map(|o| l.value(*o)).collect();
     let (inits, captures) = operands.split_at(scan.states.len());
+    let first = first_states(l, id, scan, inits);
+    let class = l.classes.parts.get(&id).map(|part| &part.class);
+    let (emits, last) = match (class, l.options.chunk) {
+        (Some(ScanClass::Chunk(form)), Some(tokens)) => in_chunks(l, form, tokens, inits[0], first[0]),
+        _ => by_token(l, scan, inits, captures, &first),
+    };
+    if l.options.carry {
+        for (i, value) in last.into_iter().enumerate() {
+            l.carries.push(Carry { name: format!("scan{}.{i}", id.0), value, last: None });
+        }
+    }
+    emits
+}
+
+/// The states before the first token.
+fn first_states(l: &mut Lowering<'_>, id: NodeId, scan: &Scan, inits: &[ValueId]) -> Vec<ValueId> {
+    if !l.options.carry {
+        return inits.to_vec();
+    }
+    let starts = l.starts();
+    let starts = l.b.op(Op::Pick(TIME, 0), &[starts]);
+    let mut first = Vec::with_capacity(inits.len());
+    for (i, init) in inits.iter().enumerate() {
+        let mut own = dims(&scan.states[i].axes);
+        own.push(BATCH);
+        let before = l.carried(&format!("scan{}.{i}", id.0), own);
+        first.push(l.b.op(Op::Select, &[starts, *init, before]));
+    }
+    first
+}
+
+/// A recurrence in normal form: its emits, and its state in the end.
+fn in_chunks(
+    l: &mut Lowering<'_>,
+    form: &Form,
+    chunk: usize,
+    fresh: ValueId,
+    first: ValueId,
+) -> (Vec<ValueId>, Vec<ValueId>) {
+    let leaves: Vec<ValueId> = form.leaves.iter().map(|n| l.value(*n)).collect();
+    let (graph, training) = (l.graph, l.options.training);
+    let mut values: Vec<Option<ValueId>> = vec![None; form.dag.len()];
+    let mut operand = |b: &mut Builder<'_>, dag: &graph::Dag, root: NodeId| -> ValueId {
+        let needed = dag.reachable(&[root]);
+        for id in dag.ids().take(root.0 as usize + 1) {
+            let i = id.0 as usize;
+            if needed[i] && values[i].is_none() {
+                let value = match dag.op(id) {
+                    Source::Capture(c) => leaves[*c],
+                    op => {
+                        let x: Vec<ValueId> = dag
+                            .operands(id)
+                            .iter()
+                            .map(|o| values[o.0 as usize].expect("archc bug: an operand comes after its user"))
+                            .collect();
+                        ordinary(graph, b, op, &x, training)
+                    }
+                };
+                values[i] = Some(value);
+            }
+        }
+        values[root.0 as usize].expect("archc bug: a root of a form is not in it")
+    };
+    let env = ChunkEnv { chunk, resets: l.options.resets, fresh };
+    let done = lower_chunk(&mut l.b, form, &mut operand, first, &env);
+    (done.reads, vec![done.state])
+}
+
+/// A loop: its emits, and its states in the end.
+fn by_token<'a>(
+    l: &mut Lowering<'a>,
+    scan: &'a Scan,
+    inits: &[ValueId],
+    captures: &[ValueId],
+    first: &[ValueId],
+) -> (Vec<ValueId>, Vec<ValueId>) {
     let body = Body::new(l, scan, captures);
     let map = body.map();
     let states: Vec<LoopState> = scan
@@ -43,45 +120,23 @@ pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -
             LoopState { name: state.name.clone(), dims: own }
         })
         .collect();
-
-    let first: Vec<ValueId> = match l.options.carry {
-        false => inits.to_vec(),
-        true => {
-            let starts = l.starts();
-            let starts = l.b.op(Op::Pick(TIME, 0), &[starts]);
-            let mut select = |(i, init): (usize, &ValueId)| {
-                let mut own = dims(&scan.states[i].axes);
-                own.push(BATCH);
-                let before = l.carried(&format!("scan{}.{i}", id.0), own);
-                l.b.op(Op::Select, &[starts, *init, before])
-            };
-            inits.iter().enumerate().map(&mut select).collect()
-        }
-    };
-
     let mut reads = Reads { captures: body.captures(), restart: None, valid: None };
     if l.options.resets {
         let starts = l.starts();
-        let base = reads.captures.len();
+        reads.restart = Some(reads.captures.len());
         reads.captures.extend(inits);
         reads.captures.push(starts);
-        reads.restart = Some(base);
     }
     let (emitted, last) = match l.options.chunk {
-        None => over_time(l, &body, &map, &states, &first, &reads),
-        Some(tokens) => over_chunks(l, &body, &map, &states, &first, reads, tokens),
+        None => over_time(l, &body, &map, &states, first, &reads),
+        Some(tokens) => over_chunks(l, &body, &map, &states, first, reads, tokens),
     };
-    if l.options.carry {
-        for (i, value) in last.iter().enumerate() {
-            l.carries.push(Carry { name: format!("scan{}.{i}", id.0), value: *value, last: None });
-        }
-    }
     let mut emitted = emitted.into_iter();
     let emit = |(_, e): &(String, NodeId)| match body.outer[e.0 as usize] {
         Some(outer) => outer,
         None => emitted.next().expect("archc bug: a loop gives fewer values than its scan"),
     };
-    scan.emits.iter().map(emit).collect()
+    (scan.emits.iter().map(emit).collect(), last)
 }
 
 /// What a loop's body reads beside the states.

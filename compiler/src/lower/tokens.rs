@@ -6,12 +6,14 @@ use super::ordinary::{dims, ordinary};
 use super::scans::lower_scan;
 use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op as Source, Rate, ReduceOp};
 use crate::lowered::{BATCH, Builder, Carry, Dag, Dim, DimId, Extent, Op, TIME, ValueId, order};
+use crate::scan::Classes;
 use std::collections::BTreeMap;
 
 /// The outer graph while it is lowered.
 pub(super) struct Lowering<'a> {
     pub graph: &'a Graph,
     pub options: &'a LowerOptions,
+    pub classes: &'a Classes,
     pub b: Builder<'a>,
     /// The value of each node that has one.
     values: Vec<Option<ValueId>>,
@@ -37,11 +39,12 @@ pub(super) struct Done {
 }
 
 impl<'a> Lowering<'a> {
-    pub fn new(graph: &'a Graph, options: &'a LowerOptions, table: &'a mut Vec<Dim>) -> Self {
+    pub fn new(graph: &'a Graph, options: &'a LowerOptions, classes: &'a Classes, table: &'a mut Vec<Dim>) -> Self {
         let place = graph.dag.ids().next().map_or_else(nowhere, |id| graph.dag.node(id).place);
         Self {
             graph,
             options,
+            classes,
             b: Builder::new(table, place),
             values: vec![None; graph.dag.len()],
             emits: BTreeMap::new(),

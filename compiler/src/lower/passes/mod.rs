@@ -1,0 +1,34 @@
+//! Passes over lowered graphs, each a free function that keeps what the graph computes.
+//!
+//! [`PASSES`] is the list in the order in which lowering runs it; the verifier runs after each one in debug builds and
+//! tests, and a failure names the pass and prints the graph.
+
+use crate::lowered::{Lowered, print, remove_dead, verify};
+
+/// A pass: name, what it is for, function.
+pub type Pass = (&'static str, &'static str, fn(&Lowered) -> Lowered);
+
+/// All passes, in order.
+pub const PASSES: &[Pass] =
+    &[("remove_dead", "drop values that no root needs, and what loops carry, read and give out in vain", remove_dead)];
+
+/// Runs all passes.
+///
+/// # Panics
+/// In debug builds, if lowering or a pass breaks an invariant of the graph: a bug of archc.
+pub fn optimize(lowered: Lowered) -> Lowered {
+    checked("lowering", &lowered);
+    PASSES.iter().fold(lowered, |before, (name, _, pass)| {
+        let after = pass(&before);
+        checked(name, &after);
+        after
+    })
+}
+
+fn checked(after: &str, lowered: &Lowered) {
+    if cfg!(debug_assertions)
+        && let Err(why) = verify(lowered)
+    {
+        panic!("archc bug: after {after}: {why}\n{}", print(lowered));
+    }
+}

@@ -1,0 +1,123 @@
+//! The normal form of a recurrence that can run in chunks.
+//!
+//! At each token the state S `[heads, K, V]` first decays, then [`Event`]s add rank-one updates in turn. An event with a key b
+//! adds b u^T, where u is a sum of given values and of a [`Delta`]: a read a^T S of the state itself, scaled. So linear
+//! attention is one event without a delta, and the delta rule one event whose u is beta (v - k^T S). Events of one time read
+//! the same S, before any of them has written. [`Read`]s look at S at some point of the token.
+//!
+//! A read `before` the decay sees the state that the last token left; what it sees of the token's own events is told by
+//! `sees`.
+
+use crate::graph::{AxisId, Dag, NodeId, State};
+
+/// A vector with a factor that lacks the vector's own axes: `scale * vector`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scaled {
+    /// One number a head, or none for 1.
+    pub scale: Option<NodeId>,
+    /// The vector; none for ones.
+    pub vector: Option<NodeId>,
+}
+
+/// How the state decays at each token: logarithms, at most 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decay {
+    /// It does not.
+    None,
+    /// One factor a head.
+    Scalar(NodeId),
+    /// One a head and key channel: rows of S.
+    Key(NodeId),
+    /// One a head and value channel: columns of S.
+    Value(NodeId),
+}
+
+/// What a reader sees of the token's own events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// It reads the state before the token's decay; else after it.
+    pub before: bool,
+    /// For each event whether it is seen.
+    pub sees: Vec<Seen>,
+}
+
+/// Whether a reader sees an event of its own token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Not yet written.
+    No,
+    /// Written, and nothing has happened to it since that has not happened at the end of the token.
+    Yes,
+    /// Written, and decayed since by less than at the end of the token: this is the product of the reader's vector and
+    /// the event's key at that point, over K.
+    Dot(NodeId),
+}
+
+/// A read of the state that goes back into it: scale * a^T S.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// The read key, with a factor.
+    pub key: Scaled,
+    /// When it reads.
+    pub sight: Sight,
+}
+
+/// A rank-one update: S gains key u^T, u = delta + sum of values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// b or k: over K.
+    pub key: NodeId,
+    /// What it takes out of the state first.
+    pub delta: Option<Delta>,
+    /// What is written, over V.
+    pub values: Vec<Scaled>,
+}
+
+/// Which side of S a read contracts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// q^T S, over K.
+    Key,
+    /// S p, over V.
+    Value,
+}
+
+/// A value read out: the emit of the same number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// q, over K (or V), and further rows.
+    pub query: NodeId,
+    /// Which side.
+    pub side: Side,
+    /// When it reads.
+    pub sight: Sight,
+    /// Head axes that are summed after the read.
+    pub summed: Vec<AxisId>,
+}
+
+/// A recurrence in normal form. See the module's essay.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// What the operands are computed by: state-free, at one token. [`crate::graph::Op::Capture`] i is [`Self::leaves`] i.
+    pub dag: Dag,
+    /// Nodes of the graph's own DAG, all before the scan.
+    pub leaves: Vec<NodeId>,
+    /// The state.
+    pub state: State,
+    /// Axes of the state that are mapped over.
+    pub heads: Vec<AxisId>,
+    /// Axes that reads of the state contract.
+    pub keys: Vec<AxisId>,
+    /// The others.
+    pub values: Vec<AxisId>,
+    /// The decay at the beginning of the token.
+    pub decay: Decay,
+    /// The decay is negative: its logarithm is that of its size.
+    pub negative: bool,
+    /// Updates in order.
+    pub events: Vec<Event>,
+    /// Reads, by the number of the emit.
+    pub reads: Vec<Read>,
+    /// The initial value is 0.
+    pub from_zero: bool,
+}

@@ -1,0 +1,27 @@
+//! Scans: from a per-token recurrence to a chunk.
+//!
+//! [`split_scans`] makes of every scan one node for each strongly connected part of its states, each a recurrence by
+//! itself that gives out pure reads. [`classify_scans`] finds for each the algebra that lets it run in parallel:
+//!
+//! - [`ScanClass::Chunk`]: S <- diag(alpha) S + b (a^T S) + k v^T, rank-one updates under a decay, read by r = q^T S. Within a
+//!   chunk of C tokens this is a few C x C products, masks and one triangular solve ([`Form`], `lower_chunk`);
+//! - [`ScanClass::Elementwise`]: every number of the state goes its own way, so that they all run side by side;
+//! - [`ScanClass::Sequential`]: the rest, token by token, with the reason.
+//!
+//! The smallest example, a decayed sum `S = a * S + k * v` read by `sum[K](q * S)` with a = exp(g), g <= 0: with
+//! G_i the sum of g over the chunk's rows up to i, row i reads exp(G_i) q_i^T S_0 + sum over j <= i of
+//! exp(G_i - G_j) (q_i . k_j) v_j, and the next chunk starts from exp(G_C) S_0 + sum of exp(G_C - G_j) k_j v_j^T.
+
+mod algebra;
+mod chunk;
+mod classify;
+mod form;
+mod normal;
+mod operands;
+mod split;
+mod tile;
+
+pub use chunk::{ChunkEnv, ChunkResult, lower_chunk};
+pub use classify::{Classes, Elementwise, Part, Reason, ScanClass, classify_scans};
+pub use form::{Decay, Delta, Event, Form, Read, Scaled, Seen, Side, Sight};
+pub use split::split_scans;
