@@ -36,6 +36,7 @@ impl ScopePlan<'_> {
         let weights = body.pinned(&[forward.rows, forward.cols], &planner.sizes);
         let mut ports: Vec<TilePort> = Vec::new();
         let mut lag = None;
+        let mut shown = None;
         let mut delta = None;
         // reads of outer values are found before the body is planned, for both need the planner
         let mut outside: Vec<(Op, View)> = Vec::new();
@@ -57,6 +58,9 @@ impl ScopePlan<'_> {
                 Op::Weight(..) => return weights.clone(),
                 Op::Lag(..) => {
                     return lag.get_or_insert_with(|| s.pinned(&[forward.rows, forward.cols], &p.sizes)).clone();
+                }
+                Op::Visible(..) => {
+                    return shown.get_or_insert_with(|| s.pinned(&[forward.rows, forward.cols], &p.sizes)).clone();
                 }
                 _ => {}
             }
@@ -143,13 +147,16 @@ impl ScopePlan<'_> {
             visible,
             sink,
             weights,
+            shown,
             emits,
             lse,
             grad: grad.map(|_| AttendGradKernel { after: Scope::default(), delta, sums }),
         };
         let mut scope = {
             let mut others: Vec<&mut View> = vec![&mut kernel.weight, &mut kernel.weights];
-            others.extend([&mut kernel.lag, &mut kernel.visible, &mut kernel.sink].into_iter().flatten());
+            others.extend(
+                [&mut kernel.lag, &mut kernel.visible, &mut kernel.sink, &mut kernel.shown].into_iter().flatten(),
+            );
             others.extend(kernel.ports.iter_mut().map(|p| &mut p.tile));
             for e in &mut kernel.emits {
                 others.extend([&mut e.value, &mut e.sum.tile]);

@@ -621,6 +621,7 @@ pub(super) fn is_leaf(op: &Op) -> bool {
             | Op::Lag(..)
             | Op::State(..)
             | Op::Weight(..)
+            | Op::Visible(..)
             | Op::Delta(_)
     )
 }

@@ -120,6 +120,8 @@ impl ScopePlan<'_> {
         let kernel = LoopKernel {
             count: planner.size(l.over),
             reverse: l.reverse,
+            over: l.over,
+            map_dims: l.map.clone(),
             map: sizes(&l.map),
             ports,
             states,

@@ -293,7 +293,11 @@ pub struct LoopKernel {
     pub count: usize,
     /// From the last.
     pub reverse: bool,
-    /// Lengths of the mapped dimensions.
+    /// The dimension that is run through.
+    pub over: DimId,
+    /// The mapped dimensions.
+    pub map_dims: Vec<DimId>,
+    /// Their lengths.
     pub map: Vec<usize>,
     /// Ports by number ([`Base::Port`] of the body), states' ports excluded (their entries are `None`).
     pub ports: Vec<Option<Port>>,
@@ -360,6 +364,8 @@ pub struct AttendKernel {
     pub sink: Option<View>,
     /// `[rows, cols]`, dense: the masked weights of a tile.
     pub weights: View,
+    /// Backward: where the tile has a 1 for each visible pair, `[rows, cols]`, if the body reads it.
+    pub shown: Option<View>,
     /// Forward: emits in the body, and where their sums go.
     pub emits: Vec<TileEmit>,
     /// Forward: where the logsumexp goes. Backward: where it is read.

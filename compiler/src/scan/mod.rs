@@ -12,10 +12,14 @@
 //! G_i the sum of g over the chunk's rows up to i, row i reads exp(G_i) q_i^T S_0 + sum over j <= i of
 //! exp(G_i - G_j) (q_i . k_j) v_j, and the next chunk starts from exp(G_C) S_0 + sum of exp(G_C - G_j) k_j v_j^T.
 
+mod algebra;
 mod chunk;
 mod classify;
 mod form;
+mod normal;
+mod operands;
 mod split;
+mod tile;
 
 pub use chunk::{ChunkEnv, ChunkResult, lower_chunk};
 pub use classify::{Classes, Elementwise, Part, Reason, ScanClass, classify_scans};

@@ -1,0 +1,469 @@
+//! The algebra of a scan's body: a state's update as a chain of steps, each affine in the value before it.
+//!
+//! Between the state before the token and after it lie its versions: values of the state's own shape through which
+//! everything must pass that depends on the state. `S = a * S` and then `S = S + b * k * (v - sum[K](k * S))` has one in the middle.
+//! A step multiplied out is a sum of [`Term`]s: the version before times something state-free, a read of it over axes times something
+//! state-free, or nothing of it at all.
+
+use crate::graph::{AxisId, BinaryOp, Dag, Graph, Node, NodeId, Op, ReduceOp, Scan, UnaryOp};
+
+/// A value that is free of the state: in the scan's body, or in the graph around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Ref {
+    Body(NodeId),
+    Outer(NodeId),
+}
+
+/// A state-free factor.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Factor {
+    Plain(Ref),
+    /// 1 / x
+    Recip(Ref),
+    /// 1 where x is not 0, else 0
+    Is(Ref),
+    /// 1 where x is 0, else 0
+    Not(Ref),
+    /// The sum of a product over axes
+    Dot(Vec<AxisId>, Product),
+}
+
+/// A product of state-free factors.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Product {
+    pub c: f64,
+    pub factors: Vec<Factor>,
+}
+
+impl Product {
+    pub(super) fn one() -> Self {
+        Self { c: 1.0, factors: Vec::new() }
+    }
+
+    pub(super) fn is_one(&self) -> bool {
+        self.c == 1.0 && self.factors.is_empty()
+    }
+
+    fn times(&self, c: f64, factor: Option<Factor>) -> Self {
+        let mut product = self.clone();
+        product.c *= c;
+        product.factors.extend(factor);
+        product
+    }
+
+    pub(super) fn and(&self, other: &Self) -> Self {
+        let mut product = self.times(other.c, None);
+        product.factors.extend(other.factors.iter().cloned());
+        product
+    }
+}
+
+/// What a term takes of the version before the step.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Part {
+    /// All of it.
+    Whole,
+    /// Its sum over axes, times a product.
+    Read(Vec<AxisId>, Product),
+    /// Nothing.
+    Nothing,
+}
+
+/// A product, times a part of the version before.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Term {
+    pub by: Product,
+    pub part: Part,
+}
+
+/// Why a value is not affine in a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Obstacle(pub String);
+
+/// Terms beyond which an update counts as too involved.
+const TERMS: usize = 64;
+
+/// A scan's body with its surroundings.
+pub(super) struct Algebra<'a> {
+    pub graph: &'a Graph,
+    pub scan: &'a Scan,
+    /// The nodes behind the captures.
+    pub captures: Vec<NodeId>,
+}
+
+impl<'a> Algebra<'a> {
+    /// The body of a scan node.
+    pub(super) fn new(graph: &'a Graph, id: NodeId, scan: &'a Scan) -> Self {
+        Self { graph, scan, captures: graph.dag.operands(id)[scan.states.len()..].to_vec() }
+    }
+
+    pub(super) fn body(&self) -> &'a Dag {
+        &self.scan.body
+    }
+
+    /// A state-free body node as a reference; captures stand for what they capture.
+    pub(super) fn free(&self, id: NodeId) -> Ref {
+        match self.body().op(id) {
+            Op::Capture(i) => Ref::Outer(self.captures[*i]),
+            _ => Ref::Body(id),
+        }
+    }
+
+    pub(super) fn node(&self, r: Ref) -> &'a Node {
+        match r {
+            Ref::Body(id) => self.body().node(id),
+            Ref::Outer(id) => self.graph.dag.node(id),
+        }
+    }
+
+    pub(super) fn operands(&self, r: Ref) -> Vec<Ref> {
+        match r {
+            Ref::Body(id) => self.body().operands(id).into_iter().map(|o| self.free(o)).collect(),
+            Ref::Outer(id) => self.graph.dag.operands(id).into_iter().map(Ref::Outer).collect(),
+        }
+    }
+
+    pub(super) fn axes(&self, r: Ref) -> &'a [AxisId] {
+        &self.node(r).ty.axes
+    }
+
+    /// The number that a value is, looked at through layout.
+    pub(super) fn number(&self, r: Ref) -> Option<f64> {
+        match &self.node(r).op {
+            Op::Const(x) => Some(*x),
+            Op::Expand(_) => self.number(self.operands(r)[0]),
+            Op::Unary(UnaryOp::Neg) => self.number(self.operands(r)[0]).map(|x| -x),
+            _ => None,
+        }
+    }
+
+    /// For each body node, whether it depends on one of the states.
+    pub(super) fn dependent(&self, states: &[usize]) -> Vec<bool> {
+        let body = self.body();
+        let mut on = vec![false; body.len()];
+        for id in body.ids() {
+            on[id.0 as usize] = match body.op(id) {
+                Op::State(i) => states.contains(i),
+                _ => body.operands(id).iter().any(|o| on[o.0 as usize]),
+            };
+        }
+        on
+    }
+
+    /// The axes of a product.
+    pub(super) fn product_axes(&self, product: &Product) -> Vec<AxisId> {
+        let mut axes: Vec<AxisId> = product.factors.iter().flat_map(|f| self.factor_axes(f)).collect();
+        axes.sort_unstable();
+        axes.dedup();
+        axes
+    }
+
+    pub(super) fn factor_axes(&self, factor: &Factor) -> Vec<AxisId> {
+        match factor {
+            Factor::Plain(r) | Factor::Recip(r) | Factor::Is(r) | Factor::Not(r) => self.axes(*r).to_vec(),
+            Factor::Dot(over, product) => {
+                self.product_axes(product).into_iter().filter(|a| !over.contains(a)).collect()
+            }
+        }
+    }
+
+    /// The versions of a state: its value before the token, those in the middle, its next value.
+    pub(super) fn versions(&self, state: usize, on: &[bool]) -> Vec<NodeId> {
+        let mut versions = vec![self.scan.next[state]];
+        while let Some(before) = versions.last().and_then(|v| self.waist(state, on, *v)) {
+            versions.push(before);
+        }
+        versions.reverse();
+        versions
+    }
+
+    /// The latest version before a node: of the state's shape, and on every way from the state to the node.
+    fn waist(&self, state: usize, on: &[bool], node: NodeId) -> Option<NodeId> {
+        let body = self.body();
+        if matches!(body.op(node), Op::State(_)) {
+            return None;
+        }
+        let shape = &self.scan.states[state].axes;
+        // walk down from the node: it is a waist when nothing else is open
+        let mut open: std::collections::BTreeSet<NodeId> =
+            body.operands(node).into_iter().filter(|o| on[o.0 as usize]).collect();
+        while let Some(last) = open.pop_last() {
+            // the state itself is on every way to it
+            let leaf = matches!(body.op(last), Op::State(_));
+            if leaf || open.is_empty() && body.ty(last).axes == *shape {
+                return Some(last);
+            }
+            open.extend(body.operands(last).into_iter().filter(|o| on[o.0 as usize]));
+        }
+        None
+    }
+
+    /// The latest of the versions through which a node reads the state.
+    pub(super) fn version_read(&self, versions: &[NodeId], on: &[bool], node: NodeId) -> Option<usize> {
+        let body = self.body();
+        (0..versions.len()).rev().find(|v| {
+            let mut seen = vec![false; body.len()];
+            let mut stack = vec![node];
+            let mut found = false;
+            while let Some(id) = stack.pop() {
+                if std::mem::replace(&mut seen[id.0 as usize], true) || !on[id.0 as usize] {
+                    continue;
+                }
+                if self.same(id, versions[*v]) {
+                    found = true;
+                } else if matches!(body.op(id), Op::State(_)) {
+                    return false;
+                } else {
+                    stack.extend(body.operands(id));
+                }
+            }
+            found
+        })
+    }
+
+    fn same(&self, a: NodeId, b: NodeId) -> bool {
+        a == b
+            || match (self.body().op(a), self.body().op(b)) {
+                (Op::State(i), Op::State(j)) => i == j,
+                _ => false,
+            }
+    }
+
+    /// A node multiplied out over the version `base`; `free` says what counts as free of the state.
+    pub(super) fn expand(
+        &self,
+        node: NodeId,
+        base: NodeId,
+        free: &dyn Fn(NodeId) -> bool,
+    ) -> Result<Vec<Term>, Obstacle> {
+        let mut terms = Vec::new();
+        self.terms(node, base, free, &Product::one(), &mut terms)?;
+        Ok(terms)
+    }
+
+    fn terms(
+        &self,
+        node: NodeId,
+        base: NodeId,
+        free: &dyn Fn(NodeId) -> bool,
+        by: &Product,
+        out: &mut Vec<Term>,
+    ) -> Result<(), Obstacle> {
+        let body = self.body();
+        if out.len() > TERMS {
+            return Err(Obstacle("its update has too many terms".into()));
+        }
+        if self.same(node, base) {
+            out.push(Term { by: by.clone(), part: Part::Whole });
+            return Ok(());
+        }
+        if free(node) {
+            self.free_terms(self.free(node), by, out);
+            return Ok(());
+        }
+        let operands = body.operands(node);
+        let op = body.op(node);
+        match op {
+            Op::Binary(BinaryOp::Add) => {
+                self.terms(operands[0], base, free, by, out)?;
+                self.terms(operands[1], base, free, by, out)
+            }
+            Op::Binary(BinaryOp::Sub) => {
+                self.terms(operands[0], base, free, by, out)?;
+                self.terms(operands[1], base, free, &by.times(-1.0, None), out)
+            }
+            Op::Unary(UnaryOp::Neg) => self.terms(operands[0], base, free, &by.times(-1.0, None), out),
+            Op::Expand(_) => self.terms(operands[0], base, free, by, out),
+            Op::Binary(BinaryOp::Mul) => {
+                let (x, y) = if free(operands[1]) { (operands[1], operands[0]) } else { (operands[0], operands[1]) };
+                if !free(x) {
+                    return Err(Obstacle("its update multiplies two values that depend on it".into()));
+                }
+                self.terms(y, base, free, &self.multiplied(by, self.free(x)), out)
+            }
+            Op::Binary(BinaryOp::Div) if free(operands[1]) => {
+                let by = by.times(1.0, Some(Factor::Recip(self.free(operands[1]))));
+                self.terms(operands[0], base, free, &by, out)
+            }
+            Op::Select if free(operands[0]) => {
+                let c = self.free(operands[0]);
+                self.terms(operands[1], base, free, &by.times(1.0, Some(Factor::Is(c))), out)?;
+                self.terms(operands[2], base, free, &by.times(1.0, Some(Factor::Not(c))), out)
+            }
+            Op::Reduce(ReduceOp::Sum, axes) => self.sum(operands[0], None, axes, 1.0, base, free, by, out),
+            Op::Reduce(ReduceOp::Mean, axes) => {
+                let size: f64 = axes.iter().map(|a| self.graph.size(*a) as f64).product();
+                self.sum(operands[0], None, axes, 1.0 / size, base, free, by, out)
+            }
+            Op::Contract(axes) => {
+                let (x, y) = if free(operands[1]) { (operands[1], operands[0]) } else { (operands[0], operands[1]) };
+                if !free(x) {
+                    return Err(Obstacle("its update multiplies two values that depend on it".into()));
+                }
+                self.sum(y, Some(self.free(x)), axes, 1.0, base, free, by, out)
+            }
+            _ => Err(Obstacle(format!("its update takes {} of it", what(op)))),
+        }
+    }
+
+    /// A product with one more factor; numbers join the coefficient.
+    fn multiplied(&self, by: &Product, x: Ref) -> Product {
+        match self.number(x) {
+            Some(c) => by.times(c, None),
+            None => by.times(1.0, Some(Factor::Plain(x))),
+        }
+    }
+
+    /// The sum over axes of `factor * inner`.
+    #[allow(clippy::too_many_arguments)] // the sum's parts, and what `terms` carries along
+    fn sum(
+        &self,
+        inner: NodeId,
+        factor: Option<Ref>,
+        axes: &[AxisId],
+        scale: f64,
+        base: NodeId,
+        free: &dyn Fn(NodeId) -> bool,
+        by: &Product,
+        out: &mut Vec<Term>,
+    ) -> Result<(), Obstacle> {
+        let start = Product { c: scale, factors: Vec::new() };
+        let start = factor.map_or(start.clone(), |x| self.multiplied(&start, x));
+        let mut parts = Vec::new();
+        self.terms(inner, base, free, &start, &mut parts)?;
+        for term in parts {
+            // factors without an axis of the sum stand before it
+            let (inside, outside): (Vec<Factor>, Vec<Factor>) =
+                term.by.factors.iter().cloned().partition(|f| self.factor_axes(f).iter().any(|a| axes.contains(a)));
+            let mut by = by.times(term.by.c, None);
+            by.factors.extend(outside);
+            let inside = Product { c: 1.0, factors: inside };
+            match term.part {
+                Part::Whole => {
+                    let state = &self.body().ty(base).axes;
+                    let (axes, lone): (Vec<AxisId>, Vec<AxisId>) = axes.iter().partition(|a| state.contains(a));
+                    let query = if lone.is_empty() { inside } else { self.summed(Product::one(), &lone, inside) };
+                    let part = if axes.is_empty() { Part::Whole } else { Part::Read(axes, query.clone()) };
+                    let by = if part == Part::Whole { by.and(&query) } else { by };
+                    out.push(Term { by, part });
+                }
+                Part::Nothing => {
+                    let by = self.summed(by, axes, inside);
+                    out.push(Term { by, part: Part::Nothing });
+                }
+                Part::Read(over, query) => {
+                    // axes of the sum that the read still has are summed with it
+                    let left: Vec<AxisId> =
+                        axes.iter().copied().filter(|a| self.read_axes(base, &over, &query).contains(a)).collect();
+                    let own: Vec<AxisId> = axes.iter().copied().filter(|a| !left.contains(a)).collect();
+                    if left.is_empty() {
+                        let by = self.summed(by, &own, inside);
+                        out.push(Term { by, part: Part::Read(over, query) });
+                    } else if own.is_empty() && self.product_axes(&inside).iter().all(|a| !over.contains(a)) {
+                        let over = [over, left].concat();
+                        out.push(Term { by, part: Part::Read(over, query.and(&inside)) });
+                    } else {
+                        return Err(Obstacle("its update sums a read of it again".into()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_axes(&self, base: NodeId, over: &[AxisId], query: &Product) -> Vec<AxisId> {
+        let mut axes = self.body().ty(base).axes.clone();
+        axes.extend(self.product_axes(query));
+        axes.retain(|a| !over.contains(a));
+        axes
+    }
+
+    /// `by` times the sum over axes of a product.
+    fn summed(&self, mut by: Product, axes: &[AxisId], inside: Product) -> Product {
+        let own = self.product_axes(&inside);
+        let (carried, constant): (Vec<AxisId>, Vec<AxisId>) = axes.iter().partition(|a| own.contains(a));
+        by.c *= constant.iter().map(|a| self.graph.size(*a) as f64).product::<f64>();
+        if carried.is_empty() {
+            by.factors.extend(inside.factors);
+        } else {
+            by.factors.push(Factor::Dot(carried, inside));
+        }
+        by
+    }
+
+    /// A state-free value as terms: sums of outer products come apart.
+    fn free_terms(&self, r: Ref, by: &Product, out: &mut Vec<Term>) {
+        let operands = self.operands(r);
+        let size = |r: Ref| self.axes(r).iter().map(|a| self.graph.size(*a)).product::<usize>();
+        let grows = !operands.is_empty() && operands.iter().all(|o| size(*o) < size(r));
+        match &self.node(r).op {
+            Op::Expand(_) => self.free_terms(operands[0], by, out),
+            Op::Unary(UnaryOp::Neg) => self.free_terms(operands[0], &by.times(-1.0, None), out),
+            Op::Binary(BinaryOp::Add | BinaryOp::Sub)
+                if out.len() <= TERMS && (grows || operands.iter().any(|o| self.is_outer(*o))) =>
+            {
+                let sign = if matches!(self.node(r).op, Op::Binary(BinaryOp::Sub)) { -1.0 } else { 1.0 };
+                self.free_terms(operands[0], by, out);
+                self.free_terms(operands[1], &by.times(sign, None), out);
+            }
+            _ => {
+                let mut product = by.clone();
+                self.factors(r, &mut product);
+                out.push(Term { by: product, part: Part::Nothing });
+            }
+        }
+    }
+
+    /// Whether a value is, up to factors, an outer product: larger than what it is made of.
+    fn is_outer(&self, r: Ref) -> bool {
+        let size = |r: Ref| self.axes(r).iter().map(|a| self.graph.size(*a)).product::<usize>();
+        match &self.node(r).op {
+            Op::Binary(BinaryOp::Mul) => {
+                let operands = self.operands(r);
+                operands.iter().all(|o| size(*o) < size(r)) || operands.iter().any(|o| self.is_outer(*o))
+            }
+            Op::Unary(UnaryOp::Neg) | Op::Binary(BinaryOp::Add | BinaryOp::Sub) => {
+                self.operands(r).iter().any(|o| self.is_outer(*o))
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes an outer product apart; other products stay whole.
+    pub(super) fn factors(&self, r: Ref, into: &mut Product) {
+        if let Some(c) = self.number(r) {
+            into.c *= c;
+            return;
+        }
+        match &self.node(r).op {
+            Op::Unary(UnaryOp::Neg) => {
+                into.c = -into.c;
+                self.factors(self.operands(r)[0], into);
+            }
+            Op::Binary(BinaryOp::Mul) if self.is_outer(r) => {
+                self.operands(r).into_iter().for_each(|o| self.factors(o, into));
+            }
+            Op::Expand(_) => self.factors(self.operands(r)[0], into),
+            _ => into.factors.push(Factor::Plain(r)),
+        }
+    }
+}
+
+/// An op in words.
+pub(super) fn what(op: &Op) -> String {
+    match op {
+        Op::Unary(u) => format!("{u:?}").to_lowercase(),
+        Op::Binary(b) => format!("a {b:?}").to_lowercase(),
+        Op::Reduce(r, _) => match r {
+            ReduceOp::Var { .. } => "the variance".into(),
+            ReduceOp::Std { .. } => "the deviation".into(),
+            other => format!("the {other:?}").to_lowercase(),
+        },
+        Op::Softmax(_) => "a softmax".into(),
+        Op::Linear(_) => "a learned map".into(),
+        Op::Select => "a choice by it".into(),
+        Op::Rename(..) => "a renaming".into(),
+        Op::State(_) => "another state".into(),
+        _ => "a rearrangement".into(),
+    }
+}

@@ -1,0 +1,717 @@
+//! Fused loops: a kernel's ops run one after the other over blocks that stay in the first-level cache.
+//!
+//! When a session is made, dimensions that every operand walks through in the same way are joined, the space is cut into blocks of
+//! about [`TARGET`] numbers, and each value gets a register: a piece of scratch memory as large as its part of a block, shared
+//! by values that do not live at the same time. Operands that lie densely are read where they are, results that lie densely are
+//! computed where they go. A sum over dimensions that reach beyond a block is added up in its destination, block by block, in order.
+
+use super::memory::{Bases, Slot};
+use archc_compiler::graph::{BinaryOp, UnaryOp};
+use archc_compiler::lowered::DimId;
+use archc_compiler::plan::{Fold, Fused, FusedOp, View};
+use archc_kernels::copy::{add_nd, copy_nd};
+use archc_kernels::elementwise::{self, Binary, Src, Unary};
+use archc_kernels::rows;
+
+/// Numbers of a block: with four bytes each and some eight registers alive it fits a first-level cache of 32 KiB.
+const TARGET: usize = 1024;
+
+/// Where the numbers of a value are during a block.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// In scratch memory.
+    Register(usize),
+    /// In a buffer: operand number.
+    Memory(usize),
+}
+
+/// A count that may depend on how many indices of the split dimension a block has.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    each: usize,
+    split: bool,
+}
+
+impl Count {
+    fn at(self, block: usize) -> usize {
+        if self.split { self.each * block } else { self.each }
+    }
+}
+
+/// A walk over the dimensions of a block: sizes and distances. `split` is the position of the split dimension.
+#[derive(Clone, Debug)]
+struct Walk {
+    sizes: Vec<usize>,
+    to: Vec<isize>,
+    from: Vec<isize>,
+    split: Option<usize>,
+}
+
+/// A buffer that is read or written.
+#[derive(Clone, Debug)]
+struct Operand {
+    slot: Slot,
+    /// Distance for each outer dimension, then for an index of the split one.
+    outer: Vec<isize>,
+    split: isize,
+}
+
+#[derive(Clone, Debug)]
+enum Code {
+    Load { operand: usize, y: Place, walk: Walk },
+    Store { x: usize, operand: usize, walk: Walk, add: bool },
+    Unary { op: Unary, x: usize, y: Place, n: Count },
+    Binary { op: Binary, a: Arg, b: Arg, y: Place, n: Count },
+    /// One operand is constant along the last dimensions of the other: row by row.
+    Rows { op: Binary, full: usize, row: usize, swapped: bool, y: Place, rows: Count, n: usize },
+    Select { c: Arg, a: Arg, b: Arg, y: Place, n: Count },
+    Spread { x: usize, y: Place, walk: Walk },
+    Fold { op: Fold, x: usize, y: Place, outer: Count, middle: Count, inner: Count },
+}
+
+/// An operand of an element-wise op: a value as long as the result, or one number.
+#[derive(Clone, Copy, Debug)]
+struct Arg {
+    value: usize,
+    one: bool,
+}
+
+/// A prepared kernel.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    /// Sizes of the dimensions around the blocks.
+    outer: Vec<usize>,
+    /// Size of the split dimension, and how many indices of it a block has.
+    split: usize,
+    block: usize,
+    operands: Vec<Operand>,
+    /// For each value its place during a block; numbers are values with a place in `numbers`.
+    places: Vec<Place>,
+    code: Vec<Code>,
+    /// Buffers to be zeroed first.
+    zero: Vec<(usize, Walk)>,
+    /// Numbers: value and what it is, put into registers once.
+    numbers: Vec<(usize, f32)>,
+    /// Numbers of all registers.
+    pub registers: usize,
+}
+
+/// The space after joining: sizes, and which of the kernel's dimensions each joined one is made of.
+struct Space {
+    groups: Vec<Vec<DimId>>,
+    sizes: Vec<usize>,
+}
+
+impl Space {
+    fn new(kernel: &Fused, sizes: &[usize]) -> Self {
+        let size = |d: &DimId| sizes[d.0 as usize];
+        let dims: Vec<DimId> = kernel.dims.iter().copied().filter(|d| size(d) > 1).collect();
+        let views: Vec<&View> = kernel.inputs.iter().chain(kernel.outputs.iter().map(|o| &o.1)).collect();
+        let joined = |a: DimId, b: DimId| {
+            kernel.code.iter().all(|i| i.dims.contains(&a) == i.dims.contains(&b))
+                && views.iter().all(|v| match (v.axis(a), v.axis(b)) {
+                    (Some(x), Some(y)) => x.stride == y.stride * size(&b) as isize,
+                    (None, None) => true,
+                    _ => false,
+                })
+        };
+        let mut groups: Vec<Vec<DimId>> = Vec::new();
+        for d in dims {
+            match groups.last_mut() {
+                Some(group) if group.last().is_some_and(|l| joined(*l, d)) => group.push(d),
+                _ => groups.push(vec![d]),
+            }
+        }
+        let sizes = groups.iter().map(|g| g.iter().map(size).product()).collect();
+        Self { groups, sizes }
+    }
+
+    /// Which joined dimensions a value has.
+    fn of(&self, dims: &[DimId]) -> Vec<usize> {
+        (0..self.groups.len()).filter(|g| dims.contains(&self.groups[*g][0])).collect()
+    }
+
+    /// The distance of neighbours along a joined dimension.
+    fn stride(&self, view: &View, group: usize) -> isize {
+        self.groups[group].last().map_or(0, |d| view.stride(*d))
+    }
+}
+
+/// Prepares a kernel for sizes.
+pub(super) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
+    let space = Space::new(kernel, sizes);
+    let of: Vec<Vec<usize>> = kernel.code.iter().map(|i| space.of(&i.dims)).collect();
+    let count = kernel.code.len();
+    let mut read = vec![0usize; count];
+    for instr in &kernel.code {
+        operands(&instr.op).iter().for_each(|o| read[*o] += 1);
+    }
+    let folded = |i: usize| -> Vec<usize> {
+        match kernel.code[i].op {
+            FusedOp::Fold(_, x) => of[x].iter().copied().filter(|g| !of[i].contains(g)).collect(),
+            _ => Vec::new(),
+        }
+    };
+    // dimensions that must lie within a block: folded ones whose result is read again or cannot be added up
+    let mut first_inner = space.sizes.len();
+    for i in 0..count {
+        if let FusedOp::Fold(fold, _) = kernel.code[i].op
+            && (read[i] > 0 || fold != Fold::Sum)
+            && let Some(first) = folded(i).first()
+        {
+            first_inner = first_inner.min(*first);
+        }
+    }
+    let (split, block) = loop {
+        let mut inner: usize = space.sizes[first_inner..].iter().product();
+        let mut first = first_inner;
+        while first > 0 && inner * space.sizes[first - 1] <= TARGET {
+            first -= 1;
+            inner *= space.sizes[first];
+        }
+        // the dimension before the inner ones is split
+        let split = first.checked_sub(1);
+        let block = split.map_or(1, |s| (TARGET / inner).clamp(1, space.sizes[s]));
+        // a sum that reaches beyond the block counts twice what is computed for several blocks
+        let outside = |g: &usize| split.is_some_and(|s| *g <= s);
+        let twice = (0..count).any(|i| {
+            let gone = folded(i);
+            let FusedOp::Fold(_, x) = kernel.code[i].op else { return false };
+            gone.iter().any(outside) && (0..space.sizes.len()).any(|g| outside(&g) && !of[x].contains(&g))
+        });
+        if !twice || first_inner == 0 {
+            break (split, block);
+        }
+        first_inner = 0;
+    };
+    Builder { kernel, space: &space, of: &of, split, block, registers: Registers::new(count), code: Vec::new() }.build(read, &folded)
+}
+
+fn operands(op: &FusedOp) -> Vec<usize> {
+    match *op {
+        FusedOp::Input(_) | FusedOp::Number(_) => vec![],
+        FusedOp::Unary(_, x) | FusedOp::Fold(_, x) => vec![x],
+        FusedOp::Binary(_, a, b) => vec![a, b],
+        FusedOp::Select(c, a, b) => vec![c, a, b],
+    }
+}
+
+/// Scratch memory for values: first fit, freed after the last read.
+struct Registers {
+    /// Start, length; sorted by start.
+    taken: Vec<(usize, usize)>,
+    len: usize,
+    left: Vec<usize>,
+}
+
+impl Registers {
+    fn new(values: usize) -> Self {
+        Self { taken: Vec::new(), len: 0, left: vec![0; values] }
+    }
+
+    fn take(&mut self, len: usize) -> usize {
+        let len = len.next_multiple_of(16);
+        let mut start = 0;
+        let mut at = self.taken.len();
+        for (i, (s, l)) in self.taken.iter().enumerate() {
+            if start + len <= *s {
+                at = i;
+                break;
+            }
+            start = s + l;
+        }
+        self.taken.insert(at, (start, len));
+        self.len = self.len.max(start + len);
+        start
+    }
+
+    fn free(&mut self, start: usize) {
+        self.taken.retain(|t| t.0 != start);
+    }
+}
+
+/// A value that was spread: over which dimensions, by which op.
+type Spread = (usize, Vec<usize>, usize);
+
+struct Builder<'a> {
+    kernel: &'a Fused,
+    space: &'a Space,
+    of: &'a [Vec<usize>],
+    split: Option<usize>,
+    block: usize,
+    registers: Registers,
+    code: Vec<Code>,
+}
+
+impl Builder<'_> {
+    /// The joined dimensions of a value that lie in a block.
+    fn within(&self, i: usize) -> Vec<usize> {
+        self.of[i].iter().copied().filter(|g| self.split.is_none_or(|s| *g >= s)).collect()
+    }
+
+    fn size(&self, group: usize) -> usize {
+        if Some(group) == self.split { self.block } else { self.space.sizes[group] }
+    }
+
+    fn count(&self, groups: &[usize]) -> Count {
+        let rest = groups.iter().filter(|g| Some(**g) != self.split).map(|g| self.space.sizes[*g]).product();
+        Count { each: rest, split: groups.iter().any(|g| Some(*g) == self.split) }
+    }
+
+    fn numbers(&self, groups: &[usize]) -> usize {
+        groups.iter().map(|g| self.size(*g)).product()
+    }
+
+    /// Distances of a dense value of these dimensions, along others: 0 where it lacks one.
+    fn dense(&self, own: &[usize], along: &[usize]) -> Vec<isize> {
+        let stride = |g: &usize| match own.iter().position(|o| o == g) {
+            Some(p) => own[p + 1..].iter().map(|o| self.size(*o)).product::<usize>() as isize,
+            None => 0,
+        };
+        along.iter().map(stride).collect()
+    }
+
+    fn walk(&self, groups: &[usize], to: Vec<isize>, from: Vec<isize>) -> Walk {
+        Walk {
+            sizes: groups.iter().map(|g| self.size(*g)).collect(),
+            to,
+            from,
+            split: groups.iter().position(|g| Some(*g) == self.split),
+        }
+    }
+
+    fn operand(&self, view: &View) -> Operand {
+        let outer = self.split.unwrap_or(0);
+        Operand {
+            slot: Slot::of(view),
+            outer: (0..outer).map(|g| self.space.stride(view, g)).collect(),
+            split: self.split.map_or(0, |s| self.space.stride(view, s)),
+        }
+    }
+
+    fn strides(&self, view: &View, groups: &[usize]) -> Vec<isize> {
+        groups.iter().map(|g| self.space.stride(view, *g)).collect()
+    }
+
+    fn build(mut self, read: Vec<usize>, folded: &dyn Fn(usize) -> Vec<usize>) -> Program {
+        let kernel = self.kernel;
+        let mut operand_list: Vec<Operand> = kernel.inputs.iter().map(|v| self.operand(v)).collect();
+        operand_list.extend(kernel.outputs.iter().map(|(_, v)| self.operand(v)));
+        self.registers.left = read;
+        let mut places: Vec<Place> = Vec::with_capacity(kernel.code.len());
+        // numbers are written once, so nothing else may use their registers
+        let mut numbers = Vec::new();
+        let mut number_at = vec![0; kernel.code.len()];
+        for (i, instr) in kernel.code.iter().enumerate() {
+            if let FusedOp::Number(x) = instr.op {
+                numbers.push((i, x as f32));
+                number_at[i] = self.registers.take(1);
+            }
+        }
+        let mut zero = Vec::new();
+        let mut spread: Vec<Spread> = Vec::new();
+        for (i, instr) in kernel.code.iter().enumerate() {
+            let groups = self.within(i);
+            let outputs: Vec<usize> = (0..kernel.outputs.len()).filter(|o| kernel.outputs[*o].0 == i).collect();
+            let beyond = folded(i).iter().any(|g| self.split.is_some_and(|s| *g <= s));
+            // computed where it goes, if that lies densely
+            let direct = outputs.iter().copied().find(|o| {
+                let view = &kernel.outputs[*o].1;
+                !beyond
+                    && !matches!(instr.op, FusedOp::Input(_) | FusedOp::Number(_))
+                    && self.strides(view, &groups) == self.dense(&groups, &groups)
+            });
+            let place = match (&instr.op, direct) {
+                (FusedOp::Input(n), _)
+                    if self.strides(&kernel.inputs[*n], &groups) == self.dense(&groups, &groups) =>
+                {
+                    Place::Memory(*n)
+                }
+                (FusedOp::Number(_), _) => Place::Register(number_at[i]),
+                (_, Some(o)) => Place::Memory(kernel.inputs.len() + o),
+                _ => Place::Register(self.registers.take(self.numbers(&groups))),
+            };
+            places.push(place);
+            let n = self.count(&groups);
+            match &instr.op {
+                FusedOp::Input(input) => {
+                    if let Place::Register(_) = place {
+                        let to = self.dense(&groups, &groups);
+                        let from = self.strides(&kernel.inputs[*input], &groups);
+                        let walk = self.walk(&groups, to, from);
+                        self.code.push(Code::Load { operand: *input, y: place, walk });
+                    }
+                }
+                FusedOp::Number(_) => {}
+                FusedOp::Unary(op, x) => self.code.push(Code::Unary { op: unary(*op), x: *x, y: place, n }),
+                FusedOp::Binary(op, a, b) => {
+                    if let Some(code) = self.by_rows(binary(*op), *a, *b, place, &groups) {
+                        self.code.push(code);
+                    } else {
+                        let a = self.arg(&mut spread, *a, &groups);
+                        let b = self.arg(&mut spread, *b, &groups);
+                        self.code.push(Code::Binary { op: binary(*op), a, b, y: place, n });
+                    }
+                }
+                FusedOp::Select(c, a, b) => {
+                    let [c, a, b] = [*c, *a, *b].map(|v| self.arg(&mut spread, v, &groups));
+                    self.code.push(Code::Select { c, a, b, y: place, n });
+                }
+                FusedOp::Fold(op, x) => self.fold(*op, *x, place, &groups),
+            }
+            for o in outputs.into_iter().filter(|o| direct != Some(*o)) {
+                let view = &kernel.outputs[o].1;
+                let to = self.strides(view, &groups);
+                let from = self.dense(&groups, &groups);
+                let operand = kernel.inputs.len() + o;
+                let walk = self.walk(&groups, to, from);
+                self.code.push(Code::Store { x: i, operand, walk, add: beyond });
+                if beyond {
+                    let all = self.of[i].clone();
+                    let to = all.iter().map(|g| self.space.stride(view, *g)).collect();
+                    let sizes = all.iter().map(|g| self.space.sizes[*g]).collect();
+                    let from = vec![0; all.len()];
+                    zero.push((operand, Walk { sizes, to, from, split: None }));
+                }
+            }
+            // what is never read again makes room
+            for x in operands(&instr.op) {
+                self.registers.left[x] -= 1;
+                if self.registers.left[x] == 0 {
+                    if let Place::Register(at) = places[x]
+                        && !matches!(kernel.code[x].op, FusedOp::Number(_))
+                    {
+                        self.registers.free(at);
+                    }
+                    spread.retain(|(value, _, at)| {
+                        if *value == x
+                            && let Place::Register(r) = places_at(&self.code, *at)
+                        {
+                            self.registers.free(r);
+                        }
+                        *value != x
+                    });
+                }
+            }
+            if self.registers.left[i] == 0
+                && let Place::Register(at) = place
+                && !matches!(instr.op, FusedOp::Number(_))
+            {
+                self.registers.free(at);
+            }
+        }
+        let outer = self.split.unwrap_or(0);
+        // spread values are numbered after the kernel's own
+        let mut all = places;
+        for code in &self.code {
+            if let Code::Spread { y, .. } = code {
+                all.push(*y);
+            }
+        }
+        Program {
+            outer: self.space.sizes[..outer].to_vec(),
+            split: self.split.map_or(1, |s| self.space.sizes[s]),
+            block: self.block,
+            operands: operand_list,
+            places: all,
+            code: self.code,
+            zero,
+            numbers,
+            registers: self.registers.len,
+        }
+    }
+
+    /// An operand as long as the result: itself, one number, or a copy spread over the missing dimensions.
+    fn arg(&mut self, spread: &mut Vec<Spread>, value: usize, groups: &[usize]) -> Arg {
+        let own = self.within(value);
+        if own.is_empty() {
+            return Arg { value, one: true };
+        }
+        if own == groups {
+            return Arg { value, one: false };
+        }
+        if let Some((_, _, at)) = spread.iter().find(|s| s.0 == value && s.1 == groups) {
+            return Arg { value: self.spread_number(*at), one: false };
+        }
+        let y = Place::Register(self.registers.take(self.numbers(groups)));
+        let walk = self.walk(groups, self.dense(groups, groups), self.dense(&own, groups));
+        self.code.push(Code::Spread { x: value, y, walk });
+        let at = self.code.len() - 1;
+        spread.push((value, groups.to_vec(), at));
+        Arg { value: self.spread_number(at), one: false }
+    }
+
+    /// The value number of the spread at this place of the code.
+    fn spread_number(&self, at: usize) -> usize {
+        let before = self.code[..at].iter().filter(|c| matches!(c, Code::Spread { .. })).count();
+        self.kernel.code.len() + before
+    }
+
+    /// A binary op of a full value and one that lacks the last dimensions.
+    fn by_rows(&self, op: Binary, a: usize, b: usize, y: Place, groups: &[usize]) -> Option<Code> {
+        let (own_a, own_b) = (self.within(a), self.within(b));
+        let (full, row, own, swapped) = if own_a == groups && own_b != groups {
+            (a, b, own_b, false)
+        } else if own_b == groups && own_a != groups {
+            (b, a, own_a, true)
+        } else {
+            return None;
+        };
+        if own.is_empty() || !groups.starts_with(&own) {
+            return None;
+        }
+        let rest = &groups[own.len()..];
+        let n = self.numbers(rest);
+        // short rows are cheaper to spread
+        (n >= 16).then(|| Code::Rows { op, full, row, swapped, y, rows: self.count(&own), n })
+    }
+
+    /// A fold: runs of folded dimensions are folded from the last to the first.
+    fn fold(&mut self, op: Fold, x: usize, y: Place, kept: &[usize]) {
+        let mut dims = self.within(x);
+        let mut from = x;
+        if dims == kept {
+            // only dimensions around the block are folded
+            let walk = self.walk(kept, self.dense(kept, kept), self.dense(kept, kept));
+            self.code.push(Code::Spread { x, y, walk });
+            return;
+        }
+        while dims != kept {
+            let last = dims.iter().rposition(|g| !kept.contains(g)).unwrap_or(0);
+            let mut first = last;
+            while first > 0 && !kept.contains(&dims[first - 1]) {
+                first -= 1;
+            }
+            let (outer, middle, inner) =
+                (self.count(&dims[..first]), self.count(&dims[first..=last]), self.count(&dims[last + 1..]));
+            dims.drain(first..=last);
+            let to = if dims == kept { y } else { Place::Register(self.registers.take(self.numbers(&dims))) };
+            self.code.push(Code::Fold { op, x: from, y: to, outer, middle, inner });
+            if dims != kept {
+                // give the partial result a number by a spread onto itself
+                let walk = self.walk(&dims, self.dense(&dims, &dims), self.dense(&dims, &dims));
+                self.code.push(Code::Spread { x: usize::MAX, y: to, walk });
+                from = self.spread_number(self.code.len() - 1);
+            }
+        }
+    }
+}
+
+fn places_at(code: &[Code], at: usize) -> Place {
+    match &code[at] {
+        Code::Spread { y, .. } => *y,
+        _ => Place::Memory(0),
+    }
+}
+
+impl Program {
+    /// Runs the kernel. `registers` has room for [`Program::registers`] numbers.
+    ///
+    /// # Safety
+    /// The bases are those for which the plan was made, and no other thread writes what the kernel touches.
+    pub unsafe fn run(&self, bases: &Bases, registers: *mut f32) {
+        // SAFETY: the plan keeps every view inside of its buffer, and registers are as many as were counted
+        unsafe {
+            for (operand, walk) in &self.zero {
+                let at = bases.at(self.operands[*operand].slot);
+                let zero = 0.0f32;
+                copy_nd(at, &walk.to, &zero, &walk.from, &walk.sizes);
+            }
+            for (value, x) in &self.numbers {
+                if let Place::Register(at) = self.places[*value] {
+                    *registers.add(at) = *x;
+                }
+            }
+            let mut pointers = [std::ptr::null_mut::<f32>(); MOST_OPERANDS];
+            let mut heap;
+            let pointers: &mut [*mut f32] = if self.operands.len() <= MOST_OPERANDS {
+                &mut pointers[..self.operands.len()]
+            } else {
+                heap = vec![std::ptr::null_mut(); self.operands.len()];
+                &mut heap
+            };
+            for (p, o) in pointers.iter_mut().zip(&self.operands) {
+                *p = bases.at(o.slot);
+            }
+            self.nest(0, pointers, registers);
+        }
+    }
+
+    unsafe fn nest(&self, level: usize, pointers: &mut [*mut f32], registers: *mut f32) {
+        // SAFETY: as for `run`
+        unsafe {
+            if level == self.outer.len() {
+                return self.blocks(pointers, registers);
+            }
+            for _ in 0..self.outer[level] {
+                self.nest(level + 1, pointers, registers);
+                for (p, o) in pointers.iter_mut().zip(&self.operands) {
+                    *p = p.offset(o.outer[level]);
+                }
+            }
+            let n = self.outer[level] as isize;
+            for (p, o) in pointers.iter_mut().zip(&self.operands) {
+                *p = p.offset(-n * o.outer[level]);
+            }
+        }
+    }
+
+    unsafe fn blocks(&self, pointers: &mut [*mut f32], registers: *mut f32) {
+        let mut done = 0;
+        // SAFETY: as for `run`
+        unsafe {
+            while done < self.split {
+                let block = self.block.min(self.split - done);
+                self.block(block, pointers, registers);
+                done += block;
+                for (p, o) in pointers.iter_mut().zip(&self.operands) {
+                    *p = p.offset(block as isize * o.split);
+                }
+            }
+            for (p, o) in pointers.iter_mut().zip(&self.operands) {
+                *p = p.offset(-(done as isize) * o.split);
+            }
+        }
+    }
+
+    unsafe fn block(&self, block: usize, pointers: &[*mut f32], registers: *mut f32) {
+        // SAFETY: as for `run`
+        unsafe {
+            let at = |place: Place| match place {
+                Place::Register(r) => registers.add(r),
+                Place::Memory(m) => pointers[m],
+            };
+            let value = |v: usize| at(self.places[v]);
+            let src = |arg: Arg| match arg.one {
+                true => Src::Scalar(*value(arg.value)),
+                false => Src::Slice(value(arg.value)),
+            };
+            for code in &self.code {
+                match code {
+                    Code::Load { operand, y, walk } => walk.copy(block, at(*y), pointers[*operand], false),
+                    Code::Store { x, operand, walk, add } => {
+                        walk.copy(block, pointers[*operand], value(*x), *add);
+                    }
+                    Code::Unary { op, x, y, n } => elementwise::unary(*op, value(*x), at(*y), n.at(block)),
+                    Code::Binary { op, a, b, y, n } => elementwise::binary(*op, src(*a), src(*b), at(*y), n.at(block)),
+                    Code::Rows { op, full, row, swapped, y, rows, n } => {
+                        let (full, row, y) = (value(*full), value(*row), at(*y));
+                        for r in 0..rows.at(block) {
+                            let (x, s) = (Src::Slice(full.add(r * n)), Src::Scalar(*row.add(r)));
+                            let (a, b) = if *swapped { (s, x) } else { (x, s) };
+                            elementwise::binary(*op, a, b, y.add(r * n), *n);
+                        }
+                    }
+                    Code::Select { c, a, b, y, n } => {
+                        elementwise::select(src(*c), src(*a), src(*b), at(*y), n.at(block));
+                    }
+                    Code::Spread { x, y, walk } => {
+                        if *x != usize::MAX {
+                            walk.copy(block, at(*y), value(*x), false);
+                        }
+                    }
+                    Code::Fold { op, x, y, outer, middle, inner } => {
+                        fold(*op, value(*x), at(*y), outer.at(block), middle.at(block), inner.at(block));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Operands whose pointers need no allocation.
+const MOST_OPERANDS: usize = 64;
+
+impl Walk {
+    unsafe fn copy(&self, block: usize, to: *mut f32, from: *const f32, add: bool) {
+        let mut sizes = [0usize; archc_kernels::copy::DIMS];
+        let n = self.sizes.len();
+        sizes[..n].copy_from_slice(&self.sizes);
+        if let Some(s) = self.split {
+            sizes[s] = block;
+        }
+        // SAFETY: the walk was made for these buffers
+        unsafe {
+            if add {
+                add_nd(to, &self.to, from, &self.from, &sizes[..n]);
+            } else {
+                copy_nd(to, &self.to, from, &self.from, &sizes[..n]);
+            }
+        }
+    }
+}
+
+unsafe fn fold(op: Fold, x: *const f32, y: *mut f32, outer: usize, middle: usize, inner: usize) {
+    // SAFETY: x has outer * middle * inner numbers, y outer * inner
+    unsafe {
+        if inner == 1 {
+            return match op {
+                Fold::Sum => rows::sum(x, outer, middle, middle, y),
+                Fold::Max => rows::max(x, outer, middle, middle, y),
+                Fold::Min => rows::min(x, outer, middle, middle, y),
+            };
+        }
+        for o in 0..outer {
+            let (x, y) = (x.add(o * middle * inner), y.add(o * inner));
+            std::ptr::copy_nonoverlapping(x, y, inner);
+            match op {
+                Fold::Sum => rows::add_columns(x.add(inner), middle - 1, inner, inner, y),
+                Fold::Max | Fold::Min => {
+                    let op = if op == Fold::Max { Binary::Max } else { Binary::Min };
+                    for m in 1..middle {
+                        elementwise::binary(op, Src::Slice(y), Src::Slice(x.add(m * inner)), y, inner);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn unary(op: UnaryOp) -> Unary {
+    match op {
+        UnaryOp::Neg => Unary::Neg,
+        UnaryOp::Abs => Unary::Abs,
+        UnaryOp::Sign => Unary::Sign,
+        UnaryOp::Floor => Unary::Floor,
+        UnaryOp::Exp => Unary::Exp,
+        UnaryOp::Expm1 => Unary::Expm1,
+        UnaryOp::Log => Unary::Log,
+        UnaryOp::Log1p => Unary::Log1p,
+        UnaryOp::Sqrt => Unary::Sqrt,
+        UnaryOp::Rsqrt => Unary::Rsqrt,
+        UnaryOp::Sigmoid => Unary::Sigmoid,
+        UnaryOp::Tanh => Unary::Tanh,
+        UnaryOp::Silu => Unary::Silu,
+        UnaryOp::Gelu => Unary::Gelu,
+        UnaryOp::Relu => Unary::Relu,
+        UnaryOp::Elu => Unary::Elu,
+        UnaryOp::Softplus => Unary::Softplus,
+        UnaryOp::Sin => Unary::Sin,
+        UnaryOp::Cos => Unary::Cos,
+        UnaryOp::Atan => Unary::Atan,
+        UnaryOp::Erf => Unary::Erf,
+        UnaryOp::Not => Unary::Not,
+        UnaryOp::Powi(2) => Unary::Square,
+        UnaryOp::Powi(-1) => Unary::Recip,
+        UnaryOp::Powi(n) => Unary::Powi(n),
+    }
+}
+
+fn binary(op: BinaryOp) -> Binary {
+    match op {
+        BinaryOp::Add => Binary::Add,
+        BinaryOp::Sub => Binary::Sub,
+        BinaryOp::Mul => Binary::Mul,
+        BinaryOp::Div => Binary::Div,
+        BinaryOp::Rem => Binary::Rem,
+        BinaryOp::Pow => Binary::Pow,
+        BinaryOp::Min => Binary::Min,
+        BinaryOp::Max => Binary::Max,
+        BinaryOp::Eq => Binary::Eq,
+        BinaryOp::Ne => Binary::Ne,
+        BinaryOp::Lt => Binary::Lt,
+        BinaryOp::Le => Binary::Le,
+        BinaryOp::Gt => Binary::Gt,
+        BinaryOp::Ge => Binary::Ge,
+    }
+}

@@ -1,0 +1,348 @@
+//! A plan made ready to run: kernels with addresses resolved as far as they can be before a run.
+
+use super::attend::AttendStep;
+use super::convolution::ConvStep;
+use super::fused;
+use super::memory::{Bases, FIXED, Slot};
+use super::single::SingleStep;
+use crate::compiled::Leaves;
+use archc_compiler::lowered::{DimId, Lowered, Op};
+use archc_compiler::plan::{Copy, Gemm, Kernel, LoopKernel, Port, Scope, View, Work};
+use archc_kernels::copy::copy_nd;
+use archc_kernels::gemm::{gemm, gemm_batch};
+use std::cell::RefCell;
+
+/// What kernels read beside buffers.
+pub(super) struct Context<'a> {
+    pub graph: &'a Lowered,
+    pub leaves: &'a Leaves,
+    /// Rows of the embedding table.
+    pub vocab: usize,
+    /// Where the loops around stand, for what is drawn at random.
+    pub at: RefCell<Vec<(DimId, usize)>>,
+    /// Scratch memory of fused loops.
+    pub registers: *mut f32,
+    /// Seconds spent by kind of kernel, if someone asks.
+    pub profile: Option<&'a super::profile::Profile>,
+}
+
+/// Kernels in order.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    steps: Vec<Step>,
+    /// Registers that the largest fused loop needs.
+    pub registers: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Gemm(Product),
+    Fused(fused::Program),
+    Copy(CopyStep),
+    Conv(Box<ConvStep>),
+    Single(Box<SingleStep>),
+    Loop(Box<LoopStep>),
+    Attend(Box<AttendStep>),
+}
+
+impl Program {
+    /// Prepares a scope.
+    pub fn new(scope: &Scope, sizes: &[usize]) -> Self {
+        let mut registers = 0;
+        let mut steps = Vec::with_capacity(scope.kernels.len());
+        for Kernel { work, .. } in &scope.kernels {
+            steps.push(match work {
+                Work::Gemm(g) => Step::Gemm(Product::new(g)),
+                Work::Fused(f) => {
+                    let program = fused::prepare(f, sizes);
+                    registers = registers.max(program.registers);
+                    Step::Fused(program)
+                }
+                Work::Copy(c) => Step::Copy(CopyStep::new(c)),
+                Work::Conv(c) => Step::Conv(Box::new(ConvStep::new(c))),
+                Work::Single(s) => Step::Single(Box::new(SingleStep::new(s))),
+                Work::Loop(l) => {
+                    let step = LoopStep::new(l, sizes);
+                    registers = registers.max(step.body.registers);
+                    Step::Loop(Box::new(step))
+                }
+                Work::Attend(a) => {
+                    let step = AttendStep::new(a, sizes);
+                    registers = registers.max(step.registers());
+                    Step::Attend(Box::new(step))
+                }
+            });
+        }
+        Self { steps, registers }
+    }
+
+    /// Runs all kernels.
+    ///
+    /// # Safety
+    /// The bases are those of the plan, with leaves filled in, and nothing else uses them meanwhile.
+    pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
+        for step in &self.steps {
+            let start = context.profile.map(|p| p.start());
+            // SAFETY: the caller's contract
+            unsafe {
+                match step {
+                    Step::Gemm(product) => product.run(bases),
+                    Step::Fused(program) => program.run(bases, context.registers),
+                    Step::Copy(copy) => copy.run(bases),
+                    Step::Conv(conv) => conv.run(bases, context),
+                    Step::Single(single) => single.run(bases, context),
+                    Step::Loop(l) => l.run(bases, context),
+                    Step::Attend(a) => a.run(bases, context),
+                }
+            }
+            if let (Some(profile), Some(start)) = (context.profile, start) {
+                let kind = match step {
+                    Step::Gemm(_) => "gemm",
+                    Step::Fused(_) => "fused",
+                    Step::Copy(_) => "copy",
+                    Step::Conv(_) => "conv",
+                    Step::Single(s) => s.name(),
+                    Step::Loop(_) => "loop",
+                    Step::Attend(_) => "attend",
+                };
+                profile.stop(kind, start);
+            }
+        }
+    }
+}
+
+/// Matrix products.
+#[derive(Clone, Debug)]
+struct Product {
+    gemm: Gemm,
+    a: Slot,
+    b: Slot,
+    c: Slot,
+}
+
+impl Product {
+    fn new(gemm: &Gemm) -> Self {
+        let slot = |m: &archc_compiler::plan::Matrix| Slot::new(m.base, m.offset);
+        Self { a: slot(&gemm.a), b: slot(&gemm.b), c: slot(&gemm.c), gemm: gemm.clone() }
+    }
+
+    unsafe fn run(&self, bases: &Bases) {
+        // SAFETY: the plan's matrices lie inside of their buffers
+        unsafe {
+            let (a, b, c) = (bases.at(self.a), bases.at(self.b), bases.at(self.c));
+            self.sums(0, a, b, c, self.gemm.accumulate);
+        }
+    }
+
+    /// Further sums from `level` on.
+    unsafe fn sums(&self, level: usize, a: *const f32, b: *const f32, c: *mut f32, accumulate: bool) {
+        // SAFETY: as for `run`
+        unsafe {
+            match self.gemm.sums.get(level) {
+                None => self.batch(0, a, b, c, accumulate),
+                Some(&(n, da, db)) => {
+                    for i in 0..n as isize {
+                        self.sums(level + 1, a.offset(i * da), b.offset(i * db), c, accumulate || i > 0);
+                    }
+                }
+            }
+        }
+    }
+
+    unsafe fn batch(&self, level: usize, a: *const f32, b: *const f32, c: *mut f32, accumulate: bool) {
+        let g = &self.gemm;
+        let beta = if accumulate { 1.0 } else { 0.0 };
+        // SAFETY: as for `run`
+        unsafe {
+            match g.batch.len() - level {
+                0 => gemm(g.m, g.n, g.k, 1.0, a, g.a.row, g.a.col, b, g.b.row, g.b.col, beta, c, g.c.row, g.c.col),
+                1 => gemm_batch(
+                    g.batch[level],
+                    g.m,
+                    g.n,
+                    g.k,
+                    1.0,
+                    a,
+                    g.a.batch[level],
+                    g.a.row,
+                    g.a.col,
+                    b,
+                    g.b.batch[level],
+                    g.b.row,
+                    g.b.col,
+                    beta,
+                    c,
+                    g.c.batch[level],
+                    g.c.row,
+                    g.c.col,
+                ),
+                _ => {
+                    for i in 0..g.batch[level] as isize {
+                        self.batch(
+                            level + 1,
+                            a.offset(i * g.a.batch[level]),
+                            b.offset(i * g.b.batch[level]),
+                            c.offset(i * g.c.batch[level]),
+                            accumulate,
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A strided copy.
+#[derive(Clone, Debug)]
+struct CopyStep {
+    to: Slot,
+    from: Slot,
+    sizes: Vec<usize>,
+    to_strides: Vec<isize>,
+    from_strides: Vec<isize>,
+    fill: Option<(Slot, Vec<usize>, Vec<isize>, f32)>,
+}
+
+/// Sizes and strides of a view.
+pub(super) fn layout(view: &View) -> (Vec<usize>, Vec<isize>) {
+    (view.axes.iter().map(|a| a.size).collect(), view.axes.iter().map(|a| a.stride).collect())
+}
+
+impl CopyStep {
+    fn new(copy: &Copy) -> Self {
+        let (sizes, to_strides) = layout(&copy.to);
+        let from_strides = copy.to.axes.iter().map(|a| copy.from.stride(a.dim)).collect();
+        let fill = copy.fill.as_ref().map(|(view, x)| {
+            let (sizes, strides) = layout(view);
+            (Slot::of(view), sizes, strides, *x as f32)
+        });
+        Self { to: Slot::of(&copy.to), from: Slot::of(&copy.from), sizes, to_strides, from_strides, fill }
+    }
+
+    unsafe fn run(&self, bases: &Bases) {
+        // SAFETY: the plan's views lie inside of their buffers
+        unsafe {
+            if let Some((slot, sizes, strides, x)) = &self.fill {
+                copy_nd(bases.at(*slot), strides, x, &[0; archc_kernels::copy::DIMS][..sizes.len()], sizes);
+            }
+            copy_nd(bases.at(self.to), &self.to_strides, bases.at(self.from), &self.from_strides, &self.sizes);
+        }
+    }
+}
+
+/// A loop.
+#[derive(Clone, Debug)]
+struct LoopStep {
+    kernel: LoopKernel,
+    body: Program,
+    /// Where ports point at first; none for those of states.
+    ports: Vec<Option<Slot>>,
+    arena: Slot,
+    /// Whether something inside draws random numbers.
+    random: bool,
+    /// Of each state: where its initial value is, and the walks of the initial and final copies.
+    states: Vec<StateStep>,
+}
+
+#[derive(Clone, Debug)]
+struct StateStep {
+    initial: Slot,
+    sizes: Vec<usize>,
+    dense: Vec<isize>,
+    from: Vec<isize>,
+    last: Option<(Slot, Vec<isize>)>,
+}
+
+/// Whether a scope draws random numbers.
+fn draws(scope: &Scope) -> bool {
+    scope.kernels.iter().any(|k| match &k.work {
+        Work::Single(s) => matches!(s.op, Op::Dropout { .. }),
+        Work::Loop(l) => draws(&l.body),
+        _ => false,
+    })
+}
+
+impl LoopStep {
+    fn new(kernel: &LoopKernel, sizes: &[usize]) -> Self {
+        let states = kernel.states.iter().map(|s| {
+            let (state_sizes, dense) = layout(&s.view);
+            let strides = |p: &Port| s.view.axes.iter().map(|a| p.outer.stride(a.dim)).collect();
+            StateStep {
+                initial: Slot::of(&s.initial.outer),
+                sizes: state_sizes,
+                dense,
+                from: strides(&s.initial),
+                last: s.last.as_ref().map(|p| (Slot::of(&p.outer), strides(p))),
+            }
+        });
+        Self {
+            body: Program::new(&kernel.body, sizes),
+            ports: kernel.ports.iter().map(|p| p.as_ref().map(|p| Slot::of(&p.outer))).collect(),
+            arena: Slot::new(archc_compiler::plan::Base::Scratch, kernel.arena),
+            random: draws(&kernel.body),
+            states: states.collect(),
+            kernel: kernel.clone(),
+        }
+    }
+
+    unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
+        let k = &self.kernel;
+        let mut inner = Bases(vec![std::ptr::null_mut(); FIXED + k.ports.len()]);
+        inner.0[..FIXED].copy_from_slice(&bases.0[..FIXED]);
+        // SAFETY: the plan's views lie inside of their buffers; ports stay within the views that they walk
+        unsafe {
+            inner.0[0] = bases.at(self.arena);
+            let scratch = inner.0[0];
+            let count: usize = k.map.iter().product();
+            let mut index = vec![0usize; k.map.len()];
+            for _ in 0..count {
+                let shift = |map: &[isize]| -> isize { map.iter().zip(&index).map(|(s, i)| s * *i as isize).sum() };
+                for (p, (port, slot)) in k.ports.iter().zip(&self.ports).enumerate() {
+                    if let (Some(port), Some(slot)) = (port, slot) {
+                        let first = if k.reverse { (k.count as isize - 1) * port.over } else { 0 };
+                        inner.0[FIXED + p] = bases.at(*slot).offset(shift(&port.map) + first);
+                    }
+                }
+                for (slot, state) in k.states.iter().zip(&self.states) {
+                    let [old, new] = slot.buffers.map(|b| scratch.add(b));
+                    inner.0[FIXED + slot.ports[0]] = old;
+                    inner.0[FIXED + slot.ports[1]] = new;
+                    let from = bases.at(state.initial).offset(shift(&slot.initial.map));
+                    copy_nd(old, &state.dense, from, &state.from, &state.sizes);
+                }
+                for n in 0..k.count {
+                    let depth = context.at.borrow().len();
+                    if self.random {
+                        let mut at = context.at.borrow_mut();
+                        at.extend(k.map_dims.iter().copied().zip(index.iter().copied()));
+                        at.push((k.over, if k.reverse { k.count - 1 - n } else { n }));
+                    }
+                    self.body.run(&inner, context);
+                    context.at.borrow_mut().truncate(depth);
+                    for (p, port) in k.ports.iter().enumerate() {
+                        if let Some(port) = port {
+                            let step = if k.reverse { -port.over } else { port.over };
+                            inner.0[FIXED + p] = inner.0[FIXED + p].wrapping_offset(step);
+                        }
+                    }
+                    for slot in &k.states {
+                        inner.0.swap(FIXED + slot.ports[0], FIXED + slot.ports[1]);
+                    }
+                }
+                for (slot, state) in k.states.iter().zip(&self.states) {
+                    if let (Some((to, strides)), Some(port)) = (&state.last, &slot.last) {
+                        let to = bases.at(*to).offset(shift(&port.map));
+                        copy_nd(to, strides, inner.0[FIXED + slot.ports[0]], &state.dense, &state.sizes);
+                    }
+                }
+                for (i, size) in index.iter_mut().zip(&k.map).rev() {
+                    *i += 1;
+                    if *i < *size {
+                        break;
+                    }
+                    *i = 0;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! Ops with kernels of their own: embeddings, cross-entropy, running sums, sorting, decays and solves of chunks.
+//!
+//! Each works on some dimensions (its core) and is repeated over all others; operands that lack one of those are the same
+//! along it.
+
+use super::memory::{Bases, Slot};
+use super::program::Context;
+use crate::random::{DropoutMask, token_number};
+use archc_compiler::lowered::{BATCH, DimId, Op, TIME, op_name};
+use archc_compiler::plan::{Single, View};
+use archc_kernels::copy::copy_nd;
+
+/// A prepared op.
+#[derive(Clone, Debug)]
+pub(super) struct SingleStep {
+    pub(super) op: Op,
+    pub(super) inputs: Vec<View>,
+    pub(super) output: View,
+    name: &'static str,
+}
+
+/// A walk over the dimensions around an op's core: lengths, and distances of each operand and the result.
+struct Around {
+    sizes: Vec<usize>,
+    strides: Vec<Vec<isize>>,
+}
+
+impl Around {
+    /// Around the core dimensions of these views.
+    fn new(views: &[&View], core: &[DimId]) -> Self {
+        let mut dims: Vec<(DimId, usize)> = Vec::new();
+        for a in views.iter().flat_map(|v| &v.axes).filter(|a| !core.contains(&a.dim)) {
+            if !dims.iter().any(|d| d.0 == a.dim) {
+                dims.push((a.dim, a.size));
+            }
+        }
+        let strides = views.iter().map(|v| dims.iter().map(|d| v.stride(d.0)).collect()).collect();
+        Self { sizes: dims.iter().map(|d| d.1).collect(), strides }
+    }
+
+    /// Calls f with the addresses for each index.
+    unsafe fn each(&self, starts: &[*mut f32], mut f: impl FnMut(&[*mut f32])) {
+        let count: usize = self.sizes.iter().product();
+        let mut index = vec![0usize; self.sizes.len()];
+        let mut at = starts.to_vec();
+        for _ in 0..count {
+            f(&at);
+            for d in (0..index.len()).rev() {
+                index[d] += 1;
+                // SAFETY: the addresses stay within the views that are walked
+                let back = if index[d] == self.sizes[d] { 1 - self.sizes[d] as isize } else { 1 };
+                for (p, s) in at.iter_mut().zip(&self.strides) {
+                    *p = p.wrapping_offset(back * s[d]);
+                }
+                if index[d] < self.sizes[d] {
+                    break;
+                }
+                index[d] = 0;
+            }
+        }
+    }
+}
+
+/// A row of numbers at a distance.
+pub(super) unsafe fn gather(from: *const f32, stride: isize, into: &mut [f32]) {
+    for (i, x) in into.iter_mut().enumerate() {
+        // SAFETY: the caller's row is as long as the slice
+        *x = unsafe { *from.offset(i as isize * stride) };
+    }
+}
+
+unsafe fn scatter(from: &[f32], to: *mut f32, stride: isize) {
+    for (i, x) in from.iter().enumerate() {
+        // SAFETY: as for `gather`
+        unsafe { *to.offset(i as isize * stride) = *x };
+    }
+}
+
+impl SingleStep {
+    pub fn new(single: &Single) -> Self {
+        let name: &'static str = match single.op {
+            Op::Embed { .. } => "embed",
+            Op::Scatter { .. } => "scatter",
+            Op::CrossEntropy { .. } | Op::CrossEntropyGrad { .. } => "cross_entropy",
+            Op::Cumsum { .. } => "cumsum",
+            Op::SolveUnitLower { .. } => "solve",
+            Op::PairDecay(_) | Op::PairDecayGrad(_) => "pair_decay",
+            Op::DecayDot { .. } | Op::DecayMix { .. } => "decay_dot",
+            Op::LongConv { .. } | Op::LongConvBack { .. } | Op::LongConvFilter { .. } => "long_conv",
+            _ => "other",
+        };
+        Self { op: single.op.clone(), inputs: single.inputs.clone(), output: single.output.clone(), name }
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn views(&self) -> Vec<&View> {
+        self.inputs.iter().chain([&self.output]).collect()
+    }
+
+    unsafe fn starts(&self, bases: &Bases) -> Vec<*mut f32> {
+        // SAFETY: the plan's views lie inside of their buffers
+        self.views().iter().map(|v| unsafe { bases.at(Slot::of(v)) }).collect()
+    }
+
+    /// Calls f with the addresses of inputs and output for each index around a core.
+    pub(super) unsafe fn around(&self, bases: &Bases, core: &[DimId], f: impl FnMut(&[*mut f32])) {
+        // SAFETY: the plan's views lie inside of their buffers
+        unsafe { Around::new(&self.views(), core).each(&self.starts(bases), f) };
+    }
+
+    /// Runs a function of one row along a dimension: inputs, output.
+    unsafe fn rows(&self, bases: &Bases, dim: DimId, mut f: impl FnMut(&[Vec<f32>], &mut [f32])) {
+        let views = self.views();
+        let n = self.output.axis(dim).map_or(1, |a| a.size);
+        let around = Around::new(&views, &[dim]);
+        let strides: Vec<isize> = views.iter().map(|v| v.stride(dim)).collect();
+        let (mut rows, mut out) = (vec![vec![0.0; n]; self.inputs.len()], vec![0.0; n]);
+        // SAFETY: the plan's views lie inside of their buffers
+        unsafe {
+            around.each(&self.starts(bases), |at| {
+                for (i, row) in rows.iter_mut().enumerate() {
+                    gather(at[i], strides[i], row);
+                }
+                f(&rows, &mut out);
+                scatter(&out, at[self.inputs.len()], strides[self.inputs.len()]);
+            });
+        }
+    }
+
+    /// Runs the op.
+    ///
+    /// # Safety
+    /// As for `Program::run`.
+    pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
+        // SAFETY: the plan's views lie inside of their buffers
+        unsafe {
+            match &self.op {
+                Op::Embed { vocab, prefix } => self.embed(bases, context, *vocab, *prefix),
+                Op::Scatter { of, prefix } => self.scatter(bases, context, *of, *prefix),
+                Op::CrossEntropy { vocab } => self.cross_entropy(bases, context, *vocab),
+                Op::CrossEntropyGrad { vocab } => self.cross_entropy_grad(bases, context, *vocab),
+                Op::Dropout { path } => self.dropout(bases, context, path),
+                Op::Cumsum { dim, reverse, exclusive } => self.cumsum(bases, *dim, *reverse, *exclusive),
+                Op::Sort(dim) => self.rows(bases, *dim, |x, y| {
+                    y.copy_from_slice(&x[0]);
+                    y.sort_by(|a, b| b.total_cmp(a));
+                }),
+                Op::Unsort(dim) => self.rows(bases, *dim, |x, y| {
+                    for (to, from) in descending(&x[0]).into_iter().enumerate() {
+                        y[from] = x[1][to];
+                    }
+                }),
+                Op::TopK(dim, n) => self.rows(bases, *dim, |x, y| {
+                    y.fill(0.0);
+                    descending(&x[0]).into_iter().take(*n).for_each(|i| y[i] = x[0][i]);
+                }),
+                Op::TopKMask(dim, n) => self.rows(bases, *dim, |x, y| {
+                    y.fill(0.0);
+                    descending(&x[0]).into_iter().take(*n).for_each(|i| y[i] = 1.0);
+                }),
+                Op::Sparsemax(dim) => self.rows(bases, *dim, |x, y| sparsemax(&x[0], y)),
+                Op::Index(along) => self.index(bases, along),
+                Op::Table(dim, values) => {
+                    let row: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+                    self.rows(bases, *dim, |_, y| y.copy_from_slice(&row));
+                }
+                Op::Window { dim, step } => self.window(bases, *dim, *step),
+                Op::Unwindow { dim, step } => self.unwindow(bases, *dim, *step),
+                Op::LongConv { lag } | Op::LongConvBack { lag } | Op::LongConvFilter { lag } => {
+                    self.long_conv(bases, *lag);
+                }
+                Op::SolveUnitLower { rows, cols, transpose } => self.solve(bases, *rows, *cols, *transpose),
+                Op::PairDecay(pairs) => self.pair_decay(bases, pairs),
+                Op::PairDecayGrad(pairs) => self.pair_decay_grad(bases, pairs),
+                Op::DecayDot { over, pairs } => self.decay_dot(bases, *over, pairs),
+                Op::DecayMix { over, pairs, by_cols } => self.decay_mix(bases, *over, pairs, *by_cols),
+                op => panic!("archc bug: the cpu device has no kernel for {}", op_name(op)),
+            }
+        }
+    }
+
+    unsafe fn embed(&self, bases: &Bases, context: &Context<'_>, vocab: DimId, prefix: Option<DimId>) {
+        let starts = unsafe { self.starts(bases) };
+        let rows = self.inputs[0].axis(vocab).map_or(0, |a| a.size);
+        let (table_row, out) = (self.inputs[0].stride(vocab), &self.output);
+        let prefix_row = prefix.map_or(0, |p| self.inputs[1].stride(p));
+        let axes: Vec<_> = out.axes.iter().filter(|a| a.dim != BATCH && a.dim != TIME).collect();
+        let sizes: Vec<usize> = axes.iter().map(|a| a.size).collect();
+        let to: Vec<isize> = axes.iter().map(|a| a.stride).collect();
+        let from: Vec<Vec<isize>> =
+            self.inputs.iter().map(|v| axes.iter().map(|a| v.stride(a.dim)).collect()).collect();
+        for (n, &id) in context.leaves.ids.iter().enumerate() {
+            let (b, t) = ((n / context.leaves.len) as isize, (n % context.leaves.len) as isize);
+            let id = id as usize;
+            // SAFETY: ids were checked against the vocabulary; those above it are the prefix's
+            unsafe {
+                let y = starts[self.inputs.len()].offset(b * out.stride(BATCH) + t * out.stride(TIME));
+                if id < rows {
+                    copy_nd(y, &to, starts[0].offset(id as isize * table_row), &from[0], &sizes);
+                } else {
+                    copy_nd(y, &to, starts[1].offset((id - rows) as isize * prefix_row), &from[1], &sizes);
+                }
+            }
+        }
+    }
+
+    unsafe fn scatter(&self, bases: &Bases, context: &Context<'_>, of: DimId, prefix: bool) {
+        let starts = unsafe { self.starts(bases) };
+        let vocab = context.vocab;
+        let axes: Vec<_> = self.output.axes.iter().filter(|a| a.dim != of).collect();
+        let sizes: Vec<usize> = axes.iter().map(|a| a.size).collect();
+        let to: Vec<isize> = axes.iter().map(|a| a.stride).collect();
+        let dy = &self.inputs[0];
+        let from: Vec<isize> = axes.iter().map(|a| dy.stride(a.dim)).collect();
+        let row = self.output.stride(of);
+        let zero = 0.0f32;
+        // SAFETY: as for `embed`
+        unsafe {
+            let (all, strides) = super::program::layout(&self.output);
+            copy_nd(starts[1], &strides, &zero, &vec![0; all.len()], &all);
+            for (n, &id) in context.leaves.ids.iter().enumerate() {
+                let id = id as usize;
+                let at = match (id < vocab, prefix) {
+                    (true, false) => id,
+                    (false, true) => id - vocab,
+                    _ => continue,
+                };
+                let (b, t) = ((n / context.leaves.len) as isize, (n % context.leaves.len) as isize);
+                let x = starts[0].offset(b * dy.stride(BATCH) + t * dy.stride(TIME));
+                archc_kernels::copy::add_nd(starts[1].offset(at as isize * row), &to, x, &from, &sizes);
+            }
+        }
+    }
+
+    unsafe fn cross_entropy(&self, bases: &Bases, context: &Context<'_>, vocab: DimId) {
+        let starts = unsafe { self.starts(bases) };
+        let result = starts[1];
+        let logits = &self.inputs[0];
+        let n = logits.axis(vocab).map_or(0, |a| a.size);
+        let mut row = vec![0.0f32; n];
+        let mut total = 0.0f64;
+        for (i, (&target, &weight)) in context.leaves.targets.iter().zip(&context.leaves.weights).enumerate() {
+            if weight == 0.0 {
+                continue;
+            }
+            let (b, t) = ((i / context.leaves.len) as isize, (i % context.leaves.len) as isize);
+            // SAFETY: targets were checked against the vocabulary
+            unsafe {
+                let x = starts[0].offset(b * logits.stride(BATCH) + t * logits.stride(TIME));
+                gather(x, logits.stride(vocab), &mut row);
+                let mut lse = 0.0f32;
+                archc_kernels::rows::logsumexp(row.as_ptr(), 1, n, n, &mut lse);
+                total += weight * (f64::from(lse) - f64::from(row[target as usize]));
+            }
+        }
+        // SAFETY: the result is one number
+        unsafe { *result = total as f32 };
+    }
+
+    unsafe fn cross_entropy_grad(&self, bases: &Bases, context: &Context<'_>, vocab: DimId) {
+        let starts = unsafe { self.starts(bases) };
+        let (logits, out) = (&self.inputs[0], &self.output);
+        let n = logits.axis(vocab).map_or(0, |a| a.size);
+        let (mut row, mut y) = (vec![0.0f32; n], vec![0.0f32; n]);
+        // SAFETY: as for `cross_entropy`
+        unsafe {
+            let scale = f64::from(*starts[1]);
+            for (i, (&target, &weight)) in context.leaves.targets.iter().zip(&context.leaves.weights).enumerate() {
+                let (b, t) = ((i / context.leaves.len) as isize, (i % context.leaves.len) as isize);
+                let to = starts[2].offset(b * out.stride(BATCH) + t * out.stride(TIME));
+                let share = (weight * scale) as f32;
+                if share == 0.0 {
+                    y.fill(0.0);
+                } else {
+                    let x = starts[0].offset(b * logits.stride(BATCH) + t * logits.stride(TIME));
+                    gather(x, logits.stride(vocab), &mut row);
+                    archc_kernels::rows::softmax(row.as_ptr(), 1, n, n, y.as_mut_ptr(), n);
+                    y.iter_mut().for_each(|v| *v *= share);
+                    y[target as usize] -= share;
+                }
+                scatter(&y, to, out.stride(vocab));
+            }
+        }
+    }
+
+    unsafe fn dropout(&self, bases: &Bases, context: &Context<'_>, path: &str) {
+        let starts = unsafe { self.starts(bases) };
+        // SAFETY: the second operand is one number
+        let p = f64::from(unsafe { *starts[1] });
+        let (sizes, to) = super::program::layout(&self.output);
+        let from: Vec<isize> = self.output.axes.iter().map(|a| self.inputs[0].stride(a.dim)).collect();
+        // SAFETY: operand and result have the same dimensions
+        unsafe { copy_nd(starts[2], &to, starts[0], &from, &sizes) };
+        let Some(seed) = context.leaves.dropout else { return };
+        if p <= 0.0 {
+            return;
+        }
+        let split = self.output.axes.iter().take_while(|a| context.graph.dim(a.dim).rank < 4).count();
+        let outer: usize = sizes[..split].iter().product();
+        let width: usize = sizes[split..].iter().product();
+        let mut mask = DropoutMask::new(seed, context.leaves.step, path, p);
+        let mut row = vec![0.0f32; width];
+        let mut dense = vec![1isize; sizes.len() - split];
+        for d in (1..dense.len()).rev() {
+            dense[d - 1] = dense[d] * sizes[split + d] as isize;
+        }
+        for n in 0..outer {
+            let mut at = context.at.borrow().clone();
+            let mut rest = n;
+            let mut shift = 0isize;
+            for a in self.output.axes[..split].iter().rev() {
+                at.push((a.dim, rest % a.size));
+                shift += (rest % a.size) as isize * a.stride;
+                rest /= a.size;
+            }
+            mask.draw(token_number(context.graph, context.leaves.len, &at) as u64, &mut row);
+            // SAFETY: as above
+            unsafe {
+                let y = starts[2].offset(shift);
+                let index = Around { sizes: sizes[split..].to_vec(), strides: vec![to[split..].to_vec(), dense.clone()] };
+                index.each(&[y, row.as_mut_ptr()], |at| *at[0] *= *at[1]);
+            }
+        }
+    }
+
+    unsafe fn cumsum(&self, bases: &Bases, dim: DimId, reverse: bool, exclusive: bool) {
+        // SAFETY: as for `rows`
+        unsafe {
+            self.rows(bases, dim, |x, y| {
+                let mut total = 0.0f64;
+                for i in 0..y.len() {
+                    let i = if reverse { y.len() - 1 - i } else { i };
+                    let before = total;
+                    total += f64::from(x[0][i]);
+                    y[i] = if exclusive { before } else { total } as f32;
+                }
+            });
+        }
+    }
+
+    unsafe fn index(&self, bases: &Bases, along: &[DimId]) {
+        let start = unsafe { bases.at(Slot::of(&self.output)) };
+        let sizes: Vec<usize> = along.iter().map(|d| self.output.axis(*d).map_or(1, |a| a.size)).collect();
+        let count: usize = sizes.iter().product();
+        for n in 0..count {
+            let mut rest = n;
+            let mut at = 0isize;
+            for (d, size) in along.iter().zip(&sizes).rev() {
+                at += (rest % size) as isize * self.output.stride(*d);
+                rest /= size;
+            }
+            // SAFETY: the index lies inside of the view
+            unsafe { *start.offset(at) = n as f32 };
+        }
+    }
+
+    /// For each token and each other index: f(token of the batch, its time, position, addresses).
+    pub(super) unsafe fn tokens(&self, bases: &Bases, core: &[DimId], mut f: impl FnMut(usize, &[f32], &[*mut f32])) {
+        let views = self.views();
+        let pos = &self.inputs[self.inputs.len() - 1];
+        let mut core = core.to_vec();
+        core.extend([BATCH, TIME]);
+        let around = Around::new(&views, &core);
+        let batch = pos.axis(BATCH).map_or(1, |a| a.size);
+        let len = pos.axis(TIME).map_or(1, |a| a.size);
+        // SAFETY: the plan's views lie inside of their buffers
+        unsafe {
+            let starts = self.starts(bases);
+            for b in 0..batch {
+                let at: Vec<*mut f32> =
+                    starts.iter().zip(&views).map(|(p, v)| p.offset(b as isize * v.stride(BATCH))).collect();
+                let pos = std::slice::from_raw_parts(at[self.inputs.len() - 1], len);
+                around.each(&at, |at| f(b, pos, at));
+            }
+        }
+    }
+
+    unsafe fn window(&self, bases: &Bases, dim: DimId, step: usize) {
+        let width = self.output.axis(dim).map_or(1, |a| a.size);
+        let (x, y, w) = (self.inputs[0].stride(TIME), self.output.stride(TIME), self.output.stride(dim));
+        let carried = (self.inputs.len() == 3).then(|| {
+            let tail = self.inputs[1].axes.iter().find(|a| self.output.axis(a.dim).is_none());
+            tail.map_or((0, 0), |a| (a.size, a.stride))
+        });
+        // SAFETY: lags stay inside of the document, which started in this piece or in what was carried
+        unsafe {
+            self.tokens(bases, &[dim], |_, pos, at| {
+                let out = at[self.inputs.len()];
+                for (t, p) in pos.iter().enumerate() {
+                    for i in 0..width {
+                        let lag = i * step;
+                        let value = if lag > *p as usize {
+                            0.0
+                        } else if lag <= t {
+                            *at[0].offset((t - lag) as isize * x)
+                        } else {
+                            match carried {
+                                Some((tail, stride)) if lag - t <= tail => {
+                                    *at[1].offset((tail - (lag - t)) as isize * stride)
+                                }
+                                _ => 0.0,
+                            }
+                        };
+                        *out.offset(t as isize * y + i as isize * w) = value;
+                    }
+                }
+            });
+        }
+    }
+
+    unsafe fn unwindow(&self, bases: &Bases, dim: DimId, step: usize) {
+        let width = self.inputs[0].axis(dim).map_or(1, |a| a.size);
+        let (x, w, y) = (self.inputs[0].stride(TIME), self.inputs[0].stride(dim), self.output.stride(TIME));
+        // SAFETY: as for `window`
+        unsafe {
+            self.tokens(bases, &[dim], |_, pos, at| {
+                let out = at[self.inputs.len()];
+                for t in 0..pos.len() {
+                    *out.offset(t as isize * y) = 0.0;
+                }
+                for (t, p) in pos.iter().enumerate() {
+                    for i in (0..width).take_while(|i| i * step <= (*p as usize).min(t)) {
+                        *out.offset((t - i * step) as isize * y) += *at[0].offset(t as isize * x + i as isize * w);
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Indices from the largest to the smallest; ties: lower index first.
+fn descending(x: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..x.len()).collect();
+    order.sort_by(|a, b| x[*b].total_cmp(&x[*a]));
+    order
+}
+
+/// Projection onto the simplex (arXiv 1602.02068).
+fn sparsemax(x: &[f32], y: &mut [f32]) {
+    let mut sorted = x.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let (mut total, mut threshold) = (0.0f64, 0.0f64);
+    for (i, v) in sorted.iter().enumerate() {
+        total += f64::from(*v);
+        let candidate = (total - 1.0) / (i + 1) as f64;
+        if f64::from(*v) <= candidate {
+            break;
+        }
+        threshold = candidate;
+    }
+    y.iter_mut().zip(x).for_each(|(y, x)| *y = (f64::from(*x) - threshold).max(0.0) as f32);
+}
