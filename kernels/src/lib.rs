@@ -17,6 +17,7 @@ mod vector;
 
 pub mod copy;
 pub mod elementwise;
+pub mod gemm;
 pub mod rows;
 
 pub use isa::{Level, best, level, limit};

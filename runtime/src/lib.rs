@@ -10,6 +10,7 @@
 mod batch;
 mod checks;
 mod codes;
+pub mod cpu;
 pub mod compiled;
 mod errors;
 mod init;
@@ -22,6 +23,7 @@ pub mod reference;
 pub mod session;
 
 pub use codes::CODES;
+pub use cpu::Cpu;
 pub use init::initial_params;
 pub use io::{read_tensors, write_tensors};
 pub use reference::{Reference, keep_to_one_thread};

@@ -72,6 +72,21 @@ impl<'a> Ranges<'a> {
         self.interval(self.flow.outer(id))
     }
 
+    /// The vertex of a node of the outer DAG.
+    pub(crate) fn vertex_of(&self, id: NodeId) -> usize {
+        self.flow.outer(id)
+    }
+
+    /// The vertex of a node in the body of a scan or attend vertex.
+    pub(crate) fn inner_vertex(&self, home: usize, id: NodeId) -> usize {
+        self.flow.inner(home, id)
+    }
+
+    /// The number of the value that a vertex holds: equal where two vertices hold the same by construction.
+    pub(crate) fn value_number(&self, vertex: usize) -> usize {
+        self.values.of[vertex]
+    }
+
     /// A bound on the L2 norm of a value over axes.
     pub(super) fn norm(&self, value: Value, axes: &[AxisId]) -> f64 {
         let graph = self.flow.graph;

@@ -1,8 +1,14 @@
-//! `lower_chunk`: a form as a loop over chunks, whose body is a graph over the chunk's rows.
+//! `lower_chunk`: a form as a loop over chunks, whose body is a graph over the chunk's rows ([`super::tile`]).
+//!
+//! Outside of the loop time becomes chunks and rows. Rows past a ragged end hold keys of 0 and decays of 1, so that they
+//! leave the state as it is. The loop is mapped over the batch and the heads: its body sees one head of one sequence.
 
 use super::Form;
-use crate::graph::{Dag, NodeId};
-use crate::lowered::{Builder, ValueId};
+use super::form::{Decay, Scaled, Seen};
+use super::tile::{Tile, Tiled};
+use crate::graph::{AxisId, Dag, NodeId};
+use crate::lowered::{BATCH, Builder, DimId, Extent, Loop, LoopState, Lowered, Op, TIME, ValueId, order};
+use std::collections::BTreeMap;
 
 /// The surroundings of a chunked scan.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +30,9 @@ pub struct ChunkResult {
     pub state: ValueId,
 }
 
+/// What the position of rows past the end is taken for: far inside of the last document.
+const PAST_END: f64 = 1e9;
+
 /// Lowers a form. `operand` gives the value of a node of the form's DAG at the outer level, `[B, T, axes]` or without time;
 /// `init` is the state before the first token.
 pub fn lower_chunk(
@@ -33,6 +42,159 @@ pub fn lower_chunk(
     init: ValueId,
     env: &ChunkEnv,
 ) -> ChunkResult {
-    let _ = (b, form, operand, env);
-    ChunkResult { reads: Vec::new(), state: init }
+    let chunks = shared_dim(b, "chunks", Extent::Chunks(env.chunk), 1);
+    let rows = shared_dim(b, "rows", Extent::Fixed(env.chunk), 2);
+    let cols = shared_dim(b, "cols", Extent::Fixed(env.chunk), 3);
+    let heads = dims_of(&form.heads);
+    let mut outer = Outer { chunks, rows, captures: Vec::new(), nodes: BTreeMap::new() };
+    for (node, vanishes) in operands(form) {
+        outer.node(b, form, operand, node, vanishes);
+    }
+    let ones = form.negative.then(|| outer.ones(b));
+    let pos = env.resets.then(|| {
+        let pos = b.op(Op::Pos, &[]);
+        let pos = b.op(Op::Chunk { chunks, rows, fill: PAST_END }, &[pos]);
+        outer.capture(pos)
+    });
+    let fresh = (env.resets && !form.from_zero).then(|| outer.capture(env.fresh));
+
+    let mut map = vec![BATCH];
+    map.extend(&heads);
+    order(b.dims, &mut map);
+    let mut state_dims = dims_of(&[form.keys.as_slice(), form.values.as_slice()].concat());
+    order(b.dims, &mut state_dims);
+
+    let own: Vec<Vec<DimId>> = outer
+        .captures
+        .iter()
+        .map(|c| b.dims_of(*c).iter().copied().filter(|d| *d != chunks && !map.contains(d)).collect())
+        .collect();
+    let mut body = b.body();
+    let state = body.op(Op::State(0, state_dims.clone()), &[]);
+    let captured: Vec<ValueId> =
+        own.into_iter().enumerate().map(|(i, dims)| body.op(Op::Capture(i, dims), &[])).collect();
+    let tile = Tile {
+        form,
+        rows,
+        cols,
+        keys: dims_of(&form.keys),
+        values: dims_of(&form.values),
+        state,
+        nodes: outer.nodes.iter().map(|(key, i)| (*key, captured[*i])).collect(),
+        ones: ones.map(|i| captured[i]),
+        pos: pos.map(|i| captured[i]),
+        fresh: fresh.map(|i| captured[i]),
+    };
+    let Tiled { reads, next } = tile.build(&mut body);
+    let next = body.expand(next, &state_dims);
+    let emits = reads.into_iter().enumerate().map(|(i, r)| (format!("read{i}"), body.expand(r, &[rows]))).collect();
+    let dag = body.dag;
+
+    let states = vec![LoopState { name: form.state.name.clone(), dims: state_dims }];
+    let op = Loop { over: chunks, reverse: false, map, states, body: dag, next: vec![next], emits };
+    let mut given = vec![init];
+    given.extend(&outer.captures);
+    let node = b.op(Op::Loop(Box::new(op)), &given);
+    let reads = form.reads.iter().enumerate().map(|(i, read)| {
+        let value = b.op(Op::Emit(i), &[node]);
+        let value = b.op(Op::Unchunk { chunks, rows }, &[value]);
+        let kept = match read.side {
+            super::Side::Key => dims_of(&form.values),
+            super::Side::Value => dims_of(&form.keys),
+        };
+        let value = b.expand(value, &kept);
+        b.sum(value, &dims_of(&read.summed))
+    });
+    let reads = reads.collect();
+    ChunkResult { reads, state: b.op(Op::Final(0), &[node]) }
+}
+
+fn dims_of(axes: &[AxisId]) -> Vec<DimId> {
+    axes.iter().map(|a| Lowered::axis_dim(*a)).collect()
+}
+
+/// A dimension that all chunked scans of a graph share, so that they chunk a common operand once.
+fn shared_dim(b: &mut Builder, name: &str, extent: Extent, rank: u8) -> DimId {
+    let known = b.dims.iter().position(|d| d.name == name && d.extent == extent && d.rank == rank);
+    known.map_or_else(|| b.dim(name, extent, rank), |i| DimId(i as u32))
+}
+
+/// The nodes of a form's DAG that its tile reads, and whether they must vanish past the end.
+fn operands(form: &Form) -> Vec<(NodeId, bool)> {
+    let mut nodes = Vec::new();
+    let scaled = |s: &Scaled, nodes: &mut Vec<(NodeId, bool)>| {
+        nodes.extend(s.scale.iter().chain(&s.vector).map(|n| (*n, false)));
+    };
+    match form.decay {
+        Decay::None => {}
+        Decay::Scalar(g) | Decay::Key(g) | Decay::Value(g) => nodes.push((g, true)),
+    }
+    let dots = |sees: &[Seen], nodes: &mut Vec<(NodeId, bool)>| {
+        nodes.extend(sees.iter().filter_map(|s| if let Seen::Dot(n) = s { Some((*n, false)) } else { None }));
+    };
+    for event in &form.events {
+        nodes.push((event.key, true));
+        event.values.iter().for_each(|v| scaled(v, &mut nodes));
+        if let Some(delta) = &event.delta {
+            scaled(&delta.key, &mut nodes);
+            dots(&delta.sight.sees, &mut nodes);
+        }
+    }
+    for read in &form.reads {
+        nodes.push((read.query, false));
+        dots(&read.sight.sees, &mut nodes);
+    }
+    nodes
+}
+
+/// What the loop captures.
+struct Outer {
+    chunks: DimId,
+    rows: DimId,
+    captures: Vec<ValueId>,
+    nodes: BTreeMap<(NodeId, bool), usize>,
+}
+
+impl Outer {
+    fn capture(&mut self, value: ValueId) -> usize {
+        self.captures.iter().position(|c| *c == value).unwrap_or_else(|| {
+            self.captures.push(value);
+            self.captures.len() - 1
+        })
+    }
+
+    fn node(
+        &mut self,
+        b: &mut Builder,
+        form: &Form,
+        operand: &mut dyn FnMut(&mut Builder, &Dag, NodeId) -> ValueId,
+        node: NodeId,
+        vanishes: bool,
+    ) {
+        let (other, this) = ((node, !vanishes), (node, vanishes));
+        if self.nodes.contains_key(&this) {
+            return;
+        }
+        let value = operand(b, &form.dag, node);
+        let timed = b.has(value, TIME);
+        let i = match self.nodes.get(&other) {
+            // what has time vanishes anyway
+            Some(i) if timed => *i,
+            _ if timed || vanishes => {
+                let value = b.expand(value, &[TIME]);
+                let value = b.op(Op::Chunk { chunks: self.chunks, rows: self.rows, fill: 0.0 }, &[value]);
+                self.capture(value)
+            }
+            _ => self.capture(value),
+        };
+        self.nodes.insert(this, i);
+    }
+
+    /// 1 for every token, 0 past the end.
+    fn ones(&mut self, b: &mut Builder) -> usize {
+        let one = b.number(1.0);
+        let one = b.expand(one, &[TIME]);
+        let ones = b.op(Op::Chunk { chunks: self.chunks, rows: self.rows, fill: 0.0 }, &[one]);
+        self.capture(ones)
+    }
 }

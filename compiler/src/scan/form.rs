@@ -5,8 +5,8 @@
 //! attention is one event without a delta, and the delta rule one event whose u is beta (v - k^T S). Events of one time read
 //! the same S, before any of them has written. [`Read`]s look at S at some point of the token.
 //!
-//! A read `before` the decay sees the state that the last token left; what the token itself has written by then is told by
-//! `sees`, with the key as it stands at that point.
+//! A read `before` the decay sees the state that the last token left; what it sees of the token's own events is told by
+//! `sees`.
 
 use crate::graph::{AxisId, Dag, NodeId, State};
 
@@ -37,7 +37,7 @@ pub enum Decay {
 pub struct Sight {
     /// It reads the state before the token's decay; else after it.
     pub before: bool,
-    /// For each event whether it is seen, and by which key if not by the event's own.
+    /// For each event whether it is seen.
     pub sees: Vec<Seen>,
 }
 
@@ -48,8 +48,9 @@ pub enum Seen {
     No,
     /// Written, and nothing has happened to it since that has not happened at the end of the token.
     Yes,
-    /// Written, with this key at that point.
-    As(NodeId),
+    /// Written, and decayed since by less than at the end of the token: this is the product of the reader's vector and
+    /// the event's key at that point, over K.
+    Dot(NodeId),
 }
 
 /// A read of the state that goes back into it: scale * a^T S.

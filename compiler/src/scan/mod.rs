@@ -16,7 +16,10 @@ mod algebra;
 mod chunk;
 mod classify;
 mod form;
+mod normal;
+mod operands;
 mod split;
+mod tile;
 
 pub use chunk::{ChunkEnv, ChunkResult, lower_chunk};
 pub use classify::{Classes, Elementwise, Part, Reason, ScanClass, classify_scans};

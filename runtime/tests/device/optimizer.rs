@@ -34,7 +34,7 @@ pub fn model() -> Arc<Graph> {
 }
 
 fn with(optimizer: AdamW, dtype: Dtype) -> Box<dyn Session> {
-    let options = SessionOptions { dtype, seed: 3, optimizer };
+    let options = SessionOptions { dtype, seed: 3, optimizer, ..Default::default() };
     Reference.compile(&model(), BatchShape { batch: 2, len: 5 }, &options).unwrap()
 }
 
@@ -48,7 +48,7 @@ fn adamw_by_hand() {
     g.output(logits);
     let graph = g.done();
     let rule = AdamW { beta1: 0.8, beta2: 0.9, eps: 1e-3, weight_decay: 0.5, clip: 0.05 };
-    let options = SessionOptions { dtype: Dtype::F64, seed: 1, optimizer: rule };
+    let options = SessionOptions { dtype: Dtype::F64, seed: 1, optimizer: rule, ..Default::default() };
     let mut s = Reference.compile(&graph, BatchShape { batch: 1, len: 4 }, &options).unwrap();
     let batch = random_batch(&graph, 1, 4);
     let mut params = s.snapshot().unwrap().params;

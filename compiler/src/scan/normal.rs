@@ -1,0 +1,548 @@
+//! From a scan with one state to its [`Form`], or to the reason why it has none.
+//!
+//! The state's versions are steps; each step is multiplied out into what it keeps (a decay), what it takes back in through
+//! a read (a delta), and what it writes. Axes follow from their use: those that a transition's read contracts, or else a read's, are
+//! K; axes of the state that keys, queries or decays carry beyond K are heads, over which everything is mapped; the others are V.
+//! Decays in the middle of a token move to its beginning: a key written before one is multiplied by it.
+
+use super::algebra::{Algebra, Factor, Obstacle, Part, Product, Ref, Term};
+use super::form::{Decay, Delta, Event, Form, Read, Scaled, Seen, Side, Sight};
+use super::operands::Operands;
+use crate::checks::Ranges;
+use crate::graph::{AxisId, BinaryOp, NodeId, Op, Scan, UnaryOp};
+use std::collections::BTreeMap;
+
+/// Why a recurrence does not run in chunks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// The update is not affine in the state.
+    Affine(String),
+    /// Nothing contracts the state: no axis is K.
+    NoRead,
+    /// A factor of a write has both key and value axes.
+    FullWrite,
+    /// The decay has both key and value axes.
+    FullDecay,
+    /// The decay's size may be above 1.
+    Grows(String),
+    /// The decay may be near 0 or change sign, and has no logarithm by rule.
+    NearZero(String),
+    /// Something else.
+    Other(String),
+}
+
+impl From<Obstacle> for Unfit {
+    fn from(o: Obstacle) -> Self {
+        Self::Affine(o.0)
+    }
+}
+
+/// One step of the token, multiplied out.
+struct Step {
+    keeps: Vec<Product>,
+    deltas: Vec<(Product, Vec<AxisId>, Product)>,
+    writes: Vec<Product>,
+}
+
+impl Step {
+    fn of(terms: Vec<Term>) -> Self {
+        let mut step = Self { keeps: Vec::new(), deltas: Vec::new(), writes: Vec::new() };
+        for term in terms {
+            match term.part {
+                Part::Whole => step.keeps.push(term.by),
+                Part::Read(over, key) => step.deltas.push((term.by, over, key)),
+                Part::Nothing if term.by.c == 0.0 => {}
+                Part::Nothing => step.writes.push(term.by),
+            }
+        }
+        step
+    }
+
+    fn decays(&self) -> bool {
+        !matches!(self.keeps.as_slice(), [one] if one.is_one())
+    }
+}
+
+/// A product split by whether its factors carry key axes.
+#[derive(Clone, Debug)]
+struct Vector {
+    /// Factors without a key axis, and the coefficient.
+    scale: Product,
+    /// Factors with one.
+    core: Vec<Factor>,
+}
+
+/// An emit as a read.
+struct Reading {
+    version: usize,
+    over: Vec<AxisId>,
+    query: Product,
+}
+
+/// What the update is made of, before it has a form.
+pub(super) struct Normalizer<'a> {
+    operands: Operands<'a>,
+    algebra: &'a Algebra<'a>,
+    steps: Vec<Step>,
+    readings: Vec<Reading>,
+    keys: Vec<AxisId>,
+}
+
+/// An event whose vectors are still products.
+struct Draft {
+    step: usize,
+    key: Vector,
+    delta: Option<Vector>,
+    /// What is written, with the step that writes it.
+    values: Vec<(usize, Product)>,
+}
+
+/// The form of a scan's recurrence.
+pub(super) fn normalize(
+    algebra: &Algebra,
+    ranges: &Ranges,
+    id: NodeId,
+    scan: &Scan,
+    first: &BTreeMap<usize, NodeId>,
+) -> Result<Form, Unfit> {
+    let on = algebra.dependent(&[0]);
+    let versions = algebra.versions(0, &on);
+    if !matches!(scan.body.op(versions[0]), Op::State(_)) {
+        return Err(Unfit::Other("its next value does not depend on it".into()));
+    }
+    let free = |node: NodeId| !on[node.0 as usize];
+    let steps = versions
+        .windows(2)
+        .map(|pair| Ok(Step::of(algebra.expand(pair[1], pair[0], &free)?)))
+        .collect::<Result<Vec<Step>, Obstacle>>()?;
+    let mut readings = Vec::new();
+    for (name, emit) in &scan.emits {
+        let unreadable = || Unfit::Other(format!("`{name}` is not a read of it"));
+        if versions.contains(emit) || matches!(scan.body.op(*emit), Op::State(_)) {
+            return Err(Unfit::NoRead);
+        }
+        let version = algebra.version_read(&versions, &on, *emit).ok_or_else(unreadable)?;
+        match algebra.expand(*emit, versions[version], &free).map_err(|_| unreadable())?.as_slice() {
+            [Term { by, part: Part::Read(over, query) }] if by.factors.is_empty() => {
+                let mut query = query.clone();
+                query.c *= by.c;
+                readings.push(Reading { version, over: over.clone(), query });
+            }
+            _ => return Err(unreadable()),
+        }
+    }
+    let keys = key_axes(&steps, &readings)?;
+    let operands = Operands::new(algebra, ranges, id, first);
+    Normalizer { operands, algebra, steps, readings, keys }.form(scan, id)
+}
+
+/// K: what transitions contract, else what the reads do.
+fn key_axes(steps: &[Step], readings: &[Reading]) -> Result<Vec<AxisId>, Unfit> {
+    let sorted = |axes: &[AxisId]| {
+        let mut axes = axes.to_vec();
+        axes.sort_unstable();
+        axes
+    };
+    let mut by_delta: Vec<Vec<AxisId>> = steps.iter().flat_map(|s| &s.deltas).map(|d| sorted(&d.1)).collect();
+    by_delta.dedup();
+    match by_delta.as_slice() {
+        [] => {}
+        [one] => return Ok(one.clone()),
+        _ => return Err(Unfit::Other("its update reads it over keys and over values".into())),
+    }
+    let mut keys = sorted(&readings.first().ok_or(Unfit::NoRead)?.over);
+    for reading in &readings[1..] {
+        let common: Vec<AxisId> = keys.iter().copied().filter(|a| reading.over.contains(a)).collect();
+        if !common.is_empty() {
+            keys = common;
+        }
+    }
+    Ok(keys)
+}
+
+impl Normalizer<'_> {
+    fn has_key(&self, factor: &Factor) -> bool {
+        self.algebra.factor_axes(factor).iter().any(|a| self.keys.contains(a))
+    }
+
+    fn vector(&self, product: &Product) -> Vector {
+        let (core, scale) = product.factors.iter().cloned().map(|f| self.canonical(f)).partition(|f| self.has_key(f));
+        Vector { scale: Product { c: product.c, factors: scale }, core }
+    }
+
+    fn canonical(&self, factor: Factor) -> Factor {
+        match factor {
+            Factor::Plain(r) => Factor::Plain(self.operands.canonical(r)),
+            Factor::Recip(r) => Factor::Recip(self.operands.canonical(r)),
+            other => other,
+        }
+    }
+
+    /// The vector with more and more factors that lack a key axis taken out of its core: `beta * k`, then `k`.
+    fn cores(&self, vector: &Vector) -> Vec<Vector> {
+        let mut cores = vec![vector.clone()];
+        while let Some(Vector { scale, core }) = cores.last()
+            && let [Factor::Plain(r)] = core.as_slice()
+        {
+            let operands = self.algebra.operands(*r);
+            let mut scale = scale.clone();
+            let inner = match &self.algebra.node(*r).op {
+                Op::Unary(UnaryOp::Neg) => {
+                    scale.c = -scale.c;
+                    operands[0]
+                }
+                Op::Expand(_) => operands[0],
+                Op::Binary(BinaryOp::Mul) => {
+                    let plain = |r: Ref| self.canonical(Factor::Plain(r));
+                    let (a, b) = (self.has_key(&plain(operands[0])), self.has_key(&plain(operands[1])));
+                    let (key, other) = match (a, b) {
+                        (true, false) => (operands[0], operands[1]),
+                        (false, true) => (operands[1], operands[0]),
+                        _ => break,
+                    };
+                    match self.algebra.number(other) {
+                        Some(c) => scale.c *= c,
+                        None => scale.factors.push(plain(other)),
+                    }
+                    key
+                }
+                _ => break,
+            };
+            if !self.has_key(&Factor::Plain(inner)) {
+                break;
+            }
+            let core = vec![self.canonical(Factor::Plain(inner))];
+            cores.push(Vector { scale, core });
+        }
+        cores
+    }
+
+    /// Brings vectors to the largest core that all of them have; leaves them as they are where there is none.
+    fn share(&self, vectors: &mut [&mut Vector]) -> bool {
+        let chains: Vec<Vec<Vector>> = vectors.iter().map(|v| self.cores(v)).collect();
+        let Some(first) = chains.first() else { return false };
+        for candidate in first {
+            let found: Option<Vec<&Vector>> =
+                chains.iter().map(|chain| chain.iter().find(|v| v.core == candidate.core)).collect();
+            if let Some(found) = found {
+                let found: Vec<Vector> = found.into_iter().cloned().collect();
+                vectors.iter_mut().zip(found).for_each(|(v, f)| **v = f);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn form(mut self, scan: &Scan, id: NodeId) -> Result<Form, Unfit> {
+        let state = scan.states[0].clone();
+        let rest: Vec<AxisId> = state.axes.iter().copied().filter(|a| !self.keys.contains(a)).collect();
+        let decays: Vec<usize> = (0..self.steps.len()).filter(|s| self.steps[*s].decays()).collect();
+
+        // heads: axes that queries, read keys and decays carry
+        let decay_axes = self.decay_axes();
+        let mut carried: Vec<AxisId> = Vec::new();
+        for reading in &self.readings {
+            carried.extend(self.algebra.product_axes(&reading.query));
+            if !reading.over.iter().any(|a| self.keys.contains(a)) {
+                carried.retain(|a| !reading.over.contains(a));
+            }
+        }
+        for step in &self.steps {
+            for (by, _, key) in &step.deltas {
+                carried.extend(self.algebra.product_axes(key));
+                carried.extend(self.algebra.product_axes(by));
+            }
+        }
+        let open: Vec<AxisId> = rest.iter().copied().filter(|a| !carried.contains(a)).collect();
+        let full = !open.is_empty() && open.iter().all(|a| decay_axes.contains(a));
+        let by_key = decay_axes.iter().any(|a| self.keys.contains(a));
+        if full && by_key {
+            return Err(Unfit::FullDecay);
+        }
+        if full && self.steps.iter().any(|s| !s.deltas.is_empty()) {
+            return Err(Unfit::Other("each value column has a decay of its own under a transition".into()));
+        }
+        if !full {
+            carried.extend(&decay_axes);
+        }
+        let open: Vec<AxisId> = rest.iter().copied().filter(|a| !carried.contains(a)).collect();
+        for step in &self.steps {
+            for write in &step.writes {
+                let keys = write.factors.iter().filter(|f| self.has_key(f));
+                carried.extend(keys.flat_map(|f| self.algebra.factor_axes(f)));
+            }
+        }
+        let values: Vec<AxisId> = rest.iter().copied().filter(|a| !carried.contains(a)).collect();
+        if values.is_empty() && !open.is_empty() {
+            return Err(Unfit::FullWrite);
+        }
+        let heads: Vec<AxisId> = rest.iter().copied().filter(|a| !values.contains(a)).collect();
+
+        // the decay
+        let mut negative = false;
+        let mut log: Option<NodeId> = None;
+        for s in &decays {
+            let keeps = self.steps[*s].keeps.clone();
+            let interval = self.operands.sum_interval(&keeps);
+            if !interval.within(-1.0 - 1e-12, 1.0 + 1e-12) {
+                return Err(Unfit::Grows(format!("{interval}")));
+            }
+            let found = self.operands.log_of_sum(&keeps).ok_or_else(|| Unfit::NearZero(format!("{interval}")))?;
+            negative ^= found.negative;
+            log = Some(log.map_or(found.log, |l| self.operands.binary(BinaryOp::Add, l, found.log)));
+        }
+        let decay = match log {
+            None => Decay::None,
+            Some(g) => {
+                let axes = self.operands.axes(g);
+                if axes.iter().any(|a| self.keys.contains(a)) {
+                    Decay::Key(g)
+                } else if axes.iter().any(|a| values.contains(a)) {
+                    Decay::Value(g)
+                } else {
+                    Decay::Scalar(g)
+                }
+            }
+        };
+        if let Decay::Value(_) = decay
+            && self.readings.iter().any(|r| !r.over.iter().any(|a| self.keys.contains(a)))
+        {
+            return Err(Unfit::Other("it is read over keys and over values under a decay of each value".into()));
+        }
+        if let Decay::Key(_) = decay
+            && self.readings.iter().any(|r| !r.over.iter().any(|a| self.keys.contains(a)))
+        {
+            return Err(Unfit::Other("it is read over keys and over values under a decay of each key".into()));
+        }
+
+        let drafts = self.drafts(&decays);
+        let events = self.events(&drafts, &decays, &values)?;
+        let reads = self.reads(&drafts, &decays)?;
+        let from_zero = self.algebra.number(Ref::Outer(self.algebra.graph.dag.operands(id)[0])) == Some(0.0);
+        let keys = self.keys.clone();
+        let Operands { dag, leaves, .. } = self.operands;
+        Ok(Form { dag, leaves, state, heads, keys, values, decay, negative, events, reads, from_zero })
+    }
+
+    fn decay_axes(&self) -> Vec<AxisId> {
+        let decays = self.steps.iter().filter(|s| s.decays());
+        decays.flat_map(|s| &s.keeps).flat_map(|p| self.algebra.product_axes(p)).collect()
+    }
+
+    /// The updates in order, those with one key and one time joined.
+    fn drafts(&self, decays: &[usize]) -> Vec<Draft> {
+        let mut drafts: Vec<Draft> = Vec::new();
+        for (s, step) in self.steps.iter().enumerate() {
+            for (by, _, key) in &step.deltas {
+                let (read, write) = (self.vector(key), self.vector(by));
+                drafts.push(Draft { step: s, key: write, delta: Some(read), values: Vec::new() });
+            }
+            for write in &step.writes {
+                let Vector { scale, core } = self.vector(write);
+                let key = Vector { scale: Product::one(), core };
+                drafts.push(Draft { step: s, key, delta: None, values: vec![(s, scale)] });
+            }
+        }
+        // one key for all, read and written; else one for what is written in turn
+        let mut all: Vec<&mut Vector> = Vec::new();
+        for draft in &mut drafts {
+            all.extend(draft.delta.as_mut());
+            all.push(&mut draft.key);
+        }
+        if !self.share(&mut all) {
+            let mut written: Vec<&mut Vector> = drafts.iter_mut().map(|d| &mut d.key).collect();
+            self.share(&mut written);
+        }
+        for draft in &mut drafts {
+            // factors of the key go to what it is multiplied by
+            let scale = std::mem::replace(&mut draft.key.scale, Product::one());
+            if let Some(read) = &mut draft.delta {
+                read.scale = read.scale.and(&scale);
+            }
+            draft.values.iter_mut().for_each(|v| v.1 = v.1.and(&scale));
+        }
+        let mut joined: Vec<Draft> = Vec::new();
+        for draft in drafts {
+            let target = joined.iter_mut().rev().find(|d| {
+                d.delta.is_some()
+                    && draft.delta.is_none()
+                    && d.key.core == draft.key.core
+                    && self.together(d.step, draft.step, decays)
+            });
+            match target {
+                Some(target) => target.values.extend(draft.values),
+                None => joined.push(draft),
+            }
+        }
+        joined
+    }
+
+    /// Whether nothing reads the state after the one step and before the other, nor rescales its keys.
+    fn together(&self, first: usize, second: usize, decays: &[usize]) -> bool {
+        let read = |version: usize| version > first && version <= second;
+        let by_delta = (first + 1..=second).any(|s| !self.steps[s].deltas.is_empty());
+        let by_emit = self.readings.iter().any(|r| read(r.version));
+        let between: Vec<usize> = decays.iter().copied().filter(|s| *s > first && *s <= second).collect();
+        let rescaled = between.iter().any(|s| self.keyed(*s)) || !between.is_empty() && self.seen_midway(first, decays);
+        !by_delta && !by_emit && !rescaled
+    }
+
+    /// Whether the decay of a step has a key axis.
+    fn keyed(&self, step: usize) -> bool {
+        self.steps[step].keeps.iter().any(|p| self.algebra.product_axes(p).iter().any(|a| self.keys.contains(a)))
+    }
+
+    /// The decays of these steps as one factor.
+    fn decay_of(&mut self, steps: impl Iterator<Item = usize>) -> Option<NodeId> {
+        let mut value: Option<NodeId> = None;
+        for s in steps {
+            let keeps = self.steps[s].keeps.clone();
+            let x = self.operands.sum(&keeps);
+            value = Some(value.map_or(x, |v| self.operands.binary(BinaryOp::Mul, v, x)));
+        }
+        value
+    }
+
+    fn times(&mut self, a: Option<NodeId>, b: Option<NodeId>) -> Option<NodeId> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some(self.operands.binary(BinaryOp::Mul, a, b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn core(&mut self, core: &[Factor]) -> Option<NodeId> {
+        self.operands.product(&Product { c: 1.0, factors: core.to_vec() })
+    }
+
+    fn key_node(&mut self, draft: &Draft) -> NodeId {
+        match self.core(&draft.key.core) {
+            Some(node) => node,
+            None => self.operands.number(1.0),
+        }
+    }
+
+    /// Whether a reader in the middle of the token sees the event of a step.
+    fn seen_midway(&self, step: usize, decays: &[usize]) -> bool {
+        let midway = |version: usize| version > step && decays.iter().any(|s| *s >= version);
+        let deltas = (0..self.steps.len()).filter(|s| !self.steps[*s].deltas.is_empty());
+        deltas.chain(self.readings.iter().map(|r| r.version)).any(midway)
+    }
+
+    fn events(&mut self, drafts: &[Draft], decays: &[usize], values: &[AxisId]) -> Result<Vec<Event>, Unfit> {
+        let mut events = Vec::new();
+        for draft in drafts {
+            let mut key = self.key_node(draft);
+            // decays that come after it scale what it writes: by its key, or by its numbers if nothing sees it before
+            let later: Vec<usize> = decays.iter().copied().filter(|s| *s > draft.step).collect();
+            let in_key = later.iter().any(|s| self.keyed(*s)) || self.seen_midway(draft.step, decays);
+            let factor = self.decay_of(later.into_iter());
+            let mut scale = None;
+            match factor {
+                Some(f) if in_key => key = self.operands.binary(BinaryOp::Mul, key, f),
+                other => scale = other,
+            }
+            let delta = match &draft.delta {
+                None => None,
+                Some(read) => {
+                    let core = self.core(&read.core);
+                    let own = self.operands.product(&read.scale);
+                    let own = self.times(own, scale);
+                    let (sight, before) = self.sight(draft.step, core, drafts, decays);
+                    // what is read of the token itself is told apart, and must not be scaled with the rest
+                    let apart = sight.sees.iter().any(|s| matches!(s, Seen::Dot(_)));
+                    let in_vector = apart || before.is_some_and(|n| self.with_key(n));
+                    let (own, vector) = if in_vector {
+                        (own, self.times(core, before))
+                    } else {
+                        (self.times(own, before), core)
+                    };
+                    Some(Delta { key: Scaled { scale: own, vector }, sight })
+                }
+            };
+            let mut written = Vec::new();
+            for (step, value) in &draft.values {
+                let of_value = |axes: &[AxisId]| axes.iter().any(|a| values.contains(a));
+                let (vector, factors): (Vec<Factor>, Vec<Factor>) =
+                    value.factors.iter().cloned().partition(|f| of_value(&self.algebra.factor_axes(f)));
+                let own = self.operands.product(&Product { c: value.c, factors });
+                let vector = self.operands.product(&Product { c: 1.0, factors: vector });
+                let passed = if in_key { None } else { self.decay_of(decays.iter().copied().filter(|s| s > step)) };
+                written.push(match passed {
+                    Some(f) if of_value(self.operands.axes(f)) => Scaled { scale: own, vector: self.times(vector, Some(f)) },
+                    other => Scaled { scale: self.times(own, other), vector },
+                });
+            }
+            events.push(Event { key, delta, values: written });
+        }
+        Ok(events)
+    }
+
+    fn with_key(&self, node: NodeId) -> bool {
+        self.operands.axes(node).iter().any(|a| self.keys.contains(a))
+    }
+
+    /// What a reader of a version sees, and the factor that its vector gets.
+    fn sight(&mut self, version: usize, vector: Option<NodeId>, drafts: &[Draft], decays: &[usize]) -> (Sight, Option<NodeId>) {
+        let before = decays.iter().any(|s| *s >= version);
+        let mut sees = Vec::new();
+        for draft in drafts {
+            sees.push(if draft.step >= version {
+                Seen::No
+            } else if !before {
+                Seen::Yes
+            } else {
+                let key = self.key_node(draft);
+                let passed: Vec<usize> = decays.iter().copied().filter(|s| *s > draft.step && *s < version).collect();
+                let passed = self.decay_of(passed.into_iter());
+                let key = self.times(Some(key), passed);
+                Seen::Dot(self.dot(vector, key))
+            });
+        }
+        let passed: Vec<usize> = decays.iter().copied().filter(|s| before && *s < version).collect();
+        (Sight { before, sees }, self.decay_of(passed.into_iter()))
+    }
+
+    /// The sum over K of a product.
+    fn dot(&mut self, a: Option<NodeId>, b: Option<NodeId>) -> NodeId {
+        let product = match self.times(a, b) {
+            Some(product) => product,
+            None => self.operands.number(1.0),
+        };
+        let keys = self.keys.clone();
+        self.operands.summed(product, &keys)
+    }
+
+    fn reads(&mut self, drafts: &[Draft], decays: &[usize]) -> Result<Vec<Read>, Unfit> {
+        let mut reads = Vec::new();
+        for i in 0..self.readings.len() {
+            let (version, over, query) = {
+                let r = &self.readings[i];
+                (r.version, r.over.clone(), r.query.clone())
+            };
+            let query = self.operands.product(&query);
+            let (sight, factor) = self.sight(version, query, drafts, decays);
+            let query = self.times(query, factor);
+            let query = match query {
+                Some(query) => query,
+                None => self.operands.number(1.0),
+            };
+            let contracts = |a: &AxisId| over.contains(a);
+            let side = if self.keys.iter().all(contracts) {
+                Side::Key
+            } else if self.keys.iter().any(contracts) {
+                return Err(Unfit::Other("a read sums a part of its key axes".into()));
+            } else {
+                Side::Value
+            };
+            if side == Side::Value && sight.sees.iter().any(|s| matches!(s, Seen::Dot(_))) {
+                return Err(Unfit::Other("it is read over values between two decays".into()));
+            }
+            let summed = match side {
+                Side::Key => over.iter().copied().filter(|a| !self.keys.contains(a)).collect(),
+                Side::Value => Vec::new(),
+            };
+            reads.push(Read { query, side, sight, summed });
+        }
+        Ok(reads)
+    }
+}
