@@ -62,9 +62,10 @@ impl ConvStep {
             first -= 1;
         }
         let around = channels[..first].iter().map(|a| Channel { size: a.size, strides: of(a.dim) }).collect();
-        let tail = conv.carried.as_ref().and_then(|c| {
-            c.axes.iter().find(|a| conv.x.axis(a.dim).is_none()).map(|a| (a.size, a.stride))
-        });
+        let tail = conv
+            .carried
+            .as_ref()
+            .and_then(|c| c.axes.iter().find(|a| conv.x.axis(a.dim).is_none()).map(|a| (a.size, a.stride)));
         Self {
             around,
             run,
@@ -134,7 +135,8 @@ impl ConvStep {
                 let dys = |t: usize| row(dy, stride(&c.dy, BATCH), stride(&c.dy, TIME), t);
                 let before = |back: usize| {
                     let (tail, step) = self.tail?;
-                    let at = carried.wrapping_offset(b * stride(&c.carried, BATCH) + (tail - back.min(tail)) as isize * step);
+                    let at = carried
+                        .wrapping_offset(b * stride(&c.carried, BATCH) + (tail - back.min(tail)) as isize * step);
                     (back <= tail).then_some(at)
                 };
                 match c.work {

@@ -143,12 +143,8 @@ impl CpuExecutor {
         };
         let (shape, strides) = super::program::layout(view);
         let slot = super::memory::Slot::of(view);
-        let bases = Bases(vec![
-            compiled.arena.start(),
-            compiled.constants.start(),
-            self.params.start(),
-            self.grads.start(),
-        ]);
+        let bases =
+            Bases(vec![compiled.arena.start(), compiled.constants.start(), self.params.start(), self.grads.start()]);
         let mut data = vec![0.0f32; shape.iter().product()];
         let dense = dense(&shape);
         // SAFETY: the view lies inside of its buffer, and the data has its shape
@@ -257,7 +253,8 @@ impl Executor for CpuExecutor {
         let (objective, loss) = (number(self.result(compiled, objective)), number(self.result(compiled, entropy)));
         let starts = std::mem::take(&mut self.starts);
         let all = &self.grads.data[self.grads.first..];
-        let square = |i: usize| -> f64 { all[starts[i]..starts[i + 1]].iter().map(|x| f64::from(*x) * f64::from(*x)).sum() };
+        let square =
+            |i: usize| -> f64 { all[starts[i]..starts[i + 1]].iter().map(|x| f64::from(*x) * f64::from(*x)).sum() };
         let learns: Vec<usize> = compiled.plan.graph.param_grads.iter().map(|g| g.0.0 as usize).collect();
         let gradient_norm = learns.iter().map(|i| square(*i)).sum::<f64>().sqrt();
         let metrics = Metrics { loss, objective, gradient_norm };

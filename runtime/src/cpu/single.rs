@@ -320,7 +320,8 @@ impl SingleStep {
             // SAFETY: as above
             unsafe {
                 let y = starts[2].offset(shift);
-                let index = Around { sizes: sizes[split..].to_vec(), strides: vec![to[split..].to_vec(), dense.clone()] };
+                let index =
+                    Around { sizes: sizes[split..].to_vec(), strides: vec![to[split..].to_vec(), dense.clone()] };
                 index.each(&[y, row.as_mut_ptr()], |at| *at[0] *= *at[1]);
             }
         }

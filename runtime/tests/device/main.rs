@@ -1,4 +1,4 @@
-//! Tests of the reference device: one binary, a module an area.
+//! Tests of the reference device: one binary, a module an area. The same areas are held to other devices elsewhere.
 
 mod build;
 mod check;
@@ -7,7 +7,15 @@ mod fixtures;
 mod init;
 mod ops;
 mod optimizer;
+mod programs;
 mod refuse;
 mod source;
 mod time;
 mod training;
+
+use archc_runtime::Reference;
+
+/// The device under test.
+fn device() -> Reference {
+    Reference
+}

@@ -3,9 +3,7 @@
 
 use crate::loops;
 use crate::made::{Made, joint, run};
-use archc_compiler::lowered::{
-    BATCH, Builder, Dag, DimId, Extent, Lowered, Node, Op, Pairs, ValueId, print,
-};
+use archc_compiler::lowered::{BATCH, Builder, Dag, DimId, Extent, Lowered, Node, Op, Pairs, ValueId, print};
 use archc_runtime::Tensor;
 
 /// Rows of a chunk, chunks, and the state's two axes.
@@ -233,7 +231,10 @@ fn general_form() {
         let decay = move |i: usize, j: usize, c: usize| (s1[i + 1][c] - s1[j + 1][c]).exp();
         let before = move |i: usize, j: usize, c: usize| (s2[i][c] - s2[j + 1][c]).exp();
         let dot = |x: &Matrix, y: &Matrix, d: &dyn Fn(usize, usize, usize) -> f64, strict: bool| {
-            lower(&made(C, C, |i, j| if j > i { 0.0 } else { (0..K).map(|c| x[i][c] * y[j][c] * d(i, j, c)).sum() }), strict)
+            lower(
+                &made(C, C, |i, j| if j > i { 0.0 } else { (0..K).map(|c| x[i][c] * y[j][c] * d(i, j, c)).sum() }),
+                strict,
+            )
         };
         let all = [
             dot(&a, &w, &before, true),
@@ -245,11 +246,8 @@ fn general_form() {
         let p = solve(&all[0], &plus(&[&times(&ah, s), &times(&all[1], &value)]));
         let left = made(C, K, |i, j| decay(C - 1, i, j));
         let kept = made(K, V, |i, j| gamma[C - 1][i] * s[i][j]);
-        let next = plus(&[
-            &kept,
-            &times(&transposed(&by(&w, &left)), &p),
-            &times(&transposed(&by(&key, &left)), &value),
-        ]);
+        let next =
+            plus(&[&kept, &times(&transposed(&by(&w, &left)), &p), &times(&transposed(&by(&key, &left)), &value)]);
         states.push(next);
         saved.push(Chunk { gamma, gamma_before, decay: Box::new(decay), before: Box::new(before), a: all, p });
     }
@@ -282,11 +280,7 @@ fn general_form() {
         let col = |d: &Matrix, x: &Matrix, f: Decay| {
             made(C, K, |j, c| (0..C).filter(|i| d[*i][j] != 0.0).map(|i| d[i][j] * x[i][c] * f(i, j, c)).sum())
         };
-        let dq = plus(&[
-            &by(gamma, &times(&d_o, &transposed(s))),
-            &row(&d_qk, &key, decay),
-            &row(&d_qb, &w, decay),
-        ]);
+        let dq = plus(&[&by(gamma, &times(&d_o, &transposed(s))), &row(&d_qk, &key, decay), &row(&d_qb, &w, decay)]);
         let da = plus(&[
             &by(gamma_before, &times(&back, &transposed(s))),
             &row(&d_ak, &key, before),
@@ -436,9 +430,7 @@ fn gated_delta_rule() {
             by_x - (0..C).map(|j| da[i][j] * d[i][j] * kk[i][j]).sum::<f64>()
         });
         // E = D * dD: row sums add, column sums subtract; and the exponentials by row
-        let e = made(C, C, |i, j| {
-            d[i][j] * (dqk_decayed[i][j] * qk[i][j] - da[i][j] * beta[i][0] * kk[i][j])
-        });
+        let e = made(C, C, |i, j| d[i][j] * (dqk_decayed[i][j] * qk[i][j] - da[i][j] * beta[i][0] * kk[i][j]));
         let mut dg: Vec<f64> = (0..C)
             .map(|i| {
                 let pairs: f64 = (0..C).map(|j| e[i][j] - e[j][i]).sum();
