@@ -136,5 +136,5 @@ fn size(table: &[Dim], dims: &[crate::lowered::DimId]) -> u64 {
         Extent::Fixed(n) => n as u64,
         open => open.at(NOMINAL) as u64,
     };
-    dims.iter().map(of).fold(1, |a, b| a.saturating_mul(b)).min(UNCUTTABLE >> 12)
+    dims.iter().map(of).fold(1u64, |a, b| a.saturating_mul(b)).min(UNCUTTABLE >> 12)
 }
