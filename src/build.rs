@@ -5,8 +5,10 @@ use crate::output::{Done, Output};
 use crate::sizes::{ModelArgs, SizeArgs};
 use crate::tree;
 use archc_compiler::hir::{self, Library};
-use archc_compiler::{compile, graph};
+use archc_compiler::lower::{LowerOptions, lower};
+use archc_compiler::{compile, graph, lowered};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Print what a stage of the compiler makes of a program
 #[derive(clap::Args)]
@@ -16,6 +18,7 @@ Stages:
   hir     names resolved, pipes as calls, types where known
   graph   one tensor op a line, at the sizes given, after the checks and passes
   dot     the same for Graphviz
+  lowered the same as tensor ops over batch and time, scans as chunks or loops, with the objective of training
 
 Examples:
   archc build block.arch
@@ -25,7 +28,7 @@ pub struct Args {
     /// The program; `-` for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The stage to print: ast, hir, graph or dot
+    /// The stage to print: ast, hir, graph, dot or lowered
     #[arg(long, value_name = "STAGE", default_value = "graph", hide_possible_values = true)]
     emit: Stage,
     #[command(flatten)]
@@ -40,7 +43,11 @@ enum Stage {
     Hir,
     Graph,
     Dot,
+    Lowered,
 }
+
+/// Tokens a chunk of what is printed.
+const CHUNK: usize = 64;
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
@@ -58,6 +65,11 @@ pub fn run(args: &Args, output: &Output) -> Done {
             }),
             (Stage::Graph, Some(graph)) => Some(graph::print(graph)),
             (Stage::Dot, Some(graph)) => Some(graph::print_dot(graph)),
+            (Stage::Lowered, Some(graph)) => {
+                let options =
+                    LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
+                Some(lowered::print(&lower(&Arc::new(graph.clone()), &options)))
+            }
             _ => None,
         };
     if let Some(text) = text {

@@ -180,7 +180,7 @@ fn general_form() {
         let (qh, ah) = (b.mul(q, gamma), b.mul(a, gamma_before));
         let (wl, kl) = (b.mul(w, left), b.mul(key, left));
         let (wc, kc) = (b.rename(w, rows, cols), b.rename(key, rows, cols));
-        let mut dot = |b: &mut Builder, x: ValueId, y: ValueId, before: bool| {
+        let dot = |b: &mut Builder, x: ValueId, y: ValueId, before: bool| {
             let pairs = Pairs { rows, cols, strict: before, before };
             b.op(Op::DecayDot { over: k, pairs }, &[x, y, g])
         };

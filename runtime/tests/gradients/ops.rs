@@ -192,11 +192,10 @@ fn over_a_dimension() {
 
 #[test]
 fn layouts() {
-    let mut m = Made::new(&[2, 3, 6, 5, 3, 2]);
-    let [h, k, hk, cat, k2, three] = [0, 1, 2, 3, 4, 5].map(|i| m.axis(i));
+    let mut m = Made::new(&[2, 3, 6, 5, 3]);
+    let [h, k, hk, cat, k2] = [0, 1, 2, 3, 4].map(|i| m.axis(i));
     let range = (-1.0, 1.0);
     let given = [m.param(&[h, k], range), m.input(&[h, k], range), m.input(&[hk], range), m.param(&[cat], range)];
-    let _ = three;
     let lowered = m.lowered(|b, leaf| {
         let [p, x, flat, joined] = given.map(|g| leaf(b, g));
         let y = b.mul(p, x);
@@ -204,7 +203,8 @@ fn layouts() {
         let split = b.op(Op::Split(hk, vec![h, k]), &[flat]);
         let picks: Vec<ValueId> = (0..3).map(|i| b.op(Op::Pick(k, i), &[split])).collect();
         let some = b.mul(picks[0], picks[2]);
-        let stacked = b.op(Op::Stack(k2), &[picks[1], some, p_sum(b, p, k)]);
+        let sums = b.sum(p, &[k]);
+        let stacked = b.op(Op::Stack(k2), &[picks[1], some, sums]);
         let first = b.op(Op::Cut { from: cat, offset: 0, into: h }, &[joined]);
         let second = b.op(Op::Cut { from: cat, offset: 2, into: k }, &[joined]);
         let both = b.mul(first, second);
@@ -217,10 +217,6 @@ fn layouts() {
         vec![flattened, split, stacked, both, cat_again, product, squares]
     });
     check(&m, &lowered);
-}
-
-fn p_sum(b: &mut Builder, p: ValueId, k: DimId) -> ValueId {
-    b.sum(p, &[k])
 }
 
 #[test]
