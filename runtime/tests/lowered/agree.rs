@@ -130,6 +130,33 @@ impl Subject<'_> {
         found
     }
 
+    /// What comes later and what other sequences hold changes nothing.
+    pub fn independent(&self, graph: &Arc<Graph>, len: usize) -> Vec<String> {
+        let mut batch = random_batch(graph, 2, len);
+        self.round(&mut batch);
+        let mut other = batch.clone();
+        let keep = len / 2;
+        // the second half of the first sequence and all of the second become something else
+        for tensor in other.inputs.values_mut() {
+            let width = tensor.data.len() / (2 * len);
+            tensor.data[keep * width..].iter_mut().for_each(|x| *x = 0.5 - *x);
+        }
+        let vocab = graph.vocab.map_or(1, |v| graph.size(v)) as u32;
+        other.tokens.iter_mut().skip(keep).for_each(|t| *t = (*t + 1) % vocab);
+        let (_, mut device) = self.sessions(graph);
+        let [first, second] = [&batch, &other].map(|b| {
+            let outputs = device.forward(b, None).unwrap().outputs;
+            let head = |t: Tensor| {
+                let width = t.data.len() / (2 * len);
+                Tensor { shape: vec![keep * width], data: t.data[..keep * width].to_vec() }
+            };
+            outputs.into_iter().map(|(n, t)| (n, head(t))).collect::<Tensors>()
+        });
+        let mut found = Vec::new();
+        self.check_all("with another future,", &first, &second, self.bounds.forward, f64::INFINITY, &mut found);
+        found
+    }
+
     /// Two training steps with dropout: metrics and what becomes of the parameters.
     pub fn compare_steps(&self, graph: &Arc<Graph>, len: usize) -> Vec<String> {
         let batch = random_batch(graph, 2, len);
@@ -164,4 +191,13 @@ impl Subject<'_> {
         );
         found
     }
+}
+
+#[test]
+fn errors_are_relative_to_what_is_wanted() {
+    let tensor = |data: &[f64]| Tensor { shape: vec![data.len()], data: data.to_vec() };
+    let [square, top] = errors(&tensor(&[3.0, 4.5]), &tensor(&[3.0, 4.0]), 1e-9);
+    assert!((square - 0.1).abs() < 1e-15 && (top - 0.125).abs() < 1e-15);
+    assert_eq!(errors(&tensor(&[1e-9]), &tensor(&[0.0]), 1e-3), [1e-6; 2]);
+    assert!(errors(&tensor(&[f64::NAN]), &tensor(&[0.0]), 1e-3).iter().all(|e| e.is_nan()));
 }

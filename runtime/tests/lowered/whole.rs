@@ -3,9 +3,13 @@
 use crate::agree::{Bounds, Subject};
 use crate::check::{packed, random_batch};
 use crate::programs::{files, programs};
+use archc_compiler::gradient::{Seed, Wanted, differentiate};
 use archc_compiler::graph::Graph;
+use archc_compiler::lower::{LowerOptions, lower};
+use archc_compiler::lowered::{Dag, Op, verify};
 use archc_runtime::Dtype;
 use archc_runtime::compiled::Interpreted;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -82,16 +86,101 @@ fn training_steps() {
     });
 }
 
-/// Documents that start at the edges of chunks and in the middle of them.
+/// Chunks of 16 and 32 tokens, the last one ragged; documents that start at their edges and in the middle of them.
 #[test]
-fn documents_at_the_edges_of_chunks() {
-    let device = Interpreted { chunk: 16 };
-    let subject = Subject { device: &device, bounds: EXACT };
-    let mut found = Vec::new();
-    for (name, graph) in files("stdlib").iter().flat_map(|f| programs(f)) {
-        let mut batch = random_batch(&graph, 2, 50);
-        batch.reset = (0..100).map(|i| [0, 16, 17, 31, 48, 50, 55, 82, 98].contains(&i)).collect();
-        found.extend(subject.compare(&graph, &batch).into_iter().map(|f| format!("{name}, {f}")));
+fn other_chunks() {
+    for chunk in [16, 32] {
+        let device = Interpreted { chunk };
+        let subject = Subject { device: &device, bounds: EXACT };
+        let mut found = Vec::new();
+        for (name, graph) in files("stdlib").iter().flat_map(|f| programs(f)) {
+            let mut batch = random_batch(&graph, 2, 70);
+            found.extend(subject.compare(&graph, &batch).into_iter().map(|f| format!("{name}, {f}")));
+            let starts = [0, 16, 17, 31, 32, 48, 50, 70, 75, 102, 133, 134];
+            batch.reset = (0..140).map(|i| starts.contains(&i)).collect();
+            found.extend(subject.compare(&graph, &batch).into_iter().map(|f| format!("{name}, packed, {f}")));
+        }
+        assert!(found.is_empty(), "chunks of {chunk}: {}", found.join("\n"));
     }
-    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Inputs so large that gates are at their bounds: decays of 1 and next to 0, steps of 0 and 1.
+#[test]
+fn gates_at_their_bounds() {
+    each(&files("stdlib"), |subject, graph| {
+        let mut batch = random_batch(graph, 2, 70);
+        batch.inputs.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x *= 30.0);
+        subject.compare(graph, &batch)
+    });
+}
+
+#[test]
+fn the_future_and_other_sequences_change_nothing() {
+    each(&all(), |subject, graph| [6, 70].into_iter().flat_map(|len| subject.independent(graph, len)).collect());
+}
+
+/// The names of a graph's ops, bodies included.
+fn ops(dag: &Dag, names: &mut BTreeSet<String>) {
+    for node in &dag.nodes {
+        match &node.op {
+            Op::Loop(l) => ops(&l.body, names),
+            Op::Attend(a) => ops(&a.body, names),
+            Op::AttendGrad(g) => ops(&g.body, names),
+            _ => {}
+        }
+        let text = format!("{:?}", node.op);
+        names.insert(text.chars().take_while(|c| c.is_alphanumeric()).collect());
+    }
+}
+
+/// The programs above have every op that only lowering or differentiation makes, so agreement speaks of all of them.
+#[test]
+fn programs_have_all_ops() {
+    let mut names = BTreeSet::new();
+    for (_, graph) in all().iter().flat_map(|f| programs(f)) {
+        for (resets, carry) in [(false, false), (true, false), (true, true)] {
+            let options = LowerOptions { chunk: Some(64), resets, carry, losses: !carry, training: !carry };
+            let mut made = lower(&graph, &options);
+            verify(&made).unwrap();
+            ops(&made.dag, &mut names);
+            if !carry {
+                made = differentiate(&made, &Wanted { seed: Seed::Cotangents, inputs: true, params: true });
+                verify(&made).unwrap();
+                ops(&made.dag, &mut names);
+            }
+        }
+    }
+    let wanted = [
+        "Attend",
+        "AttendGrad",
+        "Carried",
+        "Chunk",
+        "Cumsum",
+        "DecayDot",
+        "DecayMix",
+        "Delta",
+        "Dropout",
+        "Emit",
+        "Final",
+        "Lag",
+        "LongConv",
+        "LongConvBack",
+        "LongConvFilter",
+        "Loop",
+        "PairDecay",
+        "PairDecayGrad",
+        "Past",
+        "Paste",
+        "Put",
+        "Scatter",
+        "SolveUnitLower",
+        "State",
+        "TopKMask",
+        "Unchunk",
+        "Unwindow",
+        "Weight",
+        "Window",
+    ];
+    let missing: Vec<&str> = wanted.into_iter().filter(|w| !names.contains(*w)).collect();
+    assert!(missing.is_empty(), "no program has {missing:?}; they have {names:?}");
 }
