@@ -3,7 +3,7 @@
 use crate::check::{random_batch, session};
 use crate::device;
 use crate::optimizer::model;
-use crate::time::odd_scan;
+use crate::time::{mixed, odd_scan};
 use archc_runtime::{
     Batch, BatchShape, CODES, Carry, Device, Dtype, Objective, Session, SessionOptions, Snapshot, Tensor,
 };
