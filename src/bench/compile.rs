@@ -1,6 +1,7 @@
 //! `archc bench compile`: from source text to a session that is ready to train, stage by stage.
 //!
-//! Each block is compiled as a user's own file, put into the standard stack, for a batch shape. The library's files are
+//! The stages are called as the driver and the sessions of compiling devices call them, but for a verifier that debug
+//! builds add. Each block is compiled as a user's own file, put into the standard stack, for a batch shape. The library's files are
 //! read once a process; what that costs is printed apart, since one block pays it for all.
 
 use super::measure::Timing;
@@ -10,8 +11,12 @@ use crate::output::{Done, Output, Stop};
 use archc_compiler::checks::check;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::elaborate::elaborate;
+use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
 use archc_compiler::graph::verify;
 use archc_compiler::hir::Library;
+use archc_compiler::lower::{LowerOptions, lower};
+use archc_compiler::lowered;
+use archc_compiler::plan::plan;
 use archc_compiler::source::SourceMap;
 use archc_compiler::{COST_TOKENS, targets};
 use archc_runtime::{BatchShape, SessionOptions};
@@ -46,7 +51,11 @@ pub struct Args {
 /// What is promised: milliseconds for any block of the library.
 const PROMISED: f64 = 20.0;
 
-const STAGES: [&str; 5] = ["parse", "resolve", "elaborate", "check", "device"];
+const STAGES: [&str; 9] =
+    ["parse", "resolve", "elaborate", "check", "lower", "gradient", "recompute", "plan", "session"];
+
+/// Tokens of a chunk, as in the sessions of compiling devices.
+const CHUNK: usize = 64;
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
@@ -130,26 +139,39 @@ fn once(item: &Item, args: &Args) -> Result<[f64; STAGES.len()], Stop> {
     let check = lap();
     args.device.holds(&graph, args.shape.tokens())?;
     let shape = BatchShape { batch: args.shape.batch, len: args.shape.len };
-    drop(args.device.device().compile(&graph, shape, &SessionOptions::default())?);
-    Ok([parse, resolve, elaborate, check, lap()])
+    lap();
+    let training = LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
+    let lowered = lower(&graph, &training);
+    let lower = lap();
+    let joint = differentiate(&lowered, &Wanted { seed: Seed::Loss, inputs: false, params: true });
+    let gradient = lap();
+    let joint = Arc::new(recompute(&joint));
+    let recompute = lap();
+    let plan = plan(&joint, lowered::Shape { batch: shape.batch, len: shape.len, carried: 0 });
+    let planned = lap();
+    // A session plans on its first batch; until then it is first values and buffers.
+    let session = args.device.device().compile(&graph, shape, &SessionOptions::default())?;
+    let ready = lap();
+    drop((plan, session));
+    Ok([parse, resolve, elaborate, check, lower, gradient, recompute, planned, ready])
 }
 
 fn heading() -> String {
     let mut text = format!("{:<24}", "block");
     for stage in STAGES {
-        let _ = write!(text, "{stage:>11}");
+        let _ = write!(text, "{stage:>10}");
     }
-    let _ = writeln!(text, "{:>11}{:>9}", "total", "fastest");
+    let _ = writeln!(text, "{:>9}{:>9}", "total", "fastest");
     text
 }
 
 fn text(name: &str, stages: &[Timing], total: &Timing) -> String {
     let mut text = format!("{name:<24}");
     for stage in stages {
-        let _ = write!(text, "{:>11.2}", stage.median);
+        let _ = write!(text, "{:>10.2}", stage.median);
     }
     let late = if total.median > PROMISED { "  over" } else { "" };
-    let _ = writeln!(text, "{:>11.2}{:>9.2}{late}", total.median, total.fastest);
+    let _ = writeln!(text, "{:>9.2}{:>9.2}{late}", total.median, total.fastest);
     text
 }
 

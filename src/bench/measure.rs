@@ -38,12 +38,25 @@ pub const RATE: f64 = 1e-3;
 const WARM: usize = 3;
 const FEWEST: usize = 5;
 
-/// Times training steps for so many seconds. Gives what the first step told, too.
+/// What the steps of a session were like.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps {
+    /// What the first one told: of the model as it was given.
+    pub first: Metrics,
+    /// Seconds of the first one, in which a session may compile.
+    pub first_seconds: f64,
+    /// The later ones.
+    pub timing: Timing,
+}
+
+/// Times training steps for so many seconds.
 ///
 /// # Errors
 /// From the session.
-pub fn steps(session: &mut dyn Session, batch: &Batch, seconds: f64) -> Result<(Metrics, Timing), Diagnostic> {
+pub fn steps(session: &mut dyn Session, batch: &Batch, seconds: f64) -> Result<Steps, Diagnostic> {
+    let at = Instant::now();
     let first = session.step(batch, RATE)?;
+    let first_seconds = at.elapsed().as_secs_f64();
     for _ in 1..WARM {
         session.step(batch, RATE)?;
     }
@@ -53,7 +66,7 @@ pub fn steps(session: &mut dyn Session, batch: &Batch, seconds: f64) -> Result<(
         session.step(batch, RATE)?;
         taken.push(at.elapsed().as_secs_f64());
     }
-    Ok((first, Timing::of(taken)))
+    Ok(Steps { first, first_seconds, timing: Timing::of(taken) })
 }
 
 /// `1.23 M`, `45.6 k`, `789`: three digits.

@@ -3,7 +3,7 @@
 //! Each length runs in a process of its own, so that the system's high-water mark of resident memory is that of one
 //! session. What the session adds to it is held against what the plan said before anything ran.
 
-use super::measure::{steps, time};
+use super::measure::{Steps, steps, time};
 use super::model::{Shape, batch, build};
 use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
@@ -155,7 +155,7 @@ fn one(args: &Args, output: &Output) -> Done {
     let options = SessionOptions::default();
     let mut session =
         args.device.device().compile(&graph, BatchShape { batch: shape.batch, len: shape.len }, &options)?;
-    let (metrics, timing) = steps(session.as_mut(), &batch, args.seconds)?;
+    let Steps { first, timing, .. } = steps(session.as_mut(), &batch, args.seconds)?;
     let memory = session.memory();
     let peak = resident("VmHWM").zip(before).map(|(most, before)| most.saturating_sub(before));
     let class = match cost.time {
@@ -164,7 +164,7 @@ fn one(args: &Args, output: &Output) -> Done {
         TimeClass::Quadratic => "O(T^2)",
     };
     let row = json!({
-        "block": block, "class": class, "len": len, "batch": shape.batch, "step": timing.json(), "loss": metrics.loss,
+        "block": block, "class": class, "len": len, "batch": shape.batch, "step": timing.json(), "loss": first.loss,
         "token_seconds": timing.median / shape.tokens() as f64, "peak_bytes": peak,
         "planned_bytes": memory.map(|m| m.planned), "allocated_bytes": memory.map(|m| m.allocated),
     });

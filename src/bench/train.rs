@@ -8,14 +8,14 @@
 //! bytes, which cannot be hidden behind products since the norm needs every gradient first.
 
 use super::machine::Machine;
-use super::measure::{self, Timing, short, steps, time};
+use super::measure::{self, Steps, Timing, short, steps, time};
 use super::model::{Shape, batch, build, shape};
 use super::peer::{self, Answer, Peer};
 use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
 use archc_compiler::checks::CostReport;
 use archc_compiler::graph::Graph;
-use archc_runtime::{Batch, BatchShape, Metrics, Session, SessionOptions};
+use archc_runtime::{Batch, BatchShape, Session, SessionOptions};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -138,10 +138,10 @@ struct Row {
     /// Seconds of a step at the machine's own rates.
     bound: f64,
     params: usize,
-    /// Ours: the first step, and seconds; none where the device is the reference and a step takes too long.
-    ours: Option<(Metrics, Timing)>,
-    /// Seconds from the graph to a session.
-    compile: f64,
+    /// Ours; none where the device is the reference and a step takes too long.
+    ours: Option<Steps>,
+    /// Seconds from the graph until the first step is done.
+    ready: f64,
     /// Shares of a step's time by kind of work.
     profile: Vec<(&'static str, f64)>,
     reference: Reference,
@@ -179,11 +179,12 @@ fn row(
 
     let at = Instant::now();
     let mut session = session(args.device, &graph, shape, usize::from(args.threads))?;
-    let compile = at.elapsed().as_secs_f64();
+    let made = at.elapsed().as_secs_f64();
     let params = session.snapshot()?.params;
     let ours = if skipped { None } else { Some(steps(session.as_mut(), &batch, args.seconds)?) };
     let profile = if args.profile && !skipped { profile(session.as_mut(), &batch, args.seconds)? } else { Vec::new() };
     drop(session);
+    let ready = made + ours.map_or(0.0, |o| o.first_seconds);
 
     let mut failed = None;
     let torch = match peer.filter(|_| peer::BLOCKS.contains(&block)) {
@@ -196,7 +197,7 @@ fn row(
         None => Vec::new(),
     };
     let (block, params) = (block.to_owned(), graph.param_count());
-    Ok(Row { block, shape, flops, bound, params, ours, compile, profile, reference, torch, failed })
+    Ok(Row { block, shape, flops, bound, params, ours, ready, profile, reference, torch, failed })
 }
 
 /// Operations of a step: the program's own, forward, and twice that backward.
@@ -232,7 +233,7 @@ fn time_reference(graph: &Arc<Graph>, shape: Shape, vocab: usize, seconds: f64, 
         return Ok(Reference::Estimated(estimate));
     }
     let mut whole = session(device, graph, shape, 1)?;
-    Ok(Reference::Timed(steps(whole.as_mut(), &batch(shape, vocab), seconds)?.1))
+    Ok(Reference::Timed(steps(whole.as_mut(), &batch(shape, vocab), seconds)?.timing))
 }
 
 /// Shares of the time of some steps by kind of work. They run apart from the timed ones, since reading clocks takes time.
@@ -263,7 +264,7 @@ impl Row {
     /// What is wrong with the comparison, if anything is.
     fn trouble(&self) -> Option<String> {
         let failed = self.torch.iter().find_map(|a| Some(format!("{} failed: {}", a.mode, a.error.as_ref()?)));
-        let (metrics, _) = self.ours.as_ref()?;
+        let metrics = &self.ours.as_ref()?.first;
         let differs = || self.torch.iter().filter(|a| a.error.is_none()).find_map(|a| a.differs(metrics));
         self.failed.clone().or(failed).or_else(differs)
     }
@@ -274,10 +275,10 @@ impl Row {
             Reference::Estimated(s) => json!({ "estimated_seconds": s }),
             Reference::None => Value::Null,
         };
-        let ours = self.ours.as_ref().map(|(metrics, timing)| {
+        let ours = self.ours.as_ref().map(|Steps { first: metrics, timing, .. }| {
             json!({
                 "step": timing.json(), "tokens_per_second": self.rate(timing.median),
-                "of_peak": self.of_peak(timing.median, machine), "compile_seconds": self.compile,
+                "of_peak": self.of_peak(timing.median, machine), "ready_seconds": self.ready,
                 "loss": metrics.loss, "objective": metrics.objective, "gradient_norm": metrics.gradient_norm,
             })
         });
@@ -293,7 +294,7 @@ impl Row {
 
     fn text(&self, args: &Args, machine: &Machine) -> String {
         let Shape { width, layers, len, batch } = self.shape;
-        let ours = self.ours.as_ref().map(|(_, t)| t.median);
+        let ours = self.ours.as_ref().map(|o| o.timing.median);
         let mut text = format!("{:<19}{width:>4}{layers:>3}{len:>6}{batch:>4} ", self.block);
         let peak = |seconds: f64| format!("{:.2}", self.of_peak(seconds, machine));
         let ratio = |seconds: f64| ours.map_or_else(|| "-".into(), |o| format!("{:.2}x", seconds / o));

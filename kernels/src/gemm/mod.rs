@@ -10,12 +10,11 @@
 mod pack;
 mod tile;
 
-pub(crate) use pack::with_rooms;
 use tile::{Mat, MatMut, tile};
 
 use crate::isa::{Isa, versions};
 use crate::vector::Vector;
-use pack::{Room, pack};
+use pack::{Room, keep, pack, rooms};
 
 /// Depth of a block: a panel of B, two vectors wide, is 16 KiB with eight lanes.
 const DEPTH: usize = 256;
@@ -190,13 +189,14 @@ unsafe fn product<I: Isa>(_: I, m: usize, n: usize, k: usize, alpha: f32, a: Mat
             pack_b: b.cs != 1 || (m > 4 * I::ROWS && n * k > 4096),
             pack_a: n > 4 * I::V::LANES && m > I::ROWS && a.cs != 1,
         };
-        with_rooms(|ra, rb| {
-            if m <= SKINNY {
-                blocked::<I, 4>(m, n, k, alpha, a, b, beta, c, &how, (ra, rb));
-            } else {
-                blocked::<I, 2>(m, n, k, alpha, a, b, beta, c, &how, (ra, rb));
-            }
-        });
+        let mut lent = rooms();
+        let both = (&mut lent.0, &mut lent.1);
+        if m <= SKINNY {
+            blocked::<I, 4>(m, n, k, alpha, a, b, beta, c, &how, both);
+        } else {
+            blocked::<I, 2>(m, n, k, alpha, a, b, beta, c, &how, both);
+        }
+        keep(lent);
     }
 }
 

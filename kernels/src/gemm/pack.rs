@@ -29,12 +29,17 @@ thread_local! {
     static ROOMS: Cell<(Room, Room)> = const { Cell::new((Room { data: Vec::new() }, Room { data: Vec::new() })) };
 }
 
-/// Lends out this thread's two rooms. A call inside of a call gets new ones.
-pub(crate) fn with_rooms<T>(f: impl FnOnce(&mut Room, &mut Room) -> T) -> T {
-    let (mut a, mut b) = ROOMS.take();
-    let result = f(&mut a, &mut b);
-    ROOMS.set((a, b));
-    result
+/// Lends out this thread's two rooms, to be given back by [`keep`]. (No closure: code in one would not be compiled for the
+/// instruction set of the function around it.)
+#[inline]
+pub(crate) fn rooms() -> (Room, Room) {
+    ROOMS.take()
+}
+
+/// Takes rooms back for the next call.
+#[inline]
+pub(crate) fn keep(rooms: (Room, Room)) {
+    ROOMS.set(rooms);
 }
 
 /// Copies the `rows` x `cols` matrix to `to`, row-major with rows of `width`, zeros past `cols`.

@@ -5,6 +5,7 @@ mod check;
 mod decode;
 mod fixtures;
 mod init;
+mod limits;
 mod ops;
 mod optimizer;
 mod programs;

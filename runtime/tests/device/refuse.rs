@@ -3,7 +3,7 @@
 use crate::check::{random_batch, session};
 use crate::device;
 use crate::optimizer::model;
-use crate::time::{mixed, odd_scan};
+use crate::time::odd_scan;
 use archc_runtime::{
     Batch, BatchShape, CODES, Carry, Device, Dtype, Objective, Session, SessionOptions, Snapshot, Tensor,
 };
@@ -66,13 +66,6 @@ fn bad_batches_of_a_block() {
     let none = BatchShape { batch: 1, len: 0 };
     let refused = device().compile(&graph, none, &SessionOptions::default()).err().unwrap();
     assert_eq!(refused.code, "E0801");
-}
-
-#[test]
-fn more_pairs_than_memory() {
-    let graph = mixed();
-    let long = random_batch(&graph, 1, 50_000);
-    assert_eq!(forward(&mut session(&graph, Dtype::F32), &long), "E0801");
 }
 
 #[test]
