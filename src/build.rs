@@ -4,8 +4,11 @@ use crate::load::{self, Program};
 use crate::output::{Done, Output};
 use crate::sizes::{ModelArgs, SizeArgs};
 use crate::tree;
+use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
+use archc_compiler::graph::Graph;
 use archc_compiler::hir::{self, Library};
 use archc_compiler::lower::{LowerOptions, lower};
+use archc_compiler::lowered::Lowered;
 use archc_compiler::{compile, graph, lowered};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +22,7 @@ Stages:
   graph   one tensor op a line, at the sizes given, after the checks and passes
   dot     the same for Graphviz
   lowered the same as tensor ops over batch and time, scans as chunks or loops, with the objective of training
+  joint   that with its gradients: of the objective, or of sum(output * R) for a block without one
 
 Examples:
   archc build block.arch
@@ -28,7 +32,7 @@ pub struct Args {
     /// The program; `-` for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The stage to print: ast, hir, graph, dot or lowered
+    /// The stage to print: ast, hir, graph, dot, lowered or joint
     #[arg(long, value_name = "STAGE", default_value = "graph", hide_possible_values = true)]
     emit: Stage,
     #[command(flatten)]
@@ -44,6 +48,7 @@ enum Stage {
     Graph,
     Dot,
     Lowered,
+    Joint,
 }
 
 /// Tokens a chunk of what is printed.
@@ -65,10 +70,12 @@ pub fn run(args: &Args, output: &Output) -> Done {
             }),
             (Stage::Graph, Some(graph)) => Some(graph::print(graph)),
             (Stage::Dot, Some(graph)) => Some(graph::print_dot(graph)),
-            (Stage::Lowered, Some(graph)) => {
-                let options =
-                    LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
-                Some(lowered::print(&lower(&Arc::new(graph.clone()), &options)))
+            (Stage::Lowered, Some(graph)) => Some(lowered::print(&lowered_for_training(graph))),
+            (Stage::Joint, Some(graph)) => {
+                let forward = lowered_for_training(graph);
+                let seed = if forward.objective.is_some() { Seed::Loss } else { Seed::Cotangents };
+                let wanted = Wanted { seed, inputs: seed == Seed::Cotangents, params: true };
+                Some(lowered::print(&recompute(&differentiate(&forward, &wanted))))
             }
             _ => None,
         };
@@ -76,6 +83,11 @@ pub fn run(args: &Args, output: &Output) -> Done {
         output.raw(&text)?;
     }
     Ok(code)
+}
+
+fn lowered_for_training(graph: &Graph) -> Lowered {
+    let options = LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
+    lower(&Arc::new(graph.clone()), &options)
 }
 
 fn ast(program: &Program, output: &Output) -> Done {

@@ -7,6 +7,7 @@ use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, Op, ParamId};
 use archc_compiler::hash::{canonical_hash, family_hash};
 use archc_compiler::hir::{CallableKind, Library};
+use archc_compiler::scan::{CHUNK, Part, classify_scans, print_classes, split_scans};
 use archc_compiler::{Compilation, compile, targets};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ pub struct Args {
     sizes: SizeArgs,
     #[command(flatten)]
     model: ModelArgs,
-    /// Also print hashes, the number of ops of each kind, and all parameters
+    /// Also print hashes, the number of ops of each kind, how each scan runs, and all parameters
     #[arg(long, short)]
     verbose: bool,
 }
@@ -107,12 +108,26 @@ fn report(program: &Program, compilation: &Compilation, verbose: bool, output: &
         let (hash, family) = (canonical_hash(graph), family_hash(graph));
         let _ = writeln!(text, "  hash            {hash}, without sizes {family}");
         let _ = writeln!(text, "  ops             {}", ops(graph));
+        text.push_str(&indented(&scans(program, graph)));
         for (i, param) in graph.params.iter().enumerate() {
             let _ = writeln!(text, "  param {} {:?}", param.path, graph.param_shape(ParamId(i as u32)));
         }
     }
     text.push('\n');
     output.text(&text)
+}
+
+/// How each scan runs, and why.
+fn scans(program: &Program, graph: &Graph) -> String {
+    let split = split_scans(graph);
+    let place = |part: &Part| {
+        let file = program.sources.file(part.place.file);
+        let before = &file.text[..part.place.span.start.min(file.text.len())];
+        let line = before.matches('\n').count() + 1;
+        let column = before.len() - before.rfind('\n').map_or(0, |i| i + 1) + 1;
+        format!("{}:{line}:{column}", file.name)
+    };
+    print_classes(&split, &classify_scans(&split, CHUNK), &place)
 }
 
 /// The axes by name, the first of each; those that calls of fns made are left out where they share one.

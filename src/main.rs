@@ -26,6 +26,7 @@ mod carry;
 mod check;
 mod codes;
 mod device;
+mod derive;
 mod eval;
 mod explain;
 mod fmt;
@@ -74,6 +75,7 @@ enum Command {
     Check(check::Args),
     Fmt(fmt::Args),
     Build(build::Args),
+    Derive(derive::Args),
     Explain(explain::Args),
     Params(params::Args),
     Forward(forward::Args),
@@ -114,6 +116,7 @@ fn dispatch(command: Command, output: &Output) -> Done {
         Command::Check(args) => check::run(&args, output),
         Command::Fmt(args) => fmt::run(&args, output),
         Command::Build(args) => build::run(&args, output),
+        Command::Derive(args) => derive::run(&args, output),
         Command::Explain(args) => explain::run(&args, output),
         Command::Params(args) => params::run(&args, output),
         Command::Forward(args) => forward::run(&args, output),

@@ -13,8 +13,10 @@
 //! Pointers need no alignment beyond that of f32. Strides count elements.
 
 mod isa;
+mod room;
 mod vector;
 
+pub mod chunk;
 pub mod copy;
 pub mod elementwise;
 pub mod gemm;

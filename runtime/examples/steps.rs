@@ -4,7 +4,7 @@
 use archc_compiler::source::SourceMap;
 use archc_compiler::{Options, compile};
 use archc_runtime::compiled::Interpreted;
-use archc_runtime::{Batch, BatchShape, Cpu, Device, Dtype, Objective, Reference, SessionOptions};
+use archc_runtime::{Batch, BatchShape, Cpu, Device, Dtype, Objective, Reference, Session, SessionOptions};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,10 +28,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "lowered" => Box::new(Interpreted::default()),
         _ => Box::new(Reference),
     };
-    let start = Instant::now();
-    let mut session = device.compile(&graph, shape, &SessionOptions::default()).map_err(|d| d.message)?;
     let ids = |salt: usize| (0..batch * len).map(|i| ((i * 7919 + i / 3 + salt) % 64) as u32).collect();
     let tokens = Batch { batch, len, tokens: ids(0), targets: ids(7919), ..Default::default() };
+    if compare == "profile" {
+        let mut session = Cpu::default().session(&graph, &SessionOptions::default()).map_err(|d| d.message)?;
+        session.step(&tokens, 1e-3).map_err(|d| d.message)?;
+        session.executor_mut().profile = Some(archc_runtime::cpu::Profile::default());
+        let start = Instant::now();
+        for _ in 0..10 {
+            session.step(&tokens, 1e-3).map_err(|d| d.message)?;
+        }
+        println!("{:.3} ms a step", start.elapsed().as_secs_f64() * 100.0);
+        for (inside, kind, seconds, calls) in session.executor().profile.iter().flat_map(|p| p.totals()) {
+            let place = if inside { "inside" } else { "" };
+            println!("{place:7} {kind:14} {:8.3} ms {:6} calls", seconds * 100.0, calls / 10);
+        }
+        return Ok(());
+    }
+    let start = Instant::now();
+    let mut session = device.compile(&graph, shape, &SessionOptions::default()).map_err(|d| d.message)?;
     if compare == "compare" {
         let mut exact = Reference
             .compile(&graph, shape, &SessionOptions { dtype: Dtype::F64, ..SessionOptions::default() })

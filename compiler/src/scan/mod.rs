@@ -13,15 +13,25 @@
 //! exp(G_i - G_j) (q_i . k_j) v_j, and the next chunk starts from exp(G_C) S_0 + sum of exp(G_C - G_j) k_j v_j^T.
 
 mod algebra;
+mod check;
 mod chunk;
 mod classify;
+mod derive;
 mod form;
 mod normal;
 mod operands;
+mod print;
 mod split;
 mod tile;
 
+pub use check::check_form;
 pub use chunk::{ChunkEnv, ChunkResult, lower_chunk};
 pub use classify::{Classes, Elementwise, Part, Reason, ScanClass, classify_scans};
+pub use derive::{Derivation, derive};
 pub use form::{Decay, Delta, Event, Form, Read, Scaled, Seen, Side, Sight};
+pub use print::print_classes;
 pub use split::split_scans;
+
+/// Tokens a chunk where nothing else is asked for: the rows at which products of tiles and the work of masks and solves
+/// balance for 64 to 128 channels.
+pub const CHUNK: usize = 64;

@@ -13,8 +13,9 @@ mod tile;
 use tile::{Mat, MatMut, tile};
 
 use crate::isa::{Isa, versions};
+use crate::room::{Room, keep_panels, panels};
 use crate::vector::Vector;
-use pack::{Room, keep, pack, rooms};
+use pack::pack;
 
 /// Depth of a block: a panel of B, two vectors wide, is 16 KiB with eight lanes.
 const DEPTH: usize = 256;
@@ -189,14 +190,14 @@ unsafe fn product<I: Isa>(_: I, m: usize, n: usize, k: usize, alpha: f32, a: Mat
             pack_b: b.cs != 1 || (m > 4 * I::ROWS && n * k > 4096),
             pack_a: n > 4 * I::V::LANES && m > I::ROWS && a.cs != 1,
         };
-        let mut lent = rooms();
+        let mut lent = panels();
         let both = (&mut lent.0, &mut lent.1);
         if m <= SKINNY {
             blocked::<I, 4>(m, n, k, alpha, a, b, beta, c, &how, both);
         } else {
             blocked::<I, 2>(m, n, k, alpha, a, b, beta, c, &how, both);
         }
-        keep(lent);
+        keep_panels(lent);
     }
 }
 

@@ -3,44 +3,6 @@
 use super::tile::Mat;
 use crate::isa::Isa;
 use crate::vector::Vector;
-use std::cell::Cell;
-
-/// A vector of f32 that starts at a cache line, kept by each thread from call to call.
-#[derive(Default)]
-pub(crate) struct Room {
-    data: Vec<Line>,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
-
-impl Room {
-    /// Memory for n numbers, not initialised in any particular way.
-    pub fn of(&mut self, n: usize) -> *mut f32 {
-        if self.data.len() * 16 < n {
-            self.data.resize(n.div_ceil(16), Line([0.0; 16]));
-        }
-        self.data.as_mut_ptr().cast()
-    }
-}
-
-thread_local! {
-    static ROOMS: Cell<(Room, Room)> = const { Cell::new((Room { data: Vec::new() }, Room { data: Vec::new() })) };
-}
-
-/// Lends out this thread's two rooms, to be given back by [`keep`]. (No closure: code in one would not be compiled for the
-/// instruction set of the function around it.)
-#[inline]
-pub(crate) fn rooms() -> (Room, Room) {
-    ROOMS.take()
-}
-
-/// Takes rooms back for the next call.
-#[inline]
-pub(crate) fn keep(rooms: (Room, Room)) {
-    ROOMS.set(rooms);
-}
 
 /// Copies the `rows` x `cols` matrix to `to`, row-major with rows of `width`, zeros past `cols`.
 #[inline(always)]

@@ -85,6 +85,11 @@ impl<E: Executor> CompiledSession<E> {
         &self.executor
     }
 
+    /// The same, to change how it runs.
+    pub fn executor_mut(&mut self) -> &mut E {
+        &mut self.executor
+    }
+
     /// How a piece is to be lowered, before anything is known of gradients.
     fn plain(&self, leaves: &Leaves, continued: bool) -> LowerOptions {
         LowerOptions {

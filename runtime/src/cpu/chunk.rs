@@ -1,152 +1,200 @@
-//! Decays, solves and long convolutions: core dimensions to the kernels' layouts.
+//! Running sums, decays and solves over the rows of chunks, and long convolutions.
 
-use super::memory::Bases;
+use super::memory::{Bases, Slot};
 use super::single::SingleStep;
-use archc_compiler::lowered::{BATCH, DimId, Op, Pairs, TIME};
+use archc_compiler::lowered::{BATCH, DimId, Op, TIME};
+use archc_compiler::plan::{Single, View};
+use archc_kernels::chunk;
+use archc_kernels::copy::copy_nd;
 
-/// exp of the decay between each pair that is meant, by running sums in f64: `f(i, j, decay)`.
-fn decays(g: &[f32], pairs: &Pairs, mut f: impl FnMut(usize, usize, f64)) {
-    let n = g.len();
-    let mut sums = Vec::with_capacity(n + 1);
-    sums.push(0.0f64);
-    for x in g {
-        sums.push(sums[sums.len() - 1] + f64::from(*x));
+/// Most operands of an op on tiles, its result included.
+const OPERANDS: usize = 4;
+
+/// An operand of an op on tiles: a matrix of rows and columns, repeated over other dimensions.
+#[derive(Clone, Copy, Debug)]
+struct Tile {
+    slot: Slot,
+    rows: usize,
+    row: isize,
+    cols: usize,
+    col: isize,
+    /// Where its copy with neighbouring columns is in `Tiles::room`, if it needs one.
+    copy: Option<usize>,
+}
+
+/// A prepared op on tiles.
+#[derive(Clone, Debug)]
+pub(super) struct Tiles {
+    op: Op,
+    /// Operands, then the result.
+    tiles: Vec<Tile>,
+    /// Around the tiles: lengths, and distances of each.
+    around: Vec<(usize, [isize; OPERANDS])>,
+    /// Numbers that copies need.
+    room: usize,
+}
+
+impl Tiles {
+    /// None if the op does not work on tiles.
+    pub fn new(single: &Single) -> Option<Self> {
+        let views: Vec<&View> = single.inputs.iter().chain([&single.output]).collect();
+        // rows and columns of each operand and of the result
+        let axes: Vec<[Vec<DimId>; 2]> = match &single.op {
+            Op::Cumsum { dim, .. } => {
+                // what lies in one run behind the dimension is done side by side
+                let wide: Vec<DimId> = single.output.axes.iter().map(|a| a.dim).filter(|d| d != dim).collect();
+                let wide = joined(&views, &wide);
+                vec![[vec![*dim], wide.clone()], [vec![*dim], wide]]
+            }
+            Op::SolveUnitLower { rows, cols, .. } => {
+                let wide: Vec<DimId> = single.output.axes.iter().map(|a| a.dim).filter(|d| d != rows).collect();
+                let apart: Vec<DimId> =
+                    wide.into_iter().filter(|d| single.inputs[0].axis(*d).is_none()).collect();
+                let wide = joined(&views[1..], &apart);
+                vec![[vec![*rows], vec![*cols]], [vec![*rows], wide.clone()], [vec![*rows], wide]]
+            }
+            Op::PairDecay(p) => vec![[vec![p.rows], vec![]], [vec![p.rows], vec![p.cols]]],
+            Op::PairDecayGrad(p) => vec![[vec![p.rows], vec![p.cols]], [vec![p.rows], vec![]]],
+            Op::DecayDot { over, pairs } => vec![
+                [vec![pairs.rows], vec![*over]],
+                [vec![pairs.cols], vec![*over]],
+                [vec![pairs.rows], vec![*over]],
+                [vec![pairs.rows], vec![pairs.cols]],
+            ],
+            Op::DecayMix { over, pairs, by_cols } => {
+                let (own, other) = if *by_cols { (pairs.cols, pairs.rows) } else { (pairs.rows, pairs.cols) };
+                vec![
+                    [vec![pairs.rows], vec![pairs.cols]],
+                    [vec![other], vec![*over]],
+                    [vec![pairs.rows], vec![*over]],
+                    [vec![own], vec![*over]],
+                ]
+            }
+            _ => return None,
+        };
+        let core: Vec<DimId> = axes.iter().flatten().flatten().copied().collect();
+        let size = |dims: &[DimId]| -> usize {
+            let of = |d: &DimId| views.iter().find_map(|v| v.axis(*d)).map_or(1, |a| a.size);
+            dims.iter().map(of).product()
+        };
+        let pairwise = matches!(single.op, Op::PairDecay(_) | Op::PairDecayGrad(_));
+        let mut room = 0;
+        let mut tiles = Vec::new();
+        for (view, [rows, cols]) in views.iter().zip(&axes) {
+            let stride = |dims: &[DimId]| dims.last().map_or(0, |d| view.stride(*d));
+            let mut tile = Tile {
+                slot: Slot::of(view),
+                rows: size(rows),
+                row: stride(rows),
+                cols: size(cols),
+                col: stride(cols),
+                copy: None,
+            };
+            let plain = tile.cols == 1 || tile.col == 1;
+            let forward = tile.rows == 1 || tile.row >= 0;
+            if !(plain && forward) && !(pairwise && cols.is_empty()) || (tile.cols > 1 && tile.row == 0 && tile.rows > 1) {
+                tile.copy = Some(room);
+                room += tile.rows * tile.cols;
+            }
+            tiles.push(tile);
+        }
+        let mut around: Vec<(DimId, usize)> = Vec::new();
+        for a in views.iter().flat_map(|v| &v.axes).filter(|a| !core.contains(&a.dim)) {
+            if !around.iter().any(|d| d.0 == a.dim) {
+                around.push((a.dim, a.size));
+            }
+        }
+        let strides = |d: DimId| {
+            let mut all = [0; OPERANDS];
+            all.iter_mut().zip(&views).for_each(|(s, v)| *s = v.stride(d));
+            all
+        };
+        let around = around.into_iter().map(|(d, n)| (n, strides(d))).collect();
+        Some(Self { op: single.op.clone(), tiles, around, room })
     }
-    for i in 0..n {
-        let end = if pairs.strict || pairs.before { i } else { i + 1 };
-        let upto = if pairs.before { i } else { i + 1 };
-        for j in 0..end {
-            f(i, j, (sums[upto] - sums[j + 1]).exp());
+
+    /// Runs the op.
+    ///
+    /// # Safety
+    /// As for `Program::run`.
+    pub unsafe fn run(&self, bases: &Bases) {
+        let mut start = [std::ptr::null_mut::<f32>(); OPERANDS];
+        let mut room = vec![0.0f32; self.room];
+        // SAFETY: the plan's views lie inside of their buffers
+        unsafe {
+            for (p, t) in start.iter_mut().zip(&self.tiles) {
+                *p = bases.at(t.slot);
+            }
+            let count: usize = self.around.iter().map(|a| a.0).product();
+            for n in 0..count {
+                let mut at = start;
+                let mut rest = n;
+                for (size, strides) in self.around.iter().rev() {
+                    let i = (rest % size) as isize;
+                    rest /= size;
+                    at.iter_mut().zip(strides).for_each(|(p, s)| *p = p.wrapping_offset(i * s));
+                }
+                self.tile(at, room.as_mut_ptr());
+            }
+        }
+    }
+
+    unsafe fn tile(&self, given: [*mut f32; OPERANDS], room: *mut f32) {
+        let mut at = given;
+        let mut row = [0usize; OPERANDS];
+        let last = self.tiles.len() - 1;
+        // SAFETY: as for `run`; copies have room for their tiles
+        unsafe {
+            for (i, t) in self.tiles.iter().enumerate() {
+                row[i] = if t.copy.is_some() { t.cols } else { t.row.unsigned_abs() };
+                if let Some(offset) = t.copy {
+                    at[i] = room.add(offset);
+                    if i < last {
+                        copy_nd(at[i], &[t.cols as isize, 1], given[i], &[t.row, t.col], &[t.rows, t.cols]);
+                    }
+                }
+            }
+            let n = self.tiles[last].rows;
+            let width = self.tiles[last].cols;
+            let meant = |p: &archc_compiler::lowered::Pairs| chunk::Pairs { strict: p.strict, before: p.before };
+            match &self.op {
+                Op::Cumsum { reverse, exclusive, .. } => {
+                    chunk::cumsum(n, width, *reverse, *exclusive, at[0], row[0], at[1], row[1]);
+                }
+                Op::SolveUnitLower { transpose, .. } => {
+                    copy_nd(at[2], &[row[2] as isize, 1], at[1], &[row[1] as isize, 1], &[n, width]);
+                    chunk::solve_unit_lower(n, width, at[0], row[0], *transpose, at[2], row[2]);
+                }
+                Op::PairDecay(p) => chunk::pair_decay(n, meant(p), at[0], row[0], at[1], row[1]),
+                Op::PairDecayGrad(p) => chunk::pair_decay_grad(n, meant(p), at[0], row[0], at[1], row[1]),
+                Op::DecayDot { pairs, .. } => {
+                    let k = self.tiles[0].cols;
+                    chunk::decay_dot(n, k, meant(pairs), at[0], row[0], at[1], row[1], at[2], row[2], at[3], row[3]);
+                }
+                Op::DecayMix { pairs, by_cols, .. } => {
+                    let f = if *by_cols { chunk::decay_mix_cols } else { chunk::decay_mix_rows };
+                    f(n, width, meant(pairs), at[0], row[0], at[1], row[1], at[2], row[2], at[3], row[3]);
+                }
+                op => panic!("archc bug: {op:?} does not work on tiles"),
+            }
+            let t = &self.tiles[last];
+            if t.copy.is_some() {
+                copy_nd(given[last], &[t.row, t.col], at[last], &[t.cols as isize, 1], &[t.rows, t.cols]);
+            }
         }
     }
 }
 
+/// The longest tail of the dimensions that lies in one run in all views, at the same distances.
+fn joined(views: &[&View], dims: &[DimId]) -> Vec<DimId> {
+    let mut first = dims.len();
+    while first > 0 && views.iter().all(|v| v.run(&dims[first - 1..]).is_some()) {
+        first -= 1;
+    }
+    dims[first..].to_vec()
+}
+
 impl SingleStep {
-    pub(super) unsafe fn solve(&self, bases: &Bases, rows: DimId, cols: DimId, transpose: bool) {
-        let (a, x, y) = (&self.inputs[0], &self.inputs[1], &self.output);
-        let n = a.axis(rows).map_or(1, |v| v.size);
-        let (ar, ac) = (a.stride(rows), a.stride(cols));
-        let (xr, yr) = (x.stride(rows), y.stride(rows));
-        // SAFETY: the plan's views lie inside of their buffers
-        unsafe {
-            self.around(bases, &[rows, cols], |at| {
-                for k in 0..n {
-                    let i = if transpose { n - 1 - k } else { k };
-                    let mut sum = f64::from(*at[1].offset(i as isize * xr));
-                    let others = if transpose { i + 1..n } else { 0..i };
-                    for j in others {
-                        let entry = if transpose {
-                            at[0].offset(j as isize * ar + i as isize * ac)
-                        } else {
-                            at[0].offset(i as isize * ar + j as isize * ac)
-                        };
-                        sum += f64::from(*entry) * f64::from(*at[2].offset(j as isize * yr));
-                    }
-                    *at[2].offset(i as isize * yr) = sum as f32;
-                }
-            });
-        }
-    }
-
-    pub(super) unsafe fn pair_decay(&self, bases: &Bases, pairs: &Pairs) {
-        let (g, y) = (&self.inputs[0], &self.output);
-        let n = y.axis(pairs.rows).map_or(1, |v| v.size);
-        let (yr, yc) = (y.stride(pairs.rows), y.stride(pairs.cols));
-        let mut row = vec![0.0; n];
-        // SAFETY: as for `solve`
-        unsafe {
-            self.around(bases, &[pairs.rows, pairs.cols], |at| {
-                super::single::gather(at[0], g.stride(pairs.rows), &mut row);
-                for i in 0..n as isize {
-                    for j in 0..n as isize {
-                        *at[1].offset(i * yr + j * yc) = 0.0;
-                    }
-                }
-                decays(&row, pairs, |i, j, d| *at[1].offset(i as isize * yr + j as isize * yc) = d as f32);
-            });
-        }
-    }
-
-    pub(super) unsafe fn pair_decay_grad(&self, bases: &Bases, pairs: &Pairs) {
-        let (e, y) = (&self.inputs[0], &self.output);
-        let n = y.axis(pairs.rows).map_or(1, |v| v.size);
-        let (er, ec) = (e.stride(pairs.rows), e.stride(pairs.cols));
-        // SAFETY: as for `solve`
-        unsafe {
-            self.around(bases, &[pairs.rows, pairs.cols], |at| {
-                let mut change = vec![0.0f64; n + 1];
-                for i in 0..n {
-                    let end = if pairs.strict || pairs.before { i } else { i + 1 };
-                    let upto = if pairs.before { i } else { i + 1 };
-                    for j in 0..end {
-                        let x = f64::from(*at[0].offset(i as isize * er + j as isize * ec));
-                        // entries j < l < upto
-                        change[j + 1] += x;
-                        change[upto] -= x;
-                    }
-                }
-                let mut sum = 0.0;
-                for l in 0..n {
-                    sum += change[l];
-                    *at[1].offset(l as isize * y.stride(pairs.rows)) = sum as f32;
-                }
-            });
-        }
-    }
-
-    pub(super) unsafe fn decay_dot(&self, bases: &Bases, over: DimId, pairs: &Pairs) {
-        let (q, k, g, y) = (&self.inputs[0], &self.inputs[1], &self.inputs[2], &self.output);
-        let n = y.axis(pairs.rows).map_or(1, |v| v.size);
-        let width = [q, k, g].iter().find_map(|v| v.axis(over)).map_or(1, |a| a.size);
-        let (yr, yc) = (y.stride(pairs.rows), y.stride(pairs.cols));
-        let mut row = vec![0.0; n];
-        // SAFETY: as for `solve`
-        unsafe {
-            self.around(bases, &[pairs.rows, pairs.cols, over], |at| {
-                for i in 0..n as isize {
-                    for j in 0..n as isize {
-                        *at[3].offset(i * yr + j * yc) = 0.0;
-                    }
-                }
-                for c in 0..width as isize {
-                    super::single::gather(at[2].offset(c * g.stride(over)), g.stride(pairs.rows), &mut row);
-                    decays(&row, pairs, |i, j, d| {
-                        let (i, j) = (i as isize, j as isize);
-                        let a = *at[0].offset(i * q.stride(pairs.rows) + c * q.stride(over));
-                        let b = *at[1].offset(j * k.stride(pairs.cols) + c * k.stride(over));
-                        *at[3].offset(i * yr + j * yc) += a * b * d as f32;
-                    });
-                }
-            });
-        }
-    }
-
-    pub(super) unsafe fn decay_mix(&self, bases: &Bases, over: DimId, pairs: &Pairs, by_cols: bool) {
-        let (da, x, g, y) = (&self.inputs[0], &self.inputs[1], &self.inputs[2], &self.output);
-        let (own, other) = if by_cols { (pairs.cols, pairs.rows) } else { (pairs.rows, pairs.cols) };
-        let n = y.axis(own).map_or(1, |v| v.size);
-        let width = y.axis(over).map_or(1, |a| a.size);
-        let mut row = vec![0.0; n];
-        // SAFETY: as for `solve`
-        unsafe {
-            self.around(bases, &[pairs.rows, pairs.cols, over], |at| {
-                for c in 0..width as isize {
-                    super::single::gather(at[2].offset(c * g.stride(over)), g.stride(pairs.rows), &mut row);
-                    let mut sums = vec![0.0f64; n];
-                    decays(&row, pairs, |i, j, d| {
-                        let a = *at[0].offset(i as isize * da.stride(pairs.rows) + j as isize * da.stride(pairs.cols));
-                        let (mine, theirs) = if by_cols { (j, i) } else { (i, j) };
-                        let b = *at[1].offset(theirs as isize * x.stride(other) + c * x.stride(over));
-                        sums[mine] += f64::from(a) * f64::from(b) * d;
-                    });
-                    for (i, s) in sums.iter().enumerate() {
-                        *at[3].offset(i as isize * y.stride(own) + c * y.stride(over)) = *s as f32;
-                    }
-                }
-            });
-        }
-    }
-
     pub(super) unsafe fn long_conv(&self, bases: &Bases, lag: DimId) {
         let (f, x) = (&self.inputs[0], &self.inputs[1]);
         let y = &self.output;

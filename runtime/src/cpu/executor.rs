@@ -12,7 +12,7 @@ use archc_compiler::graph::{Graph, ParamId, ParamKind};
 use archc_compiler::lowered::{Lowered, Op, Shape, ValueId};
 use archc_compiler::plan::{Plan, View, plan};
 use archc_kernels::copy::copy_nd;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 /// The cpu device.
@@ -45,8 +45,21 @@ impl Device for Cpu {
         if options.dtype == Dtype::F64 {
             return Err(errors::single_precision());
         }
-        let executor = CpuExecutor::new(graph);
-        Ok(Box::new(CompiledSession::new(graph, options, executor)?.with_chunk(self.chunk)))
+        Ok(Box::new(self.session(graph, options)?))
+    }
+}
+
+impl Cpu {
+    /// A session whose executor can be asked for more than a device offers.
+    ///
+    /// # Errors
+    /// As [`Device::compile`].
+    pub fn session(
+        &self,
+        graph: &Arc<Graph>,
+        options: &SessionOptions,
+    ) -> Result<CompiledSession<CpuExecutor>, Diagnostic> {
+        Ok(CompiledSession::new(graph, options, CpuExecutor::new(graph))?.with_chunk(self.chunk))
     }
 }
 
@@ -69,7 +82,7 @@ impl Memory {
 }
 
 /// A plan that is ready to run, with its memory.
-pub(crate) struct Compiled {
+pub struct Compiled {
     plan: Plan,
     program: Program,
     arena: Memory,
@@ -78,7 +91,7 @@ pub(crate) struct Compiled {
 }
 
 /// Parameters and moments, in the order of the graph, each in checkpoint layout.
-pub(crate) struct CpuExecutor {
+pub struct CpuExecutor {
     graph: Arc<Graph>,
     /// Where each parameter starts, and the end.
     starts: Vec<usize>,
@@ -86,7 +99,7 @@ pub(crate) struct CpuExecutor {
     grads: Memory,
     first: Memory,
     second: Memory,
-    /// Seconds by kind of kernel, where asked for by `ARCHC_PROFILE` in the binary's benchmark.
+    /// Seconds by kind of kernel, where someone asks.
     pub profile: Option<Profile>,
 }
 
@@ -132,6 +145,7 @@ impl CpuExecutor {
             at: RefCell::default(),
             registers: compiled.registers.start(),
             profile: self.profile.as_ref(),
+            depth: Cell::new(0),
         };
         // SAFETY: the memory is as large as the plan says and is borrowed by nobody else
         unsafe { compiled.program.run(&bases, &context) };
@@ -233,6 +247,7 @@ impl Executor for CpuExecutor {
             at: RefCell::default(),
             registers: compiled.registers.start(),
             profile: None,
+            depth: Cell::new(0),
         };
         // SAFETY: constants read nothing but constants
         unsafe { constants.run(&bases, &context) };

@@ -23,5 +23,5 @@ mod profile;
 mod program;
 mod single;
 
-pub use executor::Cpu;
+pub use executor::{Cpu, CpuExecutor};
 pub use profile::Profile;

@@ -10,7 +10,7 @@ use archc_compiler::lowered::{DimId, Lowered, Op};
 use archc_compiler::plan::{Copy, Gemm, Kernel, LoopKernel, Port, Scope, View, Work};
 use archc_kernels::copy::copy_nd;
 use archc_kernels::gemm::{gemm, gemm_batch};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// What kernels read beside buffers.
 pub(super) struct Context<'a> {
@@ -24,6 +24,8 @@ pub(super) struct Context<'a> {
     pub registers: *mut f32,
     /// Seconds spent by kind of kernel, if someone asks.
     pub profile: Option<&'a super::profile::Profile>,
+    /// Loops and attends around.
+    pub depth: Cell<usize>,
 }
 
 /// Kernels in order.
@@ -81,6 +83,8 @@ impl Program {
     /// # Safety
     /// The bases are those of the plan, with leaves filled in, and nothing else uses them meanwhile.
     pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
+        let depth = context.depth.get();
+        context.depth.set(depth + 1);
         for step in &self.steps {
             let start = context.profile.map(|p| p.start());
             // SAFETY: the caller's contract
@@ -105,9 +109,10 @@ impl Program {
                     Step::Loop(_) => "loop",
                     Step::Attend(_) => "attend",
                 };
-                profile.stop(kind, start);
+                profile.stop(kind, depth > 0, start);
             }
         }
+        context.depth.set(depth);
     }
 }
 

@@ -1,8 +1,9 @@
-//! Ops with kernels of their own: embeddings, cross-entropy, running sums, sorting, decays and solves of chunks.
+//! Ops with kernels of their own: embeddings, cross-entropy, sorting, windows that are built (see `chunk` for those of chunks).
 //!
 //! Each works on some dimensions (its core) and is repeated over all others; operands that lack one of those are the same
 //! along it.
 
+use super::chunk::Tiles;
 use super::memory::{Bases, Slot};
 use super::program::Context;
 use crate::random::{DropoutMask, token_number};
@@ -13,6 +14,7 @@ use archc_kernels::copy::copy_nd;
 /// A prepared op.
 #[derive(Clone, Debug)]
 pub(super) struct SingleStep {
+    pub(super) tiles: Option<Tiles>,
     pub(super) op: Op,
     pub(super) inputs: Vec<View>,
     pub(super) output: View,
@@ -89,7 +91,8 @@ impl SingleStep {
             Op::LongConv { .. } | Op::LongConvBack { .. } | Op::LongConvFilter { .. } => "long_conv",
             _ => "other",
         };
-        Self { op: single.op.clone(), inputs: single.inputs.clone(), output: single.output.clone(), name }
+        let tiles = Tiles::new(single);
+        Self { tiles, op: single.op.clone(), inputs: single.inputs.clone(), output: single.output.clone(), name }
     }
 
     pub fn name(&self) -> &'static str {
@@ -143,7 +146,6 @@ impl SingleStep {
                 Op::CrossEntropy { vocab } => self.cross_entropy(bases, context, *vocab),
                 Op::CrossEntropyGrad { vocab } => self.cross_entropy_grad(bases, context, *vocab),
                 Op::Dropout { path } => self.dropout(bases, context, path),
-                Op::Cumsum { dim, reverse, exclusive } => self.cumsum(bases, *dim, *reverse, *exclusive),
                 Op::Sort(dim) => self.rows(bases, *dim, |x, y| {
                     y.copy_from_slice(&x[0]);
                     y.sort_by(|a, b| b.total_cmp(a));
@@ -172,11 +174,16 @@ impl SingleStep {
                 Op::LongConv { lag } | Op::LongConvBack { lag } | Op::LongConvFilter { lag } => {
                     self.long_conv(bases, *lag);
                 }
-                Op::SolveUnitLower { rows, cols, transpose } => self.solve(bases, *rows, *cols, *transpose),
-                Op::PairDecay(pairs) => self.pair_decay(bases, pairs),
-                Op::PairDecayGrad(pairs) => self.pair_decay_grad(bases, pairs),
-                Op::DecayDot { over, pairs } => self.decay_dot(bases, *over, pairs),
-                Op::DecayMix { over, pairs, by_cols } => self.decay_mix(bases, *over, pairs, *by_cols),
+                Op::Cumsum { .. }
+                | Op::SolveUnitLower { .. }
+                | Op::PairDecay(_)
+                | Op::PairDecayGrad(_)
+                | Op::DecayDot { .. }
+                | Op::DecayMix { .. } => {
+                    if let Some(tiles) = &self.tiles {
+                        tiles.run(bases);
+                    }
+                }
                 op => panic!("archc bug: the cpu device has no kernel for {}", op_name(op)),
             }
         }
@@ -324,21 +331,6 @@ impl SingleStep {
                     Around { sizes: sizes[split..].to_vec(), strides: vec![to[split..].to_vec(), dense.clone()] };
                 index.each(&[y, row.as_mut_ptr()], |at| *at[0] *= *at[1]);
             }
-        }
-    }
-
-    unsafe fn cumsum(&self, bases: &Bases, dim: DimId, reverse: bool, exclusive: bool) {
-        // SAFETY: as for `rows`
-        unsafe {
-            self.rows(bases, dim, |x, y| {
-                let mut total = 0.0f64;
-                for i in 0..y.len() {
-                    let i = if reverse { y.len() - 1 - i } else { i };
-                    let before = total;
-                    total += f64::from(x[0][i]);
-                    y[i] = if exclusive { before } else { total } as f32;
-                }
-            });
         }
     }
 

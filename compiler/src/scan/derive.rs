@@ -1,0 +1,499 @@
+//! The derivation of a chunk form, as text and as LaTeX: the recurrence as classified, what its operands are, the
+//! chunk's equations for this very form, and their gradients.
+//!
+//! The notation: rows 1..C of a chunk, S its entry state, G_i the sum of the log decays up to row i, D(i, j) = exp(G_i - G_j) for
+//! j <= i. Event e has the key b_e and adds b_e u_e^T; a_e reads what it takes back, s_e scales that, v_e is what it writes.
+
+use super::check::check_form;
+use super::form::{Decay, Form, Scaled, Seen, Side, Sight};
+use super::print::{Expressions, sees};
+use crate::graph::{AxisId, Graph, NodeId};
+use std::fmt::Write;
+
+/// A line: as text, as LaTeX.
+type Line = (String, String);
+
+/// The derivation of a form.
+#[derive(Clone, Debug)]
+pub struct Derivation {
+    /// Sections of lines.
+    pub sections: Vec<(String, Vec<Line>)>,
+    /// The largest relative difference between the chunk form and the token loop in f64 on random numbers, if it could be had.
+    pub difference: Option<f64>,
+}
+
+impl Derivation {
+    /// As text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (title, lines) in &self.sections {
+            let _ = writeln!(text, "{title}");
+            for (line, _) in lines {
+                let _ = writeln!(text, "  {line}");
+            }
+        }
+        let _ = writeln!(text, "{}", self.verdict());
+        text
+    }
+
+    /// As LaTeX: one align* a section.
+    pub fn latex(&self) -> String {
+        let mut text = String::new();
+        for (title, lines) in &self.sections {
+            let _ = writeln!(text, "\\paragraph{{{}}}\n\\begin{{align*}}", escaped(title));
+            let lines: Vec<&str> = lines.iter().map(|l| l.1.as_str()).collect();
+            let _ = writeln!(text, "{}\n\\end{{align*}}", lines.join(" \\\\\n"));
+        }
+        let _ = writeln!(text, "% {}", self.verdict());
+        text
+    }
+
+    fn verdict(&self) -> String {
+        match self.difference {
+            Some(d) => format!("checked in f64 on random numbers: chunk and token loop differ by at most {d:.1e}, relative"),
+            None => "not checked on random numbers: none were found that keep the decay at most 1".into(),
+        }
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('_', "\\_").replace('^', "\\^{}")
+}
+
+/// Derives the chunk form of a recurrence.
+pub fn derive(graph: &Graph, form: &Form) -> Derivation {
+    let d = Deriver { graph, form };
+    let sections = vec![
+        (d.title(), d.operands()),
+        ("One token".into(), d.token()),
+        ("A chunk of rows 1..C, entry state S".into(), d.chunk()),
+        ("Gradients, with dO and dS' given".into(), d.backward()),
+    ];
+    Derivation { sections, difference: check_form(graph, form) }
+}
+
+struct Deriver<'a> {
+    graph: &'a Graph,
+    form: &'a Form,
+}
+
+/// A subscript where there is more than one.
+fn sub(n: usize, i: usize) -> Line {
+    if n < 2 { (String::new(), String::new()) } else { (format!("{}", i + 1), format!("_{{{}}}", i + 1)) }
+}
+
+fn line(text: impl Into<String>, latex: impl Into<String>) -> Line {
+    (text.into(), latex.into())
+}
+
+fn join(parts: &[Line], text: &str, latex: &str) -> Line {
+    let of = |f: fn(&Line) -> &str, by: &str| parts.iter().map(f).collect::<Vec<_>>().join(by);
+    (of(|l| &l.0, text), of(|l| &l.1, latex))
+}
+
+impl Deriver<'_> {
+    fn names(&self, axes: &[AxisId]) -> String {
+        let names: Vec<String> =
+            axes.iter().map(|a| format!("{}={}", self.graph.axis(*a).name, self.graph.size(*a))).collect();
+        names.join(", ")
+    }
+
+    fn title(&self) -> String {
+        let f = self.form;
+        let heads = if f.heads.is_empty() { String::new() } else { format!(", for each of {}", self.names(&f.heads)) };
+        format!("State {}, K = [{}], V = [{}]{heads}", f.state.name, self.names(&f.keys), self.names(&f.values))
+    }
+
+    fn expression(&self, node: NodeId) -> Line {
+        let of = |latex| Expressions { graph: self.graph, form: self.form, latex }.of(node);
+        (of(false), of(true))
+    }
+
+    fn scaled(&self, s: &Scaled) -> Line {
+        let of = |latex: bool| {
+            let e = Expressions { graph: self.graph, form: self.form, latex };
+            match (s.scale, s.vector) {
+                (Some(a), Some(v)) => format!("{}{}{}", e.factor(a), if latex { " " } else { " * " }, e.factor(v)),
+                (Some(x), None) | (None, Some(x)) => e.factor(x),
+                (None, None) => "1".into(),
+            }
+        };
+        (of(false), of(true))
+    }
+
+    fn event(&self, e: usize) -> Line {
+        sub(self.form.events.len(), e)
+    }
+
+    fn read(&self, r: usize) -> Line {
+        sub(self.form.reads.len(), r)
+    }
+
+    // ---- what the symbols stand for
+
+    fn operands(&self) -> Vec<Line> {
+        let f = self.form;
+        let mut lines = Vec::new();
+        let mut define = |symbol: Line, value: Line| {
+            lines.push((format!("{:<4}= {}", symbol.0, value.0), format!("{} &= {}", symbol.1, value.1)));
+        };
+        match f.decay {
+            Decay::None => {}
+            Decay::Scalar(g) | Decay::Key(g) | Decay::Value(g) => define(line("g", "g"), self.expression(g)),
+        }
+        for (e, event) in f.events.iter().enumerate() {
+            let (t, l) = self.event(e);
+            define((format!("b{t}"), format!("b{l}")), self.expression(event.key));
+            if let Some(delta) = &event.delta {
+                let vector = delta.key.vector.map_or(line("1", "1"), |n| self.expression(n));
+                define((format!("a{t}"), format!("a{l}")), vector);
+                let scale = delta.key.scale.map_or(line("1", "1"), |n| self.expression(n));
+                define((format!("s{t}"), format!("s{l}")), scale);
+            }
+            if !event.values.is_empty() {
+                let values: Vec<Line> = event.values.iter().map(|v| self.scaled(v)).collect();
+                define((format!("v{t}"), format!("v{l}")), join(&values, " + ", " + "));
+            }
+        }
+        for (r, read) in f.reads.iter().enumerate() {
+            let (t, l) = self.read(r);
+            define((format!("q{t}"), format!("q{l}")), self.expression(read.query));
+        }
+        lines
+    }
+
+    // ---- the recurrence
+
+    /// The decay as it stands before the state.
+    fn alpha(&self) -> Option<Line> {
+        let sign = if self.form.negative { "-" } else { "" };
+        match self.form.decay {
+            Decay::None => None,
+            Decay::Scalar(_) => Some((format!("{sign}exp(g)"), format!("{sign}e^{{g}}"))),
+            Decay::Key(_) => Some((format!("{sign}diag(exp(g))"), format!("{sign}\\operatorname{{diag}}(e^{{g}})"))),
+            Decay::Value(_) => Some((format!("{sign}exp(g)^T .*"), format!("{sign}(e^{{g}})^\\top \\odot"))),
+        }
+    }
+
+    /// The state as a reader sees it, in words of the token.
+    fn seen(&self, sight: &Sight) -> Line {
+        let events: Vec<usize> = (0..sight.sees.len()).filter(|e| sees(sight.sees[*e])).collect();
+        let base = if sight.before && self.alpha().is_some() { line("S_prev", "S_{\\mathrm{prev}}") } else { line("S", "S") };
+        if events.len() == sight.sees.len() && !sight.before || events.is_empty() {
+            return base;
+        }
+        let after = events.iter().map(|e| (e + 1).to_string()).collect::<Vec<_>>().join(", ");
+        (format!("(S after update {after})"), format!("S_{{\\text{{after {after}}}}}"))
+    }
+
+    fn token(&self) -> Vec<Line> {
+        let f = self.form;
+        let mut lines = Vec::new();
+        let reads_before = f.reads.iter().any(|r| r.sight.before)
+            || f.events.iter().any(|e| e.delta.as_ref().is_some_and(|d| d.sight.before));
+        if let Some((t, l)) = self.alpha() {
+            if reads_before {
+                lines.push(line("S_prev = S", "S_{\\mathrm{prev}} &= S"));
+            }
+            lines.push((format!("S <- {t} S"), format!("S &\\leftarrow {l}\\, S")));
+        }
+        for (e, event) in f.events.iter().enumerate() {
+            let (t, l) = self.event(e);
+            let mut parts = Vec::new();
+            if !event.values.is_empty() {
+                parts.push((format!("v{t}"), format!("v{l}")));
+            }
+            if let Some(delta) = &event.delta {
+                let (st, sl) = self.seen(&delta.sight);
+                parts.push((format!("s{t} {st}^T a{t}"), format!("s{l}\\, {sl}^\\top a{l}")));
+            }
+            let (ut, ul) = join(&parts, " + ", " + ");
+            lines.push((format!("u{t} = {ut}"), format!("u{l} &= {ul}")));
+        }
+        let updates: Vec<Line> = (0..f.events.len())
+            .map(|e| {
+                let (t, l) = self.event(e);
+                (format!("b{t} u{t}^T"), format!("b{l} u{l}^\\top"))
+            })
+            .collect();
+        if !updates.is_empty() {
+            let (t, l) = join(&updates, " + ", " + ");
+            lines.push((format!("S <- S + {t}"), format!("S &\\leftarrow S + {l}")));
+        }
+        for (r, read) in f.reads.iter().enumerate() {
+            let (t, l) = self.read(r);
+            let (st, sl) = self.seen(&read.sight);
+            lines.push(match read.side {
+                Side::Key => (format!("o{t} = {st}^T q{t}"), format!("o{l} &= {sl}^\\top q{l}")),
+                Side::Value => (format!("o{t} = {st} q{t}"), format!("o{l} &= {sl} q{l}")),
+            });
+        }
+        lines
+    }
+
+    // ---- the chunk
+
+    /// What is kept of the entry's state when row i reads.
+    fn kept(&self, sight: &Sight) -> Line {
+        if self.alpha().is_none() {
+            return line("", "");
+        }
+        let sign = if self.form.negative {
+            if sight.before { line("(-1)^(i-1) ", "(-1)^{i-1} ") } else { line("(-1)^i ", "(-1)^i ") }
+        } else {
+            line("", "")
+        };
+        let row = if sight.before { line("G_{i-1}", "G_{i-1}") } else { line("G_i", "G_i") };
+        (format!("{}exp({}) ", sign.0, row.0), format!("{}e^{{{}}} ", sign.1, row.1))
+    }
+
+    /// A_ij of a reader and an event.
+    fn pairs(&self, symbol: Line, vector: Line, sight: &Sight, e: usize) -> Line {
+        let (t, l) = self.event(e);
+        let rows = if sight.before || sight.sees[e] != Seen::Yes { line("j < i", "j < i") } else { line("j <= i", "j \\le i") };
+        let last = if sight.before { "i-1" } else { "i" };
+        let sign = if self.form.negative { format!("(-1)^({last}-j) ") } else { String::new() };
+        let tex_sign = if self.form.negative { format!("(-1)^{{{last}-j}} ") } else { String::new() };
+        let (body, tex) = match self.form.decay {
+            Decay::None => (format!("{}_i . b{t}_j", vector.0), format!("{}_i^\\top b{l}_j", vector.1)),
+            Decay::Scalar(_) => (
+                format!("{sign}exp(G_{last} - G_j) ({}_i . b{t}_j)", vector.0),
+                format!("{tex_sign}e^{{G_{{{last}}} - G_j}}\\, {}_i^\\top b{l}_j", vector.1),
+            ),
+            Decay::Key(_) => (
+                format!("{sign}sum over K of {}_i exp(G_{last} - G_j) b{t}_j", vector.0),
+                format!("{tex_sign}\\textstyle\\sum_K {}_i\\, e^{{G_{{{last}}} - G_j}}\\, b{l}_j", vector.1),
+            ),
+            Decay::Value(_) => (
+                format!("{sign}exp(G_{last} - G_j) ({}_i . b{t}_j), one for each of V", vector.0),
+                format!("{tex_sign}e^{{G_{{{last}}} - G_j}}\\, {}_i^\\top b{l}_j \\quad\\text{{for each of }} V", vector.1),
+            ),
+        };
+        let own = if let Seen::Dot(_) = sight.sees[e] {
+            (format!("; own row: {} . b{t} as it stands there", vector.0), "\\ \\text{; own row as it stands there}".to_string())
+        } else {
+            (String::new(), String::new())
+        };
+        (
+            format!("{}_ij = {body}   for {}{}", symbol.0, rows.0, own.0),
+            format!("{}_{{ij}} &= {tex} \\quad ({}){}", symbol.1, rows.1, own.1),
+        )
+    }
+
+    /// A product of factors row by row and of the entry's state with a reader's vector.
+    fn from_entry(&self, vector: &Line, sight: &Sight) -> Line {
+        let kept = self.kept(sight);
+        match self.form.decay {
+            Decay::Key(_) => {
+                (format!("S^T ({}{}_i)", kept.0, vector.0), format!("S^\\top ({}\\odot {}_i)", kept.1, vector.1))
+            }
+            Decay::Value(_) => {
+                (format!("{}.* (S^T {}_i)", kept.0, vector.0), format!("{}\\odot (S^\\top {}_i)", kept.1, vector.1))
+            }
+            _ => (format!("{}S^T {}_i", kept.0, vector.0), format!("{}S^\\top {}_i", kept.1, vector.1)),
+        }
+    }
+
+    fn deltas(&self) -> Vec<usize> {
+        (0..self.form.events.len()).filter(|e| self.form.events[*e].delta.is_some()).collect()
+    }
+
+    /// The matrix between a delta and an event: A12, and what its rows are scaled by.
+    fn matrix(&self, d: usize, e: usize) -> Line {
+        if self.form.events.len() < 2 {
+            line("A", "A")
+        } else {
+            (format!("A{}{}", d + 1, e + 1), format!("A^{{({}{})}}", d + 1, e + 1))
+        }
+    }
+
+    fn read_matrix(&self, r: usize, e: usize) -> Line {
+        let (rt, _) = self.read(r);
+        let (et, _) = self.event(e);
+        let index = if rt.is_empty() && et.is_empty() { String::new() } else { format!("^{{({rt}{et})}}") };
+        (format!("B{rt}{et}"), format!("B{index}"))
+    }
+
+    fn chunk(&self) -> Vec<Line> {
+        let f = self.form;
+        let mut lines = Vec::new();
+        if self.alpha().is_some() {
+            lines.push(line("G_i = g_1 + .. + g_i, G_0 = 0", "G_i &= \\textstyle\\sum_{l \\le i} g_l, \\quad G_0 = 0"));
+        }
+        for d in self.deltas() {
+            let (t, l) = self.event(d);
+            let delta = f.events[d].delta.as_ref().expect("just filtered");
+            let a = (format!("a{t}"), format!("a{l}"));
+            let mut right = Vec::new();
+            if !f.events[d].values.is_empty() {
+                right.push((format!("v{t}_i"), format!("v{l}_i")));
+            }
+            let entry = self.from_entry(&a, &delta.sight);
+            right.push((format!("s{t}_i {}", entry.0), format!("s{l}_i\\, {}", entry.1)));
+            let mut left = vec![(format!("u{t}_i"), format!("u{l}_i"))];
+            for (e, event) in f.events.iter().enumerate() {
+                let m = self.matrix(d, e);
+                lines.push(self.pairs(m.clone(), a.clone(), &delta.sight, e));
+                let (et, el) = self.event(e);
+                let product = (
+                    format!("s{t}_i sum_j {}_ij u{et}_j", m.0),
+                    format!("s{l}_i \\textstyle\\sum_j {}_{{ij}} u{el}_j", m.1),
+                );
+                if event.delta.is_some() { left.push(product) } else { right.push(product) }
+            }
+            let (lt, ll) = join(&left, " - ", " - ");
+            let (rt, rl) = join(&right, " + ", " + ");
+            lines.push((format!("{lt} = {rt}   (solved: unit lower triangular)"), format!("{ll} &= {rl}")));
+        }
+        for (e, event) in f.events.iter().enumerate().filter(|(_, e)| e.delta.is_none()) {
+            let (t, l) = self.event(e);
+            if !event.values.is_empty() {
+                lines.push((format!("u{t} = v{t}"), format!("u{l} &= v{l}")));
+            }
+        }
+        for (r, read) in f.reads.iter().enumerate() {
+            let (t, l) = self.read(r);
+            let q = (format!("q{t}"), format!("q{l}"));
+            if read.side == Side::Value {
+                lines.push((
+                    format!("o{t}_i = {}S {}_i + sum over seen j of exp(G_i - G_j) b_j (u_j . {}_i)", self.kept(&read.sight).0, q.0, q.0),
+                    format!("o{l}_i &= {}S {}_i + \\textstyle\\sum_j e^{{G_i - G_j}} b_j (u_j^\\top {}_i)", self.kept(&read.sight).1, q.1, q.1),
+                ));
+                continue;
+            }
+            let mut sum = vec![self.from_entry(&q, &read.sight)];
+            for e in 0..f.events.len() {
+                let m = self.read_matrix(r, e);
+                let (et, el) = self.event(e);
+                lines.push(self.pairs(m.clone(), q.clone(), &read.sight, e));
+                sum.push((format!("sum_j {}_ij u{et}_j", m.0), format!("\\textstyle\\sum_j {}_{{ij}} u{el}_j", m.1)));
+            }
+            let (st, sl) = join(&sum, " + ", " + ");
+            lines.push((format!("o{t}_i = {st}"), format!("o{l}_i &= {sl}")));
+        }
+        let mut sum = vec![match self.form.decay {
+            Decay::None => line("S", "S"),
+            Decay::Scalar(_) => line("exp(G_C) S", "e^{G_C} S"),
+            Decay::Key(_) => line("diag(exp(G_C)) S", "\\operatorname{diag}(e^{G_C}) S"),
+            Decay::Value(_) => line("exp(G_C)^T .* S", "(e^{G_C})^\\top \\odot S"),
+        }];
+        for e in 0..f.events.len() {
+            let (t, l) = self.event(e);
+            sum.push(match self.form.decay {
+                Decay::None => (format!("sum_j b{t}_j u{t}_j^T"), format!("\\textstyle\\sum_j b{l}_j u{l}_j^\\top")),
+                Decay::Value(_) => (
+                    format!("sum_j b{t}_j (exp(G_C - G_j) .* u{t}_j)^T"),
+                    format!("\\textstyle\\sum_j b{l}_j (e^{{G_C - G_j}} \\odot u{l}_j)^\\top"),
+                ),
+                _ => (
+                    format!("sum_j (exp(G_C - G_j) b{t}_j) u{t}_j^T"),
+                    format!("\\textstyle\\sum_j (e^{{G_C - G_j}} \\odot b{l}_j) u{l}_j^\\top"),
+                ),
+            });
+        }
+        let (st, sl) = join(&sum, " + ", " + ");
+        let sign = if f.negative { "   (with signs (-1)^C and (-1)^(C-j))" } else { "" };
+        lines.push((format!("S' = {st}{sign}"), format!("S' &= {sl}")));
+        lines
+    }
+
+    // ---- gradients
+
+    fn backward(&self) -> Vec<Line> {
+        let f = self.form;
+        let mut lines = Vec::new();
+        let decayed = |t: &str, l: &str| match f.decay {
+            Decay::None => (format!("b{t}"), format!("b{l}")),
+            _ => (format!("exp(G_C - G_j) b{t}"), format!("(e^{{G_C - G_j}} \\odot b{l})")),
+        };
+        let deltas = self.deltas();
+        // the order of events: what is read last gets its gradient first
+        for e in 0..f.events.len() {
+            let (t, l) = self.event(e);
+            let mut sum = Vec::new();
+            for (r, read) in f.reads.iter().enumerate().filter(|(_, r)| r.side == Side::Key) {
+                let _ = read;
+                let m = self.read_matrix(r, e);
+                let (rt, rl) = self.read(r);
+                sum.push((format!("{}^T dO{rt}", m.0), format!("{{{}}}^\\top dO{rl}", m.1)));
+            }
+            let (kt, kl) = decayed(&t, &l);
+            sum.push((format!("dS'^T ({kt})"), format!("dS'^\\top {kl}")));
+            let (st, sl) = join(&sum, " + ", " + ");
+            lines.push((format!("dU{t} = {st}"), format!("dU{l} &= {sl}")));
+        }
+        if !deltas.is_empty() {
+            let name = if deltas.len() > 1 || f.events.len() > 1 {
+                let all = deltas.iter().map(|d| (d + 1).to_string()).collect::<Vec<_>>().join(", ");
+                (format!(" over the events {all} together"), format!(" \\quad\\text{{over the events {all}}}"))
+            } else {
+                (String::new(), String::new())
+            };
+            lines.push((
+                format!("R = solve((I - diag(s) A)^T, dU){}", name.0),
+                format!("R &= (I - \\operatorname{{diag}}(s) A)^{{-\\top}} dU{}", name.1),
+            ));
+        }
+        for (e, event) in f.events.iter().enumerate() {
+            let (t, l) = self.event(e);
+            if event.delta.is_some() {
+                lines.push((format!("dV{t} = R{t}"), format!("dV{l} &= R{l}")));
+            } else {
+                let mut sum = vec![(format!("dU{t}"), format!("dU{l}"))];
+                for d in &deltas {
+                    let m = self.matrix(*d, e);
+                    let (dt, dl) = self.event(*d);
+                    sum.push((
+                        format!("{}^T diag(s{dt}) R{dt}", m.0),
+                        format!("{{{}}}^\\top \\operatorname{{diag}}(s{dl}) R{dl}", m.1),
+                    ));
+                }
+                let (st, sl) = join(&sum, " + ", " + ");
+                lines.push((format!("dV{t} = {st}"), format!("dV{l} &= {sl}")));
+            }
+        }
+        for e in 0..f.events.len() {
+            let (t, l) = self.event(e);
+            for r in (0..f.reads.len()).filter(|r| f.reads[*r].side == Side::Key) {
+                let m = self.read_matrix(r, e);
+                let (rt, rl) = self.read(r);
+                lines.push((
+                    format!("d{} = mask(dO{rt} U{t}^T)", m.0),
+                    format!("d{} &= \\operatorname{{mask}}(dO{rl}\\, U{l}^\\top)", m.1),
+                ));
+            }
+            for d in &deltas {
+                let m = self.matrix(*d, e);
+                let (dt, dl) = self.event(*d);
+                lines.push((
+                    format!("d{} = mask(diag(s{dt}) R{dt} U{t}^T)", m.0),
+                    format!("d{} &= \\operatorname{{mask}}(\\operatorname{{diag}}(s{dl}) R{dl}\\, U{l}^\\top)", m.1),
+                ));
+            }
+        }
+        lines.push(line(
+            "a reader's vector (q or a), x its cotangent: row i gets kept_i (S x_i) + sum_j dA_ij D(i, j) b_j",
+            "d(q_i) &= \\mathrm{kept}_i \\odot (S\\, dO_i) + \\textstyle\\sum_j dA_{ij}\\, D(i, j) \\odot b_j \\quad\\text{(likewise } a\\text{)}",
+        ));
+        lines.push(line(
+            "a key: row j gets sum_i dA_ij D(i, j) (q or a)_i + D(C, j) (dS' u_j)",
+            "d(b_j) &= \\textstyle\\sum_i dA_{ij}\\, D(i, j) \\odot q_i + D(C, j) \\odot (dS'\\, u_j)",
+        ));
+        lines.push(line(
+            "dS = decayed dS' + sum_i (kept_i q_i) dO_i^T + sum_i (kept_i a_i) (s_i R_i)^T",
+            "dS &= D(C, 0) \\odot dS' + \\textstyle\\sum_i (\\mathrm{kept}_i \\odot q_i) dO_i^\\top + \\sum_i (\\mathrm{kept}_i \\odot a_i)(s_i R_i)^\\top",
+        ));
+        if self.alpha().is_some() {
+            lines.push(line(
+                "dG_i = reads at i: q dq (+ a da), minus keys at i: b db; a read before the decay counts for row i-1;",
+                "dG_i &= q_i \\odot dq_i + a_i \\odot da_i - b_i \\odot db_i",
+            ));
+            lines.push(line(
+                "  at row C also D(C, 0) sum(dS' S) + sum_j D(C, j) b_j (dS' u_j)",
+                "dG_C &\\mathrel{+}= D(C, 0) \\odot (dS' \\odot S) + \\textstyle\\sum_j D(C, j) \\odot b_j \\odot (dS'\\, u_j)",
+            ));
+            lines.push(line("dg = reverse running sum of dG", "dg_l &= \\textstyle\\sum_{i \\ge l} dG_i"));
+        }
+        lines
+    }
+}

@@ -1,0 +1,183 @@
+//! Parts in words: what `archc check --verbose` shows of each scan.
+
+use super::classify::{Classes, Part, ScanClass};
+use super::form::{Form, Seen};
+use crate::graph::{Graph, NodeId, Op, UnaryOp};
+use std::fmt::Write;
+
+/// A line or two for each scan: parts, class, why; for a chunk its updates, reads, shared operands and size.
+pub fn print_classes(graph: &Graph, classes: &Classes, place: &dyn Fn(&Part) -> String) -> String {
+    let mut text = String::new();
+    for part in classes.parts.values() {
+        let _ = writeln!(text, "scan {:<11}{}: {} ({})", part.states.join(", "), part.class.name(), part.why, place(part));
+        if let ScanClass::Chunk(form) = &part.class {
+            let _ = writeln!(text, "{:16}{}", "", details(graph, form, classes.chunk));
+        }
+    }
+    text
+}
+
+fn details(graph: &Graph, form: &Form, chunk: usize) -> String {
+    let axes = |axes: &[crate::graph::AxisId]| {
+        let names: Vec<&str> = axes.iter().map(|a| graph.axis(*a).name.as_str()).collect();
+        format!("[{}]", names.join(", "))
+    };
+    let plural = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
+    let mut parts = vec![
+        format!("heads {}, K {}, V {}", axes(&form.heads), axes(&form.keys), axes(&form.values)),
+        format!("{} a token", plural(form.events.len(), "update")),
+        plural(form.reads.len(), "read"),
+    ];
+    parts.extend(shared(form));
+    parts.push(format!("chunks of {chunk}"));
+    parts.join("; ")
+}
+
+/// Vectors that are one and the same: `a = b = k`.
+fn shared(form: &Form) -> Option<String> {
+    let mut found = Vec::new();
+    for event in &form.events {
+        let mut names = Vec::new();
+        if let Some(delta) = &event.delta {
+            if delta.key.vector == Some(event.key) {
+                names.push("a");
+            }
+            names.push("b");
+            if !event.values.is_empty() {
+                names.push("k");
+            }
+        }
+        if names.len() > 1 && !found.contains(&names.join(" = ")) {
+            found.push(names.join(" = "));
+        }
+    }
+    (!found.is_empty()).then(|| format!("shared {}", found.join(", ")))
+}
+
+/// Whether a reader sees an event, and from where.
+pub(super) fn sees(seen: Seen) -> bool {
+    seen != Seen::No
+}
+
+/// The expression of an operand, as text or as LaTeX; values of the graph by their names.
+pub(super) struct Expressions<'a> {
+    pub graph: &'a Graph,
+    pub form: &'a Form,
+    pub latex: bool,
+}
+
+/// How tightly an expression holds together.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Binds {
+    Sum,
+    Product,
+    Atom,
+}
+
+impl Expressions<'_> {
+    pub(super) fn of(&self, node: NodeId) -> String {
+        self.bound(node, FUEL).0
+    }
+
+    /// For a product: with parentheses around a sum.
+    pub(super) fn factor(&self, node: NodeId) -> String {
+        self.within(node, Binds::Product, FUEL)
+    }
+
+    fn within(&self, node: NodeId, at_least: Binds, fuel: usize) -> String {
+        let (text, binds) = self.bound(node, fuel);
+        if binds >= at_least { text } else { self.parentheses(&text) }
+    }
+
+    fn parentheses(&self, text: &str) -> String {
+        if self.latex { format!("\\left({text}\\right)") } else { format!("({text})") }
+    }
+
+    /// The name of a value of the graph.
+    fn name(&self, outer: NodeId) -> String {
+        let node = self.graph.dag.node(outer);
+        let name = if node.name.is_empty() { format!("x{}", outer.0) } else { node.name.clone() };
+        if !self.latex {
+            return name;
+        }
+        if name.chars().count() == 1 { name } else { format!("\\mathrm{{{}}}", name.replace('_', "\\_")) }
+    }
+
+    fn call(&self, name: &str, arguments: &[String]) -> String {
+        let name = if self.latex { format!("\\operatorname{{{}}}", name.replace('_', "\\_")) } else { name.to_string() };
+        name + &self.parentheses(&arguments.join(", "))
+    }
+
+    fn bound(&self, node: NodeId, fuel: usize) -> (String, Binds) {
+        use crate::graph::BinaryOp as B;
+        let dag = &self.form.dag;
+        let operands = dag.operands(node);
+        if fuel == 0 {
+            return ("..".into(), Binds::Atom);
+        }
+        let fuel = fuel - 1;
+        let x = |i: usize, binds: Binds| self.within(operands[i], binds, fuel);
+        let dot = if self.latex { " " } else { " * " };
+        match dag.op(node) {
+            Op::Capture(i) => (self.leaf(self.form.leaves[*i], fuel), Binds::Atom),
+            Op::Const(c) => (format!("{c}"), if *c < 0.0 { Binds::Sum } else { Binds::Atom }),
+            Op::Binary(B::Add) => (format!("{} + {}", x(0, Binds::Sum), x(1, Binds::Sum)), Binds::Sum),
+            Op::Binary(B::Sub) => (format!("{} - {}", x(0, Binds::Sum), x(1, Binds::Product)), Binds::Sum),
+            Op::Binary(B::Mul) => (format!("{}{dot}{}", x(0, Binds::Product), x(1, Binds::Product)), Binds::Product),
+            Op::Binary(B::Div) if self.latex => {
+                (format!("\\frac{{{}}}{{{}}}", x(0, Binds::Sum), x(1, Binds::Sum)), Binds::Atom)
+            }
+            Op::Binary(B::Div) => (format!("{} / {}", x(0, Binds::Product), x(1, Binds::Atom)), Binds::Product),
+            Op::Unary(UnaryOp::Neg) => (format!("-{}", x(0, Binds::Product)), Binds::Sum),
+            Op::Unary(UnaryOp::Powi(n)) => (format!("{}^{{{n}}}", x(0, Binds::Atom)), Binds::Atom),
+            Op::Unary(u) => (self.call(&format!("{u:?}").to_lowercase(), &[x(0, Binds::Sum)]), Binds::Atom),
+            Op::Binary(f) => {
+                (self.call(&format!("{f:?}").to_lowercase(), &[x(0, Binds::Sum), x(1, Binds::Sum)]), Binds::Atom)
+            }
+            Op::Select => {
+                let parts: Vec<String> = (0..3).map(|i| x(i, Binds::Sum)).collect();
+                (self.call("select", &parts), Binds::Atom)
+            }
+            Op::Expand(_) | Op::Rename(..) | Op::StopGrad => self.bound(operands[0], fuel),
+            Op::Reduce(..) => (self.call("sum", &[x(0, Binds::Sum)]), Binds::Atom),
+            Op::Pick(_, i) => (format!("{}_{{{i}}}", x(0, Binds::Atom)), Binds::Atom),
+            _ => {
+                let parts: Vec<String> = (0..operands.len()).map(|i| x(i, Binds::Sum)).collect();
+                (self.call("layout", &parts), Binds::Atom)
+            }
+        }
+    }
+
+    /// A value of the graph: its name, or what it is made of if it has none.
+    fn leaf(&self, outer: NodeId, fuel: usize) -> String {
+        let node = self.graph.dag.node(outer);
+        let operands = self.graph.dag.operands(outer);
+        if !node.name.is_empty() || fuel == 0 {
+            return self.name(outer);
+        }
+        let x = |i: usize| self.leaf(operands[i], fuel - 1);
+        match &node.op {
+            Op::Const(c) => format!("{c}"),
+            Op::Expand(_) | Op::Rename(..) => x(0),
+            Op::Unary(UnaryOp::Neg) => self.parentheses(&format!("-{}", x(0))),
+            Op::Unary(UnaryOp::Powi(n)) => format!("{}^{{{n}}}", x(0)),
+            Op::Unary(u) => self.call(&format!("{u:?}").to_lowercase(), &[x(0)]),
+            Op::Binary(f) => {
+                use crate::graph::BinaryOp as B;
+                let sign = match f {
+                    B::Add => "+",
+                    B::Sub => "-",
+                    B::Mul if self.latex => "\\cdot",
+                    B::Mul => "*",
+                    B::Div => "/",
+                    _ => return self.call(&format!("{f:?}").to_lowercase(), &[x(0), x(1)]),
+                };
+                self.parentheses(&format!("{} {sign} {}", x(0), x(1)))
+            }
+            _ => self.name(outer),
+        }
+    }
+}
+
+/// How deep an expression is shown.
+const FUEL: usize = 8;

@@ -1,0 +1,114 @@
+//! The classes of scans: of the standard library, and of programs that no library ships.
+
+use archc_compiler::graph::{Graph, verify};
+use archc_compiler::scan::{CHUNK, Classes, ScanClass, check_form, classify_scans, derive, split_scans};
+use archc_compiler::source::SourceMap;
+use archc_compiler::{Options, compile, stdlib, targets};
+use std::path::Path;
+
+/// A block's split graph and its classes.
+fn classified(name: &str, text: &str, block: Option<&str>) -> (Graph, Classes) {
+    let mut sources = SourceMap::new();
+    let file = sources.add(name, text);
+    let options = Options { block: block.map(String::from), ..Options::default() };
+    let graph = compile(&sources, file, &options).into_graph();
+    let graph = graph.unwrap_or_else(|found| panic!("{name}: {found:?}"));
+    let split = split_scans(&graph);
+    verify(&split).unwrap_or_else(|why| panic!("{name}: {why}"));
+    let classes = classify_scans(&split, CHUNK);
+    (split, classes)
+}
+
+/// `S = chunk, m = elementwise`: every state with its class, sorted.
+fn summary(classes: &Classes) -> Vec<String> {
+    let parts = classes.parts.values();
+    let all = parts.flat_map(|p| p.states.iter().map(move |s| format!("{s} = {}", p.class.name())));
+    let mut all: Vec<String> = all.collect();
+    all.sort();
+    all
+}
+
+/// Every form agrees with itself: two ways to compute the same in f64, a few hundred sums of numbers below 1 apart.
+fn check_forms(name: &str, graph: &Graph, classes: &Classes) {
+    for part in classes.parts.values() {
+        if let ScanClass::Chunk(form) = &part.class {
+            let difference = check_form(graph, form);
+            assert!(difference.is_some_and(|d| d < 1e-12), "{name}, {:?}: {difference:?}", part.states);
+            let derivation = derive(graph, form);
+            assert!(derivation.text().contains("S' =") && derivation.latex().contains("\\begin{align*}"));
+        }
+    }
+}
+
+#[test]
+fn made_up_scans_have_the_class_that_they_announce() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scans");
+    let entries = std::fs::read_dir(folder).expect("the folder is part of the repository");
+    let mut paths: Vec<_> = entries.map(|e| e.expect("readable").path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 20);
+    let mut wrong = String::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let announced = text.lines().next().and_then(|l| l.strip_prefix("// class: ")).expect("it announces its class");
+        let mut announced: Vec<String> = announced.split(", ").map(String::from).collect();
+        announced.sort();
+        let (graph, classes) = classified(&name, &text, None);
+        if summary(&classes) != announced {
+            let why: Vec<&str> = classes.parts.values().map(|p| p.why.as_str()).collect();
+            wrong += &format!("{name}: {:?}, not {announced:?}: {why:?}\n", summary(&classes));
+        }
+        check_forms(&name, &graph, &classes);
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn the_library_s_scans_have_their_classes() {
+    let mixers = stdlib::FILES.iter().find(|f| f.module == "std::mixers").expect("it is shipped");
+    let mut sources = SourceMap::new();
+    let file = sources.add("mixers.arch", mixers.text);
+    let (library, _) = archc_compiler::hir::Library::load(&sources, file);
+    let module = library.user_module(file).expect("it parses");
+    let mut found = String::new();
+    for target in targets(&module) {
+        let name = &module.callables[target.index as usize].name.name;
+        let (graph, classes) = classified("mixers.arch", mixers.text, Some(name));
+        check_forms(name, &graph, &classes);
+        if !classes.parts.is_empty() {
+            found += &format!("{name}: {}\n", summary(&classes).join(", "));
+        }
+    }
+    assert_eq!(
+        found,
+        "\
+ForgettingTransformer: s = elementwise
+LinearAttention: S = chunk, z = chunk
+Based: S = chunk, z = chunk
+RetNet: S = chunk
+LightningAttention: S = chunk
+GLA: S = chunk
+Mamba2: S = chunk
+Mamba1: h = elementwise
+HGRN2: S = chunk
+RWKV6: S = chunk
+GSA: A = chunk, B = chunk
+DeltaNet: S = chunk
+GatedDeltaNet: S = chunk
+KDA: S = chunk
+DeltaProduct: S = chunk
+RWKV7: S = chunk
+Comba: S = chunk
+Longhorn: h = elementwise
+TTTLinear: S = sequential, b = sequential
+RGLRU: h = elementwise
+MinGRU: s = elementwise
+LRU: hi = elementwise, hr = elementwise
+MLSTM: S = chunk, m = elementwise, n = chunk
+SLSTM: c = sequential, h = sequential, m = sequential, n = sequential
+ContentSharpRouter: S = chunk
+FusionGatedFIRNet: S = chunk
+"
+    );
+}
