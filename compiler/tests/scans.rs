@@ -1,9 +1,9 @@
 //! The classes of scans: of the standard library, and of programs that no library ships.
 
+use archc_compiler::diag::render;
 use archc_compiler::graph::{Graph, verify};
 use archc_compiler::scan::{CHUNK, Classes, ScanClass, check_form, classify_scans, derive, split_scans};
 use archc_compiler::source::SourceMap;
-use archc_compiler::diag::render;
 use archc_compiler::{Options, Sizes, compile, stdlib, targets};
 use std::path::Path;
 

@@ -154,7 +154,9 @@ impl ScopePlan<'_> {
         };
         let mut scope = {
             let mut others: Vec<&mut View> = vec![&mut kernel.weight, &mut kernel.weights];
-            others.extend([&mut kernel.lag, &mut kernel.visible, &mut kernel.sink, &mut kernel.shown].into_iter().flatten());
+            others.extend(
+                [&mut kernel.lag, &mut kernel.visible, &mut kernel.sink, &mut kernel.shown].into_iter().flatten(),
+            );
             others.extend(kernel.ports.iter_mut().map(|p| &mut p.tile));
             for e in &mut kernel.emits {
                 others.extend([&mut e.value, &mut e.sum.tile]);

@@ -333,12 +333,8 @@ impl<'a> Algebra<'a> {
         self.terms(inner, base, free, &start, &mut parts)?;
         for term in parts {
             // factors without an axis of the sum stand before it
-            let (inside, outside): (Vec<Factor>, Vec<Factor>) = term
-                .by
-                .factors
-                .iter()
-                .cloned()
-                .partition(|f| self.factor_axes(f).iter().any(|a| axes.contains(a)));
+            let (inside, outside): (Vec<Factor>, Vec<Factor>) =
+                term.by.factors.iter().cloned().partition(|f| self.factor_axes(f).iter().any(|a| axes.contains(a)));
             let mut by = by.times(term.by.c, None);
             by.factors.extend(outside);
             let inside = Product { c: 1.0, factors: inside };
@@ -357,7 +353,8 @@ impl<'a> Algebra<'a> {
                 }
                 Part::Read(over, query) => {
                     // axes of the sum that the read still has are summed with it
-                    let left: Vec<AxisId> = axes.iter().copied().filter(|a| self.read_axes(base, &over, &query).contains(a)).collect();
+                    let left: Vec<AxisId> =
+                        axes.iter().copied().filter(|a| self.read_axes(base, &over, &query).contains(a)).collect();
                     let own: Vec<AxisId> = axes.iter().copied().filter(|a| !left.contains(a)).collect();
                     if left.is_empty() {
                         let by = self.summed(by, &own, inside);
@@ -402,7 +399,9 @@ impl<'a> Algebra<'a> {
         match &self.node(r).op {
             Op::Expand(_) => self.free_terms(operands[0], by, out),
             Op::Unary(UnaryOp::Neg) => self.free_terms(operands[0], &by.times(-1.0, None), out),
-            Op::Binary(BinaryOp::Add | BinaryOp::Sub) if out.len() <= TERMS && (grows || operands.iter().any(|o| self.is_outer(*o))) => {
+            Op::Binary(BinaryOp::Add | BinaryOp::Sub)
+                if out.len() <= TERMS && (grows || operands.iter().any(|o| self.is_outer(*o))) =>
+            {
                 let sign = if matches!(self.node(r).op, Op::Binary(BinaryOp::Sub)) { -1.0 } else { 1.0 };
                 self.free_terms(operands[0], by, out);
                 self.free_terms(operands[1], &by.times(sign, None), out);

@@ -267,9 +267,10 @@ impl<'a> Splitter<'a> {
     fn product_hop(&self, product: &Product, group: usize) -> usize {
         let hop = |f: &Factor| match f {
             Factor::Dot(_, product) => self.product_hop(product, group),
-            Factor::Plain(Ref::Body(id)) | Factor::Recip(Ref::Body(id)) | Factor::Is(Ref::Body(id)) | Factor::Not(Ref::Body(id)) => {
-                self.hop(*id, group)
-            }
+            Factor::Plain(Ref::Body(id))
+            | Factor::Recip(Ref::Body(id))
+            | Factor::Is(Ref::Body(id))
+            | Factor::Not(Ref::Body(id)) => self.hop(*id, group),
             _ => 0,
         };
         product.factors.iter().map(hop).max().unwrap_or(0)
@@ -303,10 +304,16 @@ impl<'a> Splitter<'a> {
 
     fn ask_for_update(&mut self, group: usize) {
         // what is given may need further values of earlier groups inside
-        let given: Vec<NodeId> = self.asked.iter().filter(|(k, _)| k.0 == group).flat_map(|(_, g)| g).filter_map(|g| match g {
-            Given::Node(id) => Some(*id),
-            Given::Read(_) => None,
-        }).collect();
+        let given: Vec<NodeId> = self
+            .asked
+            .iter()
+            .filter(|(k, _)| k.0 == group)
+            .flat_map(|(_, g)| g)
+            .filter_map(|g| match g {
+                Given::Node(id) => Some(*id),
+                Given::Read(_) => None,
+            })
+            .collect();
         let body = self.body();
         let mut roots: Vec<NodeId> = self.groups[group].states.iter().map(|s| self.algebra.scan.next[*s]).collect();
         roots.extend(given);
@@ -359,9 +366,10 @@ impl<'a> Splitter<'a> {
                             && self.groups[later].on[user.0 as usize]
                             && body.operands(user).iter().any(|o| self.reaches(*o, *id, later))
                     });
-                    let wide = self.groups[later].states.iter().any(|s| {
-                        contracted(*s) && shape(*s).iter().all(|a| body.ty(*id).axes.contains(a))
-                    });
+                    let wide = self.groups[later]
+                        .states
+                        .iter()
+                        .any(|s| contracted(*s) && shape(*s).iter().all(|a| body.ty(*id).axes.contains(a)));
                     if used && wide {
                         return Some((earlier, later));
                     }
@@ -540,9 +548,7 @@ impl<'a> Splitter<'a> {
         let mut emits: Vec<(String, NodeId)> = Vec::new();
         for given in &asked {
             let (name, value) = match given {
-                Given::Node(id) => {
-                    (self.body().node(*id).name.clone(), self.inside(new, at, key.0, &mut body, *id))
-                }
+                Given::Node(id) => (self.body().node(*id).name.clone(), self.inside(new, at, key.0, &mut body, *id)),
                 Given::Read(query) => self.read(new, at, key.0, &mut body, query),
             };
             let emitted = self.algebra.scan.emits.iter().find(|(_, e)| matches!(given, Given::Node(id) if id == e));
@@ -566,7 +572,10 @@ impl<'a> Splitter<'a> {
         let mut operands: Vec<NodeId> = states.iter().map(|s| at[initial[*s].0 as usize]).collect();
         operands.extend(body.captured);
         let old = self.algebra.graph.dag.node(self.id);
-        new.add(Node { op: Op::Scan(Box::new(scan)), ty: old.ty.clone(), name: old.name.clone(), place: old.place }, &operands)
+        new.add(
+            Node { op: Op::Scan(Box::new(scan)), ty: old.ty.clone(), name: old.name.clone(), place: old.place },
+            &operands,
+        )
     }
 
     fn read(&mut self, new: &mut Dag, at: &[NodeId], group: usize, body: &mut Body, query: &Query) -> (String, NodeId) {
@@ -717,9 +726,8 @@ impl Group {
         let core = algebra.body().reachable(&next);
         let versions = match states {
             [state] => Some(algebra.versions(*state, &on)).filter(|versions| {
-                versions.windows(2).all(|pair| {
-                    algebra.expand(pair[1], pair[0], &|id| !on[id.0 as usize]).is_ok()
-                }) && versions.first().is_some_and(|v| matches!(algebra.body().op(*v), Op::State(_)))
+                versions.windows(2).all(|pair| algebra.expand(pair[1], pair[0], &|id| !on[id.0 as usize]).is_ok())
+                    && versions.first().is_some_and(|v| matches!(algebra.body().op(*v), Op::State(_)))
             }),
             _ => None,
         };
@@ -765,7 +773,10 @@ fn components(algebra: &Algebra) -> Vec<Vec<usize>> {
 fn refs(product: &Product, into: &mut Vec<NodeId>) {
     for factor in &product.factors {
         match factor {
-            Factor::Plain(Ref::Body(id)) | Factor::Recip(Ref::Body(id)) | Factor::Is(Ref::Body(id)) | Factor::Not(Ref::Body(id)) => {
+            Factor::Plain(Ref::Body(id))
+            | Factor::Recip(Ref::Body(id))
+            | Factor::Is(Ref::Body(id))
+            | Factor::Not(Ref::Body(id)) => {
                 into.push(*id);
             }
             Factor::Dot(_, product) => refs(product, into),
