@@ -4,9 +4,14 @@ use crate::load::{self, Program};
 use crate::output::{Done, Output};
 use crate::sizes::{ModelArgs, SizeArgs};
 use crate::tree;
+use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
+use archc_compiler::graph::Graph;
 use archc_compiler::hir::{self, Library};
-use archc_compiler::{compile, graph};
+use archc_compiler::lower::{LowerOptions, lower};
+use archc_compiler::lowered::Lowered;
+use archc_compiler::{compile, graph, lowered};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Print what a stage of the compiler makes of a program
 #[derive(clap::Args)]
@@ -16,6 +21,8 @@ Stages:
   hir     names resolved, pipes as calls, types where known
   graph   one tensor op a line, at the sizes given, after the checks and passes
   dot     the same for Graphviz
+  lowered the same as tensor ops over batch and time, scans as chunks or loops, with the objective of training
+  joint   that with its gradients: of the objective, or of sum(output * R) for a block without one
 
 Examples:
   archc build block.arch
@@ -25,7 +32,7 @@ pub struct Args {
     /// The program; `-` for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The stage to print: ast, hir, graph or dot
+    /// The stage to print: ast, hir, graph, dot, lowered or joint
     #[arg(long, value_name = "STAGE", default_value = "graph", hide_possible_values = true)]
     emit: Stage,
     #[command(flatten)]
@@ -40,7 +47,12 @@ enum Stage {
     Hir,
     Graph,
     Dot,
+    Lowered,
+    Joint,
 }
+
+/// Tokens a chunk of what is printed.
+const CHUNK: usize = 64;
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
@@ -58,12 +70,24 @@ pub fn run(args: &Args, output: &Output) -> Done {
             }),
             (Stage::Graph, Some(graph)) => Some(graph::print(graph)),
             (Stage::Dot, Some(graph)) => Some(graph::print_dot(graph)),
+            (Stage::Lowered, Some(graph)) => Some(lowered::print(&lowered_for_training(graph))),
+            (Stage::Joint, Some(graph)) => {
+                let forward = lowered_for_training(graph);
+                let seed = if forward.objective.is_some() { Seed::Loss } else { Seed::Cotangents };
+                let wanted = Wanted { seed, inputs: seed == Seed::Cotangents, params: true };
+                Some(lowered::print(&recompute(&differentiate(&forward, &wanted))))
+            }
             _ => None,
         };
     if let Some(text) = text {
         output.raw(&text)?;
     }
     Ok(code)
+}
+
+fn lowered_for_training(graph: &Graph) -> Lowered {
+    let options = LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
+    lower(&Arc::new(graph.clone()), &options)
 }
 
 fn ast(program: &Program, output: &Output) -> Done {

@@ -41,6 +41,32 @@ of them, where those left out count as 0.",
 `archc check` counts any program; smaller sizes (`--set D=...`, `--layers`, `--vocab`), or fewer tokens at a time, make it \
 fit.",
     },
+    Code {
+        code: "E0846",
+        title: "a carry of another program or device",
+        text: "`archc forward --carry-out` writes what the next tokens of a batch of sequences need: memories, the last \
+tokens of windows, keys and values, positions. `--carry-in` reads it for the same program with the same sizes on the same \
+device, since each device keeps memories in its own form. The weights must be the same too, which nobody checks.",
+    },
+    Code {
+        code: "E0847",
+        title: "a Python without PyTorch",
+        text: "`archc bench train --torch PYTHON` measures PyTorch beside archc. PYTHON is a program or a path, as in \
+`--torch python3` or `--torch venv/bin/python`; it must have the packages torch, numpy and safetensors. Nothing else of \
+archc needs Python.",
+    },
+    Code {
+        code: "E0848",
+        title: "a block that the standard library has not",
+        text: "`archc bench` measures blocks of the standard library, by name: `--block GLA`. `archc build` and `archc \
+check` take any file.",
+    },
+    Code {
+        code: "E0849",
+        title: "a measurement that failed",
+        text: "`archc bench scaling` runs each length in a process of its own. One of them could not be started, or ended \
+early; a length that needs more memory than there is ends like that.",
+    },
 ];
 
 /// Every code that archc reports, in order.

@@ -1,7 +1,7 @@
 //! `archc eval`: one program, one tier, one seed in; one report out. The contract that any engine may run on
 //! any machine (see [`archc_train::evaluate`]).
 
-use crate::forward::DeviceName;
+use crate::device::{self, DeviceName};
 use crate::load::{self, Program};
 use crate::output::{BUG, Done, Output, REFUSED, Stop};
 use crate::search::duration;
@@ -32,7 +32,7 @@ use std::time::Duration;
 Tiers: screen (one short task), search (the tasks that candidates are ranked by), verify (fresh seeds,
 other settings, a held-out task, several learning rates, the test part).
 
-The report is a function of program, tier and seed, but for the seconds it took; its key names them.
+The report is a function of program, device, tier and seed, but for the seconds it took; its key names them.
 Exit codes: 0 ok, 2 invalid, 3 diverged, 4 timeout, 75 interrupted (try again).
 
 Examples:
@@ -61,6 +61,12 @@ pub struct Args {
     /// Give up after so long, as in 90s or 10m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     time_limit: Option<Duration>,
+    /// What trains it
+    #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
+    device: DeviceName,
+    /// Threads; the results are the same with any number
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: u16,
     #[command(flatten)]
     sizes: SizeArgs,
 }
@@ -83,16 +89,17 @@ fn report(args: &Args, output: &Output) -> Done {
         seed: args.seed,
         corpus: carried::corpus(args.corpus.as_deref())?,
         time_limit: args.time_limit,
+        threads: usize::from(args.threads),
     };
-    let candidate = Loaded { program: load::load(&args.file)?, sizes: args.sizes.clone() };
-    let device = DeviceName::Reference.device();
+    let candidate = Loaded { program: load::load(&args.file)?, sizes: args.sizes.clone(), device: args.device };
+    let device = args.device.device();
     let report = match &args.weights {
         Some(path) => {
             let bytes = std::fs::read(path).map_err(|e| {
                 Diagnostic::error("E0820", format!("cannot read `{}`: {}", path.display(), load::reason(&e)))
                     .help("check the path and its permissions")
             })?;
-            score_weights(&candidate, &device, &decode_weights(&bytes, path)?, &request)
+            score_weights(&candidate, device.as_ref(), &decode_weights(&bytes, path)?, &request)
         }
         None => {
             let stop = interrupt::flag();
@@ -102,7 +109,7 @@ fn report(args: &Args, output: &Output) -> Done {
                 bar.set_message(format!("{} {}/{} loss {:.3}", moment.task, moment.step, moment.steps, moment.loss));
                 if stop.load(Ordering::Relaxed) { Flow::Cancel } else { Flow::Continue }
             };
-            let report = evaluate(&candidate, &device, &request, &mut watch);
+            let report = evaluate(&candidate, device.as_ref(), &request, &mut watch);
             bar.finish_and_clear();
             report
         }
@@ -165,6 +172,7 @@ const TOKENS: usize = 1024;
 struct Loaded {
     program: Program,
     sizes: SizeArgs,
+    device: DeviceName,
 }
 
 impl Loaded {
@@ -205,7 +213,7 @@ impl Candidate for Loaded {
 
     fn graph(&self, size: ModelSize) -> Result<Arc<Graph>, Vec<Diagnostic>> {
         let graph = self.compile(size).into_graph()?;
-        DeviceName::Reference.holds(&graph, TOKENS).map_err(|d| vec![d])?;
+        self.device.holds(&graph, TOKENS).map_err(|d| vec![d])?;
         Ok(Arc::new(graph))
     }
 

@@ -7,16 +7,16 @@
 //! parameters by their paths, of the inputs by their names. Other tensors of the input file are ignored, so
 //! that one file can hold what another implementation made of the same input.
 
-use crate::load;
+use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
 use crate::sizes::{ModelArgs, SizeArgs};
+use crate::{carry, load};
 use archc_compiler::compile;
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::graph::{Dag, Graph, Op, Rate};
+use archc_compiler::graph::Graph;
 use archc_runtime::io::read_tensors_and_notes;
 use archc_runtime::{
-    Batch, BatchShape, Device, Dtype, Objective, Reference, SessionOptions, Snapshot, Tensor, Tensors, read_tensors,
-    write_tensors,
+    Batch, BatchShape, Dtype, Objective, SessionOptions, Snapshot, Tensor, Tensors, read_tensors, write_tensors,
 };
 use archc_train::checkpoint::decode_weights;
 use serde_json::{Value, json};
@@ -31,12 +31,20 @@ The input file holds `input` [batch, tokens, axes] (several inputs: each by its 
 holds `output`. With a tensor `R` of the output's shape in the input file, --grads writes the gradients
 of sum(output * R), by path for the parameters and by name for the inputs.
 
+A sequence may come in pieces: --carry-out keeps what its next tokens need (memories, windows, keys and
+values, positions), --carry-in goes on from there. --step runs every token by itself, so that a program
+that decodes can be held against the one that trained.
+
 Examples:
   archc forward block.arch --weights w.safetensors --input x.safetensors --output y.safetensors
   archc forward block.arch --weights w.safetensors --input x.safetensors --output y.safetensors \\
       --dtype f64 --grads g.safetensors --set D=32 --set H=2
   archc forward model.arch --weights runs/train-1/weights.safetensors --vocab 16 \\
-      --input tokens.safetensors --output logits.safetensors")]
+      --input tokens.safetensors --output logits.safetensors
+  archc forward block.arch --weights w.safetensors --step --input head.safetensors \\
+      --output y.safetensors --carry-out c.safetensors
+  archc forward block.arch --weights w.safetensors --step --input tail.safetensors \\
+      --output z.safetensors --carry-in c.safetensors")]
 pub struct Args {
     /// The program; `-` for standard input
     #[arg(value_name = "FILE")]
@@ -53,14 +61,23 @@ pub struct Args {
     /// Where to write the gradients of sum(output * R)
     #[arg(long, value_name = "FILE")]
     grads: Option<PathBuf>,
+    /// Advance one token at a time, as in decoding; the numbers are those of the whole sequences
+    #[arg(long, conflicts_with = "grads")]
+    step: bool,
+    /// Go on from a carry that --carry-out wrote: the tokens are the next ones of the same sequences
+    #[arg(long, value_name = "FILE", conflicts_with = "grads")]
+    carry_in: Option<PathBuf>,
+    /// Where to write what the next tokens need
+    #[arg(long, value_name = "FILE")]
+    carry_out: Option<PathBuf>,
     /// A JSON object from paths to the names that the weights file uses
     #[arg(long, value_name = "FILE", requires = "weights")]
     names: Option<PathBuf>,
     /// Arithmetic, and the type of the numbers written: f32 or f64
     #[arg(long, value_name = "TYPE", default_value = "f32", hide_possible_values = true)]
     dtype: Float,
-    /// What runs it; so far only reference
-    #[arg(long, value_name = "NAME", default_value = "reference", hide_possible_values = true)]
+    /// What runs it
+    #[arg(long, value_name = "NAME", default_value = device::EXACT, value_parser = device::parser())]
     device: DeviceName,
     /// Seed of the first values, without --weights
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -77,60 +94,6 @@ enum Float {
     F64,
 }
 
-/// The devices of this build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum DeviceName {
-    /// candle on the CPU, op by op: slow and obviously right.
-    Reference,
-}
-
-impl DeviceName {
-    /// The device itself.
-    pub fn device(self) -> impl Device {
-        match self {
-            Self::Reference => Reference,
-        }
-    }
-
-    /// Refuses a program that does not fit into memory on so many tokens, before that memory is asked for.
-    ///
-    /// # Errors
-    /// E0845.
-    pub fn holds(self, graph: &Graph, tokens: usize) -> Result<(), Diagnostic> {
-        let (params, numbers) = match self {
-            Self::Reference => (1 << 28, 1 << 30),
-        };
-        let refused = |message: String, most: usize| {
-            Err(Diagnostic::error("E0845", message)
-                .note(format!("this device holds {most}"))
-                .help("choose smaller sizes, as in --set D=64, or fewer tokens at a time"))
-        };
-        if graph.param_count() > params {
-            return refused(format!("`{}` has {} parameters", graph.name, graph.param_count()), params);
-        }
-        let largest = largest(graph, &graph.dag, tokens);
-        if largest > numbers {
-            return refused(format!("a value of `{}` has {largest} numbers in one batch", graph.name), numbers);
-        }
-        Ok(())
-    }
-}
-
-/// The numbers of the largest value, of all tokens together.
-fn largest(graph: &Graph, dag: &Dag, tokens: usize) -> usize {
-    let of = |id| {
-        let ty = dag.ty(id);
-        let each = ty.axes.iter().fold(1, |n: usize, a| n.saturating_mul(graph.size(*a)));
-        let own = if ty.rate == Rate::Fixed { each } else { each.saturating_mul(tokens) };
-        own.max(match dag.op(id) {
-            Op::Scan(scan) => largest(graph, &scan.body, tokens),
-            Op::Attend(attend) => largest(graph, &attend.body, tokens),
-            _ => 0,
-        })
-    };
-    dag.ids().map(of).max().unwrap_or(0)
-}
-
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
     let program = load::load(&args.file)?;
@@ -142,21 +105,31 @@ pub fn run(args: &Args, output: &Output) -> Done {
     };
     let given = read_tensors(&args.input)?;
     let batch = batch(&graph, &given)?;
-    args.device.holds(&graph, batch.batch.saturating_mul(batch.len))?;
-    let cotangents = args.grads.is_some().then(|| cotangents(&graph, &given)).transpose()?;
-
     let dtype = match args.dtype {
         Float::F32 => Dtype::F32,
         Float::F64 => Dtype::F64,
     };
-    let shape = BatchShape { batch: batch.batch, len: batch.len };
+    let device = args.device.computing(dtype, output)?;
+    device.holds(&graph, batch.batch.saturating_mul(batch.len))?;
+    let cotangents = args.grads.is_some().then(|| cotangents(&graph, &given)).transpose()?;
+
+    let carry = args.carry_in.as_deref().map(|path| carry::read(path, &graph, device)).transpose()?;
+    let shape = BatchShape { batch: batch.batch, len: if args.step { batch.len.min(1) } else { batch.len } };
     let options = SessionOptions { dtype, seed: args.seed, ..SessionOptions::default() };
-    let mut session = args.device.device().compile(&graph, shape, &options)?;
+    let mut session = device.device().compile(&graph, shape, &options)?;
     if let Some(path) = &args.weights {
         session.restore(&weights(&graph, path, args.names.as_deref())?)?;
     }
-    let outputs = session.forward(&batch, None)?.outputs;
-    write(&args.output, &outputs, dtype, output)?;
+    let forward = if args.step {
+        carry::step(session.as_mut(), &batch, carry.as_ref())?
+    } else {
+        session.forward(&batch, carry.as_ref())?
+    };
+    write(&args.output, &forward.outputs, dtype, output)?;
+    if let Some(path) = &args.carry_out {
+        carry::write(path, &forward.carry, &graph, device)?;
+        wrote(path, &forward.carry.0, output)?;
+    }
     if let (Some(path), Some(cotangents)) = (&args.grads, cotangents) {
         let mut gradients = session.gradients(&batch, Objective::Cotangents(&cotangents))?;
         let own = only_input(&graph).and_then(|name| gradients.inputs.remove(name));
@@ -306,6 +279,10 @@ fn rename(graph: &Graph, tensors: &mut Tensors, weights: &Path, map: &Path) -> R
 
 fn write(path: &Path, tensors: &Tensors, dtype: Dtype, output: &Output) -> Result<(), Stop> {
     write_tensors(path, tensors, dtype)?;
+    wrote(path, tensors, output)
+}
+
+fn wrote(path: &Path, tensors: &Tensors, output: &Output) -> Result<(), Stop> {
     let shapes: Vec<Value> = tensors.iter().map(|(n, t)| json!({ "name": n, "shape": t.shape })).collect();
     output.object("wrote", json!({ "file": path.display().to_string(), "tensors": shapes }))?;
     let list: Vec<String> = tensors.iter().map(|(n, t)| format!("{n} {:?}", t.shape)).collect();

@@ -19,10 +19,13 @@
 //! Results go to standard output, findings and progress to standard error. With `--message-format json`
 //! both are JSON on standard output, one object a line, each with a `kind`.
 
+mod bench;
 mod build;
 mod carried;
+mod carry;
 mod check;
 mod codes;
+mod device;
 mod derive;
 mod eval;
 mod explain;
@@ -80,6 +83,7 @@ enum Command {
     Eval(eval::Args),
     Search(search::Args),
     Report(report::Args),
+    Bench(bench::Args),
 }
 
 /// Programs may nest as deep as the language allows, in a debug build too; the memory is only reserved.
@@ -120,5 +124,6 @@ fn dispatch(command: Command, output: &Output) -> Done {
         Command::Eval(args) => eval::run(&args, output),
         Command::Search(args) => search::run(&args, output),
         Command::Report(args) => report::run(&args, output),
+        Command::Bench(args) => bench::run(&args, output),
     }
 }

@@ -161,8 +161,10 @@ impl Output {
 /// The exit code that an error asks for.
 fn exit_code(code: &str) -> u8 {
     match code {
-        // files and folders that cannot be read, written or locked
-        "E0820" | "E0823" | "E0904" | "E0911" | "E0914" | "E1001" | "E1002" | "E1003" | "E1010" => SURROUNDINGS,
+        // files, folders and programs that cannot be read, written, locked or started
+        "E0820" | "E0823" | "E0847" | "E0849" | "E0904" | "E0911" | "E0914" | "E1001" | "E1002" | "E1003" | "E1010" => {
+            SURROUNDINGS
+        }
         "E0899" | "E0916" => BUG,
         _ => REFUSED,
     }

@@ -1,5 +1,6 @@
 //! `archc search`: looks for better programs until its budget is used.
 
+use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
 use crate::{carried, interrupt, load};
 use archc_compiler::diag::Diagnostic;
@@ -54,7 +55,7 @@ pub struct Args {
     /// Seed of all proposals and trainings
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Evaluations side by side [default: one a core]
+    /// Evaluations side by side, one thread each [default: one a core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     jobs: usize,
     /// What the task `text` reads: a file, or a folder of files [default: the text that archc carries]
@@ -63,6 +64,9 @@ pub struct Args {
     /// Who proposes: bandit, or random as its baseline
     #[arg(long, value_name = "NAME", default_value = "bandit", value_parser = ["bandit", "random"])]
     researcher: String,
+    /// What trains the candidates
+    #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
+    device: DeviceName,
 }
 
 /// A time budget, or none.
@@ -119,7 +123,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         stop: Arc::clone(&stop),
     };
     let mut screen = Screen::new(output, stop);
-    let done = archc_search::run(&options, &mut screen);
+    let done = archc_search::run(&options, args.device.device(), &mut screen);
     screen.bar.finish_and_clear();
     let summary = done?;
     tell(&summary, output)?;

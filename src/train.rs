@@ -1,6 +1,6 @@
 //! `archc train`: a program learns one task, into a folder from which a killed run goes on.
 
-use crate::forward::DeviceName;
+use crate::device::{self, DeviceName};
 use crate::output::{DIVERGED, Done, INTERRUPTED, Output, Stop};
 use crate::sizes::SizeArgs;
 use crate::{carried, interrupt, load};
@@ -8,7 +8,6 @@ use archc_compiler::compile;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
 use archc_compiler::hash::canonical_hash;
-use archc_runtime::Device;
 use archc_train::folder::{Identity, RunFolder};
 use archc_train::score::Score;
 use archc_train::task::{self, Part, TASKS, TaskSpec};
@@ -57,6 +56,12 @@ pub struct Args {
     /// Steps between two checkpoints
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: u64,
+    /// What trains it
+    #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
+    device: DeviceName,
+    /// Threads; the results are the same with any number
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: u16,
     #[command(flatten)]
     sizes: SizeArgs,
 }
@@ -92,7 +97,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         Ok(graph) => Arc::new(graph),
         Err(_) => return Ok(code),
     };
-    DeviceName::Reference.holds(&graph, args.batch.saturating_mul(task.len(Part::Train)))?;
+    args.device.holds(&graph, args.batch.saturating_mul(task.len(Part::Train)))?;
     let config = TrainConfig {
         steps: args.steps,
         batch: args.batch,
@@ -100,9 +105,10 @@ pub fn run(args: &Args, output: &Output) -> Done {
         weight_decay: args.weight_decay,
         warmup: TrainConfig::default().warmup.min(args.steps / 10),
         seed: args.seed,
+        threads: usize::from(args.threads),
         ..TrainConfig::default()
     };
-    let device = DeviceName::Reference.device();
+    let device = args.device.device();
     let identity = Identity {
         program: canonical_hash(&graph).to_string(),
         task: task.spec().clone(),
@@ -110,7 +116,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         device: device.name().to_owned(),
         config: config.clone(),
     };
-    let mut trainer = Trainer::new(&device, &graph, task, config)?;
+    let mut trainer = Trainer::new(device.as_ref(), &graph, task, config)?;
     let path = args.out.clone().unwrap_or_else(|| fresh(Path::new("runs")));
     let mut folder = RunFolder::open(&path)?;
     output.note(&heading(&graph, &trainer, &path))?;

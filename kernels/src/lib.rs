@@ -13,10 +13,13 @@
 //! Pointers need no alignment beyond that of f32. Strides count elements.
 
 mod isa;
+mod room;
 mod vector;
 
+pub mod chunk;
 pub mod copy;
 pub mod elementwise;
+pub mod gemm;
 pub mod rows;
 
 pub use isa::{Level, best, level, limit};

@@ -90,6 +90,12 @@ pub const CODES: &[Code] = &[
                wrong: `param dt[H] = log_uniform(0, 0.1)`\nright: `param dt[H] = log_uniform(0.001, 0.1)`",
     },
     Code {
+        code: "E0814",
+        title: "f64 on a device that computes in f32",
+        text: "The cpu device keeps and computes all numbers in 32 bits. The reference device knows both: \
+               `archc forward block.arch --dtype f64 --device reference ...`.",
+    },
+    Code {
         code: "E0820",
         title: "a file that cannot be read",
         text: "The file does not exist, is a folder, or may not be read by this user.",

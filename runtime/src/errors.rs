@@ -163,6 +163,12 @@ pub(crate) fn unwritable(path: &std::path::Path, why: impl std::fmt::Display) ->
         .help("is the disk full, or the folder not writable? an older file of that name is still whole")
 }
 
+/// The device computes in f32 only.
+pub(crate) fn single_precision() -> Diagnostic {
+    Diagnostic::error("E0814", "the cpu device computes in f32 only")
+        .help("use the reference device for f64: `--device reference`")
+}
+
 /// A failure that no input should be able to cause.
 pub(crate) fn bug(stage: &str, why: impl std::fmt::Display) -> Diagnostic {
     // candle appends a backtrace after its message when one is enabled.

@@ -5,12 +5,14 @@
 //! trains. What all devices share lives here too: first values of parameters ([`initial_params`]), random
 //! numbers that depend on names alone ([`random`]), AdamW, and safetensors files ([`io`]).
 //!
-//! The only device so far is the [`Reference`] one: slow and obviously right.
+//! The [`Reference`] device runs the source graph, slow and obviously right. [`compiled`] devices run lowered graphs;
+//! [`compiled::Interpreted`] does so op by op.
 
 mod batch;
 mod checks;
 mod codes;
 pub mod compiled;
+pub mod cpu;
 mod errors;
 mod init;
 pub mod interpret;
@@ -22,6 +24,7 @@ pub mod reference;
 pub mod session;
 
 pub use codes::CODES;
+pub use cpu::Cpu;
 pub use init::initial_params;
 pub use io::{read_tensors, write_tensors};
 pub use reference::{Reference, keep_to_one_thread};

@@ -2,6 +2,7 @@
 //!
 //! So an edit of one part of a program reseeds no other part, and every device draws the same numbers.
 
+use archc_compiler::lowered::{DimId, Extent, Lowered};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
@@ -43,4 +44,43 @@ impl Stream {
         let angle = 2.0 * std::f64::consts::PI * self.uniform();
         [radius * libm::cos(angle), radius * libm::sin(angle)]
     }
+}
+
+/// The numbers by which dropout multiplies: 0 with probability p, else 1 / (1 - p). One stream a token, its numbers in the order of
+/// the token's axes.
+pub(crate) struct DropoutMask {
+    stream: Stream,
+    p: f64,
+    keep: f32,
+}
+
+impl DropoutMask {
+    /// The mask of a site at a training step.
+    pub fn new(seed: u64, step: u64, path: &str, p: f64) -> Self {
+        let stream = Stream::new(&[b"dropout", &seed.to_le_bytes(), &step.to_le_bytes(), path.as_bytes()]);
+        Self { stream, p, keep: if p < 1.0 { (1.0 / (1.0 - p)) as f32 } else { 0.0 } }
+    }
+
+    /// The numbers of one token.
+    pub fn draw(&mut self, token: u64, into: &mut [f32]) {
+        self.stream.seek(token);
+        for x in into {
+            *x = if self.stream.uniform_short() < self.p { 0.0 } else { self.keep };
+        }
+    }
+}
+
+/// Which token of the batch (`len` tokens a sequence) these indices are.
+pub(crate) fn token_number(graph: &Lowered, len: usize, at: &[(DimId, usize)]) -> usize {
+    let (mut batch, mut start, mut row) = (0, 0, 0);
+    for &(d, i) in at {
+        let dim = graph.dim(d);
+        match (dim.rank, dim.extent) {
+            (0, _) => batch = i,
+            (1, Extent::Chunks(tokens)) => start = i * tokens,
+            (2, _) => row = i,
+            _ => {}
+        }
+    }
+    batch * len + start + row
 }

@@ -86,11 +86,13 @@ pub struct SessionOptions {
     pub seed: u64,
     /// Optimizer of [`Session::step`].
     pub optimizer: AdamW,
+    /// Threads that one call may use, at least 1. Results do not depend on it, to the bit.
+    pub threads: usize,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { dtype: Dtype::F32, seed: 0, optimizer: AdamW::default() }
+        Self { dtype: Dtype::F32, seed: 0, optimizer: AdamW::default(), threads: 1 }
     }
 }
 
@@ -156,6 +158,15 @@ pub struct Snapshot {
     pub step: u64,
 }
 
+/// What the buffers of a session take, parameters and moments included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes by the plan, before anything runs.
+    pub planned: u64,
+    /// Bytes allocated by now.
+    pub allocated: u64,
+}
+
 /// A way to run graphs.
 pub trait Device {
     /// `reference`, `cpu`, `cuda`.
@@ -172,6 +183,9 @@ pub trait Device {
         options: &SessionOptions,
     ) -> Result<Box<dyn Session>, Diagnostic>;
 }
+
+/// A device that several threads may ask for sessions.
+pub type SharedDevice = Arc<dyn Device + Send + Sync>;
 
 /// A compiled graph with its parameters and optimizer state. Deterministic: same seed, same calls, same bits.
 pub trait Session {
@@ -196,4 +210,15 @@ pub trait Session {
     /// One update with this learning rate, with dropout. If loss or gradient is not finite, the parameters stay as they
     /// were and the metrics say so.
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Metrics, Diagnostic>;
+
+    /// What a training step on the shape that it was compiled for takes; none from a device that plans no memory.
+    fn memory(&self) -> Option<Memory> {
+        None
+    }
+
+    /// Seconds that steps took since the last call, by kind of work (`gemm`, `tile`, ...), and starts a new count. Empty
+    /// from a device that does not count. The first call only starts it, since clocks cost time.
+    fn profile(&mut self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
 }

@@ -13,6 +13,7 @@ use crate::trained::Trained;
 use crate::{best, codes};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::stdlib;
+use archc_runtime::SharedDevice;
 use archc_train::corpus::Corpus;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,19 +77,19 @@ pub struct Summary {
     pub best: Vec<PathBuf>,
 }
 
-/// Runs a search: candidates are screened by the compiler and trained on the reference device.
+/// Runs a search: candidates are screened by the compiler and trained on a device.
 ///
 /// # Errors
 /// E10xx: the folder, the lock, the store, a seed program, settings that differ from those of the run; E09xx: the
 /// corpus.
-pub fn run(options: &SearchOptions, progress: &mut dyn Progress) -> Result<Summary, Diagnostic> {
+pub fn run(options: &SearchOptions, device: SharedDevice, progress: &mut dyn Progress) -> Result<Summary, Diagnostic> {
     let library = || stdlib::FILES.iter().map(|f| f.text).collect::<Vec<_>>().join("\n\n");
     let corpus = match &options.corpus {
         Some(path) => Some(Corpus::read(path)?),
         None if options.carried.is_empty() => Corpus::carried(&library())?,
         None => Corpus::carried(&options.carried)?,
     };
-    run_with(options, &Compiler, &Trained::new(corpus.map(Arc::new))?, progress)
+    run_with(options, &Compiler, &Trained::new(device, corpus.map(Arc::new))?, progress)
 }
 
 /// Runs a search with these judges of programs.

@@ -1,11 +1,11 @@
-//! The evaluator by the trainer: the tiers of `archc eval`, on the reference device.
+//! The evaluator by the trainer: the tiers of `archc eval`, on a given device.
 
 use crate::compile::Trainable;
 use crate::evaluate::{Evaluator, Job};
 use crate::plan::Tier;
 use crate::record::{Finding, Report, Status, TaskScore};
 use archc_compiler::diag::Diagnostic;
-use archc_runtime::Reference;
+use archc_runtime::SharedDevice;
 use archc_train::corpus::Corpus;
 use archc_train::evaluate::{self as contract, EvalReport, EvalRequest, Flow};
 use archc_train::tier::{self, tier};
@@ -20,23 +20,29 @@ const TIME_LIMIT: Duration = Duration::from_secs(600);
 
 /// Trains by the contract of `archc eval`.
 pub struct Trained {
+    device: SharedDevice,
     screen: tier::Tier,
     search: tier::Tier,
     corpus: Option<Arc<Corpus>>,
 }
 
 impl Trained {
-    /// With the text that the task `text` reads.
+    /// On a device, with the text that the task `text` reads.
     ///
     /// # Errors
     /// E0915 if the trainer has no such tiers.
-    pub fn new(corpus: Option<Arc<Corpus>>) -> Result<Self, Diagnostic> {
-        Ok(Self::with(tier("screen")?, tier("search")?, corpus))
+    pub fn new(device: SharedDevice, corpus: Option<Arc<Corpus>>) -> Result<Self, Diagnostic> {
+        Ok(Self::with(device, tier("screen")?, tier("search")?, corpus))
     }
 
     /// On these tiers.
-    pub fn with(screen: tier::Tier, search: tier::Tier, corpus: Option<Arc<Corpus>>) -> Self {
-        Self { screen, search, corpus }
+    pub fn with(device: SharedDevice, screen: tier::Tier, search: tier::Tier, corpus: Option<Arc<Corpus>>) -> Self {
+        Self { device, screen, search, corpus }
+    }
+
+    /// One thread an evaluation: several run side by side.
+    fn request(&self, tier: &tier::Tier, seed: u64) -> EvalRequest {
+        EvalRequest { tier: tier.clone(), seed, corpus: self.corpus.clone(), time_limit: Some(TIME_LIMIT), threads: 1 }
     }
 }
 
@@ -44,10 +50,9 @@ impl Evaluator for Trained {
     fn version(&self) -> String {
         // The key of a request names the tier's content, the corpus and the contract's version; of no program, it
         // names the evaluator.
-        let key = |tier: &tier::Tier| {
-            EvalRequest { tier: tier.clone(), seed: 0, corpus: self.corpus.clone(), time_limit: None }.key("")
-        };
-        format!("train {} reference {} {}", contract::VERSION, &key(&self.screen)[..8], &key(&self.search)[..8])
+        let device = self.device.name();
+        let key = |tier: &tier::Tier| self.request(tier, 0).key("", device);
+        format!("train {} {device} {} {}", contract::VERSION, &key(&self.screen)[..8], &key(&self.search)[..8])
     }
 
     fn evaluate(&self, job: &Job, cancel: &AtomicBool) -> Report {
@@ -55,18 +60,12 @@ impl Evaluator for Trained {
             Tier::Screen => &self.screen,
             Tier::Search => &self.search,
         };
-        let request = EvalRequest {
-            tier: tier.clone(),
-            seed: job.seed,
-            corpus: self.corpus.clone(),
-            time_limit: Some(TIME_LIMIT),
-        };
+        let request = self.request(tier, job.seed);
         let program = Trainable::new(&job.name, &job.source, &job.hash);
-        let device = Reference;
         let mut watch = |_: &contract::Moment<'_>| {
             if cancel.load(Ordering::Relaxed) { Flow::Cancel } else { Flow::Continue }
         };
-        record(contract::evaluate(&program, &device, &request, &mut watch))
+        record(contract::evaluate(&program, self.device.as_ref(), &request, &mut watch))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The real judges: the compiler as the screen, the trainer as the evaluator, on tiers of a few steps.
 
+use archc_runtime::Reference;
 use archc_search::compile::Compiler;
 use archc_search::evaluate::{Evaluator, Job};
 use archc_search::plan::Tier;
@@ -86,7 +87,7 @@ fn evaluator(steps: u64) -> Trained {
         tier
     };
     let search = tier::Tier { name: "search".to_owned(), ..short("search") };
-    Trained::with(short("screen"), search, corpus)
+    Trained::with(Arc::new(Reference), short("screen"), search, corpus)
 }
 
 fn job(text: &str, seed: u64) -> Job {

@@ -236,3 +236,102 @@ fn models_read_tokens() {
     run(vec![f64::NAN]).refused(2, "E0804");
     run(vec![]).refused(2, "E0801");
 }
+
+/// Several rows cut out of one, from one token to another.
+fn piece(tensors: &Tensors, rows: usize, from: usize, to: usize) -> Tensors {
+    let cut = |(name, (shape, data)): (&String, &(Vec<usize>, Vec<f64>))| {
+        let (len, each) = (shape[1], shape[2..].iter().product::<usize>());
+        let row = |b: usize| data[(b * len + from) * each..(b * len + to) * each].to_vec();
+        let shape = [&[rows, to - from], &shape[2..]].concat();
+        (name.clone(), (shape, (0..rows).flat_map(row).collect()))
+    };
+    tensors.iter().map(cut).collect()
+}
+
+/// Programs whose carries differ in kind: memory and windows, keys and values, positions, a prefix, ones that end.
+const DECODED: [(&str, &str); 5] = [
+    (
+        "memory",
+        "use std::mixers::{GatedDeltaNet}\nmodel M[D] { let e = embed[D](tokens)\n output head(e + GatedDeltaNet[D](rmsnorm[D](e)), tie = e) }\n",
+    ),
+    (
+        "attention",
+        "use std::mixers::{Attention}\nmodel M[D] { let e = embed[D](tokens)\n output head(e + Attention[D](rmsnorm[D](e)), tie = e) }\n",
+    ),
+    (
+        "sliding",
+        "use std::mixers::{SlidingAttention}\nmodel M[D] { let e = embed[D](tokens)\n output head(e + SlidingAttention[D](rmsnorm[D](e), span = 3), tie = e) }\n",
+    ),
+    (
+        "stabilised",
+        "use std::mixers::{MLSTM}\nmodel M[D] { let e = embed[D](tokens)\n output head(e + MLSTM[D](rmsnorm[D](e)), tie = e) }\n",
+    ),
+    (
+        "prefix",
+        "use std::mixers::{Attention}\nmodel M[D](P = 2) { prefix m[P, D] = normal(0.02)\n let e = embed[D](tokens)\n output head(e + Attention[D](rmsnorm[D](e)), tie = e) }\n",
+    ),
+];
+
+#[test]
+fn decoding_gives_what_the_whole_sequence_gives() {
+    let (batch, len) = (2, 13);
+    let tokens = (0..batch * len).map(|i| (i * i % 7) as f64).collect();
+    // Documents are packed, at other places in each row, one of them a single token.
+    let reset = (0..batch * len).map(|i| f64::from([0, 5, 6, 13 + 9].contains(&i))).collect();
+    let whole: Tensors =
+        [("tokens".to_owned(), (vec![batch, len], tokens)), ("reset".to_owned(), (vec![batch, len], reset))].into();
+    for (name, text) in DECODED {
+        let folder = Folder::new(&[("m.arch", text)]);
+        let (input, y, carry) =
+            (folder.text("x.safetensors"), folder.path("y.safetensors"), folder.text("c.safetensors"));
+        let run = |tensors: &Tensors, more: &[&str]| {
+            write(input.as_ref(), tensors);
+            let args =
+                ["forward", &folder.text("m.arch"), "--vocab", "7", "--set", "D=16", "--seed", "3", "--dtype=f64"];
+            archc(&[&args[..], &["--input", &input, "--output", &folder.text("y.safetensors")], more].concat()).done();
+            read(&y).remove("output").expect("an output")
+        };
+        let (shape, wanted) = run(&whole, &[]);
+        assert_eq!(shape, [batch, len, 7], "{name}");
+        // f64; only the order of sums may differ.
+        let same = |(other, data): (Vec<usize>, Vec<f64>), wanted: &[f64], what: &str| {
+            assert_eq!(other[0], batch, "{name} {what}");
+            assert!(difference(&data, wanted) < 1e-11, "{name} {what}: {}", difference(&data, wanted));
+        };
+        same(run(&whole, &["--step"]), &wanted, "step by step");
+        let outputs: Tensors = [("output".to_owned(), (shape, wanted))].into();
+        for cut in [1, 6] {
+            let part =
+                |from, to| (piece(&whole, batch, from, to), piece(&outputs, batch, from, to)["output"].1.clone());
+            let ((head, first), (tail, second)) = (part(0, cut), part(cut, len));
+            for (before, after) in [(None, Some("--step")), (Some("--step"), None)] {
+                let with = |step: Option<&'static str>, option| {
+                    step.into_iter().chain([option, carry.as_str()]).collect::<Vec<&str>>()
+                };
+                same(run(&head, &with(before, "--carry-out")), &first, "head");
+                same(run(&tail, &with(after, "--carry-in")), &second, "tail");
+            }
+        }
+    }
+}
+
+#[test]
+fn carries_belong_to_a_program_and_a_batch() {
+    let (_, text) = DECODED[0];
+    let folder = Folder::new(&[("m.arch", text)]);
+    let input = folder.text("x.safetensors");
+    let run = |rows: usize, more: &[&str]| {
+        write(input.as_ref(), &[("tokens".to_owned(), (vec![rows, 2], vec![1.0; 2 * rows]))].into());
+        let args = ["forward", &folder.text("m.arch"), "--vocab=7", "--input", &input, "--output"];
+        archc(&[&args[..], &[&folder.text("y.safetensors")], more].concat())
+    };
+    let carry = folder.text("c.safetensors");
+    run(2, &["--set=D=16", "--carry-out", &carry]).done();
+    run(2, &["--set=D=16", "--carry-in", &carry]).done();
+    run(3, &["--set=D=16", "--carry-in", &carry]).refused(2, "E0811");
+    run(2, &["--set=D=32", "--carry-in", &carry]).refused(2, "E0846");
+    run(2, &["--set=D=16", "--carry-in", &input]).refused(2, "E0846");
+    run(2, &["--set=D=16", "--carry-in", &folder.text("none")]).refused(1, "E0820");
+    let both = run(2, &["--set=D=16", "--step", "--grads", &folder.text("g.safetensors")]);
+    assert_eq!(both.code, 2, "{}", both.err);
+}

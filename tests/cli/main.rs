@@ -1,6 +1,7 @@
 //! The commands as a user runs them: through the binary.
 
 mod bad_input;
+mod bench;
 mod commands;
 mod forward;
 mod runs;

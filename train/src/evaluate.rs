@@ -13,7 +13,7 @@ use crate::random::seed_of;
 use crate::score::{Metric, Score};
 use crate::task::{self, Part, Task};
 use crate::tier::{TaskRun, Tier};
-use crate::trainer::{Observer, Outcome, Record, Trainer, measure};
+use crate::trainer::{Observer, Outcome, Record, TrainConfig, Trainer, measure};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
 use archc_runtime::{BatchShape, Device, Snapshot};
@@ -179,16 +179,18 @@ pub struct EvalRequest {
     pub corpus: Option<Arc<Corpus>>,
     /// A guard against programs that hang. It never shortens a training: past it there is no score.
     pub time_limit: Option<Duration>,
+    /// Threads of the device; results do not depend on it.
+    pub threads: usize,
 }
 
 impl EvalRequest {
-    /// hash(program, evaluator version, tier, seed), and the corpus where a task reads it.
-    pub fn key(&self, program: &str) -> String {
+    /// hash(program, evaluator version, device, tier, seed), and the corpus where a task reads it.
+    pub fn key(&self, program: &str, device: &str) -> String {
         let tier = serde_json::to_string(&self.tier).expect("a tier has only text keys and finite numbers");
         let reads = self.tier.tasks.iter().any(|run| run.task.name == "text");
         let corpus = self.corpus.as_ref().filter(|_| reads).map_or("", |corpus| corpus.digest());
         let mut hash = Sha256::new();
-        for part in [program, VERSION, &tier, corpus] {
+        for part in [program, VERSION, device, &tier, corpus] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part.as_bytes());
         }
@@ -244,7 +246,7 @@ pub fn evaluate(
     watch: &mut dyn FnMut(&Moment<'_>) -> Flow,
 ) -> EvalReport {
     let deadline = request.time_limit.map(|limit| Instant::now() + limit);
-    for_tasks(candidate, request, &mut |job| train(device, job, deadline, watch))
+    for_tasks(candidate, device, request, &mut |job| train(device, job, deadline, watch))
 }
 
 /// Scores given weights on a tier's tasks, without training: `archc eval --weights`.
@@ -254,10 +256,10 @@ pub fn score_weights(
     weights: &Snapshot,
     request: &EvalRequest,
 ) -> EvalReport {
-    for_tasks(candidate, request, &mut |job| {
-        let &Job { run, ref task, ref graph, seed, part } = job;
+    for_tasks(candidate, device, request, &mut |job| {
+        let &Job { run, ref task, ref graph, seed, part, .. } = job;
         let shape = BatchShape { batch: run.batch, len: task.len(part) };
-        let mut session = device.compile(graph, shape, &run.config(1.0, seed).session_options())?;
+        let mut session = device.compile(graph, shape, &job.config(1.0).session_options())?;
         session.restore(weights)?;
         let score = measure(session.as_mut(), task.as_ref(), part, seed, run.score_batches, run.batch)?;
         Ok(task_report(task.metric(), score, 0, 0.0, Vec::new()))
@@ -271,18 +273,26 @@ struct Job<'a> {
     graph: Arc<Graph>,
     seed: u64,
     part: Part,
+    threads: usize,
+}
+
+impl Job<'_> {
+    fn config(&self, learning_rate: f64) -> TrainConfig {
+        TrainConfig { threads: self.threads, ..self.run.config(learning_rate, self.seed) }
+    }
 }
 
 /// Fills a report, task by task, until one fails.
 fn for_tasks(
     candidate: &dyn Candidate,
+    device: &dyn Device,
     request: &EvalRequest,
     score: &mut dyn FnMut(&Job<'_>) -> Result<TaskReport, Failure>,
 ) -> EvalReport {
     let began = Instant::now();
     let mut report = EvalReport {
         schema: SCHEMA.to_owned(),
-        key: request.key(&candidate.hash()),
+        key: request.key(&candidate.hash(), device.name()),
         status: Status::Ok,
         tier: request.tier.name.clone(),
         seed: request.seed,
@@ -305,7 +315,7 @@ fn for_tasks(
                 report.params = graph.param_count() as u64;
                 (report.flops_per_token, report.state) = (cost.flops_per_token, cost.state);
             }
-            score(&Job { run, task, graph, seed, part: request.tier.part })
+            score(&Job { run, task, graph, seed, part: request.tier.part, threads: request.threads })
         };
         match one() {
             Ok(task) => {
@@ -333,7 +343,7 @@ fn train(
     let mut best: Option<(Score, TaskReport)> = None;
     let mut diverged = None;
     for &learning_rate in &run.learning_rates {
-        let config = run.config(learning_rate, job.seed);
+        let config = job.config(learning_rate);
         let mut trainer = Trainer::new(device, &job.graph, Arc::clone(&job.task), config)?;
         let mut watcher = Watcher { run, watch, deadline, flow: Flow::Continue, late: false, curve: Vec::new() };
         match trainer.run(run.steps, &mut watcher)? {

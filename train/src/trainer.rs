@@ -41,6 +41,13 @@ pub struct TrainConfig {
     pub validate_batches: u64,
     /// Arithmetic in f64 instead of f32.
     pub double: bool,
+    /// Threads of the device. No part of what a run is: results do not depend on it.
+    #[serde(skip, default = "one")]
+    pub threads: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl Default for TrainConfig {
@@ -57,6 +64,7 @@ impl Default for TrainConfig {
             validate_every: 100,
             validate_batches: 8,
             double: false,
+            threads: 1,
         }
     }
 }
@@ -79,6 +87,7 @@ impl TrainConfig {
         refuse(!(0.0..=1.0).contains(&self.floor), "floor", &self.floor, "from 0 to 1")?;
         refuse(!natural(self.weight_decay), "weight_decay", &self.weight_decay, "0 or positive")?;
         refuse(!natural(self.clip), "clip", &self.clip, "0 or positive")?;
+        refuse(self.threads == 0, "threads", &self.threads, "at least 1")?;
         refuse(self.validate_batches == 0, "validate_batches", &self.validate_batches, "at least 1")
     }
 
@@ -97,6 +106,7 @@ impl TrainConfig {
                 clip: if self.clip == 0.0 { f64::INFINITY } else { self.clip },
                 ..AdamW::default()
             },
+            threads: self.threads,
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn differentiate(
     let mut operands = captures.to_vec();
     let mut delta = None;
     if matches!(a.weighing, Weighing::Score(_)) {
-        let lse = port(b, node, a.emits.len());
+        let lse = emitted(b, node, a.emits.len());
         let d = inner_products(b, node, a, ports);
         operands.extend([lse, d]);
         delta = Some((lse, d));
@@ -51,13 +51,7 @@ pub(super) fn differentiate(
     let forward = body.dag.nodes.len();
     let mut sweep = Sweep::new(activity.copied(&map, forward));
     let weighing = at(a.weighing.value());
-    let weight = match a.weighing {
-        Weighing::Score(_) => body.op(Op::Weight(a.rows, a.cols), &[]),
-        Weighing::Weight(_) => {
-            let visible = body.op(Op::Visible(a.rows, a.cols), &[]);
-            body.only_where(visible, weighing)
-        }
-    };
+    let weight = body.op(Op::Weight(a.rows, a.cols), &[]);
     let mut by_weight: Option<ValueId> = None;
     for (e, dims) in given.iter().enumerate() {
         let Some(dims) = dims else { continue };
@@ -129,11 +123,11 @@ pub(super) fn differentiate(
     shares.into_iter().map(|s| s.into_iter().reduce(|x, y| b.add(x, y))).collect()
 }
 
-/// Emit i of a node, which has been read when it was copied.
-fn port(b: &Builder, node: ValueId, emit: usize) -> ValueId {
+/// Emit i of a node: one with a cotangent is read, and the logsumexp of a copy.
+fn emitted(b: &Builder, node: ValueId, emit: usize) -> ValueId {
     let is_it =
         |id: &ValueId| matches!(b.dag.node(*id).op, Op::Emit(i) if i == emit) && b.dag.node(*id).operands[0] == node;
-    b.dag.ids().skip(node.0 as usize + 1).find(is_it).expect("a copied attend's logsumexp is read")
+    b.dag.ids().skip(node.0 as usize + 1).find(is_it).expect("a port that something reads")
 }
 
 /// delta `[map, T]`: the inner products of the emits with their cotangents. A cotangent of the logsumexp, whose gradient
@@ -145,7 +139,7 @@ fn inner_products(b: &mut Builder, node: ValueId, a: &Attend, ports: &BTreeMap<P
         let term = if e == a.emits.len() {
             b.neg(*dy)
         } else {
-            let y = b.op(Op::Emit(e), &[node]);
+            let y = emitted(b, node, e);
             let over: Vec<DimId> = b.dims_of(y).iter().copied().filter(|d| *d != TIME && !a.map.contains(d)).collect();
             product(b, y, *dy, &over)
         };

@@ -15,6 +15,7 @@ mod activity;
 mod attend;
 mod binary;
 mod chunk;
+mod cut;
 mod layout;
 mod learned;
 mod loops;

@@ -1,8 +1,140 @@
-//! What crosses from forward to backward.
+//! What crosses from forward to backward, and what is computed again.
+//!
+//! A backward pass reads forward values, and each that it reads has to be kept until then. Element-wise ops and layouts
+//! cost next to nothing where they are fused into the loops that read them, so a value that they give can be computed
+//! again instead, from values that are kept. Results of contractions, loops, attends, reductions, softmaxes and
+//! embeddings are never computed again.
+//!
+//! What is kept is the set with the fewest numbers from which the backward pass can be fed in this way: a minimum cut
+//! of the forward graph, where a value's capacity is its size and parameters and inputs, which stay anyway, are free.
+//! Of equal cuts the one with the least to compute again is taken. The numbers that come out are the same.
 
-use crate::lowered::Lowered;
+use super::cut::{Network, UNCUTTABLE};
+use crate::lowered::{Dag, Dim, Extent, Lowered, Op, Shape, ValueId, remove_dead};
 
-/// The joint graph.
+/// The shape for which sizes are compared: only their ratios matter.
+const NOMINAL: Shape = Shape { batch: 4, len: 256, carried: 0 };
+
+/// The joint graph with cheap forward values computed again in its backward part.
 pub fn recompute(joint: &Lowered) -> Lowered {
-    joint.clone()
+    let kept = kept(joint);
+    let count = joint.forward_nodes;
+    let mut dag = Dag { nodes: joint.dag.nodes[..count].to_vec() };
+    // where backward nodes, and forward ones computed again, are now
+    let mut map: Vec<Option<ValueId>> = vec![None; joint.dag.nodes.len()];
+    for i in (0..count).filter(|i| kept[*i]) {
+        map[i] = Some(ValueId(i as u32));
+    }
+    for i in count..joint.dag.nodes.len() {
+        place(&joint.dag, ValueId(i as u32), &mut dag, &mut map);
+    }
+    let at = |id: ValueId| map[id.0 as usize].unwrap_or(id);
+    let mut lean = joint.clone();
+    lean.dag = dag;
+    // gradients are backward values; a gradient that is a forward one (of a constant program) stays where it is
+    lean.param_grads.iter_mut().for_each(|g| g.1 = at(g.1));
+    lean.input_grads.iter_mut().for_each(|g| g.1 = at(g.1));
+    remove_dead(&lean)
+}
+
+/// Adds a node after those that it needs.
+fn place(from: &Dag, id: ValueId, dag: &mut Dag, map: &mut [Option<ValueId>]) {
+    let mut stack = vec![id];
+    while let Some(&id) = stack.last() {
+        if map[id.0 as usize].is_some() {
+            stack.pop();
+            continue;
+        }
+        let node = from.node(id);
+        let missing = node.operands.iter().rev().find(|o| map[o.0 as usize].is_none());
+        if let Some(operand) = missing {
+            stack.push(*operand);
+            continue;
+        }
+        let mut node = node.clone();
+        for operand in &mut node.operands {
+            *operand = map[operand.0 as usize].expect("none is missing");
+        }
+        map[id.0 as usize] = Some(ValueId(dag.nodes.len() as u32));
+        dag.nodes.push(node);
+        stack.pop();
+    }
+}
+
+/// Whether an op is cheap where it is fused with what reads it.
+fn is_cheap(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Select
+            | Op::Stack(_)
+            | Op::Pick(..)
+            | Op::Split(..)
+            | Op::Flatten(..)
+            | Op::Cat(..)
+            | Op::Cut { .. }
+            | Op::Expand(_)
+            | Op::Rename(..)
+            | Op::Chunk { .. }
+            | Op::Unchunk { .. }
+            | Op::Dropout { .. }
+            | Op::StopGrad
+            | Op::Window { .. }
+    )
+}
+
+/// Whether an op's value is there in any case.
+fn is_free(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Input(_)
+            | Op::Param(_)
+            | Op::Const(_)
+            | Op::Index(_)
+            | Op::Table(..)
+            | Op::Pos
+            | Op::Doc
+            | Op::Step
+            | Op::TokenWeight
+            | Op::Carried(..)
+    )
+}
+
+/// For each forward node whether the backward part may read it. Those that are not cheap all are; of the others those on
+/// the cut.
+fn kept(joint: &Lowered) -> Vec<bool> {
+    let (dag, count) = (&joint.dag, joint.forward_nodes);
+    let (source, sink) = (2 * count, 2 * count + 1);
+    let (before, after) = (|i: usize| 2 * i, |i: usize| 2 * i + 1);
+    let mut network = Network::new(2 * count + 2);
+    let mut read = vec![false; count];
+    for node in &dag.nodes[count..] {
+        node.operands.iter().filter(|o| (o.0 as usize) < count).for_each(|o| read[o.0 as usize] = true);
+    }
+    for (i, node) in dag.nodes[..count].iter().enumerate() {
+        let size = if is_free(&node.op) { 0 } else { size(&joint.dims, &node.dims) };
+        network.edge(before(i), after(i), size);
+        if is_cheap(&node.op) {
+            for operand in &node.operands {
+                network.edge(after(operand.0 as usize), before(i), UNCUTTABLE);
+            }
+        } else {
+            network.edge(source, before(i), UNCUTTABLE);
+        }
+        if read[i] {
+            network.edge(after(i), sink, UNCUTTABLE);
+        }
+    }
+    let beyond = network.cut(source, sink);
+    let on_cut = |i: usize| !beyond[before(i)] && beyond[after(i)];
+    (0..count).map(|i| !is_cheap(&dag.nodes[i].op) || on_cut(i)).collect()
+}
+
+fn size(table: &[Dim], dims: &[crate::lowered::DimId]) -> u64 {
+    let of = |d: &crate::lowered::DimId| match table[d.0 as usize].extent {
+        Extent::Fixed(n) => n as u64,
+        open => open.at(NOMINAL) as u64,
+    };
+    dims.iter().map(of).fold(1u64, |a, b| a.saturating_mul(b)).min(UNCUTTABLE >> 12)
 }

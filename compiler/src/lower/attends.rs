@@ -41,6 +41,8 @@ impl Sides {
 /// The body of an attend, taken apart.
 pub(super) struct Pairs<'a> {
     pub attend: &'a graph::Attend,
+    /// What is summed, without the factors that rows alone decide: these multiply the sum.
+    pub emits: Vec<Emit>,
     /// Captures at the rows' tokens, `[B, T, ..]`.
     pub captures: Vec<ValueId>,
     /// Captures at past tokens, `[B, T, ..]` or with a carry `[B, Known, ..]`.
@@ -55,9 +57,25 @@ pub(super) struct Pairs<'a> {
     scaled: BTreeMap<(NodeId, usize), (ValueId, Sides)>,
 }
 
+/// A value that is summed over the past.
+pub(super) struct Emit {
+    pub name: String,
+    pub node: NodeId,
+    /// Multiplications and divisions of the sum, the first one first.
+    pub after: Vec<(BinaryOp, ValueId)>,
+}
+
+impl Emit {
+    /// The emit, given the sum.
+    pub fn finish(&self, l: &mut Lowering<'_>, sum: ValueId) -> ValueId {
+        self.after.iter().fold(sum, |y, (op, factor)| l.b.binary(*op, y, *factor))
+    }
+}
+
 /// Lowers an attend; gives its emits, `[B, T, ..]`.
 pub(super) fn lower_attend<'a>(l: &mut Lowering<'a>, id: NodeId, attend: &'a graph::Attend) -> Vec<ValueId> {
     let mut pairs = Pairs::new(l, id, attend);
+    pairs.emits = attend.emits.iter().map(|(name, e)| pairs.peeled(name, *e)).collect();
     if let Some(emits) = super::filters::lower_filter(l, &pairs) {
         return emits;
     }
@@ -86,6 +104,7 @@ impl<'a> Pairs<'a> {
         let live = dag.reachable(&roots(attend));
         let mut pairs = Self {
             attend,
+            emits: Vec::new(),
             past: captures.clone(),
             captures,
             sides: vec![None; dag.len()],
@@ -139,6 +158,35 @@ impl<'a> Pairs<'a> {
         self.sides[id.0 as usize].unwrap_or_else(|| panic!("archc bug: %{} of an attend is dead", id.0))
     }
 
+    /// An emit without its row factors: the sum of w f g over the past is f times the sum of w g.
+    fn peeled(&self, name: &str, mut node: NodeId) -> Emit {
+        let dag = &self.attend.body;
+        let mut after = Vec::new();
+        while self.outer[node.0 as usize].is_none() {
+            let Source::Binary(op @ (BinaryOp::Mul | BinaryOp::Div)) = dag.op(node) else { break };
+            let operands = dag.operands(node);
+            let row = |o: NodeId| self.outer[o.0 as usize].filter(|_| self.sides(o).within(Sides::ROW));
+            match (row(operands[0]), row(operands[1])) {
+                (_, Some(factor)) => {
+                    after.insert(0, (*op, factor));
+                    node = operands[0];
+                }
+                (Some(factor), None) if *op == BinaryOp::Mul => {
+                    after.insert(0, (*op, factor));
+                    node = operands[1];
+                }
+                _ => break,
+            }
+        }
+        Emit { name: name.into(), node, after }
+    }
+
+    /// Nodes of the body that are read from outside.
+    fn roots(&self) -> Vec<NodeId> {
+        let single = [self.attend.visible, Some(weight(self.attend)), self.attend.sink];
+        single.into_iter().flatten().chain(self.emits.iter().map(|e| e.node)).collect()
+    }
+
     /// Moves factors of a scalar product onto the vectors: `scale * sum[K](q * past(k))` scales q once a token instead of
     /// each pair.
     fn push_factors(&mut self, l: &mut Lowering<'_>) {
@@ -147,7 +195,7 @@ impl<'a> Pairs<'a> {
         for id in dag.ids().filter(|id| self.sides[id.0 as usize].is_some()) {
             dag.operands(id).iter().for_each(|o| uses[o.0 as usize] += 1);
         }
-        roots(self.attend).iter().for_each(|r| uses[r.0 as usize] += 1);
+        self.roots().iter().for_each(|r| uses[r.0 as usize] += 1);
         for id in dag.ids().rev() {
             let inside = self.sides[id.0 as usize].is_some() && self.outer[id.0 as usize].is_none();
             if !inside || !matches!(dag.op(id), Source::Binary(BinaryOp::Mul)) {
@@ -216,7 +264,7 @@ impl<'a> Pairs<'a> {
     fn inside(&self) -> Vec<NodeId> {
         let dag = &self.attend.body;
         let mut needed = vec![false; dag.len()];
-        let mut stack = roots(self.attend);
+        let mut stack = self.roots();
         while let Some(id) = stack.pop() {
             let id = self.resolved(id);
             let number = matches!(dag.op(id), Source::Const(_));
@@ -256,7 +304,7 @@ impl<'a> Pairs<'a> {
                 }
             }
         }
-        roots(attend).into_iter().for_each(|r| self.read(l, r, &mut reads));
+        self.roots().into_iter().for_each(|r| self.read(l, r, &mut reads));
         copies.iter().for_each(|(_, _, one)| reads.add(l, *one, Sides::NONE));
 
         let visible = attend.visible.filter(|v| !always(dag, *v));
@@ -309,25 +357,22 @@ impl<'a> Pairs<'a> {
             graph::Weighing::Weight(n) => Weighing::Weight(root(&mut b, n)),
         };
         let sink = attend.sink.map(|s| root(&mut b, s));
-        let emits: Vec<(String, ValueId)> = attend
-            .emits
-            .iter()
-            .map(|(name, e)| {
-                let value = root(&mut b, *e);
-                (name.clone(), b.expand(value, &[cols]))
-            })
-            .collect();
+        let mut emits: Vec<(String, ValueId)> = Vec::with_capacity(self.emits.len());
+        for emit in &self.emits {
+            let value = root(&mut b, emit.node);
+            emits.push((emit.name.clone(), b.expand(value, &[cols])));
+        }
         let body = b.dag;
-        let names: Vec<String> = emits.iter().map(|e| e.0.clone()).collect();
         let reach = visible.map_or((0, None), |v| reach(dag, v));
         let tile = Attend { rows, cols, map, body, visible: visible_value, weighing, sink, emits, reach };
         l.b.name.clear();
         let node = l.b.op(Op::Attend(Arc::new(tile)), &reads.operands);
-        let mut emitted = Vec::with_capacity(names.len());
-        for (i, name) in names.into_iter().enumerate() {
-            l.b.name = name;
+        let mut emitted = Vec::with_capacity(self.emits.len());
+        for (i, emit) in self.emits.iter().enumerate() {
+            l.b.name.clone_from(&emit.name);
             let value = l.b.op(Op::Emit(i), &[node]);
-            emitted.push(copies.iter().fold(value, |x, (inner, copy, _)| l.b.rename(x, *copy, *inner)));
+            let value = copies.iter().fold(value, |x, (inner, copy, _)| l.b.rename(x, *copy, *inner));
+            emitted.push(emit.finish(l, value));
         }
         emitted
     }

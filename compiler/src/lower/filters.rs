@@ -16,7 +16,7 @@ pub(super) fn lower_filter<'a>(l: &mut Lowering<'a>, pairs: &Pairs<'a>) -> Optio
     let of_past = |id: NodeId| pairs.sides(id).within(Sides::COL) && pairs.outer[id.0 as usize].is_some();
     let plain = matches!(attend.weighing, graph::Weighing::Weight(_));
     let whole = of_lag(weight(attend)) && attend.visible.is_none_or(of_lag);
-    if !plain || !whole || !attend.emits.iter().all(|e| of_past(e.1)) {
+    if !plain || !whole || !pairs.emits.iter().all(|e| of_past(e.node)) {
         return None;
     }
     let lag = l.lag();
@@ -43,12 +43,14 @@ pub(super) fn lower_filter<'a>(l: &mut Lowering<'a>, pairs: &Pairs<'a>) -> Optio
     }
     filter = l.b.expand(filter, &[lag]);
     let past = l.past();
-    let emit = |(name, e): &(String, NodeId)| {
-        l.b.name.clone_from(name);
-        let x = l.b.expand(at(&values, *e), &[BATCH, past]);
-        l.b.op(Op::LongConv { lag }, &[filter, x])
-    };
-    Some(attend.emits.iter().map(emit).collect())
+    let mut emitted = Vec::with_capacity(pairs.emits.len());
+    for emit in &pairs.emits {
+        l.b.name.clone_from(&emit.name);
+        let x = l.b.expand(at(&values, emit.node), &[BATCH, past]);
+        let sum = l.b.op(Op::LongConv { lag }, &[filter, x]);
+        emitted.push(emit.finish(l, sum));
+    }
+    Some(emitted)
 }
 
 fn at(values: &[Option<ValueId>], id: NodeId) -> ValueId {

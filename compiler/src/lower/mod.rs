@@ -22,6 +22,9 @@ mod reach;
 mod scans;
 mod tokens;
 
+#[cfg(test)]
+mod tests;
+
 use crate::graph::Graph;
 use crate::lowered::{Dim, Extent, Lowered, Output};
 use crate::scan::{classify_scans, split_scans};

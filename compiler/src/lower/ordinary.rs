@@ -94,9 +94,13 @@ fn linear(b: &mut Builder<'_>, map: &Linear, x: &[ValueId]) -> ValueId {
         sum = Some(sum.map_or(term, |sum| b.add(sum, term)));
     }
     let sum = sum.expect("archc bug: a linear without inputs");
-    let y = twins.iter().zip(&twinned).fold(sum, |y, (twin, axis)| b.rename(y, *twin, *axis));
+    let mut named = |x: ValueId| twins.iter().zip(&twinned).fold(x, |x, (twin, axis)| b.rename(x, *twin, *axis));
+    let y = named(sum);
     match weights.get(inputs.len()) {
-        Some(bias) if map.bias => b.add(y, *bias),
+        Some(bias) if map.bias => {
+            let bias = named(*bias);
+            b.add(y, bias)
+        }
         _ => y,
     }
 }

@@ -35,7 +35,10 @@ pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -
     let class = l.classes.parts.get(&id).map(|part| &part.class);
     let (emits, last) = match (class, l.options.chunk) {
         (Some(ScanClass::Chunk(form)), Some(tokens)) => in_chunks(l, form, tokens, inits[0], first[0]),
-        _ => by_token(l, scan, inits, captures, &first),
+        (class, _) => {
+            let own_ways = matches!(class, Some(ScanClass::Elementwise(_)));
+            by_token(l, scan, inits, captures, &first, own_ways)
+        }
     };
     if l.options.carry {
         for (i, value) in last.into_iter().enumerate() {
@@ -99,13 +102,14 @@ fn in_chunks(
     (done.reads, vec![done.state])
 }
 
-/// A loop: its emits, and its states in the end.
+/// A loop: its emits, and its states in the end. `own_ways`: every number of the state goes its own way, by sums and products.
 fn by_token<'a>(
     l: &mut Lowering<'a>,
     scan: &'a Scan,
     inits: &[ValueId],
     captures: &[ValueId],
     first: &[ValueId],
+    own_ways: bool,
 ) -> (Vec<ValueId>, Vec<ValueId>) {
     let body = Body::new(l, scan, captures);
     let map = body.map();
@@ -121,6 +125,7 @@ fn by_token<'a>(
         })
         .collect();
     let mut reads = Reads { captures: body.captures(), restart: None, valid: None };
+    let hold = l.options.carry || !own_ways || !body.inside().all(|id| finite(scan.body.op(id)));
     if l.options.resets {
         let starts = l.starts();
         reads.restart = Some(reads.captures.len());
@@ -129,7 +134,7 @@ fn by_token<'a>(
     }
     let (emitted, last) = match l.options.chunk {
         None => over_time(l, &body, &map, &states, first, &reads),
-        Some(tokens) => over_chunks(l, &body, &map, &states, first, reads, tokens),
+        Some(tokens) => over_chunks(l, &body, &map, &states, first, reads, tokens, hold),
     };
     let mut emitted = emitted.into_iter();
     let emit = |(_, e): &(String, NodeId)| match body.outer[e.0 as usize] {
@@ -330,6 +335,18 @@ impl<'s> Body<'s> {
     }
 }
 
+/// Whether an op has a finite value and derivative wherever its operands are finite and moderate, 0 included.
+pub(super) fn finite(op: &Source) -> bool {
+    use crate::graph::{BinaryOp, UnaryOp};
+    !matches!(
+        op,
+        Source::Binary(BinaryOp::Div | BinaryOp::Rem | BinaryOp::Pow)
+            | Source::Unary(
+                UnaryOp::Log | UnaryOp::Log1p | UnaryOp::Sqrt | UnaryOp::Rsqrt | UnaryOp::Powi(i32::MIN..0)
+            )
+    )
+}
+
 /// Dimensions without those of a loop.
 fn without(dims: &[DimId], gone: &[DimId]) -> Vec<DimId> {
     dims.iter().copied().filter(|d| !gone.contains(d)).collect()
@@ -392,6 +409,9 @@ fn the_loop(
     Loop { over, reverse: false, map: map.to_vec(), states: states.to_vec(), body, next, emits }
 }
 
+/// A loop over chunks of a loop over rows. `hold`: rows past the end leave the states as they are. Without it they are tokens
+/// of zeros, whose results nothing reads and whose gradients are 0.
+#[allow(clippy::too_many_arguments)]
 fn over_chunks(
     l: &mut Lowering<'_>,
     body: &Body<'_>,
@@ -400,17 +420,21 @@ fn over_chunks(
     first: &[ValueId],
     mut reads: Reads,
     tokens: usize,
+    hold: bool,
 ) -> (Vec<ValueId>, Vec<ValueId>) {
     let (chunks, rows) = l.chunks(tokens);
-    l.b.name.clear();
-    let one = l.b.number(1.0);
-    let valid = l.b.expand(one, &[TIME]);
-    reads.valid = Some(reads.captures.len());
-    reads.captures.push(valid);
+    let base = reads.restart.unwrap_or(reads.captures.len());
+    if hold {
+        l.b.name.clear();
+        let one = l.b.number(1.0);
+        let valid = l.b.expand(one, &[TIME]);
+        reads.valid = Some(reads.captures.len());
+        reads.captures.push(valid);
+    }
     let mut operands = first.to_vec();
     for (i, capture) in reads.captures.iter().enumerate() {
-        // rows past the end look like tokens of ones, for a one is no zero to divide by; masks are 0 there
-        let fill = if i < reads.restart.map_or(reads.captures.len() - 1, |base| base) { 1.0 } else { 0.0 };
+        // what holds its states may divide by an operand or take its logarithm: a row past the end is a token of ones
+        let fill = if hold && i < base { 1.0 } else { 0.0 };
         let value = match l.b.has(*capture, TIME) {
             true => l.b.op(Op::Chunk { chunks, rows, fill }, &[*capture]),
             false => *capture,

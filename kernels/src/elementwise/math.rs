@@ -67,6 +67,15 @@ pub fn exp<I: Isa>(x: f32) -> f32 {
     exp_of_sum::<I>(x, 0.0)
 }
 
+/// e^x of a difference of f64, rounded once: in f32, an exponent of 40 has an error of 2e-6.
+#[inline(always)]
+pub fn exp_wide<I: Isa>(x: f64) -> f32 {
+    let high = x as f32;
+    let low = (x - f64::from(high)) as f32;
+    // Where the difference is infinite, it has no low part.
+    exp_of_sum::<I>(high, if low.abs() < 1.0 { low } else { 0.0 })
+}
+
 #[inline(always)]
 pub fn expm1<I: Isa>(x: f32) -> f32 {
     let t = if x > 89.0 { 89.0 } else { x };

@@ -132,15 +132,16 @@ impl Src {
     }
 }
 
-/// Calls `f` for each whole block, then for the rest in a copy of its own. `f` reads operands at the pointers, writes as many
-/// results as it is told to, a multiple of eight.
+/// What happens to a block. (Traits rather than closures: a closure that is not inlined would not be compiled for the instruction
+/// set of the loop around it.)
+trait Block<const N: usize> {
+    /// Reads m entries at each pointer, m a multiple of eight, and writes as many.
+    unsafe fn run<I: Isa>(&self, src: [*const f32; N], out: &mut [f32; BLOCK], m: usize);
+}
+
+/// Runs each whole block, then the rest in a copy of its own.
 #[inline(always)]
-unsafe fn blocks<const N: usize>(
-    src: [Src; N],
-    y: *mut f32,
-    n: usize,
-    f: impl Fn([*const f32; N], &mut [f32; BLOCK], usize),
-) {
+unsafe fn blocks<I: Isa, B: Block<N>, const N: usize>(f: B, src: [Src; N], y: *mut f32, n: usize) {
     let mut rooms = [[0.0; BLOCK]; N];
     let mut feeds = [const { Feed { at: std::ptr::null(), step: 0 } }; N];
     for i in 0..N {
@@ -148,151 +149,146 @@ unsafe fn blocks<const N: usize>(
     }
     let mut out = [0.0; BLOCK];
     let mut i = 0;
-    while i + BLOCK <= n {
-        f(std::array::from_fn(|k| feeds[k].at), &mut out, BLOCK);
-        for feed in &mut feeds {
-            feed.at = feed.at.wrapping_add(feed.step);
+    // SAFETY: operands that are no scalars have n entries, and so has y.
+    unsafe {
+        while i + BLOCK <= n {
+            let mut at = [std::ptr::null(); N];
+            for k in 0..N {
+                at[k] = feeds[k].at;
+                feeds[k].at = feeds[k].at.wrapping_add(feeds[k].step);
+            }
+            f.run::<I>(at, &mut out, BLOCK);
+            copy_nonoverlapping(out.as_ptr(), y.add(i), BLOCK);
+            i += BLOCK;
         }
-        // SAFETY: i + BLOCK <= n.
-        unsafe { copy_nonoverlapping(out.as_ptr(), y.add(i), BLOCK) };
-        i += BLOCK;
+        if i < n {
+            let rest = n - i;
+            let mut at = [std::ptr::null(); N];
+            for k in 0..N {
+                if feeds[k].step != 0 {
+                    copy_nonoverlapping(feeds[k].at, rooms[k].as_mut_ptr(), rest);
+                }
+                at[k] = rooms[k].as_ptr();
+            }
+            f.run::<I>(at, &mut out, rest.next_multiple_of(8));
+            copy_nonoverlapping(out.as_ptr(), y.add(i), rest);
+        }
     }
-    if i < n {
-        let rest = n - i;
-        for k in 0..N {
-            if feeds[k].step != 0 {
-                // SAFETY: the operand has n entries, of which `rest` < BLOCK remain.
-                unsafe { copy_nonoverlapping(feeds[k].at, rooms[k].as_mut_ptr(), rest) };
+}
+
+/// Runs an expression over the entries of blocks.
+macro_rules! each {
+    ($I:ident, [$($src:expr),*], $y:expr, $n:expr, |$($x:ident),*| $f:expr) => {{
+        struct Each;
+        impl Block<{ [$(stringify!($x)),*].len() }> for Each {
+            #[inline(always)]
+            unsafe fn run<$I: Isa>(&self, src: [*const f32; [$(stringify!($x)),*].len()], out: &mut [f32; BLOCK], m: usize) {
+                let [$($x),*] = src;
+                for (l, o) in out[..m].iter_mut().enumerate() {
+                    // SAFETY: `blocks` gives pointers to m entries.
+                    $(let $x = unsafe { *$x.add(l) };)*
+                    *o = $f;
+                }
             }
         }
-        f(std::array::from_fn(|k| rooms[k].as_ptr()), &mut out, rest.next_multiple_of(8));
-        // SAFETY: n - i entries remain.
-        unsafe { copy_nonoverlapping(out.as_ptr(), y.add(i), rest) };
-    }
-}
-
-#[inline(always)]
-unsafe fn map1<I: Isa>(x: *const f32, y: *mut f32, n: usize, f: impl Fn(f32) -> f32) {
-    // SAFETY: `blocks` gives pointers to m entries.
-    unsafe {
-        blocks([Src::Slice(x)], y, n, |[x], out, m| {
-            for (l, o) in out[..m].iter_mut().enumerate() {
-                *o = f(*x.add(l));
-            }
-        });
-    }
-}
-
-#[inline(always)]
-unsafe fn map2<I: Isa>(a: Src, b: Src, y: *mut f32, n: usize, f: impl Fn(f32, f32) -> f32) {
-    // SAFETY: as in `map1`.
-    unsafe {
-        blocks([a, b], y, n, |[a, b], out, m| {
-            for (l, o) in out[..m].iter_mut().enumerate() {
-                *o = f(*a.add(l), *b.add(l));
-            }
-        });
-    }
-}
-
-#[inline(always)]
-unsafe fn map3<I: Isa>(a: Src, b: Src, c: Src, y: *mut f32, n: usize, f: impl Fn(f32, f32, f32) -> f32) {
-    // SAFETY: as in `map1`.
-    unsafe {
-        blocks([a, b, c], y, n, |[a, b, c], out, m| {
-            for (l, o) in out[..m].iter_mut().enumerate() {
-                *o = f(*a.add(l), *b.add(l), *c.add(l));
-            }
-        });
-    }
+        blocks::<$I, _, _>(Each, [$($src),*], $y, $n)
+    }};
 }
 
 /// x^k by squaring, block by block.
-#[inline(always)]
-unsafe fn power<I: Isa>(exponent: i32, x: *const f32, y: *mut f32, n: usize) {
-    // SAFETY: as in `map1`.
-    unsafe {
-        blocks([Src::Slice(x)], y, n, |[x], out, m| {
-            let mut base = [1.0; BLOCK];
-            for (l, b) in base[..m].iter_mut().enumerate() {
-                *b = *x.add(l);
-            }
-            *out = [1.0; BLOCK];
-            let mut left = exponent.unsigned_abs();
-            while left > 0 {
-                if left & 1 == 1 {
-                    for (o, b) in out.iter_mut().zip(&base) {
-                        *o *= b;
-                    }
+struct Power(i32);
+
+impl Block<1> for Power {
+    #[inline(always)]
+    unsafe fn run<I: Isa>(&self, [x]: [*const f32; 1], out: &mut [f32; BLOCK], m: usize) {
+        let mut base = [1.0; BLOCK];
+        // SAFETY: `blocks` gives pointers to m entries.
+        unsafe { copy_nonoverlapping(x, base.as_mut_ptr(), m) };
+        *out = [1.0; BLOCK];
+        let mut left = self.0.unsigned_abs();
+        while left > 0 {
+            if left & 1 == 1 {
+                for (o, b) in out.iter_mut().zip(&base) {
+                    *o *= b;
                 }
+            }
+            left >>= 1;
+            if left > 0 {
                 for b in &mut base {
                     *b *= *b;
                 }
-                left >>= 1;
             }
-            if exponent < 0 {
-                for o in out {
-                    *o = 1.0 / *o;
-                }
+        }
+        if self.0 < 0 {
+            for o in out {
+                *o = 1.0 / *o;
             }
-        });
+        }
     }
 }
 
-/// Sine or cosine: an angle that is too large for the fast reduction sends its block to f64.
-#[inline(always)]
-unsafe fn wave<I: Isa>(x: *const f32, y: *mut f32, n: usize, near: impl Fn(f32) -> f32, far: fn(f64) -> f64) {
-    // SAFETY: as in `map1`.
-    unsafe {
-        blocks([Src::Slice(x)], y, n, |[x], out, m| {
-            let mut largest = 0.0;
+/// Sine, or with a quarter turn more, cosine: an angle that is too large for the fast reduction sends its block to f64.
+struct Wave<const COSINE: bool>;
+
+impl<const COSINE: bool> Block<1> for Wave<COSINE> {
+    #[inline(always)]
+    unsafe fn run<I: Isa>(&self, [x]: [*const f32; 1], out: &mut [f32; BLOCK], m: usize) {
+        // SAFETY: `blocks` gives pointers to m entries.
+        unsafe {
+            let mut far = 0u32;
             for (l, o) in out[..m].iter_mut().enumerate() {
                 let v = *x.add(l);
-                largest = if v.abs() > largest { v.abs() } else { largest };
-                *o = near(v);
+                far |= u32::from(v.abs() > math::ANGLE);
+                *o = if COSINE { math::cos::<I>(v) } else { math::sin::<I>(v) };
             }
-            if largest > math::ANGLE {
+            if far != 0 {
                 for (l, o) in out[..m].iter_mut().enumerate() {
-                    *o = far(f64::from(*x.add(l))) as f32;
+                    let v = f64::from(*x.add(l));
+                    *o = if COSINE { v.cos() } else { v.sin() } as f32;
                 }
             }
-        });
+        }
     }
 }
 
 #[inline(always)]
 unsafe fn unary_body<I: Isa>(_: I, op: Unary, x: *const f32, y: *mut f32, n: usize) {
+    macro_rules! map {
+        (|$x:ident| $f:expr) => {
+            each!(I, [Src::Slice(x)], y, n, |$x| $f)
+        };
+    }
     // SAFETY: the caller's contract.
     unsafe {
         match op {
-            Unary::Neg => map1::<I>(x, y, n, |x| -x),
-            Unary::Abs => map1::<I>(x, y, n, f32::abs),
-            Unary::Sign => map1::<I>(x, y, n, |x| {
+            Unary::Neg => map!(|x| -x),
+            Unary::Abs => map!(|x| x.abs()),
+            Unary::Sign => map!(|x| {
                 let low = if x < 0.0 { -1.0 } else { 0.0 };
                 if x > 0.0 { 1.0 } else { low }
             }),
-            Unary::Floor => map1::<I>(x, y, n, f32::floor),
-            Unary::Exp => map1::<I>(x, y, n, math::exp::<I>),
-            Unary::Expm1 => map1::<I>(x, y, n, math::expm1::<I>),
-            Unary::Log => map1::<I>(x, y, n, math::log::<I>),
-            Unary::Log1p => map1::<I>(x, y, n, math::log1p::<I>),
-            Unary::Sqrt => map1::<I>(x, y, n, f32::sqrt),
-            Unary::Rsqrt => map1::<I>(x, y, n, |x| 1.0 / x.sqrt()),
-            Unary::Sigmoid => map1::<I>(x, y, n, math::sigmoid::<I>),
-            Unary::Tanh => map1::<I>(x, y, n, math::tanh::<I>),
-            Unary::Silu => map1::<I>(x, y, n, math::silu::<I>),
-            Unary::Gelu => map1::<I>(x, y, n, math::gelu::<I>),
-            Unary::Relu => map1::<I>(x, y, n, |x| if x < 0.0 { 0.0 } else { x }),
-            Unary::Elu => map1::<I>(x, y, n, math::elu::<I>),
-            Unary::Softplus => map1::<I>(x, y, n, math::softplus::<I>),
-            Unary::Sin => wave::<I>(x, y, n, math::sin::<I>, f64::sin),
-            Unary::Cos => wave::<I>(x, y, n, math::cos::<I>, f64::cos),
-            Unary::Atan => map1::<I>(x, y, n, math::atan::<I>),
-            Unary::Erf => map1::<I>(x, y, n, math::erf::<I>),
-            Unary::Not => map1::<I>(x, y, n, |x| 1.0 - x),
-            Unary::Recip => map1::<I>(x, y, n, |x| 1.0 / x),
-            Unary::Square => map1::<I>(x, y, n, |x| x * x),
-            Unary::Powi(exponent) => power::<I>(exponent, x, y, n),
+            Unary::Floor => map!(|x| x.floor()),
+            Unary::Exp => map!(|x| math::exp::<I>(x)),
+            Unary::Expm1 => map!(|x| math::expm1::<I>(x)),
+            Unary::Log => map!(|x| math::log::<I>(x)),
+            Unary::Log1p => map!(|x| math::log1p::<I>(x)),
+            Unary::Sqrt => map!(|x| x.sqrt()),
+            Unary::Rsqrt => map!(|x| 1.0 / x.sqrt()),
+            Unary::Sigmoid => map!(|x| math::sigmoid::<I>(x)),
+            Unary::Tanh => map!(|x| math::tanh::<I>(x)),
+            Unary::Silu => map!(|x| math::silu::<I>(x)),
+            Unary::Gelu => map!(|x| math::gelu::<I>(x)),
+            Unary::Relu => map!(|x| if x < 0.0 { 0.0 } else { x }),
+            Unary::Elu => map!(|x| math::elu::<I>(x)),
+            Unary::Softplus => map!(|x| math::softplus::<I>(x)),
+            Unary::Sin => blocks::<I, _, 1>(Wave::<false>, [Src::Slice(x)], y, n),
+            Unary::Cos => blocks::<I, _, 1>(Wave::<true>, [Src::Slice(x)], y, n),
+            Unary::Atan => map!(|x| math::atan::<I>(x)),
+            Unary::Erf => map!(|x| math::erf::<I>(x)),
+            Unary::Not => map!(|x| 1.0 - x),
+            Unary::Recip => map!(|x| 1.0 / x),
+            Unary::Square => map!(|x| x * x),
+            Unary::Powi(exponent) => blocks::<I, _, 1>(Power(exponent), [Src::Slice(x)], y, n),
         }
     }
 }
@@ -311,31 +307,30 @@ fn share(c: bool, tied: bool) -> f32 {
 
 #[inline(always)]
 unsafe fn binary_body<I: Isa>(_: I, op: Binary, a: Src, b: Src, y: *mut f32, n: usize) {
+    macro_rules! map {
+        (|$a:ident, $b:ident| $f:expr) => {
+            each!(I, [a, b], y, n, |$a, $b| $f)
+        };
+    }
     // SAFETY: the caller's contract.
     unsafe {
         match op {
-            Binary::Add => map2::<I>(a, b, y, n, |a, b| a + b),
-            Binary::Sub => map2::<I>(a, b, y, n, |a, b| a - b),
-            Binary::Mul => map2::<I>(a, b, y, n, |a, b| a * b),
-            Binary::Div => map2::<I>(a, b, y, n, |a, b| a / b),
-            Binary::Rem => map2::<I>(a, b, y, n, |a, b| a - b * (a / b).floor()),
-            Binary::Pow => map2::<I>(a, b, y, n, f32::powf),
-            Binary::Min => map2::<I>(a, b, y, n, |a, b| {
-                let m = if a < b { a } else { b };
-                if a.is_nan() { a } else { m }
-            }),
-            Binary::Max => map2::<I>(a, b, y, n, |a, b| {
-                let m = if a > b { a } else { b };
-                if a.is_nan() { a } else { m }
-            }),
-            Binary::Eq => map2::<I>(a, b, y, n, |a, b| truth(a == b)),
-            Binary::Ne => map2::<I>(a, b, y, n, |a, b| truth(a != b)),
-            Binary::Lt => map2::<I>(a, b, y, n, |a, b| truth(a < b)),
-            Binary::Le => map2::<I>(a, b, y, n, |a, b| truth(a <= b)),
-            Binary::Gt => map2::<I>(a, b, y, n, |a, b| truth(a > b)),
-            Binary::Ge => map2::<I>(a, b, y, n, |a, b| truth(a >= b)),
-            Binary::MaxShare => map2::<I>(a, b, y, n, |a, b| share(a > b, a == b)),
-            Binary::MinShare => map2::<I>(a, b, y, n, |a, b| share(a < b, a == b)),
+            Binary::Add => map!(|a, b| a + b),
+            Binary::Sub => map!(|a, b| a - b),
+            Binary::Mul => map!(|a, b| a * b),
+            Binary::Div => map!(|a, b| a / b),
+            Binary::Rem => map!(|a, b| a - b * (a / b).floor()),
+            Binary::Pow => map!(|a, b| a.powf(b)),
+            Binary::Min => map!(|a, b| crate::rows::smaller(a, b)),
+            Binary::Max => map!(|a, b| crate::rows::larger(a, b)),
+            Binary::Eq => map!(|a, b| truth(a == b)),
+            Binary::Ne => map!(|a, b| truth(a != b)),
+            Binary::Lt => map!(|a, b| truth(a < b)),
+            Binary::Le => map!(|a, b| truth(a <= b)),
+            Binary::Gt => map!(|a, b| truth(a > b)),
+            Binary::Ge => map!(|a, b| truth(a >= b)),
+            Binary::MaxShare => map!(|a, b| share(a > b, a == b)),
+            Binary::MinShare => map!(|a, b| share(a < b, a == b)),
         }
     }
 }
@@ -343,19 +338,13 @@ unsafe fn binary_body<I: Isa>(_: I, op: Binary, a: Src, b: Src, y: *mut f32, n: 
 #[inline(always)]
 unsafe fn select_body<I: Isa>(_: I, c: Src, a: Src, b: Src, y: *mut f32, n: usize) {
     // SAFETY: the caller's contract.
-    unsafe { map3::<I>(c, a, b, y, n, |c, a, b| if c != 0.0 { a } else { b }) }
+    unsafe { each!(I, [c, a, b], y, n, |c, a, b| if c != 0.0 { a } else { b }) }
 }
 
 #[inline(always)]
 unsafe fn mul_add_body<I: Isa>(_: I, a: Src, b: Src, c: Src, y: *mut f32, n: usize) {
     // SAFETY: the caller's contract.
-    unsafe { map3::<I>(a, b, c, y, n, |a, b, c| I::fma(a, b, c)) }
-}
-
-#[inline(always)]
-unsafe fn axpy_body<I: Isa>(_: I, alpha: f32, x: *const f32, y: *mut f32, n: usize) {
-    // SAFETY: the caller's contract.
-    unsafe { map2::<I>(Src::Slice(x), Src::Slice(y), y, n, |x, y| I::fma(alpha, x, y)) }
+    unsafe { each!(I, [a, b, c], y, n, |a, b, c| I::fma(a, b, c)) }
 }
 
 versions! {
@@ -367,8 +356,12 @@ versions! {
     pub unsafe fn select(c: Src, a: Src, b: Src, y: *mut f32, n: usize) = select_body;
     /// y = a b + c. y may be any of them.
     pub unsafe fn mul_add(a: Src, b: Src, c: Src, y: *mut f32, n: usize) = mul_add_body;
-    /// y += alpha x. y may be x.
-    pub unsafe fn axpy(alpha: f32, x: *const f32, y: *mut f32, n: usize) = axpy_body;
+}
+
+/// y += alpha x. y may be x.
+pub unsafe fn axpy(alpha: f32, x: *const f32, y: *mut f32, n: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { mul_add(Src::Scalar(alpha), Src::Slice(x), Src::Slice(y), y, n) }
 }
 
 /// y = alpha x. y may be x.

@@ -11,6 +11,7 @@ mod session;
 
 pub use interpreted::Interpreted;
 pub use leaves::Leaves;
+pub(crate) use session::CHUNK;
 pub use session::CompiledSession;
 
 use crate::session::{AdamW, Metrics, Tensor};

@@ -21,7 +21,7 @@ use archc_compiler::lowered::{BATCH, Lowered, Shape, TIME, ValueId};
 use std::sync::Arc;
 
 /// Tokens a chunk of a scan, where nothing else is asked for.
-pub(super) const CHUNK: usize = 64;
+pub(crate) const CHUNK: usize = 64;
 
 /// Pieces shorter than this run token by token: most of a chunk would be rows past the end.
 const SHORTEST_CHUNKED: usize = 16;
@@ -83,6 +83,11 @@ impl<E: Executor> CompiledSession<E> {
     /// What runs the graphs.
     pub fn executor(&self) -> &E {
         &self.executor
+    }
+
+    /// The same, to change how it runs.
+    pub fn executor_mut(&mut self) -> &mut E {
+        &mut self.executor
     }
 
     /// How a piece is to be lowered, before anything is known of gradients.

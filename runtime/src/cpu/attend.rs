@@ -83,7 +83,8 @@ impl Tile {
             let to = scratch.add(self.at);
             if self.timed {
                 if count < self.tokens {
-                    std::slice::from_raw_parts_mut(to.add(count * self.each), (self.tokens - count) * self.each).fill(0.0);
+                    std::slice::from_raw_parts_mut(to.add(count * self.each), (self.tokens - count) * self.each)
+                        .fill(0.0);
                 }
                 sizes[0] = count;
             }

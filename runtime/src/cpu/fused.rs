@@ -58,15 +58,60 @@ struct Operand {
 
 #[derive(Clone, Debug)]
 enum Code {
-    Load { operand: usize, y: Place, walk: Walk },
-    Store { x: usize, operand: usize, walk: Walk, add: bool },
-    Unary { op: Unary, x: usize, y: Place, n: Count },
-    Binary { op: Binary, a: Arg, b: Arg, y: Place, n: Count },
+    Load {
+        operand: usize,
+        y: Place,
+        walk: Walk,
+    },
+    Store {
+        x: usize,
+        operand: usize,
+        walk: Walk,
+        add: bool,
+    },
+    Unary {
+        op: Unary,
+        x: usize,
+        y: Place,
+        n: Count,
+    },
+    Binary {
+        op: Binary,
+        a: Arg,
+        b: Arg,
+        y: Place,
+        n: Count,
+    },
     /// One operand is constant along the last dimensions of the other: row by row.
-    Rows { op: Binary, full: usize, row: usize, swapped: bool, y: Place, rows: Count, n: usize },
-    Select { c: Arg, a: Arg, b: Arg, y: Place, n: Count },
-    Spread { x: usize, y: Place, walk: Walk },
-    Fold { op: Fold, x: usize, y: Place, outer: Count, middle: Count, inner: Count },
+    Rows {
+        op: Binary,
+        full: usize,
+        row: usize,
+        swapped: bool,
+        y: Place,
+        rows: Count,
+        n: usize,
+    },
+    Select {
+        c: Arg,
+        a: Arg,
+        b: Arg,
+        y: Place,
+        n: Count,
+    },
+    Spread {
+        x: usize,
+        y: Place,
+        walk: Walk,
+    },
+    Fold {
+        op: Fold,
+        x: usize,
+        y: Place,
+        outer: Count,
+        middle: Count,
+        inner: Count,
+    },
 }
 
 /// An operand of an element-wise op: a value as long as the result, or one number.
@@ -184,7 +229,8 @@ pub(super) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
         }
         first_inner = 0;
     };
-    Builder { kernel, space: &space, of: &of, split, block, registers: Registers::new(count), code: Vec::new() }.build(read, &folded)
+    Builder { kernel, space: &space, of: &of, split, block, registers: Registers::new(count), code: Vec::new() }
+        .build(read, &folded)
 }
 
 fn operands(op: &FusedOp) -> Vec<usize> {
@@ -322,9 +368,7 @@ impl Builder<'_> {
                     && self.strides(view, &groups) == self.dense(&groups, &groups)
             });
             let place = match (&instr.op, direct) {
-                (FusedOp::Input(n), _)
-                    if self.strides(&kernel.inputs[*n], &groups) == self.dense(&groups, &groups) =>
-                {
+                (FusedOp::Input(n), _) if self.strides(&kernel.inputs[*n], &groups) == self.dense(&groups, &groups) => {
                     Place::Memory(*n)
                 }
                 (FusedOp::Number(_), _) => Place::Register(number_at[i]),

@@ -6,17 +6,26 @@ use super::fused;
 use super::memory::{Bases, FIXED, Slot};
 use super::single::SingleStep;
 use crate::compiled::Leaves;
+use archc_compiler::lowered::{DimId, Lowered, Op};
 use archc_compiler::plan::{Copy, Gemm, Kernel, LoopKernel, Port, Scope, View, Work};
 use archc_kernels::copy::copy_nd;
 use archc_kernels::gemm::{gemm, gemm_batch};
+use std::cell::{Cell, RefCell};
 
 /// What kernels read beside buffers.
 pub(super) struct Context<'a> {
+    pub graph: &'a Lowered,
     pub leaves: &'a Leaves,
+    /// Rows of the embedding table.
+    pub vocab: usize,
+    /// Where the loops around stand, for what is drawn at random.
+    pub at: RefCell<Vec<(DimId, usize)>>,
     /// Scratch memory of fused loops.
     pub registers: *mut f32,
     /// Seconds spent by kind of kernel, if someone asks.
     pub profile: Option<&'a super::profile::Profile>,
+    /// Loops and attends around.
+    pub depth: Cell<usize>,
 }
 
 /// Kernels in order.
@@ -74,6 +83,8 @@ impl Program {
     /// # Safety
     /// The bases are those of the plan, with leaves filled in, and nothing else uses them meanwhile.
     pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
+        let depth = context.depth.get();
+        context.depth.set(depth + 1);
         for step in &self.steps {
             let start = context.profile.map(|p| p.start());
             // SAFETY: the caller's contract
@@ -98,9 +109,10 @@ impl Program {
                     Step::Loop(_) => "loop",
                     Step::Attend(_) => "attend",
                 };
-                profile.stop(kind, start);
+                profile.stop(kind, depth > 0, start);
             }
         }
+        context.depth.set(depth);
     }
 }
 
@@ -231,6 +243,8 @@ struct LoopStep {
     /// Where ports point at first; none for those of states.
     ports: Vec<Option<Slot>>,
     arena: Slot,
+    /// Whether something inside draws random numbers.
+    random: bool,
     /// Of each state: where its initial value is, and the walks of the initial and final copies.
     states: Vec<StateStep>,
 }
@@ -242,6 +256,15 @@ struct StateStep {
     dense: Vec<isize>,
     from: Vec<isize>,
     last: Option<(Slot, Vec<isize>)>,
+}
+
+/// Whether a scope draws random numbers.
+fn draws(scope: &Scope) -> bool {
+    scope.kernels.iter().any(|k| match &k.work {
+        Work::Single(s) => matches!(s.op, Op::Dropout { .. }),
+        Work::Loop(l) => draws(&l.body),
+        _ => false,
+    })
 }
 
 impl LoopStep {
@@ -261,6 +284,7 @@ impl LoopStep {
             body: Program::new(&kernel.body, sizes),
             ports: kernel.ports.iter().map(|p| p.as_ref().map(|p| Slot::of(&p.outer))).collect(),
             arena: Slot::new(archc_compiler::plan::Base::Scratch, kernel.arena),
+            random: draws(&kernel.body),
             states: states.collect(),
             kernel: kernel.clone(),
         }
@@ -291,8 +315,15 @@ impl LoopStep {
                     let from = bases.at(state.initial).offset(shift(&slot.initial.map));
                     copy_nd(old, &state.dense, from, &state.from, &state.sizes);
                 }
-                for _ in 0..k.count {
+                for n in 0..k.count {
+                    let depth = context.at.borrow().len();
+                    if self.random {
+                        let mut at = context.at.borrow_mut();
+                        at.extend(k.map_dims.iter().copied().zip(index.iter().copied()));
+                        at.push((k.over, if k.reverse { k.count - 1 - n } else { n }));
+                    }
                     self.body.run(&inner, context);
+                    context.at.borrow_mut().truncate(depth);
                     for (p, port) in k.ports.iter().enumerate() {
                         if let Some(port) = port {
                             let step = if k.reverse { -port.over } else { port.over };

@@ -1,20 +1,23 @@
-//! Ops with kernels of their own: embeddings, cross-entropy, running sums, sorting, decays and solves of chunks.
+//! Ops with kernels of their own: embeddings, cross-entropy, sorting, windows that are built (see `chunk` for those of chunks).
 //!
 //! Each works on some dimensions (its core) and is repeated over all others; operands that lack one of those are the same
 //! along it.
 
+use super::chunk::Tiles;
 use super::memory::{Bases, Slot};
 use super::program::Context;
-use archc_compiler::lowered::{BATCH, DimId, Op, Pairs, TIME, op_name};
+use crate::random::{DropoutMask, token_number};
+use archc_compiler::lowered::{BATCH, DimId, Op, TIME, op_name};
 use archc_compiler::plan::{Single, View};
 use archc_kernels::copy::copy_nd;
 
 /// A prepared op.
 #[derive(Clone, Debug)]
 pub(super) struct SingleStep {
-    op: Op,
-    inputs: Vec<View>,
-    output: View,
+    pub(super) tiles: Option<Tiles>,
+    pub(super) op: Op,
+    pub(super) inputs: Vec<View>,
+    pub(super) output: View,
     name: &'static str,
 }
 
@@ -61,7 +64,7 @@ impl Around {
 }
 
 /// A row of numbers at a distance.
-unsafe fn gather(from: *const f32, stride: isize, into: &mut [f32]) {
+pub(super) unsafe fn gather(from: *const f32, stride: isize, into: &mut [f32]) {
     for (i, x) in into.iter_mut().enumerate() {
         // SAFETY: the caller's row is as long as the slice
         *x = unsafe { *from.offset(i as isize * stride) };
@@ -88,7 +91,8 @@ impl SingleStep {
             Op::LongConv { .. } | Op::LongConvBack { .. } | Op::LongConvFilter { .. } => "long_conv",
             _ => "other",
         };
-        Self { op: single.op.clone(), inputs: single.inputs.clone(), output: single.output.clone(), name }
+        let tiles = Tiles::new(single);
+        Self { tiles, op: single.op.clone(), inputs: single.inputs.clone(), output: single.output.clone(), name }
     }
 
     pub fn name(&self) -> &'static str {
@@ -102,6 +106,12 @@ impl SingleStep {
     unsafe fn starts(&self, bases: &Bases) -> Vec<*mut f32> {
         // SAFETY: the plan's views lie inside of their buffers
         self.views().iter().map(|v| unsafe { bases.at(Slot::of(v)) }).collect()
+    }
+
+    /// Calls f with the addresses of inputs and output for each index around a core.
+    pub(super) unsafe fn around(&self, bases: &Bases, core: &[DimId], f: impl FnMut(&[*mut f32])) {
+        // SAFETY: the plan's views lie inside of their buffers
+        unsafe { Around::new(&self.views(), core).each(&self.starts(bases), f) };
     }
 
     /// Runs a function of one row along a dimension: inputs, output.
@@ -136,7 +146,6 @@ impl SingleStep {
                 Op::CrossEntropy { vocab } => self.cross_entropy(bases, context, *vocab),
                 Op::CrossEntropyGrad { vocab } => self.cross_entropy_grad(bases, context, *vocab),
                 Op::Dropout { path } => self.dropout(bases, context, path),
-                Op::Cumsum { dim, reverse, exclusive } => self.cumsum(bases, *dim, *reverse, *exclusive),
                 Op::Sort(dim) => self.rows(bases, *dim, |x, y| {
                     y.copy_from_slice(&x[0]);
                     y.sort_by(|a, b| b.total_cmp(a));
@@ -165,11 +174,16 @@ impl SingleStep {
                 Op::LongConv { lag } | Op::LongConvBack { lag } | Op::LongConvFilter { lag } => {
                     self.long_conv(bases, *lag);
                 }
-                Op::SolveUnitLower { rows, cols, transpose } => self.solve(bases, *rows, *cols, *transpose),
-                Op::PairDecay(pairs) => self.pair_decay(bases, pairs),
-                Op::PairDecayGrad(pairs) => self.pair_decay_grad(bases, pairs),
-                Op::DecayDot { over, pairs } => self.decay_dot(bases, *over, pairs),
-                Op::DecayMix { over, pairs, by_cols } => self.decay_mix(bases, *over, pairs, *by_cols),
+                Op::Cumsum { .. }
+                | Op::SolveUnitLower { .. }
+                | Op::PairDecay(_)
+                | Op::PairDecayGrad(_)
+                | Op::DecayDot { .. }
+                | Op::DecayMix { .. } => {
+                    if let Some(tiles) = &self.tiles {
+                        tiles.run(bases);
+                    }
+                }
                 op => panic!("archc bug: the cpu device has no kernel for {}", op_name(op)),
             }
         }
@@ -230,6 +244,7 @@ impl SingleStep {
 
     unsafe fn cross_entropy(&self, bases: &Bases, context: &Context<'_>, vocab: DimId) {
         let starts = unsafe { self.starts(bases) };
+        let result = starts[1];
         let logits = &self.inputs[0];
         let n = logits.axis(vocab).map_or(0, |a| a.size);
         let mut row = vec![0.0f32; n];
@@ -249,7 +264,7 @@ impl SingleStep {
             }
         }
         // SAFETY: the result is one number
-        unsafe { *starts[1] = total as f32 };
+        unsafe { *result = total as f32 };
     }
 
     unsafe fn cross_entropy_grad(&self, bases: &Bases, context: &Context<'_>, vocab: DimId) {
@@ -290,39 +305,32 @@ impl SingleStep {
         if p <= 0.0 {
             return;
         }
-        let tokens = self.output.axes.iter().filter(|a| a.dim == BATCH || a.dim == TIME).count();
-        let core: Vec<DimId> = self.output.axes[tokens..].iter().map(|a| a.dim).collect();
-        let width: usize = sizes[tokens..].iter().product();
-        let mut mask = crate::random::dropout_mask(seed, context.leaves.step, path, p);
-        let mut token = 0u64;
-        let dense = View::dense(archc_compiler::plan::Base::Scratch, 0, &core, &context.sizes);
-        let around = Around::new(&[&self.output], &core);
-        let (inner, strides): (Vec<usize>, Vec<isize>) = (sizes[tokens..].to_vec(), to[tokens..].to_vec());
-        let dense: Vec<isize> = dense.axes.iter().map(|a| a.stride).collect();
+        let split = self.output.axes.iter().take_while(|a| context.graph.dim(a.dim).rank < 4).count();
+        let outer: usize = sizes[..split].iter().product();
+        let width: usize = sizes[split..].iter().product();
+        let mut mask = DropoutMask::new(seed, context.leaves.step, path, p);
         let mut row = vec![0.0f32; width];
-        // SAFETY: as above
-        unsafe {
-            around.each(&[starts[2]], |at| {
-                copy_nd(row.as_mut_ptr(), &dense, at[0], &strides, &inner);
-                mask(token, &mut row);
-                copy_nd(at[0], &strides, row.as_ptr(), &dense, &inner);
-                token += 1;
-            });
+        let mut dense = vec![1isize; sizes.len() - split];
+        for d in (1..dense.len()).rev() {
+            dense[d - 1] = dense[d] * sizes[split + d] as isize;
         }
-    }
-
-    unsafe fn cumsum(&self, bases: &Bases, dim: DimId, reverse: bool, exclusive: bool) {
-        // SAFETY: as for `rows`
-        unsafe {
-            self.rows(bases, dim, |x, y| {
-                let mut total = 0.0f64;
-                for i in 0..y.len() {
-                    let i = if reverse { y.len() - 1 - i } else { i };
-                    let before = total;
-                    total += f64::from(x[0][i]);
-                    y[i] = if exclusive { before } else { total } as f32;
-                }
-            });
+        for n in 0..outer {
+            let mut at = context.at.borrow().clone();
+            let mut rest = n;
+            let mut shift = 0isize;
+            for a in self.output.axes[..split].iter().rev() {
+                at.push((a.dim, rest % a.size));
+                shift += (rest % a.size) as isize * a.stride;
+                rest /= a.size;
+            }
+            mask.draw(token_number(context.graph, context.leaves.len, &at) as u64, &mut row);
+            // SAFETY: as above
+            unsafe {
+                let y = starts[2].offset(shift);
+                let index =
+                    Around { sizes: sizes[split..].to_vec(), strides: vec![to[split..].to_vec(), dense.clone()] };
+                index.each(&[y, row.as_mut_ptr()], |at| *at[0] *= *at[1]);
+            }
         }
     }
 
@@ -343,7 +351,7 @@ impl SingleStep {
     }
 
     /// For each token and each other index: f(token of the batch, its time, position, addresses).
-    unsafe fn tokens(&self, bases: &Bases, core: &[DimId], mut f: impl FnMut(usize, &[f32], &[*mut f32])) {
+    pub(super) unsafe fn tokens(&self, bases: &Bases, core: &[DimId], mut f: impl FnMut(usize, &[f32], &[*mut f32])) {
         let views = self.views();
         let pos = &self.inputs[self.inputs.len() - 1];
         let mut core = core.to_vec();

@@ -10,7 +10,7 @@ use crate::reference::contract::contract;
 use crate::reference::kernels::host;
 use crate::reference::value::{Dim, Value};
 use archc_compiler::graph::BinaryOp;
-use archc_compiler::lowered::{Attend, AttendGrad, BATCH, DimId, Extent, Op, TIME, ValueId, Weighing};
+use archc_compiler::lowered::{Attend, AttendGrad, BATCH, Op, TIME, ValueId, Weighing};
 use candle_core::{Result, Tensor, bail};
 use std::ops::Range;
 
@@ -73,17 +73,8 @@ impl Tiles<'_> {
 
     /// A capture's dimension of tokens, and how many of them come before the piece.
     fn time(&self, x: &Value) -> Option<(Dim, usize)> {
-        if x.has(name(TIME)) {
-            return Some((name(TIME), 0));
-        }
-        let known = x.dims.iter().copied().find(|d| match d {
-            Dim::Axis(a) => {
-                let dim = self.frame.graph.dim(DimId(a.0));
-                dim.rank == 2 && dim.extent == Extent::Known
-            }
-            _ => false,
-        });
-        known.map(|d| (d, self.frame.shape.carried))
+        let dim = x.dims.iter().copied().find(|d| self.frame.is_time(*d))?;
+        Some((dim, x.size(dim) - self.frame.shape.len))
     }
 
     /// At the tokens of the rows.

@@ -27,6 +27,13 @@ impl Frame<'_> {
         Value::constant(data, shape, dims, self.dtype)
     }
 
+    /// Whether a dimension is that of tokens: of the sequence or of all known ones.
+    pub(super) fn is_time(&self, dim: Dim) -> bool {
+        let Dim::Axis(a) = dim else { return false };
+        let dim = self.graph.dim(DimId(a.0));
+        dim.rank == 2 && matches!(dim.extent, Extent::Time | Extent::Known)
+    }
+
     /// For each token, the token `lag` before it if both are in the same document and in this piece.
     fn earlier(&self, token: usize, lag: usize) -> Option<usize> {
         let t = token % self.shape.len;
@@ -231,36 +238,42 @@ pub(super) fn unwindow(frame: &Frame<'_>, dy: &Value, dim: Dim, step: usize) -> 
     frame.built(out, &[&frame.tokens()[..], columns.as_slice()].concat())
 }
 
-/// Filter `[lag, shared]` and `[B, T, shared]` on the host, the dimensions of both side by side.
+/// Filter `[lag, columns]` and `[B, known tokens, columns]` on the host.
 struct Filtered {
     filter: Vec<f64>,
     tokens: Vec<f64>,
     columns: Vec<(Dim, usize)>,
+    /// Known tokens a sequence.
+    known: usize,
 }
 
 impl Filtered {
     fn of(frame: &Frame<'_>, lag: Dim, filter: &Value, x: &Value) -> Result<Self> {
-        let without = [lag, name(BATCH), name(TIME)];
+        let time = x.dims.iter().copied().find(|d| frame.is_time(*d)).unwrap_or(name(TIME));
+        let known = if x.has(time) { x.size(time) } else { frame.shape.len };
+        let without = [lag, name(BATCH), time];
         let columns: Vec<(Dim, usize)> =
             Value::union(&[filter, x]).into_iter().filter(|c| !without.contains(&c.0)).collect();
         let lags = [(lag, filter.size(lag))];
+        let tokens = [(name(BATCH), frame.shape.batch), (time, known)];
         Ok(Self {
             filter: host(&filter.expanded(&[&lags, columns.as_slice()].concat())?.tensor)?,
-            tokens: host(&x.expanded(&[&frame.tokens()[..], columns.as_slice()].concat())?.tensor)?,
+            tokens: host(&x.expanded(&[&tokens, columns.as_slice()].concat())?.tensor)?,
             columns,
+            known,
         })
     }
 }
 
 /// y_t = sum over lags within the document of filter[lag] x_{t - lag}.
 pub(super) fn long_conv(frame: &Frame<'_>, lag: Dim, filter: &Value, x: &Value) -> Result<Value> {
-    let Filtered { filter, tokens, columns } = Filtered::of(frame, lag, filter, x)?;
-    let w = width(&columns);
-    let mut out = vec![0.0; tokens.len()];
-    for i in 0..frame.leaves.pos.len() {
-        for (n, f) in filter.chunks_exact(w).enumerate() {
-            let Some(from) = frame.earlier(i, n) else { break };
-            let x = &tokens[from * w..(from + 1) * w];
+    let Filtered { filter, tokens, columns, known } = Filtered::of(frame, lag, filter, x)?;
+    let (w, len) = (width(&columns), frame.shape.len);
+    let mut out = vec![0.0; frame.shape.batch * len * w];
+    for (i, &pos) in frame.leaves.pos.iter().enumerate() {
+        let (b, now) = (i / len, known - len + i % len);
+        for (n, f) in filter.chunks_exact(w).enumerate().take(1 + now.min(pos as usize)) {
+            let x = &tokens[(b * known + now - n) * w..][..w];
             out[i * w..(i + 1) * w].iter_mut().zip(f.iter().zip(x)).for_each(|(o, (f, x))| *o += f * x);
         }
     }
@@ -269,7 +282,7 @@ pub(super) fn long_conv(frame: &Frame<'_>, lag: Dim, filter: &Value, x: &Value) 
 
 /// dx_s = sum over t >= s of filter[t - s] dy_t.
 pub(super) fn long_conv_back(frame: &Frame<'_>, lag: Dim, filter: &Value, dy: &Value) -> Result<Value> {
-    let Filtered { filter, tokens, columns } = Filtered::of(frame, lag, filter, dy)?;
+    let Filtered { filter, tokens, columns, .. } = Filtered::of(frame, lag, filter, dy)?;
     let w = width(&columns);
     let mut out = vec![0.0; tokens.len()];
     for i in 0..frame.leaves.pos.len() {

@@ -10,7 +10,7 @@ use crate::init::initial_params;
 use crate::optimizer::{Slot, Update};
 use crate::pieces;
 use crate::session::{
-    Batch, Carry, Dtype, Forward, Gradients, Metrics, Objective, Session, SessionOptions, Snapshot, Tensor,
+    Batch, Carry, Dtype, Forward, Gradients, Metrics, Objective, Session, SessionOptions, Snapshot, Tensor, Tensors,
 };
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, NodeId, Op, ParamKind};

@@ -1,15 +1,14 @@
 //! What the areas share: sessions, random batches, finite differences.
 
+use crate::device;
 use archc_compiler::graph::Graph;
 use archc_runtime::random::Stream;
-use archc_runtime::{
-    Batch, BatchShape, Device, Dtype, Forward, Objective, Reference, Session, SessionOptions, Tensor, Tensors,
-};
+use archc_runtime::{Batch, BatchShape, Device, Dtype, Forward, Objective, Session, SessionOptions, Tensor, Tensors};
 use std::sync::Arc;
 
 pub fn session(graph: &Arc<Graph>, dtype: Dtype) -> Box<dyn Session> {
     let options = SessionOptions { dtype, seed: 7, ..Default::default() };
-    Reference.compile(graph, BatchShape { batch: 1, len: 1 }, &options).unwrap()
+    device().compile(graph, BatchShape { batch: 1, len: 1 }, &options).unwrap()
 }
 
 /// Normal numbers that depend on the name.

@@ -8,7 +8,7 @@ use archc_runtime::{Batch, Carry, Dtype, Session, Tensor, Tensors};
 use std::sync::Arc;
 
 /// Tokens `times` of all sequences.
-fn piece(batch: &Batch, times: std::ops::Range<usize>) -> Batch {
+pub fn piece(batch: &Batch, times: std::ops::Range<usize>) -> Batch {
     let rows = 0..batch.batch;
     let of = |t: &Tensor| {
         let token: usize = t.shape[2..].iter().product();
@@ -34,7 +34,7 @@ fn piece(batch: &Batch, times: std::ops::Range<usize>) -> Batch {
 }
 
 /// The outputs of the pieces that end at `ends`, joined.
-fn in_pieces(s: &mut Box<dyn Session>, batch: &Batch, ends: &[usize]) -> Tensors {
+pub fn in_pieces(s: &mut Box<dyn Session>, batch: &Batch, ends: &[usize]) -> Tensors {
     let mut carry: Option<Carry> = None;
     let mut pieces = Vec::new();
     let mut start = 0;

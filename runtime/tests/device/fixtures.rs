@@ -1,9 +1,10 @@
 //! Two published designs against the numbers that the original programs gave.
 
 use crate::check::{distance, relative_rms};
-use crate::source::compiled;
+use crate::device;
+use crate::programs::compiled;
 use archc_runtime::{
-    Batch, BatchShape, Device, Dtype, Objective, Reference, SessionOptions, Snapshot, Tensor, Tensors, read_tensors,
+    Batch, BatchShape, Device, Dtype, Objective, SessionOptions, Snapshot, Tensor, Tensors, read_tensors,
 };
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ fn errors(name: &str, dtype: Dtype, error: fn(&Tensor, &Tensor) -> f64) -> (f64,
     let text = std::fs::read_to_string(fixture(&format!("{name}.arch"))).unwrap();
     let graph = compiled(name, &text, &[("D", 32), ("H", 2)]);
     let options = SessionOptions { dtype, ..Default::default() };
-    let mut session = Reference.compile(&graph, BatchShape { batch: 2, len: 70 }, &options).unwrap();
+    let mut session = device().compile(&graph, BatchShape { batch: 2, len: 70 }, &options).unwrap();
     let params = read_tensors(&fixture(&format!("{name}.weights.safetensors"))).unwrap();
     session.restore(&Snapshot { params, ..Default::default() }).unwrap();
     let io = read_tensors(&fixture(&format!("{name}.io.safetensors"))).unwrap();

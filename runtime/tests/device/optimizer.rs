@@ -2,8 +2,9 @@
 
 use crate::build::Build;
 use crate::check::random_batch;
+use crate::device;
 use archc_compiler::graph::*;
-use archc_runtime::{AdamW, BatchShape, Device, Dtype, Objective, Reference, Session, SessionOptions};
+use archc_runtime::{AdamW, BatchShape, Device, Dtype, Objective, Session, SessionOptions};
 use std::sync::Arc;
 
 /// Embedding, a tanh map, a scan, a head; one parameter of every kind but a prefix.
@@ -34,8 +35,8 @@ pub fn model() -> Arc<Graph> {
 }
 
 fn with(optimizer: AdamW, dtype: Dtype) -> Box<dyn Session> {
-    let options = SessionOptions { dtype, seed: 3, optimizer };
-    Reference.compile(&model(), BatchShape { batch: 2, len: 5 }, &options).unwrap()
+    let options = SessionOptions { dtype, seed: 3, optimizer, ..Default::default() };
+    device().compile(&model(), BatchShape { batch: 2, len: 5 }, &options).unwrap()
 }
 
 /// AdamW as in arXiv 1711.05101, written out once more, for a model without dropout.
@@ -48,8 +49,8 @@ fn adamw_by_hand() {
     g.output(logits);
     let graph = g.done();
     let rule = AdamW { beta1: 0.8, beta2: 0.9, eps: 1e-3, weight_decay: 0.5, clip: 0.05 };
-    let options = SessionOptions { dtype: Dtype::F64, seed: 1, optimizer: rule };
-    let mut s = Reference.compile(&graph, BatchShape { batch: 1, len: 4 }, &options).unwrap();
+    let options = SessionOptions { dtype: Dtype::F64, seed: 1, optimizer: rule, ..Default::default() };
+    let mut s = device().compile(&graph, BatchShape { batch: 1, len: 4 }, &options).unwrap();
     let batch = random_batch(&graph, 1, 4);
     let mut params = s.snapshot().unwrap().params;
     let zero: archc_runtime::Tensors = params

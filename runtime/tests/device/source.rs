@@ -3,57 +3,11 @@
 
 use crate::check::{cotangents, distance, noise, packed, random_batch, relative_rms, session};
 use crate::decode::check_pieces;
+use crate::programs::{files, programs};
 use archc_compiler::graph::Graph;
-use archc_compiler::source::SourceMap;
-use archc_compiler::{Options, compile, targets};
 use archc_runtime::{Dtype, Forward, Objective, Tensors};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-
-/// The graph of a program whose file has one block.
-pub fn compiled(name: &str, text: &str, sizes: &[(&str, usize)]) -> Arc<Graph> {
-    let mut sources = SourceMap::new();
-    let file = sources.add(name, text);
-    let mut options = Options::default();
-    for (axis, size) in sizes {
-        options.sizes.set.insert((*axis).to_string(), *size as f64);
-    }
-    match compile(&sources, file, &options).into_graph() {
-        Ok(graph) => Arc::new(graph),
-        Err(found) => panic!("{name}: {found:?}"),
-    }
-}
-
-fn root() -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), ".."].iter().collect()
-}
-
-/// Every block and model of a file, small; the standard stack alone is none, since it calls the block put into it.
-fn programs(path: &Path) -> Vec<(String, Arc<Graph>)> {
-    let text = std::fs::read_to_string(path).unwrap();
-    let mut sources = SourceMap::new();
-    let file = sources.add(path.file_name().unwrap().to_string_lossy(), text);
-    let module = compile(&sources, file, &Options::default()).module.unwrap_or_else(|| panic!("{}", path.display()));
-    let names = targets(&module).into_iter().map(|t| module.callables[t.index as usize].name.name.clone());
-    let mut graphs = Vec::new();
-    for block in names {
-        let mut options = Options { block: Some(block.clone()), ..Options::default() };
-        options.sizes.set.insert("D".into(), 16.0);
-        options.sizes.vocab = 11;
-        let compiled = compile(&sources, file, &options);
-        let graph = compiled.into_graph().unwrap_or_else(|d| panic!("{} {block}: {d:?}", path.display()));
-        graphs.push((block, Arc::new(graph)));
-    }
-    graphs
-}
-
-fn files(folder: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|e| e.unwrap().path());
-    let mut files: Vec<PathBuf> =
-        entries.filter(|p| p.extension().is_some_and(|e| e == "arch") && !p.ends_with("stack.arch")).collect();
-    files.sort();
-    files
-}
 
 fn weighed(forward: &Forward, r: &Tensors) -> f64 {
     forward.outputs.iter().map(|(n, t)| t.data.iter().zip(&r[n].data).map(|(a, b)| a * b).sum::<f64>()).sum()

@@ -57,7 +57,7 @@ fn run(name: &str, task: &str, steps: u64, learning_rates: &[f64]) -> TaskRun {
 
 fn request(tasks: Vec<TaskRun>) -> EvalRequest {
     let tier = Tier { name: "test".to_owned(), seeds: "test".to_owned(), part: Part::Test, tasks };
-    EvalRequest { tier, seed: 3, corpus: None, time_limit: None }
+    EvalRequest { tier, seed: 3, corpus: None, time_limit: None, threads: 1 }
 }
 
 fn two_tasks() -> EvalRequest {
@@ -155,27 +155,28 @@ fn equal_requests_have_equal_reports() {
 }
 
 #[test]
-fn keys_name_program_tier_seed_and_corpus() {
+fn keys_name_program_device_tier_seed_and_corpus() {
     let base = two_tasks();
-    let key = base.key("cafe");
+    let key = base.key("cafe", "mock");
     let mut longer = base.clone();
     longer.tier.tasks[1].steps += 1;
     let corpus = |text: &str| Some(Arc::new(Corpus::carried(text).unwrap().unwrap()));
     let text = |corpus| EvalRequest { corpus, ..request(vec![run("text", "text:len=8", 2, &[0.1])]) };
     let keys = [
         key.clone(),
-        base.key("caff"),
-        longer.key("cafe"),
-        EvalRequest { seed: 9, ..base.clone() }.key("cafe"),
-        text(corpus("one")).key("cafe"),
-        text(corpus("two")).key("cafe"),
+        base.key("caff", "mock"),
+        base.key("cafe", "other"),
+        longer.key("cafe", "mock"),
+        EvalRequest { seed: 9, ..base.clone() }.key("cafe", "mock"),
+        text(corpus("one")).key("cafe", "mock"),
+        text(corpus("two")).key("cafe", "mock"),
     ];
     for (i, a) in keys.iter().enumerate() {
         assert!(keys[..i].iter().all(|b| a != b));
     }
     // What changes no score changes no key.
-    let limited = EvalRequest { time_limit: Some(Duration::from_secs(9)), corpus: corpus("one"), ..base };
-    assert_eq!(limited.key("cafe"), key);
+    let limited = EvalRequest { time_limit: Some(Duration::from_secs(9)), threads: 2, corpus: corpus("one"), ..base };
+    assert_eq!(limited.key("cafe", "mock"), key);
 }
 
 #[test]

@@ -3,14 +3,25 @@
 //! [`PASSES`] is the list in the order in which lowering runs it; the verifier runs after each one in debug builds and
 //! tests, and a failure names the pass and prints the graph.
 
+mod rewrite;
+mod simplify;
+mod sink;
+
+pub use simplify::simplify;
+pub use sink::sink_into_loops;
+
 use crate::lowered::{Lowered, print, remove_dead, verify};
 
 /// A pass: name, what it is for, function.
 pub type Pass = (&'static str, &'static str, fn(&Lowered) -> Lowered);
 
 /// All passes, in order.
-pub const PASSES: &[Pass] =
-    &[("remove_dead", "drop values that no root needs, and what loops carry, read and give out in vain", remove_dead)];
+pub const PASSES: &[Pass] = &[
+    ("remove_dead", "drop values that no root needs, and what loops carry, read and give out in vain", remove_dead),
+    ("simplify", "drop what changes nothing; sums of products become contractions", simplify),
+    ("sink_into_loops", "compute wide values a chunk at a time, in the loop that reads them", sink_into_loops),
+    ("remove_dead", "drop what is left over", remove_dead),
+];
 
 /// Runs all passes.
 ///

@@ -1,0 +1,117 @@
+//! Rebuilding a lowered graph node by node, bodies first.
+
+use crate::lowered::{Attend, Builder, Dag, Dim, Loop, Lowered, Node, Op, ValueId};
+use crate::source::Place;
+use std::sync::Arc;
+
+/// A new DAG and where the old values went.
+pub(super) struct Rebuilt {
+    pub dag: Dag,
+    pub at: Vec<ValueId>,
+}
+
+/// What a rule may do with a node whose operands are already new: give another value for it, or none to keep it.
+/// `uses` counts the readers of the old value.
+pub(super) type Rule<'r> = &'r mut dyn FnMut(&mut Builder<'_>, &Node, Uses<'_>) -> Option<ValueId>;
+
+/// How often values of the new DAG were read in the old one; values that a rule made are read once.
+pub(super) struct Uses<'u>(&'u [usize]);
+
+impl Uses<'_> {
+    /// How often a value was read.
+    pub fn of(&self, id: ValueId) -> usize {
+        self.0.get(id.0 as usize).copied().unwrap_or(1)
+    }
+}
+
+/// Rebuilds a graph and all bodies in it.
+pub(super) fn rebuild(graph: &Lowered, rule: Rule<'_>) -> Lowered {
+    let mut new = graph.clone();
+    let Rebuilt { dag, at } = rebuild_dag(&mut new.dims, &graph.dag, &graph.roots(), rule);
+    new.forward_nodes = dag.nodes.len();
+    new.dag = dag;
+    move_roots(&mut new, |id| at[id.0 as usize]);
+    new
+}
+
+/// Renames what a graph gives out.
+pub(super) fn move_roots(graph: &mut Lowered, at: impl Fn(ValueId) -> ValueId) {
+    graph.outputs.iter_mut().for_each(|o| o.value = at(o.value));
+    graph.objective = graph.objective.map(|(a, b)| (at(a), at(b)));
+    graph.carries.iter_mut().for_each(|c| c.value = at(c.value));
+}
+
+/// How often each value of a DAG is read, roots included.
+pub(super) fn uses(dag: &Dag, roots: &[ValueId]) -> Vec<usize> {
+    let mut uses = vec![0; dag.nodes.len()];
+    let reads = dag.nodes.iter().flat_map(|n| n.operands.iter());
+    reads.chain(roots).for_each(|o| uses[o.0 as usize] += 1);
+    uses
+}
+
+/// A builder over a table of dimensions.
+pub(super) fn builder(dims: &mut Vec<Dim>, place: Place) -> Builder<'_> {
+    Builder::new(dims, place)
+}
+
+fn rebuild_dag(dims: &mut Vec<Dim>, dag: &Dag, roots: &[ValueId], rule: Rule<'_>) -> Rebuilt {
+    let old_uses = uses(dag, roots);
+    let mut at: Vec<ValueId> = Vec::with_capacity(dag.nodes.len());
+    let mut new = Dag::default();
+    let mut new_uses: Vec<usize> = Vec::new();
+    for id in dag.ids() {
+        let mut node = dag.node(id).clone();
+        node.operands.iter_mut().for_each(|o| *o = at[o.0 as usize]);
+        node.op = rebuild_bodies(dims, node.op, rule);
+        let mut b = builder(dims, node.place);
+        b.name.clone_from(&node.name);
+        b.dag = std::mem::take(&mut new);
+        let value = rule(&mut b, &node, Uses(&new_uses)).unwrap_or_else(|| {
+            b.dag.nodes.push(node);
+            ValueId(b.dag.nodes.len() as u32 - 1)
+        });
+        new = b.dag;
+        new_uses.resize(new.nodes.len(), 1);
+        let read = &mut new_uses[value.0 as usize];
+        // a value that now stands for two is read by the readers of both
+        *read = if (value.0 as usize) + 1 == new.nodes.len() {
+            old_uses[id.0 as usize]
+        } else {
+            *read + old_uses[id.0 as usize]
+        };
+        at.push(value);
+    }
+    Rebuilt { dag: new, at }
+}
+
+fn rebuild_bodies(dims: &mut Vec<Dim>, op: Op, rule: Rule<'_>) -> Op {
+    match op {
+        Op::Loop(l) => {
+            let roots: Vec<ValueId> = l.next.iter().copied().chain(l.emits.iter().map(|e| e.1)).collect();
+            let Rebuilt { dag, at } = rebuild_dag(dims, &l.body, &roots, rule);
+            let at = |id: ValueId| at[id.0 as usize];
+            Op::Loop(Box::new(Loop {
+                next: l.next.iter().map(|n| at(*n)).collect(),
+                emits: l.emits.iter().map(|(name, e)| (name.clone(), at(*e))).collect(),
+                body: dag,
+                ..*l
+            }))
+        }
+        Op::Attend(a) => {
+            let single = [a.visible, Some(a.weighing.value()), a.sink];
+            let roots: Vec<ValueId> = single.into_iter().flatten().chain(a.emits.iter().map(|e| e.1)).collect();
+            let Rebuilt { dag, at } = rebuild_dag(dims, &a.body, &roots, rule);
+            let at = |id: ValueId| at[id.0 as usize];
+            Op::Attend(Arc::new(Attend {
+                visible: a.visible.map(at),
+                weighing: a.weighing.with(at(a.weighing.value())),
+                sink: a.sink.map(at),
+                emits: a.emits.iter().map(|(name, e)| (name.clone(), at(*e))).collect(),
+                body: dag,
+                map: a.map.clone(),
+                ..*a
+            }))
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,225 @@
+//! `sink_into_loops`: what is wide and cheap is computed a chunk at a time, where the loop reads it.
+//!
+//! A scan whose state is an outer product, such as `h = exp(-a * dt) * h + dt * u * B` over `[E, N]` with dt, u over `[E]` and
+//! B over `[N]`, reads `[B, T, E, N]` numbers that were made element by element of `[B, T, E]` and `[B, T, N]`. Built over
+//! all tokens they cost memory N times the program's own; built in the body of the loop over chunks they stay in cache,
+//! and the gradient computes them again there.
+
+use super::rewrite::{builder, move_roots, uses};
+use crate::graph::{BinaryOp, UnaryOp};
+use crate::lowered::{BATCH, Dag, DimId, Extent, Loop, Lowered, Node, Op, TIME, ValueId};
+use std::collections::BTreeMap;
+
+/// See the module's essay. A value moves if it is read by the loop alone and at least twice as wide as what it is made of.
+pub fn sink_into_loops(graph: &Lowered) -> Lowered {
+    let mut new = graph.clone();
+    let counts = uses(&graph.dag, &graph.roots());
+    let mut at: Vec<ValueId> = Vec::with_capacity(graph.dag.nodes.len());
+    let mut dag = Dag::default();
+    for id in graph.dag.ids() {
+        let old = graph.dag.node(id);
+        let mut node = old.clone();
+        node.operands.iter_mut().for_each(|o| *o = at[o.0 as usize]);
+        if let Op::Loop(l) = &old.op
+            && matches!(graph.dim(l.over).extent, Extent::Chunks(_))
+            && masks_rows(l)
+        {
+            let moves = Moves::find(graph, &counts, id, l);
+            if !moves.captures.is_empty() {
+                let mut b = builder(&mut new.dims, node.place);
+                b.dag = std::mem::take(&mut dag);
+                for (leaf, chunk) in &moves.timed {
+                    b.name.clone_from(&graph.dag.node(*leaf).name);
+                    let chunked = b.op(chunk.clone(), &[at[leaf.0 as usize]]);
+                    node.operands.push(chunked);
+                }
+                node.operands.extend(moves.fixed.iter().map(|leaf| at[leaf.0 as usize]));
+                dag = b.dag;
+                node.op = Op::Loop(Box::new(moves.body(graph, &mut new, l, old.operands.len())));
+            }
+        }
+        dag.nodes.push(node);
+        at.push(ValueId(dag.nodes.len() as u32 - 1));
+    }
+    new.forward_nodes = dag.nodes.len();
+    new.dag = dag;
+    move_roots(&mut new, |id| at[id.0 as usize]);
+    new
+}
+
+/// Whether the body is a loop over rows, which holds its states where a row is past the end. A chunk form instead counts
+/// on what its operands hold there.
+fn masks_rows(l: &Loop) -> bool {
+    l.body.nodes.iter().any(|n| matches!(n.op, Op::Loop(_)))
+}
+
+/// What moves into one loop.
+struct Moves {
+    /// Captures that go, with the value that they are.
+    captures: Vec<(usize, ValueId)>,
+    /// Ops that move, operands first.
+    cone: Vec<ValueId>,
+    /// What these read that differs per token, and how it is cut into chunks.
+    timed: Vec<(ValueId, Op)>,
+    /// What else they read, numbers apart.
+    fixed: Vec<ValueId>,
+}
+
+fn width(graph: &Lowered, id: ValueId) -> usize {
+    let dims = graph.dag.node(id).dims.iter().filter(|d| **d != BATCH && **d != TIME);
+    dims.fold(1usize, |n, d| match graph.dim(*d).extent {
+        Extent::Fixed(m) => n.saturating_mul(m),
+        _ => n,
+    })
+}
+
+fn has_time(graph: &Lowered, id: ValueId) -> bool {
+    graph.dag.node(id).dims.contains(&TIME)
+}
+
+impl Moves {
+    fn find(graph: &Lowered, counts: &[usize], id: ValueId, l: &Loop) -> Self {
+        let dag = &graph.dag;
+        let states = l.states.len();
+        let mut candidates: Vec<(usize, ValueId, Op)> = Vec::new();
+        // for each value how many of its readers move or are this loop's
+        let mut inside = vec![0usize; dag.nodes.len()];
+        for (i, operand) in dag.node(id).operands.iter().enumerate().skip(states) {
+            let node = dag.node(*operand);
+            if matches!(node.op, Op::Chunk { .. }) && counts[operand.0 as usize] == 1 {
+                inside[node.operands[0].0 as usize] += 1;
+                candidates.push((i - states, node.operands[0], node.op.clone()));
+            }
+        }
+        // rows past the end are tokens of zeros, which must not make what is not finite: 0 times that is no gradient of 0
+        let elementwise = |n: &Node| match &n.op {
+            Op::Unary(f) => !matches!(
+                f,
+                UnaryOp::Log | UnaryOp::Log1p | UnaryOp::Sqrt | UnaryOp::Rsqrt | UnaryOp::Powi(i32::MIN..0)
+            ),
+            Op::Binary(f) => match f {
+                BinaryOp::Div | BinaryOp::Rem => !has_time(graph, n.operands[1]),
+                BinaryOp::Pow => false,
+                _ => true,
+            },
+            Op::Select | Op::StopGrad => true,
+            Op::Expand(new) => !new.contains(&TIME) && !new.contains(&BATCH),
+            _ => false,
+        };
+        let mut free = vec![false; dag.nodes.len()];
+        for v in dag.ids().rev().filter(|v| *v < id) {
+            let i = v.0 as usize;
+            if counts[i] > 0 && inside[i] == counts[i] && elementwise(dag.node(v)) && has_time(graph, v) {
+                free[i] = true;
+                dag.node(v).operands.iter().for_each(|o| inside[o.0 as usize] += 1);
+            }
+        }
+        let mut moves = Self { captures: Vec::new(), cone: Vec::new(), timed: Vec::new(), fixed: Vec::new() };
+        for (capture, value, chunk) in candidates {
+            let (mut cone, mut leaves) = (Vec::new(), Vec::new());
+            if !free[value.0 as usize] {
+                continue;
+            }
+            let full = width(graph, value);
+            let mut stack = vec![value];
+            while let Some(v) = stack.pop() {
+                let list = match free[v.0 as usize] && width(graph, v) >= full {
+                    true => &mut cone,
+                    false => &mut leaves,
+                };
+                if !list.contains(&v) {
+                    list.push(v);
+                    if free[v.0 as usize] && width(graph, v) >= full {
+                        stack.extend(&dag.node(v).operands);
+                    }
+                }
+            }
+            let timed = leaves.iter().copied().filter(|v| has_time(graph, *v));
+            let read = timed.fold(0usize, |n, v| n.saturating_add(width(graph, v)));
+            if read.saturating_mul(2) > full {
+                continue;
+            }
+            moves.captures.push((capture, value));
+            moves.cone.extend(cone);
+            for leaf in leaves {
+                if has_time(graph, leaf) {
+                    if !moves.timed.iter().any(|(v, _)| *v == leaf) {
+                        let Op::Chunk { chunks, rows, .. } = chunk else { continue };
+                        moves.timed.push((leaf, Op::Chunk { chunks, rows, fill: 0.0 }));
+                    }
+                } else if !matches!(dag.node(leaf).op, Op::Const(_)) && !moves.fixed.contains(&leaf) {
+                    moves.fixed.push(leaf);
+                }
+            }
+        }
+        moves.cone.sort_unstable();
+        moves.cone.dedup();
+        // a leaf of one value may be inside of another's cone
+        moves
+    }
+
+    /// The loop with the moved ops before its body. `operands`: how many it had.
+    fn body(&self, graph: &Lowered, new: &mut Lowered, l: &Loop, operands: usize) -> Loop {
+        let states = l.states.len();
+        let gone = [l.map.as_slice(), &[l.over]].concat();
+        let mut b = builder(&mut new.dims, graph.dag.node(self.cone[0]).place);
+        let mut values: BTreeMap<ValueId, ValueId> = BTreeMap::new();
+        let leaves = self.timed.iter().map(|(v, chunk)| (*v, Some(chunk))).chain(self.fixed.iter().map(|v| (*v, None)));
+        for (i, (leaf, chunk)) in leaves.enumerate() {
+            let node = graph.dag.node(leaf);
+            let mut own: Vec<DimId> = node.dims.iter().copied().filter(|d| !gone.contains(d) && *d != TIME).collect();
+            if let Some(Op::Chunk { rows, .. }) = chunk {
+                own.push(*rows);
+            }
+            crate::lowered::order(b.dims, &mut own);
+            b.name.clone_from(&node.name);
+            values.insert(leaf, b.op(Op::Capture(operands - states + i, own), &[]));
+        }
+        for v in &self.cone {
+            let node = graph.dag.node(*v);
+            b.name.clone_from(&node.name);
+            b.place = node.place;
+            let mut x: Vec<ValueId> = Vec::with_capacity(node.operands.len());
+            for o in &node.operands {
+                x.push(match (&graph.dag.node(*o).op, values.get(o)) {
+                    (_, Some(value)) => *value,
+                    (Op::Const(n), _) => b.number(*n),
+                    _ => panic!("archc bug: %{} moves without its operand %{}", v.0, o.0),
+                });
+            }
+            let value = match &node.op {
+                Op::Expand(dims) => {
+                    let dims: Vec<DimId> = dims.iter().copied().filter(|d| !gone.contains(d)).collect();
+                    b.expand(x[0], &dims)
+                }
+                op => b.op(op.clone(), &x),
+            };
+            values.insert(*v, value);
+        }
+        let mut dag = b.dag;
+        let mut at: Vec<ValueId> = Vec::with_capacity(l.body.nodes.len());
+        for id in l.body.ids() {
+            let mut node = l.body.node(id).clone();
+            let moved = match node.op {
+                Op::Capture(c, _) => self.captures.iter().find(|(i, _)| *i == c),
+                _ => None,
+            };
+            if let Some((_, value)) = moved {
+                at.push(values[value]);
+                continue;
+            }
+            node.operands.iter_mut().for_each(|o| *o = at[o.0 as usize]);
+            dag.nodes.push(node);
+            at.push(ValueId(dag.nodes.len() as u32 - 1));
+        }
+        Loop {
+            over: l.over,
+            reverse: l.reverse,
+            map: l.map.clone(),
+            states: l.states.clone(),
+            next: l.next.iter().map(|n| at[n.0 as usize]).collect(),
+            emits: l.emits.iter().map(|(name, e)| (name.clone(), at[e.0 as usize])).collect(),
+            body: dag,
+        }
+    }
+}

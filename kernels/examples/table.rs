@@ -1,0 +1,223 @@
+//! Prints how fast the kernels are on this machine, one thread: products of matrices at the shapes of training steps in GFLOP/s
+//! (with `--features compare` next to other libraries), and element-wise functions in ns an entry.
+//! `cargo run --release -p archc-kernels --example table [gemm|unary] [--features compare]`
+
+use archc_kernels::elementwise::{Binary, Src, Unary, binary, unary};
+use archc_kernels::gemm::gemm;
+use std::time::Instant;
+
+/// Best time of a call, in seconds: others share the machine.
+fn best(mut f: impl FnMut()) -> f64 {
+    f();
+    let begin = Instant::now();
+    f();
+    let calls = (0.002 / begin.elapsed().as_secs_f64().max(1e-9)).ceil().max(1.0) as usize;
+    (0..15)
+        .map(|_| {
+            let begin = Instant::now();
+            (0..calls).for_each(|_| f());
+            begin.elapsed().as_secs_f64() / calls as f64
+        })
+        .fold(f64::INFINITY, f64::min)
+}
+
+/// m, n, k, and whether A and B are stored transposed.
+type Product = (usize, usize, usize, bool, bool);
+
+fn products() -> Vec<Product> {
+    let mut all = Vec::new();
+    for (n, k) in [
+        (32, 32),
+        (64, 64),
+        (128, 64),
+        (64, 128),
+        (128, 128),
+        (256, 256),
+        (512, 256),
+        (256, 512),
+        (1024, 256),
+        (512, 512),
+        (1024, 1024),
+    ] {
+        for m in [256, 1024, 4096] {
+            if m * n * k <= 1 << 31 {
+                all.push((m, n, k, false, false));
+            }
+        }
+        all.push((1024, k, n, false, true));
+        all.push((k, n, 1024, true, false));
+    }
+    all.push((64, 64, 4096, true, false));
+    all.push((256, 256, 4096, true, false));
+    for (m, n, k) in [
+        (16, 16, 16),
+        (16, 32, 16),
+        (32, 32, 32),
+        (64, 64, 64),
+        (16, 64, 64),
+        (64, 32, 64),
+        (64, 128, 64),
+        (64, 128, 128),
+        (16, 128, 8),
+        (64, 16, 32),
+    ] {
+        for (ta, tb) in [(false, false), (true, false), (false, true)] {
+            all.push((m, n, k, ta, tb));
+        }
+    }
+    for (m, n, k) in [(1, 64, 64), (1, 256, 256), (4, 256, 256), (8, 256, 256), (1, 1024, 256), (256, 1, 256)] {
+        all.push((m, n, k, false, false));
+        all.push((m, n, k, false, true));
+    }
+    all
+}
+
+struct Operands {
+    a: Vec<f32>,
+    b: Vec<f32>,
+    c: Vec<f32>,
+    sa: (isize, isize),
+    sb: (isize, isize),
+}
+
+fn operands((m, n, k, ta, tb): Product) -> Operands {
+    let fill = |len: usize| (0..len).map(|i| (i % 97) as f32 / 97.0 - 0.5).collect();
+    Operands {
+        a: fill(m * k),
+        b: fill(k * n),
+        c: vec![0.0; m * n],
+        sa: if ta { (1, m as isize) } else { (k as isize, 1) },
+        sb: if tb { (1, k as isize) } else { (n as isize, 1) },
+    }
+}
+
+fn gemm_table() {
+    print!("{:>5} {:>5} {:>5} {:>3}  {:>7}", "m", "n", "k", "", "ours");
+    #[cfg(feature = "compare")]
+    print!(" {:>7} {:>7} {:>7}", "gemm", "matmul", "faer");
+    println!();
+    for product in products() {
+        let (m, n, k, ta, tb) = product;
+        let Operands { a, b, mut c, sa, sb } = operands(product);
+        let rate = |t: f64| 2.0 * (m * n * k) as f64 / t / 1e9;
+        // SAFETY: the operands have these shapes.
+        let ours = best(|| unsafe {
+            gemm(m, n, k, 1.0, a.as_ptr(), sa.0, sa.1, b.as_ptr(), sb.0, sb.1, 0.0, c.as_mut_ptr(), n as isize, 1);
+        });
+        let letter = |t| if t { 'T' } else { 'N' };
+        print!("{m:>5} {n:>5} {k:>5} {}{}   {:>7.1}", letter(ta), letter(tb), rate(ours));
+        #[cfg(feature = "compare")]
+        {
+            // SAFETY: the operands have these shapes.
+            let gemm_crate = best(|| unsafe {
+                ::gemm::gemm(
+                    m,
+                    n,
+                    k,
+                    c.as_mut_ptr(),
+                    1,
+                    n as isize,
+                    false,
+                    a.as_ptr(),
+                    sa.1,
+                    sa.0,
+                    b.as_ptr(),
+                    sb.1,
+                    sb.0,
+                    0.0,
+                    1.0,
+                    false,
+                    false,
+                    false,
+                    ::gemm::Parallelism::None,
+                );
+            });
+            // SAFETY: the operands have these shapes.
+            let matrixmultiply = best(|| unsafe {
+                matrixmultiply::sgemm(
+                    m,
+                    k,
+                    n,
+                    1.0,
+                    a.as_ptr(),
+                    sa.0,
+                    sa.1,
+                    b.as_ptr(),
+                    sb.0,
+                    sb.1,
+                    0.0,
+                    c.as_mut_ptr(),
+                    n as isize,
+                    1,
+                );
+            });
+            let faer = best(|| {
+                // SAFETY: the operands have these shapes.
+                let (a, b, c) = unsafe {
+                    (
+                        faer::MatRef::from_raw_parts(a.as_ptr(), m, k, sa.0, sa.1),
+                        faer::MatRef::from_raw_parts(b.as_ptr(), k, n, sb.0, sb.1),
+                        faer::MatMut::from_raw_parts_mut(c.as_mut_ptr(), m, n, n as isize, 1),
+                    )
+                };
+                faer::linalg::matmul::matmul(c, faer::Accum::Replace, a, b, 1.0, faer::Par::Seq);
+            });
+            print!(" {:>7.1} {:>7.1} {:>7.1}", rate(gemm_crate), rate(matrixmultiply), rate(faer));
+        }
+        println!();
+    }
+}
+
+fn unary_table() {
+    let n = 4096;
+    let x: Vec<f32> = (0..n).map(|i| 0.01 + (i % 311) as f32 / 100.0).collect();
+    let mut y = vec![0.0; n];
+    println!("ns an entry, {n} entries");
+    for op in [
+        Unary::Neg,
+        Unary::Floor,
+        Unary::Exp,
+        Unary::Expm1,
+        Unary::Log,
+        Unary::Log1p,
+        Unary::Sqrt,
+        Unary::Rsqrt,
+        Unary::Sigmoid,
+        Unary::Tanh,
+        Unary::Silu,
+        Unary::Gelu,
+        Unary::Relu,
+        Unary::Elu,
+        Unary::Softplus,
+        Unary::Sin,
+        Unary::Cos,
+        Unary::Atan,
+        Unary::Erf,
+        Unary::Powi(3),
+        Unary::Powi(-2),
+        Unary::Recip,
+        Unary::Square,
+    ] {
+        // SAFETY: both have n entries.
+        let t = best(|| unsafe { unary(op, x.as_ptr(), y.as_mut_ptr(), n) });
+        println!("{:<10} {:.3}", format!("{op:?}"), t / n as f64 * 1e9);
+    }
+    for op in
+        [Binary::Add, Binary::Mul, Binary::Div, Binary::Rem, Binary::Pow, Binary::Max, Binary::Lt, Binary::MaxShare]
+    {
+        // SAFETY: both have n entries.
+        let t = best(|| unsafe { binary(op, Src::Slice(x.as_ptr()), Src::Slice(x.as_ptr()), y.as_mut_ptr(), n) });
+        println!("{:<10} {:.3}", format!("{op:?}"), t / n as f64 * 1e9);
+    }
+}
+
+fn main() {
+    println!("{:?}", archc_kernels::level());
+    let what = std::env::args().nth(1).unwrap_or_default();
+    if what != "unary" {
+        gemm_table();
+    }
+    if what != "gemm" {
+        unary_table();
+    }
+}

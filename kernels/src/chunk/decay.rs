@@ -1,0 +1,441 @@
+//! Products of rows under a decay of each channel.
+//!
+//! y_ij = sum over channels of q_i k_j exp(R_i - G_j), where R is G, or G one row earlier. The rows are cut into blocks of
+//! [`BLOCK`]. For a block and all the columns before it, an anchor between them splits the exponent into (R_i - anchor) + (anchor - G_j), both
+//! at most 0, and the sum is a plain product of scaled rows. Going to the next block moves the anchor: the scaled
+//! columns are multiplied by exp of the difference, again at most 1, so that every entry meets one exponential.
+//! Inside of a block the same works with an anchor halfway in value as long as the whole block decays by at most
+//! exp(-[`SPAN`]), which is looked up; else each pair has its own exponential.
+
+use super::Pairs;
+use crate::elementwise::math;
+use crate::gemm::gemm;
+use crate::isa::{Isa, versions};
+use crate::room::{Room, keep_work, work};
+
+/// Rows of a block.
+const BLOCK: usize = 16;
+
+/// Half of it each way is a factor of at most 2^58: far from what f32 holds, and so is its product with any sensible entry.
+const SPAN: f64 = 80.0;
+
+/// The running sums of a chunk, and memory for its blocks.
+struct Frame {
+    /// `[n + 1, width]`, the first row 0.
+    sums: *mut f64,
+    /// Where the exponents split, `[width]`.
+    anchor: *mut f64,
+    /// The same inside of a block, `[width]`.
+    middle: *mut f64,
+    /// `[n, width]`
+    scaled: *mut f32,
+    /// `[BLOCK, width]`
+    block: *mut f32,
+    /// `[BLOCK, width]`
+    other: *mut f32,
+    /// `[width]`
+    factor: *mut f32,
+    width: usize,
+    before: bool,
+}
+
+impl Frame {
+    #[inline(always)]
+    unsafe fn new(room: &mut Room, n: usize, width: usize, before: bool, g: *const f32, sg: usize) -> Self {
+        let start = room.of(2 * (n + 3) * width + (n + 2 * BLOCK + 1) * width);
+        // SAFETY: the room is as large as the parts together.
+        unsafe {
+            let sums = start.cast::<f64>();
+            let anchor = sums.add((n + 1) * width);
+            let middle = anchor.add(width);
+            let scaled = middle.add(width).cast::<f32>();
+            let block = scaled.add(n * width);
+            let other = block.add(BLOCK * width);
+            let factor = other.add(BLOCK * width);
+            for l in 0..width {
+                *sums.add(l) = 0.0;
+            }
+            for i in 0..n {
+                let (last, next, g) = (sums.add(i * width), sums.add((i + 1) * width), g.add(i * sg));
+                for l in 0..width {
+                    *next.add(l) = *last.add(l) + f64::from(*g.add(l));
+                }
+            }
+            Self { sums, anchor, middle, scaled, block, other, factor, width, before }
+        }
+    }
+
+    /// G of a column's row.
+    #[inline(always)]
+    unsafe fn col(&self, j: usize) -> *const f64 {
+        // SAFETY: j < n.
+        unsafe { self.sums.add((j + 1) * self.width) }
+    }
+
+    /// R of a row.
+    #[inline(always)]
+    unsafe fn row(&self, i: usize) -> *const f64 {
+        // SAFETY: i < n.
+        unsafe { self.sums.add(if self.before { i } else { i + 1 } * self.width) }
+    }
+
+    /// Puts the anchor between the rows from i on and the columns before; `factor` becomes exp of the way from the last one, or to it
+    /// if blocks are taken from the last to the first.
+    #[inline(always)]
+    unsafe fn anchor_at<I: Isa>(&self, i: usize, back: bool) {
+        // SAFETY: all have `width` entries.
+        unsafe {
+            let to = self.row(i);
+            for l in 0..self.width {
+                let way = *to.add(l) - *self.anchor.add(l);
+                *self.factor.add(l) = math::exp_wide::<I>(if back { -way } else { way });
+            }
+            std::ptr::copy_nonoverlapping(to, self.anchor, self.width);
+        }
+    }
+
+    /// Puts the anchor in the middle of a block's decays, unless that is too far from its ends.
+    #[inline(always)]
+    unsafe fn anchor_inside(&self, from: usize, to: usize) -> bool {
+        // SAFETY: from < to <= n.
+        unsafe {
+            let (top, bottom) = (self.col(from), self.col(to - 1));
+            let mut far = 0u32;
+            for l in 0..self.width {
+                let (top, bottom) = (*top.add(l), *bottom.add(l));
+                far |= u32::from(top - bottom > SPAN);
+                *self.middle.add(l) = 0.5 * (top + bottom);
+            }
+            far == 0
+        }
+    }
+}
+
+/// y = x exp(high - low)
+#[inline(always)]
+unsafe fn scale<I: Isa>(width: usize, x: *const f32, high: *const f64, low: *const f64, y: *mut f32) {
+    // SAFETY: all have `width` entries.
+    unsafe {
+        for l in 0..width {
+            *y.add(l) = *x.add(l) * math::exp_wide::<I>(*high.add(l) - *low.add(l));
+        }
+    }
+}
+
+/// y *= x
+#[inline(always)]
+unsafe fn multiply(width: usize, x: *const f32, y: *mut f32) {
+    // SAFETY: both have `width` entries.
+    unsafe {
+        for l in 0..width {
+            *y.add(l) *= *x.add(l);
+        }
+    }
+}
+
+/// Sum of q k exp(high - low).
+#[inline(always)]
+unsafe fn decayed_dot<I: Isa>(width: usize, q: *const f32, k: *const f32, high: *const f64, low: *const f64) -> f32 {
+    const LANES: usize = 16;
+    let mut acc = [0.0f32; LANES];
+    // SAFETY: all have `width` entries.
+    unsafe {
+        let mut l = 0;
+        while l + LANES <= width {
+            for (s, acc) in acc.iter_mut().enumerate() {
+                let e = math::exp_wide::<I>(*high.add(l + s) - *low.add(l + s));
+                *acc = I::fma(*q.add(l + s) * *k.add(l + s), e, *acc);
+            }
+            l += LANES;
+        }
+        for (s, acc) in acc.iter_mut().enumerate().take(width - l) {
+            let e = math::exp_wide::<I>(*high.add(l + s) - *low.add(l + s));
+            *acc = I::fma(*q.add(l + s) * *k.add(l + s), e, *acc);
+        }
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for s in 0..half {
+            acc[s] += acc[s + half];
+        }
+        half /= 2;
+    }
+    acc[0]
+}
+
+/// y += a x exp(high - low)
+#[inline(always)]
+unsafe fn decayed_add<I: Isa>(width: usize, a: f32, x: *const f32, high: *const f64, low: *const f64, y: *mut f32) {
+    // SAFETY: all have `width` entries.
+    unsafe {
+        for l in 0..width {
+            let e = math::exp_wide::<I>(*high.add(l) - *low.add(l));
+            *y.add(l) = I::fma(a * *x.add(l), e, *y.add(l));
+        }
+    }
+}
+
+/// A diagonal block of a cotangent, zeros where no pairs are meant.
+#[inline(always)]
+unsafe fn masked(from: usize, to: usize, pairs: Pairs, da: *const f32, sda: usize) -> [f32; BLOCK * BLOCK] {
+    let mut t = [0.0; BLOCK * BLOCK];
+    for i in from..to {
+        for j in from..pairs.end(i) {
+            // SAFETY: the caller's contract.
+            t[(i - from) * BLOCK + j - from] = unsafe { *da.add(i * sda + j) };
+        }
+    }
+    t
+}
+
+#[inline(always)]
+unsafe fn dot_body<I: Isa>(
+    _: I,
+    n: usize,
+    width: usize,
+    pairs: Pairs,
+    q: *const f32,
+    sq: usize,
+    k: *const f32,
+    sk: usize,
+    g: *const f32,
+    sg: usize,
+    y: *mut f32,
+    sy: usize,
+) {
+    let mut room = work();
+    let w = width as isize;
+    let side = BLOCK as isize;
+    // SAFETY: the caller's contract; rows and columns below n.
+    unsafe {
+        let frame = Frame::new(&mut room, n, width, pairs.before, g, sg);
+        let Frame { anchor, middle, scaled, block, other, factor, .. } = frame;
+        let mut from = 0;
+        while from < n {
+            let to = n.min(from + BLOCK);
+            let rows = to - from;
+            if from > 0 {
+                frame.anchor_at::<I>(from, false);
+                // Columns of earlier blocks follow the anchor; those of the last block are new.
+                for j in 0..from {
+                    if j < from - BLOCK {
+                        multiply(width, factor, scaled.add(j * width));
+                    } else {
+                        scale::<I>(width, k.add(j * sk), anchor, frame.col(j), scaled.add(j * width));
+                    }
+                }
+                for i in from..to {
+                    scale::<I>(width, q.add(i * sq), frame.row(i), anchor, block.add((i - from) * width));
+                }
+                gemm(rows, from, width, 1.0, block, w, 1, scaled, 1, w, 0.0, y.add(from * sy), sy as isize, 1);
+            }
+            if frame.anchor_inside(from, to) {
+                for i in from..to {
+                    if pairs.before && i == from {
+                        std::ptr::write_bytes(block, 0, width);
+                    } else {
+                        scale::<I>(width, q.add(i * sq), frame.row(i), middle, block.add((i - from) * width));
+                    }
+                    scale::<I>(width, k.add(i * sk), middle, frame.col(i), other.add((i - from) * width));
+                }
+                let mut t = [0.0; BLOCK * BLOCK];
+                gemm(rows, rows, width, 1.0, block, w, 1, other, 1, w, 0.0, t.as_mut_ptr(), side, 1);
+                for i in from..to {
+                    for j in from..pairs.end(i) {
+                        *y.add(i * sy + j) = t[(i - from) * BLOCK + j - from];
+                    }
+                }
+            } else {
+                for i in from..to {
+                    for j in from..pairs.end(i) {
+                        *y.add(i * sy + j) =
+                            decayed_dot::<I>(width, q.add(i * sq), k.add(j * sk), frame.row(i), frame.col(j));
+                    }
+                }
+            }
+            for i in from..to {
+                for j in pairs.end(i)..n {
+                    *y.add(i * sy + j) = 0.0;
+                }
+            }
+            from = to;
+        }
+    }
+    keep_work(room);
+}
+
+#[inline(always)]
+unsafe fn mix_rows_body<I: Isa>(
+    _: I,
+    n: usize,
+    width: usize,
+    pairs: Pairs,
+    da: *const f32,
+    sda: usize,
+    k: *const f32,
+    sk: usize,
+    g: *const f32,
+    sg: usize,
+    dq: *mut f32,
+    sdq: usize,
+) {
+    let mut room = work();
+    let w = width as isize;
+    // SAFETY: the caller's contract; rows and columns below n.
+    unsafe {
+        let frame = Frame::new(&mut room, n, width, pairs.before, g, sg);
+        let Frame { anchor, middle, scaled, block, other, factor, .. } = frame;
+        let mut from = 0;
+        while from < n {
+            let to = n.min(from + BLOCK);
+            let rows = to - from;
+            if from > 0 {
+                frame.anchor_at::<I>(from, false);
+                for j in 0..from {
+                    if j < from - BLOCK {
+                        multiply(width, factor, scaled.add(j * width));
+                    } else {
+                        scale::<I>(width, k.add(j * sk), anchor, frame.col(j), scaled.add(j * width));
+                    }
+                }
+                let out = dq.add(from * sdq);
+                gemm(
+                    rows,
+                    width,
+                    from,
+                    1.0,
+                    da.add(from * sda),
+                    sda as isize,
+                    1,
+                    scaled,
+                    w,
+                    1,
+                    0.0,
+                    out,
+                    sdq as isize,
+                    1,
+                );
+                for i in from..to {
+                    let row = dq.add(i * sdq);
+                    scale::<I>(width, row, frame.row(i), anchor, row);
+                }
+            } else {
+                for i in from..to {
+                    std::ptr::write_bytes(dq.add(i * sdq), 0, width);
+                }
+            }
+            let t = masked(from, to, pairs, da, sda);
+            if frame.anchor_inside(from, to) {
+                for j in from..to {
+                    scale::<I>(width, k.add(j * sk), middle, frame.col(j), other.add((j - from) * width));
+                }
+                gemm(rows, width, rows, 1.0, t.as_ptr(), BLOCK as isize, 1, other, w, 1, 0.0, block, w, 1);
+                for i in from + usize::from(pairs.before)..to {
+                    let (row, part) = (dq.add(i * sdq), block.add((i - from) * width));
+                    decayed_add::<I>(width, 1.0, part, frame.row(i), middle, row);
+                }
+            } else {
+                for i in from..to {
+                    for j in from..pairs.end(i) {
+                        let a = t[(i - from) * BLOCK + j - from];
+                        decayed_add::<I>(width, a, k.add(j * sk), frame.row(i), frame.col(j), dq.add(i * sdq));
+                    }
+                }
+            }
+            from = to;
+        }
+    }
+    keep_work(room);
+}
+
+#[inline(always)]
+unsafe fn mix_cols_body<I: Isa>(
+    _: I,
+    n: usize,
+    width: usize,
+    pairs: Pairs,
+    da: *const f32,
+    sda: usize,
+    q: *const f32,
+    sq: usize,
+    g: *const f32,
+    sg: usize,
+    dk: *mut f32,
+    sdk: usize,
+) {
+    let mut room = work();
+    let w = width as isize;
+    // SAFETY: the caller's contract; rows and columns below n.
+    unsafe {
+        let frame = Frame::new(&mut room, n, width, pairs.before, g, sg);
+        // `scaled` gathers what later blocks of rows give to the columns, up to the decay from the anchor to the column.
+        let Frame { anchor, middle, scaled, block, other, factor, .. } = frame;
+        for b in (0..n.div_ceil(BLOCK)).rev() {
+            let from = b * BLOCK;
+            let to = n.min(from + BLOCK);
+            let rows = to - from;
+            for j in from..to {
+                let row = dk.add(j * sdk);
+                if to < n {
+                    scale::<I>(width, scaled.add(j * width), anchor, frame.col(j), row);
+                } else {
+                    std::ptr::write_bytes(row, 0, width);
+                }
+            }
+            let t = masked(from, to, pairs, da, sda);
+            if frame.anchor_inside(from, to) {
+                for i in from..to {
+                    if pairs.before && i == from {
+                        std::ptr::write_bytes(other, 0, width);
+                    } else {
+                        scale::<I>(width, q.add(i * sq), frame.row(i), middle, other.add((i - from) * width));
+                    }
+                }
+                gemm(rows, width, rows, 1.0, t.as_ptr(), 1, BLOCK as isize, other, w, 1, 0.0, block, w, 1);
+                for j in from..to {
+                    decayed_add::<I>(width, 1.0, block.add((j - from) * width), middle, frame.col(j), dk.add(j * sdk));
+                }
+            } else {
+                for i in from..to {
+                    for j in from..pairs.end(i) {
+                        let a = t[(i - from) * BLOCK + j - from];
+                        decayed_add::<I>(width, a, q.add(i * sq), frame.row(i), frame.col(j), dk.add(j * sdk));
+                    }
+                }
+            }
+            if from > 0 {
+                frame.anchor_at::<I>(from, true);
+                for i in from..to {
+                    scale::<I>(width, q.add(i * sq), frame.row(i), anchor, block.add((i - from) * width));
+                }
+                if to < n {
+                    for j in 0..from {
+                        multiply(width, factor, scaled.add(j * width));
+                    }
+                }
+                let beta = if to < n { 1.0 } else { 0.0 };
+                gemm(from, width, rows, 1.0, da.add(from * sda), 1, sda as isize, block, w, 1, beta, scaled, w, 1);
+            }
+        }
+    }
+    keep_work(room);
+}
+
+versions! {
+    /// y `[n, n]` = for each pair the sum over channels of q_i k_j times their decay, 0 for pairs that are not meant. q, k and the log decays
+    /// g are `[n, width]`.
+    pub unsafe fn decay_dot(
+        n: usize, width: usize, pairs: Pairs, q: *const f32, sq: usize, k: *const f32, sk: usize, g: *const f32, sg: usize, y: *mut f32,
+        sy: usize,
+    ) = dot_body;
+    /// The gradient of [`decay_dot`] by q: dq_i = sum over the pairs of da_ij k_j times the decay. Of da only meant pairs are read.
+    pub unsafe fn decay_mix_rows(
+        n: usize, width: usize, pairs: Pairs, da: *const f32, sda: usize, k: *const f32, sk: usize, g: *const f32, sg: usize,
+        dq: *mut f32, sdq: usize,
+    ) = mix_rows_body;
+    /// The gradient of [`decay_dot`] by k: dk_j = sum over the pairs of da_ij q_i times the decay.
+    pub unsafe fn decay_mix_cols(
+        n: usize, width: usize, pairs: Pairs, da: *const f32, sda: usize, q: *const f32, sq: usize, g: *const f32, sg: usize,
+        dk: *mut f32, sdk: usize,
+    ) = mix_cols_body;
+}

@@ -1,0 +1,171 @@
+//! Inside of a chunk of tokens: running sums, decays between pairs of rows, and the triangular solve.
+//!
+//! A matrix `[n, width]` is a pointer and the distance between its rows. With log decays g <= 0 and their running sums G, the decay of
+//! the pair (i, j) is exp(G_i - G_j), or exp(G_{i-1} - G_j) where reads come before the decay ([`Pairs`]). Running sums are
+//! f64 and only differences are rounded: in f32, a strong decay early in the chunk costs the small ones after it their digits.
+
+mod decay;
+mod solve;
+
+pub use decay::{decay_dot, decay_mix_cols, decay_mix_rows};
+pub use solve::solve_unit_lower;
+
+use crate::elementwise::math;
+use crate::isa::{Isa, versions};
+use crate::room::{keep_work, work};
+
+/// Which pairs (i, j) of rows are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pairs {
+    /// Only j < i; else j <= i.
+    pub strict: bool,
+    /// The row's own decay does not act. Implies `strict`.
+    pub before: bool,
+}
+
+impl Pairs {
+    /// How many of row i's pairs there are: j below this.
+    #[inline(always)]
+    fn end(self, i: usize) -> usize {
+        i + usize::from(!(self.strict || self.before))
+    }
+}
+
+#[inline(always)]
+unsafe fn cumsum_body<I: Isa>(
+    _: I,
+    n: usize,
+    width: usize,
+    reverse: bool,
+    exclusive: bool,
+    x: *const f32,
+    sx: usize,
+    y: *mut f32,
+    sy: usize,
+) {
+    const STRIP: usize = 16;
+    let mut from = 0;
+    while from < width {
+        let m = STRIP.min(width - from);
+        let mut sum = [0.0f64; STRIP];
+        for i in 0..n {
+            let row = if reverse { n - 1 - i } else { i };
+            // SAFETY: the caller's contract.
+            unsafe {
+                let (x, y) = (x.add(row * sx + from), y.add(row * sy + from));
+                let mut v = [0.0; STRIP];
+                if m == STRIP {
+                    v = x.cast::<[f32; STRIP]>().read_unaligned();
+                } else {
+                    std::ptr::copy_nonoverlapping(x, v.as_mut_ptr(), m);
+                }
+                let mut out = [0.0; STRIP];
+                for l in 0..STRIP {
+                    let next = sum[l] + f64::from(v[l]);
+                    out[l] = if exclusive { sum[l] } else { next } as f32;
+                    sum[l] = next;
+                }
+                std::ptr::copy_nonoverlapping(out.as_ptr(), y, m);
+            }
+        }
+        from += STRIP;
+    }
+}
+
+/// The running sum of g, one entry more than it has: entry 0 is 0.
+unsafe fn running(n: usize, g: *const f32, step: usize, sums: *mut f64) {
+    let mut sum = 0.0;
+    // SAFETY: sums has n + 1 entries.
+    unsafe {
+        *sums = 0.0;
+        for i in 0..n {
+            sum += f64::from(*g.add(i * step));
+            *sums.add(i + 1) = sum;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn pair_decay_body<I: Isa>(_: I, n: usize, pairs: Pairs, g: *const f32, step: usize, y: *mut f32, sy: usize) {
+    let mut room = work();
+    let sums = room.of(2 * (n + 1)).cast::<f64>();
+    // SAFETY: the room has n + 1 sums; y has n rows and columns.
+    unsafe {
+        running(n, g, step, sums);
+        for i in 0..n {
+            let end = pairs.end(i);
+            let top = *sums.add(if pairs.before { i } else { i + 1 });
+            let row = y.add(i * sy);
+            // Vectors of eight, of which the last may reach past the pairs; it is cleared below.
+            let whole = end.next_multiple_of(8).min(n);
+            for j in 0..whole {
+                *row.add(j) = math::exp_wide::<I>(top - *sums.add(j + 1));
+            }
+            for j in end..n {
+                *row.add(j) = 0.0;
+            }
+        }
+    }
+    keep_work(room);
+}
+
+#[inline(always)]
+unsafe fn pair_decay_grad_body<I: Isa>(
+    _: I,
+    n: usize,
+    pairs: Pairs,
+    e: *const f32,
+    se: usize,
+    dg: *mut f32,
+    step: usize,
+) {
+    let mut room = work();
+    let by_sum = room.of(2 * (n + 1)).cast::<f64>();
+    // SAFETY: the room has n + 1 sums; e has n rows and columns.
+    unsafe {
+        // The gradient by each running sum: rows add, columns subtract.
+        for i in 0..=n {
+            *by_sum.add(i) = 0.0;
+        }
+        for i in 0..n {
+            let row = e.add(i * se);
+            let mut total = [0.0f64; 8];
+            let mut j = 0;
+            while j + 8 <= i {
+                for (l, total) in total.iter_mut().enumerate() {
+                    let x = f64::from(*row.add(j + l));
+                    *total += x;
+                    *by_sum.add(j + l + 1) -= x;
+                }
+                j += 8;
+            }
+            for (l, total) in total.iter_mut().enumerate().take(i - j) {
+                let x = f64::from(*row.add(j + l));
+                *total += x;
+                *by_sum.add(j + l + 1) -= x;
+            }
+            *by_sum.add(if pairs.before { i } else { i + 1 }) += total.iter().sum::<f64>();
+        }
+        let mut sum = 0.0;
+        for i in (0..n).rev() {
+            sum += *by_sum.add(i + 1);
+            *dg.add(i * step) = sum as f32;
+        }
+    }
+    keep_work(room);
+}
+
+versions! {
+    /// y = the running sum of x `[n, width]` down the rows, summed in f64; from the last row with `reverse`, without the row itself with
+    /// `exclusive`. y may be x.
+    pub unsafe fn cumsum(
+        n: usize, width: usize, reverse: bool, exclusive: bool, x: *const f32, sx: usize, y: *mut f32, sy: usize,
+    ) = cumsum_body;
+    /// y `[n, n]` = the decay of each pair, 0 for pairs that are not meant. Entries of g lie `step` apart.
+    pub unsafe fn pair_decay(n: usize, pairs: Pairs, g: *const f32, step: usize, y: *mut f32, sy: usize) = pair_decay_body;
+    /// dg_l = sum of e_ij over the pairs with j < l <= i (l < i with `before`): the gradient by g, e being decay times cotangent.
+    pub unsafe fn pair_decay_grad(n: usize, pairs: Pairs, e: *const f32, se: usize, dg: *mut f32, step: usize) = pair_decay_grad_body;
+}
+
+#[cfg(test)]
+mod tests;

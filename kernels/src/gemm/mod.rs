@@ -1,0 +1,305 @@
+//! Products of matrices.
+//!
+//! A product is cut into register tiles ([`tile`]). What is small or lies well is read where it is; else blocks of the operands are
+//! packed into panels, sized so that a panel of B stays in the first cache while it meets all of A's block, and A's block in the second
+//! (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008).
+//!
+//! Every entry of C is one sum over the depth in blocks of [`DEPTH`], in order. It depends on the shape and the layout, never on
+//! addresses.
+
+mod pack;
+mod tile;
+
+use tile::{Mat, MatMut, tile};
+
+use crate::isa::{Isa, versions};
+use crate::room::{Room, keep_panels, panels};
+use crate::vector::Vector;
+use pack::pack;
+
+/// Depth of a block: a panel of B, two vectors wide, is 16 KiB with eight lanes.
+const DEPTH: usize = 256;
+/// Rows of a block of A: with `DEPTH`, at most 192 KiB.
+const ROWS: usize = 192;
+/// Columns of a block of B.
+const COLS: usize = 1024;
+
+/// Calls the tile of r rows.
+#[inline(always)]
+unsafe fn any_tile<I: Isa, const N: usize, const WHOLE: bool>(
+    r: usize,
+    cols: usize,
+    k: usize,
+    alpha: f32,
+    a: Mat,
+    b: Mat,
+    beta: f32,
+    c: MatMut,
+) {
+    macro_rules! arms {
+        ($($n:literal)*) => {
+            match r {
+                // SAFETY: the caller's contract.
+                $($n if I::ROWS >= $n && (N == I::COLS || $n <= SKINNY) => unsafe { tile::<I, $n, N, WHOLE>(cols, k, alpha, a, b, beta, c) },)*
+                _ => unreachable!("archc bug: no tile has {r} rows"),
+            }
+        };
+    }
+    arms!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+}
+
+/// Products of so few rows use wider tiles, so that there are enough sums side by side.
+const SKINNY: usize = 3;
+
+/// Sizes of `count` nearly equal parts of n: part i.
+#[inline(always)]
+fn part(n: usize, count: usize, i: usize) -> (usize, usize) {
+    let (least, more) = (n / count, n % count);
+    (i * least + i.min(more), least + usize::from(i < more))
+}
+
+/// What the blocks of a product are like.
+struct Blocks {
+    pack_a: bool,
+    pack_b: bool,
+}
+
+#[inline(always)]
+unsafe fn blocked<I: Isa, const N: usize>(
+    m: usize,
+    n: usize,
+    k: usize,
+    alpha: f32,
+    a: Mat,
+    b: Mat,
+    beta: f32,
+    c: MatMut,
+    how: &Blocks,
+    rooms: (&mut Room, &mut Room),
+) {
+    let width = N * I::V::LANES;
+    let most = if N == I::COLS { I::ROWS } else { SKINNY };
+    let depths = k.div_ceil(DEPTH);
+    let bands = m.div_ceil(ROWS);
+    // SAFETY: all parts are inside of the matrices; the rooms are as large as the blocks packed into them.
+    unsafe {
+        let room_b =
+            if how.pack_b { rooms.1.of(DEPTH * COLS.min(n.next_multiple_of(width))) } else { std::ptr::null_mut() };
+        let room_a = if how.pack_a { rooms.0.of(DEPTH * ROWS.min(m)) } else { std::ptr::null_mut() };
+        let mut jc = 0;
+        while jc < n {
+            let nc = COLS.min(n - jc);
+            for d in 0..depths {
+                let (pc, kc) = part(k, depths, d);
+                let beta = if d == 0 { beta } else { 1.0 };
+                for band in 0..bands {
+                    let (ic, mc) = part(m, bands, band);
+                    let count = mc.div_ceil(most);
+                    if how.pack_a {
+                        for i in 0..count {
+                            let (i0, r) = part(mc, count, i);
+                            pack::<I>(a.from(ic + i0, pc).transposed(), kc, r, r, room_a.add(i0 * kc));
+                        }
+                    }
+                    let mut j = 0;
+                    while j < nc {
+                        let cols = width.min(nc - j);
+                        let panel = if how.pack_b {
+                            let room = room_b.add(j * kc);
+                            if band == 0 {
+                                pack::<I>(b.from(pc, jc + j), kc, cols, width, room);
+                            }
+                            Mat { at: room, rs: width as isize, cs: 1 }
+                        } else {
+                            b.from(pc, jc + j)
+                        };
+                        let whole = how.pack_b || cols == width;
+                        for i in 0..count {
+                            let (i0, r) = part(mc, count, i);
+                            let rows = if how.pack_a {
+                                Mat { at: room_a.add(i0 * kc), rs: 1, cs: r as isize }
+                            } else {
+                                a.from(ic + i0, pc)
+                            };
+                            let to = c.from(ic + i0, jc + j);
+                            if whole {
+                                any_tile::<I, N, true>(r, cols, kc, alpha, rows, panel, beta, to);
+                            } else {
+                                any_tile::<I, N, false>(r, cols, kc, alpha, rows, panel, beta, to);
+                            }
+                        }
+                        j += width;
+                    }
+                }
+            }
+            jc += COLS;
+        }
+    }
+}
+
+/// Few rows by columns that are contiguous along the depth: inner products.
+#[inline(always)]
+unsafe fn inner<I: Isa>(m: usize, n: usize, k: usize, alpha: f32, a: Mat, b: Mat, beta: f32, c: MatMut) {
+    const SIDE: usize = 4;
+    let lanes = I::V::LANES;
+    // SAFETY: all offsets are those of entries.
+    unsafe {
+        for i in 0..m {
+            let mut j = 0;
+            while j < n {
+                let cols = SIDE.min(n - j);
+                let mut acc = [I::V::splat(0.0); SIDE];
+                let x = a.at.offset(i as isize * a.rs);
+                // Columns that are not there repeat the last one.
+                let y: [*const f32; SIDE] = std::array::from_fn(|s| b.at.offset((j + s.min(cols - 1)) as isize * b.cs));
+                let mut p = 0;
+                while p + lanes <= k {
+                    let xv = I::V::load(x.add(p));
+                    for (acc, y) in acc.iter_mut().zip(y) {
+                        *acc = xv.fma(I::V::load(y.add(p)), *acc);
+                    }
+                    p += lanes;
+                }
+                if p < k {
+                    let xv = I::V::load_part(x.add(p), k - p);
+                    for (acc, y) in acc.iter_mut().zip(y) {
+                        *acc = xv.fma(I::V::load_part(y.add(p), k - p), *acc);
+                    }
+                }
+                for (s, acc) in acc.into_iter().enumerate().take(cols) {
+                    let at = c.at.offset(i as isize * c.rs + (j + s) as isize * c.cs);
+                    let sum = alpha * acc.sum();
+                    *at = if beta == 0.0 { sum } else { I::fma(beta, *at, sum) };
+                }
+                j += SIDE;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn product<I: Isa>(_: I, m: usize, n: usize, k: usize, alpha: f32, a: Mat, b: Mat, beta: f32, c: MatMut) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if m <= SKINNY && b.rs == 1 && b.cs != 1 && a.cs == 1 {
+            inner::<I>(m, n, k, alpha, a, b, beta, c);
+            return;
+        }
+        // Packing moves n k (or m k) numbers for 2 m n k operations. It pays where rows are many, or strides defeat the caches.
+        let how = Blocks {
+            pack_b: b.cs != 1 || (m > 4 * I::ROWS && n * k > 4096),
+            pack_a: n > 4 * I::V::LANES && m > I::ROWS && a.cs != 1,
+        };
+        let mut lent = panels();
+        let both = (&mut lent.0, &mut lent.1);
+        if m <= SKINNY {
+            blocked::<I, 4>(m, n, k, alpha, a, b, beta, c, &how, both);
+        } else {
+            blocked::<I, 2>(m, n, k, alpha, a, b, beta, c, &how, both);
+        }
+        keep_panels(lent);
+    }
+}
+
+versions! {
+    unsafe fn dispatch(m: usize, n: usize, k: usize, alpha: f32, a: Mat, b: Mat, beta: f32, c: MatMut) = product;
+}
+
+/// C = alpha A B + beta C with A `[m, k]`, B `[k, n]` and C `[m, n]`, each with the distances between its rows (`rs`) and columns (`cs`).
+/// For beta = 0, C is not read.
+pub unsafe fn gemm(
+    m: usize,
+    n: usize,
+    k: usize,
+    alpha: f32,
+    a: *const f32,
+    rsa: isize,
+    csa: isize,
+    b: *const f32,
+    rsb: isize,
+    csb: isize,
+    beta: f32,
+    c: *mut f32,
+    rsc: isize,
+    csc: isize,
+) {
+    let (a, b, c) =
+        (Mat { at: a, rs: rsa, cs: csa }, Mat { at: b, rs: rsb, cs: csb }, MatMut { at: c, rs: rsc, cs: csc });
+    if m == 0 || n == 0 {
+        return;
+    }
+    // SAFETY: the caller's contract; the transposed product is the same one.
+    unsafe {
+        if k == 0 || alpha == 0.0 {
+            for i in 0..m as isize {
+                for j in 0..n as isize {
+                    let at = c.at.offset(i * c.rs + j * c.cs);
+                    *at = if beta == 0.0 { 0.0 } else { *at * beta };
+                }
+            }
+        } else if (csc != 1 && rsc == 1) || (n < 8 && n < m) {
+            dispatch(n, m, k, alpha, b.transposed(), a.transposed(), beta, c.transposed());
+        } else {
+            dispatch(m, n, k, alpha, a, b, beta, c);
+        }
+    }
+}
+
+/// `batch` products, whose operands and results lie so far apart. A distance of 0 shares an operand. If the distance of C is 0,
+/// the products add up (beta acts once).
+pub unsafe fn gemm_batch(
+    batch: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+    alpha: f32,
+    a: *const f32,
+    sa: isize,
+    rsa: isize,
+    csa: isize,
+    b: *const f32,
+    sb: isize,
+    rsb: isize,
+    csb: isize,
+    beta: f32,
+    c: *mut f32,
+    sc: isize,
+    rsc: isize,
+    csc: isize,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        // Rows of one batch that follow those of the one before are one tall product.
+        if sb == 0 && sa == rsa * m as isize && sc == rsc * m as isize {
+            gemm(batch * m, n, k, alpha, a, rsa, csa, b, rsb, csb, beta, c, rsc, csc);
+            return;
+        }
+        // Depths that follow each other are one deep product.
+        if sc == 0 && sa == csa * k as isize && sb == rsb * k as isize {
+            gemm(m, n, batch * k, alpha, a, rsa, csa, b, rsb, csb, beta, c, rsc, csc);
+            return;
+        }
+        for i in 0..batch as isize {
+            let beta = if sc == 0 && i > 0 { 1.0 } else { beta };
+            gemm(
+                m,
+                n,
+                k,
+                alpha,
+                a.offset(i * sa),
+                rsa,
+                csa,
+                b.offset(i * sb),
+                rsb,
+                csb,
+                beta,
+                c.offset(i * sc),
+                rsc,
+                csc,
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! Products against f64.
+
+use super::*;
+use crate::isa::at_each_level;
+
+fn numbers(n: usize, seed: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7919 + seed * 31) % 1009) as f32 / 504.0 - 1.0).collect()
+}
+
+/// Strides of an r x c matrix in a buffer: row-major, column-major, or with gaps everywhere.
+fn layout(kind: usize, r: usize, c: usize) -> (isize, isize, usize) {
+    match kind {
+        0 => (c as isize + 2, 1, r * (c + 2) + 1),
+        1 => (1, r as isize + 1, c * (r + 1) + 1),
+        _ => (2 * c as isize + 3, 2, r * (2 * c + 3) + 1),
+    }
+}
+
+fn check(m: usize, n: usize, k: usize, kinds: [usize; 3], alpha: f32, beta: f32) {
+    let (rsa, csa, la) = layout(kinds[0], m, k);
+    let (rsb, csb, lb) = layout(kinds[1], k, n);
+    let (rsc, csc, lc) = layout(kinds[2], m, n);
+    let (a, b, mut c) = (numbers(la, 1), numbers(lb, 2), numbers(lc, 3));
+    if beta == 0.0 {
+        c.fill(f32::NAN);
+    }
+    let before = c.clone();
+    let mut touched = vec![false; lc];
+    // SAFETY: the buffers have the lengths that the layouts need.
+    unsafe {
+        gemm(m, n, k, alpha, a.as_ptr(), rsa, csa, b.as_ptr(), rsb, csb, beta, c.as_mut_ptr(), rsc, csc);
+    }
+    let at = |i: usize, j: usize, rs: isize, cs: isize| (i as isize * rs + j as isize * cs) as usize;
+    for i in 0..m {
+        for j in 0..n {
+            let terms = || (0..k).map(|p| f64::from(a[at(i, p, rsa, csa)]) * f64::from(b[at(p, j, rsb, csb)]));
+            let to = at(i, j, rsc, csc);
+            let old = if beta == 0.0 { 0.0 } else { f64::from(before[to]) };
+            let want = f64::from(alpha) * terms().sum::<f64>() + f64::from(beta) * old;
+            // Each sum rounds by 6e-8 of what it has so far; over the depth some of that cancels.
+            let tolerance = 1e-6 * (terms().map(f64::abs).sum::<f64>() + old.abs() + 0.1);
+            assert!(
+                (f64::from(c[to]) - want).abs() < tolerance,
+                "{m} {n} {k} {kinds:?} at {i} {j}: {} for {want}",
+                c[to]
+            );
+            touched[to] = true;
+        }
+    }
+    for (i, touched) in touched.iter().enumerate() {
+        assert!(*touched || c[i].to_bits() == before[i].to_bits(), "{m} {n} {k} {kinds:?} wrote at {i}");
+    }
+}
+
+#[test]
+fn all_layouts_and_edges() {
+    at_each_level(|_| {
+        for (m, n, k) in [
+            (1, 1, 1),
+            (1, 70, 33),
+            (2, 9, 40),
+            (3, 130, 7),
+            (40, 1, 50),
+            (33, 3, 20),
+            (6, 16, 8),
+            (7, 17, 9),
+            (16, 16, 16),
+            (13, 31, 64),
+            (29, 47, 300),
+            (64, 64, 64),
+            (70, 65, 20),
+            (0, 4, 4),
+            (4, 0, 4),
+            (4, 4, 0),
+            (33, 20, 513),
+        ] {
+            for kinds in 0..27 {
+                let kinds = [kinds % 3, kinds / 3 % 3, kinds / 9];
+                check(m, n, k, kinds, 1.0, 0.0);
+                check(m, n, k, kinds, -0.5, 1.0);
+            }
+        }
+    });
+}
+
+#[test]
+fn blocks() {
+    at_each_level(|_| {
+        for kinds in [[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]] {
+            check(200, 70, 520, kinds, 1.0, 0.5);
+            check(65, 1100, 40, kinds, 1.0, 0.0);
+        }
+    });
+}
+
+#[test]
+fn batches() {
+    let (m, n, k, batch) = (5, 6, 7, 3);
+    let (a, b) = (numbers(batch * m * k, 1), numbers(batch * k * n, 2));
+    let want = |shared: bool, i: usize, r: usize, c: usize| -> f64 {
+        let from = if shared { 0 } else { i * k * n };
+        (0..k).map(|p| f64::from(a[i * m * k + r * k + p]) * f64::from(b[from + p * n + c])).sum()
+    };
+    for shared in [false, true] {
+        for added in [false, true] {
+            let mut y = vec![0.0f32; batch * m * n];
+            let sb = if shared { 0 } else { (k * n) as isize };
+            let sc = if added { 0 } else { (m * n) as isize };
+            // SAFETY: the buffers have the lengths given.
+            unsafe {
+                gemm_batch(
+                    batch,
+                    m,
+                    n,
+                    k,
+                    1.0,
+                    a.as_ptr(),
+                    (m * k) as isize,
+                    k as isize,
+                    1,
+                    b.as_ptr(),
+                    sb,
+                    n as isize,
+                    1,
+                    0.0,
+                    y.as_mut_ptr(),
+                    sc,
+                    n as isize,
+                    1,
+                );
+            }
+            for r in 0..m {
+                for c in 0..n {
+                    let each: Vec<f64> = (0..batch).map(|i| want(shared, i, r, c)).collect();
+                    for i in 0..batch {
+                        let (got, want) =
+                            if added { (y[r * n + c], each.iter().sum()) } else { (y[(i * m + r) * n + c], each[i]) };
+                        assert!((f64::from(got) - want).abs() < 1e-5);
+                    }
+                }
+            }
+        }
+    }
+}

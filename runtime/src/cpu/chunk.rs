@@ -1,0 +1,243 @@
+//! Running sums, decays and solves over the rows of chunks, and long convolutions.
+
+use super::memory::{Bases, Slot};
+use super::single::SingleStep;
+use archc_compiler::lowered::{BATCH, DimId, Op, TIME};
+use archc_compiler::plan::{Single, View};
+use archc_kernels::chunk;
+use archc_kernels::copy::copy_nd;
+
+/// Most operands of an op on tiles, its result included.
+const OPERANDS: usize = 4;
+
+/// An operand of an op on tiles: a matrix of rows and columns, repeated over other dimensions.
+#[derive(Clone, Copy, Debug)]
+struct Tile {
+    slot: Slot,
+    rows: usize,
+    row: isize,
+    cols: usize,
+    col: isize,
+    /// Where its copy with neighbouring columns is in `Tiles::room`, if it needs one.
+    copy: Option<usize>,
+}
+
+/// A prepared op on tiles.
+#[derive(Clone, Debug)]
+pub(super) struct Tiles {
+    op: Op,
+    /// Operands, then the result.
+    tiles: Vec<Tile>,
+    /// Around the tiles: lengths, and distances of each.
+    around: Vec<(usize, [isize; OPERANDS])>,
+    /// Numbers that copies need.
+    room: usize,
+}
+
+impl Tiles {
+    /// None if the op does not work on tiles.
+    pub fn new(single: &Single) -> Option<Self> {
+        let views: Vec<&View> = single.inputs.iter().chain([&single.output]).collect();
+        // rows and columns of each operand and of the result
+        let axes: Vec<[Vec<DimId>; 2]> = match &single.op {
+            Op::Cumsum { dim, .. } => {
+                // what lies in one run behind the dimension is done side by side
+                let wide: Vec<DimId> = single.output.axes.iter().map(|a| a.dim).filter(|d| d != dim).collect();
+                let wide = joined(&views, &wide);
+                vec![[vec![*dim], wide.clone()], [vec![*dim], wide]]
+            }
+            Op::SolveUnitLower { rows, cols, .. } => {
+                let wide: Vec<DimId> = single.output.axes.iter().map(|a| a.dim).filter(|d| d != rows).collect();
+                let apart: Vec<DimId> =
+                    wide.into_iter().filter(|d| single.inputs[0].axis(*d).is_none()).collect();
+                let wide = joined(&views[1..], &apart);
+                vec![[vec![*rows], vec![*cols]], [vec![*rows], wide.clone()], [vec![*rows], wide]]
+            }
+            Op::PairDecay(p) => vec![[vec![p.rows], vec![]], [vec![p.rows], vec![p.cols]]],
+            Op::PairDecayGrad(p) => vec![[vec![p.rows], vec![p.cols]], [vec![p.rows], vec![]]],
+            Op::DecayDot { over, pairs } => vec![
+                [vec![pairs.rows], vec![*over]],
+                [vec![pairs.cols], vec![*over]],
+                [vec![pairs.rows], vec![*over]],
+                [vec![pairs.rows], vec![pairs.cols]],
+            ],
+            Op::DecayMix { over, pairs, by_cols } => {
+                let (own, other) = if *by_cols { (pairs.cols, pairs.rows) } else { (pairs.rows, pairs.cols) };
+                vec![
+                    [vec![pairs.rows], vec![pairs.cols]],
+                    [vec![other], vec![*over]],
+                    [vec![pairs.rows], vec![*over]],
+                    [vec![own], vec![*over]],
+                ]
+            }
+            _ => return None,
+        };
+        let core: Vec<DimId> = axes.iter().flatten().flatten().copied().collect();
+        let size = |dims: &[DimId]| -> usize {
+            let of = |d: &DimId| views.iter().find_map(|v| v.axis(*d)).map_or(1, |a| a.size);
+            dims.iter().map(of).product()
+        };
+        let pairwise = matches!(single.op, Op::PairDecay(_) | Op::PairDecayGrad(_));
+        let mut room = 0;
+        let mut tiles = Vec::new();
+        for (view, [rows, cols]) in views.iter().zip(&axes) {
+            let stride = |dims: &[DimId]| dims.last().map_or(0, |d| view.stride(*d));
+            let mut tile = Tile {
+                slot: Slot::of(view),
+                rows: size(rows),
+                row: stride(rows),
+                cols: size(cols),
+                col: stride(cols),
+                copy: None,
+            };
+            let plain = tile.cols == 1 || tile.col == 1;
+            let forward = tile.rows == 1 || tile.row >= 0;
+            if !(plain && forward) && !(pairwise && cols.is_empty()) || (tile.cols > 1 && tile.row == 0 && tile.rows > 1) {
+                tile.copy = Some(room);
+                room += tile.rows * tile.cols;
+            }
+            tiles.push(tile);
+        }
+        let mut around: Vec<(DimId, usize)> = Vec::new();
+        for a in views.iter().flat_map(|v| &v.axes).filter(|a| !core.contains(&a.dim)) {
+            if !around.iter().any(|d| d.0 == a.dim) {
+                around.push((a.dim, a.size));
+            }
+        }
+        let strides = |d: DimId| {
+            let mut all = [0; OPERANDS];
+            all.iter_mut().zip(&views).for_each(|(s, v)| *s = v.stride(d));
+            all
+        };
+        let around = around.into_iter().map(|(d, n)| (n, strides(d))).collect();
+        Some(Self { op: single.op.clone(), tiles, around, room })
+    }
+
+    /// Runs the op.
+    ///
+    /// # Safety
+    /// As for `Program::run`.
+    pub unsafe fn run(&self, bases: &Bases) {
+        let mut start = [std::ptr::null_mut::<f32>(); OPERANDS];
+        let mut room = vec![0.0f32; self.room];
+        // SAFETY: the plan's views lie inside of their buffers
+        unsafe {
+            for (p, t) in start.iter_mut().zip(&self.tiles) {
+                *p = bases.at(t.slot);
+            }
+            let count: usize = self.around.iter().map(|a| a.0).product();
+            for n in 0..count {
+                let mut at = start;
+                let mut rest = n;
+                for (size, strides) in self.around.iter().rev() {
+                    let i = (rest % size) as isize;
+                    rest /= size;
+                    at.iter_mut().zip(strides).for_each(|(p, s)| *p = p.wrapping_offset(i * s));
+                }
+                self.tile(at, room.as_mut_ptr());
+            }
+        }
+    }
+
+    unsafe fn tile(&self, given: [*mut f32; OPERANDS], room: *mut f32) {
+        let mut at = given;
+        let mut row = [0usize; OPERANDS];
+        let last = self.tiles.len() - 1;
+        // SAFETY: as for `run`; copies have room for their tiles
+        unsafe {
+            for (i, t) in self.tiles.iter().enumerate() {
+                row[i] = if t.copy.is_some() { t.cols } else { t.row.unsigned_abs() };
+                if let Some(offset) = t.copy {
+                    at[i] = room.add(offset);
+                    if i < last {
+                        copy_nd(at[i], &[t.cols as isize, 1], given[i], &[t.row, t.col], &[t.rows, t.cols]);
+                    }
+                }
+            }
+            let n = self.tiles[last].rows;
+            let width = self.tiles[last].cols;
+            let meant = |p: &archc_compiler::lowered::Pairs| chunk::Pairs { strict: p.strict, before: p.before };
+            match &self.op {
+                Op::Cumsum { reverse, exclusive, .. } => {
+                    chunk::cumsum(n, width, *reverse, *exclusive, at[0], row[0], at[1], row[1]);
+                }
+                Op::SolveUnitLower { transpose, .. } => {
+                    copy_nd(at[2], &[row[2] as isize, 1], at[1], &[row[1] as isize, 1], &[n, width]);
+                    chunk::solve_unit_lower(n, width, at[0], row[0], *transpose, at[2], row[2]);
+                }
+                Op::PairDecay(p) => chunk::pair_decay(n, meant(p), at[0], row[0], at[1], row[1]),
+                Op::PairDecayGrad(p) => chunk::pair_decay_grad(n, meant(p), at[0], row[0], at[1], row[1]),
+                Op::DecayDot { pairs, .. } => {
+                    let k = self.tiles[0].cols;
+                    chunk::decay_dot(n, k, meant(pairs), at[0], row[0], at[1], row[1], at[2], row[2], at[3], row[3]);
+                }
+                Op::DecayMix { pairs, by_cols, .. } => {
+                    let f = if *by_cols { chunk::decay_mix_cols } else { chunk::decay_mix_rows };
+                    f(n, width, meant(pairs), at[0], row[0], at[1], row[1], at[2], row[2], at[3], row[3]);
+                }
+                op => panic!("archc bug: {op:?} does not work on tiles"),
+            }
+            let t = &self.tiles[last];
+            if t.copy.is_some() {
+                copy_nd(given[last], &[t.row, t.col], at[last], &[t.cols as isize, 1], &[t.rows, t.cols]);
+            }
+        }
+    }
+}
+
+/// The longest tail of the dimensions that lies in one run in all views, at the same distances.
+fn joined(views: &[&View], dims: &[DimId]) -> Vec<DimId> {
+    let mut first = dims.len();
+    while first > 0 && views.iter().all(|v| v.run(&dims[first - 1..]).is_some()) {
+        first -= 1;
+    }
+    dims[first..].to_vec()
+}
+
+impl SingleStep {
+    pub(super) unsafe fn long_conv(&self, bases: &Bases, lag: DimId) {
+        let (f, x) = (&self.inputs[0], &self.inputs[1]);
+        let y = &self.output;
+        // SAFETY: lags stay inside of the document, which starts in this piece
+        unsafe {
+            match self.op {
+                Op::LongConv { .. } => self.tokens(bases, &[lag], |_, pos, at| {
+                    for (t, p) in pos.iter().enumerate() {
+                        let mut sum = 0.0f64;
+                        for l in 0..=(*p as usize).min(t) {
+                            let a = *at[0].offset(l as isize * f.stride(lag));
+                            sum += f64::from(a) * f64::from(*at[1].offset((t - l) as isize * x.stride(TIME)));
+                        }
+                        *at[3].offset(t as isize * y.stride(TIME)) = sum as f32;
+                    }
+                }),
+                Op::LongConvBack { .. } => self.tokens(bases, &[lag], |_, pos, at| {
+                    for s in 0..pos.len() {
+                        let mut sum = 0.0f64;
+                        for t in (s..pos.len()).filter(|t| t - s <= pos[*t] as usize) {
+                            let a = *at[0].offset((t - s) as isize * f.stride(lag));
+                            sum += f64::from(a) * f64::from(*at[1].offset(t as isize * x.stride(TIME)));
+                        }
+                        *at[3].offset(s as isize * y.stride(TIME)) = sum as f32;
+                    }
+                }),
+                _ => {
+                    // x and dy: the filter's gradient, summed over the batch
+                    let n = y.axis(lag).map_or(1, |a| a.size);
+                    self.tokens(bases, &[lag], |b, pos, at| {
+                        for l in 0..n {
+                            let mut sum = 0.0f64;
+                            for t in (l..pos.len()).filter(|t| l <= pos[*t] as usize) {
+                                let a = *at[0].offset((t - l) as isize * f.stride(TIME));
+                                sum += f64::from(a) * f64::from(*at[1].offset(t as isize * x.stride(TIME)));
+                            }
+                            let to = at[3].offset(l as isize * y.stride(lag));
+                            *to = if b == 0 { sum as f32 } else { *to + sum as f32 };
+                        }
+                    });
+                }
+            }
+        }
+        debug_assert!(y.axis(BATCH).is_some() || !matches!(self.op, Op::LongConv { .. }));
+    }
+}

@@ -1,0 +1,208 @@
+//! Depthwise convolutions over time that respect where documents start.
+
+use super::memory::{Bases, Slot};
+use super::program::{Context, layout};
+use archc_compiler::lowered::{BATCH, DimId, TIME};
+use archc_compiler::plan::{Conv, ConvWork, View};
+use archc_kernels::copy::{add_nd, copy_nd};
+use archc_kernels::elementwise::{Binary, Src, binary, mul_add};
+
+/// A prepared convolution.
+#[derive(Clone, Debug)]
+pub(super) struct ConvStep {
+    conv: Conv,
+    /// Channels that lie in one run in the token values; others are walked.
+    around: Vec<Channel>,
+    /// Numbers of the run, and whether the filter has one tap for all of it.
+    run: usize,
+    /// Distance of the run's taps in the filter: 1, 0 (shared) or other.
+    tap: isize,
+    taps: usize,
+    tail: Option<(usize, isize)>,
+}
+
+/// A channel dimension around the run: length, distances in x, dy, y, filter and what was carried.
+#[derive(Clone, Debug)]
+struct Channel {
+    size: usize,
+    strides: [isize; 5],
+}
+
+impl ConvStep {
+    pub fn new(conv: &Conv) -> Self {
+        let token = |d: DimId| d == BATCH || d == TIME;
+        let channels: Vec<_> = conv.x.axes.iter().filter(|a| !token(a.dim) && a.size > 1).collect();
+        let none = View { base: conv.x.base, offset: 0, axes: Vec::new() };
+        let others = [conv.dy.as_ref(), conv.y.as_ref(), conv.carried.as_ref()];
+        let of = |d: DimId| -> [isize; 5] {
+            let [dy, y, carried] = others.map(|v| v.unwrap_or(&none).stride(d));
+            [conv.x.stride(d), dy, y, conv.filter.stride(d), carried]
+        };
+        // the innermost channels that lie in one run everywhere
+        let mut run = 1usize;
+        let mut first = channels.len();
+        let mut tap = None;
+        while first > 0 {
+            let a = channels[first - 1];
+            let s = of(a.dim);
+            let dense = |stride: isize, there: bool| !there || stride == run as isize;
+            let fits = dense(s[0], true)
+                && dense(s[1], conv.dy.is_some())
+                && dense(s[2], conv.y.is_some())
+                && dense(s[4], conv.carried.is_some());
+            let filter = match tap {
+                None => true,
+                Some(t) => s[3] == t * run as isize,
+            };
+            if !fits || !filter {
+                break;
+            }
+            tap.get_or_insert(s[3]);
+            run *= a.size;
+            first -= 1;
+        }
+        let around = channels[..first].iter().map(|a| Channel { size: a.size, strides: of(a.dim) }).collect();
+        let tail = conv
+            .carried
+            .as_ref()
+            .and_then(|c| c.axes.iter().find(|a| conv.x.axis(a.dim).is_none()).map(|a| (a.size, a.stride)));
+        Self {
+            around,
+            run,
+            tap: tap.unwrap_or(0),
+            taps: conv.filter.axis(conv.window).map_or(1, |a| a.size),
+            tail,
+            conv: conv.clone(),
+        }
+    }
+
+    /// Runs it.
+    ///
+    /// # Safety
+    /// As for `Program::run`.
+    pub unsafe fn run(&self, bases: &Bases, _: &Context<'_>) {
+        let c = &self.conv;
+        // SAFETY: the plan's views lie inside of their buffers
+        unsafe {
+            let at = |v: &Option<View>| v.as_ref().map_or(std::ptr::null_mut(), |v| bases.at(Slot::of(v)));
+            let start = [bases.at(Slot::of(&c.x)), at(&c.dy), at(&c.y), bases.at(Slot::of(&c.filter)), at(&c.carried)];
+            if c.work == ConvWork::Filter && !c.accumulate {
+                let zero = 0.0f32;
+                let (sizes, strides) = layout(&c.filter);
+                copy_nd(start[3], &strides, &zero, &vec![0; sizes.len()], &sizes);
+            }
+            let pos = bases.at(Slot::of(&c.pos));
+            let count: usize = self.around.iter().map(|a| a.size).product();
+            for n in 0..count {
+                let mut rest = n;
+                let mut at = start;
+                for channel in self.around.iter().rev() {
+                    let i = (rest % channel.size) as isize;
+                    rest /= channel.size;
+                    for (p, s) in at.iter_mut().zip(channel.strides) {
+                        *p = p.wrapping_offset(i * s);
+                    }
+                }
+                self.channels(at, pos);
+            }
+        }
+    }
+
+    /// One run of channels: addresses of x, dy, y, filter and what was carried.
+    unsafe fn channels(&self, [x, dy, y, filter, carried]: [*mut f32; 5], pos: *const f32) {
+        let c = &self.conv;
+        let batch = c.pos.axis(BATCH).map_or(1, |a| a.size);
+        let len = c.pos.axis(TIME).map_or(1, |a| a.size);
+        let stride = |v: &Option<View>, d| v.as_ref().map_or(0, |v| v.stride(d));
+        let filter_tap = c.filter.stride(c.window);
+        let n = self.run;
+        // taps of the run, made as long as it
+        let mut taps = vec![0.0f32; n * self.taps];
+        // SAFETY: the plan's views lie inside of their buffers; lags stay inside of the document
+        unsafe {
+            if c.work != ConvWork::Filter {
+                for w in 0..self.taps {
+                    let from = filter.offset(w as isize * filter_tap);
+                    copy_nd(taps.as_mut_ptr().add(w * n), &[1], from, &[self.tap], &[n]);
+                }
+            }
+            let mut product = vec![0.0f32; n];
+            for b in 0..batch as isize {
+                let pos = std::slice::from_raw_parts(pos.offset(b * len as isize), len);
+                let row = |p: *mut f32, bs: isize, ts: isize, t: usize| p.wrapping_offset(b * bs + t as isize * ts);
+                let xs = |t: usize| row(x, c.x.stride(BATCH), c.x.stride(TIME), t);
+                let ys = |t: usize| row(y, stride(&c.y, BATCH), stride(&c.y, TIME), t);
+                let dys = |t: usize| row(dy, stride(&c.dy, BATCH), stride(&c.dy, TIME), t);
+                let before = |back: usize| {
+                    let (tail, step) = self.tail?;
+                    let at = carried
+                        .wrapping_offset(b * stride(&c.carried, BATCH) + (tail - back.min(tail)) as isize * step);
+                    (back <= tail).then_some(at)
+                };
+                match c.work {
+                    ConvWork::Forward => {
+                        for (t, p) in pos.iter().enumerate() {
+                            let y = ys(t);
+                            let mut fresh = !c.accumulate;
+                            for w in 0..self.taps {
+                                let lag = (c.first + w) * c.step;
+                                if lag > *p as usize {
+                                    break;
+                                }
+                                let source = if lag <= t { Some(xs(t - lag)) } else { before(lag - t) };
+                                let Some(source) = source else { break };
+                                let (a, f) = (Src::Slice(source), Src::Slice(taps.as_ptr().add(w * n)));
+                                if fresh {
+                                    binary(Binary::Mul, a, f, y, n);
+                                    fresh = false;
+                                } else {
+                                    mul_add(a, f, Src::Slice(y), y, n);
+                                }
+                            }
+                            if fresh {
+                                std::slice::from_raw_parts_mut(y, n).fill(0.0);
+                            }
+                        }
+                    }
+                    ConvWork::Backward => {
+                        for t in 0..len {
+                            let y = ys(t);
+                            let mut fresh = !c.accumulate;
+                            for w in 0..self.taps {
+                                let lag = (c.first + w) * c.step;
+                                let s = t + lag;
+                                if s >= len || lag > pos[s] as usize {
+                                    break;
+                                }
+                                let (a, f) = (Src::Slice(xs(s)), Src::Slice(taps.as_ptr().add(w * n)));
+                                if fresh {
+                                    binary(Binary::Mul, a, f, y, n);
+                                    fresh = false;
+                                } else {
+                                    mul_add(a, f, Src::Slice(y), y, n);
+                                }
+                            }
+                            if fresh {
+                                std::slice::from_raw_parts_mut(y, n).fill(0.0);
+                            }
+                        }
+                    }
+                    ConvWork::Filter => {
+                        for w in 0..self.taps {
+                            let lag = (c.first + w) * c.step;
+                            let to = filter.offset(w as isize * filter_tap);
+                            product.fill(0.0);
+                            for (t, p) in pos.iter().enumerate().skip(lag.min(len)) {
+                                if lag <= *p as usize {
+                                    let (a, f) = (Src::Slice(xs(t - lag)), Src::Slice(dys(t)));
+                                    mul_add(a, f, Src::Slice(product.as_ptr()), product.as_mut_ptr(), n);
+                                }
+                            }
+                            add_nd(to, &[self.tap], product.as_ptr(), &[1], &[n]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! What a session asks of the cpu device.
+
+use super::memory::Bases;
+use super::profile::Profile;
+use super::program::{Context, Program};
+use crate::compiled::{CompiledSession, Executor, Held, Leaves, Step};
+use crate::errors;
+use crate::optimizer::Update;
+use crate::session::{BatchShape, Device, Dtype, Metrics, Session, SessionOptions, Tensor};
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::{Graph, ParamId, ParamKind};
+use archc_compiler::lowered::{Lowered, Op, Shape, ValueId};
+use archc_compiler::plan::{Plan, View, plan};
+use archc_kernels::copy::copy_nd;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+/// The cpu device.
+#[derive(Clone, Copy, Debug)]
+pub struct Cpu {
+    /// Tokens a chunk of a scan.
+    pub chunk: usize,
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self { chunk: crate::compiled::CHUNK }
+    }
+}
+
+impl Device for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn compile(
+        &self,
+        graph: &Arc<Graph>,
+        shape: BatchShape,
+        options: &SessionOptions,
+    ) -> Result<Box<dyn Session>, Diagnostic> {
+        if shape.batch == 0 || shape.len == 0 {
+            return Err(errors::empty_batch(shape.batch, shape.len));
+        }
+        if options.dtype == Dtype::F64 {
+            return Err(errors::single_precision());
+        }
+        Ok(Box::new(self.session(graph, options)?))
+    }
+}
+
+impl Cpu {
+    /// A session whose executor can be asked for more than a device offers.
+    ///
+    /// # Errors
+    /// As [`Device::compile`].
+    pub fn session(
+        &self,
+        graph: &Arc<Graph>,
+        options: &SessionOptions,
+    ) -> Result<CompiledSession<CpuExecutor>, Diagnostic> {
+        Ok(CompiledSession::new(graph, options, CpuExecutor::new(graph))?.with_chunk(self.chunk))
+    }
+}
+
+/// Memory for f32, aligned to cache lines.
+struct Memory {
+    data: Vec<f32>,
+    first: usize,
+}
+
+impl Memory {
+    fn zeros(len: usize) -> Self {
+        let data = vec![0.0f32; len + 32];
+        let first = (64 - data.as_ptr() as usize % 64) % 64 / 4;
+        Self { data, first }
+    }
+
+    fn start(&mut self) -> *mut f32 {
+        self.data[self.first..].as_mut_ptr()
+    }
+}
+
+/// A plan that is ready to run, with its memory.
+pub struct Compiled {
+    plan: Plan,
+    program: Program,
+    arena: Memory,
+    constants: Memory,
+    registers: Memory,
+}
+
+/// Parameters and moments, in the order of the graph, each in checkpoint layout.
+pub struct CpuExecutor {
+    graph: Arc<Graph>,
+    /// Where each parameter starts, and the end.
+    starts: Vec<usize>,
+    params: Memory,
+    grads: Memory,
+    first: Memory,
+    second: Memory,
+    /// Seconds by kind of kernel, where someone asks.
+    pub profile: Option<Profile>,
+}
+
+impl CpuExecutor {
+    fn new(graph: &Arc<Graph>) -> Self {
+        let mut starts = vec![0];
+        for i in 0..graph.params.len() {
+            starts.push(starts[i] + graph.param_numbers(ParamId(i as u32)));
+        }
+        let len = starts[graph.params.len()];
+        let zeros = || Memory::zeros(len);
+        Self {
+            graph: graph.clone(),
+            starts,
+            params: zeros(),
+            grads: zeros(),
+            first: zeros(),
+            second: zeros(),
+            profile: None,
+        }
+    }
+
+    fn held(&self, what: Held) -> &Memory {
+        match what {
+            Held::Param => &self.params,
+            Held::First => &self.first,
+            Held::Second => &self.second,
+        }
+    }
+
+    /// Fills in the leaves and runs the plan.
+    fn execute(&mut self, compiled: &mut Compiled, leaves: &Leaves) {
+        let scratch = compiled.arena.start();
+        for (op, view) in &compiled.plan.leaves {
+            fill(op, view, scratch, leaves, &compiled.plan.graph);
+        }
+        let bases = Bases(vec![scratch, compiled.constants.start(), self.params.start(), self.grads.start()]);
+        let vocab = self.graph.vocab.map_or(0, |v| self.graph.size(v));
+        let context = Context {
+            graph: &compiled.plan.graph,
+            leaves,
+            vocab,
+            at: RefCell::default(),
+            registers: compiled.registers.start(),
+            profile: self.profile.as_ref(),
+            depth: Cell::new(0),
+        };
+        // SAFETY: the memory is as large as the plan says and is borrowed by nobody else
+        unsafe { compiled.program.run(&bases, &context) };
+    }
+
+    fn result(&mut self, compiled: &mut Compiled, id: ValueId) -> Tensor {
+        let Some((_, view)) = compiled.plan.results.iter().find(|r| r.0 == id) else {
+            panic!("archc bug: value %{} is no result of the plan", id.0);
+        };
+        let (shape, strides) = super::program::layout(view);
+        let slot = super::memory::Slot::of(view);
+        let bases =
+            Bases(vec![compiled.arena.start(), compiled.constants.start(), self.params.start(), self.grads.start()]);
+        let mut data = vec![0.0f32; shape.iter().product()];
+        let dense = dense(&shape);
+        // SAFETY: the view lies inside of its buffer, and the data has its shape
+        unsafe { copy_nd(data.as_mut_ptr(), &dense, bases.at(slot), &strides, &shape) };
+        Tensor { shape, data: data.into_iter().map(f64::from).collect() }
+    }
+}
+
+fn dense(shape: &[usize]) -> Vec<isize> {
+    let mut strides = vec![1isize; shape.len()];
+    for i in (1..shape.len()).rev() {
+        strides[i - 1] = strides[i] * shape[i] as isize;
+    }
+    strides
+}
+
+/// Puts a leaf where the plan wants it. All leaves lie densely.
+fn fill(op: &Op, view: &View, arena: *mut f32, leaves: &Leaves, graph: &Lowered) {
+    let len = view.len();
+    // SAFETY: leaves have buffers of their own in the arena, as long as the view
+    let to = unsafe { std::slice::from_raw_parts_mut(arena.add(view.offset), len) };
+    let put = |to: &mut [f32], from: &[f64]| {
+        if from.len() == to.len() {
+            to.iter_mut().zip(from).for_each(|(t, f)| *t = *f as f32);
+        } else {
+            to.fill(0.0);
+        }
+    };
+    match op {
+        Op::Pos => to.iter_mut().zip(&leaves.pos).for_each(|(t, p)| *t = *p as f32),
+        Op::Doc => to.iter_mut().zip(&leaves.doc).for_each(|(t, d)| *t = *d as f32),
+        Op::Step => to.fill(leaves.step as f32),
+        Op::TokenWeight => put(to, &leaves.weights),
+        Op::Input(i) => put(to, &leaves.inputs[*i].data),
+        Op::Cotangent(i, _) => put(to, leaves.cotangents.get(*i).map_or(&[], |t| &t.data)),
+        Op::Carried(name, _) => put(to, leaves.carried.get(name).map_or(&[], |t| &t.data)),
+        op => panic!("archc bug: {op:?} is no leaf of {}", graph.source.name),
+    }
+}
+
+impl Executor for CpuExecutor {
+    type Compiled = Compiled;
+
+    fn read(&self, what: Held) -> Vec<Vec<f64>> {
+        let memory = self.held(what);
+        let all = &memory.data[memory.first..];
+        self.starts.windows(2).map(|w| all[w[0]..w[1]].iter().map(|x| f64::from(*x)).collect()).collect()
+    }
+
+    fn write(&mut self, what: Held, values: Vec<Vec<f64>>) {
+        let memory = match what {
+            Held::Param => &mut self.params,
+            Held::First => &mut self.first,
+            Held::Second => &mut self.second,
+        };
+        let all = &mut memory.data[memory.first..];
+        for (x, v) in all.iter_mut().zip(values.into_iter().flatten()) {
+            *x = v as f32;
+        }
+    }
+
+    fn compile(&self, graph: &Arc<Lowered>, shape: Shape) -> Result<Compiled, Diagnostic> {
+        let plan = plan(graph, shape);
+        if cfg!(debug_assertions)
+            && let Err(why) = archc_compiler::plan::verify(&plan)
+        {
+            panic!("archc bug: {why}\n{}", archc_compiler::plan::print(&plan));
+        }
+        let program = Program::new(&plan.root, &plan.sizes);
+        let constants = Program::new(&plan.constants, &plan.sizes);
+        let registers = program.registers.max(constants.registers);
+        let mut compiled = Compiled {
+            arena: Memory::zeros(plan.root.arena.max(plan.constants.arena)),
+            constants: Memory::zeros(plan.constants_len),
+            registers: Memory::zeros(registers),
+            program,
+            plan,
+        };
+        let nothing = std::ptr::null_mut();
+        let bases = Bases(vec![compiled.arena.start(), compiled.constants.start(), nothing, nothing]);
+        let leaves = Leaves::default();
+        let context = Context {
+            graph,
+            leaves: &leaves,
+            vocab: 0,
+            at: RefCell::default(),
+            registers: compiled.registers.start(),
+            profile: None,
+            depth: Cell::new(0),
+        };
+        // SAFETY: constants read nothing but constants
+        unsafe { constants.run(&bases, &context) };
+        Ok(compiled)
+    }
+
+    fn run(&mut self, compiled: &mut Compiled, leaves: &Leaves, wanted: &[ValueId]) -> Result<Vec<Tensor>, Diagnostic> {
+        self.execute(compiled, leaves);
+        Ok(wanted.iter().map(|id| self.result(compiled, *id)).collect())
+    }
+
+    fn step(&mut self, compiled: &mut Compiled, leaves: &Leaves, step: &Step) -> Result<Metrics, Diagnostic> {
+        let Some((objective, entropy)) = compiled.plan.graph.objective else {
+            return Err(errors::bug("a training step", "a graph without an objective"));
+        };
+        self.execute(compiled, leaves);
+        let number = |t: Tensor| t.data.first().copied().unwrap_or(f64::NAN);
+        let (objective, loss) = (number(self.result(compiled, objective)), number(self.result(compiled, entropy)));
+        let starts = std::mem::take(&mut self.starts);
+        let all = &self.grads.data[self.grads.first..];
+        let square =
+            |i: usize| -> f64 { all[starts[i]..starts[i + 1]].iter().map(|x| f64::from(*x) * f64::from(*x)).sum() };
+        let learns: Vec<usize> = compiled.plan.graph.param_grads.iter().map(|g| g.0.0 as usize).collect();
+        let gradient_norm = learns.iter().map(|i| square(*i)).sum::<f64>().sqrt();
+        let metrics = Metrics { loss, objective, gradient_norm };
+        if step.moves(&metrics) {
+            let scale = Update::clipping(&step.rule, gradient_norm);
+            for i in 0..self.graph.params.len() {
+                let range = starts[i]..starts[i + 1];
+                // a parameter on which nothing depends has a gradient of 0
+                let scale = if learns.contains(&i) { scale } else { 0.0 };
+                let part = |m: &mut Memory| m.data[m.first..][range.clone()].as_mut_ptr();
+                let decays = self.graph.params[i].kind == ParamKind::Weight;
+                let (p, g, m, v) =
+                    (part(&mut self.params), part(&mut self.grads), part(&mut self.first), part(&mut self.second));
+                // SAFETY: four buffers of the same length
+                unsafe { adamw(p, g, m, v, range.len(), step, scale, decays) };
+            }
+        }
+        self.starts = starts;
+        Ok(metrics)
+    }
+}
+
+/// AdamW over one parameter.
+#[allow(clippy::too_many_arguments)] // four buffers of one length
+unsafe fn adamw(p: *mut f32, g: *const f32, m: *mut f32, v: *mut f32, n: usize, step: &Step, scale: f64, decays: bool) {
+    let rule = &step.rule;
+    let correct = |beta: f64| 1.0 - beta.powf(step.number as f64);
+    let (c1, c2) = (correct(rule.beta1), correct(rule.beta2));
+    let shrink = if decays { 1.0 - step.learning_rate * rule.weight_decay } else { 1.0 };
+    let (b1, b2) = (rule.beta1 as f32, rule.beta2 as f32);
+    let (rate, root) = ((step.learning_rate / c1) as f32, (1.0 / c2.sqrt()) as f32);
+    let (scale, shrink, eps) = (scale as f32, shrink as f32, rule.eps as f32);
+    // SAFETY: the caller's buffers have n numbers each
+    let (p, g, m, v) = unsafe {
+        (
+            std::slice::from_raw_parts_mut(p, n),
+            std::slice::from_raw_parts(g, n),
+            std::slice::from_raw_parts_mut(m, n),
+            std::slice::from_raw_parts_mut(v, n),
+        )
+    };
+    for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
+        let g = if scale == 0.0 { 0.0 } else { g * scale };
+        *m = b1 * *m + (1.0 - b1) * g;
+        *v = b2 * *v + (1.0 - b2) * g * g;
+        *p = *p * shrink - rate * *m / (v.sqrt() * root + eps);
+    }
+}

@@ -1,0 +1,167 @@
+//! Agreement of a device with the reference: outputs, every gradient, pieces, training steps.
+
+use crate::check::{cotangents, random_batch};
+use crate::decode::in_pieces;
+use archc_compiler::graph::Graph;
+use archc_runtime::{
+    Batch, BatchShape, Device, Dtype, Objective, Reference, Session, SessionOptions, Snapshot, Tensor, Tensors,
+};
+use std::sync::Arc;
+
+/// How far a device may be off.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    pub dtype: Dtype,
+    /// Of outputs: root mean square of the error relative to that of the output.
+    pub forward: f64,
+    /// Of each gradient, likewise.
+    pub gradient: f64,
+    /// Of each gradient: the largest error relative to the largest number.
+    pub largest: f64,
+}
+
+/// A device under test with its bounds.
+pub struct Subject<'a> {
+    pub device: &'a dyn Device,
+    pub bounds: Bounds,
+}
+
+/// Root mean square and largest number of the difference, each relative to that of what is wanted.
+///
+/// What should be 0 by cancellation is not to the last bit: numbers below `floor` count as `floor`.
+fn errors(have: &Tensor, want: &Tensor, floor: f64) -> [f64; 2] {
+    assert_eq!(have.shape, want.shape);
+    let count = want.data.len().max(1) as f64;
+    let rms = |x: &mut dyn Iterator<Item = f64>| (x.map(|x| x * x).sum::<f64>() / count).sqrt();
+    let top = |x: &mut dyn Iterator<Item = f64>| x.fold(0.0f64, |m, x| if x.is_nan() { x } else { m.max(x.abs()) });
+    let mut difference = have.data.iter().zip(&want.data).map(|(a, b)| a - b);
+    let mut wanted = want.data.iter().copied();
+    let square = rms(&mut difference.clone()) / rms(&mut wanted.clone()).max(floor);
+    [square, top(&mut difference) / top(&mut wanted).max(floor)]
+}
+
+fn largest(all: &Tensors) -> f64 {
+    all.values().flat_map(|t| &t.data).fold(0.0f64, |m, x| m.max(x.abs()))
+}
+
+impl Subject<'_> {
+    /// Sessions of the reference in f64 and of the device, at the same parameters.
+    fn sessions(&self, graph: &Arc<Graph>) -> (Box<dyn Session>, Box<dyn Session>) {
+        let shape = BatchShape { batch: 1, len: 1 };
+        let options = |dtype| SessionOptions { dtype, seed: 7, ..Default::default() };
+        let have = self.device.compile(graph, shape, &options(self.bounds.dtype)).unwrap();
+        let mut want = Reference.compile(graph, shape, &options(Dtype::F64)).unwrap();
+        want.restore(&have.snapshot().unwrap()).unwrap();
+        (want, have)
+    }
+
+    fn round(&self, batch: &mut Batch) {
+        if self.bounds.dtype == Dtype::F32 {
+            batch.inputs.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x = f64::from(*x as f32));
+        }
+    }
+
+    fn check_all(
+        &self,
+        what: &str,
+        have: &Tensors,
+        want: &Tensors,
+        bound: f64,
+        largest_bound: f64,
+        found: &mut Vec<String>,
+    ) {
+        // In f64 1e-16 of the largest number around is what a sum that cancels may leave; 1e-9 of this floor is less.
+        let floor = largest(want) * if self.bounds.dtype == Dtype::F64 { 1e-6 } else { 1e-3 };
+        assert_eq!(have.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>(), "{what}");
+        for (name, want) in want {
+            let [square, top] = errors(&have[name], want, floor.max(1e-300));
+            if !(square <= bound && top <= largest_bound) {
+                found.push(format!("{what} {name}: relative RMS {square:.1e}, largest {top:.1e}"));
+            }
+        }
+    }
+
+    /// Outputs, carries and every gradient for one batch; gives what is off.
+    pub fn compare(&self, graph: &Arc<Graph>, batch: &Batch) -> Vec<String> {
+        let mut batch = batch.clone();
+        self.round(&mut batch);
+        let mut found = Vec::new();
+        let (mut reference, mut device) = self.sessions(graph);
+        let want = reference.forward(&batch, None).unwrap();
+        let have = match device.forward(&batch, None) {
+            Ok(have) => have,
+            Err(e) => return vec![format!("forward: {}", e.message)],
+        };
+        let Bounds { forward, gradient, largest, .. } = self.bounds;
+        self.check_all("output", &have.outputs, &want.outputs, forward, f64::INFINITY, &mut found);
+        assert_eq!(have.carry.0["pos"], want.carry.0["pos"]);
+        let mut r = cotangents(&want);
+        r.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x = f64::from(*x as f32));
+        let mut objectives = vec![("R", Objective::Cotangents(&r))];
+        if graph.vocab.is_some() || !graph.losses.is_empty() {
+            objectives.push(("loss", Objective::Loss));
+        }
+        for (what, objective) in objectives {
+            let want = reference.gradients(&batch, objective).unwrap();
+            match device.gradients(&batch, objective) {
+                Ok(have) => {
+                    let scale = want.objective.abs().max(1e-3 * r.values().flat_map(|t| &t.data).count() as f64);
+                    if !((have.objective - want.objective).abs() <= forward * scale) {
+                        found.push(format!("{what}: the objective is {}, not {}", have.objective, want.objective));
+                    }
+                    self.check_all(&format!("d{what}/d"), &have.params, &want.params, gradient, largest, &mut found);
+                    self.check_all(&format!("d{what}/d"), &have.inputs, &want.inputs, gradient, largest, &mut found);
+                }
+                Err(e) => found.push(format!("gradients of {what}: {}", e.message)),
+            }
+        }
+        found
+    }
+
+    /// The sequence in pieces that end at `ends` against the whole sequence of the reference.
+    pub fn compare_pieces(&self, graph: &Arc<Graph>, batch: &Batch, ends: &[usize]) -> Vec<String> {
+        let mut batch = batch.clone();
+        self.round(&mut batch);
+        let (mut reference, mut device) = self.sessions(graph);
+        let want = reference.forward(&batch, None).unwrap().outputs;
+        let mut found = Vec::new();
+        let have = in_pieces(&mut device, &batch, ends);
+        self.check_all(&format!("pieces {ends:?}"), &have, &want, self.bounds.forward, f64::INFINITY, &mut found);
+        found
+    }
+
+    /// Two training steps with dropout: metrics and what becomes of the parameters.
+    pub fn compare_steps(&self, graph: &Arc<Graph>, len: usize) -> Vec<String> {
+        let batch = random_batch(graph, 2, len);
+        let (mut reference, mut device) = self.sessions(graph);
+        let mut found = Vec::new();
+        for number in 0..2 {
+            let want = reference.step(&batch, 1e-2).unwrap();
+            let have = match device.step(&batch, 1e-2) {
+                Ok(have) => have,
+                Err(e) => return vec![format!("step: {}", e.message)],
+            };
+            for (what, have, want) in [
+                ("loss", have.loss, want.loss),
+                ("objective", have.objective, want.objective),
+                ("gradient norm", have.gradient_norm, want.gradient_norm),
+            ] {
+                if !((have - want).abs() <= self.bounds.gradient * want.abs().max(1e-3)) {
+                    found.push(format!("step {number}: the {what} is {have}, not {want}"));
+                }
+            }
+        }
+        let (Snapshot { first: have, step, .. }, want) = (device.snapshot().unwrap(), reference.snapshot().unwrap());
+        assert_eq!((step, want.step), (2, 2));
+        // The first moment holds the gradients; parameters move by its sign almost, which rounding may turn.
+        self.check_all(
+            "after two steps, moment of",
+            &have,
+            &want.first,
+            10.0 * self.bounds.gradient,
+            f64::INFINITY,
+            &mut found,
+        );
+        found
+    }
+}

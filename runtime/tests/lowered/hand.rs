@@ -1,0 +1,95 @@
+//! Lowered graphs by hand: leaves by name, any dimensions.
+
+use crate::build::{Build, nowhere};
+use crate::check::noise;
+use archc_compiler::lowered::{BATCH, Builder, Dim, DimId, Extent, Lowered, Op, Shape, TIME, ValueId, verify};
+use archc_runtime::Tensor;
+use archc_runtime::compiled::Leaves;
+use archc_runtime::interpret::interpret;
+
+/// A graph under construction beside the numbers of its leaves.
+pub struct Hand {
+    dims: Vec<Dim>,
+    pub leaves: Leaves,
+}
+
+impl Hand {
+    /// Two sequences of so many tokens; the second one's documents are as long as `document`.
+    pub fn new(len: usize, document: usize) -> Self {
+        let dims = vec![
+            Dim { name: "B".into(), extent: Extent::Batch, rank: 0 },
+            Dim { name: "T".into(), extent: Extent::Time, rank: 2 },
+        ];
+        let pos = (0..len).chain((0..len).map(|t| t % document)).map(|p| p as u32).collect();
+        let doc = (0..len).map(|_| 0).chain((0..len).map(|t| t / document)).map(|d| d as u32).collect();
+        Self { dims, leaves: Leaves { batch: 2, len, pos, doc, ..Leaves::default() } }
+    }
+
+    pub fn axis(&mut self, name: &str, size: usize) -> DimId {
+        self.dim(name, Extent::Fixed(size), 4)
+    }
+
+    pub fn dim(&mut self, name: &str, extent: Extent, rank: u8) -> DimId {
+        self.dims.push(Dim { name: name.into(), extent, rank });
+        DimId(self.dims.len() as u32 - 1)
+    }
+
+    /// Evaluates what is built; every `leaf` that has no numbers yet gets normal ones that depend on its name.
+    pub fn run(&mut self, make: impl FnOnce(&mut Builder<'_>) -> Vec<ValueId>) -> Vec<Tensor> {
+        let mut dims = self.dims.clone();
+        let mut b = Builder::new(&mut dims, nowhere());
+        let wanted = make(&mut b);
+        let dag = b.dag;
+        let forward_nodes = dag.nodes.len();
+        let graph = Lowered {
+            source: Build::new().done(),
+            dims,
+            dag,
+            outputs: Vec::new(),
+            objective: None,
+            carries: Vec::new(),
+            param_grads: Vec::new(),
+            input_grads: Vec::new(),
+            forward_nodes,
+        };
+        verify(&graph).unwrap();
+        let shape = Shape { batch: 2, len: self.leaves.len, carried: self.leaves.carried_tokens };
+        for node in &graph.dag.nodes {
+            if let Op::Carried(name, dims) = &node.op {
+                let shape: Vec<usize> = dims.iter().map(|d| graph.dim(*d).extent.at(shape)).collect();
+                self.leaves.carried.entry(name.clone()).or_insert_with(|| noise(name, &shape));
+            }
+        }
+        interpret(&graph, &[], &self.leaves, &wanted).unwrap_or_else(|e| panic!("{}", e.message))
+    }
+
+    /// The numbers of a leaf.
+    pub fn numbers(&self, name: &str) -> &[f64] {
+        &self.leaves.carried[name].data
+    }
+}
+
+/// A leaf with numbers of its own.
+pub fn leaf(b: &mut Builder<'_>, name: &str, dims: &[DimId]) -> ValueId {
+    let mut dims = dims.to_vec();
+    dims.sort_by_key(|d| (b.dims[d.0 as usize].rank, *d));
+    b.op(Op::Carried(name.into(), dims), &[])
+}
+
+/// A leaf over tokens.
+pub fn tokens(b: &mut Builder<'_>, name: &str, axes: &[DimId]) -> ValueId {
+    leaf(b, name, &[&[BATCH, TIME], axes].concat())
+}
+
+/// Holds two lists of numbers against each other: sums of up to some thousand terms of size 1 in another order.
+pub fn same(have: &[f64], want: &[f64]) {
+    assert_eq!(have.len(), want.len());
+    for (i, (a, b)) in have.iter().zip(want).enumerate() {
+        assert!((a - b).abs() <= 1e-12 * (1.0 + b.abs()), "[{i}]: {a}, not {b}");
+    }
+}
+
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}

@@ -1,0 +1,183 @@
+//! `archc bench compile`: from source text to a session that is ready to train, stage by stage.
+//!
+//! The stages are called as the driver and the sessions of compiling devices call them, but for a verifier that debug
+//! builds add. Each block is compiled as a user's own file, put into the standard stack, for a batch shape. The library's files are
+//! read once a process; what that costs is printed apart, since one block pays it for all.
+
+use super::measure::Timing;
+use super::model::{Item, Shape, blocks, options, shape};
+use crate::device::{self, DeviceName};
+use crate::output::{Done, Output, Stop};
+use archc_compiler::checks::check;
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::elaborate::elaborate;
+use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
+use archc_compiler::graph::verify;
+use archc_compiler::hir::Library;
+use archc_compiler::lower::{LowerOptions, lower};
+use archc_compiler::lowered;
+use archc_compiler::plan::plan;
+use archc_compiler::source::SourceMap;
+use archc_compiler::{COST_TOKENS, targets};
+use archc_runtime::{BatchShape, SessionOptions};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Milliseconds from source text to ready-to-train, for every block of the standard library
+#[derive(clap::Args)]
+pub struct Args {
+    /// Blocks and models of the standard library [default: all]
+    #[arg(long, value_name = "NAME")]
+    block: Vec<String>,
+    /// Width, layers, tokens a sequence, sequences
+    #[arg(long, value_name = "D,L,T,B", default_value = "64,2,512,4", value_parser = shape)]
+    shape: Shape,
+    /// Tokens of the vocabulary
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    vocab: u32,
+    /// What it is made ready for
+    #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
+    device: DeviceName,
+    /// Compilations of each block
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is promised: milliseconds for any block of the library.
+const PROMISED: f64 = 20.0;
+
+const STAGES: [&str; 9] =
+    ["parse", "resolve", "elaborate", "check", "lower", "gradient", "recompute", "plan", "session"];
+
+/// Tokens of a chunk, as in the sessions of compiling devices.
+const CHUNK: usize = 64;
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> Done {
+    let quiet = args.json || output.is_json();
+    let mut items = blocks();
+    for name in &args.block {
+        if !items.iter().any(|item| item.name == *name) {
+            return Err(Diagnostic::error("E0848", format!("the standard library has no block `{name}`"))
+                .help("`archc bench compile` without --block lists all")
+                .into());
+        }
+    }
+    items.retain(|item| args.block.is_empty() || args.block.contains(&item.name));
+    let at = Instant::now();
+    once(&items[0], args)?;
+    let cold = at.elapsed().as_secs_f64();
+    let warm = once(&items[0], args)?.iter().sum::<f64>();
+    if !quiet {
+        let Shape { width, layers, len, batch } = args.shape;
+        output.text(&format!(
+            "D={width}, {layers} layers, T={len}, B={batch}, for the device {}; median milliseconds of {} rounds\n\
+             reading the library, once a process: {:.1} ms\n{}",
+            args.device.name(),
+            args.rounds,
+            (cold - warm).max(0.0) * 1e3,
+            heading()
+        ))?;
+    }
+    let mut rows = Vec::new();
+    let mut over = 0;
+    for item in &items {
+        let rounds: Vec<[f64; STAGES.len()]> = (0..args.rounds).map(|_| once(item, args)).collect::<Result<_, _>>()?;
+        let stages: Vec<Timing> =
+            (0..STAGES.len()).map(|s| Timing::of(rounds.iter().map(|r| r[s] * 1e3).collect())).collect();
+        let total = Timing::of(rounds.iter().map(|r| r.iter().sum::<f64>() * 1e3).collect());
+        over += usize::from(total.median > PROMISED);
+        if !quiet {
+            output.text(&text(&item.name, &stages, &total))?;
+        }
+        let row = json(&item.name, &stages, &total);
+        output.object("bench_row", row.clone())?;
+        rows.push(row);
+    }
+    if args.json {
+        output.raw(&format!("{}\n", json!({ "device": args.device.name(), "promised_ms": PROMISED, "rows": rows })))?;
+    } else {
+        output.text(&match over {
+            0 => format!("all {} are ready within {PROMISED} ms\n", items.len()),
+            n => format!("{n} of {} take longer than {PROMISED} ms\n", items.len()),
+        })?;
+    }
+    Ok(0)
+}
+
+/// One compilation; seconds of each stage.
+fn once(item: &Item, args: &Args) -> Result<[f64; STAGES.len()], Stop> {
+    let options = options(args.shape, args.vocab as usize);
+    let mut clock = Instant::now();
+    let mut lap = || {
+        let taken = clock.elapsed().as_secs_f64();
+        clock = Instant::now();
+        taken
+    };
+    let refused = |findings: Vec<Diagnostic>| Stop::Findings(findings, Box::default());
+    drop(archc_grammar::parse(&item.text));
+    let parse = lap();
+    let mut sources = SourceMap::new();
+    let file = sources.add(format!("{}.arch", item.name), item.text.as_str());
+    let (library, findings) = Library::load(&sources, file);
+    // Loading parses once more.
+    let resolve = (lap() - parse).max(0.0);
+    let module = library.user_module(file).ok_or_else(|| refused(findings))?;
+    let target = targets(&module)[0];
+    let elaborated = elaborate(&library, target, &options.sizes);
+    let graph = elaborated.graph.ok_or_else(|| refused(elaborated.diagnostics))?;
+    if let Err(problem) = verify(&graph) {
+        panic!("archc bug: elaborate made an invalid graph: {problem}");
+    }
+    let elaborate = lap();
+    let graph = Arc::new(check(&graph, COST_TOKENS).graph);
+    let check = lap();
+    args.device.holds(&graph, args.shape.tokens())?;
+    let shape = BatchShape { batch: args.shape.batch, len: args.shape.len };
+    lap();
+    let training = LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
+    let lowered = lower(&graph, &training);
+    let lower = lap();
+    let joint = differentiate(&lowered, &Wanted { seed: Seed::Loss, inputs: false, params: true });
+    let gradient = lap();
+    let joint = Arc::new(recompute(&joint));
+    let recompute = lap();
+    let plan = plan(&joint, lowered::Shape { batch: shape.batch, len: shape.len, carried: 0 });
+    let planned = lap();
+    // A session plans on its first batch; until then it is first values and buffers.
+    let session = args.device.device().compile(&graph, shape, &SessionOptions::default())?;
+    let ready = lap();
+    drop((plan, session));
+    Ok([parse, resolve, elaborate, check, lower, gradient, recompute, planned, ready])
+}
+
+fn heading() -> String {
+    let mut text = format!("{:<24}", "block");
+    for stage in STAGES {
+        let _ = write!(text, "{stage:>10}");
+    }
+    let _ = writeln!(text, "{:>9}{:>9}", "total", "fastest");
+    text
+}
+
+fn text(name: &str, stages: &[Timing], total: &Timing) -> String {
+    let mut text = format!("{name:<24}");
+    for stage in stages {
+        let _ = write!(text, "{:>10.2}", stage.median);
+    }
+    let late = if total.median > PROMISED { "  over" } else { "" };
+    let _ = writeln!(text, "{:>9.2}{:>9.2}{late}", total.median, total.fastest);
+    text
+}
+
+fn json(name: &str, stages: &[Timing], total: &Timing) -> Value {
+    let ms = |t: &Timing| json!({ "median_ms": t.median, "fastest_ms": t.fastest });
+    let stages: serde_json::Map<String, Value> =
+        STAGES.iter().zip(stages).map(|(name, t)| ((*name).to_owned(), ms(t))).collect();
+    json!({ "block": name, "stages": stages, "total": ms(total) })
+}

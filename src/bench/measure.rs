@@ -1,0 +1,110 @@
+//! Times of training steps, and how numbers are written in the tables.
+
+use archc_compiler::diag::Diagnostic;
+use archc_runtime::{Batch, Metrics, Session};
+use serde_json::{Value, json};
+use std::time::Instant;
+
+/// How long one thing takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Timing {
+    /// Seconds, the median.
+    pub median: f64,
+    /// Seconds, the fastest.
+    pub fastest: f64,
+    /// How many were timed.
+    pub count: usize,
+}
+
+impl Timing {
+    /// Of some times in seconds, at least one.
+    pub fn of(mut seconds: Vec<f64>) -> Self {
+        seconds.sort_by(f64::total_cmp);
+        let (count, middle) = (seconds.len(), seconds.len() / 2);
+        let median = if count % 2 == 1 { seconds[middle] } else { (seconds[middle - 1] + seconds[middle]) / 2.0 };
+        Self { median, fastest: seconds[0], count }
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> Value {
+        json!({ "median_seconds": self.median, "fastest_seconds": self.fastest, "count": self.count })
+    }
+}
+
+/// The rate at which models are trained while they are timed: small, so that numbers stay in their usual range.
+pub const RATE: f64 = 1e-3;
+
+/// Steps before the clock starts, and the fewest that are timed.
+const WARM: usize = 3;
+const FEWEST: usize = 5;
+
+/// What the steps of a session were like.
+#[derive(Clone, Copy, Debug)]
+pub struct Steps {
+    /// What the first one told: of the model as it was given.
+    pub first: Metrics,
+    /// Seconds of the first one, in which a session may compile.
+    pub first_seconds: f64,
+    /// The later ones.
+    pub timing: Timing,
+}
+
+/// Times training steps for so many seconds.
+///
+/// # Errors
+/// From the session.
+pub fn steps(session: &mut dyn Session, batch: &Batch, seconds: f64) -> Result<Steps, Diagnostic> {
+    let at = Instant::now();
+    let first = session.step(batch, RATE)?;
+    let first_seconds = at.elapsed().as_secs_f64();
+    for _ in 1..WARM {
+        session.step(batch, RATE)?;
+    }
+    let (mut taken, began) = (Vec::new(), Instant::now());
+    while taken.len() < FEWEST || began.elapsed().as_secs_f64() < seconds {
+        let at = Instant::now();
+        session.step(batch, RATE)?;
+        taken.push(at.elapsed().as_secs_f64());
+    }
+    Ok(Steps { first, first_seconds, timing: Timing::of(taken) })
+}
+
+/// `1.23 M`, `45.6 k`, `789`: three digits.
+pub fn short(x: f64) -> String {
+    let digits = |x: f64| match x {
+        x if x >= 99.95 => format!("{x:.0}"),
+        x if x >= 9.995 => format!("{x:.1}"),
+        x => format!("{x:.2}"),
+    };
+    match x {
+        x if x >= 999_500.0 => format!("{} M", digits(x / 1e6)),
+        x if x >= 999.5 => format!("{} k", digits(x / 1e3)),
+        x => digits(x),
+    }
+}
+
+/// A time, in the unit that suits it.
+pub fn time(seconds: f64) -> String {
+    match seconds {
+        s if s >= 0.9995 => format!("{s:.2} s"),
+        s if s >= 0.0995 => format!("{:.0} ms", s * 1e3),
+        s if s >= 0.00995 => format!("{:.1} ms", s * 1e3),
+        s => format!("{:.2} ms", s * 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_numbers() {
+        assert_eq!(Timing::of(vec![3.0, 1.0, 2.0]), Timing { median: 2.0, fastest: 1.0, count: 3 });
+        assert_eq!(Timing::of(vec![4.0, 1.0, 2.0, 3.0]).median, 2.5);
+        assert_eq!(
+            [0.5, 12.34, 999.6, 45_678.0, 1_234_567.0].map(short),
+            ["0.50", "12.3", "1.00 k", "45.7 k", "1.23 M"]
+        );
+        assert_eq!([0.001_234, 0.0456, 0.5, 2.0].map(time), ["1.23 ms", "45.6 ms", "500 ms", "2.00 s"]);
+    }
+}

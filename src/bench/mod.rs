@@ -1,0 +1,53 @@
+//! `archc bench`: how fast this build is on this machine, each number beside what it should be held against.
+//!
+//! | command | question |
+//! |---|---|
+//! | `bench train` | tokens a second of whole training steps, beside what the machine could do, the reference device and PyTorch |
+//! | `bench scaling` | does the time of a token stay level as sequences grow, and does memory stay within the plan |
+//! | `bench compile` | milliseconds from source text to a session that is ready to train |
+//! | `bench gemm` | the rate of matrix products |
+//!
+//! A ratio is only printed of two numbers of one run. Times are medians, the warm-up left out.
+
+mod compile;
+mod gemm;
+mod machine;
+mod measure;
+mod model;
+mod peer;
+mod scaling;
+mod train;
+
+use crate::output::{Done, Output};
+
+/// Measure this build on this machine
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  archc bench train                                  all blocks and shapes, beside the machine's own rates
+  archc bench train --block GLA --shape 64,2,512,4 --torch python3 --torch-compile
+  archc bench scaling
+  archc bench compile
+  archc bench gemm")]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    Train(train::Args),
+    Scaling(scaling::Args),
+    Compile(compile::Args),
+    Gemm(gemm::Args),
+}
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> Done {
+    match &args.what {
+        What::Train(args) => train::run(args, output),
+        What::Scaling(args) => scaling::run(args, output),
+        What::Compile(args) => compile::run(args, output),
+        What::Gemm(args) => gemm::run(args, output),
+    }
+}

@@ -1,0 +1,165 @@
+//! What is measured: a block of the standard library in the standard stack, on a batch of random next tokens.
+
+use crate::output::{Output, Stop};
+use archc_compiler::checks::CostReport;
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::Graph;
+use archc_compiler::source::{FileId, SourceMap};
+use archc_compiler::{Options, Sizes, compile, stdlib};
+use archc_runtime::Batch;
+use std::sync::Arc;
+
+/// Width, layers, tokens a sequence, sequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// D.
+    pub width: usize,
+    /// Layers of the standard stack.
+    pub layers: usize,
+    /// T.
+    pub len: usize,
+    /// B.
+    pub batch: usize,
+}
+
+impl Shape {
+    /// Tokens of a batch.
+    pub fn tokens(self) -> usize {
+        self.batch * self.len
+    }
+}
+
+/// `D,L,T,B`.
+///
+/// # Errors
+/// In words, for the command line.
+pub fn shape(text: &str) -> Result<Shape, String> {
+    let wrong = || format!("`{text}` is not D,L,T,B, as in 64,2,512,4");
+    let numbers: Vec<usize> = text
+        .split(',')
+        .map(|n| n.trim().parse().ok().filter(|n| (1..=1 << 20).contains(n)))
+        .collect::<Option<_>>()
+        .ok_or_else(wrong)?;
+    match numbers[..] {
+        [width, layers, len, batch] => Ok(Shape { width, layers, len, batch }),
+        _ => Err(wrong()),
+    }
+}
+
+/// A block's text, as if a user had written it: the item alone, in a file of its own.
+pub fn source(name: &str) -> Option<(SourceMap, FileId)> {
+    let found = blocks().into_iter().find(|b| b.name == name)?;
+    let mut sources = SourceMap::new();
+    let file = sources.add(format!("{name}.arch"), found.text);
+    Some((sources, file))
+}
+
+/// A block or model of the standard library.
+pub struct Item {
+    /// Its name.
+    pub name: String,
+    /// Its text, with what the library's file uses before it.
+    pub text: String,
+}
+
+/// Every block and model of the standard library, in order, but for the stack itself.
+pub fn blocks() -> Vec<Item> {
+    use archc_grammar::ast::ItemKind;
+    let mut items = Vec::new();
+    for file in stdlib::FILES.iter().filter(|f| matches!(f.module, "std::mixers" | "std::models")) {
+        let tree = archc_grammar::parse(file.text).file;
+        let text = |item: &archc_grammar::ast::Item| &file.text[item.span.start as usize..item.span.end as usize];
+        let uses: String = tree
+            .items
+            .iter()
+            .filter(|i| matches!(i.kind, ItemKind::Use { .. }))
+            .map(|i| format!("{}\n", text(i)))
+            .collect();
+        for item in &tree.items {
+            if let ItemKind::Block(c) | ItemKind::Model(c) = &item.kind {
+                items.push(Item { name: c.name.name.clone(), text: format!("{uses}{}\n", text(item)) });
+            }
+        }
+    }
+    items
+}
+
+/// Sizes for the compiler: a block is put into the stack, a model has its own.
+pub fn options(shape: Shape, vocab: usize) -> Options {
+    let set = [("D".to_owned(), shape.width as f64)].into();
+    Options { block: None, sizes: Sizes { set, vocab, layers: Some(shape.layers) } }
+}
+
+/// A block as a model, and what it costs.
+///
+/// # Errors
+/// E0848 for a name that the library has not; the compiler's findings where the block does not fit the shape.
+pub fn build(name: &str, shape: Shape, vocab: usize, output: &Output) -> Result<(Arc<Graph>, CostReport), Stop> {
+    let Some((sources, file)) = source(name) else {
+        let names: Vec<String> = blocks().into_iter().map(|b| b.name).collect();
+        return Err(Diagnostic::error("E0848", format!("the standard library has no block `{name}`"))
+            .help(format!("it has {}", names.join(", ")))
+            .into());
+    };
+    let mut compilation = compile(&sources, file, &options(shape, vocab));
+    let cost = compilation.cost.take();
+    let warnings = compilation.diagnostics.clone();
+    match (compilation.into_graph(), cost) {
+        (Ok(graph), Some(cost)) => Ok((Arc::new(graph), cost)),
+        (Err(findings), _) => Err(Stop::Findings(findings, Box::new(sources))),
+        (Ok(_), None) => {
+            output.findings(&warnings, &sources)?;
+            panic!("archc bug: a compiled program without a cost")
+        }
+    }
+}
+
+/// Random sequences and what comes next in them: the same for every program.
+pub fn batch(shape: Shape, vocab: usize) -> Batch {
+    // Knuth's 64-bit congruential generator; only its high bits are used.
+    let mut state = 0x5eed_u64;
+    let mut draw = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) % vocab as u64) as u32
+    };
+    let mut batch = Batch { batch: shape.batch, len: shape.len, ..Batch::default() };
+    for _ in 0..shape.batch {
+        let row: Vec<u32> = (0..=shape.len).map(|_| draw()).collect();
+        batch.tokens.extend(&row[..shape.len]);
+        batch.targets.extend(&row[1..]);
+    }
+    batch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_read() {
+        assert_eq!(shape("64,2, 512,4"), Ok(Shape { width: 64, layers: 2, len: 512, batch: 4 }));
+        for text in ["", "64,2,512", "64,2,512,0", "64,2,512,4,1", "a,2,512,4", "64,-2,512,4", "64,2,99999999,4"] {
+            assert!(shape(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn blocks_stand_alone() {
+        let names: Vec<String> = blocks().into_iter().map(|b| b.name).collect();
+        assert!(names.len() > 30 && names.contains(&"GLA".to_owned()) && names.contains(&"Hybrid".to_owned()));
+        let shape = Shape { width: 32, layers: 1, len: 8, batch: 1 };
+        for name in names {
+            let (sources, file) = source(&name).unwrap();
+            let compilation = compile(&sources, file, &options(shape, 16));
+            assert!(!compilation.failed(), "{name}: {:?}", compilation.diagnostics);
+        }
+    }
+
+    #[test]
+    fn targets_are_the_next_tokens() {
+        let batch = batch(Shape { width: 32, layers: 1, len: 5, batch: 2 }, 10);
+        assert_eq!((batch.tokens.len(), batch.targets.len()), (10, 10));
+        assert_eq!(batch.tokens[1..5], batch.targets[..4]);
+        assert!(batch.tokens.iter().all(|t| *t < 10));
+    }
+}

@@ -1,0 +1,200 @@
+//! `archc bench scaling`: the time of a token must stay level as sequences grow, and memory within the plan.
+//!
+//! Each length runs in a process of its own, so that the system's high-water mark of resident memory is that of one
+//! session. What the session adds to it is held against what the plan said before anything ran.
+
+use super::measure::{Steps, steps, time};
+use super::model::{Shape, batch, build};
+use crate::device::{self, DeviceName};
+use crate::output::{Done, Output, Stop};
+use archc_compiler::checks::TimeClass;
+use archc_compiler::diag::Diagnostic;
+use archc_runtime::{BatchShape, SessionOptions};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::process::{Command, Stdio};
+
+/// Time of a token and memory, as sequences grow
+#[derive(clap::Args)]
+#[command(after_help = "\
+Time of a token: of a whole training step, divided by its tokens, and beside it how it grew since the shortest
+sequences. Peak: resident memory that the session added to its process, and beside it the plan's own prediction.
+
+Examples:
+  archc bench scaling
+  archc bench scaling --block GLA --block Attention --len 512 --len 4096")]
+pub struct Args {
+    /// Blocks of the standard library [default: those of the eight of `bench train` that cost O(T)]
+    #[arg(long, value_name = "NAME")]
+    block: Vec<String>,
+    /// Tokens a sequence [default: 512, 1024, 2048, 4096, 8192]
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    len: Vec<u32>,
+    /// D
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 14))]
+    width: u32,
+    /// Layers of the standard stack
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    layers: u16,
+    /// Sequences
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// Tokens of the vocabulary
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    vocab: u32,
+    /// What trains
+    #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
+    device: DeviceName,
+    /// How long each is timed
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = super::train::seconds)]
+    seconds: f64,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Measure one length in this process; what the command starts for each
+    #[arg(long, hide = true)]
+    one: bool,
+}
+
+const BLOCKS: [&str; 7] = ["GLA", "DeltaNet", "GatedDeltaNet", "KDA", "MLSTM", "RGLRU", "ContentSharpRouter"];
+const LENGTHS: [u32; 5] = [512, 1024, 2048, 4096, 8192];
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> Done {
+    if args.one {
+        return one(args, output);
+    }
+    let quiet = args.json || output.is_json();
+    let blocks: Vec<&str> =
+        if args.block.is_empty() { BLOCKS.to_vec() } else { args.block.iter().map(String::as_str).collect() };
+    let lengths = if args.len.is_empty() { LENGTHS.to_vec() } else { args.len.clone() };
+    for block in &blocks {
+        for len in &lengths {
+            build(block, shape(args, *len), args.vocab as usize, output)?;
+        }
+    }
+    if !quiet {
+        output.text(&format!(
+            "device {}, one thread, D={}, {} layers, B={}\n{:<19}{:>7}{:>8}{:>12}{:>7}{:>12}{:>12}{:>7}\n",
+            args.device.name(),
+            args.width,
+            args.layers,
+            args.batch,
+            "block",
+            "class",
+            "T",
+            "a token",
+            "",
+            "peak",
+            "plan",
+            ""
+        ))?;
+    }
+    let mut rows = Vec::new();
+    for block in &blocks {
+        let mut first = None;
+        for len in &lengths {
+            let row = child(args, block, *len)?;
+            let seconds = row["token_seconds"].as_f64().unwrap_or(f64::NAN);
+            let base = *first.get_or_insert(seconds);
+            if !quiet {
+                output.text(&text(block, *len, &row, seconds / base))?;
+            }
+            output.object("bench_row", row.clone())?;
+            rows.push(row);
+        }
+    }
+    if args.json {
+        output.raw(&format!("{}\n", json!({ "device": args.device.name(), "rows": rows })))?;
+    }
+    Ok(0)
+}
+
+fn shape(args: &Args, len: u32) -> Shape {
+    Shape {
+        width: args.width as usize,
+        layers: usize::from(args.layers),
+        len: len as usize,
+        batch: usize::from(args.batch),
+    }
+}
+
+/// The same command for one block and length, in a process of its own.
+fn child(args: &Args, block: &str, len: u32) -> Result<Value, Stop> {
+    let failed = |why: String| {
+        Diagnostic::error("E0849", format!("measuring {block} at T={len} failed: {why}"))
+            .help("the same command with --block and --len alone shows more")
+    };
+    let program = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
+    let answer = Command::new(program)
+        .args(["bench", "scaling", "--one", "--block", block, "--len", &len.to_string()])
+        .args(["--width", &args.width.to_string(), "--layers", &args.layers.to_string()])
+        .args(["--batch", &args.batch.to_string(), "--vocab", &args.vocab.to_string()])
+        .args(["--device", args.device.name(), "--seconds", &args.seconds.to_string()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|e| failed(e.to_string()))?;
+    if !answer.status.success() {
+        return Err(failed(format!("it ended with {}", answer.status)).into());
+    }
+    serde_json::from_slice(&answer.stdout).map_err(|e| failed(e.to_string()).into())
+}
+
+fn one(args: &Args, output: &Output) -> Done {
+    let (Some(block), Some(len)) = (args.block.first(), args.len.first()) else {
+        return Err(Diagnostic::error("E0849", "--one measures one --block at one --len")
+            .help("leave --one out")
+            .into());
+    };
+    let shape = shape(args, *len);
+    let (graph, cost) = build(block, shape, args.vocab as usize, output)?;
+    args.device.holds(&graph, shape.tokens())?;
+    let batch = batch(shape, args.vocab as usize);
+    let before = resident("VmRSS");
+    let options = SessionOptions::default();
+    let mut session =
+        args.device.device().compile(&graph, BatchShape { batch: shape.batch, len: shape.len }, &options)?;
+    let Steps { first, timing, .. } = steps(session.as_mut(), &batch, args.seconds)?;
+    let memory = session.memory();
+    let peak = resident("VmHWM").zip(before).map(|(most, before)| most.saturating_sub(before));
+    let class = match cost.time {
+        TimeClass::Linear => "O(T)",
+        TimeClass::Windowed(_) => "O(T w)",
+        TimeClass::Quadratic => "O(T^2)",
+    };
+    let row = json!({
+        "block": block, "class": class, "len": len, "batch": shape.batch, "step": timing.json(), "loss": first.loss,
+        "token_seconds": timing.median / shape.tokens() as f64, "peak_bytes": peak,
+        "planned_bytes": memory.map(|m| m.planned), "allocated_bytes": memory.map(|m| m.allocated),
+    });
+    output.raw(&format!("{row}\n"))?;
+    Ok(0)
+}
+
+/// A field of this process's status in bytes, where the system tells.
+fn resident(field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':'))?;
+    Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? << 10)
+}
+
+fn text(block: &str, len: u32, row: &Value, grown: f64) -> String {
+    let bytes = |key: &str| row[key].as_u64();
+    let mib = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| format!("{:.1} MiB", n as f64 / 1048576.0));
+    let (peak, planned) = (bytes("peak_bytes"), bytes("planned_bytes"));
+    let class = row["class"].as_str().unwrap_or_default();
+    let seconds = row["token_seconds"].as_f64().unwrap_or(f64::NAN);
+    let mut text = format!("{block:<19}{class:>7}{len:>8}{:>12}{:>7}", micro(seconds), format!("{grown:.2}x"));
+    let _ = write!(text, "{:>12}{:>12}", mib(peak), mib(planned));
+    if let (Some(peak), Some(planned)) = (peak, planned) {
+        let _ = write!(text, "{:>7}", format!("{:.2}x", peak as f64 / planned as f64));
+    }
+    text.push('\n');
+    text
+}
+
+/// A time of a token.
+fn micro(seconds: f64) -> String {
+    if seconds < 1e-3 { format!("{:.2} us", seconds * 1e6) } else { time(seconds) }
+}

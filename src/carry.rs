@@ -1,0 +1,136 @@
+//! Sequences in pieces: `archc forward` token by token, and carries as files.
+//!
+//! A carry is what a device needs to go on after the last token: states of scans, the last tokens of windows, what
+//! attends may still see, positions. Which tensors these are is the device's affair, so that a file says by which
+//! device and program it was made and is read by no other. Its numbers are f64: exact for both arithmetics.
+
+use crate::device::DeviceName;
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::Graph;
+use archc_compiler::hash::canonical_hash;
+use archc_runtime::io::{read_tensors_and_notes, write_tensors_with_notes};
+use archc_runtime::{Batch, Carry, Dtype, Forward, Session, Tensor, Tensors};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The note of a carry's file.
+const NOTE: &str = "archc.carry";
+
+/// What a carry belongs to.
+fn owner(graph: &Graph, device: DeviceName) -> String {
+    format!("device {}, program {}", device.name(), canonical_hash(graph))
+}
+
+/// Reads a carry that [`write`] wrote for the same program and device.
+///
+/// # Errors
+/// E0820, E0821, E0822 for the file, E0846 if it is not such a carry.
+pub fn read(path: &Path, graph: &Graph, device: DeviceName) -> Result<Carry, Diagnostic> {
+    let (tensors, notes) = read_tensors_and_notes(path)?;
+    let (wanted, shown) = (owner(graph, device), path.display());
+    match notes.get(NOTE) {
+        Some(found) if *found == wanted => Ok(Carry(tensors)),
+        Some(found) => Err(Diagnostic::error("E0846", format!("the carry in `{shown}` belongs to something else"))
+            .note(format!("it is of {found}"))
+            .note(format!("this is  {wanted}"))
+            .help("give the program, sizes and --device with which it was written")),
+        None => Err(Diagnostic::error("E0846", format!("`{shown}` holds no carry"))
+            .help("`archc forward --carry-out FILE` writes one")),
+    }
+}
+
+/// Writes a carry.
+///
+/// # Errors
+/// E0823.
+pub fn write(path: &Path, carry: &Carry, graph: &Graph, device: DeviceName) -> Result<(), Diagnostic> {
+    let notes = BTreeMap::from([(NOTE.to_owned(), owner(graph, device))]);
+    write_tensors_with_notes(path, &carry.0, Dtype::F64, &notes)
+}
+
+/// Forward one token at a time, each with the carry that the one before left.
+///
+/// # Errors
+/// From the session.
+pub fn step(session: &mut dyn Session, batch: &Batch, carry: Option<&Carry>) -> Result<Forward, Diagnostic> {
+    // The session checks batches, but not before it sees one: a batch without tokens goes to it as it is.
+    if batch.batch == 0 || batch.len == 0 {
+        return session.forward(batch, carry);
+    }
+    let mut pieces = Vec::with_capacity(batch.len);
+    let mut carried = carry.cloned();
+    for at in 0..batch.len {
+        let forward = session.forward(&token(batch, at), carried.as_ref())?;
+        pieces.push(forward.outputs);
+        carried = Some(forward.carry);
+    }
+    Ok(Forward { outputs: joined(&pieces), carry: carried.unwrap_or_default() })
+}
+
+/// One token of every sequence. Parts of the wrong length stay wrong, for the session to find.
+fn token(batch: &Batch, at: usize) -> Batch {
+    fn column<T: Copy>(all: &[T], len: usize, at: usize) -> Vec<T> {
+        all.chunks(len).filter_map(|row| row.get(at).copied()).collect()
+    }
+    let piece = |(name, tensor): (&String, &Tensor)| {
+        let mut shape = tensor.shape.clone();
+        let each: usize = shape.iter().skip(2).product();
+        if let Some(len) = shape.get_mut(1) {
+            *len = 1;
+        }
+        let rows = tensor.data.chunks(batch.len * each.max(1));
+        let data = rows.flat_map(|row| row.chunks(each.max(1)).nth(at).unwrap_or_default()).copied().collect();
+        (name.clone(), Tensor { shape, data })
+    };
+    Batch {
+        batch: batch.batch,
+        len: 1,
+        inputs: batch.inputs.iter().map(piece).collect(),
+        tokens: column(&batch.tokens, batch.len, at),
+        reset: column(&batch.reset, batch.len, at),
+        targets: column(&batch.targets, batch.len, at),
+        mask: column(&batch.mask, batch.len, at),
+    }
+}
+
+/// Outputs [B, 1, axes] of tokens one after the other as [B, T, axes].
+fn joined(pieces: &[Tensors]) -> Tensors {
+    let Some(first) = pieces.first() else { return Tensors::new() };
+    let join = |(name, like): (&String, &Tensor)| {
+        let mut shape = like.shape.clone();
+        let batch = shape.first().copied().unwrap_or(1);
+        let each = like.data.len() / batch.max(1);
+        if let Some(len) = shape.get_mut(1) {
+            *len = pieces.len();
+        }
+        let mut data = Vec::with_capacity(like.data.len() * pieces.len());
+        for b in 0..batch {
+            let parts = pieces.iter().filter_map(|p| p.get(name)?.data.get(b * each..(b + 1) * each));
+            parts.for_each(|part| data.extend_from_slice(part));
+        }
+        (name.clone(), Tensor { shape, data })
+    };
+    first.iter().map(join).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_taken_apart_and_joined_are_the_same() {
+        let x = Tensor { shape: vec![2, 3, 2], data: (0..12).map(f64::from).collect() };
+        let batch = Batch {
+            batch: 2,
+            len: 3,
+            inputs: [("x".to_owned(), x.clone())].into(),
+            reset: vec![true, false, false, true, false, true],
+            ..Batch::default()
+        };
+        let pieces: Vec<Batch> = (0..3).map(|at| token(&batch, at)).collect();
+        assert_eq!(pieces[2].inputs["x"], Tensor { shape: vec![2, 1, 2], data: vec![4.0, 5.0, 10.0, 11.0] });
+        assert_eq!(pieces[2].reset, [false, true]);
+        let inputs: Vec<Tensors> = pieces.into_iter().map(|p| p.inputs).collect();
+        assert_eq!(joined(&inputs)["x"], x);
+    }
+}

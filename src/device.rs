@@ -1,0 +1,129 @@
+//! The devices of this build, and which of them a command runs on.
+//!
+//! One entry a device in [`DEVICES`]; everything else asks the entry. Where no device is named, training, scoring and
+//! searching take the fast one and `archc forward` the reference, since what it gives is held against other programs.
+
+use crate::output::{Output, Stop};
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::{Dag, Graph, Op, Rate};
+use archc_runtime::compiled::Interpreted;
+use archc_runtime::{Dtype, Reference, SharedDevice};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use std::sync::Arc;
+
+/// What there is to know of a device before it runs.
+#[derive(Debug)]
+struct Entry {
+    name: &'static str,
+    about: &'static str,
+    device: fn() -> SharedDevice,
+    /// Whether it computes in f64 as well.
+    double: bool,
+    /// Most parameters, and most numbers of one value for all tokens of a batch.
+    params: usize,
+    numbers: usize,
+}
+
+const DEVICES: &[Entry] = &[
+    Entry {
+        name: "reference",
+        about: "candle on the CPU, op by op: slow and obviously right",
+        device: || Arc::new(Reference),
+        double: true,
+        params: 1 << 28,
+        numbers: 1 << 30,
+    },
+    Entry {
+        name: "lowered",
+        about: "the lowered graph interpreted op by op in f64: slower still, to check the compiler",
+        device: || Arc::new(Interpreted::default()),
+        double: true,
+        params: 1 << 28,
+        numbers: 1 << 30,
+    },
+];
+
+/// Where nothing is said: the fastest device.
+pub const FAST: &str = "reference";
+
+/// The device that all others are held against; it knows every number type.
+pub const EXACT: &str = "reference";
+
+/// A device of this build, by name.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceName(&'static Entry);
+
+/// Reads `--device`.
+pub fn parser() -> impl TypedValueParser<Value = DeviceName> {
+    PossibleValuesParser::new(DEVICES.iter().map(|d| PossibleValue::new(d.name).help(d.about)))
+        .map(|name| DeviceName::named(&name))
+}
+
+impl DeviceName {
+    /// The device of this name.
+    ///
+    /// # Panics
+    /// If there is none; the parser lets only those through that there are.
+    pub fn named(name: &str) -> Self {
+        let found = DEVICES.iter().find(|d| d.name == name);
+        Self(found.unwrap_or_else(|| panic!("archc bug: there is no device `{name}`")))
+    }
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// The device itself.
+    pub fn device(self) -> SharedDevice {
+        (self.0.device)()
+    }
+
+    /// This device, or the reference for arithmetic that this one has not, with a note that says so.
+    ///
+    /// # Errors
+    /// If the note cannot be written.
+    pub fn computing(self, dtype: Dtype, output: &Output) -> Result<Self, Stop> {
+        if dtype == Dtype::F32 || self.0.double {
+            return Ok(self);
+        }
+        output.note(&format!("the device {} has no f64: this runs on {EXACT}", self.0.name))?;
+        Ok(Self::named(EXACT))
+    }
+
+    /// Refuses a program that does not fit into memory on so many tokens, before that memory is asked for.
+    ///
+    /// # Errors
+    /// E0845.
+    pub fn holds(self, graph: &Graph, tokens: usize) -> Result<(), Diagnostic> {
+        let Entry { params, numbers, .. } = *self.0;
+        let refused = |message: String, most: usize| {
+            Err(Diagnostic::error("E0845", message)
+                .note(format!("the device {} holds {most}", self.0.name))
+                .help("choose smaller sizes, as in --set D=64, or fewer tokens at a time"))
+        };
+        if graph.param_count() > params {
+            return refused(format!("`{}` has {} parameters", graph.name, graph.param_count()), params);
+        }
+        let largest = largest(graph, &graph.dag, tokens);
+        if largest > numbers {
+            return refused(format!("a value of `{}` has {largest} numbers in one batch", graph.name), numbers);
+        }
+        Ok(())
+    }
+}
+
+/// The numbers of the largest value, of all tokens together.
+fn largest(graph: &Graph, dag: &Dag, tokens: usize) -> usize {
+    let of = |id| {
+        let ty = dag.ty(id);
+        let each = ty.axes.iter().fold(1, |n: usize, a| n.saturating_mul(graph.size(*a)));
+        let own = if ty.rate == Rate::Fixed { each } else { each.saturating_mul(tokens) };
+        own.max(match dag.op(id) {
+            Op::Scan(scan) => largest(graph, &scan.body, tokens),
+            Op::Attend(attend) => largest(graph, &attend.body, tokens),
+            _ => 0,
+        })
+    };
+    dag.ids().map(of).max().unwrap_or(0)
+}

@@ -1,0 +1,86 @@
+//! `archc bench`: what it measures is there and adds up; how fast it is, no test says.
+
+use crate::archc;
+use serde_json::Value;
+
+/// The only JSON object that the command printed.
+fn json(args: &[&str]) -> Value {
+    let run = archc(args).done();
+    serde_json::from_str(&run.out).unwrap_or_else(|e| panic!("{e}: {}", run.out))
+}
+
+#[test]
+fn a_training_is_measured_beside_the_machine_and_the_reference() {
+    let args =
+        ["bench", "train", "--block", "RGLRU", "--shape", "16,1,8,2", "--vocab", "11", "--seconds", "0", "--json"];
+    let all = json(&args);
+    assert!(all["machine"]["sgemm_flops"].as_f64() > Some(1e6) && all["machine"]["copy_bytes"].as_f64() > Some(1e6));
+    let row = &all["rows"][0];
+    assert_eq!((&row["block"], &row["len"], &row["batch"]), (&"RGLRU".into(), &8.into(), &2.into()));
+    // At the start no token of eleven is likelier than another: about ln 11.
+    let loss = row["archc"]["loss"].as_f64().expect("a loss");
+    assert!((loss - 11f64.ln()).abs() < 1.0, "{loss}");
+    assert!(row["archc"]["step"]["count"].as_u64() >= Some(5));
+    let seconds = row["archc"]["step"]["median_seconds"].as_f64().expect("a time");
+    let rate = row["archc"]["tokens_per_second"].as_f64().expect("a rate");
+    assert!((rate * seconds / 16.0 - 1.0).abs() < 1e-9);
+    assert!(row["bound_seconds"].as_f64().expect("a bound") < seconds, "nothing is faster than the bound");
+    assert!(row["reference"]["median_seconds"].as_f64() > Some(0.0));
+    let table = archc(&args[..args.len() - 1]).done().out;
+    assert!(table.contains("SGEMM") && table.lines().any(|line| line.starts_with("RGLRU")), "{table}");
+}
+
+#[test]
+fn lengths_run_in_processes_of_their_own() {
+    let all = json(&[
+        "bench",
+        "scaling",
+        "--block",
+        "MinGRU",
+        "--len",
+        "4",
+        "--len",
+        "8",
+        "--width",
+        "16",
+        "--layers",
+        "1",
+        "--vocab",
+        "11",
+        "--seconds",
+        "0",
+        "--json",
+    ]);
+    let rows = all["rows"].as_array().expect("rows");
+    assert_eq!(rows.iter().map(|r| r["len"].as_u64()).collect::<Vec<_>>(), [Some(4), Some(8)]);
+    assert!(rows.iter().all(|r| r["class"] == "O(T)" && r["token_seconds"].as_f64() > Some(0.0)));
+}
+
+#[test]
+fn compilation_is_timed_by_stage() {
+    let all = json(&["bench", "compile", "--block", "GLA", "--shape", "16,1,8,1", "--rounds", "1", "--json"]);
+    let row = &all["rows"][0];
+    let stages = row["stages"].as_object().expect("stages");
+    let sum: f64 = stages.values().filter_map(|s| s["median_ms"].as_f64()).sum();
+    assert!(stages.contains_key("parse") && stages.contains_key("plan"));
+    let total = row["total"]["median_ms"].as_f64().expect("a total");
+    assert!((sum / total - 1.0).abs() < 1e-9, "{sum} {total}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    archc(&["bench", "train", "--block", "Nothing"]).refused(2, "E0848");
+    archc(&["bench", "compile", "--block", "Nothing"]).refused(2, "E0848");
+    archc(&["bench", "scaling", "--block", "Nothing"]).refused(2, "E0848");
+    let missing = archc(&["bench", "train", "--torch", "/no/such/python"]);
+    missing.refused(1, "E0847");
+    assert!(missing.err.contains("`/no/such/python` does not start"), "{}", missing.err);
+    // A program that runs but is no Python with PyTorch.
+    archc(&["bench", "train", "--torch", "false"]).refused(1, "E0847");
+    for shape in ["64,2,512", "64,2,512,0", "a,b,c,d"] {
+        let wrong = archc(&["bench", "train", "--shape", shape]);
+        assert!(wrong.code == 2 && wrong.err.contains("is not D,L,T,B"), "{}", wrong.err);
+    }
+    assert_eq!(archc(&["bench", "train", "--device", "abacus"]).code, 2);
+    assert_eq!(archc(&["bench", "train", "--torch-compile"]).code, 2, "there is nothing to compile with");
+}
