@@ -274,9 +274,9 @@ impl<'d> ScopePlan<'d> {
     /// Decides and makes the kernels. Kernels that `first` values need come before all others.
     pub fn build(&mut self, planner: &mut Planner<'_>, leaf: &mut Leaf<'_, 'd>, first: &[ValueId]) -> usize {
         self.find_adds(planner);
-        self.find_parts(planner);
         self.find_absorbed(planner);
         self.find_groups(planner);
+        self.find_parts(planner);
         self.find_places(planner, leaf);
         let roles = self.roles(planner);
         let needs: Vec<Vec<ValueId>> = self.dag.ids().map(|id| self.needs(&roles, id)).collect();
