@@ -1,18 +1,23 @@
 //! The classes of scans: of the standard library, and of programs that no library ships.
 
+use archc_compiler::diag::render;
 use archc_compiler::graph::{Graph, verify};
 use archc_compiler::scan::{CHUNK, Classes, ScanClass, check_form, classify_scans, derive, split_scans};
 use archc_compiler::source::SourceMap;
-use archc_compiler::{Options, compile, stdlib, targets};
+use archc_compiler::{Options, Sizes, compile, stdlib, targets};
 use std::path::Path;
 
 /// A block's split graph and its classes.
 fn classified(name: &str, text: &str, block: Option<&str>) -> (Graph, Classes) {
     let mut sources = SourceMap::new();
     let file = sources.add(name, text);
-    let options = Options { block: block.map(String::from), ..Options::default() };
-    let graph = compile(&sources, file, &options).into_graph();
-    let graph = graph.unwrap_or_else(|found| panic!("{name}: {found:?}"));
+    // small enough for plain loops in f64; the classes do not depend on sizes
+    let sizes = Sizes { set: [("D".to_string(), 16.0)].into(), ..Sizes::default() };
+    let graph = compile(&sources, file, &Options { block: block.map(String::from), sizes }).into_graph();
+    let graph = graph.unwrap_or_else(|found| {
+        let texts: String = found.iter().map(|d| render(d, &sources, false)).collect();
+        panic!("{texts}")
+    });
     let split = split_scans(&graph);
     verify(&split).unwrap_or_else(|why| panic!("{name}: {why}"));
     let classes = classify_scans(&split, CHUNK);

@@ -16,10 +16,15 @@ mod isa;
 mod room;
 mod vector;
 
+pub mod attend;
 pub mod chunk;
+pub mod conv;
 pub mod copy;
+pub mod cross_entropy;
 pub mod elementwise;
+pub mod embed;
 pub mod gemm;
+pub mod optimizer;
 pub mod rows;
 
 pub use isa::{Level, best, level, limit};

@@ -25,15 +25,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let shape = BatchShape { batch, len };
     let device: Box<dyn Device> = match device.as_str() {
         "cpu" => Box::new(Cpu::default()),
+        "cpu16" => Box::new(Cpu { chunk: 16 }),
+        "cpu32" => Box::new(Cpu { chunk: 32 }),
         "lowered" => Box::new(Interpreted::default()),
         _ => Box::new(Reference),
     };
     let ids = |salt: usize| (0..batch * len).map(|i| ((i * 7919 + i / 3 + salt) % 64) as u32).collect();
     let tokens = Batch { batch, len, tokens: ids(0), targets: ids(7919), ..Default::default() };
-    if compare == "profile" {
+    if compare.starts_with("profile") {
         let mut session = Cpu::default().session(&graph, &SessionOptions::default()).map_err(|d| d.message)?;
         session.step(&tokens, 1e-3).map_err(|d| d.message)?;
-        session.executor_mut().profile = Some(archc_runtime::cpu::Profile::default());
+        session.executor_mut().profile = Some(archc_runtime::cpu::Profile::new(compare == "profile-each"));
         let start = Instant::now();
         for _ in 0..10 {
             session.step(&tokens, 1e-3).map_err(|d| d.message)?;
@@ -41,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{:.3} ms a step", start.elapsed().as_secs_f64() * 100.0);
         for (inside, kind, seconds, calls) in session.executor().profile.iter().flat_map(|p| p.totals()) {
             let place = if inside { "inside" } else { "" };
-            println!("{place:7} {kind:14} {:8.3} ms {:6} calls", seconds * 100.0, calls / 10);
+            println!("{:8.3} ms {:6} calls {place:7} {kind}", seconds * 100.0, calls / 10);
         }
         return Ok(());
     }

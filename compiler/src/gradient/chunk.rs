@@ -1,7 +1,7 @@
 //! The ops of chunk forms.
 
 use super::site::{Arithmetic, Cotangents, Site, product};
-use crate::graph::BinaryOp;
+use crate::graph::{BinaryOp, UnaryOp};
 use crate::lowered::{Builder, DimId, Op, Pairs, ValueId};
 
 /// (I - L) P = X with L = tril(A, -1): X gets R with (I - L)^T R = dP, and L gets R P^T; no inverse is formed.
@@ -19,9 +19,26 @@ pub(super) fn solve(s: &mut Site) -> Cotangents {
         let by_col = s.b.rename(by_col, rows, cols);
         let over: Vec<DimId> = s.b.dims_of(s.result).iter().copied().filter(|d| !a.contains(d)).collect();
         let all = product(s.b, by_row, by_col, &over);
+        if masks(s.b, s.operands[0], rows, cols) {
+            return Some(all);
+        }
         let below = below(s.b, rows, cols);
         Some(s.b.only_where(below, all))
     })
+}
+
+/// Whether a matrix is 0 outside of its strict lower triangle by decays among its factors. All that its cotangent is
+/// multiplied by on the way to anything is then 0 there too, and it needs no mask of its own.
+fn masks(b: &Builder, x: ValueId, rows: DimId, cols: DimId) -> bool {
+    let node = b.dag.node(x);
+    let inner = |i: usize| masks(b, node.operands[i], rows, cols);
+    match node.op {
+        Op::PairDecay(p) | Op::DecayDot { pairs: p, .. } => (p.strict || p.before) && p.rows == rows && p.cols == cols,
+        Op::Binary(BinaryOp::Mul) => inner(0) || inner(1),
+        Op::Binary(BinaryOp::Add | BinaryOp::Sub) => inner(0) && inner(1),
+        Op::Unary(UnaryOp::Neg) => inner(0),
+        _ => false,
+    }
 }
 
 /// 1 where the column is before the row, else 0.

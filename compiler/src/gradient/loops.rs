@@ -7,13 +7,14 @@
 //! depends but linearly.
 //!
 //! Captures that differ from iteration to iteration get their cotangents as emits. Those that do not are summed in a
-//! further state. If such a sum is of products, as the weight of a recurrent map has it, the factors are given out
-//! instead where they are smaller than the product, and one contraction after the loop takes the place of many inside it.
+//! further state. If such a sum is of products, as the weight of a recurrent map has it, one contraction after the loop
+//! takes the place of many inside it, where the factors are known outside anyway (a capture, an entry state, what is given
+//! out as another cotangent) or are smaller than the product.
 
 use super::activity::LoopActivity;
-use super::site::{narrow, product};
+use super::site::{narrow, product, total};
 use super::sweep::{Port, Sweep, copy};
-use crate::graph::BinaryOp;
+use crate::graph::{BinaryOp, ReduceOp};
 use crate::lowered::{Builder, Dim, DimId, Extent, Loop, LoopState, Op, ValueId};
 use std::collections::BTreeMap;
 
@@ -50,8 +51,25 @@ enum Share {
     Emitted(usize),
     /// State i: summed.
     Summed(usize),
-    /// Emits of two factors, whose product is to be summed over these of their dimensions.
-    Factors(usize, usize, Vec<DimId>),
+    /// Of a value known outside the sum over these of its dimensions and over all iterations.
+    Total(Outside, Vec<DimId>),
+    /// The same of the product of two.
+    Factors(Outside, Outside, Vec<DimId>),
+}
+
+/// Where a value of the reverse body is after the loop, up to renamed dimensions.
+struct Outside {
+    place: Place,
+    /// From, to; in the order in which they are applied.
+    renames: Vec<(DimId, DimId)>,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    /// Capture i of the reverse loop.
+    Capture(usize),
+    /// Its emit i.
+    Emit(usize),
 }
 
 /// The cotangents of a loop's operands.
@@ -130,36 +148,28 @@ pub(super) fn differentiate(
         next.push(body.expand(sum, &l.states[s].dims));
     }
     let mut emits: Vec<(String, ValueId)> = Vec::new();
-    let mut shares: Vec<Vec<Share>> = Vec::new();
+    let mut shares: Vec<Vec<Share>> = captures.iter().map(|_| Vec::new()).collect();
+    for (c, parts) in to_capture.iter_mut().enumerate().filter(|(c, _)| varies[*c]) {
+        if let Some(sum) = std::mem::take(parts).into_iter().reduce(|x, y| body.add(x, y)) {
+            shares[c].push(Share::Emitted(emits.len()));
+            emits.push((format!("d {}", body.dag.node(sum).name).trim_end().to_string(), sum));
+        }
+    }
     for (c, parts) in to_capture.into_iter().enumerate() {
-        let mut here = Vec::new();
-        let name = |body: &Builder, x: ValueId| format!("d {}", body.dag.node(x).name).trim_end().to_string();
-        if varies[c] {
-            if let Some(sum) = parts.into_iter().reduce(|x, y| body.add(x, y)) {
-                here.push(Share::Emitted(emits.len()));
-                emits.push((name(&body, sum), sum));
-            }
-        } else {
-            let mut rest: Vec<ValueId> = Vec::new();
-            for part in parts.into_iter().flat_map(|p| terms(&body, p)) {
-                match factors(&body, part) {
-                    Some((x, y, over)) => {
-                        here.push(Share::Factors(emits.len(), emits.len() + 1, over));
-                        emits.push((String::new(), x));
-                        emits.push((String::new(), y));
-                    }
-                    None => rest.push(part),
-                }
-            }
-            if let Some(sum) = rest.into_iter().reduce(|x, y| body.add(x, y)) {
-                let dims = body.dims_of(sum).to_vec();
-                let before = body.op(Op::State(states.len(), dims.clone()), &[]);
-                here.push(Share::Summed(states.len()));
-                next.push(body.add(before, sum));
-                states.push(LoopState { name: format!("sum {c}"), dims });
+        let mut rest: Vec<ValueId> = Vec::new();
+        for part in parts.into_iter().flat_map(|p| terms(&body, p)) {
+            match after(&body, &mut emits, part) {
+                Some(share) => shares[c].push(share),
+                None => rest.push(part),
             }
         }
-        shares.push(here);
+        if let Some(sum) = rest.into_iter().reduce(|x, y| body.add(x, y)) {
+            let dims = body.dims_of(sum).to_vec();
+            let before = body.op(Op::State(states.len(), dims.clone()), &[]);
+            shares[c].push(Share::Summed(states.len()));
+            next.push(body.add(before, sum));
+            states.push(LoopState { name: format!("sum {c}"), dims });
+        }
     }
     let body = body.dag;
 
@@ -172,7 +182,7 @@ pub(super) fn differentiate(
     while first.len() < states.len() {
         first.push(b.number(0.0));
     }
-    first.extend(outer);
+    first.extend(&outer);
     let back = Loop { over: l.over, reverse: !l.reverse, map: l.map.clone(), states, body, next, emits };
     let back = b.op(Op::Loop(Box::new(back)), &first);
 
@@ -199,8 +209,14 @@ pub(super) fn differentiate(
                     let dx = b.op(Op::Final(i), &[back]);
                     narrow(b, dx, x)
                 }
-                Share::Factors(i, j, mut over) => {
-                    let (p, q) = (b.op(Op::Emit(i), &[back]), b.op(Op::Emit(j), &[back]));
+                Share::Total(p, mut over) => {
+                    let p = outside(b, &p, &outer, back);
+                    over.push(l.over);
+                    over.extend(l.map.iter().filter(|d| !b.has(x, **d)));
+                    total(b, p, &over)
+                }
+                Share::Factors(p, q, mut over) => {
+                    let (p, q) = (outside(b, &p, &outer, back), outside(b, &q, &outer, back));
                     over.push(l.over);
                     over.extend(l.map.iter().filter(|d| !b.has(x, **d)));
                     product(b, p, q, &over)
@@ -254,17 +270,63 @@ fn terms(b: &Builder, x: ValueId) -> Vec<ValueId> {
     }
 }
 
-/// The factors of a product that has more numbers than they have, and what it is summed over.
-fn factors(b: &Builder, x: ValueId) -> Option<(ValueId, ValueId, Vec<DimId>)> {
+/// How a term of a capture's cotangent is had after the loop: from values known there, or by giving out the factors of a
+/// product that has more numbers than they have.
+fn after(b: &Builder, emits: &mut Vec<(String, ValueId)>, x: ValueId) -> Option<Share> {
+    if let Some(known) = known(b, emits, x) {
+        return Some(Share::Total(known, Vec::new()));
+    }
     let node = b.dag.node(x);
     let over = match &node.op {
+        Op::Reduce(ReduceOp::Sum, over) => {
+            return Some(Share::Total(known(b, emits, node.operands[0])?, over.clone()));
+        }
         Op::Binary(BinaryOp::Mul) => Vec::new(),
         Op::Contract(over) => over.clone(),
         _ => return None,
     };
-    let size = |dims: &[DimId]| -> f64 { dims.iter().map(|d| nominal(&b.dims[d.0 as usize])).product() };
+    let size = |id: ValueId| -> f64 { b.dims_of(id).iter().map(|d| nominal(&b.dims[d.0 as usize])).product() };
     let (p, q) = (node.operands[0], node.operands[1]);
-    (size(b.dims_of(p)) + size(b.dims_of(q)) < size(&node.dims)).then_some((p, q, over))
+    let new: f64 = [p, q].iter().filter(|f| known(b, emits, **f).is_none()).map(|f| size(*f)).sum();
+    if new >= size(x) {
+        return None;
+    }
+    let mut give = |f: ValueId| {
+        known(b, emits, f).unwrap_or_else(|| {
+            emits.push((String::new(), f));
+            Outside { place: Place::Emit(emits.len() - 1), renames: Vec::new() }
+        })
+    };
+    Some(Share::Factors(give(p), give(q), over))
+}
+
+/// Where a value is known outside, if it is a capture or given out, renamed perhaps.
+fn known(b: &Builder, emits: &[(String, ValueId)], mut x: ValueId) -> Option<Outside> {
+    let mut renames = Vec::new();
+    let place = loop {
+        if let Some(i) = emits.iter().position(|(_, e)| *e == x) {
+            break Place::Emit(i);
+        }
+        match b.dag.node(x).op {
+            Op::Capture(i, _) => break Place::Capture(i),
+            Op::Rename(from, to) => {
+                renames.push((from, to));
+                x = b.dag.node(x).operands[0];
+            }
+            _ => return None,
+        }
+    };
+    renames.reverse();
+    Some(Outside { place, renames })
+}
+
+/// The value itself.
+fn outside(b: &mut Builder, x: &Outside, captures: &[ValueId], node: ValueId) -> ValueId {
+    let value = match x.place {
+        Place::Capture(i) => captures[i],
+        Place::Emit(i) => b.op(Op::Emit(i), &[node]),
+    };
+    x.renames.iter().fold(value, |x, (from, to)| b.rename(x, *from, *to))
 }
 
 /// A length to compare by.

@@ -24,6 +24,8 @@ mod recompute;
 mod site;
 mod sweep;
 mod table;
+#[cfg(test)]
+mod tests;
 mod time;
 mod unary;
 

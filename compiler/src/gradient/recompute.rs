@@ -2,14 +2,15 @@
 //!
 //! A backward pass reads forward values, and each that it reads has to be kept until then. Element-wise ops and layouts
 //! cost next to nothing where they are fused into the loops that read them, so a value that they give can be computed
-//! again instead, from values that are kept. Results of contractions, loops, attends, reductions, softmaxes and
-//! embeddings are never computed again.
+//! again instead, from values that are kept. Results of contractions, loops, attends, reductions, softmaxes,
+//! embeddings and trigonometric functions are never computed again.
 //!
 //! What is kept is the set with the fewest numbers from which the backward pass can be fed in this way: a minimum cut
 //! of the forward graph, where a value's capacity is its size and parameters and inputs, which stay anyway, are free.
 //! Of equal cuts the one with the least to compute again is taken. The numbers that come out are the same.
 
 use super::cut::{Network, UNCUTTABLE};
+use crate::graph::{BinaryOp, UnaryOp};
 use crate::lowered::{Dag, Dim, Extent, Lowered, Op, Shape, ValueId, remove_dead};
 
 /// The shape for which sizes are compared: only their ratios matter.
@@ -61,8 +62,12 @@ fn place(from: &Dag, id: ValueId, dag: &mut Dag, map: &mut [Option<ValueId>]) {
     }
 }
 
-/// Whether an op is cheap where it is fused with what reads it.
+/// Whether an op is cheap where it is fused with what reads it. An exponential is; functions that take several times as
+/// long are not.
 fn is_cheap(op: &Op) -> bool {
+    if matches!(op, Op::Unary(UnaryOp::Sin | UnaryOp::Cos | UnaryOp::Atan) | Op::Binary(BinaryOp::Pow)) {
+        return false;
+    }
     matches!(
         op,
         Op::Unary(_)

@@ -15,11 +15,14 @@
 //! ```
 
 mod attends;
+mod body;
 mod filters;
+mod loops;
 mod ordinary;
 pub mod passes;
 mod reach;
 mod scans;
+mod tile;
 mod tokens;
 
 #[cfg(test)]

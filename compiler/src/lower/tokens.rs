@@ -1,9 +1,10 @@
 //! The outer graph: inputs, embeddings, windows, losses, and the walk over its nodes.
 
 use super::LowerOptions;
-use super::attends::{TILE, lower_attend};
+use super::attends::lower_attend;
 use super::ordinary::{dims, ordinary};
 use super::scans::lower_scan;
+use super::tile::TILE;
 use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op as Source, Rate, ReduceOp};
 use crate::lowered::{BATCH, Builder, Carry, Dag, Dim, DimId, Extent, Op, TIME, ValueId, order};
 use crate::scan::Classes;

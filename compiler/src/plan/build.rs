@@ -3,6 +3,7 @@
 use super::constants::{Constants, constant};
 use super::contraction::Roles;
 use super::fuse::{Fusion, Role, Units};
+use super::group::{Group, param_layout};
 use super::memory::{Buffer, place, start};
 use super::{Axis, Base, Copy, Kernel, Plan, Scope, View, Work};
 use crate::graph::ParamId;
@@ -13,12 +14,7 @@ use std::sync::Arc;
 /// Plans a graph for a batch shape.
 pub fn plan(graph: &Arc<Lowered>, shape: Shape) -> Plan {
     let sizes: Vec<usize> = graph.dims.iter().map(|d| d.extent.at(shape)).collect();
-    let mut params = Vec::new();
-    let mut params_len = 0;
-    for i in 0..graph.source.params.len() {
-        params.push(params_len);
-        params_len += graph.source.param_numbers(ParamId(i as u32));
-    }
+    let (params, params_len) = param_layout(&graph.source);
     let mut planner = Planner { graph, shape, sizes, params, constants: Constants::default(), scopes: 0 };
     let mut scope = ScopePlan::new(&mut planner, &graph.dag, graph.roots());
     for (param, value) in &graph.param_grads {
@@ -106,7 +102,7 @@ pub(super) struct Planner<'g> {
 }
 
 impl Planner<'_> {
-    fn param_view(&self, id: ParamId, base: Base) -> View {
+    pub fn param_view(&self, id: ParamId, base: Base) -> View {
         let param = self.graph.source.param(id);
         let dims: Vec<DimId> = param.axes.iter().map(|a| Lowered::axis_dim(*a)).collect();
         let mut view = View::dense(base, self.params[id.0 as usize], &dims, &self.sizes);
@@ -115,7 +111,7 @@ impl Planner<'_> {
     }
 
     /// Puts axes in canonical order.
-    fn sort(&self, view: &mut View) {
+    pub fn sort(&self, view: &mut View) {
         let mut dims: Vec<DimId> = view.axes.iter().map(|a| a.dim).collect();
         order(&self.graph.dims, &mut dims);
         view.axes.sort_by_key(|a| dims.iter().position(|d| *d == a.dim));
@@ -166,6 +162,9 @@ pub(super) struct ScopePlan<'d> {
     pub adds: BTreeMap<ValueId, (ValueId, ValueId)>,
     /// Values that only exist inside of the kernel of their user.
     pub absorbed: Vec<bool>,
+    /// Products that several values share, and who belongs to which.
+    pub groups: Vec<Group>,
+    pub grouped: BTreeMap<ValueId, usize>,
     /// Leaves that the caller fills in (of the root scope).
     pub leaves: Vec<(Op, View)>,
     pub number: usize,
@@ -194,6 +193,8 @@ impl<'d> ScopePlan<'d> {
             wishes: BTreeMap::new(),
             adds: BTreeMap::new(),
             absorbed: vec![false; dag.nodes.len()],
+            groups: Vec::new(),
+            grouped: BTreeMap::new(),
             leaves: Vec::new(),
             number: planner.scopes,
             inside_constants: false,
@@ -215,6 +216,19 @@ impl<'d> ScopePlan<'d> {
         let view = self.pinned(&[BATCH, TIME], &planner.sizes);
         self.leaves.push((Op::Pos, view.clone()));
         view
+    }
+
+    /// Whether a value has a wish.
+    pub fn wished(&self, value: ValueId) -> bool {
+        self.wishes.contains_key(&self.base(value))
+    }
+
+    /// The first value of a chain of sums in place, which decides where all of it lies.
+    pub fn base(&self, mut value: ValueId) -> ValueId {
+        while let Some((base, _)) = self.adds.get(&value) {
+            value = *base;
+        }
+        value
     }
 
     /// A new buffer of so many numbers.
@@ -262,6 +276,7 @@ impl<'d> ScopePlan<'d> {
         self.find_adds(planner);
         self.find_parts(planner);
         self.find_absorbed(planner);
+        self.find_groups(planner);
         self.find_places(planner, leaf);
         let roles = self.roles(planner);
         let needs: Vec<Vec<ValueId>> = self.dag.ids().map(|id| self.needs(&roles, id)).collect();
@@ -273,6 +288,7 @@ impl<'d> ScopePlan<'d> {
             roles: &roles,
             needs: &needs,
             direct: &direct,
+            grouped: &self.grouped,
         };
         let units = fusion.units();
         let (order, split) = schedule(&units, &needs, &self.sources(&roles, first));
@@ -285,7 +301,10 @@ impl<'d> ScopePlan<'d> {
             if unit.fused {
                 self.emit_fused(planner, unit, &roles);
             } else {
-                self.emit_kernel(planner, unit.members[0]);
+                match self.grouped.get(&unit.members[0]) {
+                    Some(group) => self.emit_group(planner, *group),
+                    None => self.emit_kernel(planner, unit.members[0]),
+                }
             }
             if n + 1 == split {
                 split_kernels = self.kernels.len();

@@ -8,6 +8,7 @@
 //! - joining makes no cycle: no way leads from the operand's loop through another kernel back to the value.
 
 use crate::lowered::{Dag, DimId, Lowered, ValueId};
+use std::collections::BTreeMap;
 
 /// Numbers of a space that is always run as one block, so that any broadcast in it is cheap.
 pub(super) const BLOCK: usize = 8192;
@@ -55,17 +56,28 @@ pub(super) struct Fusion<'a> {
     pub needs: &'a [Vec<ValueId>],
     /// Operands that are read as they are (not through another name), so that they can stay inside of a loop.
     pub direct: &'a [Vec<ValueId>],
+    /// Values that share a kernel, by number of the kernel.
+    pub grouped: &'a BTreeMap<ValueId, usize>,
 }
 
 impl Fusion<'_> {
     /// Units of all values with roles.
     pub fn units(&self) -> Units {
         let mut all = Units { units: Vec::new(), of: vec![None; self.dag.nodes.len()] };
+        let mut shared: BTreeMap<usize, usize> = BTreeMap::new();
         for id in self.dag.ids() {
             let i = id.0 as usize;
             match &self.roles[i] {
                 Role::None => {}
                 Role::Kernel => {
+                    if let Some(group) = self.grouped.get(&id) {
+                        if let Some(&unit) = shared.get(group) {
+                            all.of[i] = Some(unit);
+                            all.units[unit].members.push(id);
+                            continue;
+                        }
+                        shared.insert(*group, all.units.len());
+                    }
                     all.of[i] = Some(all.units.len());
                     all.units.push(Unit { members: vec![id], dims: Vec::new(), fused: false });
                 }

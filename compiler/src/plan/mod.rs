@@ -31,6 +31,7 @@ mod contraction;
 mod convolution;
 mod fuse;
 mod fused;
+mod group;
 mod kernels;
 mod loops;
 mod memory;
@@ -39,6 +40,7 @@ mod verify;
 mod view;
 
 pub use build::plan;
+pub use group::param_layout;
 pub use print::print;
 pub use verify::verify;
 pub use view::{Axis, Base, View};

@@ -50,7 +50,9 @@ impl Derivation {
 
     fn verdict(&self) -> String {
         match self.difference {
-            Some(d) => format!("checked in f64 on random numbers: chunk and token loop differ by at most {d:.1e}, relative"),
+            Some(d) => {
+                format!("checked in f64 on random numbers: chunk and token loop differ by at most {d:.1e}, relative")
+            }
             None => "not checked on random numbers: none were found that keep the decay at most 1".into(),
         }
     }
@@ -178,7 +180,8 @@ impl Deriver<'_> {
     /// The state as a reader sees it, in words of the token.
     fn seen(&self, sight: &Sight) -> Line {
         let events: Vec<usize> = (0..sight.sees.len()).filter(|e| sees(sight.sees[*e])).collect();
-        let base = if sight.before && self.alpha().is_some() { line("S_prev", "S_{\\mathrm{prev}}") } else { line("S", "S") };
+        let base =
+            if sight.before && self.alpha().is_some() { line("S_prev", "S_{\\mathrm{prev}}") } else { line("S", "S") };
         if events.len() == sight.sees.len() && !sight.before || events.is_empty() {
             return base;
         }
@@ -250,7 +253,11 @@ impl Deriver<'_> {
     /// A_ij of a reader and an event.
     fn pairs(&self, symbol: Line, vector: Line, sight: &Sight, e: usize) -> Line {
         let (t, l) = self.event(e);
-        let rows = if sight.before || sight.sees[e] != Seen::Yes { line("j < i", "j < i") } else { line("j <= i", "j \\le i") };
+        let rows = if sight.before || sight.sees[e] != Seen::Yes {
+            line("j < i", "j < i")
+        } else {
+            line("j <= i", "j \\le i")
+        };
         let last = if sight.before { "i-1" } else { "i" };
         let sign = if self.form.negative { format!("(-1)^({last}-j) ") } else { String::new() };
         let tex_sign = if self.form.negative { format!("(-1)^{{{last}-j}} ") } else { String::new() };
@@ -266,11 +273,17 @@ impl Deriver<'_> {
             ),
             Decay::Value(_) => (
                 format!("{sign}exp(G_{last} - G_j) ({}_i . b{t}_j), one for each of V", vector.0),
-                format!("{tex_sign}e^{{G_{{{last}}} - G_j}}\\, {}_i^\\top b{l}_j \\quad\\text{{for each of }} V", vector.1),
+                format!(
+                    "{tex_sign}e^{{G_{{{last}}} - G_j}}\\, {}_i^\\top b{l}_j \\quad\\text{{for each of }} V",
+                    vector.1
+                ),
             ),
         };
         let own = if let Seen::Dot(_) = sight.sees[e] {
-            (format!("; own row: {} . b{t} as it stands there", vector.0), "\\ \\text{; own row as it stands there}".to_string())
+            (
+                format!("; own row: {} . b{t} as it stands there", vector.0),
+                "\\ \\text{; own row as it stands there}".to_string(),
+            )
         } else {
             (String::new(), String::new())
         };
@@ -356,8 +369,18 @@ impl Deriver<'_> {
             let q = (format!("q{t}"), format!("q{l}"));
             if read.side == Side::Value {
                 lines.push((
-                    format!("o{t}_i = {}S {}_i + sum over seen j of exp(G_i - G_j) b_j (u_j . {}_i)", self.kept(&read.sight).0, q.0, q.0),
-                    format!("o{l}_i &= {}S {}_i + \\textstyle\\sum_j e^{{G_i - G_j}} b_j (u_j^\\top {}_i)", self.kept(&read.sight).1, q.1, q.1),
+                    format!(
+                        "o{t}_i = {}S {}_i + sum over seen j of exp(G_i - G_j) b_j (u_j . {}_i)",
+                        self.kept(&read.sight).0,
+                        q.0,
+                        q.0
+                    ),
+                    format!(
+                        "o{l}_i &= {}S {}_i + \\textstyle\\sum_j e^{{G_i - G_j}} b_j (u_j^\\top {}_i)",
+                        self.kept(&read.sight).1,
+                        q.1,
+                        q.1
+                    ),
                 ));
                 continue;
             }
@@ -472,21 +495,37 @@ impl Deriver<'_> {
             }
         }
         lines.push(line(
-            "a reader's vector (q or a), x its cotangent: row i gets kept_i (S x_i) + sum_j dA_ij D(i, j) b_j",
-            "d(q_i) &= \\mathrm{kept}_i \\odot (S\\, dO_i) + \\textstyle\\sum_j dA_{ij}\\, D(i, j) \\odot b_j \\quad\\text{(likewise } a\\text{)}",
+            "dq_i = kept_i S dO_i + sum_j dB_ij D(i, j) b_j",
+            "dq_i &= \\mathrm{kept}_i \\odot (S\\, dO_i) + \\textstyle\\sum_j dB_{ij}\\, D(i, j) \\odot b_j",
         ));
-        lines.push(line(
-            "a key: row j gets sum_i dA_ij D(i, j) (q or a)_i + D(C, j) (dS' u_j)",
-            "d(b_j) &= \\textstyle\\sum_i dA_{ij}\\, D(i, j) \\odot q_i + D(C, j) \\odot (dS'\\, u_j)",
-        ));
-        lines.push(line(
-            "dS = decayed dS' + sum_i (kept_i q_i) dO_i^T + sum_i (kept_i a_i) (s_i R_i)^T",
-            "dS &= D(C, 0) \\odot dS' + \\textstyle\\sum_i (\\mathrm{kept}_i \\odot q_i) dO_i^\\top + \\sum_i (\\mathrm{kept}_i \\odot a_i)(s_i R_i)^\\top",
-        ));
-        if self.alpha().is_some() {
+        let mut key = line("sum_i dB_ij D(i, j) q_i", "\\textstyle\\sum_i dB_{ij}\\, D(i, j) \\odot q_i");
+        let mut start =
+            line("sum_i (kept_i q_i) dO_i^T", "\\textstyle\\sum_i (\\mathrm{kept}_i \\odot q_i) dO_i^\\top");
+        if !deltas.is_empty() {
             lines.push(line(
-                "dG_i = reads at i: q dq (+ a da), minus keys at i: b db; a read before the decay counts for row i-1;",
-                "dG_i &= q_i \\odot dq_i + a_i \\odot da_i - b_i \\odot db_i",
+                "da_i = kept_i S (s_i R_i) + sum_j dA_ij D(i, j) b_j",
+                "da_i &= \\mathrm{kept}_i \\odot (S\\, s_i R_i) + \\textstyle\\sum_j dA_{ij}\\, D(i, j) \\odot b_j",
+            ));
+            lines.push(line("ds_i = R_i . (what s_i scales)", "ds_i &= R_i^\\top (\\text{what } s_i \\text{ scales})"));
+            key.0 += " + sum_i dA_ij D(i, j) a_i";
+            key.1 += " + \\sum_i dA_{ij}\\, D(i, j) \\odot a_i";
+            start.0 += " + sum_i (kept_i a_i) (s_i R_i)^T";
+            start.1 += " + \\sum_i (\\mathrm{kept}_i \\odot a_i)(s_i R_i)^\\top";
+        }
+        lines.push((
+            format!("db_j = {} + D(C, j) dS' u_j", key.0),
+            format!("db_j &= {} + D(C, j) \\odot (dS'\\, u_j)", key.1),
+        ));
+        lines.push((format!("dS = D(C, 0) dS' + {}", start.0), format!("dS &= D(C, 0) \\odot dS' + {}", start.1)));
+        if self.alpha().is_some() {
+            let (text, latex) = if deltas.is_empty() {
+                line("q_i dq_i - b_i db_i", "q_i \\odot dq_i - b_i \\odot db_i")
+            } else {
+                line("q_i dq_i + a_i da_i - b_i db_i", "q_i \\odot dq_i + a_i \\odot da_i - b_i \\odot db_i")
+            };
+            lines.push((
+                format!("dG_i = {text}   (reads add, writes subtract; a read before the decay counts for row i-1)"),
+                format!("dG_i &= {latex}"),
             ));
             lines.push(line(
                 "  at row C also D(C, 0) sum(dS' S) + sum_j D(C, j) b_j (dS' u_j)",

@@ -233,6 +233,20 @@ impl Normalizer<'_> {
         false
     }
 
+    /// One key for what each delta reads and writes, and for the plain writes that have it too.
+    fn share_in_turn(&self, drafts: &mut [Draft]) {
+        for d in 0..drafts.len() {
+            let Draft { key, delta: Some(read), .. } = &mut drafts[d] else { continue };
+            self.share(&mut [read, key]);
+            let core = key.core.clone();
+            for write in drafts.iter_mut().filter(|w| w.delta.is_none()) {
+                if let Some(shorter) = self.cores(&write.key).into_iter().find(|v| v.core == core) {
+                    write.key = shorter;
+                }
+            }
+        }
+    }
+
     fn form(mut self, scan: &Scan, id: NodeId) -> Result<Form, Unfit> {
         let state = scan.states[0].clone();
         let rest: Vec<AxisId> = state.axes.iter().copied().filter(|a| !self.keys.contains(a)).collect();
@@ -343,15 +357,14 @@ impl Normalizer<'_> {
                 drafts.push(Draft { step: s, key, delta: None, values: vec![(s, scale)] });
             }
         }
-        // one key for all, read and written; else one for what is written in turn
+        // one key for all, read and written; else one for each delta and what is written with it
         let mut all: Vec<&mut Vector> = Vec::new();
         for draft in &mut drafts {
             all.extend(draft.delta.as_mut());
             all.push(&mut draft.key);
         }
         if !self.share(&mut all) {
-            let mut written: Vec<&mut Vector> = drafts.iter_mut().map(|d| &mut d.key).collect();
-            self.share(&mut written);
+            self.share_in_turn(&mut drafts);
         }
         for draft in &mut drafts {
             // factors of the key go to what it is multiplied by
@@ -451,11 +464,8 @@ impl Normalizer<'_> {
                     // what is read of the token itself is told apart, and must not be scaled with the rest
                     let apart = sight.sees.iter().any(|s| matches!(s, Seen::Dot(_)));
                     let in_vector = apart || before.is_some_and(|n| self.with_key(n));
-                    let (own, vector) = if in_vector {
-                        (own, self.times(core, before))
-                    } else {
-                        (self.times(own, before), core)
-                    };
+                    let (own, vector) =
+                        if in_vector { (own, self.times(core, before)) } else { (self.times(own, before), core) };
                     Some(Delta { key: Scaled { scale: own, vector }, sight })
                 }
             };
@@ -468,7 +478,9 @@ impl Normalizer<'_> {
                 let vector = self.operands.product(&Product { c: 1.0, factors: vector });
                 let passed = if in_key { None } else { self.decay_of(decays.iter().copied().filter(|s| s > step)) };
                 written.push(match passed {
-                    Some(f) if of_value(self.operands.axes(f)) => Scaled { scale: own, vector: self.times(vector, Some(f)) },
+                    Some(f) if of_value(self.operands.axes(f)) => {
+                        Scaled { scale: own, vector: self.times(vector, Some(f)) }
+                    }
                     other => Scaled { scale: self.times(own, other), vector },
                 });
             }
@@ -482,7 +494,13 @@ impl Normalizer<'_> {
     }
 
     /// What a reader of a version sees, and the factor that its vector gets.
-    fn sight(&mut self, version: usize, vector: Option<NodeId>, drafts: &[Draft], decays: &[usize]) -> (Sight, Option<NodeId>) {
+    fn sight(
+        &mut self,
+        version: usize,
+        vector: Option<NodeId>,
+        drafts: &[Draft],
+        decays: &[usize],
+    ) -> (Sight, Option<NodeId>) {
         let before = decays.iter().any(|s| *s >= version);
         let mut sees = Vec::new();
         for draft in drafts {

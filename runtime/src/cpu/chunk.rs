@@ -199,15 +199,21 @@ impl SingleStep {
     pub(super) unsafe fn long_conv(&self, bases: &Bases, lag: DimId) {
         let (f, x) = (&self.inputs[0], &self.inputs[1]);
         let y = &self.output;
+        // with a carry, x has the carried tokens before those of the piece
+        let own = |d: DimId| d == TIME || (d != BATCH && f.axis(d).is_none() && y.axis(d).is_none());
+        let known = x.axes.iter().find(|a| own(a.dim));
+        let (step, length) = known.map_or((0, 1), |a| (a.stride, a.size));
+        let core: Vec<DimId> = known.map(|a| a.dim).into_iter().chain([lag]).collect();
         // SAFETY: lags stay inside of the document, which starts in this piece
         unsafe {
             match self.op {
-                Op::LongConv { .. } => self.tokens(bases, &[lag], |_, pos, at| {
+                Op::LongConv { .. } => self.tokens(bases, &core, |_, pos, at| {
+                    let carried = length - pos.len();
                     for (t, p) in pos.iter().enumerate() {
                         let mut sum = 0.0f64;
-                        for l in 0..=(*p as usize).min(t) {
+                        for l in 0..=(*p as usize).min(carried + t) {
                             let a = *at[0].offset(l as isize * f.stride(lag));
-                            sum += f64::from(a) * f64::from(*at[1].offset((t - l) as isize * x.stride(TIME)));
+                            sum += f64::from(a) * f64::from(*at[1].offset((carried + t - l) as isize * step));
                         }
                         *at[3].offset(t as isize * y.stride(TIME)) = sum as f32;
                     }

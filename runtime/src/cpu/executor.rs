@@ -10,9 +10,10 @@ use crate::session::{BatchShape, Device, Dtype, Metrics, Session, SessionOptions
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, ParamId, ParamKind};
 use archc_compiler::lowered::{Lowered, Op, Shape, ValueId};
-use archc_compiler::plan::{Plan, View, plan};
+use archc_compiler::plan::{Plan, View, param_layout, plan};
 use archc_kernels::copy::copy_nd;
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The cpu device.
@@ -93,8 +94,8 @@ pub struct Compiled {
 /// Parameters and moments, in the order of the graph, each in checkpoint layout.
 pub struct CpuExecutor {
     graph: Arc<Graph>,
-    /// Where each parameter starts, and the end.
-    starts: Vec<usize>,
+    /// Where each parameter is.
+    ranges: Vec<Range<usize>>,
     params: Memory,
     grads: Memory,
     first: Memory,
@@ -105,15 +106,12 @@ pub struct CpuExecutor {
 
 impl CpuExecutor {
     fn new(graph: &Arc<Graph>) -> Self {
-        let mut starts = vec![0];
-        for i in 0..graph.params.len() {
-            starts.push(starts[i] + graph.param_numbers(ParamId(i as u32)));
-        }
-        let len = starts[graph.params.len()];
+        let (starts, len) = param_layout(graph);
+        let ranges = (0..graph.params.len()).map(|i| starts[i]..starts[i] + graph.param_numbers(ParamId(i as u32)));
         let zeros = || Memory::zeros(len);
         Self {
             graph: graph.clone(),
-            starts,
+            ranges: ranges.collect(),
             params: zeros(),
             grads: zeros(),
             first: zeros(),
@@ -205,7 +203,7 @@ impl Executor for CpuExecutor {
     fn read(&self, what: Held) -> Vec<Vec<f64>> {
         let memory = self.held(what);
         let all = &memory.data[memory.first..];
-        self.starts.windows(2).map(|w| all[w[0]..w[1]].iter().map(|x| f64::from(*x)).collect()).collect()
+        self.ranges.iter().map(|r| all[r.clone()].iter().map(|x| f64::from(*x)).collect()).collect()
     }
 
     fn write(&mut self, what: Held, values: Vec<Vec<f64>>) {
@@ -215,8 +213,8 @@ impl Executor for CpuExecutor {
             Held::Second => &mut self.second,
         };
         let all = &mut memory.data[memory.first..];
-        for (x, v) in all.iter_mut().zip(values.into_iter().flatten()) {
-            *x = v as f32;
+        for (range, values) in self.ranges.iter().zip(values) {
+            all[range.clone()].iter_mut().zip(values).for_each(|(x, v)| *x = v as f32);
         }
     }
 
@@ -266,17 +264,17 @@ impl Executor for CpuExecutor {
         self.execute(compiled, leaves);
         let number = |t: Tensor| t.data.first().copied().unwrap_or(f64::NAN);
         let (objective, loss) = (number(self.result(compiled, objective)), number(self.result(compiled, entropy)));
-        let starts = std::mem::take(&mut self.starts);
+        let ranges = std::mem::take(&mut self.ranges);
         let all = &self.grads.data[self.grads.first..];
         let square =
-            |i: usize| -> f64 { all[starts[i]..starts[i + 1]].iter().map(|x| f64::from(*x) * f64::from(*x)).sum() };
+            |i: usize| -> f64 { all[ranges[i].clone()].iter().map(|x| f64::from(*x) * f64::from(*x)).sum() };
         let learns: Vec<usize> = compiled.plan.graph.param_grads.iter().map(|g| g.0.0 as usize).collect();
         let gradient_norm = learns.iter().map(|i| square(*i)).sum::<f64>().sqrt();
         let metrics = Metrics { loss, objective, gradient_norm };
         if step.moves(&metrics) {
             let scale = Update::clipping(&step.rule, gradient_norm);
             for i in 0..self.graph.params.len() {
-                let range = starts[i]..starts[i + 1];
+                let range = ranges[i].clone();
                 // a parameter on which nothing depends has a gradient of 0
                 let scale = if learns.contains(&i) { scale } else { 0.0 };
                 let part = |m: &mut Memory| m.data[m.first..][range.clone()].as_mut_ptr();
@@ -287,7 +285,7 @@ impl Executor for CpuExecutor {
                 unsafe { adamw(p, g, m, v, range.len(), step, scale, decays) };
             }
         }
-        self.starts = starts;
+        self.ranges = ranges;
         Ok(metrics)
     }
 }

@@ -549,6 +549,20 @@ fn places_at(code: &[Code], at: usize) -> Place {
 }
 
 impl Program {
+    /// Its space and its size, for a profile.
+    pub fn detail(&self) -> String {
+        let moves = self.code.iter().filter(|c| matches!(c, Code::Load { .. } | Code::Store { .. } | Code::Spread { .. }));
+        format!(
+            " {:?} x {} by {}, {} ops, {} of them copies, {} operands",
+            self.outer,
+            self.split,
+            self.block,
+            self.code.len(),
+            moves.count(),
+            self.operands.len()
+        )
+    }
+
     /// Runs the kernel. `registers` has room for [`Program::registers`] numbers.
     ///
     /// # Safety

@@ -100,6 +100,7 @@ impl Program {
                 }
             }
             if let (Some(profile), Some(start)) = (context.profile, start) {
+                let seen = start.elapsed().as_secs_f64();
                 let kind = match step {
                     Step::Gemm(_) => "gemm",
                     Step::Fused(_) => "fused",
@@ -109,10 +110,38 @@ impl Program {
                     Step::Loop(_) => "loop",
                     Step::Attend(_) => "attend",
                 };
-                profile.stop(kind, depth > 0, start);
+                let detail = if profile.each { step.detail() } else { String::new() };
+                profile.stop(format!("{kind}{detail}"), depth > 0, seen);
             }
         }
         context.depth.set(depth);
+    }
+}
+
+impl Step {
+    /// What tells this step from others of its kind.
+    fn detail(&self) -> String {
+        match self {
+            Self::Gemm(p) => {
+                let g = &p.gemm;
+                format!(
+                    " {:?} x [{} {}] k {}, a {} {}, b {} {}, c {} {}{}",
+                    g.batch,
+                    g.m,
+                    g.n,
+                    g.k,
+                    g.a.row,
+                    g.a.col,
+                    g.b.row,
+                    g.b.col,
+                    g.c.row,
+                    g.c.col,
+                    if g.accumulate { " +=" } else { "" }
+                )
+            }
+            Self::Fused(f) => f.detail(),
+            _ => String::new(),
+        }
     }
 }
 

@@ -108,6 +108,42 @@ fn recurrent_map() {
     let (joint, _) = joint(&lowered);
     let products = joint.dag.nodes.iter().filter(|n| matches!(&n.op, Op::Contract(over) if over.contains(&TIME)));
     assert_eq!(products.count(), 2, "{}", archc_compiler::lowered::print(&joint));
+    // the cotangent of x, and that of what tanh is of, which is the factor of both
+    let reverse = joint.dag.nodes.iter().rev().find_map(|n| match &n.op {
+        Op::Loop(l) => Some(l),
+        _ => None,
+    });
+    let reverse = reverse.expect("a reverse loop");
+    assert_eq!((reverse.states.len(), reverse.emits.len()), (1, 2), "{}", archc_compiler::lowered::print(&joint));
+}
+
+/// A bias that is added at each token: the sum of what is given out anyway. A batch that is not mapped.
+#[test]
+fn sums_after_the_loop() {
+    let mut m = Made::new(&[3]);
+    let h = m.axis(0);
+    let range = (-1.0, 1.0);
+    let given = [m.input(&[h], range), m.param(&[h], range), m.param(&[], range)];
+    let lowered = m.lowered(|b, leaf| {
+        let [x, bias, scale] = given.map(|g| leaf(b, g));
+        let zero = b.number(0.0);
+        let l = make(b, (TIME, false), &[], &[("h", &[BATCH, h], zero)], &[x, bias, scale], |b, s, c| {
+            let sum = b.add(s[0], c[0]);
+            let sum = b.add(sum, c[1]);
+            let next = b.unary(UnaryOp::Tanh, sum);
+            let y = b.mul(next, c[2]);
+            (vec![next], vec![y])
+        });
+        vec![b.op(Op::Emit(0), &[l])]
+    });
+    check(&m, &lowered);
+    let (joint, _) = joint(&lowered);
+    let reverse = joint.dag.nodes.iter().rev().find_map(|n| match &n.op {
+        Op::Loop(l) => Some(l),
+        _ => None,
+    });
+    // the sum for the scale stays inside: neither factor is known outside
+    assert_eq!(reverse.expect("a reverse loop").states.len(), 2, "{}", archc_compiler::lowered::print(&joint));
 }
 
 /// A matrix state for each head; captures that lack batch, heads or time.

@@ -1,0 +1,67 @@
+//! What the joint graphs of whole programs look like; that their numbers are right is held against differences and the
+//! reference device elsewhere.
+
+use super::{Seed, Wanted, differentiate, recompute};
+use crate::lower::{LowerOptions, lower};
+use crate::lowered::{BATCH, Lowered, Op, TIME, print, verify};
+use crate::source::SourceMap;
+use crate::{Options, compile};
+use std::sync::Arc;
+
+fn joint(text: &str) -> (Lowered, Lowered) {
+    let mut sources = SourceMap::new();
+    let file = sources.add("test", text.to_string());
+    let graph = match compile(&sources, file, &Options::default()).into_graph() {
+        Ok(graph) => Arc::new(graph),
+        Err(found) => panic!("{found:?}"),
+    };
+    let options = LowerOptions { chunk: Some(64), resets: false, carry: false, losses: false, training: true };
+    let lowered = lower(&graph, &options);
+    let joint = differentiate(&lowered, &Wanted { seed: Seed::Cotangents, inputs: true, params: true });
+    let lean = recompute(&joint);
+    for graph in [&joint, &lean] {
+        if let Err(why) = verify(graph) {
+            panic!("{why}\n{}", print(graph));
+        }
+    }
+    (joint, lean)
+}
+
+/// The forward values that the backward part reads, other than parameters, inputs and constants.
+fn crossing(graph: &Lowered) -> usize {
+    let mut read = vec![false; graph.forward_nodes];
+    for node in &graph.dag.nodes[graph.forward_nodes..] {
+        for operand in &node.operands {
+            if let Some(read) = read.get_mut(operand.0 as usize) {
+                *read = true;
+            }
+        }
+    }
+    let forward = graph.dag.nodes.iter().zip(&read).filter(|(_, r)| **r);
+    forward.filter(|(n, _)| !matches!(n.op, Op::Param(_) | Op::Input(_) | Op::Const(_))).count()
+}
+
+#[test]
+fn a_map_has_two_products_in_its_gradient() {
+    let (joint, lean) = joint("block Map[D] { input x[D] output linear[D -> D](x, bias = zeros) }");
+    let backward = &joint.dag.nodes[joint.forward_nodes..];
+    let products = backward.iter().filter(|n| matches!(n.op, Op::Contract(_))).count();
+    assert_eq!((products, joint.param_grads.len(), joint.input_grads.len()), (2, 2, 1), "{}", print(&joint));
+    let over_tokens = |n: &&crate::lowered::Node| matches!(&n.op, Op::Contract(over) if over[..] == [BATCH, TIME]);
+    assert_eq!(backward.iter().filter(over_tokens).count(), 1, "{}", print(&joint));
+    assert_eq!(crossing(&lean), 0, "{}", print(&lean));
+}
+
+/// silu(gate) and its product with the other half are computed again from what the two maps gave.
+#[test]
+fn products_of_matrices_are_kept_and_what_follows_is_computed_again() {
+    let text = "block Gated[D](F = 128) {
+        input x[D]
+        let gate[F] = linear[F](x)
+        let up[F] = linear[F](x)
+        output linear[D](silu(gate) * up)
+    }";
+    let (joint, lean) = joint(text);
+    assert!(crossing(&joint) > 2, "{}", print(&joint));
+    assert_eq!(crossing(&lean), 2, "{}", print(&lean));
+}
