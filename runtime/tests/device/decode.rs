@@ -2,57 +2,11 @@
 
 use crate::build::{Build, Paired};
 use crate::check::{distance, packed, random_batch, session};
+use crate::pieces::in_pieces;
 use crate::time::all;
 use archc_compiler::graph::*;
-use archc_runtime::{Batch, Carry, Dtype, Session, Tensor, Tensors};
+use archc_runtime::{Batch, Dtype};
 use std::sync::Arc;
-
-/// Tokens `times` of all sequences.
-pub fn piece(batch: &Batch, times: std::ops::Range<usize>) -> Batch {
-    let rows = 0..batch.batch;
-    let of = |t: &Tensor| {
-        let token: usize = t.shape[2..].iter().product();
-        let each = rows
-            .clone()
-            .flat_map(|b| t.data[(b * batch.len + times.start) * token..(b * batch.len + times.end) * token].to_vec());
-        Tensor { shape: [&[batch.batch, times.len()], &t.shape[2..]].concat(), data: each.collect() }
-    };
-    fn some<T: Clone>(all: &[T], batch: &Batch, times: &std::ops::Range<usize>) -> Vec<T> {
-        if all.is_empty() {
-            return Vec::new();
-        }
-        (0..batch.batch).flat_map(|b| all[b * batch.len..][times.clone()].to_vec()).collect()
-    }
-    Batch {
-        batch: batch.batch,
-        len: times.len(),
-        inputs: batch.inputs.iter().map(|(n, t)| (n.clone(), of(t))).collect(),
-        tokens: some(&batch.tokens, batch, &times),
-        reset: some(&batch.reset, batch, &times),
-        ..Default::default()
-    }
-}
-
-/// The outputs of the pieces that end at `ends`, joined.
-pub fn in_pieces(s: &mut Box<dyn Session>, batch: &Batch, ends: &[usize]) -> Tensors {
-    let mut carry: Option<Carry> = None;
-    let mut pieces = Vec::new();
-    let mut start = 0;
-    for &end in ends {
-        let done = s.forward(&piece(batch, start..end), carry.as_ref()).unwrap();
-        pieces.push(done.outputs);
-        carry = Some(done.carry);
-        start = end;
-    }
-    let join = |name: &String| {
-        let parts: Vec<&Tensor> = pieces.iter().map(|p| &p[name]).collect();
-        let token: usize = parts[0].shape[2..].iter().product();
-        let row = |b: usize| parts.iter().flat_map(move |p| &p.data[b * p.shape[1] * token..][..p.shape[1] * token]);
-        let data = (0..batch.batch).flat_map(row).copied().collect();
-        Tensor { shape: [&[batch.batch, batch.len], &parts[0].shape[2..]].concat(), data }
-    };
-    pieces[0].keys().map(|n| (n.clone(), join(n))).collect()
-}
 
 pub fn check_pieces(name: &str, graph: &Arc<Graph>, batch: &Batch) {
     let mut s = session(graph, Dtype::F64);

@@ -1,5 +1,6 @@
 //! Tests of the reference device: one binary, a module an area. The same areas are held to other devices elsewhere.
 
+mod batches;
 mod build;
 mod check;
 mod decode;
@@ -8,6 +9,7 @@ mod init;
 mod limits;
 mod ops;
 mod optimizer;
+mod pieces;
 mod programs;
 mod refuse;
 mod source;

@@ -1,7 +1,7 @@
 //! Agreement of a device with the reference: outputs, every gradient, pieces, training steps.
 
-use crate::check::{cotangents, random_batch};
-use crate::decode::in_pieces;
+use crate::batches::{cotangents, random_batch};
+use crate::pieces::in_pieces;
 use archc_compiler::graph::Graph;
 use archc_runtime::{
     Batch, BatchShape, Device, Dtype, Objective, Reference, Session, SessionOptions, Snapshot, Tensor, Tensors,
@@ -83,6 +83,17 @@ impl Subject<'_> {
 
     /// Outputs, carries and every gradient for one batch; gives what is off.
     pub fn compare(&self, graph: &Arc<Graph>, batch: &Batch) -> Vec<String> {
+        let found = self.compared(graph, batch);
+        if self.bounds.dtype == Dtype::F32 && !found.is_empty() {
+            // Whether the program itself amplifies rounding.
+            let other = Subject { device: &Reference, bounds: self.bounds }.compared(graph, batch);
+            let others = other.into_iter().map(|f| format!("the reference in f32: {f}"));
+            return found.into_iter().chain(others).collect();
+        }
+        found
+    }
+
+    fn compared(&self, graph: &Arc<Graph>, batch: &Batch) -> Vec<String> {
         let mut batch = batch.clone();
         self.round(&mut batch);
         let mut found = Vec::new();
@@ -97,6 +108,9 @@ impl Subject<'_> {
         assert_eq!(have.carry.0["pos"], want.carry.0["pos"]);
         let mut r = cotangents(&want);
         r.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x = f64::from(*x as f32));
+        // Outputs off by a fraction of their norm move the sum of output * R by that fraction of this, at most.
+        let norm = |all: &Tensors| all.values().flat_map(|t| &t.data).map(|x| x * x).sum::<f64>().sqrt();
+        let reach = norm(&want.outputs) * norm(&r);
         let mut objectives = vec![("R", Objective::Cotangents(&r))];
         if graph.vocab.is_some() || !graph.losses.is_empty() {
             objectives.push(("loss", Objective::Loss));
@@ -105,7 +119,7 @@ impl Subject<'_> {
             let want = reference.gradients(&batch, objective).unwrap();
             match device.gradients(&batch, objective) {
                 Ok(have) => {
-                    let scale = want.objective.abs().max(1e-3 * r.values().flat_map(|t| &t.data).count() as f64);
+                    let scale = want.objective.abs().max(if what == "R" { reach } else { 0.0 });
                     if !((have.objective - want.objective).abs() <= forward * scale) {
                         found.push(format!("{what}: the objective is {}, not {}", have.objective, want.objective));
                     }

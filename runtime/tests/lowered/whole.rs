@@ -1,26 +1,16 @@
-//! The interpreter against the reference device in f64: the standard library, seeds and examples.
+//! The device under test against the reference in f64: the standard library, seeds and examples.
 
-use crate::agree::{Bounds, Subject};
-use crate::check::{packed, random_batch};
+use crate::agree::Subject;
+use crate::batches::{packed, random_batch};
 use crate::programs::{files, programs};
-use archc_compiler::gradient::{Seed, Wanted, differentiate};
+use crate::{BOUNDS, LARGE, chunked, device};
 use archc_compiler::graph::Graph;
-use archc_compiler::lower::{LowerOptions, lower};
-use archc_compiler::lowered::{Dag, Op, verify};
-use archc_runtime::Dtype;
-use archc_runtime::compiled::Interpreted;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Both sides sum the same terms in f64 in other orders, and decays are sums of logarithms on one side and products on the
-/// other: 1e-16 a term, some thousand terms.
-const EXACT: Bounds = Bounds { dtype: Dtype::F64, forward: 1e-9, gradient: 1e-9, largest: 1e-8 };
-
 /// Runs a check over all programs of some files; gives everything that is off at once.
 fn each(files: &[PathBuf], check: impl Fn(&Subject<'_>, &Arc<Graph>) -> Vec<String>) {
-    let device = Interpreted::default();
-    let subject = Subject { device: &device, bounds: EXACT };
+    let subject = Subject { device: &device(), bounds: BOUNDS };
     let mut found = Vec::new();
     for path in files {
         for (name, graph) in programs(path) {
@@ -33,7 +23,7 @@ fn each(files: &[PathBuf], check: impl Fn(&Subject<'_>, &Arc<Graph>) -> Vec<Stri
 }
 
 fn all() -> Vec<PathBuf> {
-    ["stdlib", "seeds", "examples"].into_iter().flat_map(files).collect()
+    ["stdlib", "seeds", "examples", "tests/scans"].into_iter().flat_map(files).collect()
 }
 
 /// Lengths around a chunk of 64 and a tile, and shorter than what is chunked at all.
@@ -65,6 +55,12 @@ fn examples() {
     each(&files("examples"), lengths);
 }
 
+/// Recurrences that no library ships.
+#[test]
+fn made_up_scans() {
+    each(&files("tests/scans"), lengths);
+}
+
 #[test]
 fn pieces() {
     each(&all(), |subject, graph| {
@@ -90,10 +86,10 @@ fn training_steps() {
 #[test]
 fn other_chunks() {
     for chunk in [16, 32] {
-        let device = Interpreted { chunk };
-        let subject = Subject { device: &device, bounds: EXACT };
+        let device = chunked(chunk);
+        let subject = Subject { device: &*device, bounds: BOUNDS };
         let mut found = Vec::new();
-        for (name, graph) in files("stdlib").iter().flat_map(|f| programs(f)) {
+        for (name, graph) in ["stdlib", "tests/scans"].into_iter().flat_map(files).flat_map(|f| programs(&f)) {
             let mut batch = random_batch(&graph, 2, 70);
             found.extend(subject.compare(&graph, &batch).into_iter().map(|f| format!("{name}, {f}")));
             let starts = [0, 16, 17, 31, 32, 48, 50, 70, 75, 102, 133, 134];
@@ -107,9 +103,9 @@ fn other_chunks() {
 /// Inputs so large that gates are at their bounds: decays of 1 and next to 0, steps of 0 and 1.
 #[test]
 fn gates_at_their_bounds() {
-    each(&files("stdlib"), |subject, graph| {
+    each(&all(), |subject, graph| {
         let mut batch = random_batch(graph, 2, 70);
-        batch.inputs.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x *= 30.0);
+        batch.inputs.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x *= LARGE);
         subject.compare(graph, &batch)
     });
 }
@@ -117,70 +113,4 @@ fn gates_at_their_bounds() {
 #[test]
 fn the_future_and_other_sequences_change_nothing() {
     each(&all(), |subject, graph| [6, 70].into_iter().flat_map(|len| subject.independent(graph, len)).collect());
-}
-
-/// The names of a graph's ops, bodies included.
-fn ops(dag: &Dag, names: &mut BTreeSet<String>) {
-    for node in &dag.nodes {
-        match &node.op {
-            Op::Loop(l) => ops(&l.body, names),
-            Op::Attend(a) => ops(&a.body, names),
-            Op::AttendGrad(g) => ops(&g.body, names),
-            _ => {}
-        }
-        let text = format!("{:?}", node.op);
-        names.insert(text.chars().take_while(|c| c.is_alphanumeric()).collect());
-    }
-}
-
-/// The programs above have every op that only lowering or differentiation makes, so agreement speaks of all of them.
-#[test]
-fn programs_have_all_ops() {
-    let mut names = BTreeSet::new();
-    for (_, graph) in all().iter().flat_map(|f| programs(f)) {
-        for (resets, carry) in [(false, false), (true, false), (true, true)] {
-            let options = LowerOptions { chunk: Some(64), resets, carry, losses: !carry, training: !carry };
-            let mut made = lower(&graph, &options);
-            verify(&made).unwrap();
-            ops(&made.dag, &mut names);
-            if !carry {
-                made = differentiate(&made, &Wanted { seed: Seed::Cotangents, inputs: true, params: true });
-                verify(&made).unwrap();
-                ops(&made.dag, &mut names);
-            }
-        }
-    }
-    let wanted = [
-        "Attend",
-        "AttendGrad",
-        "Carried",
-        "Chunk",
-        "Cumsum",
-        "DecayDot",
-        "DecayMix",
-        "Delta",
-        "Dropout",
-        "Emit",
-        "Final",
-        "Lag",
-        "LongConv",
-        "LongConvBack",
-        "LongConvFilter",
-        "Loop",
-        "PairDecay",
-        "PairDecayGrad",
-        "Past",
-        "Paste",
-        "Put",
-        "Scatter",
-        "SolveUnitLower",
-        "State",
-        "TopKMask",
-        "Unchunk",
-        "Unwindow",
-        "Weight",
-        "Window",
-    ];
-    let missing: Vec<&str> = wanted.into_iter().filter(|w| !names.contains(*w)).collect();
-    assert!(missing.is_empty(), "no program has {missing:?}; they have {names:?}");
 }

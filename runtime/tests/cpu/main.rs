@@ -1,0 +1,32 @@
+//! Tests of the cpu device: the programs that ship, against the reference in f64.
+
+#[path = "../lowered/agree.rs"]
+mod agree;
+#[path = "../device/batches.rs"]
+mod batches;
+#[path = "../device/pieces.rs"]
+mod pieces;
+#[path = "../device/programs.rs"]
+mod programs;
+#[path = "../lowered/whole.rs"]
+mod whole;
+
+use agree::Bounds;
+use archc_runtime::{Cpu, Device, Dtype};
+
+/// The device under test.
+fn device() -> Cpu {
+    Cpu::default()
+}
+
+/// The same with other chunks.
+fn chunked(chunk: usize) -> Box<dyn Device> {
+    Box::new(Cpu { chunk })
+}
+
+/// What every f32 path has to hold: f32 rounds at 6e-8, and some hundred roundings add up; gates sum terms that nearly
+/// cancel, so their largest error counts too.
+const BOUNDS: Bounds = Bounds { dtype: Dtype::F32, forward: 1e-5, gradient: 1e-4, largest: 1e-3 };
+
+/// A factor of inputs at which gates come near their bounds, and features next to 0 do not yet stand in denominators.
+const LARGE: f64 = 4.0;

@@ -1,0 +1,72 @@
+//! Which ops the programs have that agreement is tested on.
+
+use crate::programs::{files, programs};
+use archc_compiler::gradient::{Seed, Wanted, differentiate};
+use archc_compiler::lower::{LowerOptions, lower};
+use archc_compiler::lowered::{Dag, Op, verify};
+use std::collections::BTreeSet;
+
+/// The names of a graph's ops, bodies included.
+fn ops(dag: &Dag, names: &mut BTreeSet<String>) {
+    for node in &dag.nodes {
+        match &node.op {
+            Op::Loop(l) => ops(&l.body, names),
+            Op::Attend(a) => ops(&a.body, names),
+            Op::AttendGrad(g) => ops(&g.body, names),
+            _ => {}
+        }
+        let text = format!("{:?}", node.op);
+        names.insert(text.chars().take_while(|c| c.is_alphanumeric()).collect());
+    }
+}
+
+/// The programs have every op that only lowering or differentiation makes, so agreement speaks of all of them.
+#[test]
+fn programs_have_all_ops() {
+    let mut names = BTreeSet::new();
+    for (_, graph) in ["stdlib", "seeds", "examples"].into_iter().flat_map(files).flat_map(|f| programs(&f)) {
+        for (resets, carry) in [(false, false), (true, false), (true, true)] {
+            let options = LowerOptions { chunk: Some(64), resets, carry, losses: !carry, training: !carry };
+            let mut made = lower(&graph, &options);
+            verify(&made).unwrap();
+            ops(&made.dag, &mut names);
+            if !carry {
+                made = differentiate(&made, &Wanted { seed: Seed::Cotangents, inputs: true, params: true });
+                verify(&made).unwrap();
+                ops(&made.dag, &mut names);
+            }
+        }
+    }
+    let wanted = [
+        "Attend",
+        "AttendGrad",
+        "Carried",
+        "Chunk",
+        "Cumsum",
+        "DecayDot",
+        "DecayMix",
+        "Delta",
+        "Dropout",
+        "Emit",
+        "Final",
+        "Lag",
+        "LongConv",
+        "LongConvBack",
+        "LongConvFilter",
+        "Loop",
+        "PairDecay",
+        "PairDecayGrad",
+        "Past",
+        "Put",
+        "Scatter",
+        "SolveUnitLower",
+        "State",
+        "TopKMask",
+        "Unchunk",
+        "Unwindow",
+        "Weight",
+        "Window",
+    ];
+    let missing: Vec<&str> = wanted.into_iter().filter(|w| !names.contains(*w)).collect();
+    assert!(missing.is_empty(), "no program has {missing:?}; they have {names:?}");
+}
