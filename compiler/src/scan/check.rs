@@ -82,7 +82,8 @@ impl<'a> Evaluated<'a> {
         }
         let mut this = Self { graph, form, tokens, start: BTreeMap::new() };
         if !form.from_zero {
-            let (heads, keys, values) = (this.numbers(&form.heads), this.numbers(&form.keys), this.numbers(&form.values));
+            let (heads, keys, values) =
+                (this.numbers(&form.heads), this.numbers(&form.keys), this.numbers(&form.values));
             for h in 0..heads {
                 for k in 0..keys {
                     for v in 0..values {
@@ -268,7 +269,9 @@ impl<'a> Evaluated<'a> {
                                 }
                             }
                             let p = self.over(t, Some(reading.query), &form.values, &at);
-                            out.extend((0..keys).map(|k| (0..values).map(|v| seen[k * values + v] * p[v]).sum::<f64>()));
+                            out.extend(
+                                (0..keys).map(|k| (0..values).map(|v| seen[k * values + v] * p[v]).sum::<f64>()),
+                            );
                         }
                     }
                 }
@@ -479,7 +482,11 @@ fn evaluate(graph: &Graph, op: &Op, axes: &[AxisId], x: &[&Tensor]) -> Option<Te
             Op::Unary(f) => unary(*f, get(0)),
             Op::Binary(f) => binary(*f, get(0), get(1)),
             Op::Select => {
-                if get(0) != 0.0 { get(1) } else { get(2) }
+                if get(0) != 0.0 {
+                    get(1)
+                } else {
+                    get(2)
+                }
             }
             Op::Expand(_) | Op::StopGrad => get(0),
             Op::Reduce(ReduceOp::Sum, over) => {
@@ -528,7 +535,13 @@ fn unary(f: UnaryOp, x: f64) -> f64 {
     match f {
         UnaryOp::Neg => -x,
         UnaryOp::Abs => x.abs(),
-        UnaryOp::Sign => if x == 0.0 { 0.0 } else { x.signum() },
+        UnaryOp::Sign => {
+            if x == 0.0 {
+                0.0
+            } else {
+                x.signum()
+            }
+        }
         UnaryOp::Floor => x.floor(),
         UnaryOp::Exp => x.exp(),
         UnaryOp::Expm1 => x.exp_m1(),
@@ -540,7 +553,13 @@ fn unary(f: UnaryOp, x: f64) -> f64 {
         UnaryOp::Tanh => x.tanh(),
         UnaryOp::Silu => x / (1.0 + (-x).exp()),
         UnaryOp::Relu => x.max(0.0),
-        UnaryOp::Elu => if x > 0.0 { x } else { x.exp_m1() },
+        UnaryOp::Elu => {
+            if x > 0.0 {
+                x
+            } else {
+                x.exp_m1()
+            }
+        }
         UnaryOp::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         UnaryOp::Sin => x.sin(),
         UnaryOp::Cos => x.cos(),

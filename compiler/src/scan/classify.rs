@@ -163,7 +163,9 @@ fn class_of(
             Unfit::NoRead => "affine, number by number, and read as it is".into(),
             Unfit::FullWrite => "affine, number by number: what is written has key and value axes in one factor".into(),
             Unfit::FullDecay => "affine, number by number: its decay has key and value axes".into(),
-            Unfit::Grows(range) => format!("affine, number by number; its decay lies in {range}, too large for a chunk"),
+            Unfit::Grows(range) => {
+                format!("affine, number by number; its decay lies in {range}, too large for a chunk")
+            }
             Unfit::NearZero(range) => {
                 format!("affine, number by number; its decay lies in {range}, too near 0 for a logarithm")
             }
@@ -174,7 +176,9 @@ fn class_of(
     sequential(match unfit {
         Unfit::Affine(why) => Reason::Nonlinear(why),
         Unfit::NoRead => Reason::Shape("it is given out whole".into()),
-        Unfit::FullWrite => Reason::Shape("what is written has key and value axes in one factor, under a transition".into()),
+        Unfit::FullWrite => {
+            Reason::Shape("what is written has key and value axes in one factor, under a transition".into())
+        }
         Unfit::FullDecay => Reason::Shape("its decay has key and value axes, under a transition".into()),
         Unfit::Grows(range) => Reason::Growing(range),
         Unfit::NearZero(range) => Reason::NearZero(range),
@@ -202,10 +206,8 @@ fn chunk_why(form: &Form) -> String {
         1 => Some(format!("one {one}")),
         n => Some(format!("{n} {many}")),
     };
-    let parts: Vec<String> = [count(deltas, "delta step", "delta steps"), count(writes, "write", "writes")]
-        .into_iter()
-        .flatten()
-        .collect();
+    let parts: Vec<String> =
+        [count(deltas, "delta step", "delta steps"), count(writes, "write", "writes")].into_iter().flatten().collect();
     let parts = if parts.is_empty() { "no write".into() } else { parts.join(" and ") };
     format!("{parts} of rank one under {decay}")
 }
@@ -220,10 +222,7 @@ fn affine(algebra: &Algebra) -> Result<(), String> {
     for id in body.ids().filter(|id| reached[id.0 as usize] && dependent(*id)) {
         let operands = body.operands(id);
         let fine = match body.op(id) {
-            Op::State(_)
-            | Op::Binary(BinaryOp::Add | BinaryOp::Sub)
-            | Op::Unary(UnaryOp::Neg)
-            | Op::Expand(_) => true,
+            Op::State(_) | Op::Binary(BinaryOp::Add | BinaryOp::Sub) | Op::Unary(UnaryOp::Neg) | Op::Expand(_) => true,
             Op::Binary(BinaryOp::Mul) => !(dependent(operands[0]) && dependent(operands[1])),
             Op::Binary(BinaryOp::Div) => !dependent(operands[1]),
             Op::Select => !dependent(operands[0]),
@@ -280,7 +279,9 @@ fn tropical(algebra: &Algebra) -> Option<Elementwise> {
             let stack = operands[0];
             let parts = body.operands(stack);
             match (body.op(stack), parts.as_slice()) {
-                (Op::Stack(axis), [a, b]) if axes.as_slice() == [*axis] => pair(*a, *b).then_some(Elementwise::LogSumExp),
+                (Op::Stack(axis), [a, b]) if axes.as_slice() == [*axis] => {
+                    pair(*a, *b).then_some(Elementwise::LogSumExp)
+                }
                 _ => None,
             }
         }

@@ -50,7 +50,9 @@ impl Derivation {
 
     fn verdict(&self) -> String {
         match self.difference {
-            Some(d) => format!("checked in f64 on random numbers: chunk and token loop differ by at most {d:.1e}, relative"),
+            Some(d) => {
+                format!("checked in f64 on random numbers: chunk and token loop differ by at most {d:.1e}, relative")
+            }
             None => "not checked on random numbers: none were found that keep the decay at most 1".into(),
         }
     }
@@ -178,7 +180,8 @@ impl Deriver<'_> {
     /// The state as a reader sees it, in words of the token.
     fn seen(&self, sight: &Sight) -> Line {
         let events: Vec<usize> = (0..sight.sees.len()).filter(|e| sees(sight.sees[*e])).collect();
-        let base = if sight.before && self.alpha().is_some() { line("S_prev", "S_{\\mathrm{prev}}") } else { line("S", "S") };
+        let base =
+            if sight.before && self.alpha().is_some() { line("S_prev", "S_{\\mathrm{prev}}") } else { line("S", "S") };
         if events.len() == sight.sees.len() && !sight.before || events.is_empty() {
             return base;
         }
@@ -250,7 +253,11 @@ impl Deriver<'_> {
     /// A_ij of a reader and an event.
     fn pairs(&self, symbol: Line, vector: Line, sight: &Sight, e: usize) -> Line {
         let (t, l) = self.event(e);
-        let rows = if sight.before || sight.sees[e] != Seen::Yes { line("j < i", "j < i") } else { line("j <= i", "j \\le i") };
+        let rows = if sight.before || sight.sees[e] != Seen::Yes {
+            line("j < i", "j < i")
+        } else {
+            line("j <= i", "j \\le i")
+        };
         let last = if sight.before { "i-1" } else { "i" };
         let sign = if self.form.negative { format!("(-1)^({last}-j) ") } else { String::new() };
         let tex_sign = if self.form.negative { format!("(-1)^{{{last}-j}} ") } else { String::new() };
@@ -266,11 +273,17 @@ impl Deriver<'_> {
             ),
             Decay::Value(_) => (
                 format!("{sign}exp(G_{last} - G_j) ({}_i . b{t}_j), one for each of V", vector.0),
-                format!("{tex_sign}e^{{G_{{{last}}} - G_j}}\\, {}_i^\\top b{l}_j \\quad\\text{{for each of }} V", vector.1),
+                format!(
+                    "{tex_sign}e^{{G_{{{last}}} - G_j}}\\, {}_i^\\top b{l}_j \\quad\\text{{for each of }} V",
+                    vector.1
+                ),
             ),
         };
         let own = if let Seen::Dot(_) = sight.sees[e] {
-            (format!("; own row: {} . b{t} as it stands there", vector.0), "\\ \\text{; own row as it stands there}".to_string())
+            (
+                format!("; own row: {} . b{t} as it stands there", vector.0),
+                "\\ \\text{; own row as it stands there}".to_string(),
+            )
         } else {
             (String::new(), String::new())
         };
@@ -356,8 +369,18 @@ impl Deriver<'_> {
             let q = (format!("q{t}"), format!("q{l}"));
             if read.side == Side::Value {
                 lines.push((
-                    format!("o{t}_i = {}S {}_i + sum over seen j of exp(G_i - G_j) b_j (u_j . {}_i)", self.kept(&read.sight).0, q.0, q.0),
-                    format!("o{l}_i &= {}S {}_i + \\textstyle\\sum_j e^{{G_i - G_j}} b_j (u_j^\\top {}_i)", self.kept(&read.sight).1, q.1, q.1),
+                    format!(
+                        "o{t}_i = {}S {}_i + sum over seen j of exp(G_i - G_j) b_j (u_j . {}_i)",
+                        self.kept(&read.sight).0,
+                        q.0,
+                        q.0
+                    ),
+                    format!(
+                        "o{l}_i &= {}S {}_i + \\textstyle\\sum_j e^{{G_i - G_j}} b_j (u_j^\\top {}_i)",
+                        self.kept(&read.sight).1,
+                        q.1,
+                        q.1
+                    ),
                 ));
                 continue;
             }

@@ -451,11 +451,8 @@ impl Normalizer<'_> {
                     // what is read of the token itself is told apart, and must not be scaled with the rest
                     let apart = sight.sees.iter().any(|s| matches!(s, Seen::Dot(_)));
                     let in_vector = apart || before.is_some_and(|n| self.with_key(n));
-                    let (own, vector) = if in_vector {
-                        (own, self.times(core, before))
-                    } else {
-                        (self.times(own, before), core)
-                    };
+                    let (own, vector) =
+                        if in_vector { (own, self.times(core, before)) } else { (self.times(own, before), core) };
                     Some(Delta { key: Scaled { scale: own, vector }, sight })
                 }
             };
@@ -468,7 +465,9 @@ impl Normalizer<'_> {
                 let vector = self.operands.product(&Product { c: 1.0, factors: vector });
                 let passed = if in_key { None } else { self.decay_of(decays.iter().copied().filter(|s| s > step)) };
                 written.push(match passed {
-                    Some(f) if of_value(self.operands.axes(f)) => Scaled { scale: own, vector: self.times(vector, Some(f)) },
+                    Some(f) if of_value(self.operands.axes(f)) => {
+                        Scaled { scale: own, vector: self.times(vector, Some(f)) }
+                    }
                     other => Scaled { scale: self.times(own, other), vector },
                 });
             }
@@ -482,7 +481,13 @@ impl Normalizer<'_> {
     }
 
     /// What a reader of a version sees, and the factor that its vector gets.
-    fn sight(&mut self, version: usize, vector: Option<NodeId>, drafts: &[Draft], decays: &[usize]) -> (Sight, Option<NodeId>) {
+    fn sight(
+        &mut self,
+        version: usize,
+        vector: Option<NodeId>,
+        drafts: &[Draft],
+        decays: &[usize],
+    ) -> (Sight, Option<NodeId>) {
         let before = decays.iter().any(|s| *s >= version);
         let mut sees = Vec::new();
         for draft in drafts {

@@ -41,7 +41,12 @@ pub(super) struct Log {
 }
 
 impl<'a> Operands<'a> {
-    pub(super) fn new(algebra: &'a Algebra<'a>, ranges: &'a Ranges<'a>, scan: NodeId, first: &BTreeMap<usize, NodeId>) -> Self {
+    pub(super) fn new(
+        algebra: &'a Algebra<'a>,
+        ranges: &'a Ranges<'a>,
+        scan: NodeId,
+        first: &BTreeMap<usize, NodeId>,
+    ) -> Self {
         Self {
             algebra,
             ranges,
@@ -359,15 +364,19 @@ impl<'a> Operands<'a> {
                     _ => self.generic_ref(r),
                 }
             }
-            Op::Expand(_) | Op::Rename(..) | Op::Pick(..) | Op::Split(..) | Op::Flatten(..) | Op::Cut { .. } | Op::StopGrad => {
-                match self.log(operands[0]) {
-                    Some(log) => {
-                        let node = self.algebra.node(r).clone();
-                        Some(Log { negative: log.negative, log: self.dag.add(node, &[log.log]) })
-                    }
-                    None => self.generic_ref(r),
+            Op::Expand(_)
+            | Op::Rename(..)
+            | Op::Pick(..)
+            | Op::Split(..)
+            | Op::Flatten(..)
+            | Op::Cut { .. }
+            | Op::StopGrad => match self.log(operands[0]) {
+                Some(log) => {
+                    let node = self.algebra.node(r).clone();
+                    Some(Log { negative: log.negative, log: self.dag.add(node, &[log.log]) })
                 }
-            }
+                None => self.generic_ref(r),
+            },
             _ if is_boolean(self.algebra, r) => {
                 let (x, zero, least) = (self.node(r), self.number(0.0), self.number(LEAST_LOG));
                 plain(self.select(x, zero, least))

@@ -9,7 +9,8 @@ use std::fmt::Write;
 pub fn print_classes(graph: &Graph, classes: &Classes, place: &dyn Fn(&Part) -> String) -> String {
     let mut text = String::new();
     for part in classes.parts.values() {
-        let _ = writeln!(text, "scan {:<11}{}: {} ({})", part.states.join(", "), part.class.name(), part.why, place(part));
+        let _ =
+            writeln!(text, "scan {:<11}{}: {} ({})", part.states.join(", "), part.class.name(), part.why, place(part));
         if let ScanClass::Chunk(form) = &part.class {
             let _ = writeln!(text, "{:16}{}", "", details(graph, form, classes.chunk));
         }
@@ -104,7 +105,8 @@ impl Expressions<'_> {
     }
 
     fn call(&self, name: &str, arguments: &[String]) -> String {
-        let name = if self.latex { format!("\\operatorname{{{}}}", name.replace('_', "\\_")) } else { name.to_string() };
+        let name =
+            if self.latex { format!("\\operatorname{{{}}}", name.replace('_', "\\_")) } else { name.to_string() };
         name + &self.parentheses(&arguments.join(", "))
     }
 

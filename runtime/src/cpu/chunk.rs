@@ -48,8 +48,7 @@ impl Tiles {
             }
             Op::SolveUnitLower { rows, cols, .. } => {
                 let wide: Vec<DimId> = single.output.axes.iter().map(|a| a.dim).filter(|d| d != rows).collect();
-                let apart: Vec<DimId> =
-                    wide.into_iter().filter(|d| single.inputs[0].axis(*d).is_none()).collect();
+                let apart: Vec<DimId> = wide.into_iter().filter(|d| single.inputs[0].axis(*d).is_none()).collect();
                 let wide = joined(&views[1..], &apart);
                 vec![[vec![*rows], vec![*cols]], [vec![*rows], wide.clone()], [vec![*rows], wide]]
             }
@@ -92,7 +91,9 @@ impl Tiles {
             };
             let plain = tile.cols == 1 || tile.col == 1;
             let forward = tile.rows == 1 || tile.row >= 0;
-            if !(plain && forward) && !(pairwise && cols.is_empty()) || (tile.cols > 1 && tile.row == 0 && tile.rows > 1) {
+            if !(plain && forward) && !(pairwise && cols.is_empty())
+                || (tile.cols > 1 && tile.row == 0 && tile.rows > 1)
+            {
                 tile.copy = Some(room);
                 room += tile.rows * tile.cols;
             }
