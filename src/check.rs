@@ -122,7 +122,7 @@ fn scans(program: &Program, graph: &Graph) -> String {
     let split = split_scans(graph);
     let place = |part: &Part| {
         let file = program.sources.file(part.place.file);
-        let before = &file.text[..part.place.span.start.min(file.text.len())];
+        let before = &file.text[..(part.place.span.start as usize).min(file.text.len())];
         let line = before.matches('\n').count() + 1;
         let column = before.len() - before.rfind('\n').map_or(0, |i| i + 1) + 1;
         format!("{}:{line}:{column}", file.name)

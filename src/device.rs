@@ -7,7 +7,7 @@ use crate::output::{Output, Stop};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Dag, Graph, Op, Rate};
 use archc_runtime::compiled::Interpreted;
-use archc_runtime::{Dtype, Reference, SharedDevice};
+use archc_runtime::{Cpu, Dtype, Reference, SharedDevice};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::sync::Arc;
 
@@ -25,6 +25,14 @@ struct Entry {
 }
 
 const DEVICES: &[Entry] = &[
+    Entry {
+        name: "cpu",
+        about: "compiled to a plan of kernels in f32: fast",
+        device: || Arc::new(Cpu::default()),
+        double: false,
+        params: 1 << 28,
+        numbers: 1 << 30,
+    },
     Entry {
         name: "reference",
         about: "candle on the CPU, op by op: slow and obviously right",
@@ -44,7 +52,7 @@ const DEVICES: &[Entry] = &[
 ];
 
 /// Where nothing is said: the fastest device.
-pub const FAST: &str = "reference";
+pub const FAST: &str = "cpu";
 
 /// The device that all others are held against; it knows every number type.
 pub const EXACT: &str = "reference";

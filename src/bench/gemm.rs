@@ -1,47 +1,89 @@
 //! `archc bench gemm`: the rate of matrix products of the sizes that models have.
 
-use super::machine::{Machine, sgemm};
+use super::machine::{Machine, kernels, library};
 use crate::output::{Done, Output};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// The rate of matrix products in f32, one thread
+/// The rate of matrix products in f32, one thread: the cpu device's kernels beside a library
 #[derive(clap::Args)]
+#[command(after_help = "\
+[m, k] x [k, n]; T marks an operand that is stored transposed, as in the gradients of a linear. The library is the
+crate gemm, through candle, whose calls make a new matrix each; `peak` is the share of the machine's best rate.")]
 pub struct Args {
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
 }
 
-/// [tokens, in] x [in, out]: the projections and the feed-forward of the models of `bench train`, and tiles.
-const SIZES: [(usize, usize, usize); 12] = [
-    (16, 16, 16),
-    (32, 32, 32),
-    (64, 64, 64),
-    (256, 32, 32),
-    (256, 32, 128),
-    (1024, 64, 64),
-    (1024, 64, 256),
-    (2048, 128, 128),
-    (2048, 128, 512),
-    (2048, 512, 128),
-    (2048, 256, 256),
-    (2048, 256, 1024),
+/// m, n, k: the projections and the feed-forward of the models of `bench train` with their gradients, and tiles of chunks.
+const SIZES: [(usize, usize, usize, bool, bool); 27] = [
+    (256, 32, 32, false, false),
+    (256, 128, 32, false, false),
+    (256, 32, 128, false, true),
+    (32, 128, 256, true, false),
+    (1024, 64, 64, false, false),
+    (1024, 256, 64, false, false),
+    (1024, 64, 256, false, true),
+    (64, 256, 1024, true, false),
+    (4096, 128, 128, false, false),
+    (4096, 512, 128, false, false),
+    (4096, 128, 512, false, true),
+    (128, 512, 4096, true, false),
+    (2048, 256, 256, false, false),
+    (2048, 1024, 256, false, false),
+    (2048, 256, 1024, false, true),
+    (256, 1024, 2048, true, false),
+    (16, 16, 16, false, false),
+    (16, 16, 64, false, false),
+    (64, 16, 16, false, false),
+    (64, 64, 16, false, true),
+    (64, 16, 64, false, false),
+    (16, 32, 64, true, false),
+    (32, 32, 32, false, false),
+    (64, 64, 32, false, true),
+    (64, 64, 64, false, false),
+    (64, 64, 64, true, false),
+    (64, 64, 64, false, true),
 ];
+
+/// For each size, each way.
+const TIME: Duration = Duration::from_millis(100);
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
     let quiet = args.json || output.is_json();
     let machine = Machine::measure();
     if !quiet {
-        output.text(&format!("{machine}\n{:>6}{:>6}{:>6}{:>10}{:>7}\n", "rows", "in", "out", "GFLOP/s", "peak"))?;
+        output.text(&format!(
+            "{machine}\ninstructions: {:?}; GFLOP/s\n{:>6}{:>6}{:>6}    {:>9}{:>6}{:>9}{:>8}\n",
+            archc_kernels::level(),
+            "m",
+            "n",
+            "k",
+            "cpu",
+            "peak",
+            "library",
+            "ratio"
+        ))?;
     }
     let mut rows = Vec::new();
-    for (m, k, n) in SIZES {
-        let rate = sgemm(m, k, n, Duration::from_millis(200));
-        let row: Value = json!({ "rows": m, "in": k, "out": n, "flops": rate });
+    for (m, n, k, ta, tb) in SIZES {
+        let (ours, other) = (kernels((m, n, k), ta, tb, TIME), library((m, n, k), ta, tb, TIME));
+        let row: Value = json!({
+            "m": m, "n": n, "k": k, "a_transposed": ta, "b_transposed": tb, "cpu_flops": ours, "library_flops": other,
+        });
         if !quiet {
-            output.text(&format!("{m:>6}{k:>6}{n:>6}{:>10.1}{:>7.2}\n", rate / 1e9, rate / machine.sgemm))?;
+            let letter = |transposed| if transposed { 'T' } else { ' ' };
+            output.text(&format!(
+                "{m:>6}{n:>6}{k:>6} {}{} {:>9.1}{:>6.2}{:>9.1}{:>8}\n",
+                letter(ta),
+                letter(tb),
+                ours / 1e9,
+                ours / machine.sgemm,
+                other / 1e9,
+                format!("{:.2}x", ours / other)
+            ))?;
         }
         output.object("bench_row", row.clone())?;
         rows.push(row);

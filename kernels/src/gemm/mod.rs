@@ -7,8 +7,11 @@
 //! Every entry of C is one sum over the depth in blocks of [`DEPTH`], in order. It depends on the shape and the layout, never on
 //! addresses.
 
+mod dense;
 mod pack;
 mod tile;
+
+pub use dense::multiply;
 
 use tile::{Mat, MatMut, tile};
 

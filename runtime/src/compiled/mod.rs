@@ -14,7 +14,7 @@ pub use leaves::Leaves;
 pub(crate) use session::CHUNK;
 pub use session::CompiledSession;
 
-use crate::session::{AdamW, Metrics, Tensor};
+use crate::session::{AdamW, Memory, Metrics, Tensor};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::lowered::{Lowered, Shape, ValueId};
 use std::sync::Arc;
@@ -81,4 +81,15 @@ pub trait Executor {
     /// # Errors
     /// E08xx if it cannot run here.
     fn step(&mut self, program: &mut Self::Compiled, leaves: &Leaves, step: &Step) -> Result<Metrics, Diagnostic>;
+
+    /// What the buffers of a program take, parameters and moments included; none where nothing is planned.
+    fn memory(&self, program: &Self::Compiled) -> Option<Memory> {
+        let _ = program;
+        None
+    }
+
+    /// Seconds by kind of work since the last call, as [`crate::Session::profile`] says.
+    fn profile(&mut self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
 }

@@ -11,7 +11,7 @@ use crate::checks;
 use crate::init::initial_params;
 use crate::pieces;
 use crate::session::{
-    Batch, Carry, Forward, Gradients, Metrics, Objective, Session, SessionOptions, Snapshot, Tensor, Tensors,
+    Batch, Carry, Forward, Gradients, Memory, Metrics, Objective, Session, SessionOptions, Snapshot, Tensor, Tensors,
 };
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::gradient::{self, Seed, Wanted};
@@ -294,6 +294,14 @@ impl<E: Executor> Session for CompiledSession<E> {
         let metrics = executor.step(program, &leaves, &step)?;
         self.step += u64::from(step.moves(&metrics));
         Ok(metrics)
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        self.programs.last().and_then(|(_, _, program)| self.executor.memory(program))
+    }
+
+    fn profile(&mut self) -> Vec<(&'static str, f64)> {
+        self.executor.profile()
     }
 }
 

@@ -262,6 +262,7 @@ impl Executor for CpuExecutor {
             return Err(errors::bug("a training step", "a graph without an objective"));
         };
         self.execute(compiled, leaves);
+        let start = self.profile.as_ref().map(Profile::start);
         let number = |t: Tensor| t.data.first().copied().unwrap_or(f64::NAN);
         let (objective, loss) = (number(self.result(compiled, objective)), number(self.result(compiled, entropy)));
         let ranges = std::mem::take(&mut self.ranges);
@@ -286,7 +287,27 @@ impl Executor for CpuExecutor {
             }
         }
         self.ranges = ranges;
+        if let (Some(profile), Some(start)) = (&self.profile, start) {
+            profile.stop("optimizer", String::new, false, start);
+        }
         Ok(metrics)
+    }
+
+    fn memory(&self, compiled: &Compiled) -> Option<crate::session::Memory> {
+        let Plan { root, constants, constants_len, params_len, .. } = &compiled.plan;
+        // parameters, gradients, two moments
+        let numbers = root.arena.max(constants.arena) + constants_len + 4 * params_len;
+        let own = [&compiled.arena, &compiled.constants, &compiled.registers];
+        let held = [&self.params, &self.grads, &self.first, &self.second];
+        let allocated: usize = own.into_iter().chain(held).map(|m| size_of_val(m.data.as_slice())).sum();
+        Some(crate::session::Memory { planned: (4 * numbers) as u64, allocated: allocated as u64 })
+    }
+
+    fn profile(&mut self) -> Vec<(&'static str, f64)> {
+        let profile = self.profile.get_or_insert_default();
+        let kinds = profile.own();
+        profile.clear();
+        kinds
     }
 }
 

@@ -100,7 +100,6 @@ impl Program {
                 }
             }
             if let (Some(profile), Some(start)) = (context.profile, start) {
-                let seen = start.elapsed().as_secs_f64();
                 let kind = match step {
                     Step::Gemm(_) => "gemm",
                     Step::Fused(_) => "fused",
@@ -110,8 +109,7 @@ impl Program {
                     Step::Loop(_) => "loop",
                     Step::Attend(_) => "attend",
                 };
-                let detail = if profile.each { step.detail() } else { String::new() };
-                profile.stop(format!("{kind}{detail}"), depth > 0, seen);
+                profile.stop(kind, || step.detail(), depth > 0, start);
             }
         }
         context.depth.set(depth);
