@@ -24,6 +24,7 @@ pub mod cross_entropy;
 pub mod elementwise;
 pub mod embed;
 pub mod gemm;
+pub mod long_conv;
 pub mod optimizer;
 pub mod rows;
 
