@@ -7,6 +7,7 @@ use archc_compiler::plan::{Conv, ConvWork, View};
 use archc_kernels::conv::{Filter, Past, conv, conv_back, conv_filter};
 use archc_kernels::copy::{add_nd, copy_nd};
 use archc_kernels::elementwise::{Binary, Src, binary, mul_add};
+use std::cell::Cell;
 
 /// A prepared convolution.
 #[derive(Clone, Debug)]
@@ -20,6 +21,16 @@ pub(super) struct ConvStep {
     tap: isize,
     taps: usize,
     tail: Option<(usize, isize)>,
+    /// All channels, if their runs are so short that they are better copied side by side.
+    apart: Option<Vec<Channel>>,
+}
+
+/// Channels of a run from which on vectors are worth their while.
+const SHORT: usize = 8;
+
+thread_local! {
+    /// Memory for channels copied side by side, kept from call to call.
+    static ROOM: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 /// A channel dimension around the run: length, distances in x, dy, y, filter and what was carried.
@@ -67,7 +78,13 @@ impl ConvStep {
             .carried
             .as_ref()
             .and_then(|c| c.axes.iter().find(|a| conv.x.axis(a.dim).is_none()).map(|a| (a.size, a.stride)));
+        let total: usize = channels.iter().map(|a| a.size).product();
+        let alone = run < SHORT && total > run && conv.first == 0 && conv.carried.is_none();
+        // the filter's gradient is added up anyway, the others are not
+        let alone = alone && (conv.work == ConvWork::Filter || !conv.accumulate);
+        let all = || channels.iter().map(|a| Channel { size: a.size, strides: of(a.dim) }).collect();
         Self {
+            apart: alone.then(all),
             around,
             run,
             tap: tap.unwrap_or(0),
@@ -93,6 +110,9 @@ impl ConvStep {
                 copy_nd(start[3], &strides, &zero, &vec![0; sizes.len()], &sizes);
             }
             let pos = bases.at(Slot::of(&c.pos));
+            if self.copied(start, &context.leaves.pos) {
+                return;
+            }
             let count: usize = self.around.iter().map(|a| a.size).product();
             for n in 0..count {
                 let mut rest = n;
@@ -111,7 +131,67 @@ impl ConvStep {
         }
     }
 
-    /// The same by the kernels for whole sequences, where the layout is theirs; whether it is.
+    /// The whole by kernels over copies in which channels lie side by side, if that is wanted; whether it is.
+    unsafe fn copied(&self, [x, dy, y, filter, _]: [*mut f32; 5], pos: &[u32]) -> bool {
+        let c = &self.conv;
+        let Some(channels) = &self.apart else { return false };
+        let batch = c.pos.axis(BATCH).map_or(1, |a| a.size);
+        let len = c.pos.axis(TIME).map_or(1, |a| a.size);
+        if pos.len() != batch * len {
+            return false;
+        }
+        let n: usize = channels.iter().map(|a| a.size).product();
+        // tokens or taps, then channels
+        let sizes =
+            |first: usize| -> Vec<usize> { [first].into_iter().chain(channels.iter().map(|a| a.size)).collect() };
+        let strides = |first: isize, which: usize| -> Vec<isize> {
+            [first].into_iter().chain(channels.iter().map(|a| a.strides[which])).collect()
+        };
+        let mut dense = vec![1isize; channels.len() + 1];
+        for i in (1..dense.len()).rev() {
+            dense[i - 1] = dense[i] * channels[i - 1].size as isize;
+        }
+        let stride = |v: &Option<View>, d| v.as_ref().map_or(0, |v| v.stride(d));
+        let (tokens, entries) = (sizes(len), sizes(self.taps));
+        let lies = strides(c.filter.stride(c.window), 3);
+        let (of_x, of_dy, of_y) =
+            (strides(c.x.stride(TIME), 0), strides(stride(&c.dy, TIME), 1), strides(stride(&c.y, TIME), 2));
+        let mut room = ROOM.take();
+        room.resize(room.len().max((2 * len + self.taps) * n), 0.0);
+        let of = Filter { taps: self.taps, step: c.step, by_tap: n, by_channel: 1 };
+        // SAFETY: the room has two sequences and a filter of n channels; the plan's views lie inside of their buffers
+        unsafe {
+            let a = room.as_mut_ptr();
+            let (b, f) = (a.add(len * n), a.add(2 * len * n));
+            if c.work == ConvWork::Filter {
+                std::slice::from_raw_parts_mut(f, self.taps * n).fill(0.0);
+            } else {
+                copy_nd(f, &dense, filter, &lies, &entries);
+            }
+            for (i, pos) in pos.chunks_exact(len).enumerate() {
+                let at = |p: *mut f32, stride: isize| p.wrapping_offset(i as isize * stride);
+                copy_nd(a, &dense, at(x, c.x.stride(BATCH)), &of_x, &tokens);
+                let p = pos.as_ptr();
+                match c.work {
+                    ConvWork::Forward => conv(len, n, of, f, a, n, Past::NONE, p, b, n),
+                    ConvWork::Backward => conv_back(len, n, of, f, a, n, p, b, n),
+                    ConvWork::Filter => {
+                        copy_nd(b, &dense, at(dy, stride(&c.dy, BATCH)), &of_dy, &tokens);
+                        conv_filter(len, n, of, a, n, Past::NONE, p, b, n, f);
+                        continue;
+                    }
+                }
+                copy_nd(at(y, stride(&c.y, BATCH)), &of_y, b, &dense, &tokens);
+            }
+            if c.work == ConvWork::Filter {
+                add_nd(filter, &lies, f, &dense, &entries);
+            }
+        }
+        ROOM.set(room);
+        true
+    }
+
+    /// One run of channels by the kernels for whole sequences, where the layout is theirs; whether it is.
     unsafe fn side_by_side(&self, [x, dy, y, filter, carried]: [*mut f32; 5], pos: &[u32]) -> bool {
         let c = &self.conv;
         let batch = c.pos.axis(BATCH).map_or(1, |a| a.size);
@@ -119,21 +199,28 @@ impl ConvStep {
         let gradient = c.work == ConvWork::Filter;
         let token = |v: Option<&View>| v.map_or(0, |v| v.stride(TIME));
         let tokens = [c.x.stride(TIME), token(c.dy.as_ref()), token(c.y.as_ref())];
-        let by_tap = c.filter.stride(c.window);
         let fits = c.first == 0
             && (gradient || !c.accumulate)
             && pos.len() == batch * len
             && tokens.iter().all(|s| *s >= 0)
-            && (self.tap == 0 || self.tap == 1)
-            && by_tap >= 0
             && self.tail.is_none_or(|t| t.1 == tokens[0]);
         if !fits {
             return false;
         }
         let [sx, sdy, sy] = tokens.map(isize::unsigned_abs);
         let (n, taps) = (self.run, self.taps);
-        let (by_tap, by_channel) = (by_tap.unsigned_abs(), self.tap.unsigned_abs());
-        let entries = Filter { taps, step: c.step, by_tap, by_channel };
+        // filters `[channels, taps]` are turned, for the kernels want taps of neighbouring channels side by side
+        let shared = self.tap == 0;
+        let wide = if shared { 1 } else { n };
+        let mut entries = vec![0.0f32; wide * taps];
+        let (sizes, turned) = ([taps, wide], [wide as isize, 1]);
+        let lies = [c.filter.stride(c.window), self.tap];
+        if !gradient {
+            // SAFETY: the filter has these taps
+            unsafe { copy_nd(entries.as_mut_ptr(), &turned, filter, &lies, &sizes) };
+        }
+        let f = entries.as_mut_ptr();
+        let of = Filter { taps, step: c.step, by_tap: wide, by_channel: usize::from(!shared) };
         let stride = |v: &Option<View>| v.as_ref().map_or(0, |v| v.stride(BATCH));
         for (b, pos) in pos.chunks_exact(len).enumerate() {
             let at = |p: *mut f32, stride: isize| p.wrapping_offset(b as isize * stride);
@@ -146,11 +233,15 @@ impl ConvStep {
             // SAFETY: the plan's views lie inside of their buffers; lags stay inside of the document
             unsafe {
                 match c.work {
-                    ConvWork::Forward => conv(len, n, entries, filter, x, sx, past, pos, y, sy),
-                    ConvWork::Backward => conv_back(len, n, entries, filter, x, sx, pos, y, sy),
-                    ConvWork::Filter => conv_filter(len, n, entries, x, sx, past, pos, dy, sdy, filter),
+                    ConvWork::Forward => conv(len, n, of, f, x, sx, past, pos, y, sy),
+                    ConvWork::Backward => conv_back(len, n, of, f, x, sx, pos, y, sy),
+                    ConvWork::Filter => conv_filter(len, n, of, x, sx, past, pos, dy, sdy, f),
                 }
             }
+        }
+        if gradient {
+            // SAFETY: as for the copy
+            unsafe { add_nd(filter, &lies, f, &turned, &sizes) };
         }
         true
     }
