@@ -5,7 +5,8 @@
 //! at most 0, and the sum is a plain product of scaled rows. Going to the next block moves the anchor: the scaled
 //! columns are multiplied by exp of the difference, again at most 1, so that every entry meets one exponential.
 //! Inside of a block the same works with an anchor halfway in value as long as the whole block decays by at most
-//! exp(-[`SPAN`]), which is looked up; else each pair has its own exponential.
+//! exp(-[`SPAN`]), which is looked up; else each pair has its own exponential. Where all rows together decay by no more
+//! than that, one such anchor does for all of them, and nothing is cut into blocks but the triangle of pairs.
 
 use super::Pairs;
 use crate::elementwise::math;
@@ -29,6 +30,10 @@ struct Frame {
     middle: *mut f64,
     /// `[n, width]`
     scaled: *mut f32,
+    /// `[n, width]`
+    wide: *mut f32,
+    /// `[n, n]`
+    square: *mut f32,
     /// `[BLOCK, width]`
     block: *mut f32,
     /// `[BLOCK, width]`
@@ -42,14 +47,16 @@ struct Frame {
 impl Frame {
     #[inline(always)]
     unsafe fn new(room: &mut Room, n: usize, width: usize, before: bool, g: *const f32, sg: usize) -> Self {
-        let start = room.of(2 * (n + 3) * width + (n + 2 * BLOCK + 1) * width);
+        let start = room.of(2 * (n + 3) * width + (2 * n + 2 * BLOCK + 1) * width + n * n);
         // SAFETY: the room is as large as the parts together.
         unsafe {
             let sums = start.cast::<f64>();
             let anchor = sums.add((n + 1) * width);
             let middle = anchor.add(width);
             let scaled = middle.add(width).cast::<f32>();
-            let block = scaled.add(n * width);
+            let wide = scaled.add(n * width);
+            let square = wide.add(n * width);
+            let block = square.add(n * n);
             let other = block.add(BLOCK * width);
             let factor = other.add(BLOCK * width);
             for l in 0..width {
@@ -61,7 +68,7 @@ impl Frame {
                     *next.add(l) = *last.add(l) + f64::from(*g.add(l));
                 }
             }
-            Self { sums, anchor, middle, scaled, block, other, factor, width, before }
+            Self { sums, anchor, middle, scaled, wide, square, block, other, factor, width, before }
         }
     }
 
@@ -91,6 +98,46 @@ impl Frame {
                 *self.factor.add(l) = math::exp_wide::<I>(if back { -way } else { way });
             }
             std::ptr::copy_nonoverlapping(to, self.anchor, self.width);
+        }
+    }
+
+    /// Rows times their decay from the middle.
+    #[inline(always)]
+    unsafe fn scale_rows<I: Isa>(&self, n: usize, q: *const f32, sq: usize, to: *mut f32) {
+        // SAFETY: q and `to` have n rows.
+        unsafe {
+            // Before its decay, the first row has no pairs, and may be far from the middle.
+            let first = usize::from(self.before);
+            std::ptr::write_bytes(to, 0, first * self.width);
+            for i in first..n {
+                scale::<I>(self.width, q.add(i * sq), self.row(i), self.middle, to.add(i * self.width));
+            }
+        }
+    }
+
+    /// Columns times their decay to the middle.
+    #[inline(always)]
+    unsafe fn scale_cols<I: Isa>(&self, n: usize, k: *const f32, sk: usize, to: *mut f32) {
+        // SAFETY: k and `to` have n rows.
+        unsafe {
+            for j in 0..n {
+                scale::<I>(self.width, k.add(j * sk), self.middle, self.col(j), to.add(j * self.width));
+            }
+        }
+    }
+
+    /// A cotangent in `square`, zeros where no pairs are meant.
+    #[inline(always)]
+    unsafe fn meant(&self, n: usize, pairs: Pairs, da: *const f32, sda: usize) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            for i in 0..n {
+                let (row, from, end) = (self.square.add(i * n), da.add(i * sda), pairs.end(i));
+                for j in 0..end {
+                    *row.add(j) = *from.add(j);
+                }
+                std::ptr::write_bytes(row.add(end), 0, n - end);
+            }
         }
     }
 
@@ -209,8 +256,18 @@ unsafe fn dot_body<I: Isa>(
     // SAFETY: the caller's contract; rows and columns below n.
     unsafe {
         let frame = Frame::new(&mut room, n, width, pairs.before, g, sg);
-        let Frame { anchor, middle, scaled, block, other, factor, .. } = frame;
-        let mut from = 0;
+        let Frame { anchor, middle, scaled, wide, block, other, factor, .. } = frame;
+        let whole = frame.anchor_inside(0, n);
+        if whole {
+            frame.scale_rows::<I>(n, q, sq, wide);
+            frame.scale_cols::<I>(n, k, sk, scaled);
+            gemm(n, n, width, 1.0, wide, w, 1, scaled, 1, w, 0.0, y, sy as isize, 1);
+            for i in 0..n {
+                let end = pairs.end(i);
+                std::ptr::write_bytes(y.add(i * sy + end), 0, n - end);
+            }
+        }
+        let mut from = if whole { n } else { 0 };
         while from < n {
             let to = n.min(from + BLOCK);
             let rows = to - from;
@@ -284,8 +341,24 @@ unsafe fn mix_rows_body<I: Isa>(
     // SAFETY: the caller's contract; rows and columns below n.
     unsafe {
         let frame = Frame::new(&mut room, n, width, pairs.before, g, sg);
-        let Frame { anchor, middle, scaled, block, other, factor, .. } = frame;
-        let mut from = 0;
+        let Frame { anchor, middle, scaled, square, block, other, factor, .. } = frame;
+        let whole = frame.anchor_inside(0, n);
+        if whole {
+            frame.scale_cols::<I>(n, k, sk, scaled);
+            frame.meant(n, pairs, da, sda);
+            let (side, step) = (n as isize, sdq as isize);
+            for from in (0..n).step_by(BLOCK) {
+                let to = n.min(from + BLOCK);
+                let (a, out) = (square.add(from * n), dq.add(from * sdq));
+                gemm(to - from, width, to, 1.0, a, side, 1, scaled, w, 1, 0.0, out, step, 1);
+            }
+            // Before its decay, the first row has no pairs: its sum is 0.
+            for i in usize::from(pairs.before)..n {
+                let row = dq.add(i * sdq);
+                scale::<I>(width, row, frame.row(i), middle, row);
+            }
+        }
+        let mut from = if whole { n } else { 0 };
         while from < n {
             let to = n.min(from + BLOCK);
             let rows = to - from;
@@ -369,8 +442,24 @@ unsafe fn mix_cols_body<I: Isa>(
     unsafe {
         let frame = Frame::new(&mut room, n, width, pairs.before, g, sg);
         // `scaled` gathers what later blocks of rows give to the columns, up to the decay from the anchor to the column.
-        let Frame { anchor, middle, scaled, block, other, factor, .. } = frame;
-        for b in (0..n.div_ceil(BLOCK)).rev() {
+        let Frame { anchor, middle, scaled, square, block, other, factor, .. } = frame;
+        let whole = frame.anchor_inside(0, n);
+        if whole {
+            frame.scale_rows::<I>(n, q, sq, scaled);
+            frame.meant(n, pairs, da, sda);
+            let (side, step) = (n as isize, sdk as isize);
+            for from in (0..n).step_by(BLOCK) {
+                let rows = BLOCK.min(n - from);
+                let (a, b, out) = (square.add(from * n + from), scaled.add(from * width), dk.add(from * sdk));
+                gemm(rows, width, n - from, 1.0, a, 1, side, b, w, 1, 0.0, out, step, 1);
+            }
+            for j in 0..n {
+                let row = dk.add(j * sdk);
+                scale::<I>(width, row, middle, frame.col(j), row);
+            }
+        }
+        let blocks = if whole { 0 } else { n.div_ceil(BLOCK) };
+        for b in (0..blocks).rev() {
             let from = b * BLOCK;
             let to = n.min(from + BLOCK);
             let rows = to - from;

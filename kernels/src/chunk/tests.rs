@@ -18,7 +18,8 @@ const PAIRS: [Pairs; 3] = [
     Pairs { strict: true, before: true },
 ];
 
-/// Log decays `[n, width]`: weak, strong, and a few very strong ones among weak ones.
+/// Log decays `[n, width]`: weak, strong, a few very strong ones among weak ones, and such that all rows from the second on decay by
+/// a little less and a little more than exp(-80), or that only one channel does so, where vector decays are split differently.
 fn decays(n: usize, width: usize, kind: usize) -> Vec<f32> {
     (0..n * width)
         .map(|i| {
@@ -26,6 +27,10 @@ fn decays(n: usize, width: usize, kind: usize) -> Vec<f32> {
             match kind {
                 0 => -0.1 * t,
                 1 => -8.0 * t,
+                3 => -79.99 / (n.max(2) - 1) as f32,
+                4 => -80.01 / (n.max(2) - 1) as f32,
+                5 if i % width == width - 1 => -80.01 / (n.max(2) - 1) as f32,
+                5 => -79.0 / (n.max(2) - 1) as f32,
                 _ if (i / width) % 7 == 3 => -40.0,
                 _ => -0.01 * t,
             }
@@ -148,7 +153,7 @@ fn decayed_products() {
         for (n, width) in [(1, 4), (16, 8), (17, 5), (40, 16), (64, 33)] {
             let s = width + 1;
             let (q, k, da) = (numbers(n * s, 1), numbers(n * s, 2), numbers(n * n, 3));
-            for kind in 0..3 {
+            for kind in 0..6 {
                 let g = decays(n, width, kind);
                 for pairs in PAIRS {
                     let mut y = vec![f32::NAN; n * n];
