@@ -1,6 +1,6 @@
 //! What a session asks of the cpu device.
 
-use super::memory::Bases;
+use super::memory::{Bases, Memory};
 use super::profile::Profile;
 use super::program::{Context, Program};
 use crate::compiled::{CompiledSession, Executor, Held, Leaves, Step};
@@ -61,24 +61,6 @@ impl Cpu {
         options: &SessionOptions,
     ) -> Result<CompiledSession<CpuExecutor>, Diagnostic> {
         Ok(CompiledSession::new(graph, options, CpuExecutor::new(graph))?.with_chunk(self.chunk))
-    }
-}
-
-/// Memory for f32, aligned to cache lines.
-struct Memory {
-    data: Vec<f32>,
-    first: usize,
-}
-
-impl Memory {
-    fn zeros(len: usize) -> Self {
-        let data = vec![0.0f32; len + 32];
-        let first = (64 - data.as_ptr() as usize % 64) % 64 / 4;
-        Self { data, first }
-    }
-
-    fn start(&mut self) -> *mut f32 {
-        self.data[self.first..].as_mut_ptr()
     }
 }
 

@@ -16,6 +16,9 @@ use archc_kernels::rows;
 /// Numbers of a block: with four bytes each and some eight registers alive it fits a first-level cache of 32 KiB.
 const TARGET: usize = 1024;
 
+/// Numbers of a row that is worth a block of its own: an op takes longer than finding out what to do.
+const LONG: usize = 256;
+
 /// Where the numbers of a value are during a block.
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -225,7 +228,19 @@ pub(super) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
             gone.iter().any(outside) && (0..space.sizes.len()).any(|g| outside(&g) && !of[x].contains(&g))
         });
         if !twice || first_inner == 0 {
-            break (split, block);
+            // slices of wider rows are read in place row by row, rather than copied, where rows are long
+            let slice = |v: &View| {
+                let dense = space.sizes[first..].iter().rev().scan(1, |d, n| {
+                    let stride = *d;
+                    *d *= *n as isize;
+                    Some(stride)
+                });
+                let own = (first..space.sizes.len()).rev().all(|g| v.axis(space.groups[g][0]).is_some());
+                let inside = own && (first..space.sizes.len()).rev().zip(dense).all(|(g, d)| space.stride(v, g) == d);
+                inside && split.is_some_and(|s| space.stride(v, s) != inner as isize && v.axis(space.groups[s][0]).is_some())
+            };
+            let sliced = inner >= LONG && kernel.inputs.iter().chain(kernel.outputs.iter().map(|o| &o.1)).any(slice);
+            break (split, if sliced { 1 } else { block });
         }
         first_inner = 0;
     };
@@ -335,6 +350,12 @@ impl Builder<'_> {
         }
     }
 
+    /// Whether a block's part of a view is a run of neighbouring numbers.
+    fn lies_densely(&self, view: &View, groups: &[usize]) -> bool {
+        let pairs = self.strides(view, groups).into_iter().zip(self.dense(groups, groups));
+        groups.iter().zip(pairs).all(|(g, (a, b))| a == b || self.size(*g) == 1)
+    }
+
     fn strides(&self, view: &View, groups: &[usize]) -> Vec<isize> {
         groups.iter().map(|g| self.space.stride(view, *g)).collect()
     }
@@ -365,7 +386,7 @@ impl Builder<'_> {
                 let view = &kernel.outputs[*o].1;
                 !beyond
                     && !matches!(instr.op, FusedOp::Input(_) | FusedOp::Number(_))
-                    && self.strides(view, &groups) == self.dense(&groups, &groups)
+                    && self.lies_densely(view, &groups)
             });
             let place = match (&instr.op, direct) {
                 (FusedOp::Input(n), _) if self.strides(&kernel.inputs[*n], &groups) == self.dense(&groups, &groups) => {
