@@ -243,10 +243,14 @@ impl ScopePlan<'_> {
         let mut by_input: BTreeMap<(ValueId, Vec<DimId>), Vec<(Map, ValueId)>> = BTreeMap::new();
         for (param, value) in &planner.graph.param_grads {
             let mut product = *value;
+            // dimensions of the product and what they are called in the gradient
+            let mut names: Vec<(DimId, DimId)> = Vec::new();
             if !self.is_root_dag(planner) {
                 return;
             }
-            while let Op::Rename(..) = self.dag.node(product).op {
+            while let Op::Rename(from, to) = self.dag.node(product).op {
+                let last = names.iter().find(|n| n.0 == to).map_or(to, |n| n.1);
+                names.push((from, last));
                 product = self.dag.node(product).operands[0];
             }
             let Op::Contract(over) = &self.dag.node(product).op else { continue };
@@ -265,11 +269,11 @@ impl ScopePlan<'_> {
                 let shape = planner.graph.source.param(*param);
                 let places = shape.axes.iter().map(|a| crate::lowered::Lowered::axis_dim(*a));
                 let count = places.clone().count();
-                let firsts: Vec<usize> = places.take(shape.per + shape.out).map(|d| planner.size(d)).collect();
+                let named = |d: &DimId| names.iter().find(|n| n.0 == *d).map_or(*d, |n| n.1);
                 let fits = shape.per == 0
                     && count > 0
                     && wide * deep == view.len()
-                    && firsts == out.iter().map(|d| planner.size(*d)).collect::<Vec<_>>();
+                    && places.take(shape.out).eq(out.iter().map(named));
                 let free = self.made(dy) && !self.wished(dy) && !self.roots.contains(&dy) && !self.grouped.contains_key(&dy);
                 let apart = self.dag.node(x).dims.iter().all(|d| over.contains(d) || !out.contains(d));
                 if fits && free && apart && wide <= NARROW && !out.is_empty() && dy != x && !lead.is_empty() {
