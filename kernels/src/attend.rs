@@ -5,32 +5,59 @@ use crate::elementwise::math;
 use crate::isa::{Isa, versions};
 use crate::rows::{anchor, exp_sum, row_max};
 
-/// A tile's mask: 0 where a column is not visible. Null: all are.
+/// What is visible of a tile.
 #[derive(Clone, Copy, Debug)]
 pub struct Mask {
-    /// `[rows, cols]`, or null.
+    /// 0 where a column is not visible: `[rows, cols]`, or null.
     pub at: *const f32,
     /// Distance between rows.
     pub stride: usize,
+    /// For each row the columns, first and end, outside of which nothing is visible; or null. Causality and documents are such spans, and
+    /// nothing is computed outside of them.
+    pub spans: *const [u32; 2],
 }
 
 impl Mask {
     /// Everything is visible.
-    pub const ALL: Self = Self { at: std::ptr::null(), stride: 0 };
+    pub const ALL: Self = Self { at: std::ptr::null(), stride: 0, spans: std::ptr::null() };
 
-    /// Replaces what is not visible in a row.
+    /// The columns of a row that may be visible; `out` becomes 0 outside of them.
     #[inline(always)]
-    unsafe fn apply(self, i: usize, cols: usize, row: *mut f32, hidden: f32) {
-        if self.at.is_null() {
-            return;
+    unsafe fn span(self, i: usize, cols: usize, out: *mut f32) -> (usize, usize) {
+        if self.spans.is_null() {
+            return (0, cols);
         }
         // SAFETY: the caller's contract.
         unsafe {
-            let mask = self.at.add(i * self.stride);
-            for j in 0..cols {
-                let (x, m) = (*row.add(j), *mask.add(j));
-                *row.add(j) = if m != 0.0 { x } else { hidden };
+            let [from, to] = *self.spans.add(i);
+            let (from, to) = (from as usize, to as usize);
+            std::ptr::write_bytes(out, 0, from);
+            std::ptr::write_bytes(out.add(to), 0, cols - to);
+            (from, to)
+        }
+    }
+
+    /// Columns from..to of a row of s, from where they can be read: s itself, or `out` where some of them are replaced.
+    #[inline(always)]
+    unsafe fn apply(
+        self,
+        i: usize,
+        (from, to): (usize, usize),
+        row: *const f32,
+        out: *mut f32,
+        hidden: f32,
+    ) -> *const f32 {
+        // SAFETY: the caller's contract.
+        unsafe {
+            if self.at.is_null() {
+                return row.add(from);
             }
+            let mask = self.at.add(i * self.stride);
+            for j in from..to {
+                let (x, m) = (*row.add(j), *mask.add(j));
+                *out.add(j) = if m != 0.0 { x } else { hidden };
+            }
+            out.add(from)
         }
     }
 }
@@ -40,9 +67,11 @@ unsafe fn update_body<I: Isa>(
     _: I,
     rows: usize,
     cols: usize,
-    s: *mut f32,
+    s: *const f32,
     ss: usize,
     mask: Mask,
+    p: *mut f32,
+    sp: usize,
     max: *mut f32,
     sum: *mut f32,
     factor: *mut f32,
@@ -50,12 +79,14 @@ unsafe fn update_body<I: Isa>(
     // SAFETY: the caller's contract.
     unsafe {
         for i in 0..rows {
-            let row = s.add(i * ss);
-            mask.apply(i, cols, row, f32::NEG_INFINITY);
+            let out = p.add(i * sp);
+            let (from, to) = mask.span(i, cols, out);
+            let row = mask.apply(i, (from, to), s.add(i * ss), out, f32::NEG_INFINITY);
+            let out = out.add(from);
             let old = *max.add(i);
-            let new = crate::rows::larger(old, row_max(row, cols));
+            let new = crate::rows::larger(old, row_max(row, to - from));
             let down = math::exp::<I>(old - anchor(new));
-            let total = exp_sum::<I>(row, cols, anchor(new), |j, e| *row.add(j) = e);
+            let total = exp_sum::<I>(row, to - from, anchor(new), |j, e| *out.add(j) = e);
             *max.add(i) = new;
             *factor.add(i) = down;
             *sum.add(i) = (f64::from(*sum.add(i)) * f64::from(down) + total) as f32;
@@ -64,15 +95,51 @@ unsafe fn update_body<I: Isa>(
 }
 
 #[inline(always)]
-unsafe fn weights_body<I: Isa>(_: I, rows: usize, cols: usize, s: *mut f32, ss: usize, mask: Mask, lse: *const f32) {
+unsafe fn weights_body<I: Isa>(
+    _: I,
+    rows: usize,
+    cols: usize,
+    s: *const f32,
+    ss: usize,
+    mask: Mask,
+    lse: *const f32,
+    p: *mut f32,
+    sp: usize,
+) {
     // SAFETY: the caller's contract.
     unsafe {
         for i in 0..rows {
-            let row = s.add(i * ss);
-            mask.apply(i, cols, row, f32::NEG_INFINITY);
-            let m = anchor(*lse.add(i));
-            for j in 0..cols {
-                *row.add(j) = math::exp::<I>(*row.add(j) - m);
+            let out = p.add(i * sp);
+            let (from, to) = mask.span(i, cols, out);
+            let row = mask.apply(i, (from, to), s.add(i * ss), out, f32::NEG_INFINITY);
+            let (m, out) = (anchor(*lse.add(i)), out.add(from));
+            for j in 0..to - from {
+                *out.add(j) = math::exp::<I>(*row.add(j) - m);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn masked_body<I: Isa>(
+    _: I,
+    rows: usize,
+    cols: usize,
+    s: *const f32,
+    ss: usize,
+    mask: Mask,
+    p: *mut f32,
+    sp: usize,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        for i in 0..rows {
+            let out = p.add(i * sp);
+            let (from, to) = mask.span(i, cols, out);
+            let row = mask.apply(i, (from, to), s.add(i * ss), out, 0.0);
+            let out = out.add(from);
+            for j in 0..to - from {
+                *out.add(j) = *row.add(j);
             }
         }
     }
@@ -91,16 +158,53 @@ unsafe fn scale_rows_body<I: Isa>(_: I, rows: usize, n: usize, factor: *const f3
     }
 }
 
+#[inline(always)]
+unsafe fn copy_rows_body<I: Isa>(_: I, rows: usize, n: usize, x: *const f32, sx: isize, y: *mut f32, sy: isize) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        for i in 0..rows as isize {
+            let (x, y) = (x.offset(i * sx), y.offset(i * sy));
+            for j in 0..n {
+                *y.add(j) = *x.add(j);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn add_rows_body<I: Isa>(_: I, rows: usize, n: usize, x: *const f32, sx: isize, y: *mut f32, sy: isize) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        for i in 0..rows as isize {
+            let (x, y) = (x.offset(i * sx), y.offset(i * sy));
+            for j in 0..n {
+                *y.add(j) += *x.add(j);
+            }
+        }
+    }
+}
+
 versions! {
-    /// Takes a tile of scores s `[rows, cols]` into the running softmax: s becomes exp(s - new max), 0 where not visible; `max` and `sum` move on
-    /// (they start at -inf and 0, or for a sink at its score and 1); `factor` is what sums of earlier tiles are to be multiplied by.
+    /// Takes a tile of scores s `[rows, cols]` into the running softmax: p becomes exp(s - new max), 0 where not visible; `max` and `sum` move on
+    /// (they start at -inf and 0, or for a sink at its score and 1); `factor` is what sums of earlier tiles are to be multiplied by. p may be s.
     pub unsafe fn update(
-        rows: usize, cols: usize, s: *mut f32, ss: usize, mask: Mask, max: *mut f32, sum: *mut f32, factor: *mut f32,
+        rows: usize, cols: usize, s: *const f32, ss: usize, mask: Mask, p: *mut f32, sp: usize, max: *mut f32, sum: *mut f32,
+        factor: *mut f32,
     ) = update_body;
-    /// The backward pass: scores become exp(s - logsumexp), 0 where not visible.
-    pub unsafe fn weights(rows: usize, cols: usize, s: *mut f32, ss: usize, mask: Mask, lse: *const f32) = weights_body;
+    /// The backward pass: p becomes exp(s - logsumexp), 0 where not visible. p may be s.
+    pub unsafe fn weights(
+        rows: usize, cols: usize, s: *const f32, ss: usize, mask: Mask, lse: *const f32, p: *mut f32, sp: usize,
+    ) = weights_body;
+    /// p becomes s, 0 where not visible. p may be s.
+    pub unsafe fn masked(
+        rows: usize, cols: usize, s: *const f32, ss: usize, mask: Mask, p: *mut f32, sp: usize,
+    ) = masked_body;
     /// Row i of y `[rows, n]` times factor i.
     pub unsafe fn scale_rows(rows: usize, n: usize, factor: *const f32, y: *mut f32, sy: usize) = scale_rows_body;
+    /// y `[rows, n]` = x: short rows, far apart.
+    pub unsafe fn copy_rows(rows: usize, n: usize, x: *const f32, sx: isize, y: *mut f32, sy: isize) = copy_rows_body;
+    /// y `[rows, n]` += x.
+    pub unsafe fn add_rows(rows: usize, n: usize, x: *const f32, sx: isize, y: *mut f32, sy: isize) = add_rows_body;
 }
 
 /// Ends the running softmax: `sum` becomes the factor that normalises the rows (0 where nothing was visible), `max` the logsumexp.
@@ -125,33 +229,32 @@ mod tests {
         at_each_level(|_| {
             let (rows, cols, tile) = (5, 70, 32);
             let s: Vec<f32> = (0..rows * cols).map(|i| ((i * 7919) % 1009) as f32 / 20.0 - 25.0).collect();
-            // Row 0 sees nothing, row 1 only the last tile, the others most.
+            // Row 0 sees nothing, row 1 only the last tile, the others most, and row 4 no column from 50 on.
             let mask: Vec<f32> = (0..rows * cols)
                 .map(|i| match (i / cols, i % cols) {
                     (0, _) => 0.0,
                     (1, j) => f32::from(u8::from(j > 66)),
+                    (4, j) => f32::from(u8::from(j < 50)),
                     (_, j) => f32::from(u8::from(j % 5 != 3)),
                 })
                 .collect();
+            // What the mask itself hides: for row 4 nothing.
+            let free: Vec<f32> = mask.iter().enumerate().map(|(i, m)| if i / cols == 4 { 1.0 } else { *m }).collect();
             let (mut max, mut sum, mut factor) = (vec![f32::NEG_INFINITY; rows], vec![0.0; rows], vec![0.0; rows]);
             let mut y = vec![0.0; rows];
-            let mut p = s.clone();
+            let mut p = vec![f32::NAN; rows * cols];
             let mut from = 0;
             while from < cols {
                 let n = tile.min(cols - from);
                 // SAFETY: the tile lies inside of the matrices.
                 unsafe {
-                    let part = Mask { at: mask.as_ptr().add(from), stride: cols };
-                    update(
-                        rows,
-                        n,
-                        p.as_mut_ptr().add(from),
-                        cols,
-                        part,
-                        max.as_mut_ptr(),
-                        sum.as_mut_ptr(),
-                        factor.as_mut_ptr(),
-                    );
+                    // The last row's columns end by its span, not by its mask.
+                    let mut spans = [[0, n as u32]; 5];
+                    spans[4][1] = n.min(50usize.saturating_sub(from)) as u32;
+                    let part = Mask { at: free.as_ptr().add(from), stride: cols, spans: spans.as_ptr() };
+                    let s = s.as_ptr().add(from);
+                    let p = p.as_mut_ptr().add(from);
+                    update(rows, n, s, cols, part, p, cols, max.as_mut_ptr(), sum.as_mut_ptr(), factor.as_mut_ptr());
                     scale_rows(rows, 1, factor.as_ptr(), y.as_mut_ptr(), 1);
                 }
                 for i in 0..rows {
@@ -164,7 +267,8 @@ mod tests {
             unsafe {
                 finish(rows, max.as_mut_ptr(), sum.as_mut_ptr());
                 scale_rows(rows, 1, sum.as_ptr(), y.as_mut_ptr(), 1);
-                weights(rows, cols, w.as_mut_ptr(), cols, Mask { at: mask.as_ptr(), stride: cols }, max.as_ptr());
+                let all = Mask { at: mask.as_ptr(), stride: cols, ..Mask::ALL };
+                weights(rows, cols, w.as_ptr(), cols, all, max.as_ptr(), w.as_mut_ptr(), cols);
             }
             assert_eq!((y[0], max[0]), (0.0, f32::NEG_INFINITY));
             for i in 0..rows {
@@ -181,6 +285,30 @@ mod tests {
                     assert!((f64::from(max[i]) - total.ln()).abs() < 4e-6);
                 }
             }
+        });
+    }
+    #[test]
+    fn masks_and_moves() {
+        at_each_level(|_| {
+            let s: Vec<f32> = (1..=12).map(|i| i as f32).collect();
+            let shown = [1.0, 0.0, 1.0, 1.0];
+            let spans = [[0, 4], [1, 3], [2, 2]];
+            let mut p = [f32::NAN; 12];
+            // SAFETY: three rows of four; one row of the mask for all.
+            unsafe {
+                let mask = Mask { at: shown.as_ptr(), stride: 0, spans: spans.as_ptr() };
+                masked(3, 4, s.as_ptr(), 4, mask, p.as_mut_ptr(), 4);
+            }
+            assert_eq!(p, [1.0, 0.0, 3.0, 4.0, 0.0, 0.0, 7.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+            let mut y = [1.0; 12];
+            // SAFETY: as above.
+            unsafe {
+                masked(3, 4, s.as_ptr(), 4, Mask::ALL, p.as_mut_ptr(), 4);
+                add_rows(2, 3, p.as_ptr(), 4, y.as_mut_ptr(), 4);
+                copy_rows(1, 2, p.as_ptr().add(4), 4, y.as_mut_ptr().add(8), 4);
+            }
+            assert_eq!(p[..], s[..]);
+            assert_eq!(y, [2.0, 3.0, 4.0, 1.0, 6.0, 7.0, 8.0, 1.0, 5.0, 6.0, 1.0, 1.0]);
         });
     }
 }

@@ -1,10 +1,15 @@
 //! Attends: tile by tile with a running softmax (Milakov and Gimelshein 2018; FlashAttention, arXiv 2205.14135), forward and
 //! backward, so that memory grows with T and not with T x T.
+//!
+//! What causality and documents let a row see of a tile is one span of its columns; conditions of the program are a mask besides.
+//! A tile that all of its rows see whole has neither.
 
 use super::memory::{Bases, FIXED, Slot};
-use super::program::{Context, Program, layout};
-use archc_compiler::plan::{AttendKernel, Base, TilePort, View};
-use archc_kernels::copy::{add_nd, copy_nd};
+use super::program::{Context, Program};
+use super::tile::Tile;
+use archc_compiler::plan::{AttendKernel, Base, View};
+use archc_kernels::attend::{Mask, finish, masked, scale_rows, update, weights};
+use archc_kernels::copy::copy_nd;
 use archc_kernels::gemm::gemm;
 
 /// A prepared attend.
@@ -15,99 +20,14 @@ pub(super) struct AttendStep {
     after: Option<Program>,
     arena: Slot,
     pos: Slot,
+    score: Pairs,
+    visible: Option<Pairs>,
+    sink: Option<Pairs>,
     ports: Vec<Tile>,
     emits: Vec<Emit>,
     lse: Option<Tile>,
     delta: Option<Tile>,
     sums: Vec<Tile>,
-}
-
-/// A tile of an outer value.
-#[derive(Clone, Debug)]
-struct Tile {
-    outer: Slot,
-    map: Vec<isize>,
-    token: isize,
-    rows: bool,
-    timed: bool,
-    /// In the body's arena.
-    at: usize,
-    /// Tokens of a full tile, 1 without tokens.
-    tokens: usize,
-    /// Numbers a token.
-    each: usize,
-    /// Sizes of the axes, tokens first if there are any, and their strides inside and outside.
-    sizes: Vec<usize>,
-    inside: Vec<isize>,
-    outside: Vec<isize>,
-}
-
-impl Tile {
-    fn new(port: &TilePort) -> Self {
-        let (sizes, inside) = layout(&port.tile);
-        let outside = port
-            .tile
-            .axes
-            .iter()
-            .enumerate()
-            .map(|(i, a)| if i == 0 && port.timed { port.token } else { port.outer.stride(a.dim) })
-            .collect();
-        let tokens = if port.timed { sizes.first().copied().unwrap_or(1) } else { 1 };
-        Self {
-            outer: Slot::of(&port.outer),
-            map: port.map.clone(),
-            token: port.token,
-            rows: port.rows,
-            timed: port.timed,
-            at: port.tile.offset,
-            tokens,
-            each: sizes.iter().skip(usize::from(port.timed)).product(),
-            sizes,
-            inside,
-            outside,
-        }
-    }
-
-    /// The address of a token for an index of the mapped dimensions.
-    unsafe fn outer(&self, bases: &Bases, index: &[usize], token: usize) -> *mut f32 {
-        let shift: isize = self.map.iter().zip(index).map(|(s, i)| s * *i as isize).sum();
-        // SAFETY: the plan's views lie inside of their buffers
-        unsafe { bases.at(self.outer).offset(shift + self.token * token as isize) }
-    }
-
-    /// Copies `count` tokens in; the rest of the tile is zero.
-    unsafe fn load(&self, bases: &Bases, scratch: *mut f32, index: &[usize], token: usize, count: usize) {
-        let mut sizes = self.sizes.clone();
-        // SAFETY: the tile has room for all of its tokens
-        unsafe {
-            let to = scratch.add(self.at);
-            if self.timed {
-                if count < self.tokens {
-                    std::slice::from_raw_parts_mut(to.add(count * self.each), (self.tokens - count) * self.each)
-                        .fill(0.0);
-                }
-                sizes[0] = count;
-            }
-            copy_nd(to, &self.inside, self.outer(bases, index, token), &self.outside, &sizes);
-        }
-    }
-
-    /// Copies or adds `count` tokens out.
-    unsafe fn store(&self, bases: &Bases, scratch: *const f32, index: &[usize], token: usize, count: usize, add: bool) {
-        let mut sizes = self.sizes.clone();
-        if self.timed {
-            sizes[0] = count;
-        }
-        // SAFETY: as for `load`
-        unsafe {
-            let (to, from) = (self.outer(bases, index, token), scratch.add(self.at));
-            if add {
-                add_nd(to, &self.outside, from, &self.inside, &sizes);
-            } else {
-                copy_nd(to, &self.outside, from, &self.inside, &sizes);
-            }
-        }
-    }
 }
 
 /// An emit: its value in the body, and the running sum.
@@ -131,17 +51,11 @@ struct Pairs {
     col: isize,
 }
 
-impl Pairs {
-    unsafe fn get(self, bases: &Bases, i: usize, j: usize) -> f32 {
-        // SAFETY: i and j lie inside of the tile
-        unsafe { *bases.at(self.at).offset(i as isize * self.row + j as isize * self.col) }
-    }
-}
-
 impl AttendStep {
     pub fn new(kernel: &AttendKernel, sizes: &[usize]) -> Self {
         let dims = |v: &View| -> Vec<archc_compiler::lowered::DimId> { v.axes.iter().map(|a| a.dim).collect() };
         let pair = dims(&kernel.weights);
+        let pairs = |v: &View| Pairs { at: Slot::of(v), row: v.stride(pair[0]), col: v.stride(pair[1]) };
         let emits = kernel.emits.iter().map(|e| {
             let rest: Vec<_> = dims(&e.value).into_iter().filter(|d| !pair.contains(d)).collect();
             let (width, step) = e.value.run(&rest).unwrap_or((1, 1));
@@ -159,6 +73,9 @@ impl AttendStep {
             after: kernel.grad.as_ref().map(|g| Program::new(&g.after, sizes)),
             arena: Slot::new(Base::Scratch, kernel.arena),
             pos: Slot::of(&kernel.pos),
+            score: pairs(&kernel.weight),
+            visible: kernel.visible.as_ref().map(pairs),
+            sink: kernel.sink.as_ref().map(pairs),
             ports: kernel.ports.iter().map(Tile::new).collect(),
             emits: emits.collect(),
             lse: kernel.lse.as_ref().map(Tile::new),
@@ -174,41 +91,21 @@ impl AttendStep {
 
     pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
         let k = &self.kernel;
-        // SAFETY: the plan's views lie inside of their buffers
-        unsafe {
-            let mut inner = Bases(bases.0[..FIXED].to_vec());
-            inner.0[0] = bases.at(self.arena);
-            let zero = 0.0f32;
-            for sum in &self.sums {
-                // gradients are added up tile by tile; a tile without tokens has one sum for each mapped index
-                let tokens = if !sum.timed {
-                    1
-                } else if sum.rows {
-                    k.rows
-                } else {
-                    k.cols
-                };
-                let mut sizes = k.map.clone();
-                let mut strides = sum.map.clone();
-                sizes.extend(&sum.sizes);
-                strides.extend(&sum.outside);
-                if sum.timed {
-                    sizes[k.map.len()] = tokens;
+        let mut inner = Bases(bases.0[..FIXED].to_vec());
+        // SAFETY: the arena of the body lies inside of the outer one
+        inner.0[0] = unsafe { bases.at(self.arena) };
+        let count: usize = k.map.iter().product();
+        let mut index = vec![0usize; k.map.len()];
+        let mut state = Running::new(self);
+        for _ in 0..count {
+            // SAFETY: the plan's views lie inside of their buffers
+            unsafe { self.sequence(bases, &inner, context, &index, &mut state) };
+            for (i, size) in index.iter_mut().zip(&k.map).rev() {
+                *i += 1;
+                if *i < *size {
+                    break;
                 }
-                copy_nd(bases.at(sum.outer), &strides, &zero, &vec![0; sizes.len()], &sizes);
-            }
-            let count: usize = k.map.iter().product();
-            let mut index = vec![0usize; k.map.len()];
-            let mut state = Running::default();
-            for _ in 0..count {
-                self.sequence(bases, &inner, context, &index, &mut state);
-                for (i, size) in index.iter_mut().zip(&k.map).rev() {
-                    *i += 1;
-                    if *i < *size {
-                        break;
-                    }
-                    *i = 0;
-                }
+                *i = 0;
             }
         }
     }
@@ -226,22 +123,31 @@ impl AttendStep {
         let scratch = inner.0[0];
         let carried = k.cols - k.rows;
         let b = k.batch.map_or(0, |at| index[at]);
+        state.loaded = None;
+        state.met.fill(false);
         // SAFETY: as for `run`
         unsafe {
+            for port in self.ports.iter().filter(|p| !p.timed) {
+                port.load(bases, scratch, index, 0, 1);
+            }
+            // sums over all tiles start at zero; those of rows or columns start with the first tile that they meet
+            for sum in self.sums.iter().filter(|s| !s.timed) {
+                sum.clear(bases, index, 0, 1);
+            }
             let pos = std::slice::from_raw_parts(bases.at(self.pos).add(b * k.rows), k.rows);
             let mut first_row = 0;
             while first_row < k.rows {
                 let rows = k.tile_rows.min(k.rows - first_row);
+                let now = carried + first_row;
                 // columns that some row of the tile may see
                 let pos = &pos[first_row..first_row + rows];
-                let last = carried + first_row + rows - 1;
                 let reach = |i: usize| {
                     let far = k.reach.1.map_or(pos[i] as usize, |r| r.min(pos[i] as usize));
-                    (carried + first_row + i).saturating_sub(far)
+                    (now + i).saturating_sub(far)
                 };
                 let begin = (0..rows).map(reach).min().unwrap_or(0);
-                let end = (last + 1).saturating_sub(k.reach.0);
-                for port in self.ports.iter().filter(|p| p.rows || !p.timed) {
+                let end = (now + rows).saturating_sub(k.reach.0);
+                for port in self.ports.iter().filter(|p| p.rows && p.timed) {
                     port.load(bases, scratch, index, first_row, rows);
                 }
                 if let Some(delta) = &self.delta {
@@ -249,147 +155,169 @@ impl AttendStep {
                 }
                 let forward = k.grad.is_none();
                 if forward {
-                    state.reset(k.tile_rows);
-                    for e in &self.emits {
-                        std::slice::from_raw_parts_mut(scratch.add(e.sum.at), k.tile_rows * e.sum.each).fill(0.0);
-                    }
+                    state.max.fill(f32::NEG_INFINITY);
+                    state.sum.fill(0.0);
                 } else if let Some(lse) = &self.lse {
                     lse.load(bases, scratch, index, first_row, rows);
                 }
+                let mut met = false;
                 let mut first_col = begin - begin % k.tile_cols;
                 while first_col < end {
                     let cols = k.tile_cols.min(k.cols - first_col);
-                    for port in self.ports.iter().filter(|p| !p.rows && p.timed) {
-                        port.load(bases, scratch, index, first_col, cols);
-                    }
-                    let now = carried + first_row;
-                    if let Some(lag) = &k.lag {
-                        let lags = inner.at(Slot::of(lag));
-                        for i in 0..k.tile_rows {
-                            for j in 0..k.tile_cols {
-                                *lags.add(i * k.tile_cols + j) = (now + i) as f32 - (first_col + j) as f32;
-                            }
+                    if state.loaded != Some(first_col) {
+                        for port in self.ports.iter().filter(|p| !p.rows && p.timed) {
+                            port.load(bases, scratch, index, first_col, cols);
                         }
+                        state.loaded = Some(first_col);
                     }
+                    self.lags(inner, now as isize - first_col as isize, state);
                     self.body.run(inner, context);
-                    let tile = Span { pos, now, rows, first_col, cols };
+                    let span = Span { pos, now, rows, first_col, cols };
+                    let mask = self.mask(inner, &span, state);
                     if forward {
-                        self.weigh(inner, &tile, state);
+                        self.weigh(inner, &span, mask, met, state);
                     } else {
-                        self.weigh_again(inner, &tile);
+                        self.weigh_again(inner, mask);
                         if let Some(after) = &self.after {
                             after.run(inner, context);
                         }
+                        let column = &mut state.met[first_col / k.tile_cols];
                         for sum in &self.sums {
-                            let (token, count) = if sum.rows { (first_row, rows) } else { (first_col, cols) };
-                            sum.store(bases, scratch, index, token, count, true);
+                            let (token, count, add) = match (sum.timed, sum.rows) {
+                                (false, _) => (0, 1, true),
+                                (true, true) => (first_row, rows, met),
+                                (true, false) => (first_col, cols, *column),
+                            };
+                            sum.store(bases, scratch, index, token, count, add);
                         }
+                        *column = true;
                     }
+                    met = true;
                     first_col += k.tile_cols;
                 }
                 if forward {
+                    if !met {
+                        self.nothing(inner, context);
+                    }
                     self.finish(bases, inner, index, first_row, rows, state);
+                } else if !met {
+                    for sum in self.sums.iter().filter(|s| s.timed && s.rows) {
+                        sum.clear(bases, index, first_row, rows);
+                    }
                 }
                 first_row += k.tile_rows;
+            }
+            for (tile, _) in state.met.iter().enumerate().filter(|m| !m.1) {
+                let first = tile * k.tile_cols;
+                for sum in self.sums.iter().filter(|s| s.timed && !s.rows) {
+                    sum.clear(bases, index, first, k.tile_cols.min(k.cols - first));
+                }
             }
         }
     }
 
-    fn score(&self) -> Pairs {
-        self.pairs(&self.kernel.weight)
+    /// Puts the lags where the body reads them, if it does: `ahead` is that of the first row and column.
+    unsafe fn lags(&self, inner: &Bases, ahead: isize, state: &mut Running) {
+        let k = &self.kernel;
+        let Some(lag) = &k.lag else { return };
+        if state.ahead.replace(ahead) == Some(ahead) {
+            return;
+        }
+        // SAFETY: the tile of lags lies inside of the body's arena
+        let lags = unsafe { std::slice::from_raw_parts_mut(inner.at(Slot::of(lag)), k.tile_rows * k.tile_cols) };
+        for (i, row) in lags.chunks_exact_mut(k.tile_cols).enumerate() {
+            row.iter_mut().enumerate().for_each(|(j, x)| *x = (ahead + i as isize - j as isize) as f32);
+        }
     }
 
-    fn pairs(&self, view: &View) -> Pairs {
-        let dims: Vec<_> = self.kernel.weights.axes.iter().map(|a| a.dim).collect();
-        Pairs { at: Slot::of(view), row: view.stride(dims[0]), col: view.stride(dims[1]) }
+    /// What the rows see of a tile.
+    unsafe fn mask(&self, inner: &Bases, tile: &Span<'_>, state: &mut Running) -> Mask {
+        let k = &self.kernel;
+        let mut mask = Mask::ALL;
+        let mut whole = tile.rows == k.tile_rows && tile.cols == k.tile_cols;
+        for (i, span) in state.spans.iter_mut().enumerate() {
+            *span = tile.span(i);
+            whole &= *span == [0, k.tile_cols as u32];
+        }
+        if !whole {
+            mask.spans = state.spans.as_ptr();
+        }
+        if let Some(v) = self.visible {
+            // SAFETY: tiles lie inside of the body's arena
+            unsafe {
+                let at = inner.at(v.at);
+                if v.col == 1 && v.row >= 0 {
+                    (mask.at, mask.stride) = (at, v.row.unsigned_abs());
+                } else {
+                    state.mask.resize(k.tile_rows * k.tile_cols, 0.0);
+                    let (to, sizes) = ([k.tile_cols as isize, 1], [k.tile_rows, k.tile_cols]);
+                    copy_nd(state.mask.as_mut_ptr(), &to, at, &[v.row, v.col], &sizes);
+                    (mask.at, mask.stride) = (state.mask.as_ptr(), k.tile_cols);
+                }
+            }
+        }
+        mask
     }
 
-    /// Columns of the tile that a row may see, as far as documents and lags say.
-    fn visible(&self, tile: &Span<'_>, i: usize) -> std::ops::Range<usize> {
-        let now = tile.now + i;
-        let far = tile.pos[i] as usize;
-        let first = now.saturating_sub(far).max(tile.first_col) - tile.first_col;
-        let last = (now + 1).clamp(tile.first_col, tile.first_col + tile.cols) - tile.first_col;
-        first.min(last)..last
+    /// The scores as dense rows, and where the weights go.
+    unsafe fn scores(&self, inner: &Bases) -> (*const f32, usize, *mut f32) {
+        let k = &self.kernel;
+        // SAFETY: tiles lie inside of the body's arena
+        unsafe {
+            let (at, weights) = (inner.at(self.score.at), inner.at(Slot::of(&k.weights)));
+            if self.score.col == 1 && self.score.row >= 0 {
+                return (at, self.score.row.unsigned_abs(), weights);
+            }
+            let (to, sizes) = ([k.tile_cols as isize, 1], [k.tile_rows, k.tile_cols]);
+            copy_nd(weights, &to, at, &[self.score.row, self.score.col], &sizes);
+            (weights, k.tile_cols, weights)
+        }
     }
 
     /// Forward: weights of a tile, and what they add to the running sums.
-    unsafe fn weigh(&self, inner: &Bases, tile: &Span<'_>, state: &mut Running) {
+    unsafe fn weigh(&self, inner: &Bases, tile: &Span<'_>, mask: Mask, met: bool, state: &mut Running) {
         let k = &self.kernel;
-        let score = self.score();
-        let mask = k.visible.as_ref().map(|v| self.pairs(v));
         // SAFETY: tiles lie inside of the body's arena
         unsafe {
             let scratch = inner.0[0];
-            let weights = inner.at(Slot::of(&k.weights));
-            std::slice::from_raw_parts_mut(weights, k.tile_rows * k.tile_cols).fill(0.0);
-            for i in 0..tile.rows {
-                let row = std::slice::from_raw_parts_mut(weights.add(i * k.tile_cols), k.tile_cols);
-                let seen = self.visible(tile, i);
-                let shown = |j: usize| mask.is_none_or(|m| m.get(inner, i, j) != 0.0);
-                if !k.softmax {
-                    for j in seen.filter(|j| shown(*j)) {
-                        row[j] = score.get(inner, i, j);
-                    }
-                    continue;
-                }
-                let plain = mask.is_none() && score.col == 1;
-                let scores = inner.at(score.at).offset(i as isize * score.row);
-                let mut top = state.top[i];
-                if plain {
-                    if !seen.is_empty() {
-                        let mut most = f32::NEG_INFINITY;
-                        archc_kernels::rows::max(scores.add(seen.start), 1, seen.len(), seen.len(), &mut most);
-                        top = if most > top || most.is_nan() { most } else { top };
-                    }
-                } else {
-                    for j in seen.clone().filter(|j| shown(*j)) {
-                        let s = score.get(inner, i, j);
-                        top = if s > top || s.is_nan() { s } else { top };
-                    }
-                }
-                if top == f32::NEG_INFINITY {
-                    continue;
-                }
-                if top != state.top[i] {
-                    let shrink = (state.top[i] - top).exp();
-                    state.total[i] *= shrink;
-                    for e in &self.emits {
-                        let sum = std::slice::from_raw_parts_mut(scratch.add(e.sum.at + i * e.sum.each), e.sum.each);
-                        sum.iter_mut().for_each(|x| *x *= shrink);
-                    }
-                    state.top[i] = top;
-                }
-                if plain {
-                    use archc_kernels::elementwise::{Binary, Src, Unary, binary, unary};
-                    let out = row.as_mut_ptr().add(seen.start);
-                    binary(Binary::Sub, Src::Slice(scores.add(seen.start)), Src::Scalar(top), out, seen.len());
-                    unary(Unary::Exp, out, out, seen.len());
-                    let mut total = 0.0;
-                    archc_kernels::rows::sum(out, 1, seen.len(), seen.len(), &mut total);
-                    state.total[i] += total;
-                } else {
-                    let mut total = 0.0;
-                    for j in seen.filter(|j| shown(*j)) {
-                        row[j] = (score.get(inner, i, j) - top).exp();
-                        total += row[j];
-                    }
-                    state.total[i] += total;
-                }
+            let (scores, step, weights) = self.scores(inner);
+            let (n, c) = (k.tile_rows, k.tile_cols);
+            if k.softmax {
+                let (max, sum, factor) = (state.max.as_mut_ptr(), state.sum.as_mut_ptr(), state.factor.as_mut_ptr());
+                update(n, c, scores, step, mask, weights, c, max, sum, factor);
+            } else {
+                masked(n, c, scores, step, mask, weights, c);
             }
+            let shrinks = met && k.softmax && state.factor[..tile.rows].iter().any(|f| *f != 1.0);
+            let beta = if met { 1.0 } else { 0.0 };
             for e in &self.emits {
                 let (value, sum) = (scratch.add(e.value), scratch.add(e.sum.at));
-                let (n, m, width) = (tile.cols, tile.rows, e.sum.each as isize);
+                let (cols, rows, width) = (tile.cols, tile.rows, e.sum.each as isize);
+                if shrinks {
+                    scale_rows(rows, e.sum.each, state.factor.as_ptr(), sum, e.sum.each);
+                }
                 if e.row == 0 {
-                    let c = k.tile_cols as isize;
-                    gemm(m, e.width, n, 1.0, weights, c, 1, value, e.col, e.step, 1.0, sum, width, 1);
+                    gemm(rows, e.width, cols, 1.0, weights, c as isize, 1, value, e.col, e.step, beta, sum, width, 1);
                 } else {
-                    for i in 0..m {
-                        let (w, v, s) =
-                            (weights.add(i * k.tile_cols), value.offset(i as isize * e.row), sum.add(i * e.sum.each));
-                        gemm(1, e.width, n, 1.0, w, 1, 1, v, e.col, e.step, 1.0, s, width, 1);
+                    for i in 0..rows {
+                        let (w, v, s) = (weights.add(i * c), value.offset(i as isize * e.row), sum.add(i * e.sum.each));
+                        gemm(1, e.width, cols, 1.0, w, 1, 1, v, e.col, e.step, beta, s, width, 1);
                     }
                 }
+            }
+        }
+    }
+
+    /// Forward, where the rows see no tile at all: their sums are 0, and a sink must still be known.
+    unsafe fn nothing(&self, inner: &Bases, context: &Context<'_>) {
+        // SAFETY: as for `weigh`; the sink depends on no column
+        unsafe {
+            for e in &self.emits {
+                let len = self.kernel.tile_rows * e.sum.each;
+                std::slice::from_raw_parts_mut(inner.0[0].add(e.sum.at), len).fill(0.0);
+            }
+            if self.sink.is_some() {
+                self.body.run(inner, context);
             }
         }
     }
@@ -404,31 +332,30 @@ impl AttendStep {
         rows: usize,
         state: &mut Running,
     ) {
-        let k = &self.kernel;
         let scratch = inner.0[0];
         // SAFETY: as for `weigh`
         unsafe {
-            if k.softmax {
-                let sink = k.sink.as_ref().map(|v| self.pairs(v));
-                for i in 0..rows {
-                    let mut shrink = 1.0;
-                    if let Some(sink) = sink {
-                        let s = sink.get(inner, i, 0);
-                        let top = if s > state.top[i] { s } else { state.top[i] };
-                        shrink = if state.top[i] == top { 1.0 } else { (state.top[i] - top).exp() };
-                        state.total[i] = state.total[i] * shrink + (s - top).exp();
-                        state.top[i] = top;
-                    }
-                    let share = if state.total[i] == 0.0 { 0.0 } else { shrink / state.total[i] };
-                    for e in &self.emits {
-                        let sum = std::slice::from_raw_parts_mut(scratch.add(e.sum.at + i * e.sum.each), e.sum.each);
-                        sum.iter_mut().for_each(|x| *x *= share);
-                    }
-                    if let Some(lse) = &self.lse {
-                        *scratch.add(lse.at + i) = state.top[i] + state.total[i].ln();
+            if self.kernel.softmax {
+                state.factor.fill(1.0);
+                if let Some(sink) = self.sink {
+                    for i in 0..rows {
+                        let s = *inner.at(sink.at).offset(i as isize * sink.row);
+                        let (top, old) = (f32::max(s, state.max[i]), state.max[i]);
+                        // where all scores and the sink are -inf, nothing is added to nothing
+                        if top > f32::NEG_INFINITY {
+                            state.factor[i] = (old - top).exp();
+                            state.sum[i] = state.sum[i] * state.factor[i] + (s - top).exp();
+                            state.max[i] = top;
+                        }
                     }
                 }
+                finish(rows, state.max.as_mut_ptr(), state.sum.as_mut_ptr());
+                state.factor.iter_mut().zip(&state.sum).for_each(|(f, s)| *f *= s);
+                for e in &self.emits {
+                    scale_rows(rows, e.sum.each, state.factor.as_ptr(), scratch.add(e.sum.at), e.sum.each);
+                }
                 if let Some(lse) = &self.lse {
+                    std::ptr::copy_nonoverlapping(state.max.as_ptr(), scratch.add(lse.at), rows);
                     lse.store(bases, scratch, index, first_row, rows, false);
                 }
             }
@@ -439,49 +366,20 @@ impl AttendStep {
     }
 
     /// Backward: the normalised weights of a tile once more.
-    unsafe fn weigh_again(&self, inner: &Bases, tile: &Span<'_>) {
+    unsafe fn weigh_again(&self, inner: &Bases, mask: Mask) {
         let k = &self.kernel;
-        let score = self.score();
-        let mask = k.visible.as_ref().map(|v| self.pairs(v));
         // SAFETY: as for `weigh`
         unsafe {
-            let scratch = inner.0[0];
-            let weights = inner.at(Slot::of(&k.weights));
-            std::slice::from_raw_parts_mut(weights, k.tile_rows * k.tile_cols).fill(0.0);
-            let shown_at = k.shown.as_ref().map(|v| inner.at(Slot::of(v)));
-            if let Some(shown) = shown_at {
-                std::slice::from_raw_parts_mut(shown, k.tile_rows * k.tile_cols).fill(0.0);
+            let (n, c) = (k.tile_rows, k.tile_cols);
+            if let Some(shown) = &k.shown {
+                let to = inner.at(Slot::of(shown));
+                std::slice::from_raw_parts_mut(to, n * c).fill(1.0);
+                masked(n, c, to, c, mask, to, c);
             }
-            for i in 0..tile.rows {
-                let row = std::slice::from_raw_parts_mut(weights.add(i * k.tile_cols), k.tile_cols);
-                let seen = self.visible(tile, i);
-                let shown = |j: usize| mask.is_none_or(|m| m.get(inner, i, j) != 0.0);
-                if let Some(to) = shown_at {
-                    for j in seen.clone().filter(|j| shown(*j)) {
-                        *to.add(i * k.tile_cols + j) = 1.0;
-                    }
-                }
-                let Some(lse) = &self.lse else {
-                    for j in seen.filter(|j| shown(*j)) {
-                        row[j] = score.get(inner, i, j);
-                    }
-                    continue;
-                };
-                let lse = *scratch.add(lse.at + i);
-                if lse == f32::NEG_INFINITY {
-                    continue;
-                }
-                if mask.is_none() && score.col == 1 {
-                    use archc_kernels::elementwise::{Binary, Src, Unary, binary, unary};
-                    let scores = inner.at(score.at).offset(i as isize * score.row);
-                    let out = row.as_mut_ptr().add(seen.start);
-                    binary(Binary::Sub, Src::Slice(scores.add(seen.start)), Src::Scalar(lse), out, seen.len());
-                    unary(Unary::Exp, out, out, seen.len());
-                } else {
-                    for j in seen.filter(|j| shown(*j)) {
-                        row[j] = (score.get(inner, i, j) - lse).exp();
-                    }
-                }
+            let (scores, step, to) = self.scores(inner);
+            match &self.lse {
+                Some(lse) => weights(n, c, scores, step, mask, inner.0[0].add(lse.at), to, c),
+                None => masked(n, c, scores, step, mask, to, c),
             }
         }
     }
@@ -498,18 +396,46 @@ struct Span<'a> {
     cols: usize,
 }
 
-/// The running softmax of a tile of rows.
-#[derive(Default)]
+impl Span<'_> {
+    /// Columns of the tile, first and end, that a row may see as far as documents and time say; none past the last row.
+    fn span(&self, i: usize) -> [u32; 2] {
+        if i >= self.rows {
+            return [0, 0];
+        }
+        let now = self.now + i;
+        let first = now.saturating_sub(self.pos[i] as usize).max(self.first_col) - self.first_col;
+        let end = (now + 1).clamp(self.first_col, self.first_col + self.cols) - self.first_col;
+        [first.min(end) as u32, end as u32]
+    }
+}
+
+/// The running softmax of a tile of rows, and what the tiles in the body's arena are.
 struct Running {
-    top: Vec<f32>,
-    total: Vec<f32>,
+    max: Vec<f32>,
+    sum: Vec<f32>,
+    factor: Vec<f32>,
+    spans: Vec<[u32; 2]>,
+    mask: Vec<f32>,
+    /// First column of the tile that was read.
+    loaded: Option<usize>,
+    /// Lag of the first row and column for which lags were written.
+    ahead: Option<isize>,
+    /// Backward: tiles of columns that have met rows.
+    met: Vec<bool>,
 }
 
 impl Running {
-    fn reset(&mut self, rows: usize) {
-        self.top.clear();
-        self.top.resize(rows, f32::NEG_INFINITY);
-        self.total.clear();
-        self.total.resize(rows, 0.0);
+    fn new(step: &AttendStep) -> Self {
+        let k = &step.kernel;
+        Self {
+            max: vec![f32::NEG_INFINITY; k.tile_rows],
+            sum: vec![0.0; k.tile_rows],
+            factor: vec![1.0; k.tile_rows],
+            spans: vec![[0; 2]; k.tile_rows],
+            mask: Vec::new(),
+            loaded: None,
+            ahead: None,
+            met: vec![false; if k.grad.is_some() { k.cols.div_ceil(k.tile_cols) } else { 0 }],
+        }
     }
 }

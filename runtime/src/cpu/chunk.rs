@@ -1,11 +1,20 @@
 //! Running sums, decays and solves over the rows of chunks, and long convolutions.
 
 use super::memory::{Bases, Slot};
+use super::program::{Context, layout};
 use super::single::SingleStep;
 use archc_compiler::lowered::{BATCH, DimId, Op, TIME};
 use archc_compiler::plan::{Single, View};
 use archc_kernels::chunk;
-use archc_kernels::copy::copy_nd;
+use archc_kernels::conv::Past;
+use archc_kernels::copy::{DIMS, copy_nd};
+use archc_kernels::long_conv::{long_conv, long_conv_back, long_conv_filter};
+use std::cell::Cell;
+
+thread_local! {
+    /// Memory for copies of tiles, kept from call to call.
+    static ROOM: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
 
 /// Most operands of an op on tiles, its result included.
 const OPERANDS: usize = 4;
@@ -120,7 +129,10 @@ impl Tiles {
     /// As for `Program::run`.
     pub unsafe fn run(&self, bases: &Bases) {
         let mut start = [std::ptr::null_mut::<f32>(); OPERANDS];
-        let mut room = vec![0.0f32; self.room];
+        let mut room = ROOM.take();
+        if room.len() < self.room {
+            room.resize(self.room, 0.0);
+        }
         // SAFETY: the plan's views lie inside of their buffers
         unsafe {
             for (p, t) in start.iter_mut().zip(&self.tiles) {
@@ -138,6 +150,7 @@ impl Tiles {
                 self.tile(at, room.as_mut_ptr());
             }
         }
+        ROOM.set(room);
     }
 
     unsafe fn tile(&self, given: [*mut f32; OPERANDS], room: *mut f32) {
@@ -159,6 +172,11 @@ impl Tiles {
             let width = self.tiles[last].cols;
             let meant = |p: &archc_compiler::lowered::Pairs| chunk::Pairs { strict: p.strict, before: p.before };
             match &self.op {
+                Op::Cumsum { reverse, exclusive, .. } if width == 1 => {
+                    let step = |i: usize| if *reverse { -(row[i] as isize) } else { row[i] as isize };
+                    let first = |i: usize| at[i].offset(if *reverse { step(i) * (1 - n as isize) } else { 0 });
+                    running(n, *exclusive, first(0), step(0), first(1), step(1));
+                }
                 Op::Cumsum { reverse, exclusive, .. } => {
                     chunk::cumsum(n, width, *reverse, *exclusive, at[0], row[0], at[1], row[1]);
                 }
@@ -195,56 +213,79 @@ fn joined(views: &[&View], dims: &[DimId]) -> Vec<DimId> {
     dims[first..].to_vec()
 }
 
+/// The running sum of one column, summed in f64 like those of many.
+unsafe fn running(n: usize, exclusive: bool, x: *const f32, sx: isize, y: *mut f32, sy: isize) {
+    let mut sum = 0.0f64;
+    for i in 0..n as isize {
+        // SAFETY: both have n entries
+        unsafe {
+            let next = sum + f64::from(*x.offset(i * sx));
+            *y.offset(i * sy) = if exclusive { sum } else { next } as f32;
+            sum = next;
+        }
+    }
+}
+
 impl SingleStep {
-    pub(super) unsafe fn long_conv(&self, bases: &Bases, lag: DimId) {
+    pub(super) unsafe fn long_conv(&self, bases: &Bases, context: &Context<'_>, lag: DimId) {
         let (f, x) = (&self.inputs[0], &self.inputs[1]);
         let y = &self.output;
+        let forward = matches!(self.op, Op::LongConv { .. });
         // with a carry, x has the carried tokens before those of the piece
         let own = |d: DimId| d == TIME || (d != BATCH && f.axis(d).is_none() && y.axis(d).is_none());
-        let known = x.axes.iter().find(|a| own(a.dim));
-        let (step, length) = known.map_or((0, 1), |a| (a.stride, a.size));
-        let core: Vec<DimId> = known.map(|a| a.dim).into_iter().chain([lag]).collect();
-        // SAFETY: lags stay inside of the document, which starts in this piece
-        unsafe {
-            match self.op {
-                Op::LongConv { .. } => self.tokens(bases, &core, |_, pos, at| {
-                    let carried = length - pos.len();
-                    for (t, p) in pos.iter().enumerate() {
-                        let mut sum = 0.0f64;
-                        for l in 0..=(*p as usize).min(carried + t) {
-                            let a = *at[0].offset(l as isize * f.stride(lag));
-                            sum += f64::from(a) * f64::from(*at[1].offset((carried + t - l) as isize * step));
-                        }
-                        *at[3].offset(t as isize * y.stride(TIME)) = sum as f32;
-                    }
-                }),
-                Op::LongConvBack { .. } => self.tokens(bases, &[lag], |_, pos, at| {
-                    for s in 0..pos.len() {
-                        let mut sum = 0.0f64;
-                        for t in (s..pos.len()).filter(|t| t - s <= pos[*t] as usize) {
-                            let a = *at[0].offset((t - s) as isize * f.stride(lag));
-                            sum += f64::from(a) * f64::from(*at[1].offset(t as isize * x.stride(TIME)));
-                        }
-                        *at[3].offset(s as isize * y.stride(TIME)) = sum as f32;
-                    }
-                }),
-                _ => {
-                    // x and dy: the filter's gradient, summed over the batch
-                    let n = y.axis(lag).map_or(1, |a| a.size);
-                    self.tokens(bases, &[lag], |b, pos, at| {
-                        for l in 0..n {
-                            let mut sum = 0.0f64;
-                            for t in (l..pos.len()).filter(|t| l <= pos[*t] as usize) {
-                                let a = *at[0].offset((t - l) as isize * f.stride(TIME));
-                                sum += f64::from(a) * f64::from(*at[1].offset(t as isize * x.stride(TIME)));
-                            }
-                            let to = at[3].offset(l as isize * y.stride(lag));
-                            *to = if b == 0 { sum as f32 } else { *to + sum as f32 };
-                        }
-                    });
-                }
-            }
+        let known = x.axes.iter().find(|a| forward && own(a.dim)).map_or(TIME, |a| a.dim);
+        // channels that lie side by side everywhere are done together, others one by one
+        let views = [f, x, y];
+        let token = |d: DimId| [BATCH, TIME, lag, known].contains(&d);
+        let channels: Vec<DimId> = y.axes.iter().map(|a| a.dim).filter(|d| !token(*d)).collect();
+        let mut side = joined(&views, &channels);
+        if views.iter().any(|v| v.run(&side).is_none_or(|r| r.0 > 1 && r.1 != 1)) {
+            side.clear();
         }
-        debug_assert!(y.axis(BATCH).is_some() || !matches!(self.op, Op::LongConv { .. }));
+        let width = y.run(&side).map_or(1, |r| r.0);
+        let mut core = vec![lag, known];
+        core.extend(side);
+        let step = |v: &View, d: DimId| v.stride(d).unsigned_abs();
+        let size = |v: &View, d: DimId| v.axis(d).map_or(1, |a| a.size);
+        let all = &context.leaves.pos;
+        // SAFETY: the plan's views lie inside of their buffers; no axis of time runs backwards
+        unsafe {
+            if let Op::LongConvFilter { .. } = self.op {
+                let zero = 0.0f32;
+                let (sizes, strides) = layout(y);
+                copy_nd(bases.at(Slot::of(y)), &strides, &zero, &[0; DIMS][..sizes.len()], &sizes);
+            }
+            self.tokens(bases, &core, |b, pos, at| {
+                let n = pos.len();
+                let pos = &all[b * n..(b + 1) * n];
+                match self.op {
+                    Op::LongConv { .. } => {
+                        let (lags, sx) = (size(f, lag), step(x, known));
+                        let past = Past { at: at[1], rows: size(x, known) - n };
+                        let x = at[1].add(past.rows * sx);
+                        long_conv(width, at[0], lags, step(f, lag), x, sx, past, pos, at[3], step(y, TIME));
+                    }
+                    Op::LongConvBack { .. } => {
+                        let lags = size(f, lag);
+                        long_conv_back(
+                            width,
+                            at[0],
+                            lags,
+                            step(f, lag),
+                            at[1],
+                            step(x, TIME),
+                            pos,
+                            at[3],
+                            step(y, TIME),
+                        );
+                    }
+                    _ => {
+                        let lags = size(y, lag);
+                        let (x, dy) = (step(f, TIME), step(x, TIME));
+                        long_conv_filter(width, at[0], x, Past::NONE, at[1], dy, pos, at[3], lags, step(y, lag));
+                    }
+                }
+            });
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::memory::{Bases, Slot};
 use super::program::{Context, layout};
 use archc_compiler::lowered::{BATCH, DimId, TIME};
 use archc_compiler::plan::{Conv, ConvWork, View};
+use archc_kernels::conv::{Filter, Past, conv, conv_back, conv_filter};
 use archc_kernels::copy::{add_nd, copy_nd};
 use archc_kernels::elementwise::{Binary, Src, binary, mul_add};
 
@@ -80,7 +81,7 @@ impl ConvStep {
     ///
     /// # Safety
     /// As for `Program::run`.
-    pub unsafe fn run(&self, bases: &Bases, _: &Context<'_>) {
+    pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
         let c = &self.conv;
         // SAFETY: the plan's views lie inside of their buffers
         unsafe {
@@ -103,12 +104,58 @@ impl ConvStep {
                         *p = p.wrapping_offset(i * s);
                     }
                 }
-                self.channels(at, pos);
+                if !self.side_by_side(at, &context.leaves.pos) {
+                    self.channels(at, pos);
+                }
             }
         }
     }
 
-    /// One run of channels: addresses of x, dy, y, filter and what was carried.
+    /// The same by the kernels for whole sequences, where the layout is theirs; whether it is.
+    unsafe fn side_by_side(&self, [x, dy, y, filter, carried]: [*mut f32; 5], pos: &[u32]) -> bool {
+        let c = &self.conv;
+        let batch = c.pos.axis(BATCH).map_or(1, |a| a.size);
+        let len = c.pos.axis(TIME).map_or(1, |a| a.size);
+        let gradient = c.work == ConvWork::Filter;
+        let token = |v: Option<&View>| v.map_or(0, |v| v.stride(TIME));
+        let tokens = [c.x.stride(TIME), token(c.dy.as_ref()), token(c.y.as_ref())];
+        let by_tap = c.filter.stride(c.window);
+        let fits = c.first == 0
+            && (gradient || !c.accumulate)
+            && pos.len() == batch * len
+            && tokens.iter().all(|s| *s >= 0)
+            && (self.tap == 0 || self.tap == 1)
+            && by_tap >= 0
+            && self.tail.is_none_or(|t| t.1 == tokens[0]);
+        if !fits {
+            return false;
+        }
+        let [sx, sdy, sy] = tokens.map(isize::unsigned_abs);
+        let (n, taps) = (self.run, self.taps);
+        let (by_tap, by_channel) = (by_tap.unsigned_abs(), self.tap.unsigned_abs());
+        let entries = Filter { taps, step: c.step, by_tap, by_channel };
+        let stride = |v: &Option<View>| v.as_ref().map_or(0, |v| v.stride(BATCH));
+        for (b, pos) in pos.chunks_exact(len).enumerate() {
+            let at = |p: *mut f32, stride: isize| p.wrapping_offset(b as isize * stride);
+            let (x, dy, y) = (at(x, c.x.stride(BATCH)), at(dy, stride(&c.dy)), at(y, stride(&c.y)));
+            let past = match self.tail {
+                Some((rows, _)) => Past { at: at(carried, stride(&c.carried)), rows },
+                None => Past::NONE,
+            };
+            let pos = pos.as_ptr();
+            // SAFETY: the plan's views lie inside of their buffers; lags stay inside of the document
+            unsafe {
+                match c.work {
+                    ConvWork::Forward => conv(len, n, entries, filter, x, sx, past, pos, y, sy),
+                    ConvWork::Backward => conv_back(len, n, entries, filter, x, sx, pos, y, sy),
+                    ConvWork::Filter => conv_filter(len, n, entries, x, sx, past, pos, dy, sdy, filter),
+                }
+            }
+        }
+        true
+    }
+
+    /// One run of channels in any layout: addresses of x, dy, y, filter and what was carried.
     unsafe fn channels(&self, [x, dy, y, filter, carried]: [*mut f32; 5], pos: *const f32) {
         let c = &self.conv;
         let batch = c.pos.axis(BATCH).map_or(1, |a| a.size);

@@ -6,12 +6,13 @@ use super::program::{Context, Program, Room, Workers};
 use crate::compiled::{CompiledSession, Executor, Held, Leaves, Step};
 use crate::errors;
 use crate::optimizer::Update;
-use crate::session::{BatchShape, Device, Dtype, Metrics, Session, SessionOptions, Tensor};
+use crate::session::{AdamW, BatchShape, Device, Dtype, Metrics, Session, SessionOptions, Tensor};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, ParamId, ParamKind};
 use archc_compiler::lowered::{Lowered, Op, Shape, ValueId};
 use archc_compiler::plan::{Plan, View, param_layout, plan};
 use archc_kernels::copy::copy_nd;
+use archc_kernels::optimizer;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::sync::Arc;
@@ -269,23 +270,28 @@ impl Executor for CpuExecutor {
         let (objective, loss) = (number(self.result(compiled, objective)), number(self.result(compiled, entropy)));
         let ranges = std::mem::take(&mut self.ranges);
         let all = &self.grads.data[self.grads.first..];
-        let square =
-            |i: usize| -> f64 { all[ranges[i].clone()].iter().map(|x| f64::from(*x) * f64::from(*x)).sum() };
+        let square = |i: usize| optimizer::sum_squares(&all[ranges[i].clone()]);
         let learns: Vec<usize> = compiled.plan.graph.param_grads.iter().map(|g| g.0.0 as usize).collect();
         let gradient_norm = learns.iter().map(|i| square(*i)).sum::<f64>().sqrt();
         let metrics = Metrics { loss, objective, gradient_norm };
         if step.moves(&metrics) {
             let scale = Update::clipping(&step.rule, gradient_norm);
-            for i in 0..self.graph.params.len() {
+            let AdamW { beta1, beta2, eps, weight_decay, .. } = step.rule;
+            let update =
+                |decay: f64| optimizer::Update::new(step.learning_rate, (beta1, beta2), eps, decay, step.number, scale);
+            let (plain, decaying) = (update(0.0), update(weight_decay));
+            for (i, param) in self.graph.params.iter().enumerate() {
                 let range = ranges[i].clone();
-                // a parameter on which nothing depends has a gradient of 0
-                let scale = if learns.contains(&i) { scale } else { 0.0 };
+                if !learns.contains(&i) {
+                    // a parameter on which nothing depends has a gradient of 0
+                    self.grads.data[self.grads.first..][range.clone()].fill(0.0);
+                }
                 let part = |m: &mut Memory| m.data[m.first..][range.clone()].as_mut_ptr();
-                let decays = self.graph.params[i].kind == ParamKind::Weight;
-                let (p, g, m, v) =
-                    (part(&mut self.params), part(&mut self.grads), part(&mut self.first), part(&mut self.second));
+                let (p, m, v) = (part(&mut self.params), part(&mut self.first), part(&mut self.second));
+                let g = part(&mut self.grads);
+                let update = if param.kind == ParamKind::Weight { decaying } else { plain };
                 // SAFETY: four buffers of the same length
-                unsafe { adamw(p, g, m, v, range.len(), step, scale, decays) };
+                unsafe { optimizer::adamw(update, range.len(), p, m, v, g) };
             }
         }
         self.ranges = ranges;
@@ -311,32 +317,5 @@ impl Executor for CpuExecutor {
         let kinds = profile.own();
         profile.clear();
         kinds
-    }
-}
-
-/// AdamW over one parameter.
-#[allow(clippy::too_many_arguments)] // four buffers of one length
-unsafe fn adamw(p: *mut f32, g: *const f32, m: *mut f32, v: *mut f32, n: usize, step: &Step, scale: f64, decays: bool) {
-    let rule = &step.rule;
-    let correct = |beta: f64| 1.0 - beta.powf(step.number as f64);
-    let (c1, c2) = (correct(rule.beta1), correct(rule.beta2));
-    let shrink = if decays { 1.0 - step.learning_rate * rule.weight_decay } else { 1.0 };
-    let (b1, b2) = (rule.beta1 as f32, rule.beta2 as f32);
-    let (rate, root) = ((step.learning_rate / c1) as f32, (1.0 / c2.sqrt()) as f32);
-    let (scale, shrink, eps) = (scale as f32, shrink as f32, rule.eps as f32);
-    // SAFETY: the caller's buffers have n numbers each
-    let (p, g, m, v) = unsafe {
-        (
-            std::slice::from_raw_parts_mut(p, n),
-            std::slice::from_raw_parts(g, n),
-            std::slice::from_raw_parts_mut(m, n),
-            std::slice::from_raw_parts_mut(v, n),
-        )
-    };
-    for (((p, g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-        let g = if scale == 0.0 { 0.0 } else { g * scale };
-        *m = b1 * *m + (1.0 - b1) * g;
-        *v = b2 * *v + (1.0 - b2) * g * g;
-        *p = *p * shrink - rate * *m / (v.sqrt() * root + eps);
     }
 }

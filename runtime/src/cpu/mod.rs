@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `program` | kernels with their addresses; products, copies, loops |
 //! | `fused` | element-wise ops and sums over blocks that stay in cache |
-//! | `attend` | tiles with a running softmax |
+//! | `attend`, `tile` | tiles with a running softmax |
 //! | `convolution`, `single`, `chunk` | kernels of single ops |
 //! | `executor` | parameters, moments, and what a session asks of a device |
 //! | `profile` | where the time goes |
@@ -22,6 +22,7 @@ mod memory;
 mod profile;
 mod program;
 mod single;
+mod tile;
 
 pub use executor::{Cpu, CpuExecutor};
 pub use profile::Profile;

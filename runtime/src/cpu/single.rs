@@ -9,7 +9,8 @@ use super::program::Context;
 use crate::random::{DropoutMask, token_number};
 use archc_compiler::lowered::{BATCH, DimId, Op, TIME, op_name};
 use archc_compiler::plan::{Single, View};
-use archc_kernels::copy::copy_nd;
+use archc_kernels::copy::{DIMS, copy_nd};
+use archc_kernels::{cross_entropy, embed};
 
 /// A prepared op.
 #[derive(Clone, Debug)]
@@ -108,12 +109,6 @@ impl SingleStep {
         self.views().iter().map(|v| unsafe { bases.at(Slot::of(v)) }).collect()
     }
 
-    /// Calls f with the addresses of inputs and output for each index around a core.
-    pub(super) unsafe fn around(&self, bases: &Bases, core: &[DimId], f: impl FnMut(&[*mut f32])) {
-        // SAFETY: the plan's views lie inside of their buffers
-        unsafe { Around::new(&self.views(), core).each(&self.starts(bases), f) };
-    }
-
     /// Runs a function of one row along a dimension: inputs, output.
     unsafe fn rows(&self, bases: &Bases, dim: DimId, mut f: impl FnMut(&[Vec<f32>], &mut [f32])) {
         let views = self.views();
@@ -172,7 +167,7 @@ impl SingleStep {
                 Op::Window { dim, step } => self.window(bases, *dim, *step),
                 Op::Unwindow { dim, step } => self.unwindow(bases, *dim, *step),
                 Op::LongConv { lag } | Op::LongConvBack { lag } | Op::LongConvFilter { lag } => {
-                    self.long_conv(bases, *lag);
+                    self.long_conv(bases, context, *lag);
                 }
                 Op::Cumsum { .. }
                 | Op::SolveUnitLower { .. }
@@ -199,8 +194,21 @@ impl SingleStep {
         let to: Vec<isize> = axes.iter().map(|a| a.stride).collect();
         let from: Vec<Vec<isize>> =
             self.inputs.iter().map(|v| axes.iter().map(|a| v.stride(a.dim)).collect()).collect();
-        for (n, &id) in context.leaves.ids.iter().enumerate() {
-            let (b, t) = ((n / context.leaves.len) as isize, (n % context.leaves.len) as isize);
+        let width: usize = sizes.iter().product();
+        let (len, ids) = (context.leaves.len, &context.leaves.ids);
+        let plain = prefix.is_none() && is_dense(&sizes, &to) && is_dense(&sizes, &from[0]) && out.stride(TIME) >= 0;
+        if plain && table_row == width as isize {
+            for (b, ids) in ids.chunks_exact(len).enumerate() {
+                // SAFETY: ids were checked against the vocabulary, and rows lie densely
+                unsafe {
+                    let y = starts[self.inputs.len()].offset(b as isize * out.stride(BATCH));
+                    embed::gather(width, starts[0], ids, y, out.stride(TIME).unsigned_abs());
+                }
+            }
+            return;
+        }
+        for (n, &id) in ids.iter().enumerate() {
+            let (b, t) = ((n / len) as isize, (n % len) as isize);
             let id = id as usize;
             // SAFETY: ids were checked against the vocabulary; those above it are the prefix's
             unsafe {
@@ -227,7 +235,17 @@ impl SingleStep {
         // SAFETY: as for `embed`
         unsafe {
             let (all, strides) = super::program::layout(&self.output);
-            copy_nd(starts[1], &strides, &zero, &vec![0; all.len()], &all);
+            copy_nd(starts[1], &strides, &zero, &[0; DIMS][..all.len()], &all);
+            let width: usize = sizes.iter().product();
+            let (len, ids) = (context.leaves.len, &context.leaves.ids);
+            let plain = !prefix && is_dense(&sizes, &to) && is_dense(&sizes, &from) && dy.stride(TIME) >= 0;
+            if plain && row == width as isize && ids.iter().all(|id| (*id as usize) < vocab) {
+                for (b, ids) in ids.chunks_exact(len).enumerate() {
+                    let x = starts[0].offset(b as isize * dy.stride(BATCH));
+                    embed::scatter_add(width, starts[1], ids, x, dy.stride(TIME).unsigned_abs());
+                }
+                return;
+            }
             for (n, &id) in context.leaves.ids.iter().enumerate() {
                 let id = id as usize;
                 let at = match (id < vocab, prefix) {
@@ -242,54 +260,73 @@ impl SingleStep {
         }
     }
 
-    unsafe fn cross_entropy(&self, bases: &Bases, context: &Context<'_>, vocab: DimId) {
-        let starts = unsafe { self.starts(bases) };
-        let result = starts[1];
-        let logits = &self.inputs[0];
-        let n = logits.axis(vocab).map_or(0, |a| a.size);
-        let mut row = vec![0.0f32; n];
-        let mut total = 0.0f64;
-        for (i, (&target, &weight)) in context.leaves.targets.iter().zip(&context.leaves.weights).enumerate() {
-            if weight == 0.0 {
-                continue;
-            }
-            let (b, t) = ((i / context.leaves.len) as isize, (i % context.leaves.len) as isize);
-            // SAFETY: targets were checked against the vocabulary
-            unsafe {
-                let x = starts[0].offset(b * logits.stride(BATCH) + t * logits.stride(TIME));
-                gather(x, logits.stride(vocab), &mut row);
-                let mut lse = 0.0f32;
-                archc_kernels::rows::logsumexp(row.as_ptr(), 1, n, n, &mut lse);
-                total += weight * (f64::from(lse) - f64::from(row[target as usize]));
+    /// Calls f for pieces of the sequences: batch, first token, targets, weights times `scale`.
+    fn pieces(context: &Context<'_>, scale: f64, mut f: impl FnMut(isize, isize, &[u32], &[f32])) {
+        let leaves = context.leaves;
+        let len = leaves.len.max(1);
+        for (b, (targets, weights)) in leaves.targets.chunks(len).zip(leaves.weights.chunks(len)).enumerate() {
+            for (piece, (targets, weights)) in targets.chunks(ROWS).zip(weights.chunks(ROWS)).enumerate() {
+                let mut scaled = [0.0f32; ROWS];
+                scaled.iter_mut().zip(weights).for_each(|(s, w)| *s = (w * scale) as f32);
+                f(b as isize, (piece * ROWS) as isize, targets, &scaled[..targets.len()]);
             }
         }
-        // SAFETY: the result is one number
-        unsafe { *result = total as f32 };
+    }
+
+    unsafe fn cross_entropy(&self, bases: &Bases, context: &Context<'_>, vocab: DimId) {
+        let starts = unsafe { self.starts(bases) };
+        let (result, logits) = (starts[1], &self.inputs[0]);
+        let n = logits.axis(vocab).map_or(0, |a| a.size);
+        let (batch, token, step) = (logits.stride(BATCH), logits.stride(TIME), logits.stride(vocab));
+        let mut row = Vec::new();
+        let mut total = 0.0f64;
+        // SAFETY: targets were checked against the vocabulary; the result is one number
+        unsafe {
+            Self::pieces(context, 1.0, |b, first, targets, weights| {
+                let x = starts[0].offset(b * batch + first * token);
+                let count = targets.len();
+                let (targets, weights) = (targets.as_ptr(), weights.as_ptr());
+                if step == 1 && token >= 0 {
+                    total += cross_entropy::loss(x, count, n, token.unsigned_abs(), targets, weights);
+                    return;
+                }
+                row.resize(n, 0.0);
+                for i in 0..count {
+                    gather(x.offset(i as isize * token), step, &mut row);
+                    total += cross_entropy::loss(row.as_ptr(), 1, n, n, targets.add(i), weights.add(i));
+                }
+            });
+            *result = total as f32;
+        }
     }
 
     unsafe fn cross_entropy_grad(&self, bases: &Bases, context: &Context<'_>, vocab: DimId) {
         let starts = unsafe { self.starts(bases) };
         let (logits, out) = (&self.inputs[0], &self.output);
         let n = logits.axis(vocab).map_or(0, |a| a.size);
-        let (mut row, mut y) = (vec![0.0f32; n], vec![0.0f32; n]);
+        let [x, y] = [logits, out].map(|v| (v.stride(BATCH), v.stride(TIME), v.stride(vocab)));
+        let mut rows = Vec::new();
         // SAFETY: as for `cross_entropy`
         unsafe {
             let scale = f64::from(*starts[1]);
-            for (i, (&target, &weight)) in context.leaves.targets.iter().zip(&context.leaves.weights).enumerate() {
-                let (b, t) = ((i / context.leaves.len) as isize, (i % context.leaves.len) as isize);
-                let to = starts[2].offset(b * out.stride(BATCH) + t * out.stride(TIME));
-                let share = (weight * scale) as f32;
-                if share == 0.0 {
-                    y.fill(0.0);
-                } else {
-                    let x = starts[0].offset(b * logits.stride(BATCH) + t * logits.stride(TIME));
-                    gather(x, logits.stride(vocab), &mut row);
-                    archc_kernels::rows::softmax(row.as_ptr(), 1, n, n, y.as_mut_ptr(), n);
-                    y.iter_mut().for_each(|v| *v *= share);
-                    y[target as usize] -= share;
+            Self::pieces(context, scale, |b, first, targets, weights| {
+                let from = starts[0].offset(b * x.0 + first * x.1);
+                let to = starts[2].offset(b * y.0 + first * y.1);
+                let count = targets.len();
+                let (targets, weights) = (targets.as_ptr(), weights.as_ptr());
+                if x.2 == 1 && y.2 == 1 && x.1 >= 0 && y.1 >= 0 {
+                    let (sx, sy) = (x.1.unsigned_abs(), y.1.unsigned_abs());
+                    cross_entropy::loss_grad(1.0, from, count, n, sx, targets, weights, to, sy);
+                    return;
                 }
-                scatter(&y, to, out.stride(vocab));
-            }
+                rows.resize(n, 0.0);
+                for i in 0..count {
+                    gather(from.offset(i as isize * x.1), x.2, &mut rows);
+                    let row = rows.as_mut_ptr();
+                    cross_entropy::loss_grad(1.0, row, 1, n, n, targets.add(i), weights.add(i), row, n);
+                    scatter(&rows, to.offset(i as isize * y.1), y.2);
+                }
+            });
         }
     }
 
@@ -424,6 +461,19 @@ impl SingleStep {
         }
     }
 }
+
+/// Whether numbers of these sizes lie row-major without gaps.
+fn is_dense(sizes: &[usize], strides: &[isize]) -> bool {
+    let mut step = 1;
+    sizes.iter().zip(strides).rev().all(|(n, s)| {
+        let fits = *n == 1 || *s == step;
+        step *= *n as isize;
+        fits
+    })
+}
+
+/// Rows of logits that are handed to a kernel at once.
+const ROWS: usize = 64;
 
 /// Indices from the largest to the smallest; ties: lower index first.
 fn descending(x: &[f32]) -> Vec<usize> {

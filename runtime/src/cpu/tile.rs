@@ -1,0 +1,126 @@
+//! Tiles of an attend: dense pieces of outer values in the body's arena, and the moves between the two.
+
+use super::memory::{Bases, Slot};
+use super::program::layout;
+use archc_compiler::plan::TilePort;
+use archc_kernels::attend::{add_rows, copy_rows};
+use archc_kernels::copy::{DIMS, add_nd, copy_nd};
+
+/// A tile of an outer value.
+#[derive(Clone, Debug)]
+pub(super) struct Tile {
+    outer: Slot,
+    map: Vec<isize>,
+    token: isize,
+    /// Whether its tokens are rows of the attend's tile.
+    pub rows: bool,
+    /// Whether it has tokens.
+    pub timed: bool,
+    /// In the body's arena.
+    pub at: usize,
+    /// Tokens of a full tile, 1 without tokens.
+    tokens: usize,
+    /// Numbers a token.
+    pub each: usize,
+    /// Sizes of the axes, tokens first if there are any, and their strides inside and outside.
+    sizes: Vec<usize>,
+    inside: Vec<isize>,
+    outside: Vec<isize>,
+    /// Whether a token's numbers lie outside as they do inside.
+    plain: bool,
+}
+
+impl Tile {
+    pub fn new(port: &TilePort) -> Self {
+        let (sizes, inside) = layout(&port.tile);
+        let outside: Vec<isize> = port
+            .tile
+            .axes
+            .iter()
+            .enumerate()
+            .map(|(i, a)| if i == 0 && port.timed { port.token } else { port.outer.stride(a.dim) })
+            .collect();
+        let own = usize::from(port.timed);
+        Self {
+            outer: Slot::of(&port.outer),
+            map: port.map.clone(),
+            token: port.token,
+            rows: port.rows,
+            timed: port.timed,
+            at: port.tile.offset,
+            tokens: if port.timed { sizes.first().copied().unwrap_or(1) } else { 1 },
+            each: sizes.iter().skip(own).product(),
+            plain: (own..sizes.len()).all(|i| sizes[i] == 1 || inside[i] == outside[i]),
+            sizes,
+            inside,
+            outside,
+        }
+    }
+
+    /// The address of a token for an index of the mapped dimensions.
+    unsafe fn outer(&self, bases: &Bases, index: &[usize], token: usize) -> *mut f32 {
+        let shift: isize = self.map.iter().zip(index).map(|(s, i)| s * *i as isize).sum();
+        // SAFETY: the plan's views lie inside of their buffers
+        unsafe { bases.at(self.outer).offset(shift + self.token * token as isize) }
+    }
+
+    /// The axes' sizes with so many tokens.
+    fn sized(&self, count: usize) -> [usize; DIMS] {
+        let mut sizes = [0; DIMS];
+        sizes[..self.sizes.len()].copy_from_slice(&self.sizes);
+        if self.timed {
+            sizes[0] = count;
+        }
+        sizes
+    }
+
+    /// Copies `count` tokens in; the rest of the tile is zero.
+    pub unsafe fn load(&self, bases: &Bases, scratch: *mut f32, index: &[usize], token: usize, count: usize) {
+        let count = if self.timed { count } else { 1 };
+        // SAFETY: the tile has room for all of its tokens
+        unsafe {
+            let (to, from) = (scratch.add(self.at), self.outer(bases, index, token));
+            std::slice::from_raw_parts_mut(to.add(count * self.each), (self.tokens - count) * self.each).fill(0.0);
+            if self.plain {
+                copy_rows(count, self.each, from, self.token, to, self.each as isize);
+            } else {
+                let sizes = &self.sized(count)[..self.sizes.len()];
+                copy_nd(to, &self.inside, from, &self.outside, sizes);
+            }
+        }
+    }
+
+    /// Copies or adds `count` tokens out.
+    pub unsafe fn store(
+        &self,
+        bases: &Bases,
+        scratch: *const f32,
+        index: &[usize],
+        token: usize,
+        count: usize,
+        add: bool,
+    ) {
+        // SAFETY: as for `load`
+        unsafe {
+            let (to, from) = (self.outer(bases, index, token), scratch.add(self.at));
+            let sizes = &self.sized(count)[..self.sizes.len()];
+            let (tokens, each) = (if self.timed { count } else { 1 }, self.each as isize);
+            match (self.plain, add) {
+                (true, true) => add_rows(tokens, self.each, from, each, to, self.token),
+                (true, false) => copy_rows(tokens, self.each, from, each, to, self.token),
+                (false, true) => add_nd(to, &self.outside, from, &self.inside, sizes),
+                (false, false) => copy_nd(to, &self.outside, from, &self.inside, sizes),
+            }
+        }
+    }
+
+    /// Zeros `count` tokens outside.
+    pub unsafe fn clear(&self, bases: &Bases, index: &[usize], token: usize, count: usize) {
+        let zero = 0.0f32;
+        // SAFETY: as for `load`
+        unsafe {
+            let sizes = &self.sized(count)[..self.sizes.len()];
+            copy_nd(self.outer(bases, index, token), &self.outside, &zero, &[0; DIMS][..sizes.len()], sizes);
+        }
+    }
+}
