@@ -249,8 +249,7 @@ impl Executor for CpuExecutor {
         let (objective, loss) = (number(self.result(compiled, objective)), number(self.result(compiled, entropy)));
         let ranges = std::mem::take(&mut self.ranges);
         let all = &self.grads.data[self.grads.first..];
-        let square =
-            |i: usize| -> f64 { all[ranges[i].clone()].iter().map(|x| f64::from(*x) * f64::from(*x)).sum() };
+        let square = |i: usize| -> f64 { all[ranges[i].clone()].iter().map(|x| f64::from(*x) * f64::from(*x)).sum() };
         let learns: Vec<usize> = compiled.plan.graph.param_grads.iter().map(|g| g.0.0 as usize).collect();
         let gradient_norm = learns.iter().map(|i| square(*i)).sum::<f64>().sqrt();
         let metrics = Metrics { loss, objective, gradient_norm };
