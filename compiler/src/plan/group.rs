@@ -136,7 +136,13 @@ impl ScopePlan<'_> {
         // the result has these axes in canonical order, which must be memory's
         let mut canonical = out.clone();
         planner.graph.order(&mut canonical);
-        (dense && canonical == out && !out.is_empty() && wide <= NARROW).then_some(Weight { param, start: view.offset, out, wide, deep })
+        (dense && canonical == out && !out.is_empty() && wide <= NARROW).then_some(Weight {
+            param,
+            start: view.offset,
+            out,
+            wide,
+            deep,
+        })
     }
 
     /// The parameter behind renames, as a view.
@@ -254,7 +260,10 @@ impl ScopePlan<'_> {
                 product = self.dag.node(product).operands[0];
             }
             let Op::Contract(over) = &self.dag.node(product).op else { continue };
-            if !self.is_product(planner, product) || self.absorbed[product.0 as usize] || self.uses[product.0 as usize] != 1 {
+            if !self.is_product(planner, product)
+                || self.absorbed[product.0 as usize]
+                || self.uses[product.0 as usize] != 1
+            {
                 continue;
             }
             let view = planner.param_view(*param, Base::Grads);
@@ -364,7 +373,14 @@ impl ScopePlan<'_> {
     }
 
     /// The sum of several maps' products as one, if they are added one after the other.
-    fn chain_group(&mut self, planner: &Planner<'_>, weights: &[Weight], products: &[ValueId], wide: View, inner: &View) {
+    fn chain_group(
+        &mut self,
+        planner: &Planner<'_>,
+        weights: &[Weight],
+        products: &[ValueId],
+        wide: View,
+        inner: &View,
+    ) {
         // the sum that adds a product, or the product itself where it is the base of the chain
         let holder = |product: ValueId| self.adds.iter().find(|(_, (_, added))| *added == product).map(|a| *a.0);
         let mut members: Vec<ValueId> = products.iter().map(|p| holder(*p).unwrap_or(*p)).collect();

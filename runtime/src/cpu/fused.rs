@@ -241,7 +241,9 @@ pub(super) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
                 });
                 let own = (first..space.sizes.len()).rev().all(|g| v.axis(space.groups[g][0]).is_some());
                 let inside = own && (first..space.sizes.len()).rev().zip(dense).all(|(g, d)| space.stride(v, g) == d);
-                inside && split.is_some_and(|s| space.stride(v, s) != inner as isize && v.axis(space.groups[s][0]).is_some())
+                inside
+                    && split
+                        .is_some_and(|s| space.stride(v, s) != inner as isize && v.axis(space.groups[s][0]).is_some())
             };
             let sliced = inner >= LONG && kernel.inputs.iter().chain(kernel.outputs.iter().map(|o| &o.1)).any(slice);
             break (split, if sliced { 1 } else { block });
@@ -577,7 +579,8 @@ fn places_at(code: &[Code], at: usize) -> Place {
 impl Program {
     /// Its space and its size, for a profile.
     pub fn detail(&self) -> String {
-        let moves = self.code.iter().filter(|c| matches!(c, Code::Load { .. } | Code::Store { .. } | Code::Spread { .. }));
+        let moves =
+            self.code.iter().filter(|c| matches!(c, Code::Load { .. } | Code::Store { .. } | Code::Spread { .. }));
         format!(
             " {:?} x {} by {}, {} ops, {} of them copies, {} operands",
             self.outer,
