@@ -283,7 +283,8 @@ impl ScopePlan<'_> {
                     && count > 0
                     && wide * deep == view.len()
                     && places.take(shape.out).eq(out.iter().map(named));
-                let free = self.made(dy) && !self.wished(dy) && !self.roots.contains(&dy) && !self.grouped.contains_key(&dy);
+                let free =
+                    self.made(dy) && !self.wished(dy) && !self.roots.contains(&dy) && !self.grouped.contains_key(&dy);
                 let apart = self.dag.node(x).dims.iter().all(|d| over.contains(d) || !out.contains(d));
                 if fits && free && apart && wide <= NARROW && !out.is_empty() && dy != x && !lead.is_empty() {
                     let weight = Weight { param: *param, start: view.offset, out, wide, deep };

@@ -220,12 +220,16 @@ impl Executor for CpuExecutor {
         let registers = program.registers.max(constants.registers);
         let room = |_| [Memory::zeros(program.bodies), Memory::zeros(registers)];
         let mut rooms: Vec<[Memory; 2]> = (1..self.threads).map(room).collect();
-        let addresses = rooms.iter_mut().map(|[arena, registers]| Room { arena: arena.start(), registers: registers.start() });
+        let addresses =
+            rooms.iter_mut().map(|[arena, registers]| Room { arena: arena.start(), registers: registers.start() });
         let workers = match self.threads {
             0 | 1 => None,
             n => {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(n - 1).build();
-                Some(Workers { pool: pool.map_err(|e| errors::bug("starting threads", e))?, rooms: addresses.collect() })
+                Some(Workers {
+                    pool: pool.map_err(|e| errors::bug("starting threads", e))?,
+                    rooms: addresses.collect(),
+                })
             }
         };
         let mut compiled = Compiled {
