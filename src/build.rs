@@ -8,8 +8,10 @@ use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
 use archc_compiler::graph::Graph;
 use archc_compiler::hir::{self, Library};
 use archc_compiler::lower::{LowerOptions, lower};
-use archc_compiler::lowered::Lowered;
+use archc_compiler::lowered::{Lowered, Shape};
+use archc_compiler::plan;
 use archc_compiler::{compile, graph, lowered};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,18 +25,26 @@ Stages:
   dot     the same for Graphviz
   lowered the same as tensor ops over batch and time, scans as chunks or loops, with the objective of training
   joint   that with its gradients: of the objective, or of sum(output * R) for a block without one
+  plan    the kernels and buffers of a training step for a batch of --batch sequences of --tokens tokens
 
 Examples:
   archc build block.arch
   archc build block.arch --emit hir --set D=32
+  archc build block.arch --emit plan --layers 2 --batch 8 --tokens 256
   archc build block.arch --emit dot | dot -Tsvg > block.svg")]
 pub struct Args {
     /// The program; `-` for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The stage to print: ast, hir, graph, dot, lowered or joint
+    /// The stage to print: ast, hir, graph, dot, lowered, joint or plan
     #[arg(long, value_name = "STAGE", default_value = "graph", hide_possible_values = true)]
     emit: Stage,
+    /// Sequences of the batch that a plan is made for
+    #[arg(long, value_name = "B", default_value = "4")]
+    batch: NonZeroUsize,
+    /// Tokens a sequence of the batch that a plan is made for
+    #[arg(long, value_name = "T", default_value = "128")]
+    tokens: NonZeroUsize,
     #[command(flatten)]
     sizes: SizeArgs,
     #[command(flatten)]
@@ -49,6 +59,7 @@ enum Stage {
     Dot,
     Lowered,
     Joint,
+    Plan,
 }
 
 /// Tokens a chunk of what is printed.
@@ -71,11 +82,10 @@ pub fn run(args: &Args, output: &Output) -> Done {
             (Stage::Graph, Some(graph)) => Some(graph::print(graph)),
             (Stage::Dot, Some(graph)) => Some(graph::print_dot(graph)),
             (Stage::Lowered, Some(graph)) => Some(lowered::print(&lowered_for_training(graph))),
-            (Stage::Joint, Some(graph)) => {
-                let forward = lowered_for_training(graph);
-                let seed = if forward.objective.is_some() { Seed::Loss } else { Seed::Cotangents };
-                let wanted = Wanted { seed, inputs: seed == Seed::Cotangents, params: true };
-                Some(lowered::print(&recompute(&differentiate(&forward, &wanted))))
+            (Stage::Joint, Some(graph)) => Some(lowered::print(&joint(graph))),
+            (Stage::Plan, Some(graph)) => {
+                let shape = Shape { batch: args.batch.get(), len: args.tokens.get(), carried: 0 };
+                Some(plan::print(&plan::plan(&Arc::new(joint(graph)), shape)))
             }
             _ => None,
         };
@@ -88,6 +98,13 @@ pub fn run(args: &Args, output: &Output) -> Done {
 fn lowered_for_training(graph: &Graph) -> Lowered {
     let options = LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
     lower(&Arc::new(graph.clone()), &options)
+}
+
+fn joint(graph: &Graph) -> Lowered {
+    let forward = lowered_for_training(graph);
+    let seed = if forward.objective.is_some() { Seed::Loss } else { Seed::Cotangents };
+    let wanted = Wanted { seed, inputs: seed == Seed::Cotangents, params: true };
+    recompute(&differentiate(&forward, &wanted))
 }
 
 fn ast(program: &Program, output: &Output) -> Done {

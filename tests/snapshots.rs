@@ -4,6 +4,7 @@
 //! | stage | of what | shows |
 //! |---|---|---|
 //! | `hir`, `graph`, `cost` | each block and model of library, seeds and examples | what `archc build` and `archc check` print |
+//! | `lowered`, `joint`, `plan` | each seed | what `archc build` prints of a training step, B = 4, T = 128 |
 //! | `findings` | each of their files | all findings, which are few |
 //! | `broken` | each file of `tests/broken` | all findings |
 //!
@@ -13,13 +14,16 @@ mod shipped;
 
 use archc_compiler::diag::{Diagnostic, render};
 use archc_compiler::hir::{CallableKind, TypeTable};
-use archc_compiler::{Sizes, graph, hir};
+use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
+use archc_compiler::lower::{LowerOptions, lower};
+use archc_compiler::{Sizes, graph, hir, lowered, plan};
 use archc_grammar::ast::ItemKind;
 use shipped::{Shipped, files, root};
 use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Snapshots in the order in which they are made, and those that differ.
 #[derive(Default)]
@@ -89,6 +93,16 @@ fn stages(snapshots: &mut Snapshots, program: &Shipped, block: &str) {
     let (Some(graph), Some(cost)) = (&compilation.graph, &compilation.cost) else { panic!("{name} is refused") };
     snapshots.check("graph", &name, source, &graph::print(graph));
     snapshots.check("cost", &name, source, &cost.to_string());
+    if program.name.starts_with("seeds-") {
+        let options = LowerOptions { chunk: Some(64), resets: false, carry: false, losses: true, training: true };
+        let forward = lower(&Arc::new(graph.clone()), &options);
+        snapshots.check("lowered", &name, source, &lowered::print(&forward));
+        let joint = recompute(&differentiate(&forward, &Wanted { seed: Seed::Cotangents, inputs: true, params: true }));
+        snapshots.check("joint", &name, source, &lowered::print(&joint));
+        let plan = plan::plan(&Arc::new(joint), lowered::Shape { batch: 4, len: 128, carried: 0 });
+        plan::verify(&plan).expect("the plan keeps its invariants");
+        snapshots.check("plan", &name, source, &plan::print(&plan));
+    }
 }
 
 #[test]

@@ -16,8 +16,6 @@ pub(crate) trait Vector: Copy {
     unsafe fn mul(self, b: Self) -> Self;
     /// self b + c
     unsafe fn fma(self, b: Self, c: Self) -> Self;
-    /// The larger; any one of them where one is not a number.
-    unsafe fn max(self, b: Self) -> Self;
     /// The sum of the entries, by halves.
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
@@ -75,10 +73,6 @@ impl Vector for [f32; 4] {
     unsafe fn fma(self, b: Self, c: Self) -> Self {
         std::array::from_fn(|i| self[i] * b[i] + c[i])
     }
-    #[inline(always)]
-    unsafe fn max(self, b: Self) -> Self {
-        std::array::from_fn(|i| if self[i] > b[i] { self[i] } else { b[i] })
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -125,10 +119,6 @@ mod x86 {
         unsafe fn fma(self, b: Self, c: Self) -> Self {
             unsafe { _mm256_fmadd_ps(self, b, c) }
         }
-        #[inline(always)]
-        unsafe fn max(self, b: Self) -> Self {
-            unsafe { _mm256_max_ps(self, b) }
-        }
     }
 
     impl Vector for __m512 {
@@ -164,10 +154,6 @@ mod x86 {
         #[inline(always)]
         unsafe fn fma(self, b: Self, c: Self) -> Self {
             unsafe { _mm512_fmadd_ps(self, b, c) }
-        }
-        #[inline(always)]
-        unsafe fn max(self, b: Self) -> Self {
-            unsafe { _mm512_max_ps(self, b) }
         }
     }
 }
@@ -216,10 +202,6 @@ mod neon {
         #[inline(always)]
         unsafe fn fma(self, b: Self, c: Self) -> Self {
             unsafe { vfmaq_f32(c, self, b) }
-        }
-        #[inline(always)]
-        unsafe fn max(self, b: Self) -> Self {
-            unsafe { vmaxq_f32(self, b) }
         }
     }
 }

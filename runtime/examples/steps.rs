@@ -48,7 +48,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let start = Instant::now();
-    let mut session = device.compile(&graph, shape, &SessionOptions::default()).map_err(|d| d.message)?;
+    let threads = std::env::var("THREADS").ok().and_then(|t| t.parse().ok()).unwrap_or(1);
+    let mut session = device
+        .compile(&graph, shape, &SessionOptions { threads, ..SessionOptions::default() })
+        .map_err(|d| d.message)?;
     if compare == "compare" {
         let mut exact = Reference
             .compile(&graph, shape, &SessionOptions { dtype: Dtype::F64, ..SessionOptions::default() })

@@ -4,7 +4,7 @@
 //! builds add. Each block is compiled as a user's own file, put into the standard stack, for a batch shape. The library's files are
 //! read once a process; what that costs is printed apart, since one block pays it for all.
 
-use super::measure::Timing;
+use super::measure::{Clock, Timing};
 use super::model::{Item, Shape, blocks, options, shape};
 use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
@@ -23,7 +23,6 @@ use archc_runtime::{BatchShape, SessionOptions};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Milliseconds from source text to ready-to-train, for every block of the standard library
 #[derive(clap::Args)]
@@ -43,6 +42,9 @@ pub struct Args {
     /// Compilations of each block
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
+    /// Which time counts: wall, or on a busy machine cpu
+    #[arg(long, value_name = "CLOCK", default_value = "wall", hide_possible_values = true)]
+    clock: Clock,
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
@@ -69,16 +71,16 @@ pub fn run(args: &Args, output: &Output) -> Done {
         }
     }
     items.retain(|item| args.block.is_empty() || args.block.contains(&item.name));
-    let at = Instant::now();
-    once(&items[0], args)?;
-    let cold = at.elapsed().as_secs_f64();
+    let (first, cold) = args.clock.time(|| once(&items[0], args));
+    first?;
     let warm = once(&items[0], args)?.iter().sum::<f64>();
     if !quiet {
         let Shape { width, layers, len, batch } = args.shape;
         output.text(&format!(
-            "D={width}, {layers} layers, T={len}, B={batch}, for the device {}; median milliseconds of {} rounds\n\
+            "D={width}, {layers} layers, T={len}, B={batch}, for the device {}; median milliseconds ({} time) of {} rounds\n\
              reading the library, once a process: {:.1} ms\n{}",
             args.device.name(),
+            args.clock.word(),
             args.rounds,
             (cold - warm).max(0.0) * 1e3,
             heading()
@@ -113,11 +115,10 @@ pub fn run(args: &Args, output: &Output) -> Done {
 /// One compilation; seconds of each stage.
 fn once(item: &Item, args: &Args) -> Result<[f64; STAGES.len()], Stop> {
     let options = options(args.shape, args.vocab as usize);
-    let mut clock = Instant::now();
+    let mut at = args.clock.now();
     let mut lap = || {
-        let taken = clock.elapsed().as_secs_f64();
-        clock = Instant::now();
-        taken
+        let before = std::mem::replace(&mut at, args.clock.now());
+        at - before
     };
     let refused = |findings: Vec<Diagnostic>| Stop::Findings(findings, Box::default());
     drop(archc_grammar::parse(&item.text));

@@ -1,9 +1,9 @@
 //! `archc bench gemm`: the rate of matrix products of the sizes that models have.
 
 use super::machine::{Machine, kernels, library};
+use super::measure::Clock;
 use crate::output::{Done, Output};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// The rate of matrix products in f32, one thread: the cpu device's kernels beside a library
 #[derive(clap::Args)]
@@ -11,6 +11,9 @@ use std::time::Duration;
 [m, k] x [k, n]; T marks an operand that is stored transposed, as in the gradients of a linear. The library is the
 crate gemm, through candle, whose calls make a new matrix each; `peak` is the share of the machine's best rate.")]
 pub struct Args {
+    /// Which time counts: wall, or on a busy machine cpu
+    #[arg(long, value_name = "CLOCK", default_value = "wall", hide_possible_values = true)]
+    clock: Clock,
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
@@ -47,13 +50,13 @@ const SIZES: [(usize, usize, usize, bool, bool); 27] = [
     (64, 64, 64, false, true),
 ];
 
-/// For each size, each way.
-const TIME: Duration = Duration::from_millis(100);
+/// Seconds for each size, each way.
+const TIME: f64 = 0.1;
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
     let quiet = args.json || output.is_json();
-    let machine = Machine::measure();
+    let machine = Machine::measure(args.clock);
     if !quiet {
         output.text(&format!(
             "{machine}\ninstructions: {:?}; GFLOP/s\n{:>6}{:>6}{:>6}    {:>9}{:>6}{:>9}{:>8}\n",
@@ -69,7 +72,8 @@ pub fn run(args: &Args, output: &Output) -> Done {
     }
     let mut rows = Vec::new();
     for (m, n, k, ta, tb) in SIZES {
-        let (ours, other) = (kernels((m, n, k), ta, tb, TIME), library((m, n, k), ta, tb, TIME));
+        let (ours, other) =
+            (kernels((m, n, k), ta, tb, TIME, args.clock), library((m, n, k), ta, tb, TIME, args.clock));
         let row: Value = json!({
             "m": m, "n": n, "k": k, "a_transposed": ta, "b_transposed": tb, "cpu_flops": ours, "library_flops": other,
         });

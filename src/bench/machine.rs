@@ -1,11 +1,11 @@
 //! What the machine can do, measured in the same run as what is held against it.
 
+use super::measure::Clock;
 use archc_kernels::gemm::multiply;
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 use std::fmt;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 /// A machine's description and its own rates, one thread.
 pub struct Machine {
@@ -24,7 +24,7 @@ pub struct Machine {
 
 impl Machine {
     /// Measures; takes about two seconds.
-    pub fn measure() -> Self {
+    pub fn measure(clock: Clock) -> Self {
         let cpu = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
             let line = text.lines().find(|l| l.starts_with("model name"))?;
             Some(line.split_once(':')?.1.trim().to_owned())
@@ -34,8 +34,8 @@ impl Machine {
             cpu: cpu.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             load: load.and_then(|text| text.split_whitespace().next()?.parse().ok()),
-            sgemm: [384, 512, 768, 1024].into_iter().map(square).fold(0.0, f64::max),
-            copy: copy(),
+            sgemm: [384, 512, 768, 1024].into_iter().map(|n| square(n, clock)).fold(0.0, f64::max),
+            copy: copy(clock),
         }
     }
 
@@ -61,58 +61,75 @@ impl fmt::Display for Machine {
 }
 
 /// The faster of the two ways to multiply squares of this size.
-fn square(n: usize) -> f64 {
-    library((n, n, n), false, false, TIME).max(kernels((n, n, n), false, false, TIME))
+fn square(n: usize, clock: Clock) -> f64 {
+    library((n, n, n), false, false, TIME, clock).max(kernels((n, n, n), false, false, TIME, clock))
 }
 
 /// For each size of product, and for the copy.
-const TIME: Duration = Duration::from_millis(250);
+const TIME: f64 = 0.25;
 
 /// FLOP/s of [m, k] x [k, n] in f32 by a library: the fastest of many, since a bound is what nothing disturbs.
 /// A transposed operand is stored the other way round.
-pub fn library((m, n, k): (usize, usize, usize), a_transposed: bool, b_transposed: bool, time: Duration) -> f64 {
+pub fn library(
+    (m, n, k): (usize, usize, usize),
+    a_transposed: bool,
+    b_transposed: bool,
+    time: f64,
+    clock: Clock,
+) -> f64 {
     let matrix = |rows, columns, transposed| {
         let shape = if transposed { (columns, rows) } else { (rows, columns) };
         let matrix = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
         if transposed { matrix.t() } else { Ok(matrix) }
     };
     let (Ok(a), Ok(b)) = (matrix(m, k, a_transposed), matrix(k, n, b_transposed)) else { return 0.0 };
-    2.0 * (m * k * n) as f64 / fastest(time, || a.matmul(&b).is_ok())
+    2.0 * (m * k * n) as f64 / fastest(time, clock, || a.matmul(&b).is_ok())
 }
 
 /// The same by the kernels of the cpu device.
-pub fn kernels((m, n, k): (usize, usize, usize), a_transposed: bool, b_transposed: bool, time: Duration) -> f64 {
+pub fn kernels(
+    (m, n, k): (usize, usize, usize),
+    a_transposed: bool,
+    b_transposed: bool,
+    time: f64,
+    clock: Clock,
+) -> f64 {
     let (a, b, mut c) = (vec![0f32; m * k], vec![0f32; k * n], vec![0f32; m * n]);
-    let seconds = fastest(time, || {
+    let seconds = fastest(time, clock, || {
         multiply((m, n, k), (black_box(&a), a_transposed), (black_box(&b), b_transposed), black_box(&mut c));
         true
     });
     2.0 * (m * k * n) as f64 / seconds
 }
 
-fn copy() -> f64 {
+fn copy(clock: Clock) -> f64 {
     let from = vec![1f32; 16 << 20];
     let mut to = vec![0f32; 16 << 20];
-    let seconds = fastest(TIME, || {
-        black_box(&mut to).copy_from_slice(black_box(&from));
+    let part = 1 << 18;
+    // Parts in turn: short enough that others rarely interrupt one, and each long out of every cache when it comes again.
+    let mut next = 0;
+    let seconds = fastest(2.0 * TIME, clock, || {
+        let range = next..next + part;
+        black_box(&mut to)[range.clone()].copy_from_slice(&black_box(&from)[range]);
+        next = (next + part) % from.len();
         true
     });
-    (2 * size_of_val(from.as_slice())) as f64 / seconds
+    (2 * part * size_of::<f32>()) as f64 / seconds
 }
 
 /// Seconds of the fastest call, after a first one that counts for nothing. Short calls are timed many together.
-fn fastest(time: Duration, mut call: impl FnMut() -> bool) -> f64 {
+fn fastest(time: f64, clock: Clock, mut call: impl FnMut() -> bool) -> f64 {
     black_box(call());
-    let at = Instant::now();
-    black_box(call());
-    let together = (TICK / at.elapsed().as_secs_f64().max(1e-9)).ceil().max(1.0) as usize;
-    let (mut best, began) = (f64::INFINITY, Instant::now());
-    while began.elapsed() < time {
-        let at = Instant::now();
-        for _ in 0..together {
-            black_box(call());
-        }
-        best = best.min(at.elapsed().as_secs_f64() / together as f64);
+    let (_, once) = clock.time(|| black_box(call()));
+    let together = (TICK / once.max(1e-9)).ceil().clamp(1.0, 1e6) as usize;
+    let (mut best, began) = (f64::INFINITY, clock.now());
+    while clock.now() - began < time {
+        let ((), seconds) = clock.time(|| {
+            for _ in 0..together {
+                black_box(call());
+            }
+        });
+        best = best.min(seconds / together as f64);
     }
     best
 }

@@ -3,7 +3,47 @@
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::{Batch, Metrics, Session};
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 use std::time::Instant;
+
+/// Which time counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Clock {
+    /// What a watch shows
+    Wall,
+    /// What the system accounts to this process: on a busy machine, nearly what a quiet one would show
+    Cpu,
+}
+
+impl Clock {
+    /// Seconds since some moment.
+    pub fn now(self) -> f64 {
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        match self {
+            #[cfg(unix)]
+            Self::Cpu => {
+                let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+                time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+            }
+            _ => BEGAN.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// Its name on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Wall => "wall",
+            Self::Cpu => "cpu",
+        }
+    }
+
+    /// Seconds that a call takes.
+    pub fn time<T>(self, call: impl FnOnce() -> T) -> (T, f64) {
+        let at = self.now();
+        let value = call();
+        (value, self.now() - at)
+    }
+}
 
 /// How long one thing takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,20 +93,18 @@ pub struct Steps {
 ///
 /// # Errors
 /// From the session.
-pub fn steps(session: &mut dyn Session, batch: &Batch, seconds: f64) -> Result<Steps, Diagnostic> {
-    let at = Instant::now();
-    let first = session.step(batch, RATE)?;
-    let first_seconds = at.elapsed().as_secs_f64();
+pub fn steps(session: &mut dyn Session, batch: &Batch, seconds: f64, clock: Clock) -> Result<Steps, Diagnostic> {
+    let (first, first_seconds) = clock.time(|| session.step(batch, RATE));
     for _ in 1..WARM {
         session.step(batch, RATE)?;
     }
-    let (mut taken, began) = (Vec::new(), Instant::now());
-    while taken.len() < FEWEST || began.elapsed().as_secs_f64() < seconds {
-        let at = Instant::now();
-        session.step(batch, RATE)?;
-        taken.push(at.elapsed().as_secs_f64());
+    let (mut taken, began) = (Vec::new(), clock.now());
+    while taken.len() < FEWEST || clock.now() - began < seconds {
+        let (done, seconds) = clock.time(|| session.step(batch, RATE));
+        done?;
+        taken.push(seconds);
     }
-    Ok(Steps { first, first_seconds, timing: Timing::of(taken) })
+    Ok(Steps { first: first?, first_seconds, timing: Timing::of(taken) })
 }
 
 /// `1.23 M`, `45.6 k`, `789`: three digits.

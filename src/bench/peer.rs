@@ -1,6 +1,6 @@
 //! PyTorch beside archc: `bench/torch_peer.py` as a process of its own, on the same weights and the same batch.
 
-use super::measure::RATE;
+use super::measure::{Clock, RATE};
 use super::model::Shape;
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::{Batch, Dtype, Metrics, Tensor, Tensors, write_tensors};
@@ -110,7 +110,7 @@ impl Peer {
         vocab: usize,
         params: &Tensors,
         batch: &Batch,
-        (seconds, threads): (f64, usize),
+        (seconds, threads, clock): (f64, usize, Clock),
     ) -> Result<Vec<Answer>, Diagnostic> {
         let path = |name: &str| self.folder.path().join(name);
         let (weights, given) = (path("weights.safetensors"), path("batch.safetensors"));
@@ -126,7 +126,14 @@ impl Peer {
             .arg(path("torch_peer.py"))
             .args(["--block", block, "--width", &shape.width.to_string(), "--layers", &shape.layers.to_string()])
             .args(["--vocab", &vocab.to_string(), "--seconds", &seconds.to_string(), "--rate", &RATE.to_string()])
-            .args(["--threads", &one, "--modes", if self.compiled { "eager,compile" } else { "eager" }])
+            .args([
+                "--clock",
+                clock.word(),
+                "--threads",
+                &one,
+                "--modes",
+                if self.compiled { "eager,compile" } else { "eager" },
+            ])
             .arg("--weights")
             .arg(&weights)
             .arg("--batch")

@@ -3,7 +3,7 @@
 //! Each length runs in a process of its own, so that the system's high-water mark of resident memory is that of one
 //! session. What the session adds to it is held against what the plan said before anything ran.
 
-use super::measure::{Steps, steps, time};
+use super::measure::{Clock, Steps, steps, time};
 use super::model::{Shape, batch, build};
 use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
@@ -48,6 +48,9 @@ pub struct Args {
     /// How long each is timed
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = super::train::seconds)]
     seconds: f64,
+    /// Which time counts: wall, or on a busy machine cpu
+    #[arg(long, value_name = "CLOCK", default_value = "wall", hide_possible_values = true)]
+    clock: Clock,
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
@@ -131,6 +134,7 @@ fn child(args: &Args, block: &str, len: u32) -> Result<Value, Stop> {
         .args(["--width", &args.width.to_string(), "--layers", &args.layers.to_string()])
         .args(["--batch", &args.batch.to_string(), "--vocab", &args.vocab.to_string()])
         .args(["--device", args.device.name(), "--seconds", &args.seconds.to_string()])
+        .args(["--clock", args.clock.word()])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -155,7 +159,7 @@ fn one(args: &Args, output: &Output) -> Done {
     let options = SessionOptions::default();
     let mut session =
         args.device.device().compile(&graph, BatchShape { batch: shape.batch, len: shape.len }, &options)?;
-    let Steps { first, timing, .. } = steps(session.as_mut(), &batch, args.seconds)?;
+    let Steps { first, timing, .. } = steps(session.as_mut(), &batch, args.seconds, args.clock)?;
     let memory = session.memory();
     let peak = resident("VmHWM").zip(before).map(|(most, before)| most.saturating_sub(before));
     let class = match cost.time {

@@ -8,12 +8,13 @@
 //! bytes, which cannot be hidden behind products since the norm needs every gradient first.
 
 use super::machine::Machine;
-use super::measure::{self, Steps, Timing, short, steps, time};
+use super::measure::{self, Clock, Steps, Timing, short, steps, time};
 use super::model::{Shape, batch, build, shape};
 use super::peer::{self, Answer, Peer};
 use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
 use archc_compiler::checks::CostReport;
+use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
 use archc_runtime::{Batch, BatchShape, Session, SessionOptions};
 use serde_json::{Value, json};
@@ -53,6 +54,9 @@ pub struct Args {
     /// How long each is timed
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
     seconds: f64,
+    /// Which time counts: wall, or on a busy machine cpu
+    #[arg(long, value_name = "CLOCK", default_value = "wall", hide_possible_values = true)]
+    clock: Clock,
     /// Leave the reference device out where one step would take longer; 0 leaves it out always
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     reference_limit: f64,
@@ -91,6 +95,11 @@ const BYTES_A_PARAM: f64 = 32.0;
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
+    if args.clock == Clock::Cpu && args.threads > 1 {
+        return Err(Diagnostic::error("E0849", "--clock cpu adds up the time of all threads")
+            .help("measure several threads by --clock wall, on a quiet machine")
+            .into());
+    }
     let quiet = args.json || output.is_json();
     let peer = args.torch.as_deref().map(|python| Peer::new(python, args.torch_compile)).transpose()?;
     let blocks: Vec<&str> =
@@ -101,7 +110,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         let (graph, _) = build(block, shape, args.vocab as usize, output)?;
         args.device.holds(&graph, shape.tokens())?;
     }
-    let machine = Machine::measure();
+    let machine = Machine::measure(args.clock);
     if !quiet {
         output.text(&format!("{machine}\n{}\n", setting(args, peer.as_ref())))?;
         output.text(&heading(args, peer.as_ref()))?;
@@ -121,7 +130,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         let rows: Vec<Value> = rows.iter().map(|r| r.json(&machine)).collect();
         let torch = peer.as_ref().map(|p| &p.version);
         let all = json!({
-            "machine": machine.json(), "device": args.device.name(), "threads": args.threads, "vocab": args.vocab,
+            "machine": machine.json(), "device": args.device.name(), "threads": args.threads, "clock": args.clock.word(), "vocab": args.vocab,
             "torch": torch, "rows": rows,
         });
         output.raw(&format!("{all}\n"))?;
@@ -172,16 +181,15 @@ fn row(
     let bound = flops / machine.sgemm + BYTES_A_PARAM * graph.param_count() as f64 / machine.copy;
     let reference = match args.reference_limit {
         0.0 => Reference::None,
-        limit => time_reference(&graph, shape, vocab, args.seconds, limit)?,
+        limit => time_reference(&graph, shape, vocab, args, limit)?,
     };
     let is_reference = args.device.name() == device::EXACT;
     let skipped = is_reference && matches!(reference, Reference::Estimated(_));
 
-    let at = Instant::now();
-    let mut session = session(args.device, &graph, shape, usize::from(args.threads))?;
-    let made = at.elapsed().as_secs_f64();
+    let (session, made) = args.clock.time(|| session(args.device, &graph, shape, usize::from(args.threads)));
+    let mut session = session?;
     let params = session.snapshot()?.params;
-    let ours = if skipped { None } else { Some(steps(session.as_mut(), &batch, args.seconds)?) };
+    let ours = if skipped { None } else { Some(steps(session.as_mut(), &batch, args.seconds, args.clock)?) };
     let profile = if args.profile && !skipped { profile(session.as_mut(), &batch, args.seconds)? } else { Vec::new() };
     drop(session);
     let ready = made + ours.map_or(0.0, |o| o.first_seconds);
@@ -189,7 +197,7 @@ fn row(
     let mut failed = None;
     let torch = match peer.filter(|_| peer::BLOCKS.contains(&block)) {
         Some(peer) => peer
-            .run(block, shape, vocab, &params, &batch, (args.seconds, usize::from(args.threads)))
+            .run(block, shape, vocab, &params, &batch, (args.seconds, usize::from(args.threads), args.clock))
             .unwrap_or_else(|d| {
                 failed = Some(d.message);
                 Vec::new()
@@ -210,7 +218,7 @@ fn session(
     graph: &Arc<Graph>,
     shape: Shape,
     threads: usize,
-) -> Result<Box<dyn Session>, archc_compiler::diag::Diagnostic> {
+) -> Result<Box<dyn Session>, Diagnostic> {
     let options = SessionOptions { threads, ..SessionOptions::default() };
     device.device().compile(graph, BatchShape { batch: shape.batch, len: shape.len }, &options)
 }
@@ -220,20 +228,20 @@ const PROBE: (usize, usize) = (64, 2);
 
 /// Times the reference, unless a step would take longer than the limit: its time is linear in the tokens (a little more
 /// where it attends), so that a small batch tells.
-fn time_reference(graph: &Arc<Graph>, shape: Shape, vocab: usize, seconds: f64, limit: f64) -> Result<Reference, Stop> {
+fn time_reference(graph: &Arc<Graph>, shape: Shape, vocab: usize, args: &Args, limit: f64) -> Result<Reference, Stop> {
     let device = DeviceName::named(device::EXACT);
     let probe = Shape { len: shape.len.min(PROBE.0), batch: shape.batch.min(PROBE.1), ..shape };
     let mut small = session(device, graph, probe, 1)?;
     let given = batch(probe, vocab);
     small.step(&given, measure::RATE)?;
-    let at = Instant::now();
-    small.step(&given, measure::RATE)?;
-    let estimate = at.elapsed().as_secs_f64() * shape.tokens() as f64 / probe.tokens() as f64;
+    let (done, once) = args.clock.time(|| small.step(&given, measure::RATE));
+    done?;
+    let estimate = once * shape.tokens() as f64 / probe.tokens() as f64;
     if estimate > limit {
         return Ok(Reference::Estimated(estimate));
     }
     let mut whole = session(device, graph, shape, 1)?;
-    Ok(Reference::Timed(steps(whole.as_mut(), &batch(shape, vocab), seconds)?.timing))
+    Ok(Reference::Timed(steps(whole.as_mut(), &batch(shape, vocab), args.seconds, args.clock)?.timing))
 }
 
 /// Shares of the time of some steps by kind of work. They run apart from the timed ones, since reading clocks takes time.
@@ -357,11 +365,12 @@ fn modes(args: &Args) -> &'static [&'static str] {
 fn setting(args: &Args, peer: Option<&Peer>) -> String {
     let torch = peer.map_or_else(String::new, |p| format!(", PyTorch {}", p.version));
     format!(
-        "device {}, {} thread{}{torch}; vocabulary {}; medians over {} s each, the warm-up left out",
+        "device {}, {} thread{}{torch}; vocabulary {}; {} time, medians over {} s each, the warm-up left out",
         args.device.name(),
         args.threads,
         if args.threads == 1 { "" } else { "s" },
         args.vocab,
+        if args.clock == Clock::Wall { "wall" } else { "processor" },
         args.seconds
     )
 }

@@ -81,6 +81,7 @@ fn what_cannot_be_measured_is_refused() {
         let wrong = archc(&["bench", "train", "--shape", shape]);
         assert!(wrong.code == 2 && wrong.err.contains("is not D,L,T,B"), "{}", wrong.err);
     }
+    archc(&["bench", "train", "--clock", "cpu", "--threads", "2"]).refused(1, "E0849");
     assert_eq!(archc(&["bench", "train", "--device", "abacus"]).code, 2);
     assert_eq!(archc(&["bench", "train", "--torch-compile"]).code, 2, "there is nothing to compile with");
 }

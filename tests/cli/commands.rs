@@ -21,7 +21,8 @@ fn json(text: &str) -> Vec<serde_json::Value> {
 
 #[test]
 fn every_command_has_help_with_examples() {
-    for name in ["check", "fmt", "build", "explain", "params", "forward", "train", "eval", "search", "report"] {
+    for name in ["check", "fmt", "build", "derive", "explain", "params", "forward", "train", "eval", "search", "report"]
+    {
         let help = archc(&[name, "--help"]).done().out;
         assert!(help.contains("Examples:") && help.contains(&format!("archc {name}")), "{help}");
     }
@@ -46,6 +47,41 @@ fn check_prints_findings_apart_from_costs() {
     run.refused(2, "E0101");
     assert!(run.err.contains("b.arch:1:37"), "{}", run.err);
     assert!(run.out.is_empty(), "a refused program has no cost: {}", run.out);
+}
+
+#[test]
+fn check_and_derive_tell_how_scans_run() {
+    let folder = Folder::new(&[(
+        "two.arch",
+        "block Two[D](H = 2, K = D / H) {
+    input x[D]
+    let k[H, K] = x |> linear[H, K] |> l2norm[K]
+    let b[H] = x |> linear[H] |> sigmoid
+    scan {
+        state S[H, K, D] = 0
+        state h[D] = 0
+        S = 0.9 * S
+        S = S + b * k * (x - sum[K](k * S))
+        h = tanh(h + x)
+        emit o = sum[H, K](k * S)
+        emit y = h
+    }
+    output o + y
+}
+",
+    )]);
+    let file = folder.text("two.arch");
+    let told = archc(&["check", &file, "--verbose"]).done().out;
+    let chunk = "scan S          chunk: one delta step of rank one under a decay a head (";
+    for words in [chunk, "two.arch:9:", "shared a = b = k", "scan h          sequential: its update takes tanh of it"] {
+        assert!(told.contains(words), "no {words}:\n{told}");
+    }
+    let derived = archc(&["derive", &file]).done().out;
+    for words in ["S <- exp(g) S", "s   = -b", "u_i - s_i sum_j A_ij u_j", "chunk and token loop differ by at most"] {
+        assert!(derived.contains(words), "no {words}:\n{derived}");
+    }
+    let latex = archc(&["derive", &file, "--latex"]).done().out;
+    assert!(latex.contains("\\begin{align*}") && latex.contains("S^\\top"), "{latex}");
 }
 
 #[test]

@@ -42,7 +42,9 @@ fn chain(s: &mut Site, f: UnaryOp, x: ValueId, y: ValueId, dy: ValueId) -> Value
             b.mul(dy, slope)
         }
         UnaryOp::Sigmoid => {
-            let other = b.complement(y);
+            // 1 - y by its own function: near 1, where gates of long memories lie, the difference has no digits left
+            let opposite = b.neg(x);
+            let other = b.unary(UnaryOp::Sigmoid, opposite);
             let slope = b.mul(y, other);
             b.mul(dy, slope)
         }

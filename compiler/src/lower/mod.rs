@@ -36,7 +36,7 @@ use std::sync::Arc;
 /// What a graph is lowered for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LowerOptions {
-    /// Tokens a chunk. None: every scan runs token by token, as decoding a few tokens wants it.
+    /// Tokens a chunk of a scan and a side of an attend's tile. None: every scan runs token by token, as decoding a few tokens wants it.
     pub chunk: Option<usize>,
     /// Documents may start inside of the sequence.
     pub resets: bool,

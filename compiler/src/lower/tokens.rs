@@ -217,9 +217,11 @@ impl<'a> Lowering<'a> {
 
     /// The dimensions of a tile's rows and columns; all attends share them.
     pub fn tile(&mut self) -> (DimId, DimId) {
+        // as large as a chunk, so that a short sequence fills its tiles
+        let tokens = self.options.chunk.unwrap_or(TILE);
         *self.tile.get_or_insert_with(|| {
-            let rows = self.b.dim("present", Extent::Fixed(TILE), 2);
-            (rows, self.b.dim("past", Extent::Fixed(TILE), 3))
+            let rows = self.b.dim("present", Extent::Fixed(tokens), 2);
+            (rows, self.b.dim("past", Extent::Fixed(tokens), 3))
         })
     }
 

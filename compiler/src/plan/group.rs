@@ -16,6 +16,10 @@ use crate::graph::{self, Graph, ParamId};
 use crate::lowered::{DimId, Op, ValueId};
 use std::collections::BTreeMap;
 
+/// Columns of a map above which it gains nothing from others: its product keeps the machine busy, and whole rows of its own are
+/// better to read than slices.
+const NARROW: usize = 64;
+
 /// The dimension of a wide result or gradient, known only to its product.
 const WIDE: DimId = DimId(u32::MAX);
 
@@ -132,7 +136,13 @@ impl ScopePlan<'_> {
         // the result has these axes in canonical order, which must be memory's
         let mut canonical = out.clone();
         planner.graph.order(&mut canonical);
-        (dense && canonical == out && !out.is_empty()).then_some(Weight { param, start: view.offset, out, wide, deep })
+        (dense && canonical == out && !out.is_empty() && wide <= NARROW).then_some(Weight {
+            param,
+            start: view.offset,
+            out,
+            wide,
+            deep,
+        })
     }
 
     /// The parameter behind renames, as a view.
@@ -239,14 +249,21 @@ impl ScopePlan<'_> {
         let mut by_input: BTreeMap<(ValueId, Vec<DimId>), Vec<(Map, ValueId)>> = BTreeMap::new();
         for (param, value) in &planner.graph.param_grads {
             let mut product = *value;
+            // dimensions of the product and what they are called in the gradient
+            let mut names: Vec<(DimId, DimId)> = Vec::new();
             if !self.is_root_dag(planner) {
                 return;
             }
-            while let Op::Rename(..) = self.dag.node(product).op {
+            while let Op::Rename(from, to) = self.dag.node(product).op {
+                let last = names.iter().find(|n| n.0 == to).map_or(to, |n| n.1);
+                names.push((from, last));
                 product = self.dag.node(product).operands[0];
             }
             let Op::Contract(over) = &self.dag.node(product).op else { continue };
-            if !self.is_product(planner, product) || self.absorbed[product.0 as usize] || self.uses[product.0 as usize] != 1 {
+            if !self.is_product(planner, product)
+                || self.absorbed[product.0 as usize]
+                || self.uses[product.0 as usize] != 1
+            {
                 continue;
             }
             let view = planner.param_view(*param, Base::Grads);
@@ -261,14 +278,15 @@ impl ScopePlan<'_> {
                 let shape = planner.graph.source.param(*param);
                 let places = shape.axes.iter().map(|a| crate::lowered::Lowered::axis_dim(*a));
                 let count = places.clone().count();
-                let firsts: Vec<usize> = places.take(shape.per + shape.out).map(|d| planner.size(d)).collect();
+                let named = |d: &DimId| names.iter().find(|n| n.0 == *d).map_or(*d, |n| n.1);
                 let fits = shape.per == 0
                     && count > 0
                     && wide * deep == view.len()
-                    && firsts == out.iter().map(|d| planner.size(*d)).collect::<Vec<_>>();
-                let free = self.made(dy) && !self.wished(dy) && !self.roots.contains(&dy) && !self.grouped.contains_key(&dy);
+                    && places.take(shape.out).eq(out.iter().map(named));
+                let free =
+                    self.made(dy) && !self.wished(dy) && !self.roots.contains(&dy) && !self.grouped.contains_key(&dy);
                 let apart = self.dag.node(x).dims.iter().all(|d| over.contains(d) || !out.contains(d));
-                if fits && free && apart && !out.is_empty() && dy != x && !lead.is_empty() {
+                if fits && free && apart && wide <= NARROW && !out.is_empty() && dy != x && !lead.is_empty() {
                     let weight = Weight { param: *param, start: view.offset, out, wide, deep };
                     let mut over = over.clone();
                     over.sort_unstable();
@@ -356,7 +374,14 @@ impl ScopePlan<'_> {
     }
 
     /// The sum of several maps' products as one, if they are added one after the other.
-    fn chain_group(&mut self, planner: &Planner<'_>, weights: &[Weight], products: &[ValueId], wide: View, inner: &View) {
+    fn chain_group(
+        &mut self,
+        planner: &Planner<'_>,
+        weights: &[Weight],
+        products: &[ValueId],
+        wide: View,
+        inner: &View,
+    ) {
         // the sum that adds a product, or the product itself where it is the base of the chain
         let holder = |product: ValueId| self.adds.iter().find(|(_, (_, added))| *added == product).map(|a| *a.0);
         let mut members: Vec<ValueId> = products.iter().map(|p| holder(*p).unwrap_or(*p)).collect();

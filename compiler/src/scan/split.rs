@@ -595,8 +595,22 @@ impl<'a> Splitter<'a> {
         axes.dedup();
         let ty = Type { axes, rate: Rate::Token };
         let node = Node { op: Op::Contract(query.over.clone()), ty, name: String::new(), place: node.place };
-        let name = self.algebra.scan.emits.first().map_or(String::new(), |e| e.0.clone());
-        (name, body.dag.add(node, &[q, version]))
+        (self.reader_of(query), body.dag.add(node, &[q, version]))
+    }
+
+    /// The name of the first emit that a read goes into.
+    fn reader_of(&self, query: &Query) -> String {
+        let body = self.body();
+        let reads = |id: NodeId| match &self.plans[id.0 as usize] {
+            Plan::Reads(_, reads) => reads.iter().any(|r| r.1.as_ref() == Some(query)),
+            _ => false,
+        };
+        let goes_into = |emit: NodeId| {
+            let reached = body.reachable(&[emit]);
+            body.ids().any(|id| reached[id.0 as usize] && reads(id))
+        };
+        let emit = self.algebra.scan.emits.iter().find(|(_, e)| goes_into(*e));
+        emit.map_or(String::new(), |(name, _)| name.clone())
     }
 
     /// A body node inside of a group's own body.

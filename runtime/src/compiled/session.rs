@@ -29,6 +29,16 @@ const SHORTEST_CHUNKED: usize = 16;
 /// Programs kept. Decoding with an attend needs a new one a token, since the known tokens grow.
 const PROGRAMS: usize = 8;
 
+/// The largest chunk of at most so many tokens that leaves few rows past the end of a sequence: they cost as much as the others.
+fn fitting(most: usize, len: usize) -> usize {
+    let rows = |chunk: usize| len.div_ceil(chunk) * chunk;
+    let mut chunk = most;
+    while chunk > SHORTEST_CHUNKED && 8 * rows(chunk) > 9 * rows(chunk / 2) {
+        chunk /= 2;
+    }
+    chunk
+}
+
 /// What a lowered graph is made for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Purpose {
@@ -93,7 +103,7 @@ impl<E: Executor> CompiledSession<E> {
     /// How a piece is to be lowered, before anything is known of gradients.
     fn plain(&self, leaves: &Leaves, continued: bool) -> LowerOptions {
         LowerOptions {
-            chunk: (leaves.len >= SHORTEST_CHUNKED).then_some(self.chunk),
+            chunk: (leaves.len >= SHORTEST_CHUNKED).then(|| fitting(self.chunk, leaves.len)),
             resets: leaves.restarts(continued),
             carry: false,
             losses: false,

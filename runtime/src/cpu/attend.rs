@@ -11,6 +11,7 @@ use archc_compiler::plan::{AttendKernel, Base, View};
 use archc_kernels::attend::{Mask, finish, masked, scale_rows, update, weights};
 use archc_kernels::copy::copy_nd;
 use archc_kernels::gemm::gemm;
+use std::ops::Range;
 
 /// A prepared attend.
 #[derive(Clone, Debug)]
@@ -90,14 +91,28 @@ impl AttendStep {
     }
 
     pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
+        let count: usize = self.kernel.map.iter().product();
+        // SAFETY: the arena of the body lies inside of the outer one; what mapped indices write is apart
+        unsafe {
+            context.share(count, 1, bases, bases.at(self.arena), |range, arena, bases, context| {
+                self.indices(range, arena, bases, context);
+            });
+        }
+    }
+
+    /// Some of the mapped dimensions' indices.
+    unsafe fn indices(&self, range: Range<usize>, scratch: *mut f32, bases: &Bases, context: &Context<'_>) {
         let k = &self.kernel;
         let mut inner = Bases(bases.0[..FIXED].to_vec());
-        // SAFETY: the arena of the body lies inside of the outer one
-        inner.0[0] = unsafe { bases.at(self.arena) };
-        let count: usize = k.map.iter().product();
+        inner.0[0] = scratch;
         let mut index = vec![0usize; k.map.len()];
+        let mut rest = range.start;
+        for (i, size) in index.iter_mut().zip(&k.map).rev() {
+            *i = rest % size;
+            rest /= size;
+        }
         let mut state = Running::new(self);
-        for _ in 0..count {
+        for _ in range {
             // SAFETY: the plan's views lie inside of their buffers
             unsafe { self.sequence(bases, &inner, context, &index, &mut state) };
             for (i, size) in index.iter_mut().zip(&k.map).rev() {

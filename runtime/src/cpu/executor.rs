@@ -1,8 +1,8 @@
 //! What a session asks of the cpu device.
 
-use super::memory::Bases;
+use super::memory::{Bases, Memory};
 use super::profile::Profile;
-use super::program::{Context, Program};
+use super::program::{Context, Program, Room, Workers};
 use crate::compiled::{CompiledSession, Executor, Held, Leaves, Step};
 use crate::errors;
 use crate::optimizer::Update;
@@ -61,25 +61,7 @@ impl Cpu {
         graph: &Arc<Graph>,
         options: &SessionOptions,
     ) -> Result<CompiledSession<CpuExecutor>, Diagnostic> {
-        Ok(CompiledSession::new(graph, options, CpuExecutor::new(graph))?.with_chunk(self.chunk))
-    }
-}
-
-/// Memory for f32, aligned to cache lines.
-struct Memory {
-    data: Vec<f32>,
-    first: usize,
-}
-
-impl Memory {
-    fn zeros(len: usize) -> Self {
-        let data = vec![0.0f32; len + 32];
-        let first = (64 - data.as_ptr() as usize % 64) % 64 / 4;
-        Self { data, first }
-    }
-
-    fn start(&mut self) -> *mut f32 {
-        self.data[self.first..].as_mut_ptr()
+        Ok(CompiledSession::new(graph, options, CpuExecutor::new(graph, options.threads))?.with_chunk(self.chunk))
     }
 }
 
@@ -90,6 +72,9 @@ pub struct Compiled {
     arena: Memory,
     constants: Memory,
     registers: Memory,
+    /// Of each further thread: an arena for bodies, and registers.
+    rooms: Vec<[Memory; 2]>,
+    workers: Option<Workers>,
 }
 
 /// Parameters and moments, in the order of the graph, each in checkpoint layout.
@@ -101,12 +86,14 @@ pub struct CpuExecutor {
     grads: Memory,
     first: Memory,
     second: Memory,
+    /// Threads that share the work; results do not depend on them.
+    threads: usize,
     /// Seconds by kind of kernel, where someone asks.
     pub profile: Option<Profile>,
 }
 
 impl CpuExecutor {
-    fn new(graph: &Arc<Graph>) -> Self {
+    fn new(graph: &Arc<Graph>, threads: usize) -> Self {
         let (starts, len) = param_layout(graph);
         let ranges = (0..graph.params.len()).map(|i| starts[i]..starts[i] + graph.param_numbers(ParamId(i as u32)));
         let zeros = || Memory::zeros(len);
@@ -117,6 +104,7 @@ impl CpuExecutor {
             grads: zeros(),
             first: zeros(),
             second: zeros(),
+            threads: threads.max(1),
             profile: None,
         }
     }
@@ -145,6 +133,7 @@ impl CpuExecutor {
             registers: compiled.registers.start(),
             profile: self.profile.as_ref(),
             depth: Cell::new(0),
+            workers: compiled.workers.as_ref().filter(|_| self.profile.is_none()),
         };
         // SAFETY: the memory is as large as the plan says and is borrowed by nobody else
         unsafe { compiled.program.run(&bases, &context) };
@@ -229,10 +218,26 @@ impl Executor for CpuExecutor {
         let program = Program::new(&plan.root, &plan.sizes);
         let constants = Program::new(&plan.constants, &plan.sizes);
         let registers = program.registers.max(constants.registers);
+        let room = |_| [Memory::zeros(program.bodies), Memory::zeros(registers)];
+        let mut rooms: Vec<[Memory; 2]> = (1..self.threads).map(room).collect();
+        let addresses =
+            rooms.iter_mut().map(|[arena, registers]| Room { arena: arena.start(), registers: registers.start() });
+        let workers = match self.threads {
+            0 | 1 => None,
+            n => {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(n - 1).build();
+                Some(Workers {
+                    pool: pool.map_err(|e| errors::bug("starting threads", e))?,
+                    rooms: addresses.collect(),
+                })
+            }
+        };
         let mut compiled = Compiled {
             arena: Memory::zeros(plan.root.arena.max(plan.constants.arena)),
             constants: Memory::zeros(plan.constants_len),
             registers: Memory::zeros(registers),
+            rooms,
+            workers,
             program,
             plan,
         };
@@ -247,6 +252,7 @@ impl Executor for CpuExecutor {
             registers: compiled.registers.start(),
             profile: None,
             depth: Cell::new(0),
+            workers: None,
         };
         // SAFETY: constants read nothing but constants
         unsafe { constants.run(&bases, &context) };
@@ -305,7 +311,8 @@ impl Executor for CpuExecutor {
         let numbers = root.arena.max(constants.arena) + constants_len + 4 * params_len;
         let own = [&compiled.arena, &compiled.constants, &compiled.registers];
         let held = [&self.params, &self.grads, &self.first, &self.second];
-        let allocated: usize = own.into_iter().chain(held).map(|m| size_of_val(m.data.as_slice())).sum();
+        let own = own.into_iter().chain(compiled.rooms.iter().flatten());
+        let allocated: usize = own.chain(held).map(|m| size_of_val(m.data.as_slice())).sum();
         Some(crate::session::Memory { planned: (4 * numbers) as u64, allocated: allocated as u64 })
     }
 

@@ -6,15 +6,20 @@
 //! computed where they go. A sum over dimensions that reach beyond a block is added up in its destination, block by block, in order.
 
 use super::memory::{Bases, Slot};
+use super::program::{Context, WORTH};
 use archc_compiler::graph::{BinaryOp, UnaryOp};
 use archc_compiler::lowered::DimId;
 use archc_compiler::plan::{Fold, Fused, FusedOp, View};
 use archc_kernels::copy::{add_nd, copy_nd};
 use archc_kernels::elementwise::{self, Binary, Src, Unary};
 use archc_kernels::rows;
+use std::ops::Range;
 
 /// Numbers of a block: with four bytes each and some eight registers alive it fits a first-level cache of 32 KiB.
 const TARGET: usize = 1024;
+
+/// Numbers of a row that is worth a block of its own: an op takes longer than finding out what to do.
+const LONG: usize = 256;
 
 /// Where the numbers of a value are during a block.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +135,8 @@ pub(super) struct Program {
     split: usize,
     block: usize,
     operands: Vec<Operand>,
+    /// How many of them are read; the others are written.
+    inputs: usize,
     /// For each value its place during a block; numbers are values with a place in `numbers`.
     places: Vec<Place>,
     code: Vec<Code>,
@@ -225,7 +232,21 @@ pub(super) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
             gone.iter().any(outside) && (0..space.sizes.len()).any(|g| outside(&g) && !of[x].contains(&g))
         });
         if !twice || first_inner == 0 {
-            break (split, block);
+            // slices of wider rows are read in place row by row, rather than copied, where rows are long
+            let slice = |v: &View| {
+                let dense = space.sizes[first..].iter().rev().scan(1, |d, n| {
+                    let stride = *d;
+                    *d *= *n as isize;
+                    Some(stride)
+                });
+                let own = (first..space.sizes.len()).rev().all(|g| v.axis(space.groups[g][0]).is_some());
+                let inside = own && (first..space.sizes.len()).rev().zip(dense).all(|(g, d)| space.stride(v, g) == d);
+                inside
+                    && split
+                        .is_some_and(|s| space.stride(v, s) != inner as isize && v.axis(space.groups[s][0]).is_some())
+            };
+            let sliced = inner >= LONG && kernel.inputs.iter().chain(kernel.outputs.iter().map(|o| &o.1)).any(slice);
+            break (split, if sliced { 1 } else { block });
         }
         first_inner = 0;
     };
@@ -335,6 +356,12 @@ impl Builder<'_> {
         }
     }
 
+    /// Whether a block's part of a view is a run of neighbouring numbers.
+    fn lies_densely(&self, view: &View, groups: &[usize]) -> bool {
+        let pairs = self.strides(view, groups).into_iter().zip(self.dense(groups, groups));
+        groups.iter().zip(pairs).all(|(g, (a, b))| a == b || self.size(*g) == 1)
+    }
+
     fn strides(&self, view: &View, groups: &[usize]) -> Vec<isize> {
         groups.iter().map(|g| self.space.stride(view, *g)).collect()
     }
@@ -365,7 +392,7 @@ impl Builder<'_> {
                 let view = &kernel.outputs[*o].1;
                 !beyond
                     && !matches!(instr.op, FusedOp::Input(_) | FusedOp::Number(_))
-                    && self.strides(view, &groups) == self.dense(&groups, &groups)
+                    && self.lies_densely(view, &groups)
             });
             let place = match (&instr.op, direct) {
                 (FusedOp::Input(n), _) if self.strides(&kernel.inputs[*n], &groups) == self.dense(&groups, &groups) => {
@@ -457,6 +484,7 @@ impl Builder<'_> {
             split: self.split.map_or(1, |s| self.space.sizes[s]),
             block: self.block,
             operands: operand_list,
+            inputs: kernel.inputs.len(),
             places: all,
             code: self.code,
             zero,
@@ -551,7 +579,8 @@ fn places_at(code: &[Code], at: usize) -> Place {
 impl Program {
     /// Its space and its size, for a profile.
     pub fn detail(&self) -> String {
-        let moves = self.code.iter().filter(|c| matches!(c, Code::Load { .. } | Code::Store { .. } | Code::Spread { .. }));
+        let moves =
+            self.code.iter().filter(|c| matches!(c, Code::Load { .. } | Code::Store { .. } | Code::Spread { .. }));
         format!(
             " {:?} x {} by {}, {} ops, {} of them copies, {} operands",
             self.outer,
@@ -563,11 +592,38 @@ impl Program {
         )
     }
 
-    /// Runs the kernel. `registers` has room for [`Program::registers`] numbers.
+    /// Runs the kernel, on several threads where that pays.
     ///
     /// # Safety
     /// The bases are those for which the plan was made, and no other thread writes what the kernel touches.
-    pub unsafe fn run(&self, bases: &Bases, registers: *mut f32) {
+    pub unsafe fn share(&self, bases: &Bases, context: &Context<'_>) {
+        let (count, unit) = match self.outer.first() {
+            Some(first) => (*first, 1),
+            None => (self.split, self.block),
+        };
+        let all: usize = self.outer.iter().product::<usize>() * self.split;
+        // what is added up in place is added up in one order
+        let apart = self.zero.is_empty() && all / self.block * self.code.len() >= WORTH;
+        // SAFETY: shares are different indices of the outermost dimension, along which all results differ
+        unsafe {
+            if context.workers.is_some() && apart && self.results_differ() {
+                context.share(count, unit, bases, std::ptr::null_mut(), |range, _, bases, context| {
+                    self.run(range, bases, context.registers);
+                });
+            } else {
+                self.run(0..count, bases, context.registers);
+            }
+        }
+    }
+
+    /// Whether every result moves along the outermost dimension.
+    fn results_differ(&self) -> bool {
+        let moves = |o: &Operand| o.outer.first().copied().unwrap_or(o.split) != 0;
+        self.operands[self.inputs..].iter().all(moves)
+    }
+
+    /// Runs some indices of the outermost dimension around the blocks, or of the split one if there is none.
+    unsafe fn run(&self, range: Range<usize>, bases: &Bases, registers: *mut f32) {
         // SAFETY: the plan keeps every view inside of its buffer, and registers are as many as were counted
         unsafe {
             for (operand, walk) in &self.zero {
@@ -589,37 +645,42 @@ impl Program {
                 &mut heap
             };
             for (p, o) in pointers.iter_mut().zip(&self.operands) {
-                *p = bases.at(o.slot);
+                let step = o.outer.first().copied().unwrap_or(o.split);
+                *p = bases.at(o.slot).offset(range.start as isize * step);
             }
-            self.nest(0, pointers, registers);
+            if self.outer.is_empty() {
+                self.blocks(range.len(), pointers, registers);
+            } else {
+                self.nest(0, range.len(), pointers, registers);
+            }
         }
     }
 
-    unsafe fn nest(&self, level: usize, pointers: &mut [*mut f32], registers: *mut f32) {
+    unsafe fn nest(&self, level: usize, count: usize, pointers: &mut [*mut f32], registers: *mut f32) {
         // SAFETY: as for `run`
         unsafe {
-            if level == self.outer.len() {
-                return self.blocks(pointers, registers);
-            }
-            for _ in 0..self.outer[level] {
-                self.nest(level + 1, pointers, registers);
+            for _ in 0..count {
+                match self.outer.get(level + 1) {
+                    Some(inner) => self.nest(level + 1, *inner, pointers, registers),
+                    None => self.blocks(self.split, pointers, registers),
+                }
                 for (p, o) in pointers.iter_mut().zip(&self.operands) {
                     *p = p.offset(o.outer[level]);
                 }
             }
-            let n = self.outer[level] as isize;
+            let n = count as isize;
             for (p, o) in pointers.iter_mut().zip(&self.operands) {
                 *p = p.offset(-n * o.outer[level]);
             }
         }
     }
 
-    unsafe fn blocks(&self, pointers: &mut [*mut f32], registers: *mut f32) {
+    unsafe fn blocks(&self, count: usize, pointers: &mut [*mut f32], registers: *mut f32) {
         let mut done = 0;
         // SAFETY: as for `run`
         unsafe {
-            while done < self.split {
-                let block = self.block.min(self.split - done);
+            while done < count {
+                let block = self.block.min(count - done);
                 self.block(block, pointers, registers);
                 done += block;
                 for (p, o) in pointers.iter_mut().zip(&self.operands) {

@@ -45,3 +45,38 @@ impl Bases {
         unsafe { self.0[slot.base].add(slot.offset) }
     }
 }
+
+/// Memory for f32 that starts at a cache line.
+pub(super) struct Memory {
+    pub data: Vec<f32>,
+    pub first: usize,
+}
+
+impl Memory {
+    /// So many zeros.
+    pub fn zeros(len: usize) -> Self {
+        let data = vec![0.0f32; len + 32];
+        let first = (64 - data.as_ptr() as usize % 64) % 64 / 4;
+        large_pages(&data);
+        Self { data, first }
+    }
+
+    pub fn start(&mut self) -> *mut f32 {
+        self.data[self.first..].as_mut_ptr()
+    }
+}
+
+/// Asks for large pages: rows of activations lie kilobytes apart, and with small pages each would need a translation of its own.
+#[cfg(target_os = "linux")]
+fn large_pages(data: &[f32]) {
+    const PAGE: usize = 4096;
+    let start = (data.as_ptr() as usize).next_multiple_of(PAGE);
+    let end = (data.as_ptr() as usize + size_of_val(data)) / PAGE * PAGE;
+    if end > start + (2 << 20) {
+        // SAFETY: whole pages inside of a live allocation; the advice changes no content. A refusal changes nothing at all.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn large_pages(_: &[f32]) {}

@@ -11,6 +11,7 @@ use archc_compiler::plan::{Copy, Gemm, Kernel, LoopKernel, Port, Scope, View, Wo
 use archc_kernels::copy::copy_nd;
 use archc_kernels::gemm::{gemm, gemm_batch};
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 
 /// What kernels read beside buffers.
 pub(super) struct Context<'a> {
@@ -26,12 +27,99 @@ pub(super) struct Context<'a> {
     pub profile: Option<&'a super::profile::Profile>,
     /// Loops and attends around.
     pub depth: Cell<usize>,
+    /// Other threads that may take a share; none inside of a share.
+    pub workers: Option<&'a Workers>,
 }
+
+impl<'a> Context<'a> {
+    /// The same for a thread that takes a share.
+    fn shared(&self, registers: *mut f32, at: Vec<(DimId, usize)>, depth: usize) -> Self {
+        Self {
+            graph: self.graph,
+            leaves: self.leaves,
+            vocab: self.vocab,
+            at: RefCell::new(at),
+            registers,
+            profile: None,
+            depth: Cell::new(depth),
+            workers: None,
+        }
+    }
+
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.workers.map_or(1, |w| w.rooms.len() + 1)
+    }
+
+    /// Runs f over shares of `count` indices, in multiples of `unit`, each on a thread of its own: f(indices, arena for bodies, context).
+    /// The caller's thread takes the first share, with the arena given.
+    ///
+    /// # Safety
+    /// Shares write to different places, whatever the order.
+    pub unsafe fn share(
+        &self,
+        count: usize,
+        unit: usize,
+        bases: &Bases,
+        arena: *mut f32,
+        f: impl Fn(Range<usize>, *mut f32, &Bases, &Context<'_>) + Sync,
+    ) {
+        let units = count.div_ceil(unit);
+        let threads = self.threads().min(units);
+        let Some(workers) = self.workers.filter(|_| threads > 1) else {
+            return f(0..count, arena, bases, self);
+        };
+        let range = |n: usize| (units * n / threads * unit).min(count)..(units * (n + 1) / threads * unit).min(count);
+        let at = self.at.borrow().clone();
+        let everything = Everything(bases, self);
+        workers.pool.in_place_scope(|scope| {
+            for (n, room) in workers.rooms.iter().enumerate().take(threads - 1) {
+                let (f, range, everything, at) = (&f, range(n + 1), &everything, at.clone());
+                scope.spawn(move |_| {
+                    let Everything(bases, context) = everything;
+                    f(range, room.arena, bases, &context.shared(room.registers, at, context.depth.get()));
+                });
+            }
+            f(range(0), arena, bases, &self.shared(self.registers, at.clone(), self.depth.get()));
+        });
+    }
+}
+
+/// What threads see of a run.
+struct Everything<'a, 'b>(&'a Bases, &'a Context<'b>);
+
+// SAFETY: threads read the bases and what the context refers to; of its cells only the depth is read, by a copy at the start, while
+// the caller's thread works on a context of its own
+unsafe impl Sync for Everything<'_, '_> {}
+
+/// Threads beside the caller's, each with memory of its own.
+#[derive(Debug)]
+pub(super) struct Workers {
+    pub pool: rayon::ThreadPool,
+    pub rooms: Vec<Room>,
+}
+
+/// Memory of a thread: an arena for the body of a loop or attend, and registers of fused loops.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub arena: *mut f32,
+    pub registers: *mut f32,
+}
+
+// SAFETY: each room is used by one thread at a time
+unsafe impl Send for Room {}
+// SAFETY: as above
+unsafe impl Sync for Room {}
+
+/// Operations that are worth waking another thread for.
+pub(super) const WORTH: usize = 1 << 19;
 
 /// Kernels in order.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     steps: Vec<Step>,
+    /// Numbers of the largest arena of a body.
+    pub bodies: usize,
     /// Registers that the largest fused loop needs.
     pub registers: usize,
 }
@@ -51,6 +139,7 @@ impl Program {
     /// Prepares a scope.
     pub fn new(scope: &Scope, sizes: &[usize]) -> Self {
         let mut registers = 0;
+        let mut bodies = 0;
         let mut steps = Vec::with_capacity(scope.kernels.len());
         for Kernel { work, .. } in &scope.kernels {
             steps.push(match work {
@@ -65,17 +154,19 @@ impl Program {
                 Work::Single(s) => Step::Single(Box::new(SingleStep::new(s))),
                 Work::Loop(l) => {
                     let step = LoopStep::new(l, sizes);
+                    bodies = bodies.max(l.body.arena);
                     registers = registers.max(step.body.registers);
                     Step::Loop(Box::new(step))
                 }
                 Work::Attend(a) => {
                     let step = AttendStep::new(a, sizes);
+                    bodies = bodies.max(a.body.arena);
                     registers = registers.max(step.registers());
                     Step::Attend(Box::new(step))
                 }
             });
         }
-        Self { steps, registers }
+        Self { steps, bodies, registers }
     }
 
     /// Runs all kernels.
@@ -90,8 +181,8 @@ impl Program {
             // SAFETY: the caller's contract
             unsafe {
                 match step {
-                    Step::Gemm(product) => product.run(bases),
-                    Step::Fused(program) => program.run(bases, context.registers),
+                    Step::Gemm(product) => product.run(bases, context),
+                    Step::Fused(program) => program.share(bases, context),
                     Step::Copy(copy) => copy.run(bases),
                     Step::Conv(conv) => conv.run(bases, context),
                     Step::Single(single) => single.run(bases, context),
@@ -143,6 +234,9 @@ impl Step {
     }
 }
 
+/// Rows of a share of a product: whole tiles of every instruction set, so that no number is computed in another way.
+const ROWS: usize = 168;
+
 /// Matrix products.
 #[derive(Clone, Debug)]
 struct Product {
@@ -158,11 +252,21 @@ impl Product {
         Self { a: slot(&gemm.a), b: slot(&gemm.b), c: slot(&gemm.c), gemm: gemm.clone() }
     }
 
-    unsafe fn run(&self, bases: &Bases) {
-        // SAFETY: the plan's matrices lie inside of their buffers
+    unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
+        // SAFETY: the plan's matrices lie inside of their buffers; shares have rows of their own
         unsafe {
+            let g = &self.gemm;
+            if context.workers.is_some() && g.flops() >= WORTH && g.batch.is_empty() && g.sums.is_empty() {
+                return context.share(g.m, ROWS, bases, std::ptr::null_mut(), |rows, _, bases, _| {
+                    let at = |slot, step: isize| bases.at(slot).offset(rows.start as isize * step);
+                    let (a, b, c) = (at(self.a, g.a.row), bases.at(self.b), at(self.c, g.c.row));
+                    let beta = if g.accumulate { 1.0 } else { 0.0 };
+                    let (ac, br, bc, cc) = (g.a.col, g.b.row, g.b.col, g.c.col);
+                    gemm(rows.len(), g.n, g.k, 1.0, a, g.a.row, ac, b, br, bc, beta, c, g.c.row, cc);
+                });
+            }
             let (a, b, c) = (bases.at(self.a), bases.at(self.b), bases.at(self.c));
-            self.sums(0, a, b, c, self.gemm.accumulate);
+            self.sums(0, a, b, c, g.accumulate);
         }
     }
 
@@ -318,16 +422,30 @@ impl LoopStep {
     }
 
     unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
+        let count: usize = self.kernel.map.iter().product();
+        // SAFETY: the plan's views lie inside of their buffers; what mapped indices write is apart
+        unsafe {
+            context.share(count, 1, bases, bases.at(self.arena), |range, arena, bases, context| {
+                self.indices(range, arena, bases, context);
+            });
+        }
+    }
+
+    /// Some of the mapped dimensions' indices.
+    unsafe fn indices(&self, range: Range<usize>, scratch: *mut f32, bases: &Bases, context: &Context<'_>) {
         let k = &self.kernel;
         let mut inner = Bases(vec![std::ptr::null_mut(); FIXED + k.ports.len()]);
         inner.0[..FIXED].copy_from_slice(&bases.0[..FIXED]);
         // SAFETY: the plan's views lie inside of their buffers; ports stay within the views that they walk
         unsafe {
-            inner.0[0] = bases.at(self.arena);
-            let scratch = inner.0[0];
-            let count: usize = k.map.iter().product();
+            inner.0[0] = scratch;
             let mut index = vec![0usize; k.map.len()];
-            for _ in 0..count {
+            let mut rest = range.start;
+            for (i, size) in index.iter_mut().zip(&k.map).rev() {
+                *i = rest % size;
+                rest /= size;
+            }
+            for _ in range {
                 let shift = |map: &[isize]| -> isize { map.iter().zip(&index).map(|(s, i)| s * *i as isize).sum() };
                 for (p, (port, slot)) in k.ports.iter().zip(&self.ports).enumerate() {
                     if let (Some(port), Some(slot)) = (port, slot) {

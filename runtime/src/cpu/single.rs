@@ -413,11 +413,12 @@ impl SingleStep {
         let (x, y, w) = (self.inputs[0].stride(TIME), self.output.stride(TIME), self.output.stride(dim));
         let carried = (self.inputs.len() == 3).then(|| {
             let tail = self.inputs[1].axes.iter().find(|a| self.output.axis(a.dim).is_none());
-            tail.map_or((0, 0), |a| (a.size, a.stride))
+            tail.map_or((0, 0, dim), |a| (a.size, a.stride, a.dim))
         });
+        let core = [dim, carried.map_or(dim, |c| c.2)];
         // SAFETY: lags stay inside of the document, which started in this piece or in what was carried
         unsafe {
-            self.tokens(bases, &[dim], |_, pos, at| {
+            self.tokens(bases, &core, |_, pos, at| {
                 let out = at[self.inputs.len()];
                 for (t, p) in pos.iter().enumerate() {
                     for i in 0..width {
@@ -428,7 +429,7 @@ impl SingleStep {
                             *at[0].offset((t - lag) as isize * x)
                         } else {
                             match carried {
-                                Some((tail, stride)) if lag - t <= tail => {
+                                Some((tail, stride, _)) if lag - t <= tail => {
                                     *at[1].offset((tail - (lag - t)) as isize * stride)
                                 }
                                 _ => 0.0,

@@ -1,9 +1,12 @@
 //! Tests of the cpu device: the programs that ship, against the reference in f64.
 
+#[path = "../lowered/affine.rs"]
+mod affine;
 #[path = "../lowered/agree.rs"]
 mod agree;
 #[path = "../device/batches.rs"]
 mod batches;
+mod long;
 #[path = "../device/pieces.rs"]
 mod pieces;
 #[path = "../device/programs.rs"]
@@ -28,5 +31,5 @@ fn chunked(chunk: usize) -> Box<dyn Device> {
 /// cancel, so their largest error counts too.
 const BOUNDS: Bounds = Bounds { dtype: Dtype::F32, forward: 1e-5, gradient: 1e-4, largest: 1e-3 };
 
-/// A factor of inputs at which gates come near their bounds, and features next to 0 do not yet stand in denominators.
-const LARGE: f64 = 4.0;
+/// A factor of inputs at which gates are at their bounds.
+const LARGE: f64 = 30.0;

@@ -56,13 +56,6 @@ impl Made {
         self
     }
 
-    /// Documents as these positions say.
-    pub fn positions(mut self, batch: usize, pos: &[u32]) -> Self {
-        self.batch = batch;
-        self.pos = pos.to_vec();
-        self
-    }
-
     pub fn axis(&self, i: usize) -> DimId {
         DimId(i as u32 + 2)
     }

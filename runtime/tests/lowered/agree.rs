@@ -40,6 +40,16 @@ fn errors(have: &Tensor, want: &Tensor, floor: f64) -> [f64; 2] {
     [square, top(&mut difference) / top(&mut wanted).max(floor)]
 }
 
+/// See [`Subject::compare`].
+const AMPLIFIED: f64 = 4.0;
+
+/// What a finding is about, and its two errors.
+fn measured(finding: &str) -> Option<(&str, f64, f64)> {
+    let (what, numbers) = finding.split_once(": relative RMS ")?;
+    let (square, top) = numbers.split_once(", largest ")?;
+    Some((what, square.parse().ok()?, top.parse().ok()?))
+}
+
 fn largest(all: &Tensors) -> f64 {
     all.values().flat_map(|t| &t.data).fold(0.0f64, |m, x| m.max(x.abs()))
 }
@@ -82,13 +92,21 @@ impl Subject<'_> {
     }
 
     /// Outputs, carries and every gradient for one batch; gives what is off.
+    ///
+    /// A program may amplify rounding (a norm inside of a recurrence, a denominator near 0). What f32 does to the reference itself
+    /// is no fault of a device, nor is [`AMPLIFIED`] times that: its functions round to a few units where candle's round to one.
     pub fn compare(&self, graph: &Arc<Graph>, batch: &Batch) -> Vec<String> {
-        let found = self.compared(graph, batch);
+        let mut found = self.compared(graph, batch);
         if self.bounds.dtype == Dtype::F32 && !found.is_empty() {
-            // Whether the program itself amplifies rounding.
-            let other = Subject { device: &Reference, bounds: self.bounds }.compared(graph, batch);
-            let others = other.into_iter().map(|f| format!("the reference in f32: {f}"));
-            return found.into_iter().chain(others).collect();
+            let everything = Bounds { forward: -1.0, gradient: -1.0, largest: -1.0, ..self.bounds };
+            let own = Subject { device: &Reference, bounds: everything }.compared(graph, batch);
+            let excused = |f: &String| {
+                let Some((what, square, top)) = measured(f) else { return false };
+                own.iter().filter_map(|o| measured(o)).any(|(of, s, t)| {
+                    of == what && square <= AMPLIFIED * s && top <= AMPLIFIED * t
+                })
+            };
+            found.retain(|f| !excused(f));
         }
         found
     }

@@ -1,6 +1,7 @@
 //! Tests of lowered graphs: everything that holds for the reference device holds for their interpreter, and the two
 //! agree.
 
+mod affine;
 mod agree;
 mod attends;
 #[path = "../device/batches.rs"]
