@@ -94,7 +94,7 @@ fn operands((m, n, k, ta, tb): Product) -> Operands {
 fn gemm_table() {
     print!("{:>5} {:>5} {:>5} {:>3}  {:>7}", "m", "n", "k", "", "ours");
     #[cfg(feature = "compare")]
-    print!(" {:>7} {:>7} {:>7}", "gemm", "matmul", "faer");
+    print!(" {:>7} {:>7}", "gemm", "matmul");
     println!();
     for product in products() {
         let (m, n, k, ta, tb) = product;
@@ -151,18 +151,7 @@ fn gemm_table() {
                     1,
                 );
             });
-            let faer = best(|| {
-                // SAFETY: the operands have these shapes.
-                let (a, b, c) = unsafe {
-                    (
-                        faer::MatRef::from_raw_parts(a.as_ptr(), m, k, sa.0, sa.1),
-                        faer::MatRef::from_raw_parts(b.as_ptr(), k, n, sb.0, sb.1),
-                        faer::MatMut::from_raw_parts_mut(c.as_mut_ptr(), m, n, n as isize, 1),
-                    )
-                };
-                faer::linalg::matmul::matmul(c, faer::Accum::Replace, a, b, 1.0, faer::Par::Seq);
-            });
-            print!(" {:>7.1} {:>7.1} {:>7.1}", rate(gemm_crate), rate(matrixmultiply), rate(faer));
+            print!(" {:>7.1} {:>7.1}", rate(gemm_crate), rate(matrixmultiply));
         }
         println!();
     }
