@@ -13,8 +13,8 @@
 mod shipped;
 
 use archc_compiler::diag::{Diagnostic, render};
-use archc_compiler::hir::{CallableKind, TypeTable};
 use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
+use archc_compiler::hir::{CallableKind, TypeTable};
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::{Sizes, graph, hir, lowered, plan};
 use archc_grammar::ast::ItemKind;

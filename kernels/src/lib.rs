@@ -11,6 +11,8 @@
 //! - results overlap no operand, except where a function says that they may be the same memory.
 //!
 //! Pointers need no alignment beyond that of f32. Strides count elements.
+#![allow(clippy::needless_range_loop)] // loops over constant counts unroll into registers
+#![allow(clippy::excessive_precision)] // coefficients keep the digits to which they were fitted
 
 mod isa;
 mod room;

@@ -11,7 +11,8 @@ use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// From this many tokens on, a document goes through the transform: measured, see examples/table.rs.
+/// From this many tokens on, a document goes through the transform: 2 n log n operations a channel pass n^2 / 2 long before, but
+/// short sums run at the vector unit's full width.
 pub const TRANSFORM_FROM: usize = 192;
 
 /// The ways of one length, and memory for three sequences.

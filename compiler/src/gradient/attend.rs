@@ -115,10 +115,10 @@ pub(super) fn differentiate(
             shares[*c].push(narrow(b, dx, captures[*c]));
         }
     }
-    if let (Some(sink), Some((lse, delta))) = (a.sink, delta) {
-        if activity.is_active(sink) {
-            by_sink(b, a, sink, captures, &activity, lse, delta, &mut shares);
-        }
+    if let (Some(sink), Some((lse, delta))) = (a.sink, delta)
+        && activity.is_active(sink)
+    {
+        by_sink(b, a, sink, captures, &activity, lse, delta, &mut shares);
     }
     shares.into_iter().map(|s| s.into_iter().reduce(|x, y| b.add(x, y))).collect()
 }

@@ -9,6 +9,9 @@ use crate::lowered::{Builder, Dag, DimId, Extent, Op, ValueId, Weighing};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+/// A value pasted at an offset: the offset, its dimension, the value.
+type Pasted = (usize, DimId, ValueId);
+
 /// Copies a DAG into a builder and gives for each value where it is now. `leaf` may put something else in place of an op.
 ///
 /// Loops give out their states before each iteration besides, and attends their logsumexp: what their gradients start
@@ -145,7 +148,7 @@ impl Sweep {
 fn sum(b: &mut Builder, given: &[ValueId]) -> ValueId {
     let mut rest = Vec::new();
     let mut puts: Vec<(DimId, Vec<(usize, ValueId)>)> = Vec::new();
-    let mut pastes: Vec<(DimId, Vec<(usize, DimId, ValueId)>)> = Vec::new();
+    let mut pastes: Vec<(DimId, Vec<Pasted>)> = Vec::new();
     for &id in given {
         let node = b.dag.node(id);
         match node.op {

@@ -75,6 +75,9 @@ enum Side {
     View(View),
 }
 
+/// What maps share: their input, and the dimensions that are summed.
+type Shared = (ValueId, Vec<DimId>);
+
 /// A linear map: its contraction, its weight's matrix.
 struct Map {
     product: ValueId,
@@ -94,7 +97,7 @@ struct Weight {
 impl ScopePlan<'_> {
     /// Finds groups, and asks for results to lie side by side.
     pub fn find_groups(&mut self, planner: &Planner<'_>) {
-        let mut by_input: BTreeMap<(ValueId, Vec<DimId>), Vec<Map>> = BTreeMap::new();
+        let mut by_input: BTreeMap<Shared, Vec<Map>> = BTreeMap::new();
         for id in self.dag.ids().filter(|id| self.live[id.0 as usize] && !self.absorbed[id.0 as usize]) {
             let Op::Contract(over) = &self.dag.node(id).op else { continue };
             if !self.is_product(planner, id) || self.wished(id) {
@@ -246,7 +249,7 @@ impl ScopePlan<'_> {
     /// Groups among gradients: contractions of gradients with the weights' inputs, and with the weights.
     fn backward_groups(&mut self, planner: &Planner<'_>) {
         // gradients of weights by the input and the dimensions that are summed
-        let mut by_input: BTreeMap<(ValueId, Vec<DimId>), Vec<(Map, ValueId)>> = BTreeMap::new();
+        let mut by_input: BTreeMap<Shared, Vec<(Map, ValueId)>> = BTreeMap::new();
         for (param, value) in &planner.graph.param_grads {
             let mut product = *value;
             // dimensions of the product and what they are called in the gradient

@@ -62,24 +62,16 @@ impl ScopePlan<'_> {
             body.wish(value, view.clone());
             copies.push((value, view));
         }
-        let captures: Vec<Option<View>> = node.operands[l.states.len()..]
-            .to_vec()
-            .into_iter()
-            .map(|o| {
-                let used = l.body.ids().any(|v| {
-                    body.live[v.0 as usize]
-                        && matches!(l.body.node(v).op, Op::Capture(c, _) if node.operands[l.states.len() + c] == o)
-                });
-                used.then(|| self.read(planner, o))
-            })
-            .collect();
         let mut capture_ports: Vec<Option<View>> = Vec::new();
-        for view in &captures {
-            capture_ports.push(view.as_ref().map(|view| {
-                let (port, inner) = port(view);
-                ports.push(Some(port));
-                View { base: Base::Port(ports.len() - 1), offset: 0, axes: inner.axes }
-            }));
+        for (i, outer) in node.operands[l.states.len()..].iter().enumerate() {
+            let reads = |v: ValueId| matches!(l.body.node(v).op, Op::Capture(c, _) if c == i);
+            if !l.body.ids().any(|v| body.live[v.0 as usize] && reads(v)) {
+                capture_ports.push(None);
+                continue;
+            }
+            let (port, inner) = port(&self.read(planner, *outer));
+            capture_ports.push(Some(View { base: Base::Port(ports.len()), offset: 0, axes: inner.axes }));
+            ports.push(Some(port));
         }
         let mut leaf = |s: &mut ScopePlan<'_>, _: &Planner<'_>, v: ValueId| -> View {
             match &s.dag.node(v).op {

@@ -294,7 +294,7 @@ impl Deriver<'_> {
     }
 
     /// A product of factors row by row and of the entry's state with a reader's vector.
-    fn from_entry(&self, vector: &Line, sight: &Sight) -> Line {
+    fn entry_read(&self, vector: &Line, sight: &Sight) -> Line {
         let kept = self.kept(sight);
         match self.form.decay {
             Decay::Key(_) => {
@@ -341,7 +341,7 @@ impl Deriver<'_> {
             if !f.events[d].values.is_empty() {
                 right.push((format!("v{t}_i"), format!("v{l}_i")));
             }
-            let entry = self.from_entry(&a, &delta.sight);
+            let entry = self.entry_read(&a, &delta.sight);
             right.push((format!("s{t}_i {}", entry.0), format!("s{l}_i\\, {}", entry.1)));
             let mut left = vec![(format!("u{t}_i"), format!("u{l}_i"))];
             for (e, event) in f.events.iter().enumerate() {
@@ -384,7 +384,7 @@ impl Deriver<'_> {
                 ));
                 continue;
             }
-            let mut sum = vec![self.from_entry(&q, &read.sight)];
+            let mut sum = vec![self.entry_read(&q, &read.sight)];
             for e in 0..f.events.len() {
                 let m = self.read_matrix(r, e);
                 let (et, el) = self.event(e);

@@ -766,16 +766,15 @@ fn components(algebra: &Algebra) -> Vec<Vec<usize>> {
     for k in 0..n {
         for i in 0..n {
             if reads[i][k] {
-                for j in 0..n {
-                    reads[i][j] |= reads[k][j];
-                }
+                let through = reads[k].clone();
+                reads[i].iter_mut().zip(through).for_each(|(r, t)| *r |= t);
             }
         }
     }
     let mut parts: Vec<Vec<usize>> = Vec::new();
-    for i in 0..n {
+    for (i, row) in reads.iter().enumerate() {
         if !parts.iter().any(|p| p.contains(&i)) {
-            parts.push((i..n).filter(|j| reads[i][*j] && reads[*j][i]).collect());
+            parts.push((i..n).filter(|j| row[*j] && reads[*j][i]).collect());
         }
     }
     // a part that reads more states comes later

@@ -153,7 +153,7 @@ impl<E: Executor> CompiledSession<E> {
         let purpose = Purpose { options, gradients: None };
         let round = checks::rounding(self.options.dtype);
         if let (Some(carry), Some(pos)) = (carry, &pos) {
-            leaves.carried = carry::read(&*self.lowered(purpose), carry, pos, round)?;
+            leaves.carried = carry::read(&self.lowered(purpose), carry, pos, round)?;
         }
         let (graph, executor, program) = self.compiled(purpose, leaves.shape())?;
         let outputs = graph.outputs.iter().map(|o| o.value);

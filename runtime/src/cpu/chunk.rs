@@ -100,9 +100,10 @@ impl Tiles {
             };
             let plain = tile.cols == 1 || tile.col == 1;
             let forward = tile.rows == 1 || tile.row >= 0;
-            if !(plain && forward) && !(pairwise && cols.is_empty())
-                || (tile.cols > 1 && tile.row == 0 && tile.rows > 1)
-            {
+            let vector = pairwise && cols.is_empty();
+            let repeated = tile.cols > 1 && tile.row == 0 && tile.rows > 1;
+            let in_place = vector || (plain && forward);
+            if !in_place || repeated {
                 tile.copy = Some(room);
                 room += tile.rows * tile.cols;
             }

@@ -206,8 +206,8 @@ pub(super) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
     };
     // dimensions that must lie within a block: folded ones whose result is read again or cannot be added up
     let mut first_inner = space.sizes.len();
-    for i in 0..count {
-        if let FusedOp::Fold(fold, _) = kernel.code[i].op
+    for (i, instr) in kernel.code.iter().enumerate() {
+        if let FusedOp::Fold(fold, _) = instr.op
             && (read[i] > 0 || fold != Fold::Sum)
             && let Some(first) = folded(i).first()
         {

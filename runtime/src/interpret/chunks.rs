@@ -6,8 +6,11 @@ use crate::reference::value::{Dim, Value};
 use archc_compiler::lowered::Pairs;
 use candle_core::{Result, bail};
 
+/// Dimensions with their lengths, and the numbers of each operand.
+type Laid = (Vec<(Dim, usize)>, Vec<Vec<f64>>);
+
 /// A host copy with the given dimensions last, in this order; all others with their lengths come first.
-fn trailing(operands: &[(&Value, &[(Dim, usize)])]) -> Result<(Vec<(Dim, usize)>, Vec<Vec<f64>>)> {
+fn trailing(operands: &[(&Value, &[(Dim, usize)])]) -> Result<Laid> {
     let values: Vec<&Value> = operands.iter().map(|o| o.0).collect();
     let inner = |d: Dim| operands.iter().any(|o| o.1.iter().any(|l| l.0 == d));
     let outer: Vec<(Dim, usize)> = Value::union(&values).into_iter().filter(|o| !inner(o.0)).collect();

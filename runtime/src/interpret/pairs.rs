@@ -170,8 +170,8 @@ fn weights(weighing: &Value, kind: Weighing, mask: &Value, sink: Option<&Value>,
         let scores = (0..x.len()).filter(|&i| seen(i)).map(|i| x[i]).chain(sink);
         let top = scores.clone().fold(f64::NEG_INFINITY, |m, v| if v > m || v.is_nan() { v } else { m });
         let sum = if top == f64::NEG_INFINITY { top } else { top + scores.map(|s| (s - top).exp()).sum::<f64>().ln() };
-        for i in 0..x.len() {
-            x[i] = if seen(i) && sum != f64::NEG_INFINITY { (x[i] - sum).exp() } else { 0.0 };
+        for (i, x) in x.iter_mut().enumerate() {
+            *x = if seen(i) && sum != f64::NEG_INFINITY { (*x - sum).exp() } else { 0.0 };
         }
         sums.push(sum);
     }

@@ -10,6 +10,9 @@ use archc_compiler::graph::BinaryOp;
 use archc_compiler::lowered::{BATCH, DimId, Extent, TIME};
 use candle_core::{Result, bail};
 
+/// Numbers `[B, T, rest]`, and the rest with its lengths.
+type ByToken = (Vec<f64>, Vec<(Dim, usize)>);
+
 impl Frame<'_> {
     /// Batch and time with their lengths.
     fn tokens(&self) -> [(Dim, usize); 2] {
@@ -17,7 +20,7 @@ impl Frame<'_> {
     }
 
     /// A value as `[B, T, rest]` on the host; what it lacks of batch and time it is constant along.
-    fn by_token(&self, x: &Value) -> Result<(Vec<f64>, Vec<(Dim, usize)>)> {
+    fn by_token(&self, x: &Value) -> Result<ByToken> {
         let rest: Vec<(Dim, usize)> = rest(x, &[name(BATCH), name(TIME)]);
         Ok((host(&x.expanded(&[&self.tokens(), rest.as_slice()].concat())?.tensor)?, rest))
     }

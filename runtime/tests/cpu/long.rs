@@ -7,8 +7,20 @@ use crate::{BOUNDS, device};
 
 /// One mixer for each way in which a sequence is run through: tiles, chunks of every kind of decay and update, element-wise
 /// and sequential loops, a filter over lags.
-const MIXERS: &[&str] =
-    &["Attention", "GLA", "Mamba2", "HGRN2", "DeltaNet", "GatedDeltaNet", "KDA", "RWKV7", "MLSTM", "RGLRU", "SLSTM", "Hyena"];
+const MIXERS: &[&str] = &[
+    "Attention",
+    "GLA",
+    "Mamba2",
+    "HGRN2",
+    "DeltaNet",
+    "GatedDeltaNet",
+    "KDA",
+    "RWKV7",
+    "MLSTM",
+    "RGLRU",
+    "SLSTM",
+    "Hyena",
+];
 
 #[test]
 fn hundreds_of_tokens() {

@@ -300,9 +300,8 @@ fn general_form() {
             dg[C - 1][c] += gamma[C - 1][c] * (0..V).map(|j| ds[c][j] * s[c][j]).sum::<f64>();
         }
         for i in (0..C - 1).rev() {
-            for c in 0..K {
-                dg[i][c] += dg[i + 1][c];
-            }
+            let later = dg[i + 1].clone();
+            dg[i].iter_mut().zip(later).for_each(|(d, l)| *d += l);
         }
         for (all, new) in grads.iter_mut().zip([dq, da, dw, dk, dv, dg]) {
             all.insert(0, new);

@@ -102,9 +102,9 @@ impl Subject<'_> {
             let own = Subject { device: &Reference, bounds: everything }.compared(graph, batch);
             let excused = |f: &String| {
                 let Some((what, square, top)) = measured(f) else { return false };
-                own.iter().filter_map(|o| measured(o)).any(|(of, s, t)| {
-                    of == what && square <= AMPLIFIED * s && top <= AMPLIFIED * t
-                })
+                own.iter()
+                    .filter_map(|o| measured(o))
+                    .any(|(of, s, t)| of == what && square <= AMPLIFIED * s && top <= AMPLIFIED * t)
             };
             found.retain(|f| !excused(f));
         }
