@@ -37,7 +37,8 @@ impl Printer<'_> {
     fn scope(&self, text: &mut String, scope: &Scope, depth: usize) {
         for kernel in &scope.kernels {
             let indent = "  ".repeat(depth);
-            let _ = writeln!(text, "{indent}{:<60} {}", self.kernel(kernel), kernel.name);
+            let line = format!("{indent}{:<60} {}", self.kernel(kernel), kernel.name);
+            let _ = writeln!(text, "{}", line.trim_end());
             match &kernel.work {
                 Work::Loop(l) => self.scope(text, &l.body, depth + 1),
                 Work::Attend(a) => {
