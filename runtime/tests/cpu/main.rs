@@ -11,6 +11,7 @@ mod long;
 mod pieces;
 #[path = "../device/programs.rs"]
 mod programs;
+mod threads;
 #[path = "../lowered/whole.rs"]
 mod whole;
 

@@ -1,0 +1,23 @@
+//! Threads share the work, not the arithmetic: any number gives the same bits.
+
+use crate::batches::{cotangents, random_batch};
+use crate::device;
+use crate::programs::{files, programs};
+use archc_runtime::{BatchShape, Device, Gradients, Objective, SessionOptions};
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let names = ["Attention", "GLA", "GatedDeltaNet", "RGLRU"];
+    for (name, graph) in files("stdlib").iter().flat_map(|f| programs(f)).filter(|p| names.contains(&p.0.as_str())) {
+        // large enough that kernels are worth sharing
+        let batch = random_batch(&graph, 8, 512);
+        let run = |threads: usize| -> Gradients {
+            let options = SessionOptions { threads, ..SessionOptions::default() };
+            let mut session = device().compile(&graph, BatchShape { batch: 8, len: 512 }, &options).unwrap();
+            let r = cotangents(&session.forward(&batch, None).unwrap());
+            session.gradients(&batch, Objective::Cotangents(&r)).unwrap()
+        };
+        let one = run(1);
+        assert!(run(2) == one && run(3) == one, "{name}");
+    }
+}
