@@ -10,6 +10,7 @@ use archc_compiler::hir::{self, Library};
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered::{Lowered, Shape};
 use archc_compiler::plan;
+use archc_compiler::scan::CHUNK;
 use archc_compiler::{compile, graph, lowered};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -61,9 +62,6 @@ enum Stage {
     Joint,
     Plan,
 }
-
-/// Tokens a chunk of what is printed.
-const CHUNK: usize = 64;
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {

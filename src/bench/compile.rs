@@ -17,6 +17,7 @@ use archc_compiler::hir::Library;
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered;
 use archc_compiler::plan::plan;
+use archc_compiler::scan::CHUNK;
 use archc_compiler::source::SourceMap;
 use archc_compiler::{COST_TOKENS, targets};
 use archc_runtime::{BatchShape, SessionOptions};
@@ -55,9 +56,6 @@ const PROMISED: f64 = 20.0;
 
 const STAGES: [&str; 9] =
     ["parse", "resolve", "elaborate", "check", "lower", "gradient", "recompute", "plan", "session"];
-
-/// Tokens of a chunk, as in the sessions of compiling devices.
-const CHUNK: usize = 64;
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {

@@ -150,14 +150,12 @@ impl ScopePlan<'_> {
             let view = self.read(planner, id);
             outputs.push((made[&id], view));
         }
-        let last = unit.members.last().copied();
         let names: Vec<&str> = unit.members.iter().map(|m| self.dag.node(*m).name.as_str()).collect();
         let name = names.iter().rev().find(|n| !n.is_empty()).copied().unwrap_or_default().to_string();
         let mut dims = unit.dims.clone();
         // composite members may have spaces that no single op has
         code.code.iter().for_each(|i| dims.extend(&i.dims));
         planner.graph.order(&mut dims);
-        debug_assert!(last.is_some());
         self.kernels
             .push(Kernel { work: Work::Fused(Fused { dims, inputs: code.inputs, code: code.code, outputs }), name });
     }

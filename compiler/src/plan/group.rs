@@ -198,13 +198,12 @@ impl ScopePlan<'_> {
     }
 
     /// The weights (or their gradients) of a run as one matrix.
-    fn matrix(&self, planner: &Planner<'_>, base: Base, weights: &[Weight], inner: &View) -> View {
+    fn matrix(&self, base: Base, weights: &[Weight], inner: &View) -> View {
         let total = weights.iter().map(|w| w.wide).sum();
         let deep = weights[0].deep as isize;
         let mut axes = vec![Axis { dim: WIDE, size: total, stride: deep }];
         // the inner axes as they lie in memory
         axes.extend(inner.axes.iter().copied());
-        let _ = planner;
         View { base, offset: weights[0].start, axes }
     }
 
@@ -225,7 +224,7 @@ impl ScopePlan<'_> {
         let first = &self.dag.node(maps[0].product).operands;
         let weight = if first[0] == x { first[1] } else { first[0] };
         let inner = self.inner(planner, weights[0].param, over, weight);
-        let right = Side::View(self.matrix(planner, Base::Params, &weights, &inner));
+        let right = Side::View(self.matrix(Base::Params, &weights, &inner));
         let members = maps.iter().map(|m| m.product).collect();
         let group = Group {
             members,
@@ -332,7 +331,7 @@ impl ScopePlan<'_> {
         };
         let in_order = checkpoint.iter().map(|d| planner.size(*d)).eq(inner.axes.iter().map(|a| a.size));
         if in_order || inner.axes.len() == 1 {
-            let result = self.matrix(planner, Base::Grads, &weights, &inner);
+            let result = self.matrix(Base::Grads, &weights, &inner);
             self.add_group(Group {
                 members: maps.iter().map(|m| m.product).collect(),
                 left: Side::View(wide.clone()),
@@ -373,18 +372,11 @@ impl ScopePlan<'_> {
         }
         let Some(first_over) = over_back else { return };
         inner.axes.retain(|a| !first_over.contains(&a.dim));
-        self.chain_group(planner, &weights, &chain, wide, &inner);
+        self.chain_group(&weights, &chain, wide, &inner);
     }
 
     /// The sum of several maps' products as one, if they are added one after the other.
-    fn chain_group(
-        &mut self,
-        planner: &Planner<'_>,
-        weights: &[Weight],
-        products: &[ValueId],
-        wide: View,
-        inner: &View,
-    ) {
+    fn chain_group(&mut self, weights: &[Weight], products: &[ValueId], wide: View, inner: &View) {
         // the sum that adds a product, or the product itself where it is the base of the chain
         let holder = |product: ValueId| self.adds.iter().find(|(_, (_, added))| *added == product).map(|a| *a.0);
         let mut members: Vec<ValueId> = products.iter().map(|p| holder(*p).unwrap_or(*p)).collect();
@@ -407,7 +399,7 @@ impl ScopePlan<'_> {
         if inner.axes.iter().any(|a| !dims.contains(&a.dim)) {
             return;
         }
-        let right = Side::View(self.matrix(planner, Base::Params, weights, inner));
+        let right = Side::View(self.matrix(Base::Params, weights, inner));
         let last = members[members.len() - 1];
         self.add_group(Group {
             members,

@@ -18,10 +18,8 @@ use archc_compiler::gradient::{self, Seed, Wanted};
 use archc_compiler::graph::Graph;
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered::{BATCH, Lowered, Shape, TIME, ValueId};
+pub(crate) use archc_compiler::scan::CHUNK;
 use std::sync::Arc;
-
-/// Tokens a chunk of a scan, where nothing else is asked for.
-pub(crate) const CHUNK: usize = 64;
 
 /// Pieces shorter than this run token by token: most of a chunk would be rows past the end.
 const SHORTEST_CHUNKED: usize = 16;

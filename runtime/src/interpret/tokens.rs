@@ -1,7 +1,7 @@
 //! Ops that know tokens: embeddings, dropout, cross-entropy, windows and long convolutions. Plain loops.
 
 use super::{Frame, Scope, name};
-use crate::random::Stream;
+use crate::random::{Stream, token_number};
 use crate::reference::binary::binary;
 use crate::reference::kernels::host;
 use crate::reference::loss::partition;
@@ -123,25 +123,10 @@ pub(super) fn dropout(frame: &Frame<'_>, scope: &Scope<'_>, path: &str, x: &Valu
             at.push((d, left % n));
             left /= n;
         }
-        stream.seek(token_number(frame, &at) as u64);
+        stream.seek(token_number(frame.graph, frame.shape.len, &at) as u64);
         mask.extend((0..a_token).map(|_| if stream.uniform_short() < p { 0.0 } else { keep }));
     }
     binary(BinaryOp::Mul, x, &frame.built(mask, &order)?)
-}
-
-/// Which token of the batch these indices are.
-fn token_number(frame: &Frame<'_>, at: &[(DimId, usize)]) -> usize {
-    let (mut batch, mut start, mut row) = (0, 0, 0);
-    for &(d, i) in at {
-        let dim = frame.graph.dim(d);
-        match (dim.rank, dim.extent) {
-            (0, _) => batch = i,
-            (1, Extent::Chunks(tokens)) => start = i * tokens,
-            (2, _) => row = i,
-            _ => {}
-        }
-    }
-    batch * frame.shape.len + start + row
 }
 
 /// Tokens that count, with target and weight.
