@@ -1,5 +1,6 @@
 //! Instruction sets: which ones there are, which one this machine has, and how a function is compiled for each.
 
+use crate::gemm::{Task, tile};
 use crate::vector::Vector;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -74,6 +75,18 @@ pub(crate) trait Isa: Copy {
     const COLS: usize;
     /// a b + c, rounded once where the machine can.
     fn fma(a: f32, b: f32, c: f32) -> f32;
+    /// [`tile`], as a function of its own: within another one, sums would lose their registers to what is around.
+    unsafe fn tile<const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(task: &Task);
+    /// Transposes 8 x 8 numbers: `to[r * to_step + c] = from[c * from_step + r]`.
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, from_step: isize, to: *mut f32, to_step: isize) {
+        for r in 0..8 {
+            for c in 0..8 {
+                // SAFETY: the caller's contract.
+                unsafe { *to.offset(r * to_step + c) = *from.offset(c * from_step + r) }
+            }
+        }
+    }
 }
 
 /// What every machine of the target has.
@@ -92,6 +105,11 @@ impl Isa for Base {
     fn fma(a: f32, b: f32, c: f32) -> f32 {
         if cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { a * b + c }
     }
+    #[inline(never)]
+    unsafe fn tile<const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(task: &Task) {
+        // SAFETY: the caller's contract.
+        unsafe { tile::<Self, R, N, WHOLE, BY_ROWS>(task) }
+    }
 }
 
 /// AVX2 and FMA.
@@ -109,6 +127,16 @@ impl Isa for Avx2 {
     fn fma(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
     }
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, from_step: isize, to: *mut f32, to_step: isize) {
+        // SAFETY: the caller's contract; the level has AVX.
+        unsafe { crate::vector::turn_avx(from, from_step, to, to_step) }
+    }
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn tile<const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(task: &Task) {
+        // SAFETY: the caller's contract.
+        unsafe { tile::<Self, R, N, WHOLE, BY_ROWS>(task) }
+    }
 }
 
 /// AVX-512.
@@ -125,6 +153,16 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn fma(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
+    }
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, from_step: isize, to: *mut f32, to_step: isize) {
+        // SAFETY: the caller's contract; the level has AVX.
+        unsafe { crate::vector::turn_avx(from, from_step, to, to_step) }
+    }
+    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+    unsafe fn tile<const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(task: &Task) {
+        // SAFETY: the caller's contract.
+        unsafe { tile::<Self, R, N, WHOLE, BY_ROWS>(task) }
     }
 }
 

@@ -16,6 +16,9 @@ pub(crate) trait Vector: Copy {
     unsafe fn mul(self, b: Self) -> Self;
     /// self b + c
     unsafe fn fma(self, b: Self, c: Self) -> Self;
+    /// Asks for the cache line at an address, which need not be one of anything.
+    #[inline(always)]
+    unsafe fn prefetch(_: *const f32) {}
     /// The sum of the entries, by halves.
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
@@ -76,6 +79,9 @@ impl Vector for [f32; 4] {
 }
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) use x86::turn_avx;
+
+#[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Vector;
     use core::arch::x86_64::*;
@@ -106,6 +112,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn store_part(self, p: *mut f32, n: usize) {
             unsafe { _mm256_maskstore_ps(p, _mm256_loadu_si256(MASK.as_ptr().add(8 - n).cast()), self) }
+        }
+        #[inline(always)]
+        unsafe fn prefetch(p: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
         #[inline(always)]
         unsafe fn add(self, b: Self) -> Self {
@@ -144,6 +154,10 @@ mod x86 {
             unsafe { _mm512_mask_storeu_ps(p, (1u16 << n) - 1, self) }
         }
         #[inline(always)]
+        unsafe fn prefetch(p: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
+        #[inline(always)]
         unsafe fn add(self, b: Self) -> Self {
             unsafe { _mm512_add_ps(self, b) }
         }
@@ -154,6 +168,32 @@ mod x86 {
         #[inline(always)]
         unsafe fn fma(self, b: Self, c: Self) -> Self {
             unsafe { _mm512_fmadd_ps(self, b, c) }
+        }
+    }
+
+    /// Transposes 8 x 8 numbers, rows so far apart.
+    #[inline(always)]
+    pub(crate) unsafe fn turn_avx(from: *const f32, from_step: isize, to: *mut f32, to_step: isize) {
+        unsafe {
+            let row = |i: isize| _mm256_loadu_ps(from.offset(i * from_step));
+            let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+            let (e, f, g, h) = (row(4), row(5), row(6), row(7));
+            // pairs of rows, then fours, then the halves
+            let (ab, ba) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (cd, dc) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            let (ef, fe) = (_mm256_unpacklo_ps(e, f), _mm256_unpackhi_ps(e, f));
+            let (gh, hg) = (_mm256_unpacklo_ps(g, h), _mm256_unpackhi_ps(g, h));
+            let fours = [
+                (_mm256_shuffle_ps::<0x44>(ab, cd), _mm256_shuffle_ps::<0x44>(ef, gh)),
+                (_mm256_shuffle_ps::<0xee>(ab, cd), _mm256_shuffle_ps::<0xee>(ef, gh)),
+                (_mm256_shuffle_ps::<0x44>(ba, dc), _mm256_shuffle_ps::<0x44>(fe, hg)),
+                (_mm256_shuffle_ps::<0xee>(ba, dc), _mm256_shuffle_ps::<0xee>(fe, hg)),
+            ];
+            for (i, (x, y)) in fours.into_iter().enumerate() {
+                let i = i as isize;
+                _mm256_storeu_ps(to.offset(i * to_step), _mm256_permute2f128_ps::<0x20>(x, y));
+                _mm256_storeu_ps(to.offset((i + 4) * to_step), _mm256_permute2f128_ps::<0x31>(x, y));
+            }
         }
     }
 }

@@ -13,37 +13,29 @@ mod tile;
 
 pub use dense::multiply;
 
-use tile::{Mat, MatMut, tile};
+use tile::{Mat, MatMut};
+pub(crate) use tile::{Task, tile};
 
 use crate::isa::{Isa, versions};
 use crate::room::{Room, keep_panels, panels};
 use crate::vector::Vector;
-use pack::pack;
+use pack::{MARGIN, pack, pack_rows};
 
-/// Depth of a block: a panel of B, two vectors wide, is 16 KiB with eight lanes.
-const DEPTH: usize = 256;
-/// Rows of a block of A: with `DEPTH`, at most 192 KiB.
-const ROWS: usize = 192;
+/// Depth of a block: a panel of B, two vectors wide, is 24 KiB with eight lanes.
+const DEPTH: usize = 384;
+/// Rows of a block of A: with `DEPTH`, at most 252 KiB.
+const ROWS: usize = 168;
 /// Columns of a block of B.
 const COLS: usize = 1024;
 
 /// Calls the tile of r rows.
 #[inline(always)]
-unsafe fn any_tile<I: Isa, const N: usize, const WHOLE: bool>(
-    r: usize,
-    cols: usize,
-    k: usize,
-    alpha: f32,
-    a: Mat,
-    b: Mat,
-    beta: f32,
-    c: MatMut,
-) {
+unsafe fn any_tile<I: Isa, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(r: usize, task: &Task) {
     macro_rules! arms {
         ($($n:literal)*) => {
             match r {
                 // SAFETY: the caller's contract.
-                $($n if I::ROWS >= $n && (N == I::COLS || $n <= SKINNY) => unsafe { tile::<I, $n, N, WHOLE>(cols, k, alpha, a, b, beta, c) },)*
+                $($n if I::ROWS >= $n && (N == I::COLS || $n <= SKINNY) => unsafe { I::tile::<$n, N, WHOLE, BY_ROWS>(task) },)*
                 _ => unreachable!("archc bug: no tile has {r} rows"),
             }
         };
@@ -60,6 +52,9 @@ fn part(n: usize, count: usize, i: usize) -> (usize, usize) {
     let (least, more) = (n / count, n % count);
     (i * least + i.min(more), least + usize::from(i < more))
 }
+
+/// Rows of A for which there are registers that point at them.
+const POINTERS: usize = 8;
 
 /// What the blocks of a product are like.
 struct Blocks {
@@ -88,7 +83,7 @@ unsafe fn blocked<I: Isa, const N: usize>(
     unsafe {
         let room_b =
             if how.pack_b { rooms.1.of(DEPTH * COLS.min(n.next_multiple_of(width))) } else { std::ptr::null_mut() };
-        let room_a = if how.pack_a { rooms.0.of(DEPTH * ROWS.min(m)) } else { std::ptr::null_mut() };
+        let room_a = if how.pack_a { rooms.0.of((DEPTH + MARGIN) * ROWS.min(m)) } else { std::ptr::null_mut() };
         let mut jc = 0;
         while jc < n {
             let nc = COLS.min(n - jc);
@@ -98,11 +93,9 @@ unsafe fn blocked<I: Isa, const N: usize>(
                 for band in 0..bands {
                     let (ic, mc) = part(m, bands, band);
                     let count = mc.div_ceil(most);
+                    let (least, more) = (mc / count, mc % count);
                     if how.pack_a {
-                        for i in 0..count {
-                            let (i0, r) = part(mc, count, i);
-                            pack::<I>(a.from(ic + i0, pc).transposed(), kc, r, r, room_a.add(i0 * kc));
-                        }
+                        pack_rows::<I>(a.from(ic, pc), mc, kc, count, room_a);
                     }
                     let mut j = 0;
                     while j < nc {
@@ -117,19 +110,24 @@ unsafe fn blocked<I: Isa, const N: usize>(
                             b.from(pc, jc + j)
                         };
                         let whole = how.pack_b || cols == width;
+                        let mut task = Task { cols, k: kc, alpha, a, b: panel, beta, c };
+                        let mut i0 = 0;
                         for i in 0..count {
-                            let (i0, r) = part(mc, count, i);
+                            let r = least + usize::from(i < more);
                             let rows = if how.pack_a {
-                                Mat { at: room_a.add(i0 * kc), rs: 1, cs: r as isize }
+                                Mat { at: room_a.add(i0 * kc + i * MARGIN), rs: 1, cs: r as isize }
                             } else {
                                 a.from(ic + i0, pc)
                             };
-                            let to = c.from(ic + i0, jc + j);
-                            if whole {
-                                any_tile::<I, N, true>(r, cols, kc, alpha, rows, panel, beta, to);
-                            } else {
-                                any_tile::<I, N, false>(r, cols, kc, alpha, rows, panel, beta, to);
+                            task.c = c.from(ic + i0, jc + j);
+                            task.a = rows;
+                            match (whole, rows.cs == 1 && rows.rs != 1) {
+                                (true, true) => any_tile::<I, N, true, true>(r, &task),
+                                (true, false) => any_tile::<I, N, true, false>(r, &task),
+                                (false, true) => any_tile::<I, N, false, true>(r, &task),
+                                (false, false) => any_tile::<I, N, false, false>(r, &task),
                             }
+                            i0 += r;
                         }
                         j += width;
                     }
@@ -191,7 +189,7 @@ unsafe fn product<I: Isa>(_: I, m: usize, n: usize, k: usize, alpha: f32, a: Mat
         // Packing moves n k (or m k) numbers for 2 m n k operations. It pays where rows are many, or strides defeat the caches.
         let how = Blocks {
             pack_b: b.cs != 1 || (m > 4 * I::ROWS && n * k > 4096),
-            pack_a: n > 4 * I::V::LANES && m > I::ROWS && a.cs != 1,
+            pack_a: a.rs != 1 && a.cs != 1 || n > 4 * I::V::LANES && m > I::ROWS && (a.cs != 1 || I::ROWS > POINTERS),
         };
         let mut lent = panels();
         let both = (&mut lent.0, &mut lent.1);

@@ -1,5 +1,6 @@
 //! Panels: parts of a matrix copied to where they are read in order.
 
+use super::part;
 use super::tile::Mat;
 use crate::isa::Isa;
 use crate::vector::Vector;
@@ -32,14 +33,8 @@ pub(crate) unsafe fn pack<I: Isa>(m: Mat, rows: usize, cols: usize, width: usize
             let mut r = 0;
             if nj == 8 && m.rs == 1 {
                 while r + 8 <= rows {
-                    let mut t = [[0.0; 8]; 8];
-                    for (y, line) in t.iter_mut().enumerate() {
-                        *line = m.at.offset((j + y) as isize * m.cs).add(r).cast::<[f32; 8]>().read_unaligned();
-                    }
-                    for x in 0..8 {
-                        let line: [f32; 8] = std::array::from_fn(|y| t[y][x]);
-                        to.add((r + x) * width + j).cast::<[f32; 8]>().write_unaligned(line);
-                    }
+                    let from = m.at.offset(j as isize * m.cs).add(r);
+                    I::turn(from, m.cs, to.add(r * width + j), width as isize);
                     r += 8;
                 }
             }
@@ -58,5 +53,41 @@ pub(crate) unsafe fn pack<I: Isa>(m: Mat, rows: usize, cols: usize, width: usize
                 }
             }
         }
+    }
+}
+
+/// Numbers between the panels of A: what a vector may write behind its part.
+pub(crate) const MARGIN: usize = 16;
+
+/// Panels of A: `count` nearly equal parts of its m rows, each `[k, rows]`, `MARGIN` numbers apart.
+#[inline(always)]
+pub(crate) unsafe fn pack_rows<I: Isa>(a: Mat, m: usize, k: usize, count: usize, to: *mut f32) {
+    /// Steps of the depth for which all panels are packed at once: a line of A meets all of them while it is cached.
+    const STEPS: usize = 8;
+    let lanes = I::V::LANES;
+    let mut p = 0;
+    while p < k {
+        let steps = STEPS.min(k - p);
+        for i in 0..count {
+            let (i0, r) = part(m, count, i);
+            // SAFETY: panels have k rows of r entries and a margin; all reads are inside of A.
+            unsafe {
+                let (mut from, mut to) = (a.from(i0, p), to.add(i0 * k + i * MARGIN + p * r));
+                if a.rs != 1 || r > lanes {
+                    pack::<I>(from.transposed(), steps, r, r, to);
+                } else if i0 + lanes <= m {
+                    for _ in 0..steps {
+                        I::V::load(from.at).store(to);
+                        (from, to) = (from.from(0, 1), to.add(r));
+                    }
+                } else {
+                    for _ in 0..steps {
+                        I::V::load_part(from.at, r).store(to);
+                        (from, to) = (from.from(0, 1), to.add(r));
+                    }
+                }
+            }
+        }
+        p += STEPS;
     }
 }

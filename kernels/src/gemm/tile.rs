@@ -40,47 +40,81 @@ impl MatMut {
     }
 }
 
-/// C = alpha A B + beta C for `R` rows and `cols` columns, at most N vectors. A has any strides. B's rows are contiguous; with `WHOLE` they can
-/// be read up to N whole vectors, else only `cols` entries of them. For beta = 0, C is not read.
+/// What a tile computes: C = alpha A B + beta C, with `cols` columns and the depth `k`.
+pub(crate) struct Task {
+    pub cols: usize,
+    pub k: usize,
+    pub alpha: f32,
+    pub a: Mat,
+    pub b: Mat,
+    pub beta: f32,
+    pub c: MatMut,
+}
+
+/// A task of `R` rows and at most N vectors of columns. With `BY_ROWS`, A's rows are contiguous, else its columns are, as in a packed
+/// panel. B's rows are contiguous; with `WHOLE` they can be read up to N whole vectors, else only `cols` entries of them. For
+/// beta = 0, C is not read.
 #[inline(always)]
-pub(crate) unsafe fn tile<I: Isa, const R: usize, const N: usize, const WHOLE: bool>(
-    cols: usize,
-    k: usize,
-    alpha: f32,
-    a: Mat,
-    b: Mat,
-    beta: f32,
-    c: MatMut,
-) {
+pub(crate) unsafe fn tile<I: Isa, const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(task: &Task) {
+    let Task { cols, k, alpha, a, b, beta, c } = *task;
     let lanes = I::V::LANES;
     let (full, part) = (cols / lanes, cols % lanes);
     // SAFETY: rows below R, depth below k and columns below `cols` are inside of the matrices.
     unsafe {
+        if c.cs == 1 {
+            // By the time the sums are there, so are C's lines.
+            for i in 0..R {
+                I::V::prefetch(c.at.wrapping_offset(i as isize * c.rs));
+            }
+        }
         let mut acc = [[I::V::splat(0.0); N]; R];
         let mut bp = b.at;
-        let mut ap = a.at;
-        for _ in 0..k {
-            let mut bv = [I::V::splat(0.0); N];
-            for (j, v) in bv.iter_mut().enumerate() {
-                let at = bp.wrapping_add(j * lanes);
-                if WHOLE || j < full {
-                    *v = I::V::load(at);
-                } else if j == full && part > 0 {
-                    *v = I::V::load_part(at, part);
+        macro_rules! step {
+            (|$i:ident| $x:expr) => {{
+                let mut bv = [I::V::splat(0.0); N];
+                for (j, v) in bv.iter_mut().enumerate() {
+                    let at = bp.wrapping_add(j * lanes);
+                    if WHOLE || j < full {
+                        *v = I::V::load(at);
+                    } else if j == full && part > 0 {
+                        *v = I::V::load_part(at, part);
+                    }
                 }
-            }
-            for (i, row) in acc.iter_mut().enumerate() {
-                let x = I::V::splat(*ap.offset(i as isize * a.rs));
-                for (acc, v) in row.iter_mut().zip(bv) {
-                    *acc = x.fma(v, *acc);
+                for ($i, row) in acc.iter_mut().enumerate() {
+                    let x = I::V::splat($x);
+                    for (acc, v) in row.iter_mut().zip(bv) {
+                        *acc = x.fma(v, *acc);
+                    }
                 }
+                bp = bp.wrapping_offset(b.rs);
+            }};
+        }
+        if BY_ROWS {
+            // A pointer for each row, and one distance: no address waits for another.
+            let rows: [*const f32; R] = std::array::from_fn(|i| a.at.wrapping_offset(i as isize * a.rs));
+            for p in 0..k {
+                step!(|i| *rows[i].add(p));
             }
-            bp = bp.wrapping_offset(b.rs);
-            ap = ap.wrapping_offset(a.cs);
+        } else {
+            let mut ap = a.at;
+            for _ in 0..k {
+                step!(|i| *ap.add(i));
+                ap = ap.wrapping_offset(a.cs);
+            }
         }
         let factor = I::V::splat(alpha);
         let keep = I::V::splat(beta);
-        if c.cs == 1 {
+        if c.cs == 1 && full == N {
+            for (i, row) in acc.into_iter().enumerate() {
+                let at = c.at.wrapping_offset(i as isize * c.rs);
+                for (j, acc) in row.into_iter().enumerate() {
+                    let at = at.wrapping_add(j * lanes);
+                    let sum = acc.mul(factor);
+                    let y = if beta == 0.0 { sum } else { I::V::load(at).fma(keep, sum) };
+                    y.store(at);
+                }
+            }
+        } else if c.cs == 1 {
             for (i, row) in acc.into_iter().enumerate() {
                 for (j, acc) in row.into_iter().enumerate() {
                     let at = c.at.offset(i as isize * c.rs).wrapping_add(j * lanes);
