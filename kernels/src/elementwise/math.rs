@@ -28,7 +28,7 @@ fn poly<I: Isa, const N: usize>(x: f32, c: [f32; N]) -> f32 {
     y
 }
 
-/// 2^n, for -126 <= n <= 127.
+/// 2^n, for -126 <= n <= 127; 0 for n = -127.
 #[inline(always)]
 fn pow2(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) << 23) as u32)
@@ -54,12 +54,11 @@ fn expm1_near<I: Isa>(r: f32) -> f32 {
 #[inline(always)]
 fn exp_of_sum<I: Isa>(x: f32, low: f32) -> f32 {
     let x = if x > 89.0 { 89.0 } else { x };
-    let x = if x < -105.0 { -105.0 } else { x };
+    let x = if x < -87.6 { -87.6 } else { x };
     let (n, r) = halve::<I>(x);
-    let y = expm1_near::<I>(r + low) + 1.0;
-    // Two factors, because 2^n itself may be too large or too small for a normal number.
-    let half = n >> 1;
-    y * pow2(half) * pow2(n.wrapping_sub(half))
+    // Twice the mantissa and half the power: 2^128 is no number. 2^-127 is 0, and so are results below 2^-126.5.
+    let e = expm1_near::<I>(r + low);
+    I::fma(e, 2.0, 2.0) * pow2(n.wrapping_sub(1))
 }
 
 #[inline(always)]
@@ -158,7 +157,11 @@ pub fn silu<I: Isa>(x: f32) -> f32 {
 
 #[inline(always)]
 pub fn softplus<I: Isa>(x: f32) -> f32 {
-    let y = log1p::<I>(exp::<I>(-x.abs()));
+    // log(1 + u) for 0 < u <= 1: where 1 + u is above sqrt(2), half of it.
+    let u = exp::<I>(-x.abs());
+    let big = u > 0.414_213_57;
+    let f = if big { 0.5 * (u - 1.0) } else { u };
+    let y = log_parts::<I>(if big { 1.0 } else { 0.0 }, f);
     if x > 0.0 { x + y } else { y }
 }
 

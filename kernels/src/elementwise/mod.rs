@@ -1,15 +1,16 @@
 //! Functions entry by entry.
 //!
-//! A loop runs over blocks: a block's results go to the stack first and are then copied out. So the compiler knows that
-//! results and operands do not overlap within a block and makes vector code, and a result may replace an operand in place.
+//! A loop runs over blocks. Where the result overlaps an operand, a block's results go to the stack first and are then copied out.
+//! So the compiler knows that results and operands do not overlap within a block and makes vector code, and a result may replace
+//! an operand in place.
 
 pub(crate) mod math;
 
 use crate::isa::{Isa, versions};
 use std::ptr::copy_nonoverlapping;
 
-/// Functions of one number. Within 4 units in the last place wherever the result is a normal number
-/// (gelu: 6 in its far tail).
+/// Functions of one number. Within 4 units in the last place wherever the result is a normal number (gelu: 6 in its far tail);
+/// exponentials below 2^-125 may be 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unary {
     /// -x
@@ -120,6 +121,15 @@ struct Feed {
 }
 
 impl Src {
+    /// Whether n entries from y on are none of these.
+    #[inline(always)]
+    fn apart(self, y: *mut f32, n: usize) -> bool {
+        match self {
+            Self::Slice(at) => (at as usize).abs_diff(y as usize) >= n * size_of::<f32>(),
+            Self::Scalar(_) => true,
+        }
+    }
+
     #[inline(always)]
     fn feed(self, room: &mut [f32; BLOCK]) -> Feed {
         match self {
@@ -147,9 +157,10 @@ unsafe fn blocks<I: Isa, B: Block<N>, const N: usize>(f: B, src: [Src; N], y: *m
     for i in 0..N {
         feeds[i] = src[i].feed(&mut rooms[i]);
     }
+    let apart = src.iter().all(|s| s.apart(y, n));
     let mut out = [0.0; BLOCK];
     let mut i = 0;
-    // SAFETY: operands that are no scalars have n entries, and so has y.
+    // SAFETY: operands that are no scalars have n entries, and so has y. Where a block is written in place, nothing else is there.
     unsafe {
         while i + BLOCK <= n {
             let mut at = [std::ptr::null(); N];
@@ -157,8 +168,11 @@ unsafe fn blocks<I: Isa, B: Block<N>, const N: usize>(f: B, src: [Src; N], y: *m
                 at[k] = feeds[k].at;
                 feeds[k].at = feeds[k].at.wrapping_add(feeds[k].step);
             }
-            f.run::<I>(at, &mut out, BLOCK);
-            copy_nonoverlapping(out.as_ptr(), y.add(i), BLOCK);
+            let to = if apart { &mut *y.add(i).cast() } else { &mut out };
+            f.run::<I>(at, to, BLOCK);
+            if !apart {
+                copy_nonoverlapping(out.as_ptr(), y.add(i), BLOCK);
+            }
             i += BLOCK;
         }
         if i < n {
