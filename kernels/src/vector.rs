@@ -13,7 +13,13 @@ pub(crate) trait Vector: Copy {
     /// Only the first n entries.
     unsafe fn store_part(self, p: *mut f32, n: usize);
     unsafe fn add(self, b: Self) -> Self;
+    unsafe fn sub(self, b: Self) -> Self;
     unsafe fn mul(self, b: Self) -> Self;
+    unsafe fn div(self, b: Self) -> Self;
+    /// The larger; not a number if one of them is not.
+    unsafe fn larger(self, b: Self) -> Self;
+    /// The smaller; not a number if one of them is not.
+    unsafe fn smaller(self, b: Self) -> Self;
     /// self b + c
     unsafe fn fma(self, b: Self, c: Self) -> Self;
     /// Asks for the cache line at an address, which need not be one of anything.
@@ -69,8 +75,24 @@ impl Vector for [f32; 4] {
         std::array::from_fn(|i| self[i] + b[i])
     }
     #[inline(always)]
+    unsafe fn sub(self, b: Self) -> Self {
+        std::array::from_fn(|i| self[i] - b[i])
+    }
+    #[inline(always)]
     unsafe fn mul(self, b: Self) -> Self {
         std::array::from_fn(|i| self[i] * b[i])
+    }
+    #[inline(always)]
+    unsafe fn div(self, b: Self) -> Self {
+        std::array::from_fn(|i| self[i] / b[i])
+    }
+    #[inline(always)]
+    unsafe fn larger(self, b: Self) -> Self {
+        std::array::from_fn(|i| crate::rows::larger(self[i], b[i]))
+    }
+    #[inline(always)]
+    unsafe fn smaller(self, b: Self) -> Self {
+        std::array::from_fn(|i| crate::rows::smaller(self[i], b[i]))
     }
     #[inline(always)]
     unsafe fn fma(self, b: Self, c: Self) -> Self {
@@ -122,8 +144,25 @@ mod x86 {
             unsafe { _mm256_add_ps(self, b) }
         }
         #[inline(always)]
+        unsafe fn sub(self, b: Self) -> Self {
+            unsafe { _mm256_sub_ps(self, b) }
+        }
+        #[inline(always)]
         unsafe fn mul(self, b: Self) -> Self {
             unsafe { _mm256_mul_ps(self, b) }
+        }
+        #[inline(always)]
+        unsafe fn div(self, b: Self) -> Self {
+            unsafe { _mm256_div_ps(self, b) }
+        }
+        // The instructions give b where one of them is not a number.
+        #[inline(always)]
+        unsafe fn larger(self, b: Self) -> Self {
+            unsafe { _mm256_blendv_ps(_mm256_max_ps(self, b), self, _mm256_cmp_ps::<_CMP_UNORD_Q>(self, self)) }
+        }
+        #[inline(always)]
+        unsafe fn smaller(self, b: Self) -> Self {
+            unsafe { _mm256_blendv_ps(_mm256_min_ps(self, b), self, _mm256_cmp_ps::<_CMP_UNORD_Q>(self, self)) }
         }
         #[inline(always)]
         unsafe fn fma(self, b: Self, c: Self) -> Self {
@@ -162,8 +201,24 @@ mod x86 {
             unsafe { _mm512_add_ps(self, b) }
         }
         #[inline(always)]
+        unsafe fn sub(self, b: Self) -> Self {
+            unsafe { _mm512_sub_ps(self, b) }
+        }
+        #[inline(always)]
         unsafe fn mul(self, b: Self) -> Self {
             unsafe { _mm512_mul_ps(self, b) }
+        }
+        #[inline(always)]
+        unsafe fn div(self, b: Self) -> Self {
+            unsafe { _mm512_div_ps(self, b) }
+        }
+        #[inline(always)]
+        unsafe fn larger(self, b: Self) -> Self {
+            unsafe { _mm512_mask_mov_ps(_mm512_max_ps(self, b), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self, self), self) }
+        }
+        #[inline(always)]
+        unsafe fn smaller(self, b: Self) -> Self {
+            unsafe { _mm512_mask_mov_ps(_mm512_min_ps(self, b), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self, self), self) }
         }
         #[inline(always)]
         unsafe fn fma(self, b: Self, c: Self) -> Self {
@@ -236,8 +291,24 @@ mod neon {
             unsafe { vaddq_f32(self, b) }
         }
         #[inline(always)]
+        unsafe fn sub(self, b: Self) -> Self {
+            unsafe { vsubq_f32(self, b) }
+        }
+        #[inline(always)]
         unsafe fn mul(self, b: Self) -> Self {
             unsafe { vmulq_f32(self, b) }
+        }
+        #[inline(always)]
+        unsafe fn div(self, b: Self) -> Self {
+            unsafe { vdivq_f32(self, b) }
+        }
+        #[inline(always)]
+        unsafe fn larger(self, b: Self) -> Self {
+            unsafe { vmaxq_f32(self, b) }
+        }
+        #[inline(always)]
+        unsafe fn smaller(self, b: Self) -> Self {
+            unsafe { vminq_f32(self, b) }
         }
         #[inline(always)]
         unsafe fn fma(self, b: Self, c: Self) -> Self {

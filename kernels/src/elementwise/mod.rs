@@ -4,7 +4,10 @@
 //! So the compiler knows that results and operands do not overlap within a block and makes vector code, and a result may replace
 //! an operand in place.
 
+mod grid;
 pub(crate) mod math;
+
+pub use grid::{AROUND, GridSrc, grid};
 
 use crate::isa::{Isa, versions};
 use std::ptr::copy_nonoverlapping;
@@ -320,7 +323,7 @@ fn share(c: bool, tied: bool) -> f32 {
 }
 
 #[inline(always)]
-unsafe fn binary_body<I: Isa>(_: I, op: Binary, a: Src, b: Src, y: *mut f32, n: usize) {
+unsafe fn each_body<I: Isa>(_: I, op: Binary, a: Src, b: Src, y: *mut f32, n: usize) {
     macro_rules! map {
         (|$a:ident, $b:ident| $f:expr) => {
             each!(I, [a, b], y, n, |$a, $b| $f)
@@ -329,14 +332,8 @@ unsafe fn binary_body<I: Isa>(_: I, op: Binary, a: Src, b: Src, y: *mut f32, n: 
     // SAFETY: the caller's contract.
     unsafe {
         match op {
-            Binary::Add => map!(|a, b| a + b),
-            Binary::Sub => map!(|a, b| a - b),
-            Binary::Mul => map!(|a, b| a * b),
-            Binary::Div => map!(|a, b| a / b),
             Binary::Rem => map!(|a, b| a - b * (a / b).floor()),
             Binary::Pow => map!(|a, b| a.powf(b)),
-            Binary::Min => map!(|a, b| crate::rows::smaller(a, b)),
-            Binary::Max => map!(|a, b| crate::rows::larger(a, b)),
             Binary::Eq => map!(|a, b| truth(a == b)),
             Binary::Ne => map!(|a, b| truth(a != b)),
             Binary::Lt => map!(|a, b| truth(a < b)),
@@ -345,6 +342,9 @@ unsafe fn binary_body<I: Isa>(_: I, op: Binary, a: Src, b: Src, y: *mut f32, n: 
             Binary::Ge => map!(|a, b| truth(a >= b)),
             Binary::MaxShare => map!(|a, b| share(a > b, a == b)),
             Binary::MinShare => map!(|a, b| share(a < b, a == b)),
+            Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Min | Binary::Max => {
+                unreachable!("archc bug: {op:?} has vector instructions")
+            }
         }
     }
 }
@@ -364,12 +364,28 @@ unsafe fn mul_add_body<I: Isa>(_: I, a: Src, b: Src, c: Src, y: *mut f32, n: usi
 versions! {
     /// y = op(x), n entries each. y may be x.
     pub unsafe fn unary(op: Unary, x: *const f32, y: *mut f32, n: usize) = unary_body;
-    /// y = op(a, b). y may be a or b.
-    pub unsafe fn binary(op: Binary, a: Src, b: Src, y: *mut f32, n: usize) = binary_body;
+    /// [`binary`] for the functions that have no vector instructions of their own.
+    unsafe fn each_of_two(op: Binary, a: Src, b: Src, y: *mut f32, n: usize) = each_body;
     /// y = a where c is not 0, else b. y may be any of them.
     pub unsafe fn select(c: Src, a: Src, b: Src, y: *mut f32, n: usize) = select_body;
     /// y = a b + c. y may be any of them.
     pub unsafe fn mul_add(a: Src, b: Src, c: Src, y: *mut f32, n: usize) = mul_add_body;
+}
+
+/// y = op(a, b). y may be a or b.
+pub unsafe fn binary(op: Binary, a: Src, b: Src, y: *mut f32, n: usize) {
+    let (mut first, mut second) = (0.0, 0.0);
+    let src = |src, one: &mut f32| match src {
+        Src::Slice(at) => GridSrc { at, around: [0; AROUND], moves: true },
+        Src::Scalar(x) => {
+            *one = x;
+            GridSrc { at: one, around: [0; AROUND], moves: false }
+        }
+    };
+    if n > 0 {
+        // SAFETY: the caller's contract.
+        unsafe { grid(op, [1; AROUND], n, src(a, &mut first), src(b, &mut second), y) }
+    }
 }
 
 /// y += alpha x. y may be x.

@@ -11,7 +11,7 @@ use archc_compiler::graph::{BinaryOp, UnaryOp};
 use archc_compiler::lowered::DimId;
 use archc_compiler::plan::{Fold, Fused, FusedOp, View};
 use archc_kernels::copy::{add_nd, copy_nd};
-use archc_kernels::elementwise::{self, Binary, Src, Unary};
+use archc_kernels::elementwise::{self, AROUND, Binary, GridSrc, Src, Unary};
 use archc_kernels::rows;
 use std::ops::Range;
 
@@ -20,6 +20,9 @@ const TARGET: usize = 1024;
 
 /// Numbers of a row that is worth a block of its own: an op takes longer than finding out what to do.
 const LONG: usize = 256;
+
+/// Numbers of a run that is worth not copying an operand.
+const SHORT: usize = 8;
 
 /// Where the numbers of a value are during a block.
 #[derive(Clone, Copy, Debug)]
@@ -80,22 +83,14 @@ enum Code {
         y: Place,
         n: Count,
     },
+    /// Operands that lack dimensions stand still along them.
     Binary {
         op: Binary,
-        a: Arg,
-        b: Arg,
+        a: Moving,
+        b: Moving,
         y: Place,
+        around: [Count; AROUND],
         n: Count,
-    },
-    /// One operand is constant along the last dimensions of the other: row by row.
-    Rows {
-        op: Binary,
-        full: usize,
-        row: usize,
-        swapped: bool,
-        y: Place,
-        rows: Count,
-        n: usize,
     },
     Select {
         c: Arg,
@@ -124,6 +119,14 @@ enum Code {
 struct Arg {
     value: usize,
     one: bool,
+}
+
+/// An operand of a binary op: its distances along the dimensions around the runs, and whether it moves along a run.
+#[derive(Clone, Copy, Debug)]
+struct Moving {
+    value: usize,
+    around: [usize; AROUND],
+    moves: bool,
 }
 
 /// A prepared kernel.
@@ -416,13 +419,8 @@ impl Builder<'_> {
                 FusedOp::Number(_) => {}
                 FusedOp::Unary(op, x) => self.code.push(Code::Unary { op: unary(*op), x: *x, y: place, n }),
                 FusedOp::Binary(op, a, b) => {
-                    if let Some(code) = self.by_rows(binary(*op), *a, *b, place, &groups) {
-                        self.code.push(code);
-                    } else {
-                        let a = self.arg(&mut spread, *a, &groups);
-                        let b = self.arg(&mut spread, *b, &groups);
-                        self.code.push(Code::Binary { op: binary(*op), a, b, y: place, n });
-                    }
+                    let code = self.binary(&mut spread, binary(*op), [*a, *b], place, &groups);
+                    self.code.push(code);
                 }
                 FusedOp::Select(c, a, b) => {
                     let [c, a, b] = [*c, *a, *b].map(|v| self.arg(&mut spread, v, &groups));
@@ -519,23 +517,39 @@ impl Builder<'_> {
         self.kernel.code.len() + before
     }
 
-    /// A binary op of a full value and one that lacks the last dimensions.
-    fn by_rows(&self, op: Binary, a: usize, b: usize, y: Place, groups: &[usize]) -> Option<Code> {
-        let (own_a, own_b) = (self.within(a), self.within(b));
-        let (full, row, own, swapped) = if own_a == groups && own_b != groups {
-            (a, b, own_b, false)
-        } else if own_b == groups && own_a != groups {
-            (b, a, own_a, true)
-        } else {
-            return None;
-        };
-        if own.is_empty() || !groups.starts_with(&own) {
-            return None;
+    /// A binary op. Neighbouring dimensions that the same operands have are one; the last of them is the run. Where runs are short
+    /// or there are too many dimensions around them, operands are spread first.
+    fn binary(
+        &mut self,
+        spread: &mut Vec<Spread>,
+        op: Binary,
+        operands: [usize; 2],
+        y: Place,
+        groups: &[usize],
+    ) -> Code {
+        let own = operands.map(|v| self.within(v));
+        let has = |g: usize| [0, 1].map(|x: usize| own[x].contains(&g));
+        let mut parts: Vec<&[usize]> = groups.chunk_by(|g, h| has(*g) == has(*h)).collect();
+        let run: &[usize] = parts.pop().unwrap_or(&[]);
+        if parts.len() > AROUND || !parts.is_empty() && self.numbers(run) < SHORT {
+            let [a, b] = operands.map(|v| self.arg(spread, v, groups));
+            let moving = |a: Arg| Moving { value: a.value, around: [0; AROUND], moves: !a.one };
+            let one = Count { each: 1, split: false };
+            return Code::Binary { op, a: moving(a), b: moving(b), y, around: [one; AROUND], n: self.count(groups) };
         }
-        let rest = &groups[own.len()..];
-        let n = self.numbers(rest);
-        // short rows are cheaper to spread
-        (n >= 16).then(|| Code::Rows { op, full, row, swapped, y, rows: self.count(&own), n })
+        let mut around = [Count { each: 1, split: false }; AROUND];
+        let mut moving = operands.map(|value| Moving { value, around: [0; AROUND], moves: false });
+        let first = AROUND - parts.len();
+        for (x, own) in own.iter().enumerate() {
+            moving[x].moves = run.first().is_some_and(|g| own.contains(g));
+            for (i, part) in parts.iter().enumerate() {
+                around[first + i] = self.count(part);
+                if let Some(at) = part.last().and_then(|l| own.iter().position(|g| g == l)) {
+                    moving[x].around[first + i] = self.numbers(&own[at + 1..]);
+                }
+            }
+        }
+        Code::Binary { op, a: moving[0], b: moving[1], y, around, n: self.count(run) }
     }
 
     /// A fold: runs of folded dimensions are folded from the last to the first.
@@ -712,14 +726,9 @@ impl Program {
                         walk.copy(block, pointers[*operand], value(*x), *add);
                     }
                     Code::Unary { op, x, y, n } => elementwise::unary(*op, value(*x), at(*y), n.at(block)),
-                    Code::Binary { op, a, b, y, n } => elementwise::binary(*op, src(*a), src(*b), at(*y), n.at(block)),
-                    Code::Rows { op, full, row, swapped, y, rows, n } => {
-                        let (full, row, y) = (value(*full), value(*row), at(*y));
-                        for r in 0..rows.at(block) {
-                            let (x, s) = (Src::Slice(full.add(r * n)), Src::Scalar(*row.add(r)));
-                            let (a, b) = if *swapped { (s, x) } else { (x, s) };
-                            elementwise::binary(*op, a, b, y.add(r * n), *n);
-                        }
+                    Code::Binary { op, a, b, y, around, n } => {
+                        let [a, b] = [a, b].map(|x| GridSrc { at: value(x.value), around: x.around, moves: x.moves });
+                        elementwise::grid(*op, around.map(|c| c.at(block)), n.at(block), a, b, at(*y));
                     }
                     Code::Select { c, a, b, y, n } => {
                         elementwise::select(src(*c), src(*a), src(*b), at(*y), n.at(block));
