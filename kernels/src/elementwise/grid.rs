@@ -7,6 +7,9 @@ use crate::vector::Vector;
 /// Dimensions around the runs.
 pub const AROUND: usize = 3;
 
+/// Distances along the dimensions around the runs.
+pub type Around = [isize; AROUND];
+
 /// An operand of [`grid`]: where it starts, its distances along the dimensions around, and whether it has a number for each entry
 /// of a run (else one for all).
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +17,7 @@ pub struct GridSrc {
     /// Its first number.
     pub at: *const f32,
     /// Distances.
-    pub around: [usize; AROUND],
+    pub around: Around,
     /// Whether it moves along a run.
     pub moves: bool,
 }
@@ -89,80 +92,68 @@ unsafe fn run<I: Isa, P: Pair, const A: bool, const B: bool>(a: *const f32, b: *
     }
 }
 
-/// Where the next run starts.
-#[inline(always)]
-unsafe fn runs(
-    sizes: [usize; AROUND],
-    n: usize,
-    a: GridSrc,
-    b: GridSrc,
-    y: *mut f32,
-    mut f: impl FnMut(*const f32, *const f32, *mut f32),
-) {
-    let mut at = y;
-    for i in 0..sizes[0] {
-        for j in 0..sizes[1] {
-            for k in 0..sizes[2] {
-                // SAFETY: the caller's contract.
-                unsafe {
-                    let place = |x: GridSrc| x.at.add(i * x.around[0] + j * x.around[1] + k * x.around[2]);
-                    f(place(a), place(b), at);
-                    at = at.add(n);
+/// A grid: lengths of the dimensions around the runs, and of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    /// Around.
+    pub sizes: [usize; AROUND],
+    /// A run.
+    pub n: usize,
+}
+
+/// Runs a statement for each run: addresses of the operands and of the result.
+macro_rules! runs {
+    ($grid:ident, $a:ident, $b:ident, $y:ident, $to:ident, |$x:ident, $z:ident, $at:ident| $do:expr) => {{
+        let Grid { sizes: [first, second, third], .. } = $grid;
+        for i in 0..first as isize {
+            for j in 0..second as isize {
+                let place = |d: Around| i * d[0] + j * d[1];
+                let (mut $x, mut $z) = ($a.at.offset(place($a.around)), $b.at.offset(place($b.around)));
+                let mut $at = $y.offset(place($to));
+                for _ in 0..third {
+                    $do;
+                    ($x, $z) = ($x.wrapping_offset($a.around[2]), $z.wrapping_offset($b.around[2]));
+                    $at = $at.wrapping_offset($to[2]);
                 }
             }
+        }
+    }};
+}
+
+#[inline(always)]
+unsafe fn all<I: Isa, P: Pair>(grid: Grid, a: GridSrc, b: GridSrc, y: *mut f32, to: Around) {
+    let n = grid.n;
+    // SAFETY: the caller's contract.
+    unsafe {
+        match (a.moves, b.moves) {
+            (true, true) => runs!(grid, a, b, y, to, |x, z, at| run::<I, P, true, true>(x, z, at, n)),
+            (true, false) => runs!(grid, a, b, y, to, |x, z, at| run::<I, P, true, false>(x, z, at, n)),
+            (false, true) => runs!(grid, a, b, y, to, |x, z, at| run::<I, P, false, true>(x, z, at, n)),
+            (false, false) => runs!(grid, a, b, y, to, |x, z, at| run::<I, P, false, false>(x, z, at, n)),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn all<I: Isa, P: Pair>(sizes: [usize; AROUND], n: usize, a: GridSrc, b: GridSrc, y: *mut f32) {
-    macro_rules! loops {
-        ($A:literal, $B:literal) => {{
-            let mut at = y;
-            for i in 0..sizes[0] {
-                for j in 0..sizes[1] {
-                    let [x, z] = [a, b].map(|x| x.at.wrapping_add(i * x.around[0] + j * x.around[1]));
-                    for k in 0..sizes[2] {
-                        // SAFETY: the caller's contract.
-                        unsafe {
-                            run::<I, P, $A, $B>(x.add(k * a.around[2]), z.add(k * b.around[2]), at, n);
-                            at = at.add(n);
-                        }
-                    }
-                }
-            }
-        }};
-    }
-    match (a.moves, b.moves) {
-        (true, true) => loops!(true, true),
-        (true, false) => loops!(true, false),
-        (false, true) => loops!(false, true),
-        (false, false) => loops!(false, false),
-    }
-}
-
-#[inline(always)]
-unsafe fn grid_body<I: Isa>(_: I, op: Binary, sizes: [usize; AROUND], n: usize, a: GridSrc, b: GridSrc, y: *mut f32) {
+unsafe fn grid_body<I: Isa>(_: I, op: Binary, grid: Grid, a: GridSrc, b: GridSrc, y: *mut f32, to: Around) {
     // SAFETY: the caller's contract.
     unsafe {
         match op {
-            Binary::Add => all::<I, Add>(sizes, n, a, b, y),
-            Binary::Sub => all::<I, Sub>(sizes, n, a, b, y),
-            Binary::Mul => all::<I, Mul>(sizes, n, a, b, y),
-            Binary::Div => all::<I, Div>(sizes, n, a, b, y),
-            Binary::Min => all::<I, Min>(sizes, n, a, b, y),
-            Binary::Max => all::<I, Max>(sizes, n, a, b, y),
-            op => {
-                let src = |moves, at: *const f32| if moves { Src::Slice(at) } else { Src::Scalar(*at) };
-                runs(sizes, n, a, b, y, |x, z, y| each_of_two(op, src(a.moves, x), src(b.moves, z), y, n));
-            }
+            Binary::Add => all::<I, Add>(grid, a, b, y, to),
+            Binary::Sub => all::<I, Sub>(grid, a, b, y, to),
+            Binary::Mul => all::<I, Mul>(grid, a, b, y, to),
+            Binary::Div => all::<I, Div>(grid, a, b, y, to),
+            Binary::Min => all::<I, Min>(grid, a, b, y, to),
+            Binary::Max => all::<I, Max>(grid, a, b, y, to),
+            op => runs!(grid, a, b, y, to, |x, z, at| {
+                let x = if a.moves { Src::Slice(x) } else { Src::Scalar(*x) };
+                each_of_two(op, x, if b.moves { Src::Slice(z) } else { Src::Scalar(*z) }, at, grid.n);
+            }),
         }
     }
 }
 
 versions! {
-    /// y = op(a, b) over a dense grid of `sizes` runs of n entries. y may be an operand that has all of it.
-    pub unsafe fn grid(
-        op: Binary, sizes: [usize; AROUND], n: usize, a: GridSrc, b: GridSrc, y: *mut f32,
-    ) = grid_body;
+    /// y = op(a, b) over a grid, `to` being the distances of y's runs. y may be an operand that lies like it.
+    pub unsafe fn grid(op: Binary, grid: Grid, a: GridSrc, b: GridSrc, y: *mut f32, to: Around) = grid_body;
 }

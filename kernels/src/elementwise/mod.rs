@@ -7,7 +7,7 @@
 mod grid;
 pub(crate) mod math;
 
-pub use grid::{AROUND, GridSrc, grid};
+pub use grid::{AROUND, Around, Grid, GridSrc, grid};
 
 use crate::isa::{Isa, versions};
 use std::ptr::copy_nonoverlapping;
@@ -384,7 +384,7 @@ pub unsafe fn binary(op: Binary, a: Src, b: Src, y: *mut f32, n: usize) {
     };
     if n > 0 {
         // SAFETY: the caller's contract.
-        unsafe { grid(op, [1; AROUND], n, src(a, &mut first), src(b, &mut second), y) }
+        unsafe { grid(op, Grid { sizes: [1; AROUND], n }, src(a, &mut first), src(b, &mut second), y, [0; AROUND]) }
     }
 }
 

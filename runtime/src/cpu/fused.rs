@@ -11,15 +11,12 @@ use archc_compiler::graph::{BinaryOp, UnaryOp};
 use archc_compiler::lowered::DimId;
 use archc_compiler::plan::{Fold, Fused, FusedOp, View};
 use archc_kernels::copy::{add_nd, copy_nd};
-use archc_kernels::elementwise::{self, AROUND, Binary, GridSrc, Src, Unary};
+use archc_kernels::elementwise::{self, AROUND, Around, Binary, Grid, GridSrc, Src, Unary};
 use archc_kernels::rows;
 use std::ops::Range;
 
 /// Numbers of a block: with four bytes each and some eight registers alive it fits a first-level cache of 32 KiB.
 const TARGET: usize = 1024;
-
-/// Numbers of a row that is worth a block of its own: an op takes longer than finding out what to do.
-const LONG: usize = 256;
 
 /// Numbers of a run that is worth not copying an operand.
 const SHORT: usize = 8;
@@ -66,11 +63,6 @@ struct Operand {
 
 #[derive(Clone, Debug)]
 enum Code {
-    Load {
-        operand: usize,
-        y: Place,
-        walk: Walk,
-    },
     Store {
         x: usize,
         operand: usize,
@@ -89,6 +81,7 @@ enum Code {
         a: Moving,
         b: Moving,
         y: Place,
+        to: Around,
         around: [Count; AROUND],
         n: Count,
     },
@@ -125,7 +118,7 @@ struct Arg {
 #[derive(Clone, Copy, Debug)]
 struct Moving {
     value: usize,
-    around: [usize; AROUND],
+    around: Around,
     moves: bool,
 }
 
@@ -235,26 +228,12 @@ pub(super) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
             gone.iter().any(outside) && (0..space.sizes.len()).any(|g| outside(&g) && !of[x].contains(&g))
         });
         if !twice || first_inner == 0 {
-            // slices of wider rows are read in place row by row, rather than copied, where rows are long
-            let slice = |v: &View| {
-                let dense = space.sizes[first..].iter().rev().scan(1, |d, n| {
-                    let stride = *d;
-                    *d *= *n as isize;
-                    Some(stride)
-                });
-                let own = (first..space.sizes.len()).rev().all(|g| v.axis(space.groups[g][0]).is_some());
-                let inside = own && (first..space.sizes.len()).rev().zip(dense).all(|(g, d)| space.stride(v, g) == d);
-                inside
-                    && split
-                        .is_some_and(|s| space.stride(v, s) != inner as isize && v.axis(space.groups[s][0]).is_some())
-            };
-            let sliced = inner >= LONG && kernel.inputs.iter().chain(kernel.outputs.iter().map(|o| &o.1)).any(slice);
-            break (split, if sliced { 1 } else { block });
+            break (split, block);
         }
         first_inner = 0;
     };
-    Builder { kernel, space: &space, of: &of, split, block, registers: Registers::new(count), code: Vec::new() }
-        .build(read, &folded)
+    let (registers, layouts, code) = (Registers::new(count), Vec::with_capacity(count), Vec::new());
+    Builder { kernel, space: &space, of: &of, split, block, registers, layouts, code }.build(read, &folded)
 }
 
 fn operands(op: &FusedOp) -> Vec<usize> {
@@ -310,6 +289,8 @@ struct Builder<'a> {
     split: Option<usize>,
     block: usize,
     registers: Registers,
+    /// Of each value so far: distances along its dimensions in a block. Dense in a register, anything in a buffer.
+    layouts: Vec<Vec<isize>>,
     code: Vec<Code>,
 }
 
@@ -359,10 +340,17 @@ impl Builder<'_> {
         }
     }
 
-    /// Whether a block's part of a view is a run of neighbouring numbers.
-    fn lies_densely(&self, view: &View, groups: &[usize]) -> bool {
-        let pairs = self.strides(view, groups).into_iter().zip(self.dense(groups, groups));
-        groups.iter().zip(pairs).all(|(g, (a, b))| a == b || self.size(*g) == 1)
+    /// Whether these distances make a block's part of a value a run of neighbouring numbers.
+    fn is_dense(&self, layout: &[isize], groups: &[usize]) -> bool {
+        let pairs = layout.iter().zip(self.dense(groups, groups));
+        groups.iter().zip(pairs).all(|(g, (a, b))| *a == b || self.size(*g) == 1)
+    }
+
+    /// The distances of a value along a block's dimensions: 0 where it lacks one.
+    fn along(&self, value: usize, groups: &[usize]) -> Vec<isize> {
+        let own = self.within(value);
+        let distance = |g: &usize| own.iter().position(|o| o == g).map_or(0, |p| self.layouts[value][p]);
+        groups.iter().map(distance).collect()
     }
 
     fn strides(&self, view: &View, groups: &[usize]) -> Vec<isize> {
@@ -390,48 +378,49 @@ impl Builder<'_> {
             let groups = self.within(i);
             let outputs: Vec<usize> = (0..kernel.outputs.len()).filter(|o| kernel.outputs[*o].0 == i).collect();
             let beyond = folded(i).iter().any(|g| self.split.is_some_and(|s| *g <= s));
-            // computed where it goes, if that lies densely
-            let direct = outputs.iter().copied().find(|o| {
-                let view = &kernel.outputs[*o].1;
-                !beyond
-                    && !matches!(instr.op, FusedOp::Input(_) | FusedOp::Number(_))
-                    && self.lies_densely(view, &groups)
+            // computed where it goes, if that lies well
+            let computed = !beyond && !matches!(instr.op, FusedOp::Input(_) | FusedOp::Number(_));
+            let direct = outputs.iter().copied().filter(|_| computed).find_map(|o| {
+                let layout = self.strides(&kernel.outputs[o].1, &groups);
+                let fits = match instr.op {
+                    FusedOp::Binary(_, a, b) => self.grid([a, b], &layout, &groups).is_some(),
+                    _ => false,
+                };
+                (fits || self.is_dense(&layout, &groups)).then_some((o, layout))
             });
-            let place = match (&instr.op, direct) {
-                (FusedOp::Input(n), _) if self.strides(&kernel.inputs[*n], &groups) == self.dense(&groups, &groups) => {
-                    Place::Memory(*n)
-                }
-                (FusedOp::Number(_), _) => Place::Register(number_at[i]),
-                (_, Some(o)) => Place::Memory(kernel.inputs.len() + o),
-                _ => Place::Register(self.registers.take(self.numbers(&groups))),
+            let (place, layout) = match (&instr.op, &direct) {
+                (FusedOp::Input(n), _) => (Place::Memory(*n), self.strides(&kernel.inputs[*n], &groups)),
+                (FusedOp::Number(_), _) => (Place::Register(number_at[i]), Vec::new()),
+                (_, Some((o, layout))) => (Place::Memory(kernel.inputs.len() + o), layout.clone()),
+                _ => (Place::Register(self.registers.take(self.numbers(&groups))), self.dense(&groups, &groups)),
             };
             places.push(place);
+            self.layouts.push(layout);
             let n = self.count(&groups);
             match &instr.op {
-                FusedOp::Input(input) => {
-                    if let Place::Register(_) = place {
-                        let to = self.dense(&groups, &groups);
-                        let from = self.strides(&kernel.inputs[*input], &groups);
-                        let walk = self.walk(&groups, to, from);
-                        self.code.push(Code::Load { operand: *input, y: place, walk });
-                    }
+                FusedOp::Input(_) | FusedOp::Number(_) => {}
+                FusedOp::Unary(op, x) => {
+                    let x = self.arg(&mut spread, *x, &self.within(*x)).value;
+                    self.code.push(Code::Unary { op: unary(*op), x, y: place, n });
                 }
-                FusedOp::Number(_) => {}
-                FusedOp::Unary(op, x) => self.code.push(Code::Unary { op: unary(*op), x: *x, y: place, n }),
                 FusedOp::Binary(op, a, b) => {
-                    let code = self.binary(&mut spread, binary(*op), [*a, *b], place, &groups);
+                    let code = self.binary(&mut spread, binary(*op), [*a, *b], place, i, &groups);
                     self.code.push(code);
                 }
                 FusedOp::Select(c, a, b) => {
                     let [c, a, b] = [*c, *a, *b].map(|v| self.arg(&mut spread, v, &groups));
                     self.code.push(Code::Select { c, a, b, y: place, n });
                 }
-                FusedOp::Fold(op, x) => self.fold(*op, *x, place, &groups),
+                FusedOp::Fold(op, x) => {
+                    let from = self.arg(&mut spread, *x, &self.within(*x)).value;
+                    self.fold(*op, *x, from, place, &groups);
+                }
             }
+            let direct = direct.map(|d| d.0);
             for o in outputs.into_iter().filter(|o| direct != Some(*o)) {
                 let view = &kernel.outputs[o].1;
                 let to = self.strides(view, &groups);
-                let from = self.dense(&groups, &groups);
+                let from = self.layouts[i].clone();
                 let operand = kernel.inputs.len() + o;
                 let walk = self.walk(&groups, to, from);
                 self.code.push(Code::Store { x: i, operand, walk, add: beyond });
@@ -497,14 +486,14 @@ impl Builder<'_> {
         if own.is_empty() {
             return Arg { value, one: true };
         }
-        if own == groups {
+        if own == groups && self.is_dense(&self.layouts[value], groups) {
             return Arg { value, one: false };
         }
         if let Some((_, _, at)) = spread.iter().find(|s| s.0 == value && s.1 == groups) {
             return Arg { value: self.spread_number(*at), one: false };
         }
         let y = Place::Register(self.registers.take(self.numbers(groups)));
-        let walk = self.walk(groups, self.dense(groups, groups), self.dense(&own, groups));
+        let walk = self.walk(groups, self.dense(groups, groups), self.along(value, groups));
         self.code.push(Code::Spread { x: value, y, walk });
         let at = self.code.len() - 1;
         spread.push((value, groups.to_vec(), at));
@@ -517,49 +506,70 @@ impl Builder<'_> {
         self.kernel.code.len() + before
     }
 
-    /// A binary op. Neighbouring dimensions that the same operands have are one; the last of them is the run. Where runs are short
-    /// or there are too many dimensions around them, operands are spread first.
+    /// The parts of a block over which a binary op runs without copies, the last one being the run: neighbouring dimensions are one
+    /// where every operand and the result go through them as through one. None where runs are short or parts are too many.
+    fn grid<'g>(&self, operands: [usize; 2], to: &[isize], groups: &'g [usize]) -> Option<Vec<&'g [usize]>> {
+        let mut walks: Vec<(Vec<usize>, Vec<isize>)> =
+            operands.iter().map(|v| (self.within(*v), self.along(*v, groups))).collect();
+        walks.push((groups.to_vec(), to.to_vec()));
+        let at = |g: usize| groups.iter().position(|x| *x == g).unwrap_or(0);
+        let one = |g: usize, h: usize| {
+            walks.iter().all(|(own, along)| match (own.contains(&g), own.contains(&h)) {
+                (true, true) => along[at(g)] == along[at(h)] * self.size(h) as isize,
+                (a, b) => a == b,
+            })
+        };
+        let parts: Vec<&[usize]> = groups.chunk_by(|g, h| one(*g, *h)).collect();
+        let Some(last) = groups.last() else { return Some(parts) };
+        // a run is one of neighbours, whoever moves along it
+        let runs =
+            walks.iter().all(|(own, along)| !own.contains(last) || along[at(*last)] == 1 || self.size(*last) == 1);
+        let long = parts.len() == 1 || parts.last().is_some_and(|run| self.numbers(run) >= SHORT);
+        (runs && long && parts.len() <= AROUND + 1).then_some(parts)
+    }
+
+    /// A binary op whose result is value `i`; what does not lie well is copied first.
     fn binary(
         &mut self,
         spread: &mut Vec<Spread>,
         op: Binary,
         operands: [usize; 2],
         y: Place,
+        i: usize,
         groups: &[usize],
     ) -> Code {
-        let own = operands.map(|v| self.within(v));
-        let has = |g: usize| [0, 1].map(|x: usize| own[x].contains(&g));
-        let mut parts: Vec<&[usize]> = groups.chunk_by(|g, h| has(*g) == has(*h)).collect();
-        let run: &[usize] = parts.pop().unwrap_or(&[]);
-        if parts.len() > AROUND || !parts.is_empty() && self.numbers(run) < SHORT {
+        let mut around = [Count { each: 1, split: false }; AROUND];
+        let mut to = [0; AROUND];
+        let Some(mut parts) = self.grid(operands, &self.layouts[i], groups) else {
             let [a, b] = operands.map(|v| self.arg(spread, v, groups));
             let moving = |a: Arg| Moving { value: a.value, around: [0; AROUND], moves: !a.one };
-            let one = Count { each: 1, split: false };
-            return Code::Binary { op, a: moving(a), b: moving(b), y, around: [one; AROUND], n: self.count(groups) };
-        }
-        let mut around = [Count { each: 1, split: false }; AROUND];
+            return Code::Binary { op, a: moving(a), b: moving(b), y, to, around, n: self.count(groups) };
+        };
+        let run: &[usize] = parts.pop().unwrap_or(&[]);
         let mut moving = operands.map(|value| Moving { value, around: [0; AROUND], moves: false });
-        let first = AROUND - parts.len();
-        for (x, own) in own.iter().enumerate() {
-            moving[x].moves = run.first().is_some_and(|g| own.contains(g));
-            for (i, part) in parts.iter().enumerate() {
-                around[first + i] = self.count(part);
-                if let Some(at) = part.last().and_then(|l| own.iter().position(|g| g == l)) {
-                    moving[x].around[first + i] = self.numbers(&own[at + 1..]);
-                }
-            }
+        for m in &mut moving {
+            let own = self.within(m.value);
+            m.moves = run.first().is_some_and(|g| own.contains(g));
         }
-        Code::Binary { op, a: moving[0], b: moving[1], y, around, n: self.count(run) }
+        let first = AROUND - parts.len();
+        for (p, part) in parts.iter().enumerate() {
+            around[first + p] = self.count(part);
+            let last = part.len() - 1;
+            for m in &mut moving {
+                m.around[first + p] = self.along(m.value, part)[last];
+            }
+            to[first + p] = self.along(i, part)[last];
+        }
+        Code::Binary { op, a: moving[0], b: moving[1], y, to, around, n: self.count(run) }
     }
 
-    /// A fold: runs of folded dimensions are folded from the last to the first.
-    fn fold(&mut self, op: Fold, x: usize, y: Place, kept: &[usize]) {
+    /// A fold of value x, which lies densely as value `from`: runs of folded dimensions are folded from the last to the first.
+    fn fold(&mut self, op: Fold, x: usize, mut from: usize, y: Place, kept: &[usize]) {
         let mut dims = self.within(x);
-        let mut from = x;
         if dims == kept {
             // only dimensions around the block are folded
             let walk = self.walk(kept, self.dense(kept, kept), self.dense(kept, kept));
-            self.code.push(Code::Spread { x, y, walk });
+            self.code.push(Code::Spread { x: from, y, walk });
             return;
         }
         while dims != kept {
@@ -593,8 +603,7 @@ fn places_at(code: &[Code], at: usize) -> Place {
 impl Program {
     /// Its space and its size, for a profile.
     pub fn detail(&self) -> String {
-        let moves =
-            self.code.iter().filter(|c| matches!(c, Code::Load { .. } | Code::Store { .. } | Code::Spread { .. }));
+        let moves = self.code.iter().filter(|c| matches!(c, Code::Store { .. } | Code::Spread { .. }));
         format!(
             " {:?} x {} by {}, {} ops, {} of them copies, {} operands",
             self.outer,
@@ -721,14 +730,14 @@ impl Program {
             };
             for code in &self.code {
                 match code {
-                    Code::Load { operand, y, walk } => walk.copy(block, at(*y), pointers[*operand], false),
                     Code::Store { x, operand, walk, add } => {
                         walk.copy(block, pointers[*operand], value(*x), *add);
                     }
                     Code::Unary { op, x, y, n } => elementwise::unary(*op, value(*x), at(*y), n.at(block)),
-                    Code::Binary { op, a, b, y, around, n } => {
+                    Code::Binary { op, a, b, y, to, around, n } => {
                         let [a, b] = [a, b].map(|x| GridSrc { at: value(x.value), around: x.around, moves: x.moves });
-                        elementwise::grid(*op, around.map(|c| c.at(block)), n.at(block), a, b, at(*y));
+                        let grid = Grid { sizes: around.map(|c| c.at(block)), n: n.at(block) };
+                        elementwise::grid(*op, grid, a, b, at(*y), *to);
                     }
                     Code::Select { c, a, b, y, n } => {
                         elementwise::select(src(*c), src(*a), src(*b), at(*y), n.at(block));
