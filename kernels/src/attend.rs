@@ -4,6 +4,7 @@
 use crate::elementwise::math;
 use crate::isa::{Isa, versions};
 use crate::rows::{anchor, exp_sum, row_max};
+use crate::vector::Vector;
 
 /// What is visible of a tile.
 #[derive(Clone, Copy, Debug)]
@@ -164,7 +165,12 @@ unsafe fn copy_rows_body<I: Isa>(_: I, rows: usize, n: usize, x: *const f32, sx:
     unsafe {
         for i in 0..rows as isize {
             let (x, y) = (x.offset(i * sx), y.offset(i * sy));
-            for j in 0..n {
+            let mut j = 0;
+            while j + I::V::LANES <= n {
+                I::V::load(x.add(j)).store(y.add(j));
+                j += I::V::LANES;
+            }
+            for j in j..n {
                 *y.add(j) = *x.add(j);
             }
         }
@@ -177,7 +183,12 @@ unsafe fn add_rows_body<I: Isa>(_: I, rows: usize, n: usize, x: *const f32, sx: 
     unsafe {
         for i in 0..rows as isize {
             let (x, y) = (x.offset(i * sx), y.offset(i * sy));
-            for j in 0..n {
+            let mut j = 0;
+            while j + I::V::LANES <= n {
+                I::V::load(y.add(j)).add(I::V::load(x.add(j))).store(y.add(j));
+                j += I::V::LANES;
+            }
+            for j in j..n {
                 *y.add(j) += *x.add(j);
             }
         }

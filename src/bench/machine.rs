@@ -65,6 +65,38 @@ fn square(n: usize, clock: Clock) -> f64 {
     kernels((n, n, n), false, false, TIME, clock)
 }
 
+/// The machine's speed at one moment: others share it, and it changes by half from one second to the next.
+pub struct Pace {
+    a: Vec<f32>,
+    b: Vec<f32>,
+    c: Vec<f32>,
+    clock: Clock,
+}
+
+impl Pace {
+    /// A product that stays in the second-level cache and reaches the rate of large ones.
+    const SHAPE: (usize, usize, usize) = (192, 64, 256);
+    /// Products a look: a quarter of a millisecond.
+    const COUNT: usize = 4;
+
+    /// Ready to look.
+    pub fn new(clock: Clock) -> Self {
+        let (m, n, k) = Self::SHAPE;
+        Self { a: vec![0.0; m * k], b: vec![0.0; k * n], c: vec![0.0; m * n], clock }
+    }
+
+    /// Floating-point operations a second, now, one thread.
+    pub fn look(&mut self) -> f64 {
+        let (m, n, k) = Self::SHAPE;
+        let ((), seconds) = self.clock.time(|| {
+            for _ in 0..Self::COUNT {
+                multiply((m, n, k), (black_box(&self.a), false), (black_box(&self.b), false), black_box(&mut self.c));
+            }
+        });
+        (Self::COUNT * 2 * m * n * k) as f64 / seconds
+    }
+}
+
 /// For each size of product, and for the copy.
 const TIME: f64 = 0.25;
 

@@ -1,5 +1,6 @@
 //! Times of training steps, and how numbers are written in the tables.
 
+use super::machine::Pace;
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::{Batch, Metrics, Session};
 use serde_json::{Value, json};
@@ -87,6 +88,9 @@ pub struct Steps {
     pub first_seconds: f64,
     /// The later ones.
     pub timing: Timing,
+    /// Operations that products could have done instead of a step, the median: its time by the machine's rate of matrix products
+    /// right before and after it.
+    pub worth: f64,
 }
 
 /// Times training steps for so many seconds.
@@ -98,13 +102,18 @@ pub fn steps(session: &mut dyn Session, batch: &Batch, seconds: f64, clock: Cloc
     for _ in 1..WARM {
         session.step(batch, RATE)?;
     }
-    let (mut taken, began) = (Vec::new(), clock.now());
+    let mut pace = Pace::new(clock);
+    let (mut taken, mut worth, began) = (Vec::new(), Vec::new(), clock.now());
+    let mut before = pace.look();
     while taken.len() < FEWEST || clock.now() - began < seconds {
         let (done, seconds) = clock.time(|| session.step(batch, RATE));
         done?;
+        let after = pace.look();
         taken.push(seconds);
+        worth.push(seconds * (before + after) / 2.0);
+        before = after;
     }
-    Ok(Steps { first: first?, first_seconds, timing: Timing::of(taken) })
+    Ok(Steps { first: first?, first_seconds, timing: Timing::of(taken), worth: Timing::of(worth).median })
 }
 
 /// `1.23 M`, `45.6 k`, `789`: three digits.

@@ -28,7 +28,9 @@ use std::time::Instant;
 #[command(after_help = "\
 Each block stands in the standard stack and learns random next tokens. Printed beside it, from the same run:
   bound      the program's operations (forward, and twice that backward) at the machine's own rate of f32
-             matrix products, then AdamW's traffic at its rate of copies; `of peak` is the share of that rate
+             matrix products, then AdamW's traffic at its rate of copies
+  peak       the share of that rate that the operations reach; for the device of the rate measured right before
+             and after each step, since a shared machine changes its speed
   reference  the reference device; left out where a step would take too long
   eager, compile  PyTorch, with --torch; the first loss and gradient must be the same, or the row says so
 
@@ -283,10 +285,10 @@ impl Row {
             Reference::Estimated(s) => json!({ "estimated_seconds": s }),
             Reference::None => Value::Null,
         };
-        let ours = self.ours.as_ref().map(|Steps { first: metrics, timing, .. }| {
+        let ours = self.ours.as_ref().map(|Steps { first: metrics, timing, worth, .. }| {
             json!({
                 "step": timing.json(), "tokens_per_second": self.rate(timing.median),
-                "of_peak": self.of_peak(timing.median, machine), "ready_seconds": self.ready,
+                "of_peak": self.flops / worth, "ready_seconds": self.ready,
                 "loss": metrics.loss, "objective": metrics.objective, "gradient_norm": metrics.gradient_norm,
             })
         });
@@ -311,7 +313,7 @@ impl Row {
         };
         cell(9, ours.map_or_else(|| "-".into(), |s| short(self.rate(s))));
         cell(9, ours.map_or_else(|| "-".into(), time));
-        cell(6, ours.map_or_else(|| "-".into(), peak));
+        cell(6, self.ours.as_ref().map_or_else(|| "-".into(), |o| format!("{:.2}", self.flops / o.worth)));
         cell(11, short(self.rate(self.bound)));
         cell(7, ours.map_or_else(|| "-".into(), |o| format!("{:.2}", self.bound / o)));
         match &self.reference {

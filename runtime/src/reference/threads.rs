@@ -4,17 +4,19 @@
 ///
 /// candle cuts element-wise ops of 64k numbers and more into pieces for a pool of threads that spin while they
 /// wait, one caller at a time. Sessions that train side by side would then wait for each other, on cores that they
-/// need themselves (measured: five times the time of a step). The only way to tell it is its environment variable,
-/// which is read when the pool is first used.
+/// need themselves (measured: five times the time of a step). Its large matrix products go by rayon's. The only way to tell
+/// it are the environment variables, which are read when the pools are first used.
 ///
-/// Does nothing where it might not be sound (another thread is running already) or where the variable is set.
+/// Does nothing where it might not be sound (another thread is running already) or to a variable that is set.
 pub fn keep_to_one_thread() {
-    const THREADS: &str = "CANDLE_NUM_THREADS";
-    if std::env::var_os(THREADS).is_none() && alone() {
+    if !alone() {
+        return;
+    }
+    for name in ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"].into_iter().filter(|n| std::env::var_os(n).is_none()) {
         #[expect(unsafe_code, reason = "the environment cannot be changed in any other way")]
         // SAFETY: no other thread exists that could read the environment at the same time, as was just checked.
         unsafe {
-            std::env::set_var(THREADS, "1");
+            std::env::set_var(name, "1");
         }
     }
 }
