@@ -154,6 +154,8 @@ pub(super) struct ScopePlan<'d> {
     pub place: Vec<Option<View>>,
     /// Live users of each value; roots count as one more.
     pub uses: Vec<usize>,
+    /// Who they are, roots apart.
+    pub users: Vec<Vec<ValueId>>,
     pub live: Vec<bool>,
     pub constant: Vec<bool>,
     /// Results that someone wants in a place of their own.
@@ -176,10 +178,11 @@ impl<'d> ScopePlan<'d> {
     pub fn new(planner: &mut Planner<'_>, dag: &'d Dag, roots: Vec<ValueId>) -> Self {
         planner.scopes += 1;
         let live = dag.reachable(&roots);
-        let mut uses = vec![0; dag.nodes.len()];
+        let mut users: Vec<Vec<ValueId>> = vec![Vec::new(); dag.nodes.len()];
         for id in dag.ids().filter(|id| live[id.0 as usize]) {
-            dag.node(id).operands.iter().for_each(|o| uses[o.0 as usize] += 1);
+            dag.node(id).operands.iter().for_each(|o| users[o.0 as usize].push(id));
         }
+        let mut uses: Vec<usize> = users.iter().map(Vec::len).collect();
         roots.iter().for_each(|r| uses[r.0 as usize] += 1);
         Self {
             dag,
@@ -188,6 +191,7 @@ impl<'d> ScopePlan<'d> {
             kernels: Vec::new(),
             place: vec![None; dag.nodes.len()],
             uses,
+            users,
             live,
             constant: constant(dag),
             wishes: BTreeMap::new(),
@@ -394,14 +398,10 @@ impl<'d> ScopePlan<'d> {
     /// Windows that are never built, because each user reads them as a convolution does; and the products that only a
     /// window's gradient reads.
     fn find_absorbed(&mut self, planner: &Planner<'_>) {
-        let mut users: Vec<Vec<ValueId>> = vec![Vec::new(); self.dag.nodes.len()];
-        for id in self.dag.ids().filter(|id| self.live[id.0 as usize]) {
-            self.dag.node(id).operands.iter().for_each(|o| users[o.0 as usize].push(id));
-        }
         for id in self.dag.ids().filter(|id| self.live[id.0 as usize]) {
             match &self.dag.node(id).op {
                 Op::Window { .. } => {
-                    let all = users[id.0 as usize].iter().all(|u| self.as_convolution(planner, *u, id));
+                    let all = self.users[id.0 as usize].iter().all(|u| self.as_convolution(planner, *u, id));
                     self.absorbed[id.0 as usize] = all && !self.roots.contains(&id);
                 }
                 Op::Unwindow { .. } => {

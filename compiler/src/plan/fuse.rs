@@ -167,11 +167,16 @@ impl Fusion<'_> {
     fn way(&self, all: &Units, from: usize, to: usize) -> bool {
         let mut seen = vec![false; all.units.len()];
         let mut stack: Vec<usize> = Vec::new();
+        // operands come before their users, so that a unit whose members all do leads nowhere
+        let Some(first) = all.units[from].members.first() else { return false };
+        let later = |u: usize| all.units[u].members.last().is_some_and(|l| l > first);
         for m in &all.units[to].members {
             for need in &self.needs[m.0 as usize] {
                 match all.of[need.0 as usize] {
                     Some(u) if u == from && !self.direct[m.0 as usize].contains(need) => return true,
-                    Some(u) if u != from && u != to && !std::mem::replace(&mut seen[u], true) => stack.push(u),
+                    Some(u) if u != from && u != to && later(u) && !std::mem::replace(&mut seen[u], true) => {
+                        stack.push(u);
+                    }
                     _ => {}
                 }
             }
@@ -181,7 +186,7 @@ impl Fusion<'_> {
                 for need in &self.needs[m.0 as usize] {
                     match all.of[need.0 as usize] {
                         Some(u) if u == from => return true,
-                        Some(u) if !std::mem::replace(&mut seen[u], true) => stack.push(u),
+                        Some(u) if later(u) && !std::mem::replace(&mut seen[u], true) => stack.push(u),
                         _ => {}
                     }
                 }

@@ -195,33 +195,25 @@ impl ScopePlan<'_> {
 
     /// Members that something outside of the unit reads, or that is read under another name.
     fn read_outside(&self, unit: &Unit, roles: &[Role]) -> Vec<ValueId> {
-        let mut found: Vec<ValueId> = unit.members.iter().copied().filter(|m| self.roots.contains(m)).collect();
-        for user in self.dag.ids().filter(|u| self.live[u.0 as usize] && !self.is_constant(*u)) {
-            let inside = unit.members.binary_search(&user).is_ok();
-            for operand in &self.dag.node(user).operands {
+        let leaves = |member: ValueId| {
+            self.users[member.0 as usize].iter().any(|user| {
                 // names that change nothing are looked through by fused users, wherever these are
-                let name = matches!(self.dag.node(user).op, Op::StopGrad | Op::Expand(_))
+                let name = matches!(self.dag.node(*user).op, Op::StopGrad | Op::Expand(_))
                     && roles[user.0 as usize] == Role::None;
-                if unit.members.binary_search(operand).is_ok()
-                    && !inside
-                    && !(name && self.name_stays_inside(unit, user))
-                {
-                    found.push(*operand);
-                }
-            }
-        }
-        found.sort_unstable();
-        found.dedup();
-        found
+                !self.is_constant(*user)
+                    && unit.members.binary_search(user).is_err()
+                    && !(name && self.name_stays_inside(unit, *user))
+            })
+        };
+        unit.members.iter().copied().filter(|m| self.roots.contains(m) || leaves(*m)).collect()
     }
 
     /// Whether all readers of a name that changes nothing are members of the unit.
     fn name_stays_inside(&self, unit: &Unit, name: ValueId) -> bool {
         !self.roots.contains(&name)
-            && self.dag.ids().filter(|u| self.live[u.0 as usize]).all(|u| {
-                !self.dag.node(u).operands.contains(&name)
-                    || unit.members.binary_search(&u).is_ok()
-                    || matches!(self.dag.node(u).op, Op::StopGrad | Op::Expand(_)) && self.name_stays_inside(unit, u)
+            && self.users[name.0 as usize].iter().all(|u| {
+                unit.members.binary_search(u).is_ok()
+                    || matches!(self.dag.node(*u).op, Op::StopGrad | Op::Expand(_)) && self.name_stays_inside(unit, *u)
             })
     }
 }

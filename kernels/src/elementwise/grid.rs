@@ -83,6 +83,12 @@ unsafe fn run<I: Isa, P: Pair, const A: bool, const B: bool>(a: *const f32, b: *
             at(i).store(y.add(i));
             i += lanes;
         }
+        type Four = [f32; 4];
+        while i + Four::LANES <= n {
+            let x = if A { Four::load(a.add(i)) } else { Four::splat(*a) };
+            P::vector(x, if B { Four::load(b.add(i)) } else { Four::splat(*b) }).store(y.add(i));
+            i += Four::LANES;
+        }
         let (one_a, one_b) = (*a, *b);
         while i < n {
             let x = if A { *a.add(i) } else { one_a };

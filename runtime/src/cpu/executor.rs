@@ -192,7 +192,7 @@ impl Executor for CpuExecutor {
 
     fn read(&self, what: Held) -> Vec<Vec<f64>> {
         let memory = self.held(what);
-        let all = &memory.data[memory.first..];
+        let all = memory.numbers();
         self.ranges.iter().map(|r| all[r.clone()].iter().map(|x| f64::from(*x)).collect()).collect()
     }
 
@@ -202,7 +202,7 @@ impl Executor for CpuExecutor {
             Held::First => &mut self.first,
             Held::Second => &mut self.second,
         };
-        let all = &mut memory.data[memory.first..];
+        let all = memory.numbers_mut();
         for (range, values) in self.ranges.iter().zip(values) {
             all[range.clone()].iter_mut().zip(values).for_each(|(x, v)| *x = v as f32);
         }
@@ -273,7 +273,7 @@ impl Executor for CpuExecutor {
         let number = |t: Tensor| t.data.first().copied().unwrap_or(f64::NAN);
         let (objective, loss) = (number(self.result(compiled, objective)), number(self.result(compiled, entropy)));
         let ranges = std::mem::take(&mut self.ranges);
-        let all = &self.grads.data[self.grads.first..];
+        let all = self.grads.numbers();
         let square = |i: usize| optimizer::sum_squares(&all[ranges[i].clone()]);
         let learns: Vec<usize> = compiled.plan.graph.param_grads.iter().map(|g| g.0.0 as usize).collect();
         let gradient_norm = learns.iter().map(|i| square(*i)).sum::<f64>().sqrt();
@@ -288,9 +288,9 @@ impl Executor for CpuExecutor {
                 let range = ranges[i].clone();
                 if !learns.contains(&i) {
                     // a parameter on which nothing depends has a gradient of 0
-                    self.grads.data[self.grads.first..][range.clone()].fill(0.0);
+                    self.grads.numbers_mut()[range.clone()].fill(0.0);
                 }
-                let part = |m: &mut Memory| m.data[m.first..][range.clone()].as_mut_ptr();
+                let part = |m: &mut Memory| m.numbers_mut()[range.clone()].as_mut_ptr();
                 let (p, m, v) = (part(&mut self.params), part(&mut self.first), part(&mut self.second));
                 let g = part(&mut self.grads);
                 let update = if param.kind == ParamKind::Weight { decaying } else { plain };
@@ -312,7 +312,7 @@ impl Executor for CpuExecutor {
         let own = [&compiled.arena, &compiled.constants, &compiled.registers];
         let held = [&self.params, &self.grads, &self.first, &self.second];
         let own = own.into_iter().chain(compiled.rooms.iter().flatten());
-        let allocated: usize = own.chain(held).map(|m| size_of_val(m.data.as_slice())).sum();
+        let allocated: usize = own.chain(held).map(|m| size_of_val(m.numbers())).sum();
         Some(crate::session::Memory { planned: (4 * numbers) as u64, allocated: allocated as u64 })
     }
 

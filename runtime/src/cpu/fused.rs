@@ -19,7 +19,7 @@ use std::ops::Range;
 const TARGET: usize = 1024;
 
 /// Numbers of a run that is worth not copying an operand.
-const SHORT: usize = 8;
+const SHORT: usize = 4;
 
 /// Where the numbers of a value are during a block.
 #[derive(Clone, Copy, Debug)]

@@ -46,37 +46,46 @@ impl Bases {
     }
 }
 
-/// Memory for f32 that starts at a cache line.
+/// Zeros for f32, whole pages of their own: the system gives them when they are first touched.
 pub(super) struct Memory {
-    pub data: Vec<f32>,
-    pub first: usize,
+    map: memmap2::MmapMut,
+    len: usize,
 }
 
 impl Memory {
     /// So many zeros.
+    ///
+    /// # Panics
+    /// If the system has no such memory, as for every other allocation.
     pub fn zeros(len: usize) -> Self {
-        let data = vec![0.0f32; len + 32];
-        let first = (64 - data.as_ptr() as usize % 64) % 64 / 4;
-        large_pages(&data);
-        Self { data, first }
+        let bytes = (len * size_of::<f32>()).max(1);
+        let map = memmap2::MmapMut::map_anon(bytes).unwrap_or_else(|e| panic!("no memory for {bytes} bytes: {e}"));
+        // Rows of activations lie kilobytes apart, and with small pages each would need a translation of its own. A refusal
+        // changes nothing.
+        #[cfg(target_os = "linux")]
+        if bytes > LARGE {
+            let _ = map.advise(memmap2::Advice::HugePage);
+        }
+        Self { map, len }
     }
 
     pub fn start(&mut self) -> *mut f32 {
-        self.data[self.first..].as_mut_ptr()
+        self.map.as_mut_ptr().cast()
+    }
+
+    /// Its numbers.
+    pub fn numbers(&self) -> &[f32] {
+        // SAFETY: the map has `len` numbers and starts at a page; every pattern of bits is a number
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.len) }
+    }
+
+    /// Its numbers, to be changed.
+    pub fn numbers_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as above
+        unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().cast(), self.len) }
     }
 }
 
-/// Asks for large pages: rows of activations lie kilobytes apart, and with small pages each would need a translation of its own.
+/// Bytes of a large page.
 #[cfg(target_os = "linux")]
-fn large_pages(data: &[f32]) {
-    const PAGE: usize = 4096;
-    let start = (data.as_ptr() as usize).next_multiple_of(PAGE);
-    let end = (data.as_ptr() as usize + size_of_val(data)) / PAGE * PAGE;
-    if end > start + (2 << 20) {
-        // SAFETY: whole pages inside of a live allocation; the advice changes no content. A refusal changes nothing at all.
-        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_HUGEPAGE) };
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn large_pages(_: &[f32]) {}
+const LARGE: usize = 2 << 20;
