@@ -500,6 +500,30 @@ impl Graph {
         self.axis(id).size
     }
 
+    /// Axes in the order in which devices lay them out: those along which values are stacked first, so that the parts of a stack are
+    /// runs of numbers, then by id.
+    pub fn layout_order(&self, axes: &mut [AxisId]) {
+        let stacked = self.stacked();
+        axes.sort_by_key(|a| (!stacked[a.0 as usize], *a));
+    }
+
+    /// For each axis whether values are stacked along it somewhere.
+    pub fn stacked(&self) -> Vec<bool> {
+        fn mark(dag: &Dag, stacked: &mut [bool]) {
+            for id in dag.ids() {
+                match dag.op(id) {
+                    Op::Stack(axis) => stacked[axis.0 as usize] = true,
+                    Op::Scan(scan) => mark(&scan.body, stacked),
+                    Op::Attend(attend) => mark(&attend.body, stacked),
+                    _ => {}
+                }
+            }
+        }
+        let mut stacked = vec![false; self.axes.len()];
+        mark(&self.dag, &mut stacked);
+        stacked
+    }
+
     /// A parameter by id.
     pub fn param(&self, id: ParamId) -> &Param {
         &self.params[id.0 as usize]

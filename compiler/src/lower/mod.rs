@@ -29,7 +29,7 @@ mod tokens;
 mod tests;
 
 use crate::graph::Graph;
-use crate::lowered::{Dim, Extent, Lowered, Output};
+use crate::lowered::{Dim, Extent, FIXED, Lowered, Output, STACKED};
 use crate::scan::{classify_scans, split_scans};
 use std::sync::Arc;
 
@@ -59,7 +59,10 @@ pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
         Dim { name: "B".into(), extent: Extent::Batch, rank: 0 },
         Dim { name: "T".into(), extent: Extent::Time, rank: 2 },
     ];
-    dims.extend(graph.axes.iter().map(|a| Dim { name: a.name.clone(), extent: Extent::Fixed(a.size), rank: 4 }));
+    dims.extend(graph.axes.iter().zip(graph.stacked()).map(|(a, stacked)| {
+        let rank = if stacked { STACKED } else { FIXED };
+        Dim { name: a.name.clone(), extent: Extent::Fixed(a.size), rank }
+    }));
     let done = tokens::Lowering::new(&graph, options, &classes, &mut dims).run();
     let outputs = graph.outputs.iter().zip(done.outputs);
     let outputs = outputs.map(|(output, value)| {

@@ -8,7 +8,7 @@ use super::ordinary::{dims, names, ordinary};
 use super::reach::{always, reach};
 use super::tokens::Lowering;
 use crate::graph::{self, AxisId, BinaryOp, NodeId, Op as Source};
-use crate::lowered::{Attend, BATCH, Builder, DimId, Extent, Op, TIME, ValueId, Weighing, order};
+use crate::lowered::{Attend, BATCH, Builder, DimId, Extent, FIXED, Op, TIME, ValueId, Weighing, order};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl<'a> Pairs<'a> {
         let mut copies: Vec<(DimId, DimId, ValueId)> = Vec::new();
         for axis in mixed {
             let inner = dims(&[axis])[0];
-            let copy = l.b.dim(&l.graph.axis(axis).name, Extent::Fixed(l.graph.size(axis)), 4);
+            let copy = l.b.dim(&l.graph.axis(axis).name, Extent::Fixed(l.graph.size(axis)), FIXED);
             let (a, b) = (l.b.op(Op::Index(vec![inner]), &[]), l.b.op(Op::Index(vec![copy]), &[]));
             copies.push((inner, copy, l.b.binary(BinaryOp::Eq, a, b)));
             map.push(copy);

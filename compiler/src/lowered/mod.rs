@@ -99,6 +99,11 @@ impl Extent {
     }
 }
 
+/// Rank of an axis along which values are stacked, as [`crate::graph::Graph::layout_order`] has it.
+pub const STACKED: u8 = 4;
+/// Rank of every other axis.
+pub const FIXED: u8 = 5;
+
 /// What a dimension is called, how long it is, and where it stands in a layout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dim {
@@ -106,7 +111,7 @@ pub struct Dim {
     pub name: String,
     /// Length.
     pub extent: Extent,
-    /// Place in the canonical order: 0 batch, 1 chunks, 2 time and rows, 3 columns, 4 axes.
+    /// Place in the canonical order: 0 batch, 1 chunks, 2 time and rows, 3 columns, then axes ([`STACKED`], [`FIXED`]).
     pub rank: u8,
 }
 

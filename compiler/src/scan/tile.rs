@@ -15,7 +15,7 @@
 
 use super::form::{Decay, Form, Scaled, Seen, Side, Sight};
 use crate::graph::{BinaryOp, NodeId, ReduceOp};
-use crate::lowered::{Builder, DimId, Extent, Op, Pairs, ValueId};
+use crate::lowered::{Builder, DimId, Extent, FIXED, Op, Pairs, ValueId};
 use std::collections::BTreeMap;
 
 /// A tile to be built, with its captures.
@@ -364,7 +364,7 @@ impl Tile<'_> {
             other => panic!("archc bug: an axis of extent {other:?}"),
         });
         let size = size.product();
-        let flat = b.dim("keys", Extent::Fixed(size), 4);
+        let flat = b.dim("keys", Extent::Fixed(size), FIXED);
         (flat, values.map(|x| b.op(Op::Flatten(self.keys.clone(), flat), &[x])))
     }
 

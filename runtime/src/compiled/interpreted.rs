@@ -107,7 +107,7 @@ pub(super) fn by_param(graph: &Lowered, computed: Vec<Tensor>) -> Vec<Vec<f64>> 
     let ids = (0..source.params.len()).map(|i| archc_compiler::graph::ParamId(i as u32));
     let mut all: Vec<Vec<f64>> = ids.map(|p| vec![0.0; source.param_numbers(p)]).collect();
     for ((param, _), gradient) in graph.param_grads.iter().zip(computed) {
-        all[param.0 as usize] = super::leaves::declared_axes(gradient, &source.param(*param).axes, 0).data;
+        all[param.0 as usize] = super::leaves::declared_axes(source, gradient, &source.param(*param).axes, 0).data;
     }
     all
 }

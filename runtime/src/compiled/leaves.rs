@@ -27,11 +27,11 @@ pub struct Leaves {
     pub targets: Vec<u32>,
     /// Weight of each token in the loss; they sum to 1 or are all 0.
     pub weights: Vec<f64>,
-    /// Inputs in the order of the graph: `[B, T, axes]`, axes in the order of their ids.
+    /// Inputs in the order of the graph: `[B, T, axes]`, axes in [`Graph::layout_order`].
     pub inputs: Vec<Tensor>,
-    /// R of each output in the order of the graph, `[B, T, axes]` with axes in the order of their ids; empty where there is none.
+    /// R of each output in the order of the graph, `[B, T, axes]` with axes in [`Graph::layout_order`]; empty where there is none.
     pub cotangents: Vec<Tensor>,
-    /// What an earlier piece left, by name, `[B, (tokens), axes]` with axes in the order of their ids. A name that is not here
+    /// What an earlier piece left, by name, `[B, (tokens), axes]` with axes in [`Graph::layout_order`]. A name that is not here
     /// stands for zeros.
     pub carried: Tensors,
     /// Updates done.
@@ -55,7 +55,7 @@ impl Leaves {
                 doc.push(if before.is_some() { starts } else { starts.saturating_sub(1) });
             }
         }
-        let inputs = graph.inputs.iter().map(|i| sorted_axes(&batch.inputs[&i.name], &i.axes)).collect();
+        let inputs = graph.inputs.iter().map(|i| sorted_axes(graph, &batch.inputs[&i.name], &i.axes)).collect();
         Self {
             batch: grid.batch,
             len: grid.len,
@@ -83,10 +83,10 @@ impl Leaves {
     }
 
     /// Takes the R of each output, given by name in the batch's own tokens; tokens of prefixes get zeros.
-    pub(crate) fn set_cotangents(&mut self, outputs: &[Output], by_name: &Tensors) {
+    pub(crate) fn set_cotangents(&mut self, graph: &Graph, by_name: &Tensors) {
         let spread = |output: &Output| {
             let Some(r) = by_name.get(&output.name) else { return Tensor::default() };
-            let r = sorted_axes(r, &output.axes);
+            let r = sorted_axes(graph, r, &output.axes);
             let Some(given) = &self.given else { return r };
             let width = r.shape[2..].iter().product::<usize>();
             let mut data = vec![0.0; self.batch * self.len * width];
@@ -95,33 +95,34 @@ impl Leaves {
             }
             Tensor { shape: [&[self.batch, self.len], &r.shape[2..]].concat(), data }
         };
-        self.cotangents = outputs.iter().map(spread).collect();
+        self.cotangents = graph.outputs.iter().map(spread).collect();
     }
 
-    /// Of `[B, T, axes]`, axes in the order of their ids, the tokens that were given, axes in the declared order.
-    pub(crate) fn output(&self, value: Tensor, axes: &[AxisId]) -> Tensor {
+    /// Of `[B, T, axes]`, axes in [`Graph::layout_order`], the tokens that were given, axes in the declared order.
+    pub(crate) fn output(&self, graph: &Graph, value: Tensor, axes: &[AxisId]) -> Tensor {
         let mut value = value;
         if let Some(given) = &self.given {
             let width = value.shape[2..].iter().product::<usize>();
             value.data = given.iter().flat_map(|&at| value.data[at * width..(at + 1) * width].to_vec()).collect();
             value.shape[1] = given.len() / self.batch;
         }
-        declared_axes(value, axes, 2)
+        declared_axes(graph, value, axes, 2)
     }
 }
 
-/// The axes after the first `skip` ones brought from the order of their ids to the declared one.
-pub(super) fn declared_axes(tensor: Tensor, axes: &[AxisId], skip: usize) -> Tensor {
+/// The axes after the first `skip` ones brought from [`Graph::layout_order`] to the declared one.
+pub(super) fn declared_axes(graph: &Graph, tensor: Tensor, axes: &[AxisId], skip: usize) -> Tensor {
     let mut sorted = axes.to_vec();
-    sorted.sort_unstable();
+    graph.layout_order(&mut sorted);
     let from: Vec<usize> = axes.iter().map(|a| sorted.iter().position(|s| s == a).unwrap_or(0)).collect();
     permuted(tensor, &from, skip)
 }
 
-/// `[B, T, axes]` with its axes brought from the declared order to that of their ids.
-fn sorted_axes(tensor: &Tensor, axes: &[AxisId]) -> Tensor {
-    let mut from: Vec<usize> = (0..axes.len()).collect();
-    from.sort_by_key(|&i| axes[i]);
+/// `[B, T, axes]` with its axes brought from the declared order to [`Graph::layout_order`].
+fn sorted_axes(graph: &Graph, tensor: &Tensor, axes: &[AxisId]) -> Tensor {
+    let mut sorted = axes.to_vec();
+    graph.layout_order(&mut sorted);
+    let from: Vec<usize> = sorted.iter().map(|a| axes.iter().position(|x| x == a).unwrap_or(0)).collect();
     permuted(tensor.clone(), &from, 2)
 }
 

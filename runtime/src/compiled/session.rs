@@ -172,7 +172,7 @@ fn outputs_of(graph: &Lowered, leaves: &Leaves, values: Vec<Tensor>) -> Tensors 
             let size = |d: &archc_compiler::lowered::DimId| graph.dim(*d).extent.at(leaves.shape());
             let has: Vec<bool> = all.iter().map(|d| graph.dag.node(output.value).dims.contains(d)).collect();
             let value = broadcast(value, &all.iter().map(size).collect::<Vec<_>>(), &has);
-            (output.name.clone(), leaves.output(value, &declared.axes))
+            (output.name.clone(), leaves.output(&graph.source, value, &declared.axes))
         };
     graph.source.outputs.iter().zip(&graph.outputs).zip(values).map(output).collect()
 }
@@ -254,7 +254,7 @@ impl<E: Executor> Session for CompiledSession<E> {
             }
             Objective::Cotangents(r) => {
                 checks::cotangents(&self.graph, batch, r)?;
-                leaves.set_cotangents(&self.graph.outputs, r);
+                leaves.set_cotangents(&self.graph, r);
                 Seed::Cotangents
             }
         };
@@ -283,7 +283,7 @@ impl<E: Executor> Session for CompiledSession<E> {
             .collect();
         for ((i, _), gradient) in graph.input_grads.iter().zip(by_input) {
             let input = &self.graph.inputs[*i];
-            inputs.insert(input.name.clone(), leaves.output(gradient, &input.axes));
+            inputs.insert(input.name.clone(), leaves.output(&self.graph, gradient, &input.axes));
         }
         let params = checks::by_path(&self.graph, &by_param(&graph, params));
         Ok(Gradients { objective: total, params, inputs })
