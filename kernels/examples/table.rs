@@ -6,19 +6,23 @@ use archc_kernels::elementwise::{Binary, Src, Unary, binary, unary};
 use archc_kernels::gemm::gemm;
 use std::time::Instant;
 
-/// Best time of a call, in seconds: others share the machine.
-fn best(mut f: impl FnMut()) -> f64 {
-    f();
-    let begin = Instant::now();
-    f();
-    let calls = (0.002 / begin.elapsed().as_secs_f64().max(1e-9)).ceil().max(1.0) as usize;
-    (0..15)
-        .map(|_| {
+/// Best times of a call of each, in seconds: others share the machine, so that all are measured in turn, many times.
+fn best<const N: usize>(mut all: [&mut dyn FnMut(); N]) -> [f64; N] {
+    let calls = all.each_mut().map(|f| {
+        f();
+        let begin = Instant::now();
+        f();
+        (0.001 / begin.elapsed().as_secs_f64().max(1e-9)).ceil().max(1.0) as usize
+    });
+    let mut best = [f64::INFINITY; N];
+    for _ in 0..30 {
+        for ((f, calls), best) in all.iter_mut().zip(calls).zip(&mut best) {
             let begin = Instant::now();
             (0..calls).for_each(|_| f());
-            begin.elapsed().as_secs_f64() / calls as f64
-        })
-        .fold(f64::INFINITY, f64::min)
+            *best = best.min(begin.elapsed().as_secs_f64() / calls as f64);
+        }
+    }
+    best
 }
 
 /// m, n, k, and whether A and B are stored transposed.
@@ -100,59 +104,27 @@ fn gemm_table() {
         let (m, n, k, ta, tb) = product;
         let Operands { a, b, mut c, sa, sb } = operands(product);
         let rate = |t: f64| 2.0 * (m * n * k) as f64 / t / 1e9;
-        // SAFETY: the operands have these shapes.
-        let ours = best(|| unsafe {
-            gemm(m, n, k, 1.0, a.as_ptr(), sa.0, sa.1, b.as_ptr(), sb.0, sb.1, 0.0, c.as_mut_ptr(), n as isize, 1);
-        });
-        let letter = |t| if t { 'T' } else { 'N' };
-        print!("{m:>5} {n:>5} {k:>5} {}{}   {:>7.1}", letter(ta), letter(tb), rate(ours));
+        let (a, b) = (a.as_ptr(), b.as_ptr());
+        let c = c.as_mut_ptr();
+        // SAFETY: here and below, the operands have these shapes.
+        let mut ours = || unsafe { gemm(m, n, k, 1.0, a, sa.0, sa.1, b, sb.0, sb.1, 0.0, c, n as isize, 1) };
         #[cfg(feature = "compare")]
-        {
-            // SAFETY: the operands have these shapes.
-            let gemm_crate = best(|| unsafe {
+        let times = {
+            let (cs, none) = (n as isize, ::gemm::Parallelism::None);
+            let mut crate_gemm = || unsafe {
                 ::gemm::gemm(
-                    m,
-                    n,
-                    k,
-                    c.as_mut_ptr(),
-                    1,
-                    n as isize,
-                    false,
-                    a.as_ptr(),
-                    sa.1,
-                    sa.0,
-                    b.as_ptr(),
-                    sb.1,
-                    sb.0,
-                    0.0,
-                    1.0,
-                    false,
-                    false,
-                    false,
-                    ::gemm::Parallelism::None,
+                    m, n, k, c, 1, cs, false, a, sa.1, sa.0, b, sb.1, sb.0, 0.0, 1.0, false, false, false, none,
                 );
-            });
-            // SAFETY: the operands have these shapes.
-            let matrixmultiply = best(|| unsafe {
-                matrixmultiply::sgemm(
-                    m,
-                    k,
-                    n,
-                    1.0,
-                    a.as_ptr(),
-                    sa.0,
-                    sa.1,
-                    b.as_ptr(),
-                    sb.0,
-                    sb.1,
-                    0.0,
-                    c.as_mut_ptr(),
-                    n as isize,
-                    1,
-                );
-            });
-            print!(" {:>7.1} {:>7.1}", rate(gemm_crate), rate(matrixmultiply));
-        }
+            };
+            let mut matrixmultiply =
+                || unsafe { matrixmultiply::sgemm(m, k, n, 1.0, a, sa.0, sa.1, b, sb.0, sb.1, 0.0, c, cs, 1) };
+            best([&mut ours, &mut crate_gemm, &mut matrixmultiply])
+        };
+        #[cfg(not(feature = "compare"))]
+        let times = best([&mut ours]);
+        let letter = |t| if t { 'T' } else { 'N' };
+        print!("{m:>5} {n:>5} {k:>5} {}{} ", letter(ta), letter(tb));
+        times.iter().for_each(|t| print!(" {:>7.1}", rate(*t)));
         println!();
     }
 }
@@ -188,14 +160,15 @@ fn unary_table() {
         Unary::Square,
     ] {
         // SAFETY: both have n entries.
-        let t = best(|| unsafe { unary(op, x.as_ptr(), y.as_mut_ptr(), n) });
+        let [t] = best([&mut || unsafe { unary(op, x.as_ptr(), y.as_mut_ptr(), n) }]);
         println!("{:<10} {:.3}", format!("{op:?}"), t / n as f64 * 1e9);
     }
     for op in
         [Binary::Add, Binary::Mul, Binary::Div, Binary::Rem, Binary::Pow, Binary::Max, Binary::Lt, Binary::MaxShare]
     {
-        // SAFETY: both have n entries.
-        let t = best(|| unsafe { binary(op, Src::Slice(x.as_ptr()), Src::Slice(x.as_ptr()), y.as_mut_ptr(), n) });
+        let (a, b) = (Src::Slice(x.as_ptr()), Src::Slice(x.as_ptr()));
+        // SAFETY: all have n entries.
+        let [t] = best([&mut || unsafe { binary(op, a, b, y.as_mut_ptr(), n) }]);
         println!("{:<10} {:.3}", format!("{op:?}"), t / n as f64 * 1e9);
     }
 }

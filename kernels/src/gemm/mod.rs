@@ -43,6 +43,9 @@ unsafe fn any_tile<I: Isa, const N: usize, const WHOLE: bool, const BY_ROWS: boo
     arms!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
 }
 
+/// From so many rows on, how an entry is summed does not depend on their number.
+pub const FEW: usize = 8;
+
 /// Products of so few rows use wider tiles, so that there are enough sums side by side.
 const SKINNY: usize = 3;
 
@@ -178,12 +181,60 @@ unsafe fn inner<I: Isa>(m: usize, n: usize, k: usize, alpha: f32, a: Mat, b: Mat
     }
 }
 
+/// Few rows by long contiguous rows: these are added up one after the other, so that B is read in the order in which it lies.
+#[inline(always)]
+unsafe fn outer<I: Isa>(m: usize, n: usize, k: usize, alpha: f32, a: Mat, b: Mat, beta: f32, c: MatMut) {
+    /// Rows of B that are added at once.
+    const SIDE: usize = 4;
+    let lanes = I::V::LANES;
+    // SAFETY: all offsets are those of entries.
+    unsafe {
+        for i in 0..m as isize {
+            let (row, to) = (a.at.offset(i * a.rs), c.at.offset(i * c.rs));
+            let mut p = 0;
+            while p < k {
+                let have = SIDE.min(k - p);
+                // rows that are not there repeat the last one, and are not used
+                let x: [f32; SIDE] =
+                    std::array::from_fn(|s| alpha * *row.offset((p + s.min(have - 1)) as isize * a.cs));
+                let y: [*const f32; SIDE] = std::array::from_fn(|s| b.from(p + s.min(have - 1), 0).at);
+                let keep = if p == 0 { beta } else { 1.0 };
+                let mut j = 0;
+                while j + lanes <= n {
+                    let mut sum =
+                        if keep == 0.0 { I::V::splat(0.0) } else { I::V::load(to.add(j)).mul(I::V::splat(keep)) };
+                    for s in 0..have {
+                        sum = I::V::splat(x[s]).fma(I::V::load(y[s].add(j)), sum);
+                    }
+                    sum.store(to.add(j));
+                    j += lanes;
+                }
+                for j in j..n {
+                    let mut sum = if keep == 0.0 { 0.0 } else { *to.add(j) * keep };
+                    for s in 0..have {
+                        sum = I::fma(x[s], *y[s].add(j), sum);
+                    }
+                    *to.add(j) = sum;
+                }
+                p += SIDE;
+            }
+        }
+    }
+}
+
+/// Columns from which rows of B lie so far apart that tiles meet a new page with each.
+const LONG: usize = 256;
+
 #[inline(always)]
 unsafe fn product<I: Isa>(_: I, m: usize, n: usize, k: usize, alpha: f32, a: Mat, b: Mat, beta: f32, c: MatMut) {
     // SAFETY: the caller's contract.
     unsafe {
         if m <= SKINNY && b.rs == 1 && b.cs != 1 && a.cs == 1 {
             inner::<I>(m, n, k, alpha, a, b, beta, c);
+            return;
+        }
+        if m <= SKINNY && n >= LONG && b.cs == 1 && c.cs == 1 {
+            outer::<I>(m, n, k, alpha, a, b, beta, c);
             return;
         }
         // Packing moves n k (or m k) numbers for 2 m n k operations. It pays where rows are many, or strides defeat the caches.
@@ -238,7 +289,7 @@ pub unsafe fn gemm(
                     *at = if beta == 0.0 { 0.0 } else { *at * beta };
                 }
             }
-        } else if (csc != 1 && rsc == 1) || (n < 8 && n < m) {
+        } else if (csc != 1 && rsc == 1) || (n < FEW && n < m) {
             dispatch(n, m, k, alpha, b.transposed(), a.transposed(), beta, c.transposed());
         } else {
             dispatch(m, n, k, alpha, a, b, beta, c);

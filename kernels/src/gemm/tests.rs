@@ -73,6 +73,8 @@ fn all_layouts_and_edges() {
             (4, 0, 4),
             (4, 4, 0),
             (33, 20, 513),
+            (1, 300, 21),
+            (3, 259, 6),
         ] {
             for kinds in 0..27 {
                 let kinds = [kinds % 3, kinds / 3 % 3, kinds / 9];

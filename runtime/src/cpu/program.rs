@@ -237,6 +237,9 @@ impl Step {
 /// Rows of a share of a product: whole tiles of every instruction set, so that no number is computed in another way.
 const ROWS: usize = 168;
 
+/// Rows of a last share that are so few that the kernels would sum them in another order.
+const FEW: std::ops::Range<usize> = 1..archc_kernels::gemm::FEW;
+
 /// Matrix products.
 #[derive(Clone, Debug)]
 struct Product {
@@ -256,7 +259,8 @@ impl Product {
         // SAFETY: the plan's matrices lie inside of their buffers; shares have rows of their own
         unsafe {
             let g = &self.gemm;
-            if context.workers.is_some() && g.flops() >= WORTH && g.batch.is_empty() && g.sums.is_empty() {
+            let plain = g.batch.is_empty() && g.sums.is_empty();
+            if context.workers.is_some() && g.flops() >= WORTH && plain && !FEW.contains(&(g.m % ROWS)) {
                 return context.share(g.m, ROWS, bases, std::ptr::null_mut(), |rows, _, bases, _| {
                     let at = |slot, step: isize| bases.at(slot).offset(rows.start as isize * step);
                     let (a, b, c) = (at(self.a, g.a.row), bases.at(self.b), at(self.c, g.c.row));
