@@ -86,7 +86,12 @@ unsafe fn update_body<I: Isa>(
             let out = out.add(from);
             let old = *max.add(i);
             let new = crate::rows::larger(old, row_max(row, to - from));
-            let down = math::exp::<I>(old - anchor(new));
+            // most rows begin here, or keep their largest score
+            let down = match old {
+                f32::NEG_INFINITY => 0.0,
+                old if old == new => 1.0,
+                old => math::exp::<I>(old - anchor(new)),
+            };
             let total = exp_sum::<I>(row, to - from, anchor(new), |j, e| *out.add(j) = e);
             *max.add(i) = new;
             *factor.add(i) = down;
