@@ -124,12 +124,12 @@ pub fn run(args: &Args, output: &Output) -> Done {
             if !quiet {
                 output.text(&row.text(args, &machine))?;
             }
-            output.object("bench_row", row.json(&machine))?;
+            output.object("bench_row", row.json())?;
             rows.push(row);
         }
     }
     if args.json {
-        let rows: Vec<Value> = rows.iter().map(|r| r.json(&machine)).collect();
+        let rows: Vec<Value> = rows.iter().map(|r| r.json()).collect();
         let torch = peer.as_ref().map(|p| &p.version);
         let all = json!({
             "machine": machine.json(), "device": args.device.name(), "threads": args.threads, "clock": args.clock.word(), "vocab": args.vocab,
@@ -279,7 +279,7 @@ impl Row {
         self.failed.clone().or(failed).or_else(differs)
     }
 
-    fn json(&self, machine: &Machine) -> Value {
+    fn json(&self) -> Value {
         let reference = match &self.reference {
             Reference::Timed(t) => t.json(),
             Reference::Estimated(s) => json!({ "estimated_seconds": s }),

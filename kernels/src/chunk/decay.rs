@@ -18,7 +18,7 @@ use crate::room::{Room, keep_work, work};
 const BLOCK: usize = 16;
 
 /// Half of it each way is a factor of at most 2^58: far from what f32 holds, and so is its product with any sensible entry.
-const SPAN: f64 = 80.0;
+pub(super) const SPAN: f64 = 80.0;
 
 /// The running sums of a chunk, and memory for its blocks.
 struct Frame {
@@ -32,6 +32,8 @@ struct Frame {
     scaled: *mut f32,
     /// `[n, width]`
     wide: *mut f32,
+    /// `[n, width]`: exp of each running sum over the middle, where all rows have one.
+    decay: *mut f32,
     /// `[n, n]`
     square: *mut f32,
     /// `[BLOCK, width]`
@@ -47,7 +49,7 @@ struct Frame {
 impl Frame {
     #[inline(always)]
     unsafe fn new(room: &mut Room, n: usize, width: usize, before: bool, g: *const f32, sg: usize) -> Self {
-        let start = room.of(2 * (n + 3) * width + (2 * n + 2 * BLOCK + 1) * width + n * n);
+        let start = room.of(2 * (n + 3) * width + (3 * n + 2 * BLOCK + 1) * width + n * n);
         // SAFETY: the room is as large as the parts together.
         unsafe {
             let sums = start.cast::<f64>();
@@ -55,7 +57,8 @@ impl Frame {
             let middle = anchor.add(width);
             let scaled = middle.add(width).cast::<f32>();
             let wide = scaled.add(n * width);
-            let square = wide.add(n * width);
+            let decay = wide.add(n * width);
+            let square = decay.add(n * width);
             let block = square.add(n * n);
             let other = block.add(BLOCK * width);
             let factor = other.add(BLOCK * width);
@@ -68,7 +71,7 @@ impl Frame {
                     *next.add(l) = *last.add(l) + f64::from(*g.add(l));
                 }
             }
-            Self { sums, anchor, middle, scaled, wide, square, block, other, factor, width, before }
+            Self { sums, anchor, middle, scaled, wide, decay, square, block, other, factor, width, before }
         }
     }
 
@@ -101,27 +104,47 @@ impl Frame {
         }
     }
 
-    /// Rows times their decay from the middle.
+    /// The decays over the middle.
     #[inline(always)]
-    unsafe fn scale_rows<I: Isa>(&self, n: usize, q: *const f32, sq: usize, to: *mut f32) {
-        // SAFETY: q and `to` have n rows.
+    unsafe fn decays<I: Isa>(&self, n: usize) {
+        // SAFETY: all have n rows of `width` entries.
         unsafe {
-            // Before its decay, the first row has no pairs, and may be far from the middle.
-            let first = usize::from(self.before);
-            std::ptr::write_bytes(to, 0, first * self.width);
-            for i in first..n {
-                scale::<I>(self.width, q.add(i * sq), self.row(i), self.middle, to.add(i * self.width));
+            for j in 0..n {
+                let (to, sums) = (self.decay.add(j * self.width), self.col(j));
+                for l in 0..self.width {
+                    *to.add(l) = math::exp_wide::<I>(*sums.add(l) - *self.middle.add(l));
+                }
             }
         }
     }
 
-    /// Columns times their decay to the middle.
+    /// Rows times their decay from the middle; x may be `to`.
     #[inline(always)]
-    unsafe fn scale_cols<I: Isa>(&self, n: usize, k: *const f32, sk: usize, to: *mut f32) {
-        // SAFETY: k and `to` have n rows.
+    unsafe fn scale_rows(&self, n: usize, x: *const f32, sx: usize, to: *mut f32, step: usize) {
+        // SAFETY: x and `to` have n rows.
+        unsafe {
+            // Before its decay, the first row has no pairs.
+            let first = usize::from(self.before);
+            std::ptr::write_bytes(to, 0, first * self.width);
+            for i in first..n {
+                let (x, e, to) = (x.add(i * sx), self.decay.add((i - first) * self.width), to.add(i * step));
+                for l in 0..self.width {
+                    *to.add(l) = *x.add(l) * *e.add(l);
+                }
+            }
+        }
+    }
+
+    /// Columns times their decay to the middle; x may be `to`.
+    #[inline(always)]
+    unsafe fn scale_cols(&self, n: usize, x: *const f32, sx: usize, to: *mut f32, step: usize) {
+        // SAFETY: x and `to` have n rows.
         unsafe {
             for j in 0..n {
-                scale::<I>(self.width, k.add(j * sk), self.middle, self.col(j), to.add(j * self.width));
+                let (x, e, to) = (x.add(j * sx), self.decay.add(j * self.width), to.add(j * step));
+                for l in 0..self.width {
+                    *to.add(l) = *x.add(l) / *e.add(l);
+                }
             }
         }
     }
@@ -259,8 +282,9 @@ unsafe fn dot_body<I: Isa>(
         let Frame { anchor, middle, scaled, wide, block, other, factor, .. } = frame;
         let whole = frame.anchor_inside(0, n);
         if whole {
-            frame.scale_rows::<I>(n, q, sq, wide);
-            frame.scale_cols::<I>(n, k, sk, scaled);
+            frame.decays::<I>(n);
+            frame.scale_rows(n, q, sq, wide, width);
+            frame.scale_cols(n, k, sk, scaled, width);
             gemm(n, n, width, 1.0, wide, w, 1, scaled, 1, w, 0.0, y, sy as isize, 1);
             for i in 0..n {
                 let end = pairs.end(i);
@@ -344,7 +368,8 @@ unsafe fn mix_rows_body<I: Isa>(
         let Frame { anchor, middle, scaled, square, block, other, factor, .. } = frame;
         let whole = frame.anchor_inside(0, n);
         if whole {
-            frame.scale_cols::<I>(n, k, sk, scaled);
+            frame.decays::<I>(n);
+            frame.scale_cols(n, k, sk, scaled, width);
             frame.meant(n, pairs, da, sda);
             let (side, step) = (n as isize, sdq as isize);
             for from in (0..n).step_by(BLOCK) {
@@ -352,11 +377,7 @@ unsafe fn mix_rows_body<I: Isa>(
                 let (a, out) = (square.add(from * n), dq.add(from * sdq));
                 gemm(to - from, width, to, 1.0, a, side, 1, scaled, w, 1, 0.0, out, step, 1);
             }
-            // Before its decay, the first row has no pairs: its sum is 0.
-            for i in usize::from(pairs.before)..n {
-                let row = dq.add(i * sdq);
-                scale::<I>(width, row, frame.row(i), middle, row);
-            }
+            frame.scale_rows(n, dq, sdq, dq, sdq);
         }
         let mut from = if whole { n } else { 0 };
         while from < n {
@@ -445,7 +466,8 @@ unsafe fn mix_cols_body<I: Isa>(
         let Frame { anchor, middle, scaled, square, block, other, factor, .. } = frame;
         let whole = frame.anchor_inside(0, n);
         if whole {
-            frame.scale_rows::<I>(n, q, sq, scaled);
+            frame.decays::<I>(n);
+            frame.scale_rows(n, q, sq, scaled, width);
             frame.meant(n, pairs, da, sda);
             let (side, step) = (n as isize, sdk as isize);
             for from in (0..n).step_by(BLOCK) {
@@ -453,10 +475,7 @@ unsafe fn mix_cols_body<I: Isa>(
                 let (a, b, out) = (square.add(from * n + from), scaled.add(from * width), dk.add(from * sdk));
                 gemm(rows, width, n - from, 1.0, a, 1, side, b, w, 1, 0.0, out, step, 1);
             }
-            for j in 0..n {
-                let row = dk.add(j * sdk);
-                scale::<I>(width, row, middle, frame.col(j), row);
-            }
+            frame.scale_cols(n, dk, sdk, dk, sdk);
         }
         let blocks = if whole { 0 } else { n.div_ceil(BLOCK) };
         for b in (0..blocks).rev() {

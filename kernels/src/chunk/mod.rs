@@ -88,18 +88,42 @@ unsafe fn running(n: usize, g: *const f32, step: usize, sums: *mut f64) {
 #[inline(always)]
 unsafe fn pair_decay_body<I: Isa>(_: I, n: usize, pairs: Pairs, g: *const f32, step: usize, y: *mut f32, sy: usize) {
     let mut room = work();
-    let sums = room.of(2 * (n + 1)).cast::<f64>();
-    // SAFETY: the room has n + 1 sums; y has n rows and columns.
+    let sums = room.of(4 * (n + 1)).cast::<f64>();
+    // SAFETY: the room has n + 1 sums and as many factors twice; y has n rows and columns.
     unsafe {
         running(n, g, step, sums);
+        let top = |i: usize| *sums.add(if pairs.before { i } else { i + 1 });
+        let (least, most) = (1..=n).fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), i| {
+            let x = *sums.add(i);
+            (least.min(x), most.max(x))
+        });
+        // Split halfway between its ends, a decay that is not too strong is a product of a row's factor and a column's.
+        let middle = 0.5 * (least + most);
+        let split = most - least <= decay::SPAN;
+        let (rows, cols) = (sums.add(n + 1).cast::<f32>(), sums.add(n + 1).cast::<f32>().add(n + 1));
+        if split {
+            for i in 0..n {
+                // before its decay, the first row has no pairs, and may be far from the middle
+                let far = pairs.before && i == 0;
+                *rows.add(i) = if far { 0.0 } else { math::exp_wide::<I>(top(i) - middle) };
+                *cols.add(i) = math::exp_wide::<I>(middle - *sums.add(i + 1));
+            }
+        }
         for i in 0..n {
             let end = pairs.end(i);
-            let top = *sums.add(if pairs.before { i } else { i + 1 });
             let row = y.add(i * sy);
             // Vectors of eight, of which the last may reach past the pairs; it is cleared below.
             let whole = end.next_multiple_of(8).min(n);
-            for j in 0..whole {
-                *row.add(j) = math::exp_wide::<I>(top - *sums.add(j + 1));
+            if split {
+                let factor = *rows.add(i);
+                for j in 0..whole {
+                    *row.add(j) = factor * *cols.add(j);
+                }
+            } else {
+                let top = top(i);
+                for j in 0..whole {
+                    *row.add(j) = math::exp_wide::<I>(top - *sums.add(j + 1));
+                }
             }
             for j in end..n {
                 *row.add(j) = 0.0;

@@ -9,7 +9,7 @@ use crate::compiled::Leaves;
 use archc_compiler::lowered::{DimId, Lowered, Op};
 use archc_compiler::plan::{Copy, Gemm, Kernel, LoopKernel, Port, Scope, View, Work};
 use archc_kernels::copy::copy_nd;
-use archc_kernels::gemm::{gemm, gemm_batch};
+use archc_kernels::gemm::{self, gemm, gemm_batch};
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
@@ -238,7 +238,7 @@ impl Step {
 const ROWS: usize = 168;
 
 /// Rows of a last share that are so few that the kernels would sum them in another order.
-const FEW: std::ops::Range<usize> = 1..archc_kernels::gemm::FEW;
+const FEW: Range<usize> = 1..gemm::FEW;
 
 /// Matrix products.
 #[derive(Clone, Debug)]
