@@ -104,17 +104,21 @@ impl Frame {
         }
     }
 
-    /// The decays over the middle.
+    /// Whether one middle does for all rows; if so, `decay` is filled.
     #[inline(always)]
-    unsafe fn decays<I: Isa>(&self, n: usize) {
+    unsafe fn whole<I: Isa>(&self, n: usize) -> bool {
         // SAFETY: all have n rows of `width` entries.
         unsafe {
+            if !self.anchor_inside(0, n) {
+                return false;
+            }
             for j in 0..n {
                 let (to, sums) = (self.decay.add(j * self.width), self.col(j));
                 for l in 0..self.width {
                     *to.add(l) = math::exp_wide::<I>(*sums.add(l) - *self.middle.add(l));
                 }
             }
+            true
         }
     }
 
@@ -280,9 +284,8 @@ unsafe fn dot_body<I: Isa>(
     unsafe {
         let frame = Frame::new(&mut room, n, width, pairs.before, g, sg);
         let Frame { anchor, middle, scaled, wide, block, other, factor, .. } = frame;
-        let whole = frame.anchor_inside(0, n);
+        let whole = frame.whole::<I>(n);
         if whole {
-            frame.decays::<I>(n);
             frame.scale_rows(n, q, sq, wide, width);
             frame.scale_cols(n, k, sk, scaled, width);
             gemm(n, n, width, 1.0, wide, w, 1, scaled, 1, w, 0.0, y, sy as isize, 1);
@@ -366,9 +369,8 @@ unsafe fn mix_rows_body<I: Isa>(
     unsafe {
         let frame = Frame::new(&mut room, n, width, pairs.before, g, sg);
         let Frame { anchor, middle, scaled, square, block, other, factor, .. } = frame;
-        let whole = frame.anchor_inside(0, n);
+        let whole = frame.whole::<I>(n);
         if whole {
-            frame.decays::<I>(n);
             frame.scale_cols(n, k, sk, scaled, width);
             frame.meant(n, pairs, da, sda);
             let (side, step) = (n as isize, sdq as isize);
@@ -464,9 +466,8 @@ unsafe fn mix_cols_body<I: Isa>(
         let frame = Frame::new(&mut room, n, width, pairs.before, g, sg);
         // `scaled` gathers what later blocks of rows give to the columns, up to the decay from the anchor to the column.
         let Frame { anchor, middle, scaled, square, block, other, factor, .. } = frame;
-        let whole = frame.anchor_inside(0, n);
+        let whole = frame.whole::<I>(n);
         if whole {
-            frame.decays::<I>(n);
             frame.scale_rows(n, q, sq, scaled, width);
             frame.meant(n, pairs, da, sda);
             let (side, step) = (n as isize, sdk as isize);

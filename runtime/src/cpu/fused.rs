@@ -2,8 +2,9 @@
 //!
 //! When a session is made, dimensions that every operand walks through in the same way are joined, the space is cut into blocks of
 //! about [`TARGET`] numbers, and each value gets a register: a piece of scratch memory as large as its part of a block, shared
-//! by values that do not live at the same time. Operands that lie densely are read where they are, results that lie densely are
-//! computed where they go. A sum over dimensions that reach beyond a block is added up in its destination, block by block, in order.
+//! by values that do not live at the same time. Operands are read where they are, and results computed where they go, if they lie
+//! densely; for ops of two operands it is enough that they lie in runs. A sum over dimensions that reach beyond a block is added up
+//! in its destination, block by block, in order.
 
 use super::memory::{Bases, Slot};
 use super::program::{Context, WORTH};
