@@ -36,6 +36,7 @@
 
 mod build;
 mod dead;
+mod named;
 mod print;
 mod verify;
 
@@ -134,8 +135,15 @@ pub struct Node {
     pub place: Place,
 }
 
+/// What is computed, whatever it is called and wherever it was written.
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.op == other.op && self.operands == other.operands && self.dims == other.dims
+    }
+}
+
 /// Values in topological order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dag {
     /// Nodes; ids are indices.
     pub nodes: Vec<Node>,
@@ -179,7 +187,7 @@ pub struct LoopState {
 /// Operands of the loop node: the initial value of each state (dimensions: mapped ones and the state's own, or fewer), then
 /// the captures. [`Op::Emit`] i of the node is body value `emits[i]` at every iteration, stacked along `over`:
 /// dimensions `map` + `over` + the value's. [`Op::Final`] i is state i after the last iteration: `map` + the state's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Loop {
     /// The dimension that is run through in turn.
     pub over: DimId,
@@ -214,7 +222,7 @@ pub enum Weighing {
 /// with 0 <= lag for which `visible` is not 0; nothing visible gives 0.
 /// [`Op::Emit`] i of the node (i < emits) is `[map, T, ..]`: the sum over the visible columns of weight times emit i. With a
 /// score, one more emit is the logsumexp `[map, T]` of the visible scores and the sink (-inf where nothing is visible).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Attend {
     /// Dimension of a tile's rows in the body.
     pub rows: DimId,
@@ -244,7 +252,7 @@ pub struct Attend {
 /// [`Op::Visible`] `[rows, cols]` (for a weight: where a gradient flows), [`Op::Delta`] `[rows]`, and [`Op::Cotangent`] e `[rows, ..]`.
 /// [`Op::Emit`] i of the node is `sums[i]` over all tiles: `[map, T or Known, ..]` or, for what has neither rows nor columns,
 /// `[map, ..]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AttendGrad {
     /// The forward op, whose body gives score and visibility.
     pub forward: Arc<Attend>,
@@ -274,7 +282,7 @@ pub struct Pairs {
 }
 
 /// A tensor op. Backward-only ops arise in joint graphs alone and have no gradient.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     // ---- leaves
     /// Input i: `[B, T, axes]`.

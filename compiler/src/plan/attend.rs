@@ -2,7 +2,7 @@
 
 use super::build::{Planner, ScopePlan};
 use super::memory::place;
-use super::{AttendGradKernel, AttendKernel, Base, Kernel, Scope, TileEmit, TilePort, View, Work};
+use super::{AttendGradKernel, AttendKernel, Base, Kernel, Scope, Start, TileEmit, TilePort, View, Work};
 use crate::lowered::{Attend, BATCH, Dag, DimId, Extent, Op, TIME, ValueId, Weighing};
 
 impl ScopePlan<'_> {
@@ -140,7 +140,7 @@ impl ScopePlan<'_> {
             pos: self.pos(planner),
             ports,
             body: Scope::default(),
-            arena: 0,
+            arena: Start { base: Base::Scratch, offset: 0 },
             weight,
             softmax,
             lag,
@@ -173,7 +173,7 @@ impl ScopePlan<'_> {
         if let Some(g) = &mut kernel.grad {
             g.after = Scope { kernels: scope.kernels.split_off(split), arena: scope.arena };
         }
-        kernel.arena = self.buffer(scope.arena, false);
+        kernel.arena.offset = self.buffer(scope.arena, false);
         kernel.body = scope;
         self.kernels.push(Kernel { work: Work::Attend(Box::new(kernel)), name: node.name.clone() });
     }

@@ -5,7 +5,7 @@ use super::contraction::Roles;
 use super::fuse::{Fusion, Role, Units};
 use super::group::{Group, param_layout};
 use super::memory::{Buffer, place, start};
-use super::{Axis, Base, Copy, Kernel, Plan, Scope, View, Work};
+use super::{Axis, Base, Copy, Kernel, Plan, Schedule, Scope, View, Work};
 use crate::graph::ParamId;
 use crate::lowered::{BATCH, Dag, DimId, Lowered, Op, Shape, TIME, ValueId, order};
 use std::collections::{BTreeMap, BinaryHeap};
@@ -41,7 +41,7 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape) -> Plan {
     let mut leaves = std::mem::take(&mut scope.leaves);
     let mut others: Vec<&mut View> = leaves.iter_mut().map(|l| &mut l.1).collect();
     others.extend(results.iter_mut().map(|r| &mut r.1));
-    let root = place(std::mem::take(&mut scope.kernels), &scope.buffers, &mut others);
+    let root = Schedule::of(place(std::mem::take(&mut scope.kernels), &scope.buffers, &mut others), &planner.sizes);
 
     let dag = std::mem::take(&mut planner.constants.dag);
     let placed = std::mem::take(&mut planner.constants.placed);

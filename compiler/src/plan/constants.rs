@@ -1,5 +1,6 @@
 //! Values that are the same at every call: computed once, when a session is made.
 
+use super::roll::Numbered;
 use super::{Base, View};
 use crate::lowered::{Dag, Node, Op, ValueId};
 use crate::source::{FileId, Place};
@@ -15,9 +16,14 @@ pub(super) struct Constants {
     pub placed: Vec<(ValueId, View)>,
     /// Numbers of all of them.
     pub len: usize,
-    /// From a scope's value to the copy in `dag`.
-    known: BTreeMap<(usize, ValueId), ValueId>,
+    /// From a scope's value to where it is.
+    known: BTreeMap<(usize, ValueId), View>,
+    /// What each placed constant is, and where it starts.
+    distinct: Vec<(Essence, usize)>,
 }
+
+/// A constant and what it is computed from, whatever its dimensions are called; and their lengths.
+type Essence = (Vec<Node>, Vec<usize>);
 
 /// Marks values that no token, parameter, state or step changes.
 pub(super) fn constant(dag: &Dag) -> Vec<bool> {
@@ -52,15 +58,29 @@ pub(super) fn constant(dag: &Dag) -> Vec<bool> {
 }
 
 impl Constants {
-    /// The place of a constant of scope number `scope`.
+    /// The place of a constant of scope number `scope`. Constants that are the same are in one place.
     pub fn place(&mut self, scope: usize, dag: &Dag, id: ValueId, sizes: &[usize]) -> View {
-        let copy = self.copy(scope, dag, id);
-        if let Some((_, view)) = self.placed.iter().find(|p| p.0 == copy) {
+        if let Some(view) = self.known.get(&(scope, id)) {
             return view.clone();
         }
-        let view = View::dense(Base::Constants, self.len, &dag.node(id).dims, sizes);
-        self.len += view.len().next_multiple_of(16);
-        self.placed.push((copy, view.clone()));
+        let mut view = View::dense(Base::Constants, self.len, &dag.node(id).dims, sizes);
+        let mut nodes = Vec::new();
+        gather(dag, id, &mut BTreeMap::new(), &mut nodes);
+        let mut numbers = Numbered::default();
+        let mut same = nodes.clone();
+        for node in &mut same {
+            node.op.each_dim(&mut |d| numbers.number(d));
+            node.dims.iter_mut().for_each(|d| numbers.number(d));
+        }
+        let essence = (same, numbers.lengths(sizes));
+        match self.distinct.iter().find(|d| d.0 == essence) {
+            Some((_, start)) => view.offset = *start,
+            None => {
+                self.distinct.push((essence, view.offset));
+                self.add(nodes, view.clone());
+            }
+        }
+        self.known.insert((scope, id), view.clone());
         view
     }
 
@@ -68,22 +88,32 @@ impl Constants {
     pub fn number(&mut self, x: f64) -> View {
         let op = Op::Const(x);
         let place = Place { file: FileId(0), span: Span { start: 0, end: 0 } };
-        self.dag.nodes.push(Node { op, operands: Vec::new(), dims: Vec::new(), name: String::new(), place });
         let view = View { base: Base::Constants, offset: self.len, axes: Vec::new() };
-        self.len += 16;
-        self.placed.push((ValueId(self.dag.nodes.len() as u32 - 1), view.clone()));
+        self.add(vec![Node { op, operands: Vec::new(), dims: Vec::new(), name: String::new(), place }], view.clone());
         view
     }
 
-    fn copy(&mut self, scope: usize, dag: &Dag, id: ValueId) -> ValueId {
-        if let Some(copy) = self.known.get(&(scope, id)) {
-            return *copy;
+    /// Adds nodes, of which the last is what is read.
+    fn add(&mut self, nodes: Vec<Node>, view: View) {
+        let before = self.dag.nodes.len() as u32;
+        for mut node in nodes {
+            node.operands.iter_mut().for_each(|o| o.0 += before);
+            self.dag.nodes.push(node);
         }
-        let mut node = dag.node(id).clone();
-        node.operands = node.operands.iter().map(|o| self.copy(scope, dag, *o)).collect();
-        self.dag.nodes.push(node);
-        let copy = ValueId(self.dag.nodes.len() as u32 - 1);
-        self.known.insert((scope, id), copy);
-        copy
+        self.len += view.len().next_multiple_of(16);
+        self.placed.push((ValueId(self.dag.nodes.len() as u32 - 1), view));
     }
+}
+
+/// A value with all that it is computed from, operands first.
+fn gather(dag: &Dag, id: ValueId, at: &mut BTreeMap<ValueId, ValueId>, nodes: &mut Vec<Node>) -> ValueId {
+    if let Some(copy) = at.get(&id) {
+        return *copy;
+    }
+    let mut node = dag.node(id).clone();
+    node.operands = node.operands.iter().map(|o| gather(dag, *o, at, nodes)).collect();
+    nodes.push(node);
+    let copy = ValueId(nodes.len() as u32 - 1);
+    at.insert(id, copy);
+    copy
 }

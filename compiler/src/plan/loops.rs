@@ -2,7 +2,7 @@
 
 use super::build::{Planner, ScopePlan, copy};
 use super::memory::place;
-use super::{Base, Kernel, LoopKernel, Port, StateSlot, View, Work};
+use super::{Base, Kernel, LoopKernel, Port, Start, StateSlot, View, Work};
 use crate::lowered::{DimId, Op, ValueId};
 
 impl ScopePlan<'_> {
@@ -107,7 +107,7 @@ impl ScopePlan<'_> {
         for (state, pair) in states.iter_mut().zip(slots.chunks(2)) {
             state.buffers = [pair[0].offset, pair[1].offset];
         }
-        let arena = self.buffer(scope.arena, false);
+        let arena = Start { base: Base::Scratch, offset: self.buffer(scope.arena, false) };
         let sizes = |dims: &[DimId]| dims.iter().map(|d| planner.size(*d)).collect();
         let kernel = LoopKernel {
             count: planner.size(l.over),

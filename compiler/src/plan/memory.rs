@@ -65,7 +65,7 @@ pub(super) fn touch(kernel: &mut Kernel, f: &mut dyn FnMut(&mut Base, &mut usize
                 view(&mut s.initial.outer);
                 s.last.iter_mut().for_each(|p| view(&mut p.outer));
             }
-            f(&mut Base::Scratch, &mut l.arena);
+            f(&mut l.arena.base, &mut l.arena.offset);
         }
         Work::Attend(a) => {
             view(&mut a.pos);
@@ -76,7 +76,7 @@ pub(super) fn touch(kernel: &mut Kernel, f: &mut dyn FnMut(&mut Base, &mut usize
                 g.delta.iter_mut().for_each(|p| view(&mut p.outer));
                 g.sums.iter_mut().for_each(|(_, p)| view(&mut p.outer));
             }
-            f(&mut Base::Scratch, &mut a.arena);
+            f(&mut a.arena.base, &mut a.arena.offset);
         }
     }
 }

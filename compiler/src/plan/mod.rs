@@ -36,6 +36,7 @@ mod kernels;
 mod loops;
 mod memory;
 mod print;
+mod roll;
 mod verify;
 mod view;
 
@@ -63,7 +64,7 @@ pub struct Plan {
     /// Numbers of all constants.
     pub constants_len: usize,
     /// Run at every call.
-    pub root: Scope,
+    pub root: Schedule,
     /// Leaves that the caller fills in before a run: the leaf op and where it goes.
     pub leaves: Vec<(Op, View)>,
     /// Where each parameter starts in [`Base::Params`], and its gradient in [`Base::Grads`]; checkpoint layout.
@@ -76,12 +77,42 @@ pub struct Plan {
 }
 
 /// Kernels in order over one arena.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scope {
     /// In order of execution.
     pub kernels: Vec<Kernel>,
     /// Numbers of the arena ([`Base::Scratch`]).
     pub arena: usize,
+}
+
+/// The kernels of a graph, each once, and in which order they run where. Repeated layers launch the same kernels: the weights and
+/// buffers that they work on are arguments.
+#[derive(Clone, Debug, Default)]
+pub struct Schedule {
+    /// No two are equal. Their operands start at ports ([`Base::Port`]), numbered in the order of [`Launch::starts`].
+    pub kernels: Vec<Kernel>,
+    /// In order of execution.
+    pub launches: Vec<Launch>,
+    /// Numbers of the arena ([`Base::Scratch`]).
+    pub arena: usize,
+}
+
+/// One run of a kernel.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Which kernel.
+    pub kernel: usize,
+    /// Where its operands start.
+    pub starts: Vec<Start>,
+}
+
+/// A number of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Which buffer.
+    pub base: Base,
+    /// Its distance from the buffer's start.
+    pub offset: usize,
 }
 
 /// A kernel with the values that it makes.
@@ -93,8 +124,15 @@ pub struct Kernel {
     pub name: String,
 }
 
+/// What it does, whatever its values are called.
+impl PartialEq for Kernel {
+    fn eq(&self, other: &Self) -> bool {
+        self.work == other.work
+    }
+}
+
 /// What a kernel does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Work {
     /// Matrix products.
     Gemm(Gemm),
@@ -113,7 +151,7 @@ pub enum Work {
 }
 
 /// C = (C +) A B for each index of the batch. Strides in numbers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Gemm {
     /// Rows of A and C.
     pub m: usize,
@@ -136,7 +174,7 @@ pub struct Gemm {
 }
 
 /// A matrix in a buffer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Matrix {
     /// Which buffer.
     pub base: Base,
@@ -151,7 +189,7 @@ pub struct Matrix {
 }
 
 /// Element-wise ops and sums in one pass over a space of indices.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fused {
     /// The space, in canonical order.
     pub dims: Vec<DimId>,
@@ -164,7 +202,7 @@ pub struct Fused {
 }
 
 /// An op of a fused loop, over some of its dimensions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Instr {
     /// What it does.
     pub op: FusedOp,
@@ -201,7 +239,7 @@ pub enum FusedOp {
 }
 
 /// A copy of `from` to `to`; `to` is filled with `fill` first where that is given.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Copy {
     /// Source; its axes are those of `to`, some with stride 0.
     pub from: View,
@@ -223,7 +261,7 @@ pub enum ConvWork {
 }
 
 /// See [`ConvWork`]. Token values are `[B, T, channels]`, taps `[W, channels]`; channel axes in canonical order, taps broadcast.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Conv {
     /// Which of the three.
     pub work: ConvWork,
@@ -250,7 +288,7 @@ pub struct Conv {
 }
 
 /// An op with a kernel of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Single {
     /// The op.
     pub op: Op,
@@ -261,7 +299,7 @@ pub struct Single {
 }
 
 /// How a port of a loop moves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Port {
     /// Where it points at the first iteration, in the outer scope.
     pub outer: View,
@@ -272,7 +310,7 @@ pub struct Port {
 }
 
 /// A state of a loop kernel. Its two buffers are in the body's arena and change roles after each iteration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StateSlot {
     /// Numbers.
     pub len: usize,
@@ -289,7 +327,7 @@ pub struct StateSlot {
 }
 
 /// A loop over `count` iterations for each index of the mapped dimensions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoopKernel {
     /// Iterations.
     pub count: usize,
@@ -308,12 +346,12 @@ pub struct LoopKernel {
     /// One iteration.
     pub body: Scope,
     /// Where the body's arena starts in that of the outer scope.
-    pub arena: usize,
+    pub arena: Start,
 }
 
 /// A tile of a value in an attend: the outer value `[B, T, ..]`, and where the body has it, dense in its arena. Tiles are copied,
 /// so that ragged ones are padded and products read neighbouring numbers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TilePort {
     /// The outer value at index 0 of every mapped dimension and of time; its axes are those of `tile` other than tokens.
     pub outer: View,
@@ -330,7 +368,7 @@ pub struct TilePort {
 }
 
 /// See [`crate::lowered::Attend`] and [`crate::lowered::AttendGrad`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AttendKernel {
     /// Tokens of the piece.
     pub rows: usize,
@@ -353,7 +391,7 @@ pub struct AttendKernel {
     /// The tile's body; for a gradient, as far as the score.
     pub body: Scope,
     /// Where the body's arena starts in that of the outer scope.
-    pub arena: usize,
+    pub arena: Start,
     /// Score or weight in the body: `[rows, cols]` or fewer.
     pub weight: View,
     /// Whether it is a score.
@@ -377,7 +415,7 @@ pub struct AttendKernel {
 }
 
 /// An emit of an attend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TileEmit {
     /// In the body: `[cols, ..]`, `[rows, cols, ..]`, or without either.
     pub value: View,
@@ -386,7 +424,7 @@ pub struct TileEmit {
 }
 
 /// The backward part of an attend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AttendGradKernel {
     /// Kernels that follow once the weights are there.
     pub after: Scope,
@@ -407,16 +445,17 @@ impl Plan {
         4 * (self.root.arena + self.constants_len + 4 * self.params_len)
     }
 
-    /// Number of kernels, those of loop bodies counted once.
-    pub fn kernel_count(&self) -> usize {
-        fn count(scope: &Scope) -> usize {
-            let inner = |k: &Kernel| match &k.work {
-                Work::Loop(l) => count(&l.body),
-                Work::Attend(a) => count(&a.body) + a.grad.as_ref().map_or(0, |g| count(&g.after)),
+    /// Number of different kernels and of launches, those of loop bodies counted once.
+    pub fn kernel_count(&self) -> (usize, usize) {
+        fn count(kernel: &Kernel) -> usize {
+            let scope = |s: &Scope| s.kernels.iter().map(count).sum();
+            1 + match &kernel.work {
+                Work::Loop(l) => scope(&l.body),
+                Work::Attend(a) => scope(&a.body) + a.grad.as_ref().map_or(0, |g| scope(&g.after)),
                 _ => 0,
-            };
-            scope.kernels.iter().map(|k| 1 + inner(k)).sum()
+            }
         }
-        count(&self.root)
+        let each: Vec<usize> = self.root.kernels.iter().map(count).collect();
+        (each.iter().sum(), self.root.launches.iter().map(|l| each[l.kernel]).sum())
     }
 }

@@ -1,4 +1,4 @@
-//! The text form of a plan: one line a kernel, with counts; bodies are indented.
+//! The text form of a plan: one line a launch, with the kernel's number and counts; bodies are indented, and printed once.
 
 use super::{Base, ConvWork, FusedOp, Kernel, Plan, Scope, View, Work};
 use crate::lowered::DimId;
@@ -11,11 +11,12 @@ pub fn print(plan: &Plan) -> String {
     if plan.shape.carried > 0 {
         let _ = write!(text, " carried={}", plan.shape.carried);
     }
-    let count = plan.kernel_count();
+    let (kernels, launches) = plan.kernel_count();
+    let again = if launches > kernels { format!(" in {launches} places") } else { String::new() };
     let _ = writeln!(
         text,
-        ": {count} kernel{}, arena {} bytes, constants {} bytes, parameters {}",
-        if count == 1 { "" } else { "s" },
+        ": {kernels} kernel{}{again}, arena {} bytes, constants {} bytes, parameters {}",
+        if kernels == 1 { "" } else { "s" },
         4 * plan.root.arena,
         4 * plan.constants_len,
         plan.params_len
@@ -25,7 +26,17 @@ pub fn print(plan: &Plan) -> String {
         let name = crate::lowered::op_name(op);
         let _ = writeln!(text, "  leaf {name} -> {}", printer.view(place));
     }
-    printer.scope(&mut text, &plan.root, 1);
+    let mut printed = 0;
+    for launch in &plan.root.launches {
+        let kernel = plan.root.launched(launch);
+        let line = format!("{:>4}  {:<60} {}", launch.kernel + 1, printer.kernel(&kernel), kernel.name);
+        let _ = writeln!(text, "{}", line.trim_end());
+        // kernels are numbered in the order of their first launch
+        if launch.kernel >= printed {
+            printer.bodies(&mut text, &kernel, 3);
+            printed = launch.kernel + 1;
+        }
+    }
     text
 }
 
@@ -39,17 +50,21 @@ impl Printer<'_> {
             let indent = "  ".repeat(depth);
             let line = format!("{indent}{:<60} {}", self.kernel(kernel), kernel.name);
             let _ = writeln!(text, "{}", line.trim_end());
-            match &kernel.work {
-                Work::Loop(l) => self.scope(text, &l.body, depth + 1),
-                Work::Attend(a) => {
-                    self.scope(text, &a.body, depth + 1);
-                    if let Some(g) = &a.grad {
-                        let _ = writeln!(text, "{indent}  -- weights");
-                        self.scope(text, &g.after, depth + 1);
-                    }
+            self.bodies(text, kernel, depth);
+        }
+    }
+
+    fn bodies(&self, text: &mut String, kernel: &Kernel, depth: usize) {
+        match &kernel.work {
+            Work::Loop(l) => self.scope(text, &l.body, depth + 1),
+            Work::Attend(a) => {
+                self.scope(text, &a.body, depth + 1);
+                if let Some(g) = &a.grad {
+                    let _ = writeln!(text, "{}  -- weights", "  ".repeat(depth));
+                    self.scope(text, &g.after, depth + 1);
                 }
-                _ => {}
             }
+            _ => {}
         }
     }
 

@@ -10,7 +10,10 @@ use super::{Base, Fused, FusedOp, Kernel, Plan, Scope, View, Work};
 pub fn verify(plan: &Plan) -> Result<(), String> {
     let room = Room { constants: plan.constants_len, params: plan.params_len };
     room.scope(&plan.constants, "constants")?;
-    room.scope(&plan.root, "root")?;
+    for (i, launch) in plan.root.launches.iter().enumerate() {
+        let kernel = plan.root.launched(launch);
+        room.kernel(&kernel, plan.root.arena, &format!("launch {i} ({})", kernel.name))?;
+    }
     for (value, view) in &plan.results {
         room.view(view, plan.root.arena, &format!("result %{}", value.0))?;
     }

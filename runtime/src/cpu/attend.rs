@@ -7,7 +7,7 @@
 use super::memory::{Bases, FIXED, Slot};
 use super::program::{Context, Program};
 use super::tile::Tile;
-use archc_compiler::plan::{AttendKernel, Base, View};
+use archc_compiler::plan::{AttendKernel, View};
 use archc_kernels::attend::{Mask, finish, masked, scale_rows, update, weights};
 use archc_kernels::copy::copy_nd;
 use archc_kernels::gemm::gemm;
@@ -70,9 +70,9 @@ impl AttendStep {
             }
         });
         Self {
-            body: Program::new(&kernel.body, sizes),
-            after: kernel.grad.as_ref().map(|g| Program::new(&g.after, sizes)),
-            arena: Slot::new(Base::Scratch, kernel.arena),
+            body: Program::new(&kernel.body.kernels, sizes),
+            after: kernel.grad.as_ref().map(|g| Program::new(&g.after.kernels, sizes)),
+            arena: kernel.arena.into(),
             pos: Slot::of(&kernel.pos),
             score: pairs(&kernel.weight),
             visible: kernel.visible.as_ref().map(pairs),

@@ -2,7 +2,7 @@
 
 use super::memory::{Bases, Memory};
 use super::profile::Profile;
-use super::program::{Context, Program, Room, Workers};
+use super::program::{Context, Launches, Program, Room, Workers};
 use crate::compiled::{CompiledSession, Executor, Held, Leaves, Step};
 use crate::errors;
 use crate::optimizer::Update;
@@ -68,7 +68,7 @@ impl Cpu {
 /// A plan that is ready to run, with its memory.
 pub struct Compiled {
     plan: Plan,
-    program: Program,
+    program: Launches,
     arena: Memory,
     constants: Memory,
     registers: Memory,
@@ -215,10 +215,10 @@ impl Executor for CpuExecutor {
         {
             panic!("archc bug: {why}\n{}", archc_compiler::plan::print(&plan));
         }
-        let program = Program::new(&plan.root, &plan.sizes);
-        let constants = Program::new(&plan.constants, &plan.sizes);
-        let registers = program.registers.max(constants.registers);
-        let room = |_| [Memory::zeros(program.bodies), Memory::zeros(registers)];
+        let program = Launches::new(&plan.root, &plan.sizes);
+        let constants = Program::new(&plan.constants.kernels, &plan.sizes);
+        let registers = program.kernels.registers.max(constants.registers);
+        let room = |_| [Memory::zeros(program.kernels.bodies), Memory::zeros(registers)];
         let mut rooms: Vec<[Memory; 2]> = (1..self.threads).map(room).collect();
         let addresses =
             rooms.iter_mut().map(|[arena, registers]| Room { arena: arena.start(), registers: registers.start() });

@@ -1,6 +1,6 @@
 //! Buffers of a run: where each base of a plan starts.
 
-use archc_compiler::plan::{Base, View};
+use archc_compiler::plan::{Base, Start, View};
 
 /// A place in a buffer: the base's number and the distance from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,12 @@ impl Slot {
             Base::Port(i) => FIXED + i,
         };
         Self { base, offset }
+    }
+}
+
+impl From<Start> for Slot {
+    fn from(start: Start) -> Self {
+        Self::new(start.base, start.offset)
     }
 }
 

@@ -7,7 +7,7 @@ use super::memory::{Bases, FIXED, Slot};
 use super::single::SingleStep;
 use crate::compiled::Leaves;
 use archc_compiler::lowered::{DimId, Lowered, Op};
-use archc_compiler::plan::{Copy, Gemm, Kernel, LoopKernel, Port, Scope, View, Work};
+use archc_compiler::plan::{Copy, Gemm, Kernel, LoopKernel, Port, Schedule, Scope, View, Work};
 use archc_kernels::copy::copy_nd;
 use archc_kernels::gemm::{self, gemm, gemm_batch};
 use std::cell::{Cell, RefCell};
@@ -124,6 +124,38 @@ pub(super) struct Program {
     pub registers: usize,
 }
 
+/// A whole graph's kernels, and in which order they run where.
+#[derive(Clone, Debug)]
+pub(super) struct Launches {
+    pub kernels: Program,
+    /// Which kernel, and where its ports point.
+    order: Vec<(usize, Vec<Slot>)>,
+}
+
+impl Launches {
+    /// Prepares a plan.
+    pub fn new(schedule: &Schedule, sizes: &[usize]) -> Self {
+        let order = schedule.launches.iter().map(|l| (l.kernel, l.starts.iter().map(|s| (*s).into()).collect()));
+        Self { kernels: Program::new(&schedule.kernels, sizes), order: order.collect() }
+    }
+
+    /// Runs everything.
+    ///
+    /// # Safety
+    /// As for [`Program::run`].
+    pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
+        let mut inner = bases.clone();
+        for (kernel, starts) in &self.order {
+            inner.0.truncate(FIXED);
+            // SAFETY: the caller's contract
+            unsafe {
+                inner.0.extend(starts.iter().map(|s| bases.at(*s)));
+                self.kernels.step(*kernel, &inner, context);
+            }
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Gemm(Product),
@@ -136,12 +168,12 @@ enum Step {
 }
 
 impl Program {
-    /// Prepares a scope.
-    pub fn new(scope: &Scope, sizes: &[usize]) -> Self {
+    /// Prepares kernels.
+    pub fn new(kernels: &[Kernel], sizes: &[usize]) -> Self {
         let mut registers = 0;
         let mut bodies = 0;
-        let mut steps = Vec::with_capacity(scope.kernels.len());
-        for Kernel { work, .. } in &scope.kernels {
+        let mut steps = Vec::with_capacity(kernels.len());
+        for Kernel { work, .. } in kernels {
             steps.push(match work {
                 Work::Gemm(g) => Step::Gemm(Product::new(g)),
                 Work::Fused(f) => {
@@ -174,34 +206,40 @@ impl Program {
     /// # Safety
     /// The bases are those of the plan, with leaves filled in, and nothing else uses them meanwhile.
     pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
+        for step in 0..self.steps.len() {
+            // SAFETY: the caller's contract
+            unsafe { self.step(step, bases, context) };
+        }
+    }
+
+    unsafe fn step(&self, step: usize, bases: &Bases, context: &Context<'_>) {
+        let step = &self.steps[step];
         let depth = context.depth.get();
         context.depth.set(depth + 1);
-        for step in &self.steps {
-            let start = context.profile.map(|p| p.start());
-            // SAFETY: the caller's contract
-            unsafe {
-                match step {
-                    Step::Gemm(product) => product.run(bases, context),
-                    Step::Fused(program) => program.share(bases, context),
-                    Step::Copy(copy) => copy.run(bases),
-                    Step::Conv(conv) => conv.run(bases, context),
-                    Step::Single(single) => single.run(bases, context),
-                    Step::Loop(l) => l.run(bases, context),
-                    Step::Attend(a) => a.run(bases, context),
-                }
+        let start = context.profile.map(|p| p.start());
+        // SAFETY: the caller's contract
+        unsafe {
+            match step {
+                Step::Gemm(product) => product.run(bases, context),
+                Step::Fused(program) => program.share(bases, context),
+                Step::Copy(copy) => copy.run(bases),
+                Step::Conv(conv) => conv.run(bases, context),
+                Step::Single(single) => single.run(bases, context),
+                Step::Loop(l) => l.run(bases, context),
+                Step::Attend(a) => a.run(bases, context),
             }
-            if let (Some(profile), Some(start)) = (context.profile, start) {
-                let kind = match step {
-                    Step::Gemm(_) => "gemm",
-                    Step::Fused(_) => "fused",
-                    Step::Copy(_) => "copy",
-                    Step::Conv(_) => "conv",
-                    Step::Single(s) => s.name(),
-                    Step::Loop(_) => "loop",
-                    Step::Attend(_) => "attend",
-                };
-                profile.stop(kind, || step.detail(), depth > 0, start);
-            }
+        }
+        if let (Some(profile), Some(start)) = (context.profile, start) {
+            let kind = match step {
+                Step::Gemm(_) => "gemm",
+                Step::Fused(_) => "fused",
+                Step::Copy(_) => "copy",
+                Step::Conv(_) => "conv",
+                Step::Single(s) => s.name(),
+                Step::Loop(_) => "loop",
+                Step::Attend(_) => "attend",
+            };
+            profile.stop(kind, || step.detail(), depth > 0, start);
         }
         context.depth.set(depth);
     }
@@ -416,9 +454,9 @@ impl LoopStep {
             }
         });
         Self {
-            body: Program::new(&kernel.body, sizes),
+            body: Program::new(&kernel.body.kernels, sizes),
             ports: kernel.ports.iter().map(|p| p.as_ref().map(|p| Slot::of(&p.outer))).collect(),
-            arena: Slot::new(archc_compiler::plan::Base::Scratch, kernel.arena),
+            arena: kernel.arena.into(),
             random: draws(&kernel.body),
             states: states.collect(),
             kernel: kernel.clone(),
