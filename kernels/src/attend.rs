@@ -3,7 +3,7 @@
 
 use crate::elementwise::math;
 use crate::isa::{Isa, versions};
-use crate::rows::{anchor, exp_sum, row_max};
+use crate::rows::{anchor, larger};
 use crate::vector::Vector;
 
 /// What is visible of a tile.
@@ -22,45 +22,101 @@ impl Mask {
     /// Everything is visible.
     pub const ALL: Self = Self { at: std::ptr::null(), stride: 0, spans: std::ptr::null() };
 
-    /// The columns of a row that may be visible; `out` becomes 0 outside of them.
+    /// The columns of a row that may be visible.
     #[inline(always)]
-    unsafe fn span(self, i: usize, cols: usize, out: *mut f32) -> (usize, usize) {
+    unsafe fn span(self, i: usize, cols: usize) -> (usize, usize) {
         if self.spans.is_null() {
             return (0, cols);
         }
         // SAFETY: the caller's contract.
-        unsafe {
-            let [from, to] = *self.spans.add(i);
-            let (from, to) = (from as usize, to as usize);
-            std::ptr::write_bytes(out, 0, from);
-            std::ptr::write_bytes(out.add(to), 0, cols - to);
-            (from, to)
-        }
+        let [from, to] = unsafe { *self.spans.add(i) };
+        (from as usize, to as usize)
     }
 
-    /// Columns from..to of a row of s, from where they can be read: s itself, or `out` where some of them are replaced.
+    /// Columns j.. of a row of s, `hidden` where they are not visible.
     #[inline(always)]
-    unsafe fn apply(
+    unsafe fn group(
         self,
         i: usize,
+        j: usize,
+        cols: usize,
         (from, to): (usize, usize),
         row: *const f32,
-        out: *mut f32,
         hidden: f32,
-    ) -> *const f32 {
-        // SAFETY: the caller's contract.
+    ) -> [f32; GROUP] {
+        // SAFETY: the caller's contract; a last group that is not whole is read entry by entry.
         unsafe {
-            if self.at.is_null() {
-                return row.add(from);
+            let mut x = read(row, j, cols, hidden);
+            if j < from || j + GROUP > to {
+                for (l, x) in x.iter_mut().enumerate() {
+                    *x = if from <= j + l && j + l < to { *x } else { hidden };
+                }
             }
-            let mask = self.at.add(i * self.stride);
-            for j in from..to {
-                let (x, m) = (*row.add(j), *mask.add(j));
-                *out.add(j) = if m != 0.0 { x } else { hidden };
+            if !self.at.is_null() {
+                let mask = read(self.at.add(i * self.stride), j, cols, 0.0);
+                for (x, m) in x.iter_mut().zip(mask) {
+                    *x = if m != 0.0 { *x } else { hidden };
+                }
             }
-            out.add(from)
+            x
         }
     }
+}
+
+/// Columns that are treated together: spans end within a group, not within a vector's remainder.
+const GROUP: usize = 16;
+
+/// Numbers j.. of a row of n.
+#[inline(always)]
+unsafe fn read(row: *const f32, j: usize, n: usize, past: f32) -> [f32; GROUP] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if j + GROUP <= n {
+            return row.add(j).cast::<[f32; GROUP]>().read_unaligned();
+        }
+        std::array::from_fn(|l| if j + l < n { *row.add(j + l) } else { past })
+    }
+}
+
+/// Writes numbers j.. of a row of n.
+#[inline(always)]
+unsafe fn write(row: *mut f32, j: usize, n: usize, x: [f32; GROUP]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if j + GROUP <= n {
+            return row.add(j).cast::<[f32; GROUP]>().write_unaligned(x);
+        }
+        for (l, x) in x.into_iter().enumerate().take(n - j) {
+            *row.add(j + l) = x;
+        }
+    }
+}
+
+/// The groups of a row in which something may be visible; the row becomes 0 outside of them.
+#[inline(always)]
+unsafe fn groups((from, to): (usize, usize), cols: usize, out: *mut f32) -> std::ops::Range<usize> {
+    let (first, end) = (from / GROUP, to.div_ceil(GROUP));
+    let end = if from < to { end } else { first };
+    // SAFETY: the caller's contract.
+    unsafe {
+        let (before, after) = (first * GROUP, (end * GROUP).min(cols));
+        std::ptr::write_bytes(out, 0, before.min(after));
+        std::ptr::write_bytes(out.add(after), 0, cols - after);
+    }
+    first..end
+}
+
+/// One of all by halves.
+#[inline(always)]
+fn all(mut acc: [f32; GROUP], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = GROUP / 2;
+    while half > 0 {
+        for l in 0..half {
+            acc[l] = f(acc[l], acc[l + half]);
+        }
+        half /= 2;
+    }
+    acc[0]
 }
 
 #[inline(always)]
@@ -80,25 +136,48 @@ unsafe fn update_body<I: Isa>(
     // SAFETY: the caller's contract.
     unsafe {
         for i in 0..rows {
-            let out = p.add(i * sp);
-            let (from, to) = mask.span(i, cols, out);
-            let row = mask.apply(i, (from, to), s.add(i * ss), out, f32::NEG_INFINITY);
-            let out = out.add(from);
+            let (row, out) = (s.add(i * ss), p.add(i * sp));
+            let span = mask.span(i, cols);
+            let groups = groups(span, cols, out);
+            let mut top = [f32::NEG_INFINITY; GROUP];
+            for g in groups.clone() {
+                let x = mask.group(i, g * GROUP, cols, span, row, f32::NEG_INFINITY);
+                for l in 0..GROUP {
+                    top[l] = larger(top[l], x[l]);
+                }
+                write(out, g * GROUP, cols, x);
+            }
             let old = *max.add(i);
-            let new = crate::rows::larger(old, row_max(row, to - from));
+            let new = larger(old, all(top, larger));
             // most rows begin here, or keep their largest score
             let down = match old {
                 f32::NEG_INFINITY => 0.0,
                 old if old == new => 1.0,
                 old => math::exp::<I>(old - anchor(new)),
             };
-            let total = exp_sum::<I>(row, to - from, anchor(new), |j, e| *out.add(j) = e);
+            let (m, mut total, mut acc) = (anchor(new), 0.0, [0.0; GROUP]);
+            for g in groups {
+                let mut e = read(out, g * GROUP, cols, f32::NEG_INFINITY);
+                for l in 0..GROUP {
+                    e[l] = math::exp::<I>(e[l] - m);
+                    acc[l] += e[l];
+                }
+                write(out, g * GROUP, cols, e);
+                // sums in f32 are short
+                if g % PIECE == PIECE - 1 {
+                    total += f64::from(all(std::mem::replace(&mut acc, [0.0; GROUP]), |a, b| a + b));
+                }
+            }
+            total += f64::from(all(acc, |a, b| a + b));
             *max.add(i) = new;
             *factor.add(i) = down;
             *sum.add(i) = (f64::from(*sum.add(i)) * f64::from(down) + total) as f32;
         }
     }
 }
+
+/// Groups that are summed in f32.
+const PIECE: usize = 128;
 
 #[inline(always)]
 unsafe fn weights_body<I: Isa>(
@@ -115,12 +194,14 @@ unsafe fn weights_body<I: Isa>(
     // SAFETY: the caller's contract.
     unsafe {
         for i in 0..rows {
-            let out = p.add(i * sp);
-            let (from, to) = mask.span(i, cols, out);
-            let row = mask.apply(i, (from, to), s.add(i * ss), out, f32::NEG_INFINITY);
-            let (m, out) = (anchor(*lse.add(i)), out.add(from));
-            for j in 0..to - from {
-                *out.add(j) = math::exp::<I>(*row.add(j) - m);
+            let (row, out) = (s.add(i * ss), p.add(i * sp));
+            let (m, span) = (anchor(*lse.add(i)), mask.span(i, cols));
+            for g in groups(span, cols, out) {
+                let mut e = mask.group(i, g * GROUP, cols, span, row, f32::NEG_INFINITY);
+                for e in &mut e {
+                    *e = math::exp::<I>(*e - m);
+                }
+                write(out, g * GROUP, cols, e);
             }
         }
     }
@@ -140,12 +221,10 @@ unsafe fn masked_body<I: Isa>(
     // SAFETY: the caller's contract.
     unsafe {
         for i in 0..rows {
-            let out = p.add(i * sp);
-            let (from, to) = mask.span(i, cols, out);
-            let row = mask.apply(i, (from, to), s.add(i * ss), out, 0.0);
-            let out = out.add(from);
-            for j in 0..to - from {
-                *out.add(j) = *row.add(j);
+            let (row, out) = (s.add(i * ss), p.add(i * sp));
+            let span = mask.span(i, cols);
+            for g in groups(span, cols, out) {
+                write(out, g * GROUP, cols, mask.group(i, g * GROUP, cols, span, row, 0.0));
             }
         }
     }

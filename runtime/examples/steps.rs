@@ -99,6 +99,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Operations a second of a small matrix product.
 fn rate() -> f64 {
+    if std::env::var_os("BARE").is_some() {
+        return 1.0;
+    }
     const N: usize = 96;
     let (a, b) = ([0.5f32; N * N], [0.25f32; N * N]);
     let mut c = [0.0f32; N * N];

@@ -89,6 +89,26 @@ fn is_cheap(op: &Op) -> bool {
     )
 }
 
+/// Whether an op reads its operands from memory, however it is fused.
+fn is_product(op: &Op) -> bool {
+    matches!(op, Op::Contract(_) | Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_) | Op::LongConv { .. })
+}
+
+/// Whether an op is another name for its operand's numbers.
+fn is_name(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Pick(..)
+            | Op::Split(..)
+            | Op::Flatten(..)
+            | Op::Cut { .. }
+            | Op::Rename(..)
+            | Op::Chunk { .. }
+            | Op::Unchunk { .. }
+            | Op::StopGrad
+    )
+}
+
 /// Whether an op's value is there in any case.
 fn is_free(op: &Op) -> bool {
     matches!(
@@ -114,13 +134,26 @@ fn kept(joint: &Lowered) -> Vec<bool> {
     let (before, after) = (|i: usize| 2 * i, |i: usize| 2 * i + 1);
     let mut network = Network::new(2 * count + 2);
     let mut read = vec![false; count];
-    for node in &dag.nodes[count..] {
-        node.operands.iter().filter(|o| (o.0 as usize) < count).for_each(|o| read[o.0 as usize] = true);
+    // what is in memory in both passes: operands of kernels, behind names
+    let mut stored = [vec![false; count], vec![false; count]];
+    for (i, node) in dag.nodes.iter().enumerate() {
+        let backward = i >= count;
+        for o in node.operands.iter().map(|o| o.0 as usize).filter(|o| *o < count) {
+            read[o] |= backward;
+            stored[usize::from(backward)][o] |= is_product(&node.op);
+        }
     }
+    for (i, node) in dag.nodes[..count].iter().enumerate().rev().filter(|(_, n)| is_name(&n.op)) {
+        for pass in &mut stored {
+            let read = std::mem::take(&mut pass[i]);
+            pass[node.operands[0].0 as usize] |= read;
+        }
+    }
+    let cheap = |i: usize| is_cheap(&dag.nodes[i].op) && !(stored[0][i] && stored[1][i]);
     for (i, node) in dag.nodes[..count].iter().enumerate() {
         let size = if is_free(&node.op) { 0 } else { size(&joint.dims, &node.dims) };
         network.edge(before(i), after(i), size);
-        if is_cheap(&node.op) {
+        if cheap(i) {
             for operand in &node.operands {
                 network.edge(after(operand.0 as usize), before(i), UNCUTTABLE);
             }
@@ -133,7 +166,7 @@ fn kept(joint: &Lowered) -> Vec<bool> {
     }
     let beyond = network.cut(source, sink);
     let on_cut = |i: usize| !beyond[before(i)] && beyond[after(i)];
-    (0..count).map(|i| !is_cheap(&dag.nodes[i].op) || on_cut(i)).collect()
+    (0..count).map(|i| !cheap(i) || on_cut(i)).collect()
 }
 
 fn size(table: &[Dim], dims: &[crate::lowered::DimId]) -> u64 {

@@ -52,7 +52,7 @@ fn a_map_has_two_products_in_its_gradient() {
     assert_eq!(crossing(&lean), 0, "{}", print(&lean));
 }
 
-/// silu(gate) and its product with the other half are computed again from what the two maps gave.
+/// silu(gate) is computed again from what the maps gave. Its product with the other half is there: both passes need it in memory.
 #[test]
 fn products_of_matrices_are_kept_and_what_follows_is_computed_again() {
     let text = "block Gated[D](F = 128) {
@@ -62,6 +62,6 @@ fn products_of_matrices_are_kept_and_what_follows_is_computed_again() {
         output linear[D](silu(gate) * up)
     }";
     let (joint, lean) = joint(text);
-    assert!(crossing(&joint) > 2, "{}", print(&joint));
-    assert_eq!(crossing(&lean), 2, "{}", print(&lean));
+    assert!(crossing(&joint) > 3, "{}", print(&joint));
+    assert_eq!(crossing(&lean), 3, "{}", print(&lean));
 }

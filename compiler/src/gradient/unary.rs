@@ -1,7 +1,7 @@
 //! Element-wise functions of one value. Where the result is at hand it is used, so that no function is computed twice.
 
 use super::site::{Arithmetic, Cotangents, Site};
-use crate::graph::{BinaryOp, UnaryOp};
+use crate::graph::UnaryOp;
 use crate::lowered::{Op, ValueId};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
 
@@ -109,9 +109,10 @@ fn chain(s: &mut Site, f: UnaryOp, x: ValueId, y: ValueId, dy: ValueId) -> Value
             b.mul(dy, slope)
         }
         UnaryOp::Powi(1) => dy,
+        // twice dy rather than twice x: after a norm's sum dy is one number a row
         UnaryOp::Powi(2) => {
-            let slope = b.binary(BinaryOp::Add, x, x);
-            b.mul(dy, slope)
+            let twice = b.scale(dy, 2.0);
+            b.mul(twice, x)
         }
         UnaryOp::Powi(n) => {
             let power = b.unary(UnaryOp::Powi(n - 1), x);

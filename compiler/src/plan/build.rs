@@ -284,9 +284,13 @@ impl<'d> ScopePlan<'d> {
         self.find_places(planner, leaf);
         let roles = self.roles(planner);
         let needs: Vec<Vec<ValueId>> = self.dag.ids().map(|id| self.needs(&roles, id)).collect();
-        let direct: Vec<Vec<ValueId>> = self.dag.ids().map(|id| self.direct(&roles, id)).collect();
+        let reads: Vec<Vec<ValueId>> = self.dag.ids().map(|id| self.reads(&roles, id)).collect();
+        let fused = |id: &ValueId| matches!(roles[id.0 as usize], Role::Fused(_));
+        let direct: Vec<Vec<ValueId>> = reads.iter().map(|r| r.iter().copied().filter(fused).collect()).collect();
         let fusion = Fusion {
             graph: planner.graph,
+            backward: ValueId(if self.is_root_dag(planner) { planner.graph.forward_nodes as u32 } else { u32::MAX }),
+            reads: &reads,
             dag: self.dag,
             sizes: &planner.sizes,
             roles: &roles,
@@ -581,13 +585,12 @@ impl<'d> ScopePlan<'d> {
         if roles[id.0 as usize] == Role::None { Vec::new() } else { self.sources(roles, &self.dag.node(id).operands) }
     }
 
-    /// Operands of a fused value that are fused themselves and read as they are.
-    fn direct(&self, roles: &[Role], id: ValueId) -> Vec<ValueId> {
-        if !matches!(roles[id.0 as usize], Role::Fused(_)) {
-            return Vec::new();
+    /// Operands of a fused value, names that change nothing looked through.
+    fn reads(&self, roles: &[Role], id: ValueId) -> Vec<ValueId> {
+        match roles[id.0 as usize] {
+            Role::Fused(_) => self.dag.node(id).operands.iter().map(|o| self.looked_through(*o)).collect(),
+            _ => Vec::new(),
         }
-        let operands = self.dag.node(id).operands.iter().map(|o| self.looked_through(*o));
-        operands.filter(|o| matches!(roles[o.0 as usize], Role::Fused(_))).collect()
     }
 
     /// The value behind names that change nothing inside of a fused loop.

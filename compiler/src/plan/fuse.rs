@@ -5,7 +5,12 @@
 //! - both run over the same tokens (or rows and columns), or all of it is one block: an op over a part of the
 //!   axes is computed once a block, but one without the tokens would be computed once a block for nothing;
 //! - no value that is reduced over tokens is read again in the same loop, for it is complete only at its end;
+//! - both are forward, or both backward: what `recompute` has the backward pass compute again would otherwise be computed early,
+//!   and kept;
 //! - joining makes no cycle: no way leads from the operand's loop through another kernel back to the value.
+//!
+//! Then it joins loops over the same space that read an operand of its own, so that this is read once. Sums over tokens stay apart:
+//! they are added up in one order, while loops without them may be shared by threads.
 
 use crate::lowered::{Dag, DimId, Lowered, ValueId};
 use std::collections::BTreeMap;
@@ -49,6 +54,8 @@ pub(super) enum Role {
 /// What joining needs to know.
 pub(super) struct Fusion<'a> {
     pub graph: &'a Lowered,
+    /// The first value that is backward.
+    pub backward: ValueId,
     pub dag: &'a Dag,
     pub sizes: &'a [usize],
     pub roles: &'a [Role],
@@ -56,6 +63,8 @@ pub(super) struct Fusion<'a> {
     pub needs: &'a [Vec<ValueId>],
     /// Operands that are read as they are (not through another name), so that they can stay inside of a loop.
     pub direct: &'a [Vec<ValueId>],
+    /// Operands of fused values, names that change nothing looked through.
+    pub reads: &'a [Vec<ValueId>],
     /// Values that share a kernel, by number of the kernel.
     pub grouped: &'a BTreeMap<ValueId, usize>,
 }
@@ -65,6 +74,8 @@ impl Fusion<'_> {
     pub fn units(&self) -> Units {
         let mut all = Units { units: Vec::new(), of: vec![None; self.dag.nodes.len()] };
         let mut shared: BTreeMap<usize, usize> = BTreeMap::new();
+        // of each value the last one that reads it
+        let mut readers: BTreeMap<ValueId, ValueId> = BTreeMap::new();
         for id in self.dag.ids() {
             let i = id.0 as usize;
             match &self.roles[i] {
@@ -90,10 +101,32 @@ impl Fusion<'_> {
                     for operand in operands {
                         self.join(&mut all, operand, id);
                     }
+                    self.join_readers(&mut all, &mut readers, id);
                 }
             }
         }
         all
+    }
+
+    /// Joins the loops that read what this value reads.
+    fn join_readers(&self, all: &mut Units, readers: &mut BTreeMap<ValueId, ValueId>, id: ValueId) {
+        for &read in &self.reads[id.0 as usize] {
+            let Some(reader) = readers.insert(read, id) else { continue };
+            let (Some(other), Some(own)) = (all.of[reader.0 as usize], all.of[id.0 as usize]) else { continue };
+            let (a, b) = (&all.units[other], &all.units[own]);
+            let whole = a.dims == b.dims && self.dag.node(read).dims == a.dims;
+            if whole && !self.sums_tokens(a) && !self.sums_tokens(b) && self.reductions_hold(b, a, false) {
+                self.join(all, other, id);
+            }
+        }
+    }
+
+    /// Whether a member is summed over tokens.
+    fn sums_tokens(&self, unit: &Unit) -> bool {
+        unit.members.iter().any(|m| match &self.roles[m.0 as usize] {
+            Role::Fused(space) => self.lead(space) != self.lead(&self.dag.node(*m).dims),
+            _ => false,
+        })
     }
 
     fn size(&self, dims: &[DimId]) -> usize {
@@ -111,7 +144,8 @@ impl Fusion<'_> {
             return;
         }
         let (a, b) = (&all.units[operand], &all.units[own]);
-        if a.members.len() + b.members.len() > MEMBERS {
+        let backward = |unit: &Unit| unit.members.first().is_some_and(|m| *m >= self.backward);
+        if a.members.len() + b.members.len() > MEMBERS || backward(a) != backward(b) {
             return;
         }
         let within = |x: &[DimId], y: &[DimId]| x.iter().all(|d| y.contains(d));

@@ -36,12 +36,41 @@ impl Code<'_> {
         self.code[i].dims.clone()
     }
 
+    /// Squares and 1 - x as the ops of two operands that they are.
     fn unary(&mut self, op: UnaryOp, x: usize) -> usize {
+        match op {
+            UnaryOp::Powi(2) => return self.binary(BinaryOp::Mul, x, x),
+            UnaryOp::Not => {
+                let one = self.number(1.0);
+                return self.binary(BinaryOp::Sub, one, x);
+            }
+            _ => {}
+        }
         let dims = self.dims(x);
         self.add(FusedOp::Unary(op, x), dims)
     }
 
+    /// -x if the op is that.
+    fn negated(&self, i: usize) -> Option<usize> {
+        match self.code[i].op {
+            FusedOp::Unary(UnaryOp::Neg, x) => Some(x),
+            _ => None,
+        }
+    }
+
+    /// Signs move outwards, into a sum or difference if they can: the numbers are the same.
     fn binary(&mut self, op: BinaryOp, a: usize, b: usize) -> usize {
+        match (op, self.negated(a), self.negated(b)) {
+            (BinaryOp::Add, _, Some(b)) => return self.binary(BinaryOp::Sub, a, b),
+            (BinaryOp::Sub, _, Some(b)) => return self.binary(BinaryOp::Add, a, b),
+            (BinaryOp::Add, Some(a), _) => return self.binary(BinaryOp::Sub, b, a),
+            (BinaryOp::Mul, Some(a), Some(b)) => return self.binary(op, a, b),
+            (BinaryOp::Mul, Some(x), None) | (BinaryOp::Mul, None, Some(x)) => {
+                let product = self.binary(op, x, if self.negated(a).is_some() { b } else { a });
+                return self.unary(UnaryOp::Neg, product);
+            }
+            _ => {}
+        }
         let dims = [self.dims(a), self.dims(b)].concat();
         self.add(FusedOp::Binary(op, a, b), dims)
     }
@@ -72,6 +101,36 @@ impl Code<'_> {
 
     fn count(&self, over: &[DimId]) -> f64 {
         over.iter().map(|d| self.sizes[d.0 as usize]).product::<usize>() as f64
+    }
+
+    /// Removes ops that nothing reads.
+    fn drop_unread(&mut self, outputs: &mut [(usize, View)]) {
+        let mut read = vec![false; self.code.len()];
+        outputs.iter().for_each(|o| read[o.0] = true);
+        for (i, instr) in self.code.iter_mut().enumerate().rev() {
+            if read[i] {
+                instr.op.each_operand(&mut |o| read[*o] = true);
+            }
+        }
+        let mut to = Vec::with_capacity(read.len());
+        let mut kept = 0;
+        for read in &read {
+            to.push(kept);
+            kept += usize::from(*read);
+        }
+        let mut of = read.iter();
+        self.code.retain(|_| of.next() == Some(&true));
+        self.code.iter_mut().for_each(|i| i.op.each_operand(&mut |o| *o = to[*o]));
+        outputs.iter_mut().for_each(|o| o.0 = to[o.0]);
+        // inputs likewise
+        let mut inputs = Vec::new();
+        for instr in &mut self.code {
+            if let FusedOp::Input(n) = &mut instr.op {
+                inputs.push(self.inputs[*n].clone());
+                *n = inputs.len() - 1;
+            }
+        }
+        self.inputs = inputs;
     }
 
     fn variance(&mut self, x: usize, over: &[DimId], sample: bool) -> usize {
@@ -112,6 +171,25 @@ impl Code<'_> {
     }
 }
 
+impl FusedOp {
+    /// Calls f with the number of every operand.
+    fn each_operand(&mut self, f: &mut dyn FnMut(&mut usize)) {
+        match self {
+            Self::Input(_) | Self::Number(_) => {}
+            Self::Unary(_, x) | Self::Fold(_, x) => f(x),
+            Self::Binary(_, a, b) => {
+                f(a);
+                f(b);
+            }
+            Self::Select(c, a, b) => {
+                f(c);
+                f(a);
+                f(b);
+            }
+        }
+    }
+}
+
 impl ScopePlan<'_> {
     /// Makes the kernel of a fused unit.
     pub fn emit_fused(&mut self, planner: &mut Planner<'_>, unit: &Unit, roles: &[Role]) {
@@ -119,12 +197,21 @@ impl ScopePlan<'_> {
         let sizes = planner.sizes.clone();
         let mut code = Code { graph, sizes: &sizes, inputs: Vec::new(), code: Vec::new(), known: BTreeMap::new() };
         let mut made: BTreeMap<ValueId, usize> = BTreeMap::new();
+        // values of which the sigmoid is made here: x sigmoid(x) is then one product more
+        let unary = |id: &ValueId, op: UnaryOp| matches!(self.dag.node(*id).op, Op::Unary(own) if own == op);
+        let operand = |id: &ValueId| self.looked_through(self.dag.node(*id).operands[0]);
+        let sigmoids: Vec<ValueId> =
+            unit.members.iter().filter(|m| unary(m, UnaryOp::Sigmoid)).map(|m| operand(m)).collect();
         for &id in &unit.members {
             let node = self.dag.node(id);
             let operands: Vec<usize> =
                 node.operands.iter().map(|o| self.operand(planner, &mut code, &made, *o)).collect();
             let value = match &node.op {
                 Op::Const(x) => code.number(*x),
+                Op::Unary(UnaryOp::Silu) if sigmoids.contains(&self.looked_through(node.operands[0])) => {
+                    let sigmoid = code.unary(UnaryOp::Sigmoid, operands[0]);
+                    code.binary(BinaryOp::Mul, operands[0], sigmoid)
+                }
                 Op::Unary(op) => code.unary(*op, operands[0]),
                 Op::Binary(op) => code.binary(*op, operands[0], operands[1]),
                 Op::Select => code.select(operands[0], operands[1], operands[2]),
@@ -150,6 +237,7 @@ impl ScopePlan<'_> {
             let view = self.read(planner, id);
             outputs.push((made[&id], view));
         }
+        code.drop_unread(&mut outputs);
         let names: Vec<&str> = unit.members.iter().map(|m| self.dag.node(*m).name.as_str()).collect();
         let name = names.iter().rev().find(|n| !n.is_empty()).copied().unwrap_or_default().to_string();
         let mut dims = unit.dims.clone();

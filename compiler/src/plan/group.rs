@@ -312,7 +312,7 @@ impl ScopePlan<'_> {
     }
 
     /// Whether this scope is the graph's own: gradients of parameters are nowhere else.
-    fn is_root_dag(&self, planner: &Planner<'_>) -> bool {
+    pub fn is_root_dag(&self, planner: &Planner<'_>) -> bool {
         std::ptr::eq(self.dag, &planner.graph.dag)
     }
 

@@ -23,14 +23,14 @@ pub struct GridSrc {
 }
 
 /// A function that has vector instructions.
-trait Pair {
+pub(super) trait Pair {
     unsafe fn vector<V: Vector>(a: V, b: V) -> V;
     fn number(a: f32, b: f32) -> f32;
 }
 
 macro_rules! pairs {
     ($($name:ident: |$a:ident, $b:ident| $vector:expr, $number:expr;)*) => {$(
-        struct $name;
+        pub(super) struct $name;
         impl Pair for $name {
             #[inline(always)]
             unsafe fn vector<V: Vector>($a: V, $b: V) -> V {

@@ -4,9 +4,11 @@
 //! So the compiler knows that results and operands do not overlap within a block and makes vector code, and a result may replace
 //! an operand in place.
 
+mod chain;
 mod grid;
 pub(crate) mod math;
 
+pub use chain::{Arith, Chain, chain};
 pub use grid::{AROUND, Around, Grid, GridSrc, grid};
 
 use crate::isa::{Isa, versions};

@@ -14,7 +14,7 @@ use super::memory::{Bases, Slot};
 use super::program::{Context, WORTH};
 use archc_compiler::plan::Fold;
 use archc_kernels::copy::{add_nd, copy_nd};
-use archc_kernels::elementwise::{self, AROUND, Around, Binary, Grid, GridSrc, Src, Unary};
+use archc_kernels::elementwise::{self, AROUND, Around, Binary, Chain, Grid, GridSrc, Src, Unary};
 use archc_kernels::rows;
 use std::ops::Range;
 
@@ -82,6 +82,23 @@ enum Code {
         around: [Count; AROUND],
         n: Count,
     },
+    /// Two functions of three operands in one pass.
+    Chain {
+        f: Chain,
+        src: [Moving; 3],
+        y: Place,
+        to: Around,
+        around: [Count; AROUND],
+        n: Count,
+    },
+    /// Sums of products along runs.
+    Dot {
+        a: usize,
+        b: usize,
+        y: Place,
+        rows: Count,
+        n: Count,
+    },
     Select {
         c: Arg,
         a: Arg,
@@ -111,7 +128,7 @@ struct Arg {
     one: bool,
 }
 
-/// An operand of a binary op: its distances along the dimensions around the runs, and whether it moves along a run.
+/// An operand of an op over a grid: its distances along the dimensions around the runs, and whether it moves along a run.
 #[derive(Clone, Copy, Debug)]
 struct Moving {
     value: usize,
@@ -269,6 +286,7 @@ impl Program {
                 true => Src::Scalar(*value(arg.value)),
                 false => Src::Slice(value(arg.value)),
             };
+            let moving = |x: &Moving| GridSrc { at: value(x.value), around: x.around, moves: x.moves };
             for code in &self.code {
                 match code {
                     Code::Store { x, operand, walk, add } => {
@@ -276,9 +294,17 @@ impl Program {
                     }
                     Code::Unary { op, x, y, n } => elementwise::unary(*op, value(*x), at(*y), n.at(block)),
                     Code::Binary { op, a, b, y, to, around, n } => {
-                        let [a, b] = [a, b].map(|x| GridSrc { at: value(x.value), around: x.around, moves: x.moves });
                         let grid = Grid { sizes: around.map(|c| c.at(block)), n: n.at(block) };
-                        elementwise::grid(*op, grid, a, b, at(*y), *to);
+                        elementwise::grid(*op, grid, moving(a), moving(b), at(*y), *to);
+                    }
+                    Code::Chain { f, src, y, to, around, n } => {
+                        let grid = Grid { sizes: around.map(|c| c.at(block)), n: n.at(block) };
+                        let [a, b, c] = src;
+                        elementwise::chain(*f, grid, [moving(a), moving(b), moving(c)], at(*y), *to);
+                    }
+                    Code::Dot { a, b, y, rows, n } => {
+                        let n = n.at(block);
+                        rows::dot(value(*a), n, value(*b), n, rows.at(block), n, at(*y));
                     }
                     Code::Select { c, a, b, y, n } => {
                         elementwise::select(src(*c), src(*a), src(*b), at(*y), n.at(block));

@@ -1,11 +1,13 @@
 //! Preparing a fused loop: which dimensions make a block, where each value is, and the code of a block.
+//!
+//! An op whose result only one later op reads may wait for it ([`waiting`]): both run in one pass.
 
 use super::{Arg, Code, Count, Moving, Operand, Place, Program, Walk};
 use crate::cpu::memory::Slot;
 use archc_compiler::graph::{BinaryOp, UnaryOp};
 use archc_compiler::lowered::DimId;
 use archc_compiler::plan::{Fold, Fused, FusedOp, View};
-use archc_kernels::elementwise::{AROUND, Binary, Unary};
+use archc_kernels::elementwise::{AROUND, Arith, Around, Binary, Chain, Unary};
 
 /// Numbers of a block: with four bytes each and some eight registers alive it fits a first-level cache of 32 KiB.
 const TARGET: usize = 1024;
@@ -105,6 +107,46 @@ pub(in crate::cpu) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
     Builder { kernel, space: &space, of: &of, split, block, registers, layouts, code }.build(read, &folded)
 }
 
+/// For each op the one that it waits for, and is a part of: a sum, difference or product that is read once, by another of these over
+/// the same dimensions, or a product by a sum. No op waits for two, nor for one that waits.
+fn waiting(kernel: &Fused, of: &[Vec<usize>], read: &[usize]) -> Vec<Option<usize>> {
+    let code = &kernel.code;
+    let mut waits = vec![None; code.len()];
+    let mut whole = vec![false; code.len()];
+    for (i, instr) in code.iter().enumerate() {
+        let fits = |x: usize, only: Option<Arith>| match code[x].op {
+            FusedOp::Binary(op, ..) => {
+                arith(op).is_some_and(|op| only.is_none_or(|o| o == op))
+                    && read[x] == 1
+                    && !whole[x]
+                    && kernel.outputs.iter().all(|o| o.0 != x)
+            }
+            _ => false,
+        };
+        let part = match instr.op {
+            FusedOp::Binary(op, a, b) if a != b && arith(op).is_some() => {
+                [a, b].into_iter().find(|x| of[*x] == of[i] && fits(*x, None))
+            }
+            FusedOp::Fold(Fold::Sum, x) if fits(x, Some(Arith::Mul)) => Some(x),
+            _ => None,
+        };
+        if let Some(x) = part {
+            waits[x] = Some(i);
+            whole[i] = true;
+        }
+    }
+    waits
+}
+
+fn arith(op: BinaryOp) -> Option<Arith> {
+    match op {
+        BinaryOp::Add => Some(Arith::Add),
+        BinaryOp::Sub => Some(Arith::Sub),
+        BinaryOp::Mul => Some(Arith::Mul),
+        _ => None,
+    }
+}
+
 fn operands(op: &FusedOp) -> Vec<usize> {
     match *op {
         FusedOp::Input(_) | FusedOp::Number(_) => vec![],
@@ -146,6 +188,13 @@ impl Registers {
     fn free(&mut self, start: usize) {
         self.taken.retain(|t| t.0 != start);
     }
+}
+
+/// An op that waits for its only reader: a value, and what it is.
+struct Part {
+    value: usize,
+    op: BinaryOp,
+    operands: [usize; 2],
 }
 
 /// A value that was spread: over which dimensions, by which op.
@@ -243,8 +292,20 @@ impl Builder<'_> {
         }
         let mut zero = Vec::new();
         let mut spread: Vec<Spread> = Vec::new();
+        let waits = waiting(kernel, self.of, &self.registers.left);
         for (i, instr) in kernel.code.iter().enumerate() {
             let groups = self.within(i);
+            if waits[i].is_some() {
+                places.push(Place::Memory(0));
+                self.layouts.push(self.dense(&groups, &groups));
+                continue;
+            }
+            // the op that waited for this one, with its operands
+            let part = operands(&instr.op).into_iter().find(|x| waits[*x] == Some(i));
+            let part = part.and_then(|x| match kernel.code[x].op {
+                FusedOp::Binary(op, a, b) => Some(Part { value: x, op, operands: [a, b] }),
+                _ => None,
+            });
             let outputs: Vec<usize> = (0..kernel.outputs.len()).filter(|o| kernel.outputs[*o].0 == i).collect();
             let beyond = folded(i).iter().any(|g| self.split.is_some_and(|s| *g <= s));
             // computed where it goes, if that lies well
@@ -252,7 +313,7 @@ impl Builder<'_> {
             let direct = outputs.iter().copied().filter(|_| computed).find_map(|o| {
                 let layout = self.strides(&kernel.outputs[o].1, &groups);
                 let fits = match instr.op {
-                    FusedOp::Binary(_, a, b) => self.grid([a, b], &layout, &groups).is_some(),
+                    FusedOp::Binary(_, a, b) => self.grid(&[a, b], &layout, &groups).is_some(),
                     _ => false,
                 };
                 (fits || self.is_dense(&layout, &groups)).then_some((o, layout))
@@ -273,14 +334,24 @@ impl Builder<'_> {
                     self.code.push(Code::Unary { op: unary(*op), x, y: place, n });
                 }
                 FusedOp::Binary(op, a, b) => {
-                    let code = self.binary(&mut spread, binary(*op), [*a, *b], place, i, &groups);
+                    let chain = part.as_ref().and_then(|part| self.chain(part, *op, [*a, *b], place, i, &groups));
+                    let code = chain.unwrap_or_else(|| {
+                        if let Some(part) = &part {
+                            self.alone(&mut spread, part, &mut places);
+                        }
+                        self.binary(&mut spread, binary(*op), [*a, *b], place, i, &groups)
+                    });
                     self.code.push(code);
                 }
                 FusedOp::Select(c, a, b) => {
                     let [c, a, b] = [*c, *a, *b].map(|v| self.arg(&mut spread, v, &groups));
                     self.code.push(Code::Select { c, a, b, y: place, n });
                 }
+                FusedOp::Fold(_, x) if part.as_ref().is_some_and(|part| self.dot(part, *x, place, &groups)) => {}
                 FusedOp::Fold(op, x) => {
+                    if let Some(part) = &part {
+                        self.alone(&mut spread, part, &mut places);
+                    }
                     let from = self.arg(&mut spread, *x, &self.within(*x)).value;
                     self.fold(*op, *x, from, place, &groups);
                 }
@@ -302,7 +373,8 @@ impl Builder<'_> {
                 }
             }
             // what is never read again makes room
-            for x in operands(&instr.op) {
+            let parts = part.iter().flat_map(|part| part.operands);
+            for x in operands(&instr.op).into_iter().chain(parts) {
                 self.registers.left[x] -= 1;
                 if self.registers.left[x] == 0 {
                     if let Place::Register(at) = places[x]
@@ -377,7 +449,7 @@ impl Builder<'_> {
 
     /// The parts of a block over which a binary op runs without copies, the last one being the run: neighbouring dimensions are one
     /// where every operand and the result go through them as through one. None where runs are short or parts are too many.
-    fn grid<'g>(&self, operands: [usize; 2], to: &[isize], groups: &'g [usize]) -> Option<Vec<&'g [usize]>> {
+    fn grid<'g>(&self, operands: &[usize], to: &[isize], groups: &'g [usize]) -> Option<Vec<&'g [usize]>> {
         let mut walks: Vec<(Vec<usize>, Vec<isize>)> =
             operands.iter().map(|v| (self.within(*v), self.along(*v, groups))).collect();
         walks.push((groups.to_vec(), to.to_vec()));
@@ -407,13 +479,65 @@ impl Builder<'_> {
         i: usize,
         groups: &[usize],
     ) -> Code {
-        let mut around = [Count { each: 1, split: false }; AROUND];
-        let mut to = [0; AROUND];
-        let Some(mut parts) = self.grid(operands, &self.layouts[i], groups) else {
+        let Some(parts) = self.grid(&operands, &self.layouts[i], groups) else {
             let [a, b] = operands.map(|v| self.arg(spread, v, groups));
             let moving = |a: Arg| Moving { value: a.value, around: [0; AROUND], moves: !a.one };
-            return Code::Binary { op, a: moving(a), b: moving(b), y, to, around, n: self.count(groups) };
+            let around = [Count { each: 1, split: false }; AROUND];
+            return Code::Binary { op, a: moving(a), b: moving(b), y, to: [0; AROUND], around, n: self.count(groups) };
         };
+        let ([a, b], to, around, n) = self.moving(operands, i, parts);
+        Code::Binary { op, a, b, y, to, around, n }
+    }
+
+    /// A binary op and the one that waited for it, if all three operands lie well.
+    fn chain(
+        &self,
+        part: &Part,
+        op: BinaryOp,
+        operands: [usize; 2],
+        y: Place,
+        i: usize,
+        groups: &[usize],
+    ) -> Option<Code> {
+        let turned = operands[1] == part.value;
+        let three = [part.operands[0], part.operands[1], operands[usize::from(!turned)]];
+        let f = Chain { first: arith(part.op)?, second: arith(op)?, turned };
+        let parts = self.grid(&three, &self.layouts[i], groups)?;
+        let (src, to, around, n) = self.moving(three, i, parts);
+        Some(Code::Chain { f, src, y, to, around, n })
+    }
+
+    /// A sum over the last dimensions of a product that waited for it, if both factors lie densely.
+    fn dot(&mut self, part: &Part, x: usize, y: Place, kept: &[usize]) -> bool {
+        let all = self.within(x);
+        let lies = |v: usize| self.within(v) == all && self.is_dense(&self.layouts[v], &all);
+        let [a, b] = part.operands;
+        let fits = all.len() > kept.len() && all.starts_with(kept) && lies(a) && lies(b);
+        if fits {
+            let (rows, n) = (self.count(kept), self.count(&all[kept.len()..]));
+            self.code.push(Code::Dot { a, b, y, rows, n });
+        }
+        fits
+    }
+
+    /// An op that waited in vain.
+    fn alone(&mut self, spread: &mut Vec<Spread>, part: &Part, places: &mut [Place]) {
+        let groups = self.within(part.value);
+        let place = Place::Register(self.registers.take(self.numbers(&groups)));
+        places[part.value] = place;
+        let code = self.binary(spread, binary(part.op), part.operands, place, part.value, &groups);
+        self.code.push(code);
+    }
+
+    /// How operands and the result, value `i`, move over the parts of a grid.
+    fn moving<const N: usize>(
+        &self,
+        operands: [usize; N],
+        i: usize,
+        mut parts: Vec<&[usize]>,
+    ) -> ([Moving; N], Around, [Count; AROUND], Count) {
+        let mut around = [Count { each: 1, split: false }; AROUND];
+        let mut to = [0; AROUND];
         let run: &[usize] = parts.pop().unwrap_or(&[]);
         let mut moving = operands.map(|value| Moving { value, around: [0; AROUND], moves: false });
         for m in &mut moving {
@@ -429,7 +553,7 @@ impl Builder<'_> {
             }
             to[first + p] = self.along(i, part)[last];
         }
-        Code::Binary { op, a: moving[0], b: moving[1], y, to, around, n: self.count(run) }
+        (moving, to, around, self.count(run))
     }
 
     /// A fold of value x, which lies densely as value `from`: runs of folded dimensions are folded from the last to the first.
