@@ -98,7 +98,7 @@ fn operands((m, n, k, ta, tb): Product) -> Operands {
 fn gemm_table() {
     print!("{:>5} {:>5} {:>5} {:>3}  {:>7}", "m", "n", "k", "", "ours");
     #[cfg(feature = "compare")]
-    print!(" {:>7} {:>7}", "gemm", "matmul");
+    print!(" {:>7} {:>7} {:>7}", "gemm", "matmul", "faer");
     println!();
     for product in products() {
         let (m, n, k, ta, tb) = product;
@@ -118,7 +118,13 @@ fn gemm_table() {
             };
             let mut matrixmultiply =
                 || unsafe { matrixmultiply::sgemm(m, k, n, 1.0, a, sa.0, sa.1, b, sb.0, sb.1, 0.0, c, cs, 1) };
-            best([&mut ours, &mut crate_gemm, &mut matrixmultiply])
+            let mut crate_faer = || unsafe {
+                use faer::{Accum, MatMut, MatRef, Par};
+                let (a, b) = (MatRef::from_raw_parts(a, m, k, sa.0, sa.1), MatRef::from_raw_parts(b, k, n, sb.0, sb.1));
+                let c = MatMut::from_raw_parts_mut(c, m, n, cs, 1);
+                faer::linalg::matmul::matmul(c, Accum::Replace, a, b, 1.0f32, Par::Seq);
+            };
+            best([&mut ours, &mut crate_gemm, &mut matrixmultiply, &mut crate_faer])
         };
         #[cfg(not(feature = "compare"))]
         let times = best([&mut ours]);

@@ -7,7 +7,8 @@
 //! - which element-wise ops, broadcasts and sums run as one loop ([`Fused`]): an op joins the loop of its operands if that makes
 //!   no cycle and the loop's space of indices grows by nothing that no member has;
 //! - where results go: into a matrix product that adds to what is there, into the part of a stack or the emit of a loop
-//!   that they are copied to anyway, or into the arena, where buffers that are never alive together share memory.
+//!   that they are copied to anyway, or into the arena, where buffers that are never alive together share memory;
+//! - which kernels are the same but for their addresses ([`Schedule`]): repeated layers stay rolled.
 //!
 //! A loop ([`LoopKernel`]) and an attend have plans of their own for their bodies ([`Scope`]), whose views reach the outside
 //! through ports: base pointers that move with the loop.
@@ -19,9 +20,9 @@
 //!
 //! The smallest example, `block Twice[D]() { input x[D]; output x + x }` at B = 2, T = 3, D = 4, prints as
 //! ```text
-//! plan Twice  B=2 T=3 D=4: 1 kernel, arena 192 bytes
-//!   leaf input 0 -> a0 [2, 3, 4]
-//!   fused 24: 1 in, 1 out, 1 op              add
+//! plan Twice  B=2 T=3: 1 kernel, arena 256 bytes, constants 0 bytes, parameters 0
+//!   leaf input -> a0 [2, 3, 4]
+//!    1  fused [2, 3, 4]: 1 in, 1 out, 1 op, 192 bytes
 //! ```
 
 mod attend;

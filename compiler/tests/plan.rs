@@ -1,0 +1,61 @@
+//! What plans promise beside being right, which the devices' tests hold.
+
+use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
+use archc_compiler::lower::{LowerOptions, lower};
+use archc_compiler::lowered::Shape;
+use archc_compiler::plan::{Base, Plan, Work, plan, verify};
+use archc_compiler::scan::CHUNK;
+use archc_compiler::source::SourceMap;
+use archc_compiler::{Options, compile};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The plan of a training step of a block of the library in so many layers.
+fn training(block: &str, layers: usize) -> Plan {
+    let mut sources = SourceMap::new();
+    let text = include_str!("../../stdlib/mixers.arch");
+    let file = sources.add("mixers.arch", text.to_string());
+    let mut options = Options { block: Some(block.into()), ..Options::default() };
+    options.sizes.set.insert("D".into(), 32.0);
+    options.sizes.layers = Some(layers);
+    options.sizes.vocab = 64;
+    let graph = match compile(&sources, file, &options).into_graph() {
+        Ok(graph) => Arc::new(graph),
+        Err(found) => panic!("{found:?}"),
+    };
+    let training = LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
+    let joint = differentiate(&lower(&graph, &training), &Wanted { seed: Seed::Loss, inputs: false, params: true });
+    let plan = plan(&Arc::new(recompute(&joint)), Shape { batch: 2, len: 130, carried: 0 });
+    if let Err(why) = verify(&plan) {
+        panic!("{why}");
+    }
+    plan
+}
+
+/// Layers between the first and the last have no kernels of their own: they launch those that are there.
+#[test]
+fn repeated_layers_share_their_kernels() {
+    for block in ["Attention", "GatedDeltaNet", "MLSTM", "Hyena", "SLSTM", "ContentSharpRouter"] {
+        let (three, five) = (training(block, 3), training(block, 5));
+        let kernels = |plan: &Plan| plan.kernel_count().0;
+        assert_eq!(kernels(&three), kernels(&five), "{block}");
+        assert!(five.root.launches.len() > three.root.launches.len(), "{block}");
+        assert_eq!(three.constants_len, five.constants_len, "{block}");
+    }
+}
+
+/// A launch puts every operand where its layer has it: different layers never write to the same gradient.
+#[test]
+fn launches_of_one_kernel_write_to_different_gradients() {
+    let plan = training("GatedDeltaNet", 3);
+    let mut written = BTreeSet::new();
+    for launch in &plan.root.launches {
+        if let Work::Gemm(g) = plan.root.launched(launch).work
+            && g.c.base == Base::Grads
+            && !g.accumulate
+        {
+            assert!(written.insert(g.c.offset), "two products write to the gradient at {}", g.c.offset);
+        }
+    }
+    assert!(written.len() >= 3 * 4, "{written:?}");
+}
