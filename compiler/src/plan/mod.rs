@@ -18,11 +18,13 @@
 //! - what a kernel reads was written by an earlier kernel, is a leaf, a parameter, a constant, or comes through a port;
 //! - two buffers of an arena that are alive at the same time do not overlap.
 //!
-//! The smallest example, `block Twice[D]() { input x[D]; output x + x }` at B = 2, T = 3, D = 4, prints as
+//! The smallest example, `block Twice[D] { input x[D] output x + x }` and its gradient at B = 2, T = 3, D = 4, prints as
 //! ```text
-//! plan Twice  B=2 T=3: 1 kernel, arena 256 bytes, constants 0 bytes, parameters 0
+//! plan Twice  B=2 T=3: 1 kernel in 2 places, arena 512 bytes, constants 0 bytes, parameters 0
 //!   leaf input -> a0 [2, 3, 4]
-//!    1  fused [2, 3, 4]: 1 in, 1 out, 1 op, 192 bytes
+//!   leaf cotangent -> a64 [2, 3, 4]
+//!    1  fused [2, 3, 4]: 1 in, 1 out, 1 op, 192 bytes                output
+//!    1  fused [2, 3, 4]: 1 in, 1 out, 1 op, 192 bytes                output
 //! ```
 
 mod attend;
