@@ -47,8 +47,8 @@ pub fn lower_chunk(
     let cols = shared_dim(b, "cols", Extent::Fixed(env.chunk), 3);
     let heads = dims_of(&form.heads);
     let mut outer = Outer { chunks, rows, captures: Vec::new(), nodes: BTreeMap::new() };
-    for (node, vanishes) in operands(form) {
-        outer.node(b, form, operand, node, vanishes);
+    for (node, past) in operands(form) {
+        outer.node(b, form, operand, node, past);
     }
     let ones = form.negative.then(|| outer.ones(b));
     let pos = env.resets.then(|| {
@@ -119,21 +119,29 @@ fn shared_dim(b: &mut Builder, name: &str, extent: Extent, rank: u8) -> DimId {
     known.map_or_else(|| b.dim(name, extent, rank), |i| DimId(i as u32))
 }
 
-/// The nodes of a form's DAG that its tile reads, and whether they must vanish past the end.
-fn operands(form: &Form) -> Vec<(NodeId, bool)> {
+/// What an operand holds in rows past the end of the sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Past {
+    /// Anything: what it is multiplied by vanishes there.
+    Any,
+    /// 0: a key, or the logarithm of a decay.
+    Zero,
+    /// 1: a decay itself.
+    One,
+}
+
+/// The nodes of a form's DAG that its tile reads, and what they must be past the end.
+fn operands(form: &Form) -> Vec<(NodeId, Past)> {
     let mut nodes = Vec::new();
-    let scaled = |s: &Scaled, nodes: &mut Vec<(NodeId, bool)>| {
-        nodes.extend(s.scale.iter().chain(&s.vector).map(|n| (*n, false)));
+    let scaled = |s: &Scaled, nodes: &mut Vec<(NodeId, Past)>| {
+        nodes.extend(s.scale.iter().chain(&s.vector).map(|n| (*n, Past::Any)));
     };
-    match form.decay {
-        Decay::None => {}
-        Decay::Scalar(g) | Decay::Key(g) | Decay::Value(g) => nodes.push((g, true)),
-    }
-    let dots = |sees: &[Seen], nodes: &mut Vec<(NodeId, bool)>| {
-        nodes.extend(sees.iter().filter_map(|s| if let Seen::Dot(n) = s { Some((*n, false)) } else { None }));
+    nodes.extend(form.decay.node().map(|n| (n, form.decay.past())));
+    let dots = |sees: &[Seen], nodes: &mut Vec<(NodeId, Past)>| {
+        nodes.extend(sees.iter().filter_map(|s| if let Seen::Dot(n) = s { Some((*n, Past::Any)) } else { None }));
     };
     for event in &form.events {
-        nodes.push((event.key, true));
+        nodes.push((event.key, Past::Zero));
         event.values.iter().for_each(|v| scaled(v, &mut nodes));
         if let Some(delta) = &event.delta {
             scaled(&delta.key, &mut nodes);
@@ -141,10 +149,17 @@ fn operands(form: &Form) -> Vec<(NodeId, bool)> {
         }
     }
     for read in &form.reads {
-        nodes.push((read.query, false));
+        nodes.push((read.query, Past::Any));
         dots(&read.sight.sees, &mut nodes);
     }
     nodes
+}
+
+impl Decay {
+    /// What its node must be past the end, so that the state stays as it is.
+    pub(super) fn past(self) -> Past {
+        if let Self::Product(_) = self { Past::One } else { Past::Zero }
+    }
 }
 
 /// What the loop captures.
@@ -152,7 +167,7 @@ struct Outer {
     chunks: DimId,
     rows: DimId,
     captures: Vec<ValueId>,
-    nodes: BTreeMap<(NodeId, bool), usize>,
+    nodes: BTreeMap<(NodeId, Past), usize>,
 }
 
 impl Outer {
@@ -169,20 +184,26 @@ impl Outer {
         form: &Form,
         operand: &mut dyn FnMut(&mut Builder, &Dag, NodeId) -> ValueId,
         node: NodeId,
-        vanishes: bool,
+        past: Past,
     ) {
-        let (other, this) = ((node, !vanishes), (node, vanishes));
+        let this = (node, past);
         if self.nodes.contains_key(&this) {
             return;
         }
         let value = operand(b, &form.dag, node);
         let timed = b.has(value, TIME);
-        let i = match self.nodes.get(&other) {
-            // what has time vanishes anyway
+        // what has time and may be anything vanishes as well
+        let other = match past {
+            Past::Any => Some(Past::Zero),
+            Past::Zero => Some(Past::Any),
+            Past::One => None,
+        };
+        let i = match other.and_then(|other| self.nodes.get(&(node, other))) {
             Some(i) if timed => *i,
-            _ if timed || vanishes => {
+            _ if timed || past != Past::Any => {
                 let value = b.expand(value, &[TIME]);
-                let value = b.op(Op::Chunk { chunks: self.chunks, rows: self.rows, fill: 0.0 }, &[value]);
+                let fill = if past == Past::One { 1.0 } else { 0.0 };
+                let value = b.op(Op::Chunk { chunks: self.chunks, rows: self.rows, fill }, &[value]);
                 self.capture(value)
             }
             _ => self.capture(value),

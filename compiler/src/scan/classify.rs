@@ -44,7 +44,7 @@ pub enum Reason {
     Coupled(String),
     /// The decay's size may be above 1, and products of it leave the range of numbers.
     Growing(String),
-    /// The decay may come near 0 or change sign, where its logarithm would cost the gradient's digits.
+    /// The decay of each channel may come near 0 or change sign, where its logarithm would cost the gradient's digits.
     NearZero(String),
     /// An update that has no chunk form for another reason.
     Shape(String),
@@ -198,6 +198,7 @@ fn chunk_why(form: &Form) -> String {
     let decay = match form.decay {
         Decay::None => "no decay".into(),
         Decay::Scalar(_) => format!("a {sign}decay a head"),
+        Decay::Product(_) => "a decay a head that may be near 0 or change sign, built by products".into(),
         Decay::Key(_) => format!("a {sign}decay for each key channel"),
         Decay::Value(_) => format!("a {sign}decay for each value channel"),
     };

@@ -19,17 +19,30 @@ pub struct Scaled {
     pub vector: Option<NodeId>,
 }
 
-/// How the state decays at each token: logarithms, at most 0.
+/// How the state decays at each token: by its logarithm, at most 0, where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decay {
     /// It does not.
     None,
     /// One factor a head.
     Scalar(NodeId),
+    /// One factor a head that may be near 0 or of either sign, at most 1 in size: the factor itself. A chunk multiplies
+    /// such decays and never takes logarithms of them, which near 0 would cost the gradient's digits.
+    Product(NodeId),
     /// One a head and key channel: rows of S.
     Key(NodeId),
     /// One a head and value channel: columns of S.
     Value(NodeId),
+}
+
+impl Decay {
+    /// Its node: a logarithm, or for [`Self::Product`] the factor.
+    pub fn node(self) -> Option<NodeId> {
+        match self {
+            Self::None => None,
+            Self::Scalar(node) | Self::Product(node) | Self::Key(node) | Self::Value(node) => Some(node),
+        }
+    }
 }
 
 /// What a reader sees of the token's own events.

@@ -8,6 +8,9 @@
 //! - [`ScanClass::Elementwise`]: every number of the state goes its own way, so that they all run side by side;
 //! - [`ScanClass::Sequential`]: the rest, token by token, with the reason.
 //!
+//! Decays of a chunk are sums of logarithms where a logarithm is known by rule or by range. A decay a head that may come near 0 or
+//! change sign has none that keeps the gradient's digits: it is multiplied, D_ij = a_i D_{i-1,j}, and never divided by.
+//!
 //! The smallest example, a decayed sum `S = a * S + k * v` read by `sum[K](q * S)` with a = exp(g), g <= 0: with
 //! G_i the sum of g over the chunk's rows up to i, row i reads exp(G_i) q_i^T S_0 + sum over j <= i of
 //! exp(G_i - G_j) (q_i . k_j) v_j, and the next chunk starts from exp(G_C) S_0 + sum of exp(G_C - G_j) k_j v_j^T.
@@ -17,10 +20,13 @@ mod check;
 mod chunk;
 mod classify;
 mod derive;
+mod evaluate;
 mod form;
+mod nodes;
 mod normal;
 mod operands;
 mod print;
+mod rate;
 mod split;
 mod tile;
 

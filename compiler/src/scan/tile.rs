@@ -8,12 +8,16 @@
 //! - events without a delta have u = v. Those with one have u = v + a^T (the state that their row sees), which is
 //!   (I - A) u = v + decayed a^T S + the other events' A u: a unit lower triangular solve, and no matrix W or T is ever formed
 //!   (arXiv 2406.06484 and 2412.06464 form them);
+//! - a decay that has no logarithm is multiplied instead, by running products and products of pairs of rows: exp(G_i) stands for the
+//!   product of the rows up to i, exp(G_i - G_j) for that of the rows after j up to i;
 //! - a read gives decayed q^T S + sum of A u, the next state is decayed S + sum of decayed b u^T.
 //!
 //! Documents that start inside of the chunk: row i sees the rows from its document's first one on; where that is not the
 //! entry's document, the state at a document's start stands in for S, and decays count from there.
 
+use super::chunk::Past;
 use super::form::{Decay, Form, Scaled, Seen, Side, Sight};
+use super::rate::{Rate, count};
 use crate::graph::{BinaryOp, NodeId, ReduceOp};
 use crate::lowered::{Builder, DimId, Extent, FIXED, Op, Pairs, ValueId};
 use std::collections::BTreeMap;
@@ -27,8 +31,8 @@ pub(super) struct Tile<'a> {
     pub values: Vec<DimId>,
     /// The state at the entry.
     pub state: ValueId,
-    /// Operands by node, and whether they vanish past the end.
-    pub nodes: BTreeMap<(NodeId, bool), ValueId>,
+    /// Operands by node, and what they are past the end.
+    pub nodes: BTreeMap<(NodeId, Past), ValueId>,
     /// 1 for rows that are tokens.
     pub ones: Option<ValueId>,
     /// Positions in the document, if documents may start inside.
@@ -52,8 +56,8 @@ struct Reader<'a> {
 
 /// Factors of rows that are asked for once and again.
 struct Factors {
-    /// Log decays.
-    g: Option<ValueId>,
+    /// What each row decays by.
+    rate: Option<Rate>,
     /// What is kept of the entry's state after the row's decay and before it; none: all.
     kept: [Option<ValueId>; 2],
     /// The same of a fresh state.
@@ -98,12 +102,12 @@ impl Tile<'_> {
     // ---- operands
 
     fn operand(&self, node: NodeId) -> ValueId {
-        self.nodes[&(node, false)]
+        self.nodes[&(node, Past::Any)]
     }
 
     /// An event's key, with all of K.
     fn key(&self, b: &mut Builder, event: usize) -> ValueId {
-        let key = self.nodes[&(self.form.events[event].key, true)];
+        let key = self.nodes[&(self.form.events[event].key, Past::Zero)];
         b.expand(key, &self.keys)
     }
 
@@ -148,13 +152,13 @@ impl Tile<'_> {
     }
 
     fn factors(&self, b: &mut Builder) -> Factors {
-        let rows = self.rows;
-        let g = match self.form.decay {
-            Decay::None => None,
-            Decay::Scalar(g) | Decay::Key(g) | Decay::Value(g) => Some(self.nodes[&(g, true)]),
-        };
+        let decay = self.form.decay;
+        let rate = decay.node().map(|node| {
+            let value = self.nodes[&(node, decay.past())];
+            if let Decay::Product(_) = decay { Rate::Factor(value) } else { Rate::Log(value) }
+        });
         let mut f = Factors {
-            g,
+            rate,
             kept: [None; 2],
             kept_fresh: [None; 2],
             to_end: None,
@@ -170,20 +174,15 @@ impl Tile<'_> {
             let count = self.cumsum(b, ones, false, false);
             let earlier = self.cumsum(b, ones, false, true);
             let later = self.cumsum(b, ones, true, true);
-            let all = b.sum(ones, &[rows]);
+            let all = b.sum(ones, &[self.rows]);
             f.signs = Some([self.sign(b, count), self.sign(b, earlier)]);
             sign_to_end = Some(self.sign(b, later));
             sign_whole = Some(self.sign(b, all));
         }
-        if let Some(g) = g {
-            let parts = [(false, false), (false, true), (true, true)].map(|(reverse, exclusive)| {
-                let sum = self.cumsum(b, g, reverse, exclusive);
-                b.exp(sum)
-            });
-            let all = b.sum(g, &[rows]);
-            f.kept = [Some(parts[0]), Some(parts[1])];
-            f.to_end = Some(parts[2]);
-            f.whole = Some(b.exp(all));
+        if let Some(rate) = rate {
+            f.kept = [false, true].map(|exclusive| Some(rate.running(b, self.rows, false, exclusive)));
+            f.to_end = Some(rate.running(b, self.rows, true, true));
+            f.whole = Some(rate.all_rows(b, self.rows));
         }
         let signs = f.signs;
         for i in 0..2 {
@@ -212,14 +211,10 @@ impl Tile<'_> {
         if self.fresh.is_some() {
             let new = b.sub(one, goes_on);
             let last_new = b.sub(one, last_goes_on);
-            for (i, op) in [BinaryOp::Ge, BinaryOp::Gt].into_iter().enumerate() {
+            for i in 0..2 {
                 let mut factor = new;
-                if let Some(g) = f.g {
-                    let reached = b.binary(op, row, col);
-                    let reached = b.mul(reached, document);
-                    let g = b.rename(g, self.rows, self.cols);
-                    let sum = b.contract(reached, g, &[self.cols]);
-                    let kept = b.exp(sum);
+                if let Some(rate) = f.rate {
+                    let kept = rate.since_start(b, [self.rows, self.cols], document, start, i == 1);
                     factor = b.mul(kept, factor);
                 }
                 if self.ones.is_some() {
@@ -230,9 +225,8 @@ impl Tile<'_> {
                 f.kept_fresh[i] = Some(factor);
             }
             let mut factor = last_new;
-            if let Some(g) = f.g {
-                let sum = b.contract(in_last, g, &[self.rows]);
-                let kept = b.exp(sum);
+            if let Some(rate) = f.rate {
+                let kept = rate.rows_within(b, self.rows, in_last);
                 factor = b.mul(kept, factor);
             }
             if let Some(ones) = self.ones {
@@ -297,10 +291,9 @@ impl Tile<'_> {
         if let Some(known) = f.pairs.get(&(strict, before)) {
             return *known;
         }
-        let pair = match (f.g, self.form.decay) {
-            (Some(g), Decay::Scalar(_) | Decay::Value(_)) => {
-                b.op(Op::PairDecay(Pairs { rows: self.rows, cols: self.cols, strict, before }), &[g])
-            }
+        let pairs = Pairs { rows: self.rows, cols: self.cols, strict, before };
+        let pair = match f.rate {
+            Some(rate) if !self.by_key() => rate.pairs(b, pairs),
             _ => {
                 let (row, col) = (self.index(b, self.rows), self.index(b, self.cols));
                 b.binary(if strict { BinaryOp::Gt } else { BinaryOp::Ge }, row, col)
@@ -332,8 +325,7 @@ impl Tile<'_> {
         let vector = self.vector(b, reader.vector);
         let key = self.key(b, event);
         let key = b.rename(key, self.rows, self.cols);
-        let mut a = if self.by_key() {
-            let g = f.g.expect("a decay by key has logarithms");
+        let mut a = if let (true, Some(Rate::Log(g))) = (self.by_key(), f.rate) {
             let g = b.expand(g, &self.keys);
             let pairs = Pairs { rows: self.rows, cols: self.cols, strict, before };
             let (over, [vector, key, g]) = self.flat(b, [vector, key, g]);
@@ -430,10 +422,7 @@ impl Tile<'_> {
     /// Several deltas a token: their rows one after the other make one triangular system.
     fn solve_in_turn(&self, b: &mut Builder, left: Vec<Vec<ValueId>>, right: Vec<ValueId>) -> Vec<ValueId> {
         let n = right.len();
-        let tokens = match b.dims[self.rows.0 as usize].extent {
-            Extent::Fixed(n) => n,
-            other => panic!("archc bug: rows of extent {other:?}"),
-        };
+        let tokens = count(b, self.rows);
         let steps = b.dim("steps", Extent::Fixed(n), 2);
         let other_steps = b.dim("other steps", Extent::Fixed(n), 3);
         let rows = b.dim("rows and steps", Extent::Fixed(tokens * n), 2);
