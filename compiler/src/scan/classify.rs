@@ -5,6 +5,7 @@
 
 use super::algebra::{Algebra, what};
 use super::form::{Decay, Form};
+use super::join::join_parts;
 use super::normal::{Unfit, normalize};
 use crate::checks::{Flow, Ranges};
 use crate::graph::{BinaryOp, Graph, NodeId, Op, ReduceOp, Scan, UnaryOp};
@@ -96,11 +97,20 @@ pub struct Classes {
     pub parts: BTreeMap<NodeId, Part>,
     /// Tokens a chunk.
     pub chunk: usize,
+    /// Scans in chunks that run in one loop, in order; those that run alone are not listed.
+    pub loops: Vec<Vec<NodeId>>,
+}
+
+impl Classes {
+    /// The scans of the loop that a chunked scan runs in, itself included.
+    pub fn together(&self, id: NodeId) -> Vec<NodeId> {
+        self.loops.iter().find(|l| l.contains(&id)).cloned().unwrap_or_else(|| vec![id])
+    }
 }
 
 /// Finds the class of every scan of a split graph.
 pub fn classify_scans(graph: &Graph, chunk: usize) -> Classes {
-    let mut classes = Classes { parts: BTreeMap::new(), chunk };
+    let mut classes = Classes { chunk, ..Classes::default() };
     let scans: Vec<NodeId> = graph.dag.ids().filter(|id| matches!(graph.dag.op(*id), Op::Scan(_))).collect();
     if scans.is_empty() {
         return classes;
@@ -120,6 +130,7 @@ pub fn classify_scans(graph: &Graph, chunk: usize) -> Classes {
             classes.parts.insert(id, Part { states, class, why, place });
         }
     }
+    join_parts(graph, &mut classes);
     classes
 }
 

@@ -116,6 +116,11 @@ impl Deriver<'_> {
         (of(false), of(true))
     }
 
+    /// A name in LaTeX.
+    fn symbol(&self, name: &str) -> String {
+        if name.chars().count() == 1 { name.into() } else { format!("\\mathrm{{{}}}", escaped(name)) }
+    }
+
     fn scaled(&self, s: &Scaled) -> Line {
         let of = |latex: bool| {
             let e = Expressions { graph: self.graph, form: self.form, latex };
@@ -441,6 +446,17 @@ impl Deriver<'_> {
         let (st, sl) = join(&sum, " + ", " + ");
         let sign = if f.negative { "   (with signs (-1)^C and (-1)^(C-j))" } else { "" };
         lines.push((format!("S' = {st}{sign}"), format!("S' &= {sl}")));
+        if !f.beside.is_empty() {
+            let all = f.beside.join(" | ");
+            lines.push((
+                format!("computed as [{} | {all}]: the matrices of pairs are the same for all columns", f.state.name),
+                format!(
+                    "&\\text{{computed as }} [{} \\mid {}]",
+                    self.symbol(&f.state.name),
+                    f.beside.iter().map(|n| self.symbol(n)).collect::<Vec<String>>().join(" \\mid ")
+                ),
+            ));
+        }
         lines
     }
 

@@ -310,7 +310,20 @@ impl Normalizer<'_> {
         let from_zero = self.algebra.number(Ref::Outer(self.algebra.graph.dag.operands(id)[0])) == Some(0.0);
         let keys = self.keys.clone();
         let Operands { dag, leaves, .. } = self.operands;
-        Ok(Form { dag, leaves, state, heads, keys, values, decay, negative, events, reads, from_zero })
+        Ok(Form {
+            dag,
+            leaves,
+            state,
+            heads,
+            keys,
+            values,
+            decay,
+            negative,
+            events,
+            reads,
+            from_zero,
+            beside: Vec::new(),
+        })
     }
 
     /// The decay of a whole token, and whether its logarithm is that of its size, it being negative.

@@ -20,7 +20,8 @@ pub(super) fn count(b: &Builder, rows: DimId) -> usize {
     }
 }
 
-fn index(b: &mut Builder, dim: DimId) -> ValueId {
+/// 0, 1, 2, ... along a dimension.
+pub(super) fn index(b: &mut Builder, dim: DimId) -> ValueId {
     b.op(Op::Index(vec![dim]), &[])
 }
 
