@@ -1,7 +1,7 @@
 //! The classes of scans: of the standard library, and of programs that no library ships.
 
 use archc_compiler::diag::render;
-use archc_compiler::graph::{Graph, verify};
+use archc_compiler::graph::{Graph, NodeId, verify};
 use archc_compiler::scan::{CHUNK, Classes, ScanClass, check_form, classify_scans, derive, split_scans};
 use archc_compiler::source::SourceMap;
 use archc_compiler::{Options, Sizes, compile, stdlib, targets};
@@ -33,6 +33,15 @@ fn summary(classes: &Classes) -> Vec<String> {
     all
 }
 
+/// The states that run in one loop, in order.
+fn loops(classes: &Classes) -> Vec<String> {
+    let one = |members: &Vec<NodeId>| {
+        let states: Vec<String> = members.iter().flat_map(|id| classes.parts[id].states.clone()).collect();
+        states.join(", ")
+    };
+    classes.loops.iter().map(one).collect()
+}
+
 /// Every form agrees with itself: two ways to compute the same in f64, a few hundred sums of numbers below 1 apart.
 fn check_forms(name: &str, graph: &Graph, classes: &Classes) {
     for part in classes.parts.values() {
@@ -60,6 +69,11 @@ fn made_up_scans_have_the_class_that_they_announce() {
         let mut announced: Vec<String> = announced.split(", ").map(String::from).collect();
         announced.sort();
         let (graph, classes) = classified(&name, &text, None);
+        let together: Vec<String> =
+            text.lines().filter_map(|l| l.strip_prefix("// one loop: ")).map(String::from).collect();
+        if loops(&classes) != together {
+            wrong += &format!("{name}: loops {:?}, not {together:?}\n", loops(&classes));
+        }
         if summary(&classes) != announced {
             let why: Vec<&str> = classes.parts.values().map(|p| p.why.as_str()).collect();
             wrong += &format!("{name}: {:?}, not {announced:?}: {why:?}\n", summary(&classes));
@@ -82,15 +96,16 @@ fn the_library_s_scans_have_their_classes() {
         let (graph, classes) = classified("mixers.arch", mixers.text, Some(name));
         check_forms(name, &graph, &classes);
         if !classes.parts.is_empty() {
-            found += &format!("{name}: {}\n", summary(&classes).join(", "));
+            let together = loops(&classes).iter().map(|l| format!("; one loop: {l}")).collect::<String>();
+            found += &format!("{name}: {}{together}\n", summary(&classes).join(", "));
         }
     }
     assert_eq!(
         found,
         "\
 ForgettingTransformer: s = elementwise
-LinearAttention: S = chunk, z = chunk
-Based: S = chunk, z = chunk
+LinearAttention: S = chunk, z = chunk; one loop: S, z
+Based: S = chunk, z = chunk; one loop: S, z
 RetNet: S = chunk
 LightningAttention: S = chunk
 GLA: S = chunk
@@ -110,7 +125,7 @@ TTTLinear: S = sequential, b = sequential
 RGLRU: h = elementwise
 MinGRU: s = elementwise
 LRU: hi = elementwise, hr = elementwise
-MLSTM: S = chunk, m = elementwise, n = chunk
+MLSTM: S = chunk, m = elementwise, n = chunk; one loop: S, n
 SLSTM: c = sequential, h = sequential, m = sequential, n = sequential
 ContentSharpRouter: S = chunk
 FusionGatedFIRNet: S = chunk

@@ -33,7 +33,9 @@ fn masks(b: &Builder, x: ValueId, rows: DimId, cols: DimId) -> bool {
     let node = b.dag.node(x);
     let inner = |i: usize| masks(b, node.operands[i], rows, cols);
     match node.op {
-        Op::PairDecay(p) | Op::DecayDot { pairs: p, .. } => (p.strict || p.before) && p.rows == rows && p.cols == cols,
+        Op::PairDecay(p) | Op::PairProduct(p) | Op::DecayDot { pairs: p, .. } => {
+            (p.strict || p.before) && p.rows == rows && p.cols == cols
+        }
         Op::Binary(BinaryOp::Mul) => inner(0) || inner(1),
         Op::Binary(BinaryOp::Add | BinaryOp::Sub) => inner(0) && inner(1),
         Op::Unary(UnaryOp::Neg) => inner(0),
@@ -52,6 +54,12 @@ pub(super) fn pair_decay(s: &mut Site) -> Cotangents {
     let Op::PairDecay(pairs) = *s.op else { panic!("archc bug: {:?} is no decay", s.op) };
     let e = s.b.mul(s.result, s.dy);
     Site::sole(s.b.op(Op::PairDecayGrad(pairs), &[e]))
+}
+
+pub(super) fn pair_product(s: &mut Site) -> Cotangents {
+    let Op::PairProduct(pairs) = *s.op else { panic!("archc bug: {:?} is no product of decays", s.op) };
+    let e = s.dy_along(&[pairs.rows, pairs.cols]);
+    Site::sole(s.b.op(Op::PairProductGrad(pairs), &[s.operands[0], s.result, e]))
 }
 
 /// A_ij = sum over K of q_i k_j decay_ij. With E_ij the terms of dA_ij A_ij, row l of g has sum of E_ij over

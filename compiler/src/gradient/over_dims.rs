@@ -103,6 +103,12 @@ pub(super) fn cumsum(s: &mut Site) -> Cotangents {
     Site::sole(s.b.op(Op::Cumsum { dim, reverse: !reverse, exclusive }, &[dy]))
 }
 
+pub(super) fn cumprod(s: &mut Site) -> Cotangents {
+    let Op::Cumprod { dim, reverse, exclusive } = *s.op else { panic!("archc bug: {:?} is no running product", s.op) };
+    let dy = s.dy_along(&[dim]);
+    Site::sole(s.b.op(Op::CumprodGrad { dim, reverse, exclusive }, &[s.operands[0], dy]))
+}
+
 pub(super) fn sort(s: &mut Site) -> Cotangents {
     let Op::Sort(dim) = *s.op else { panic!("archc bug: {:?} is no sort", s.op) };
     let dy = s.dy_along(&[dim]);

@@ -48,6 +48,7 @@ pub(super) fn rule(op: &Op) -> Rule {
         Op::Softmax(_) => Rule::One(over_dims::softmax),
         Op::Sparsemax(_) => Rule::One(over_dims::sparsemax),
         Op::Cumsum { .. } => Rule::One(over_dims::cumsum),
+        Op::Cumprod { .. } => Rule::One(over_dims::cumprod),
         Op::Sort(_) => Rule::One(over_dims::sort),
         Op::TopK(..) => Rule::One(over_dims::top_k),
 
@@ -72,6 +73,7 @@ pub(super) fn rule(op: &Op) -> Rule {
 
         Op::SolveUnitLower { .. } => Rule::One(chunk::solve),
         Op::PairDecay(_) => Rule::One(chunk::pair_decay),
+        Op::PairProduct(_) => Rule::One(chunk::pair_product),
         Op::DecayDot { .. } => Rule::One(chunk::decay_dot),
 
         Op::Loop(_) | Op::Attend(_) => Rule::Many,
@@ -90,7 +92,9 @@ pub(super) fn rule(op: &Op) -> Rule {
         | Op::Unwindow { .. }
         | Op::LongConvBack { .. }
         | Op::LongConvFilter { .. }
+        | Op::CumprodGrad { .. }
         | Op::PairDecayGrad(_)
+        | Op::PairProductGrad(_)
         | Op::DecayMix { .. }
         | Op::AttendGrad(_) => Rule::BackwardOnly,
     }

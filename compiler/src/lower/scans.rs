@@ -9,27 +9,30 @@ use super::ordinary::{dims, ordinary};
 use super::tokens::Lowering;
 use crate::graph::{self, NodeId, Op as Source, Scan};
 use crate::lowered::{BATCH, Builder, Carry, LoopState, Op, TIME, ValueId, order};
-use crate::scan::{ChunkEnv, Form, ScanClass, lower_chunk};
+use crate::scan::{ChunkEnv, ChunkStart, ScanClass, lower_chunk};
 
-/// Lowers a scan; gives its emits, `[B, T, ..]`.
-pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -> Vec<ValueId> {
+/// Lowers a scan, and with it the others of its loop; gives the emits of each, `[B, T, ..]`.
+pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -> Vec<(NodeId, Vec<ValueId>)> {
+    let class = l.classes.parts.get(&id).map(|part| &part.class);
+    if let (Some(ScanClass::Chunk(_)), Some(tokens)) = (class, l.options.chunk) {
+        return in_chunks(l, id, tokens);
+    }
     let operands: Vec<ValueId> = l.graph.dag.operands(id).iter().map(|o| l.value(*o)).collect();
     let (inits, captures) = operands.split_at(scan.states.len());
     let first = first_states(l, id, scan, inits);
-    let class = l.classes.parts.get(&id).map(|part| &part.class);
-    let (emits, last) = match (class, l.options.chunk) {
-        (Some(ScanClass::Chunk(form)), Some(tokens)) => in_chunks(l, form, tokens, inits[0], first[0]),
-        (class, _) => {
-            let own_ways = matches!(class, Some(ScanClass::Elementwise(_)));
-            by_token(l, scan, inits, captures, &first, own_ways)
-        }
-    };
+    let own_ways = matches!(class, Some(ScanClass::Elementwise(_)));
+    let (emits, last) = by_token(l, scan, inits, captures, &first, own_ways);
+    leave(l, id, last);
+    vec![(id, emits)]
+}
+
+/// Has the last states carried on.
+fn leave(l: &mut Lowering<'_>, id: NodeId, last: Vec<ValueId>) {
     if l.options.carry {
         for (i, value) in last.into_iter().enumerate() {
             l.carries.push(Carry { name: format!("scan{}.{i}", id.0), value, last: None });
         }
     }
-    emits
 }
 
 /// The states before the first token.
@@ -49,16 +52,27 @@ fn first_states(l: &mut Lowering<'_>, id: NodeId, scan: &Scan, inits: &[ValueId]
     first
 }
 
-/// A recurrence in normal form: its emits, and its state in the end.
-fn in_chunks(
-    l: &mut Lowering<'_>,
-    form: &Form,
-    chunk: usize,
-    fresh: ValueId,
-    first: ValueId,
-) -> (Vec<ValueId>, Vec<ValueId>) {
-    let leaves: Vec<ValueId> = form.leaves.iter().map(|n| l.value(*n)).collect();
-    let (graph, training) = (l.graph, l.options.training);
+/// Recurrences in normal form that run in one loop: the emits of each.
+fn in_chunks(l: &mut Lowering<'_>, id: NodeId, chunk: usize) -> Vec<(NodeId, Vec<ValueId>)> {
+    let (graph, training, classes) = (l.graph, l.options.training, l.classes);
+    let (mut ids, mut forms, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+    for member in classes.together(id) {
+        let class = classes.parts.get(&member).map(|part| &part.class);
+        if let (Some(ScanClass::Chunk(form)), Source::Scan(scan)) = (class, graph.dag.op(member))
+            && l.is_live(member)
+        {
+            let operands = [graph.dag.operands(member), form.leaves_used()].concat();
+            l.lower_early(&operands);
+            let init = l.value(graph.dag.operands(member)[0]);
+            ids.push(member);
+            forms.push(&**form);
+            starts.push(ChunkStart { first: first_states(l, member, scan, &[init])[0], fresh: init });
+        }
+    }
+    l.at(id);
+    // the forms of one loop have one DAG
+    let form = forms[0];
+    let leaves: Vec<Option<ValueId>> = form.leaves.iter().map(|n| l.lowered(*n)).collect();
     let mut values: Vec<Option<ValueId>> = vec![None; form.dag.len()];
     let mut operand = |b: &mut Builder<'_>, dag: &graph::Dag, root: NodeId| -> ValueId {
         let needed = dag.reachable(&[root]);
@@ -66,7 +80,7 @@ fn in_chunks(
             let i = id.0 as usize;
             if needed[i] && values[i].is_none() {
                 let value = match dag.op(id) {
-                    Source::Capture(c) => leaves[*c],
+                    Source::Capture(c) => leaves[*c].expect("archc bug: a leaf of a form is not lowered"),
                     op => {
                         let x: Vec<ValueId> = dag
                             .operands(id)
@@ -81,9 +95,14 @@ fn in_chunks(
         }
         values[root.0 as usize].expect("archc bug: a root of a form is not in it")
     };
-    let env = ChunkEnv { chunk, resets: l.options.resets, fresh };
-    let done = lower_chunk(&mut l.b, form, &mut operand, first, &env);
-    (done.reads, vec![done.state])
+    let env = ChunkEnv { chunk, resets: l.options.resets };
+    let done = lower_chunk(&mut l.b, &forms, &mut operand, &starts, &env);
+    let mut emits = Vec::new();
+    for (member, result) in ids.into_iter().zip(done) {
+        leave(l, member, vec![result.state]);
+        emits.push((member, result.reads));
+    }
+    emits
 }
 
 /// A loop: its emits, and its states in the end. `own_ways`: every number of the state goes its own way, by sums and products.

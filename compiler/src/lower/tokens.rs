@@ -18,6 +18,8 @@ pub(super) struct Lowering<'a> {
     pub b: Builder<'a>,
     /// The value of each node that has one.
     values: Vec<Option<ValueId>>,
+    /// What an output or loss needs.
+    live: Vec<bool>,
     /// Emits of scans and attends.
     emits: BTreeMap<NodeId, Vec<ValueId>>,
     pub carries: Vec<Carry>,
@@ -48,6 +50,7 @@ impl<'a> Lowering<'a> {
             classes,
             b: Builder::new(table, place),
             values: vec![None; graph.dag.len()],
+            live: Vec::new(),
             emits: BTreeMap::new(),
             carries: Vec::new(),
             pos: None,
@@ -66,18 +69,44 @@ impl<'a> Lowering<'a> {
         if self.options.losses {
             roots.extend(&self.graph.losses);
         }
-        let live = dag.reachable(&roots);
-        for id in dag.ids().filter(|id| live[id.0 as usize]) {
-            self.at(id);
-            self.node(id);
+        self.live = dag.reachable(&roots);
+        for id in dag.ids() {
+            if self.is_live(id) {
+                self.lower(id);
+            }
         }
         let outputs = self.graph.outputs.iter().map(|o| self.value(o.value)).collect();
         let objective = if self.options.losses { self.objective() } else { None };
         Done { dag: self.b.dag, outputs, objective, carries: self.carries }
     }
 
+    /// Whether an output or loss needs a node.
+    pub fn is_live(&self, id: NodeId) -> bool {
+        self.live[id.0 as usize]
+    }
+
+    /// Lowers a node whose operands are lowered, if it is not yet.
+    fn lower(&mut self, id: NodeId) {
+        if self.values[id.0 as usize].is_none() && !self.emits.contains_key(&id) {
+            self.at(id);
+            self.node(id);
+        }
+    }
+
+    /// Lowers nodes and what they are computed from. The scans of one loop are lowered at the first of them, before nodes that only the
+    /// others need have had their turn.
+    pub fn lower_early(&mut self, roots: &[NodeId]) {
+        if roots.iter().all(|id| self.values[id.0 as usize].is_some()) {
+            return;
+        }
+        let needed = self.graph.dag.reachable(roots);
+        for id in self.graph.dag.ids().filter(|id| needed[id.0 as usize]) {
+            self.lower(id);
+        }
+    }
+
     /// New values belong to this node.
-    fn at(&mut self, id: NodeId) {
+    pub fn at(&mut self, id: NodeId) {
         let node = self.graph.dag.node(id);
         self.b.name.clone_from(&node.name);
         self.b.place = node.place;
@@ -88,6 +117,11 @@ impl<'a> Lowering<'a> {
         self.values[id.0 as usize].unwrap_or_else(|| panic!("archc bug: %{} has no lowered value", id.0))
     }
 
+    /// The value of a node, if it is lowered.
+    pub fn lowered(&self, id: NodeId) -> Option<ValueId> {
+        self.values[id.0 as usize]
+    }
+
     fn node(&mut self, id: NodeId) {
         let graph = self.graph;
         let dag = &graph.dag;
@@ -95,7 +129,7 @@ impl<'a> Lowering<'a> {
         let value = match dag.op(id) {
             Source::Scan(scan) => {
                 let emits = lower_scan(self, id, scan);
-                self.emits.insert(id, emits);
+                self.emits.extend(emits);
                 return;
             }
             Source::Attend(attend) => {

@@ -154,8 +154,14 @@ pub(crate) fn shape(table: &[Dim], dag: &Dag, op: &Op, operands: &[ValueId]) -> 
         Op::Delta(r) => vec![*r],
         Op::Unary(_) | Op::Binary(_) | Op::Select => dims,
         Op::Reduce(_, gone) | Op::Contract(gone) => swap(dims, gone, &[]),
-        Op::Softmax(_) | Op::Sparsemax(_) | Op::Cumsum { .. } | Op::Sort(_) | Op::TopK(..) | Op::TopKMask(..) => of(0),
-        Op::Unsort(_) => dims,
+        Op::Softmax(_)
+        | Op::Sparsemax(_)
+        | Op::Cumsum { .. }
+        | Op::Cumprod { .. }
+        | Op::Sort(_)
+        | Op::TopK(..)
+        | Op::TopKMask(..) => of(0),
+        Op::Unsort(_) | Op::CumprodGrad { .. } => dims,
         Op::Stack(d) => swap(dims, &[], &[*d]),
         Op::Put(d, _) => swap(of(0), &[], &[*d]),
         Op::Pick(d, _) => swap(of(0), &[*d], &[]),
@@ -180,8 +186,8 @@ pub(crate) fn shape(table: &[Dim], dag: &Dag, op: &Op, operands: &[ValueId]) -> 
         }
         Op::LongConvFilter { lag } => swap(dims, &[super::BATCH, TIME], &[*lag]),
         Op::SolveUnitLower { cols, .. } => swap(dims, &[*cols], &[]),
-        Op::PairDecay(p) => swap(dims, &[], &[p.cols]),
-        Op::PairDecayGrad(p) => swap(dims, &[p.cols], &[]),
+        Op::PairDecay(p) | Op::PairProduct(p) => swap(dims, &[], &[p.cols]),
+        Op::PairDecayGrad(p) | Op::PairProductGrad(p) => swap(dims, &[p.cols], &[]),
         Op::DecayDot { over, .. } => swap(dims, &[*over], &[]),
         Op::DecayMix { pairs, by_cols, .. } => swap(dims, &[if *by_cols { pairs.rows } else { pairs.cols }], &[]),
         Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_) => Vec::new(),

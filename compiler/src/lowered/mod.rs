@@ -346,6 +346,24 @@ pub enum Op {
         /// Without the entry itself.
         exclusive: bool,
     },
+    /// Running product, multiplied in f64; its factors are at most 1 in size.
+    Cumprod {
+        /// Along this.
+        dim: DimId,
+        /// From the last index.
+        reverse: bool,
+        /// Without the entry itself.
+        exclusive: bool,
+    },
+    /// Operands x and dy: the gradient of a running product, by the recurrence the other way and never by dividing. Backward only.
+    CumprodGrad {
+        /// As the product has it.
+        dim: DimId,
+        /// As the product has it.
+        reverse: bool,
+        /// As the product has it.
+        exclusive: bool,
+    },
     /// Descending.
     Sort(DimId),
     /// Operands x, dy: dy taken back through the permutation that sorts x. Backward only.
@@ -486,6 +504,12 @@ pub enum Op {
     /// Operand E `[rows, cols]` = decay * its cotangent: the gradient by g `[rows]`, dg_l = sum of E_ij with j < l <= i (or l < i with
     /// `before`). Backward only.
     PairDecayGrad(Pairs),
+    /// Operand a `[rows]`, decays themselves, of any sign and at most 1 in size: `[rows, cols]`, the product of a_l over the rows whose
+    /// decay acts on a pair, 0 for pairs that are not meant. D_ij = a_i D_{i-1,j} with D_jj = 1, so that an a of 0 is as good as any.
+    PairProduct(Pairs),
+    /// Operands a `[rows]`, D = the product of pairs and its cotangent E, both `[rows, cols]`: the gradient by a `[rows]`,
+    /// da_l = sum over j < l of D_{l-1,j} R_lj with R_lj = E_lj + a_{l+1} R_{l+1,j}. Backward only.
+    PairProductGrad(Pairs),
     /// Operands q `[rows, K]`, k `[cols, K]`, g `[rows, K]`: `[rows, cols]`, the sum over K of q_i k_j times the decay between i and
     /// j; 0 for pairs that are not meant. Anchored sub-blocks: no exponent above 0 is ever formed.
     DecayDot {

@@ -34,6 +34,8 @@ impl Op {
             | Self::Delta(dim)
             | Self::Sparsemax(dim)
             | Self::Cumsum { dim, .. }
+            | Self::Cumprod { dim, .. }
+            | Self::CumprodGrad { dim, .. }
             | Self::Sort(dim)
             | Self::Unsort(dim)
             | Self::TopK(dim, _)
@@ -69,7 +71,10 @@ impl Op {
                 f(vocab);
                 prefix.iter_mut().for_each(f);
             }
-            Self::PairDecay(pairs) | Self::PairDecayGrad(pairs) => {
+            Self::PairDecay(pairs)
+            | Self::PairDecayGrad(pairs)
+            | Self::PairProduct(pairs)
+            | Self::PairProductGrad(pairs) => {
                 f(&mut pairs.rows);
                 f(&mut pairs.cols);
             }

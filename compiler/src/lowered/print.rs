@@ -150,6 +150,10 @@ impl Printer<'_> {
     }
 }
 
+fn running(dim: &str, reverse: bool, exclusive: bool) -> String {
+    format!("[{dim}]{}{}", if reverse { " reverse" } else { "" }, if exclusive { " exclusive" } else { "" })
+}
+
 fn pairs(p: &Pairs, names: &Names) -> String {
     let which = if p.before {
         " before"
@@ -200,9 +204,10 @@ pub(crate) fn op_text(op: &Op, names: &Names) -> String {
         Op::Contract(dims) => format!("contract{}", list(dims)),
         Op::Softmax(dims) => format!("softmax{}", list(dims)),
         Op::Sparsemax(d) => format!("sparsemax[{}]", one(d)),
-        Op::Cumsum { dim, reverse, exclusive } => {
-            let way = if *reverse { " reverse" } else { "" };
-            format!("cumsum[{}]{way}{}", one(dim), if *exclusive { " exclusive" } else { "" })
+        Op::Cumsum { dim, reverse, exclusive } => format!("cumsum{}", running(&one(dim), *reverse, *exclusive)),
+        Op::Cumprod { dim, reverse, exclusive } => format!("cumprod{}", running(&one(dim), *reverse, *exclusive)),
+        Op::CumprodGrad { dim, reverse, exclusive } => {
+            format!("cumprod_grad{}", running(&one(dim), *reverse, *exclusive))
         }
         Op::Sort(d) => format!("sort[{}]", one(d)),
         Op::Unsort(d) => format!("unsort[{}]", one(d)),
@@ -236,6 +241,8 @@ pub(crate) fn op_text(op: &Op, names: &Names) -> String {
         }
         Op::PairDecay(p) => format!("pair_decay{}", pairs(p, names)),
         Op::PairDecayGrad(p) => format!("pair_decay_grad{}", pairs(p, names)),
+        Op::PairProduct(p) => format!("pair_product{}", pairs(p, names)),
+        Op::PairProductGrad(p) => format!("pair_product_grad{}", pairs(p, names)),
         Op::DecayDot { over, pairs: p } => format!("decay_dot[{}]{}", one(over), pairs(p, names)),
         Op::DecayMix { over, pairs: p, by_cols } => {
             format!("decay_mix[{}]{} by {}", one(over), pairs(p, names), if *by_cols { "cols" } else { "rows" })

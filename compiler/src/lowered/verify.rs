@@ -64,8 +64,18 @@ fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usi
             Op::Contract(over) if over.iter().any(|d| misses(0, d) || misses(1, d)) => {
                 return fail("an operand lacks a dimension that it is over");
             }
-            Op::Cumsum { dim, .. } | Op::Sort(dim) | Op::Pick(dim, _) if misses(0, dim) => {
+            Op::Cumsum { dim, .. }
+            | Op::Cumprod { dim, .. }
+            | Op::CumprodGrad { dim, .. }
+            | Op::Sort(dim)
+            | Op::Pick(dim, _)
+                if misses(0, dim) =>
+            {
                 return fail("its operand lacks a dimension that it is over");
+            }
+            Op::PairDecay(p) | Op::PairProduct(p) if misses(0, &p.rows) => return fail("its operand lacks the rows"),
+            Op::PairProductGrad(p) if misses(0, &p.rows) || [1, 2].iter().any(|i| misses(*i, &p.cols)) => {
+                return fail("an operand lacks rows or columns");
             }
             Op::Rename(from, to) | Op::Cut { from, into: to, .. } => {
                 if misses(0, from) || !misses(0, to) {

@@ -3,8 +3,9 @@
 //! Both are written out over plain matrices, one head at a time, without any of the machinery that devices run: what
 //! `archc derive` prints is what is computed here.
 
+use super::evaluate::{Index, Tensor, at, evaluate};
 use super::form::{Decay, Form, Scaled, Seen, Side, Sight};
-use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op, Rate, ReduceOp, UnaryOp};
+use crate::graph::{AxisId, Graph, NodeId, Op, Rate};
 use std::collections::BTreeMap;
 
 /// Tokens of the check, in chunks of [`CHUNK`], the last one ragged.
@@ -21,16 +22,6 @@ pub fn check_form(graph: &Graph, form: &Form) -> Option<f64> {
         operands.decays_are_at_most_one().then(|| operands.difference())
     })
 }
-
-/// Numbers by named axes, row-major in the order of the axes.
-#[derive(Clone, Debug)]
-struct Tensor {
-    axes: Vec<AxisId>,
-    data: Vec<f64>,
-}
-
-/// A position: an index for each axis.
-type Index = BTreeMap<AxisId, usize>;
 
 struct Evaluated<'a> {
     graph: &'a Graph,
@@ -55,10 +46,7 @@ impl<'a> Evaluated<'a> {
     fn new(graph: &'a Graph, form: &'a Form, draw: (f64, f64)) -> Option<Self> {
         let mut random = Random(7);
         let dag = &form.dag;
-        let decay = match form.decay {
-            Decay::None => vec![false; dag.len()],
-            Decay::Scalar(g) | Decay::Key(g) | Decay::Value(g) => dag.reachable(&[g]),
-        };
+        let decay = form.decay.node().map_or(vec![false; dag.len()], |node| dag.reachable(&[node]));
         let mut tokens: Vec<Vec<Tensor>> = Vec::new();
         for t in 0..TOKENS {
             let mut values: Vec<Tensor> = Vec::with_capacity(dag.len());
@@ -111,15 +99,10 @@ impl<'a> Evaluated<'a> {
         at(self.graph, &self.tokens[t][node.0 as usize], index)
     }
 
-    fn log(&self) -> Option<NodeId> {
-        match self.form.decay {
-            Decay::None => None,
-            Decay::Scalar(g) | Decay::Key(g) | Decay::Value(g) => Some(g),
-        }
-    }
-
     fn decays_are_at_most_one(&self) -> bool {
-        self.log().is_none_or(|g| self.tokens.iter().all(|t| t[g.0 as usize].data.iter().all(|x| *x <= 1e-12)))
+        let fits = |x: f64| if let Decay::Product(_) = self.form.decay { x.abs() <= 1.0 + 1e-12 } else { x <= 1e-12 };
+        let decay = self.form.decay.node();
+        decay.is_none_or(|node| self.tokens.iter().all(|t| t[node.0 as usize].data.iter().all(|x| fits(*x))))
     }
 
     fn difference(&self) -> f64 {
@@ -169,14 +152,18 @@ impl<'a> Evaluated<'a> {
     /// The decay of row k, column v at a token.
     fn decay(&self, t: usize, at: &Index, keys: usize, values: usize) -> Vec<f64> {
         let mut all = vec![1.0; keys * values];
-        if let Some(g) = self.log() {
-            let sign = if self.form.negative { -1.0 } else { 1.0 };
+        if let Some(node) = self.form.decay.node() {
+            let factor = |x: f64| match self.form.decay {
+                Decay::Product(_) => x,
+                _ if self.form.negative => -x.exp(),
+                _ => x.exp(),
+            };
             let mut index = at.clone();
             for k in 0..keys {
                 self.index(&self.form.keys, k, &mut index);
                 for v in 0..values {
                     self.index(&self.form.values, v, &mut index);
-                    all[k * values + v] = sign * self.at(t, g, &index).exp();
+                    all[k * values + v] = factor(self.at(t, node, &index));
                 }
             }
         }
@@ -303,8 +290,15 @@ struct Chunk<'a> {
     rows: &'a [usize],
     keys: usize,
     values: usize,
-    /// Sums of log decays up to each row: [row][k][v]; row 0 is the entry.
-    sums: Vec<Vec<f64>>,
+    decays: Decays,
+}
+
+/// Decays up to each row: [row][k][v]; row 0 is the entry.
+enum Decays {
+    /// Sums of logarithms.
+    Sums(Vec<Vec<f64>>),
+    /// Each row's own.
+    Factors(Vec<Vec<f64>>),
 }
 
 /// A reader's vectors, one a row.
@@ -316,19 +310,30 @@ struct Reader<'a> {
 
 impl<'a> Chunk<'a> {
     fn new(all: &'a Evaluated<'a>, head: &'a Index, rows: &'a [usize], keys: usize, values: usize) -> Self {
-        let mut sums = vec![vec![0.0; keys * values]];
-        for t in rows {
-            let decay = all.decay(*t, head, keys, values);
-            let last = sums.last().expect("it starts with the entry");
-            sums.push(last.iter().zip(decay).map(|(s, d)| s + d.abs().ln()).collect());
-        }
-        Self { all, head, rows, keys, values, sums }
+        let own = rows.iter().map(|t| all.decay(*t, head, keys, values));
+        let decays = if let Decay::Product(_) = all.form.decay {
+            Decays::Factors(own.collect())
+        } else {
+            let mut sums = vec![vec![0.0; keys * values]];
+            for decay in own {
+                let last = sums.last().expect("it starts with the entry");
+                sums.push(last.iter().zip(decay).map(|(s, d)| s + d.abs().ln()).collect());
+            }
+            Decays::Sums(sums)
+        };
+        Self { all, head, rows, keys, values, decays }
     }
 
-    /// exp(G_i - G_j) with its sign, at a row and column of the state; G_0 is the entry's.
+    /// exp(G_i - G_j) with its sign, or the product of the decays of rows j + 1 to i, at a row and column of the state; row 0 is
+    /// the entry.
     fn between(&self, i: usize, j: usize, at: usize) -> f64 {
-        let sign = if self.all.form.negative && (i - j) % 2 == 1 { -1.0 } else { 1.0 };
-        sign * (self.sums[i][at] - self.sums[j][at]).exp()
+        match &self.decays {
+            Decays::Sums(sums) => {
+                let sign = if self.all.form.negative && (i - j) % 2 == 1 { -1.0 } else { 1.0 };
+                sign * (sums[i][at] - sums[j][at]).exp()
+            }
+            Decays::Factors(own) => own[j..i].iter().map(|row| row[at]).product(),
+        }
     }
 
     fn reader(&self, vector: Option<NodeId>, sight: &'a Sight, axes: &[AxisId], at: Index) -> Reader<'a> {
@@ -454,140 +459,5 @@ impl<'a> Chunk<'a> {
                 sum
             })
             .collect()
-    }
-}
-
-fn at(graph: &Graph, x: &Tensor, index: &Index) -> f64 {
-    let flat = x.axes.iter().fold(0, |flat, a| flat * graph.size(*a) + index.get(a).copied().unwrap_or(0));
-    x.data[flat]
-}
-
-/// The ops that operands of forms are made of; none for others.
-fn evaluate(graph: &Graph, op: &Op, axes: &[AxisId], x: &[&Tensor]) -> Option<Tensor> {
-    let n: usize = axes.iter().map(|a| graph.size(*a)).product();
-    let mut data = Vec::with_capacity(n);
-    let mut index = Index::new();
-    for flat in 0..n {
-        index.clear();
-        let mut rest = flat;
-        for axis in axes.iter().rev() {
-            index.insert(*axis, rest % graph.size(*axis));
-            rest /= graph.size(*axis);
-        }
-        let get = |i: usize| at(graph, x[i], &index);
-        let value = match op {
-            Op::Const(c) => *c,
-            Op::Table(axis, numbers) => numbers[index[axis]],
-            Op::Index(along) => along.iter().fold(0, |i, a| i * graph.size(*a) + index[a]) as f64,
-            Op::Unary(f) => unary(*f, get(0)),
-            Op::Binary(f) => binary(*f, get(0), get(1)),
-            Op::Select => {
-                if get(0) != 0.0 {
-                    get(1)
-                } else {
-                    get(2)
-                }
-            }
-            Op::Expand(_) | Op::StopGrad => get(0),
-            Op::Reduce(ReduceOp::Sum, over) => {
-                let count: usize = over.iter().map(|a| graph.size(*a)).product();
-                let mut inner = index.clone();
-                let one = |i: usize, inner: &mut Index| {
-                    let mut rest = i;
-                    for axis in over.iter().rev() {
-                        inner.insert(*axis, rest % graph.size(*axis));
-                        rest /= graph.size(*axis);
-                    }
-                    at(graph, x[0], inner)
-                };
-                (0..count).map(|i| one(i, &mut inner)).sum()
-            }
-            Op::Rename(from, to) => moved(graph, x[0], &index, &[(*from, index[to])]),
-            Op::Pick(axis, i) => moved(graph, x[0], &index, &[(*axis, *i)]),
-            Op::Cut { from, offset, into } => moved(graph, x[0], &index, &[(*from, offset + index[into])]),
-            Op::Split(from, into) => {
-                let flat = into.iter().fold(0, |i, a| i * graph.size(*a) + index[a]);
-                moved(graph, x[0], &index, &[(*from, flat)])
-            }
-            Op::Flatten(from, into) => {
-                let mut rest = index[into];
-                let mut to = Vec::new();
-                for axis in from.iter().rev() {
-                    to.push((*axis, rest % graph.size(*axis)));
-                    rest /= graph.size(*axis);
-                }
-                moved(graph, x[0], &index, &to)
-            }
-            _ => return None,
-        };
-        data.push(value);
-    }
-    Some(Tensor { axes: axes.to_vec(), data })
-}
-
-fn moved(graph: &Graph, x: &Tensor, index: &Index, to: &[(AxisId, usize)]) -> f64 {
-    let mut index = index.clone();
-    index.extend(to.iter().copied());
-    at(graph, x, &index)
-}
-
-fn unary(f: UnaryOp, x: f64) -> f64 {
-    match f {
-        UnaryOp::Neg => -x,
-        UnaryOp::Abs => x.abs(),
-        UnaryOp::Sign => {
-            if x == 0.0 {
-                0.0
-            } else {
-                x.signum()
-            }
-        }
-        UnaryOp::Floor => x.floor(),
-        UnaryOp::Exp => x.exp(),
-        UnaryOp::Expm1 => x.exp_m1(),
-        UnaryOp::Log => x.ln(),
-        UnaryOp::Log1p => x.ln_1p(),
-        UnaryOp::Sqrt => x.sqrt(),
-        UnaryOp::Rsqrt => 1.0 / x.sqrt(),
-        UnaryOp::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-        UnaryOp::Tanh => x.tanh(),
-        UnaryOp::Silu => x / (1.0 + (-x).exp()),
-        UnaryOp::Relu => x.max(0.0),
-        UnaryOp::Elu => {
-            if x > 0.0 {
-                x
-            } else {
-                x.exp_m1()
-            }
-        }
-        UnaryOp::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-        UnaryOp::Sin => x.sin(),
-        UnaryOp::Cos => x.cos(),
-        UnaryOp::Atan => x.atan(),
-        // any odd and any smooth function will do here: both sides of the check get the same number
-        UnaryOp::Erf => x.tanh(),
-        UnaryOp::Gelu => x / (1.0 + (-1.702 * x).exp()),
-        UnaryOp::Not => 1.0 - x,
-        UnaryOp::Powi(n) => x.powi(n),
-    }
-}
-
-fn binary(f: BinaryOp, a: f64, b: f64) -> f64 {
-    let truth = |b: bool| f64::from(u8::from(b));
-    match f {
-        BinaryOp::Add => a + b,
-        BinaryOp::Sub => a - b,
-        BinaryOp::Mul => a * b,
-        BinaryOp::Div => a / b,
-        BinaryOp::Rem => a - b * (a / b).floor(),
-        BinaryOp::Pow => a.powf(b),
-        BinaryOp::Min => a.min(b),
-        BinaryOp::Max => a.max(b),
-        BinaryOp::Eq => truth(a == b),
-        BinaryOp::Ne => truth(a != b),
-        BinaryOp::Lt => truth(a < b),
-        BinaryOp::Le => truth(a <= b),
-        BinaryOp::Gt => truth(a > b),
-        BinaryOp::Ge => truth(a >= b),
     }
 }

@@ -1,11 +1,12 @@
 //! `lower_chunk`: a form as a loop over chunks, whose body is a graph over the chunk's rows ([`super::tile`]).
 //!
 //! Outside of the loop time becomes chunks and rows. Rows past a ragged end hold keys of 0 and decays of 1, so that they
-//! leave the state as it is. The loop is mapped over the batch and the heads: its body sees one head of one sequence.
+//! leave the state as it is. Parts that share their pairs of rows are states of one loop. The loop is mapped over the batch and the heads: its body sees one head of one sequence.
 
 use super::Form;
+use super::factors::Rows;
 use super::form::{Decay, Scaled, Seen};
-use super::tile::{Tile, Tiled};
+use super::tile::Tile;
 use crate::graph::{AxisId, Dag, NodeId};
 use crate::lowered::{BATCH, Builder, DimId, Extent, Loop, LoopState, Lowered, Op, TIME, ValueId, order};
 use std::collections::BTreeMap;
@@ -15,9 +16,16 @@ use std::collections::BTreeMap;
 pub struct ChunkEnv {
     /// Tokens a chunk.
     pub chunk: usize,
-    /// Documents may start inside of the sequence: the state is `fresh` before their first token.
+    /// Documents may start inside of the sequence: a state is `fresh` before their first token.
     pub resets: bool,
-    /// The state at a document's start: `[heads, K, V]` or fewer dimensions.
+}
+
+/// Where a state begins.
+#[derive(Clone, Copy, Debug)]
+pub struct ChunkStart {
+    /// Before the first token: `[B, heads, K, V]` or fewer dimensions.
+    pub first: ValueId,
+    /// At a document's start: `[heads, K, V]` or fewer dimensions.
     pub fresh: ValueId,
 }
 
@@ -33,36 +41,44 @@ pub struct ChunkResult {
 /// What the position of rows past the end is taken for: far inside of the last document.
 const PAST_END: f64 = 1e9;
 
-/// Lowers a form. `operand` gives the value of a node of the form's DAG at the outer level, `[B, T, axes]` or without time;
-/// `init` is the state before the first token.
+/// Lowers forms that run in one loop: one, or several with the same decay, heads and DAG. `operand` gives the value of a node of the
+/// DAG at the outer level, `[B, T, axes]` or without time; `starts` says where each state begins.
 pub fn lower_chunk(
     b: &mut Builder,
-    form: &Form,
+    forms: &[&Form],
     operand: &mut dyn FnMut(&mut Builder, &Dag, NodeId) -> ValueId,
-    init: ValueId,
+    starts: &[ChunkStart],
     env: &ChunkEnv,
-) -> ChunkResult {
+) -> Vec<ChunkResult> {
     let chunks = shared_dim(b, "chunks", Extent::Chunks(env.chunk), 1);
     let rows = shared_dim(b, "rows", Extent::Fixed(env.chunk), 2);
     let cols = shared_dim(b, "cols", Extent::Fixed(env.chunk), 3);
-    let heads = dims_of(&form.heads);
+    let heads = dims_of(&forms[0].heads);
     let mut outer = Outer { chunks, rows, captures: Vec::new(), nodes: BTreeMap::new() };
-    for (node, vanishes) in operands(form) {
-        outer.node(b, form, operand, node, vanishes);
+    for form in forms {
+        for (node, past) in operands(form) {
+            outer.node(b, form, operand, node, past);
+        }
     }
-    let ones = form.negative.then(|| outer.ones(b));
+    let ones = forms[0].negative.then(|| outer.ones(b));
     let pos = env.resets.then(|| {
         let pos = b.op(Op::Pos, &[]);
         let pos = b.op(Op::Chunk { chunks, rows, fill: PAST_END }, &[pos]);
         outer.capture(pos)
     });
-    let fresh = (env.resets && !form.from_zero).then(|| outer.capture(env.fresh));
+    let restarts = |form: &Form| env.resets && !form.from_zero;
+    let fresh: Vec<Option<usize>> =
+        forms.iter().zip(starts).map(|(form, start)| restarts(form).then(|| outer.capture(start.fresh))).collect();
 
     let mut map = vec![BATCH];
     map.extend(&heads);
     order(b.dims, &mut map);
-    let mut state_dims = dims_of(&[form.keys.as_slice(), form.values.as_slice()].concat());
-    order(b.dims, &mut state_dims);
+    let states = forms.iter().map(|form| {
+        let mut dims = dims_of(&[form.keys.as_slice(), form.values.as_slice()].concat());
+        order(b.dims, &mut dims);
+        LoopState { name: form.state.name.clone(), dims }
+    });
+    let states: Vec<LoopState> = states.collect();
 
     let own: Vec<Vec<DimId>> = outer
         .captures
@@ -70,43 +86,55 @@ pub fn lower_chunk(
         .map(|c| b.dims_of(*c).iter().copied().filter(|d| *d != chunks && !map.contains(d)).collect())
         .collect();
     let mut body = b.body();
-    let state = body.op(Op::State(0, state_dims.clone()), &[]);
+    let entries: Vec<ValueId> =
+        states.iter().enumerate().map(|(i, s)| body.op(Op::State(i, s.dims.clone()), &[])).collect();
     let captured: Vec<ValueId> =
         own.into_iter().enumerate().map(|(i, dims)| body.op(Op::Capture(i, dims), &[])).collect();
-    let tile = Tile {
-        form,
-        rows,
-        cols,
-        keys: dims_of(&form.keys),
-        values: dims_of(&form.values),
-        state,
-        nodes: outer.nodes.iter().map(|(key, i)| (*key, captured[*i])).collect(),
-        ones: ones.map(|i| captured[i]),
-        pos: pos.map(|i| captured[i]),
-        fresh: fresh.map(|i| captured[i]),
-    };
-    let Tiled { reads, next } = tile.build(&mut body);
-    let next = body.expand(next, &state_dims);
-    let emits = reads.into_iter().enumerate().map(|(i, r)| (format!("read{i}"), body.expand(r, &[rows]))).collect();
+    let nodes = outer.nodes.iter().map(|(key, i)| (*key, captured[*i])).collect();
+    let rates = Rows { rows, cols, ones: ones.map(|i| captured[i]), pos: pos.map(|i| captured[i]) };
+    let mut factors = rates.factors(&mut body, forms[0], &nodes, forms.iter().any(|form| restarts(form)));
+    let (mut next, mut emits) = (Vec::new(), Vec::new());
+    for (i, form) in forms.iter().enumerate() {
+        let tile = Tile {
+            form,
+            rows,
+            cols,
+            keys: dims_of(&form.keys),
+            values: dims_of(&form.values),
+            state: entries[i],
+            nodes: &nodes,
+            fresh: fresh[i].map(|c| captured[c]),
+        };
+        let tiled = tile.build(&mut body, &mut factors);
+        next.push(body.expand(tiled.next, &states[i].dims));
+        for read in tiled.reads {
+            emits.push((format!("read{}", emits.len()), body.expand(read, &[rows])));
+        }
+    }
     let dag = body.dag;
 
-    let states = vec![LoopState { name: form.state.name.clone(), dims: state_dims }];
-    let op = Loop { over: chunks, reverse: false, map, states, body: dag, next: vec![next], emits };
-    let mut given = vec![init];
+    let op = Loop { over: chunks, reverse: false, map, states, body: dag, next, emits };
+    let mut given: Vec<ValueId> = starts.iter().map(|s| s.first).collect();
     given.extend(&outer.captures);
     let node = b.op(Op::Loop(Box::new(op)), &given);
-    let reads = form.reads.iter().enumerate().map(|(i, read)| {
-        let value = b.op(Op::Emit(i), &[node]);
-        let value = b.op(Op::Unchunk { chunks, rows }, &[value]);
-        let kept = match read.side {
-            super::Side::Key => dims_of(&form.values),
-            super::Side::Value => dims_of(&form.keys),
-        };
-        let value = b.expand(value, &kept);
-        b.sum(value, &dims_of(&read.summed))
-    });
-    let reads = reads.collect();
-    ChunkResult { reads, state: b.op(Op::Final(0), &[node]) }
+    let mut number = 0;
+    let mut results = Vec::new();
+    for (i, form) in forms.iter().enumerate() {
+        let mut reads = Vec::new();
+        for read in &form.reads {
+            let value = b.op(Op::Emit(number), &[node]);
+            number += 1;
+            let value = b.op(Op::Unchunk { chunks, rows }, &[value]);
+            let kept = match read.side {
+                super::Side::Key => dims_of(&form.values),
+                super::Side::Value => dims_of(&form.keys),
+            };
+            let value = b.expand(value, &kept);
+            reads.push(b.sum(value, &dims_of(&read.summed)));
+        }
+        results.push(ChunkResult { reads, state: b.op(Op::Final(i), &[node]) });
+    }
+    results
 }
 
 fn dims_of(axes: &[AxisId]) -> Vec<DimId> {
@@ -119,21 +147,29 @@ fn shared_dim(b: &mut Builder, name: &str, extent: Extent, rank: u8) -> DimId {
     known.map_or_else(|| b.dim(name, extent, rank), |i| DimId(i as u32))
 }
 
-/// The nodes of a form's DAG that its tile reads, and whether they must vanish past the end.
-fn operands(form: &Form) -> Vec<(NodeId, bool)> {
+/// What an operand holds in rows past the end of the sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Past {
+    /// Anything: what it is multiplied by vanishes there.
+    Any,
+    /// 0: a key, or the logarithm of a decay.
+    Zero,
+    /// 1: a decay itself.
+    One,
+}
+
+/// The nodes of a form's DAG that its tile reads, and what they must be past the end.
+fn operands(form: &Form) -> Vec<(NodeId, Past)> {
     let mut nodes = Vec::new();
-    let scaled = |s: &Scaled, nodes: &mut Vec<(NodeId, bool)>| {
-        nodes.extend(s.scale.iter().chain(&s.vector).map(|n| (*n, false)));
+    let scaled = |s: &Scaled, nodes: &mut Vec<(NodeId, Past)>| {
+        nodes.extend(s.scale.iter().chain(&s.vector).map(|n| (*n, Past::Any)));
     };
-    match form.decay {
-        Decay::None => {}
-        Decay::Scalar(g) | Decay::Key(g) | Decay::Value(g) => nodes.push((g, true)),
-    }
-    let dots = |sees: &[Seen], nodes: &mut Vec<(NodeId, bool)>| {
-        nodes.extend(sees.iter().filter_map(|s| if let Seen::Dot(n) = s { Some((*n, false)) } else { None }));
+    nodes.extend(form.decay.node().map(|n| (n, form.decay.past())));
+    let dots = |sees: &[Seen], nodes: &mut Vec<(NodeId, Past)>| {
+        nodes.extend(sees.iter().filter_map(|s| if let Seen::Dot(n) = s { Some((*n, Past::Any)) } else { None }));
     };
     for event in &form.events {
-        nodes.push((event.key, true));
+        nodes.push((event.key, Past::Zero));
         event.values.iter().for_each(|v| scaled(v, &mut nodes));
         if let Some(delta) = &event.delta {
             scaled(&delta.key, &mut nodes);
@@ -141,10 +177,17 @@ fn operands(form: &Form) -> Vec<(NodeId, bool)> {
         }
     }
     for read in &form.reads {
-        nodes.push((read.query, false));
+        nodes.push((read.query, Past::Any));
         dots(&read.sight.sees, &mut nodes);
     }
     nodes
+}
+
+impl Decay {
+    /// What its node must be past the end, so that the state stays as it is.
+    pub(super) fn past(self) -> Past {
+        if let Self::Product(_) = self { Past::One } else { Past::Zero }
+    }
 }
 
 /// What the loop captures.
@@ -152,7 +195,7 @@ struct Outer {
     chunks: DimId,
     rows: DimId,
     captures: Vec<ValueId>,
-    nodes: BTreeMap<(NodeId, bool), usize>,
+    nodes: BTreeMap<(NodeId, Past), usize>,
 }
 
 impl Outer {
@@ -169,20 +212,26 @@ impl Outer {
         form: &Form,
         operand: &mut dyn FnMut(&mut Builder, &Dag, NodeId) -> ValueId,
         node: NodeId,
-        vanishes: bool,
+        past: Past,
     ) {
-        let (other, this) = ((node, !vanishes), (node, vanishes));
+        let this = (node, past);
         if self.nodes.contains_key(&this) {
             return;
         }
         let value = operand(b, &form.dag, node);
         let timed = b.has(value, TIME);
-        let i = match self.nodes.get(&other) {
-            // what has time vanishes anyway
+        // what has time and may be anything vanishes as well
+        let other = match past {
+            Past::Any => Some(Past::Zero),
+            Past::Zero => Some(Past::Any),
+            Past::One => None,
+        };
+        let i = match other.and_then(|other| self.nodes.get(&(node, other))) {
             Some(i) if timed => *i,
-            _ if timed || vanishes => {
+            _ if timed || past != Past::Any => {
                 let value = b.expand(value, &[TIME]);
-                let value = b.op(Op::Chunk { chunks: self.chunks, rows: self.rows, fill: 0.0 }, &[value]);
+                let fill = if past == Past::One { 1.0 } else { 0.0 };
+                let value = b.op(Op::Chunk { chunks: self.chunks, rows: self.rows, fill }, &[value]);
                 self.capture(value)
             }
             _ => self.capture(value),

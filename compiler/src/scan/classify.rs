@@ -5,6 +5,7 @@
 
 use super::algebra::{Algebra, what};
 use super::form::{Decay, Form};
+use super::join::join_parts;
 use super::normal::{Unfit, normalize};
 use crate::checks::{Flow, Ranges};
 use crate::graph::{BinaryOp, Graph, NodeId, Op, ReduceOp, Scan, UnaryOp};
@@ -44,7 +45,7 @@ pub enum Reason {
     Coupled(String),
     /// The decay's size may be above 1, and products of it leave the range of numbers.
     Growing(String),
-    /// The decay may come near 0 or change sign, where its logarithm would cost the gradient's digits.
+    /// The decay of each channel may come near 0 or change sign, where its logarithm would cost the gradient's digits.
     NearZero(String),
     /// An update that has no chunk form for another reason.
     Shape(String),
@@ -96,11 +97,20 @@ pub struct Classes {
     pub parts: BTreeMap<NodeId, Part>,
     /// Tokens a chunk.
     pub chunk: usize,
+    /// Scans in chunks that run in one loop, in order; those that run alone are not listed.
+    pub loops: Vec<Vec<NodeId>>,
+}
+
+impl Classes {
+    /// The scans of the loop that a chunked scan runs in, itself included.
+    pub fn together(&self, id: NodeId) -> Vec<NodeId> {
+        self.loops.iter().find(|l| l.contains(&id)).cloned().unwrap_or_else(|| vec![id])
+    }
 }
 
 /// Finds the class of every scan of a split graph.
 pub fn classify_scans(graph: &Graph, chunk: usize) -> Classes {
-    let mut classes = Classes { parts: BTreeMap::new(), chunk };
+    let mut classes = Classes { chunk, ..Classes::default() };
     let scans: Vec<NodeId> = graph.dag.ids().filter(|id| matches!(graph.dag.op(*id), Op::Scan(_))).collect();
     if scans.is_empty() {
         return classes;
@@ -120,6 +130,7 @@ pub fn classify_scans(graph: &Graph, chunk: usize) -> Classes {
             classes.parts.insert(id, Part { states, class, why, place });
         }
     }
+    join_parts(graph, &mut classes);
     classes
 }
 
@@ -198,6 +209,7 @@ fn chunk_why(form: &Form) -> String {
     let decay = match form.decay {
         Decay::None => "no decay".into(),
         Decay::Scalar(_) => format!("a {sign}decay a head"),
+        Decay::Product(_) => "a decay a head that may be near 0 or change sign, built by products".into(),
         Decay::Key(_) => format!("a {sign}decay for each key channel"),
         Decay::Value(_) => format!("a {sign}decay for each value channel"),
     };

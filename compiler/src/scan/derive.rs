@@ -2,7 +2,7 @@
 //! chunk's equations for this very form, and their gradients.
 //!
 //! The notation: rows 1..C of a chunk, S its entry state, G_i the sum of the log decays up to row i, D(i, j) = exp(G_i - G_j) for
-//! j <= i. Event e has the key b_e and adds b_e u_e^T; a_e reads what it takes back, s_e scales that, v_e is what it writes.
+//! j <= i, which of a decay without logarithm is a product of the rows' own. Event e has the key b_e and adds b_e u_e^T; a_e reads what it takes back, s_e scales that, v_e is what it writes.
 
 use super::check::check_form;
 use super::form::{Decay, Form, Scaled, Seen, Side, Sight};
@@ -88,6 +88,11 @@ fn line(text: impl Into<String>, latex: impl Into<String>) -> Line {
     (text.into(), latex.into())
 }
 
+/// The sum of log decays up to a row, in text.
+fn log_sum(row: &str) -> String {
+    if row.len() == 1 { format!("G_{row}") } else { format!("G_{{{row}}}") }
+}
+
 fn join(parts: &[Line], text: &str, latex: &str) -> Line {
     let of = |f: fn(&Line) -> &str, by: &str| parts.iter().map(f).collect::<Vec<_>>().join(by);
     (of(|l| &l.0, text), of(|l| &l.1, latex))
@@ -109,6 +114,11 @@ impl Deriver<'_> {
     fn expression(&self, node: NodeId) -> Line {
         let of = |latex| Expressions { graph: self.graph, form: self.form, latex }.of(node);
         (of(false), of(true))
+    }
+
+    /// A name in LaTeX.
+    fn symbol(&self, name: &str) -> String {
+        if name.chars().count() == 1 { name.into() } else { format!("\\mathrm{{{}}}", escaped(name)) }
     }
 
     fn scaled(&self, s: &Scaled) -> Line {
@@ -139,9 +149,9 @@ impl Deriver<'_> {
         let mut define = |symbol: Line, value: Line| {
             lines.push((format!("{:<4}= {}", symbol.0, value.0), format!("{} &= {}", symbol.1, value.1)));
         };
-        match f.decay {
-            Decay::None => {}
-            Decay::Scalar(g) | Decay::Key(g) | Decay::Value(g) => define(line("g", "g"), self.expression(g)),
+        if let Some(node) = f.decay.node() {
+            let symbol = if self.by_product() { line("al", "\\alpha") } else { line("g", "g") };
+            define(symbol, self.expression(node));
         }
         for (e, event) in f.events.iter().enumerate() {
             let (t, l) = self.event(e);
@@ -164,6 +174,22 @@ impl Deriver<'_> {
         lines
     }
 
+    /// Whether the decay is multiplied, having no logarithm.
+    fn by_product(&self) -> bool {
+        matches!(self.form.decay, Decay::Product(_))
+    }
+
+    /// The decay from after row j up to row i.
+    fn span(&self, i: &str, j: &str) -> Line {
+        if self.by_product() {
+            (format!("D({i}, {j})"), format!("D_{{{i},\\,{j}}}"))
+        } else if j == "0" {
+            (format!("exp({})", log_sum(i)), format!("e^{{G_{{{i}}}}}"))
+        } else {
+            (format!("exp({} - G_{j})", log_sum(i)), format!("e^{{G_{{{i}}} - G_{j}}}"))
+        }
+    }
+
     // ---- the recurrence
 
     /// The decay as it stands before the state.
@@ -171,6 +197,7 @@ impl Deriver<'_> {
         let sign = if self.form.negative { "-" } else { "" };
         match self.form.decay {
             Decay::None => None,
+            Decay::Product(_) => Some(line("al", "\\alpha")),
             Decay::Scalar(_) => Some((format!("{sign}exp(g)"), format!("{sign}e^{{g}}"))),
             Decay::Key(_) => Some((format!("{sign}diag(exp(g))"), format!("{sign}\\operatorname{{diag}}(e^{{g}})"))),
             Decay::Value(_) => Some((format!("{sign}exp(g)^T .*"), format!("{sign}(e^{{g}})^\\top \\odot"))),
@@ -246,8 +273,8 @@ impl Deriver<'_> {
         } else {
             line("", "")
         };
-        let row = if sight.before { line("G_{i-1}", "G_{i-1}") } else { line("G_i", "G_i") };
-        (format!("{}exp({}) ", sign.0, row.0), format!("{}e^{{{}}} ", sign.1, row.1))
+        let span = self.span(if sight.before { "i-1" } else { "i" }, "0");
+        (format!("{}{} ", sign.0, span.0), format!("{}{} ", sign.1, span.1))
     }
 
     /// A_ij of a reader and an event.
@@ -261,22 +288,20 @@ impl Deriver<'_> {
         let last = if sight.before { "i-1" } else { "i" };
         let sign = if self.form.negative { format!("(-1)^({last}-j) ") } else { String::new() };
         let tex_sign = if self.form.negative { format!("(-1)^{{{last}-j}} ") } else { String::new() };
+        let span = self.span(last, "j");
         let (body, tex) = match self.form.decay {
             Decay::None => (format!("{}_i . b{t}_j", vector.0), format!("{}_i^\\top b{l}_j", vector.1)),
-            Decay::Scalar(_) => (
-                format!("{sign}exp(G_{last} - G_j) ({}_i . b{t}_j)", vector.0),
-                format!("{tex_sign}e^{{G_{{{last}}} - G_j}}\\, {}_i^\\top b{l}_j", vector.1),
+            Decay::Scalar(_) | Decay::Product(_) => (
+                format!("{sign}{} ({}_i . b{t}_j)", span.0, vector.0),
+                format!("{tex_sign}{}\\, {}_i^\\top b{l}_j", span.1, vector.1),
             ),
             Decay::Key(_) => (
-                format!("{sign}sum over K of {}_i exp(G_{last} - G_j) b{t}_j", vector.0),
-                format!("{tex_sign}\\textstyle\\sum_K {}_i\\, e^{{G_{{{last}}} - G_j}}\\, b{l}_j", vector.1),
+                format!("{sign}sum over K of {}_i {} b{t}_j", vector.0, span.0),
+                format!("{tex_sign}\\textstyle\\sum_K {}_i\\, {}\\, b{l}_j", vector.1, span.1),
             ),
             Decay::Value(_) => (
-                format!("{sign}exp(G_{last} - G_j) ({}_i . b{t}_j), one for each of V", vector.0),
-                format!(
-                    "{tex_sign}e^{{G_{{{last}}} - G_j}}\\, {}_i^\\top b{l}_j \\quad\\text{{for each of }} V",
-                    vector.1
-                ),
+                format!("{sign}{} ({}_i . b{t}_j), one for each of V", span.0, vector.0),
+                format!("{tex_sign}{}\\, {}_i^\\top b{l}_j \\quad\\text{{for each of }} V", span.1, vector.1),
             ),
         };
         let own = if let Seen::Dot(_) = sight.sees[e] {
@@ -330,7 +355,12 @@ impl Deriver<'_> {
     fn chunk(&self) -> Vec<Line> {
         let f = self.form;
         let mut lines = Vec::new();
-        if self.alpha().is_some() {
+        if self.by_product() {
+            lines.push(line(
+                "D(i, j) = al_i D(i-1, j), D(j, j) = 1; row 0 is the entry",
+                "D_{i,\\,j} &= \\alpha_i D_{i-1,\\,j}, \\quad D_{j,\\,j} = 1",
+            ));
+        } else if self.alpha().is_some() {
             lines.push(line("G_i = g_1 + .. + g_i, G_0 = 0", "G_i &= \\textstyle\\sum_{l \\le i} g_l, \\quad G_0 = 0"));
         }
         for d in self.deltas() {
@@ -368,18 +398,12 @@ impl Deriver<'_> {
             let (t, l) = self.read(r);
             let q = (format!("q{t}"), format!("q{l}"));
             if read.side == Side::Value {
+                let (kept, span) = (self.kept(&read.sight), self.span("i", "j"));
                 lines.push((
+                    format!("o{t}_i = {}S {}_i + sum over seen j of {} b_j (u_j . {}_i)", kept.0, q.0, span.0, q.0),
                     format!(
-                        "o{t}_i = {}S {}_i + sum over seen j of exp(G_i - G_j) b_j (u_j . {}_i)",
-                        self.kept(&read.sight).0,
-                        q.0,
-                        q.0
-                    ),
-                    format!(
-                        "o{l}_i &= {}S {}_i + \\textstyle\\sum_j e^{{G_i - G_j}} b_j (u_j^\\top {}_i)",
-                        self.kept(&read.sight).1,
-                        q.1,
-                        q.1
+                        "o{l}_i &= {}S {}_i + \\textstyle\\sum_j {} b_j (u_j^\\top {}_i)",
+                        kept.1, q.1, span.1, q.1
                     ),
                 ));
                 continue;
@@ -396,6 +420,7 @@ impl Deriver<'_> {
         }
         let mut sum = vec![match self.form.decay {
             Decay::None => line("S", "S"),
+            Decay::Product(_) => line("D(C, 0) S", "D_{C,\\,0}\\, S"),
             Decay::Scalar(_) => line("exp(G_C) S", "e^{G_C} S"),
             Decay::Key(_) => line("diag(exp(G_C)) S", "\\operatorname{diag}(e^{G_C}) S"),
             Decay::Value(_) => line("exp(G_C)^T .* S", "(e^{G_C})^\\top \\odot S"),
@@ -404,6 +429,10 @@ impl Deriver<'_> {
             let (t, l) = self.event(e);
             sum.push(match self.form.decay {
                 Decay::None => (format!("sum_j b{t}_j u{t}_j^T"), format!("\\textstyle\\sum_j b{l}_j u{l}_j^\\top")),
+                Decay::Product(_) => (
+                    format!("sum_j (D(C, j) b{t}_j) u{t}_j^T"),
+                    format!("\\textstyle\\sum_j (D_{{C,\\,j}}\\, b{l}_j) u{l}_j^\\top"),
+                ),
                 Decay::Value(_) => (
                     format!("sum_j b{t}_j (exp(G_C - G_j) .* u{t}_j)^T"),
                     format!("\\textstyle\\sum_j b{l}_j (e^{{G_C - G_j}} \\odot u{l}_j)^\\top"),
@@ -417,6 +446,17 @@ impl Deriver<'_> {
         let (st, sl) = join(&sum, " + ", " + ");
         let sign = if f.negative { "   (with signs (-1)^C and (-1)^(C-j))" } else { "" };
         lines.push((format!("S' = {st}{sign}"), format!("S' &= {sl}")));
+        if !f.beside.is_empty() {
+            let all = f.beside.join(" | ");
+            lines.push((
+                format!("computed as [{} | {all}]: the matrices of pairs are the same for all columns", f.state.name),
+                format!(
+                    "&\\text{{computed as }} [{} \\mid {}]",
+                    self.symbol(&f.state.name),
+                    f.beside.iter().map(|n| self.symbol(n)).collect::<Vec<String>>().join(" \\mid ")
+                ),
+            ));
+        }
         lines
     }
 
@@ -427,6 +467,7 @@ impl Deriver<'_> {
         let mut lines = Vec::new();
         let decayed = |t: &str, l: &str| match f.decay {
             Decay::None => (format!("b{t}"), format!("b{l}")),
+            Decay::Product(_) => (format!("D(C, j) b{t}"), format!("(D_{{C,\\,j}}\\, b{l})")),
             _ => (format!("exp(G_C - G_j) b{t}"), format!("(e^{{G_C - G_j}} \\odot b{l})")),
         };
         let deltas = self.deltas();
@@ -517,7 +558,9 @@ impl Deriver<'_> {
             format!("db_j &= {} + D(C, j) \\odot (dS'\\, u_j)", key.1),
         ));
         lines.push((format!("dS = D(C, 0) dS' + {}", start.0), format!("dS &= D(C, 0) \\odot dS' + {}", start.1)));
-        if self.alpha().is_some() {
+        if self.by_product() {
+            lines.extend(self.product_gradient(deltas.is_empty()));
+        } else if self.alpha().is_some() {
             let (text, latex) = if deltas.is_empty() {
                 line("q_i dq_i - b_i db_i", "q_i \\odot dq_i - b_i \\odot db_i")
             } else {
@@ -534,5 +577,27 @@ impl Deriver<'_> {
             lines.push(line("dg = reverse running sum of dG", "dg_l &= \\textstyle\\sum_{i \\ge l} dG_i"));
         }
         lines
+    }
+    /// The gradient of a decay without logarithm: the recurrence of D from the other end.
+    fn product_gradient(&self, no_delta: bool) -> Vec<Line> {
+        let (mut pair, mut entry) =
+            (line("dB_ij (q_i . b_j)", "dB_{ij}\\, q_i^\\top b_j"), line("q_i . (S dO_i)", "q_i^\\top S\\, dO_i"));
+        if !no_delta {
+            pair = join(&[pair, line("dA_ij (a_i . b_j)", "dA_{ij}\\, a_i^\\top b_j")], " + ", " + ");
+            entry = join(&[entry, line("a_i . (S s_i R_i)", "a_i^\\top S\\, s_i R_i")], " + ", " + ");
+        }
+        vec![
+            (format!("E_ij = {}   for 0 < j < i", pair.0), format!("E_{{ij}} &= {} \\quad (0 < j < i)", pair.1)),
+            (format!("E_i0 = {}", entry.0), format!("E_{{i0}} &= {}", entry.1)),
+            line(
+                "  at row C also E_Cj += b_j . (dS' u_j), E_C0 += sum(dS' S); a read before the decay counts for row i-1",
+                "E_{Cj} &\\mathrel{+}= b_j^\\top dS'\\, u_j, \\quad E_{C0} \\mathrel{+}= \\textstyle\\sum dS' \\odot S",
+            ),
+            line("F_ij = E_ij + al_{i+1} F_{i+1, j}", "F_{ij} &= E_{ij} + \\alpha_{i+1} F_{i+1,\\,j}"),
+            line(
+                "dal_i = sum over j < i of D(i-1, j) F_ij",
+                "d\\alpha_i &= \\textstyle\\sum_{j < i} D_{i-1,\\,j} F_{ij}",
+            ),
+        ]
     }
 }

@@ -8,7 +8,7 @@
 //! A read `before` the decay sees the state that the last token left; what it sees of the token's own events is told by
 //! `sees`.
 
-use crate::graph::{AxisId, Dag, NodeId, State};
+use crate::graph::{AxisId, Dag, NodeId, Op, State};
 
 /// A vector with a factor that lacks the vector's own axes: `scale * vector`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,17 +19,30 @@ pub struct Scaled {
     pub vector: Option<NodeId>,
 }
 
-/// How the state decays at each token: logarithms, at most 0.
+/// How the state decays at each token: by its logarithm, at most 0, where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decay {
     /// It does not.
     None,
     /// One factor a head.
     Scalar(NodeId),
+    /// One factor a head that may be near 0 or of either sign, at most 1 in size: the factor itself. A chunk multiplies
+    /// such decays and never takes logarithms of them, which near 0 would cost the gradient's digits.
+    Product(NodeId),
     /// One a head and key channel: rows of S.
     Key(NodeId),
     /// One a head and value channel: columns of S.
     Value(NodeId),
+}
+
+impl Decay {
+    /// Its node: a logarithm, or for [`Self::Product`] the factor.
+    pub fn node(self) -> Option<NodeId> {
+        match self {
+            Self::None => None,
+            Self::Scalar(node) | Self::Product(node) | Self::Key(node) | Self::Value(node) => Some(node),
+        }
+    }
 }
 
 /// What a reader sees of the token's own events.
@@ -42,7 +55,7 @@ pub struct Sight {
 }
 
 /// Whether a reader sees an event of its own token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Seen {
     /// Not yet written.
     No,
@@ -120,4 +133,41 @@ pub struct Form {
     pub reads: Vec<Read>,
     /// The initial value is 0.
     pub from_zero: bool,
+    /// States that run in one loop with this one: further value columns of the same pairs of rows.
+    pub beside: Vec<String>,
+}
+
+impl Form {
+    /// Every operand: the nodes of the DAG that its equations read.
+    pub fn operands(&self) -> Vec<NodeId> {
+        let scaled = |s: &Scaled| s.scale.into_iter().chain(s.vector);
+        let dots = |s: &Sight| {
+            let dot = |seen: &Seen| if let Seen::Dot(node) = seen { Some(*node) } else { None };
+            s.sees.iter().filter_map(dot).collect::<Vec<NodeId>>()
+        };
+        let mut all: Vec<NodeId> = self.decay.node().into_iter().collect();
+        for event in &self.events {
+            all.push(event.key);
+            all.extend(event.values.iter().flat_map(scaled));
+            if let Some(delta) = &event.delta {
+                all.extend(scaled(&delta.key));
+                all.extend(dots(&delta.sight));
+            }
+        }
+        for read in &self.reads {
+            all.push(read.query);
+            all.extend(dots(&read.sight));
+        }
+        all
+    }
+
+    /// Nodes of the graph's own DAG that the operands are computed from.
+    pub fn leaves_used(&self) -> Vec<NodeId> {
+        let used = self.dag.reachable(&self.operands());
+        let leaf = |id: NodeId| match self.dag.op(id) {
+            Op::Capture(i) if used[id.0 as usize] => Some(self.leaves[*i]),
+            _ => None,
+        };
+        self.dag.ids().filter_map(leaf).collect()
+    }
 }

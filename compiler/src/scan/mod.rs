@@ -8,6 +8,11 @@
 //! - [`ScanClass::Elementwise`]: every number of the state goes its own way, so that they all run side by side;
 //! - [`ScanClass::Sequential`]: the rest, token by token, with the reason.
 //!
+//! Parts that share their decay, a write key and a read vector run in one loop, as [C | n] would: [`Classes::loops`].
+//!
+//! Decays of a chunk are sums of logarithms where a logarithm is known by rule or by range. A decay a head that may come near 0 or
+//! change sign has none that keeps the gradient's digits: it is multiplied, D_ij = a_i D_{i-1,j}, and never divided by.
+//!
 //! The smallest example, a decayed sum `S = a * S + k * v` read by `sum[K](q * S)` with a = exp(g), g <= 0: with
 //! G_i the sum of g over the chunk's rows up to i, row i reads exp(G_i) q_i^T S_0 + sum over j <= i of
 //! exp(G_i - G_j) (q_i . k_j) v_j, and the next chunk starts from exp(G_C) S_0 + sum of exp(G_C - G_j) k_j v_j^T.
@@ -17,15 +22,20 @@ mod check;
 mod chunk;
 mod classify;
 mod derive;
+mod evaluate;
+mod factors;
 mod form;
+mod join;
+mod nodes;
 mod normal;
 mod operands;
 mod print;
+mod rate;
 mod split;
 mod tile;
 
 pub use check::check_form;
-pub use chunk::{ChunkEnv, ChunkResult, lower_chunk};
+pub use chunk::{ChunkEnv, ChunkResult, ChunkStart, lower_chunk};
 pub use classify::{Classes, Elementwise, Part, Reason, ScanClass, classify_scans};
 pub use derive::{Derivation, derive};
 pub use form::{Decay, Delta, Event, Form, Read, Scaled, Seen, Side, Sight};

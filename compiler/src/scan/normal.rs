@@ -25,7 +25,7 @@ pub(super) enum Unfit {
     FullDecay,
     /// The decay's size may be above 1.
     Grows(String),
-    /// The decay may be near 0 or change sign, and has no logarithm by rule.
+    /// The decay of each channel may be near 0 or change sign, and has no logarithm by rule.
     NearZero(String),
     /// Something else.
     Other(String),
@@ -292,32 +292,7 @@ impl Normalizer<'_> {
         }
         let heads: Vec<AxisId> = rest.iter().copied().filter(|a| !values.contains(a)).collect();
 
-        // the decay
-        let mut negative = false;
-        let mut log: Option<NodeId> = None;
-        for s in &decays {
-            let keeps = self.steps[*s].keeps.clone();
-            let interval = self.operands.sum_interval(&keeps);
-            if !interval.within(-1.0 - 1e-12, 1.0 + 1e-12) {
-                return Err(Unfit::Grows(format!("{interval}")));
-            }
-            let found = self.operands.log_of_sum(&keeps).ok_or_else(|| Unfit::NearZero(format!("{interval}")))?;
-            negative ^= found.negative;
-            log = Some(log.map_or(found.log, |l| self.operands.binary(BinaryOp::Add, l, found.log)));
-        }
-        let decay = match log {
-            None => Decay::None,
-            Some(g) => {
-                let axes = self.operands.axes(g);
-                if axes.iter().any(|a| self.keys.contains(a)) {
-                    Decay::Key(g)
-                } else if axes.iter().any(|a| values.contains(a)) {
-                    Decay::Value(g)
-                } else {
-                    Decay::Scalar(g)
-                }
-            }
-        };
+        let (decay, negative) = self.decay(&decays, &values)?;
         if let Decay::Value(_) = decay
             && self.readings.iter().any(|r| !r.over.iter().any(|a| self.keys.contains(a)))
         {
@@ -335,7 +310,54 @@ impl Normalizer<'_> {
         let from_zero = self.algebra.number(Ref::Outer(self.algebra.graph.dag.operands(id)[0])) == Some(0.0);
         let keys = self.keys.clone();
         let Operands { dag, leaves, .. } = self.operands;
-        Ok(Form { dag, leaves, state, heads, keys, values, decay, negative, events, reads, from_zero })
+        Ok(Form {
+            dag,
+            leaves,
+            state,
+            heads,
+            keys,
+            values,
+            decay,
+            negative,
+            events,
+            reads,
+            from_zero,
+            beside: Vec::new(),
+        })
+    }
+
+    /// The decay of a whole token, and whether its logarithm is that of its size, it being negative.
+    fn decay(&mut self, decays: &[usize], values: &[AxisId]) -> Result<(Decay, bool), Unfit> {
+        let (mut negative, mut log, mut near_zero) = (false, None, None);
+        for s in decays {
+            let keeps = self.steps[*s].keeps.clone();
+            let interval = self.operands.sum_interval(&keeps);
+            if !interval.within(-1.0 - 1e-12, 1.0 + 1e-12) {
+                return Err(Unfit::Grows(format!("{interval}")));
+            }
+            match self.operands.log_of_sum(&keeps) {
+                Some(found) => {
+                    negative ^= found.negative;
+                    log = Some(log.map_or(found.log, |l| self.operands.binary(BinaryOp::Add, l, found.log)));
+                }
+                None => near_zero = Some(interval),
+            }
+        }
+        let axes = self.decay_axes();
+        let (by_key, by_value) = (axes.iter().any(|a| self.keys.contains(a)), axes.iter().any(|a| values.contains(a)));
+        let decay = match (near_zero, log) {
+            // products of one number a pair; one a pair and channel would be as much work as the token loop
+            (Some(interval), _) if by_key || by_value => return Err(Unfit::NearZero(format!("{interval}"))),
+            (Some(_), _) => match self.decay_of(decays.iter().copied()) {
+                Some(factor) => return Ok((Decay::Product(factor), false)),
+                None => Decay::None,
+            },
+            (None, None) => Decay::None,
+            (None, Some(g)) if by_key => Decay::Key(g),
+            (None, Some(g)) if by_value => Decay::Value(g),
+            (None, Some(g)) => Decay::Scalar(g),
+        };
+        Ok((decay, negative))
     }
 
     fn decay_axes(&self) -> Vec<AxisId> {

@@ -3,10 +3,10 @@
 //! A decay is known to a chunk by its logarithm, for a product of a hundred decays leaves the numbers of f32. It is found by
 //! rewriting, not by taking logarithms: exp(g) -> g, sigmoid(x) -> -softplus(-x), 1 - sigmoid(x) -> -softplus(x), products -> sums,
 //! powers -> multiples. Where no rule applies the logarithm itself is taken, if the decay is proven to stay away from 0: near 0
-//! its derivative is too large for the sums that the gradient is made of.
+//! its derivative is too large for the sums that the gradient is made of, and a chunk multiplies the decays themselves.
 
 use super::algebra::{Algebra, Factor, Product, Ref};
-use super::split::{add, binary, unary};
+use super::nodes::{add, binary, unary};
 use crate::checks::Ranges;
 use crate::graph::{AxisId, BinaryOp, Dag, Node, NodeId, Op, UnaryOp};
 use crate::ops::Interval;

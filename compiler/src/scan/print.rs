@@ -30,6 +30,9 @@ fn details(graph: &Graph, form: &Form, chunk: usize) -> String {
         plural(form.reads.len(), "read"),
     ];
     parts.extend(shared(form));
+    if !form.beside.is_empty() {
+        parts.push(format!("one loop and one matrix of pairs with {}", form.beside.join(", ")));
+    }
     parts.push(format!("chunks of {chunk}"));
     parts.join("; ")
 }

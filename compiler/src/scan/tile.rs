@@ -8,15 +8,19 @@
 //! - events without a delta have u = v. Those with one have u = v + a^T (the state that their row sees), which is
 //!   (I - A) u = v + decayed a^T S + the other events' A u: a unit lower triangular solve, and no matrix W or T is ever formed
 //!   (arXiv 2406.06484 and 2412.06464 form them);
+//! - a decay that has no logarithm is multiplied instead, by running products and products of pairs of rows: exp(G_i) stands for the
+//!   product of the rows up to i, exp(G_i - G_j) for that of the rows after j up to i;
 //! - a read gives decayed q^T S + sum of A u, the next state is decayed S + sum of decayed b u^T.
 //!
 //! Documents that start inside of the chunk: row i sees the rows from its document's first one on; where that is not the
 //! entry's document, the state at a document's start stands in for S, and decays count from there.
 
+use super::chunk::Past;
+use super::factors::{Factors, Operands, times};
 use super::form::{Decay, Form, Scaled, Seen, Side, Sight};
-use crate::graph::{BinaryOp, NodeId, ReduceOp};
+use super::rate::{Rate, count, index};
+use crate::graph::{BinaryOp, NodeId};
 use crate::lowered::{Builder, DimId, Extent, FIXED, Op, Pairs, ValueId};
-use std::collections::BTreeMap;
 
 /// A tile to be built, with its captures.
 pub(super) struct Tile<'a> {
@@ -27,12 +31,8 @@ pub(super) struct Tile<'a> {
     pub values: Vec<DimId>,
     /// The state at the entry.
     pub state: ValueId,
-    /// Operands by node, and whether they vanish past the end.
-    pub nodes: BTreeMap<(NodeId, bool), ValueId>,
-    /// 1 for rows that are tokens.
-    pub ones: Option<ValueId>,
-    /// Positions in the document, if documents may start inside.
-    pub pos: Option<ValueId>,
+    /// Operands by node, and what they are past the end.
+    pub nodes: &'a Operands,
     /// The state at a document's start, if it is not 0.
     pub fresh: Option<ValueId>,
 }
@@ -50,60 +50,39 @@ struct Reader<'a> {
     sight: &'a Sight,
 }
 
-/// Factors of rows that are asked for once and again.
-struct Factors {
-    /// Log decays.
-    g: Option<ValueId>,
-    /// What is kept of the entry's state after the row's decay and before it; none: all.
-    kept: [Option<ValueId>; 2],
-    /// The same of a fresh state.
-    kept_fresh: [Option<ValueId>; 2],
-    /// What is kept to the end of what a row wrote; none: all.
-    to_end: Option<ValueId>,
-    /// What is kept of the entry's state to the end, and of a fresh one.
-    whole: Option<ValueId>,
-    whole_fresh: Option<ValueId>,
-    /// Signs of decays after and before each row's own.
-    signs: Option<[ValueId; 2]>,
-    /// Pairs of rows of one document.
-    document: Option<ValueId>,
-    /// Decays between pairs: (strict, before).
-    pairs: BTreeMap<(bool, bool), ValueId>,
-}
-
 impl Tile<'_> {
-    pub(super) fn build(&self, b: &mut Builder) -> Tiled {
-        let mut factors = self.factors(b);
-        let solved = self.solve(b, &mut factors);
+    /// The tile's values; `factors` are those of its decay, with what tiles before it made.
+    pub(super) fn build(&self, b: &mut Builder, factors: &mut Factors) -> Tiled {
+        let solved = self.solve(b, factors);
         let reads = self.form.reads.iter().map(|read| match read.side {
             Side::Key => {
                 let reader = Reader { vector: Some(read.query), sight: &read.sight };
-                let mut sum = self.entry(b, &factors, reader);
+                let mut sum = self.entry(b, factors, reader);
                 for (e, u) in solved.iter().enumerate() {
                     if let Some(u) = u {
-                        let a = self.between(b, &mut factors, reader, e);
+                        let a = self.between(b, factors, reader, e);
                         let part = self.mixed(b, a, *u);
                         sum = b.add(sum, part);
                     }
                 }
                 sum
             }
-            Side::Value => self.read_by_value(b, &mut factors, read.query, &read.sight, &solved),
+            Side::Value => self.read_by_value(b, factors, read.query, &read.sight, &solved),
         });
         let reads = reads.collect();
-        let next = self.next(b, &factors, &solved);
+        let next = self.next(b, factors, &solved);
         Tiled { reads, next }
     }
 
     // ---- operands
 
     fn operand(&self, node: NodeId) -> ValueId {
-        self.nodes[&(node, false)]
+        self.nodes[&(node, Past::Any)]
     }
 
     /// An event's key, with all of K.
     fn key(&self, b: &mut Builder, event: usize) -> ValueId {
-        let key = self.nodes[&(self.form.events[event].key, true)];
+        let key = self.nodes[&(self.form.events[event].key, Past::Zero)];
         b.expand(key, &self.keys)
     }
 
@@ -128,127 +107,6 @@ impl Tile<'_> {
         sum
     }
 
-    // ---- factors
-
-    fn index(&self, b: &mut Builder, dim: DimId) -> ValueId {
-        b.op(Op::Index(vec![dim]), &[])
-    }
-
-    fn cumsum(&self, b: &mut Builder, x: ValueId, reverse: bool, exclusive: bool) -> ValueId {
-        b.op(Op::Cumsum { dim: self.rows, reverse, exclusive }, &[x])
-    }
-
-    /// 1 for an even number, -1 for an odd one.
-    fn sign(&self, b: &mut Builder, count: ValueId) -> ValueId {
-        let two = b.number(2.0);
-        let odd = b.binary(BinaryOp::Rem, count, two);
-        let twice = b.mul(odd, two);
-        let one = b.number(1.0);
-        b.sub(one, twice)
-    }
-
-    fn factors(&self, b: &mut Builder) -> Factors {
-        let rows = self.rows;
-        let g = match self.form.decay {
-            Decay::None => None,
-            Decay::Scalar(g) | Decay::Key(g) | Decay::Value(g) => Some(self.nodes[&(g, true)]),
-        };
-        let mut f = Factors {
-            g,
-            kept: [None; 2],
-            kept_fresh: [None; 2],
-            to_end: None,
-            whole: None,
-            whole_fresh: None,
-            signs: None,
-            document: None,
-            pairs: BTreeMap::new(),
-        };
-        let mut sign_to_end = None;
-        let mut sign_whole = None;
-        if let Some(ones) = self.ones {
-            let count = self.cumsum(b, ones, false, false);
-            let earlier = self.cumsum(b, ones, false, true);
-            let later = self.cumsum(b, ones, true, true);
-            let all = b.sum(ones, &[rows]);
-            f.signs = Some([self.sign(b, count), self.sign(b, earlier)]);
-            sign_to_end = Some(self.sign(b, later));
-            sign_whole = Some(self.sign(b, all));
-        }
-        if let Some(g) = g {
-            let parts = [(false, false), (false, true), (true, true)].map(|(reverse, exclusive)| {
-                let sum = self.cumsum(b, g, reverse, exclusive);
-                b.exp(sum)
-            });
-            let all = b.sum(g, &[rows]);
-            f.kept = [Some(parts[0]), Some(parts[1])];
-            f.to_end = Some(parts[2]);
-            f.whole = Some(b.exp(all));
-        }
-        let signs = f.signs;
-        for i in 0..2 {
-            f.kept[i] = times(b, f.kept[i], signs.map(|s| s[i]));
-        }
-        f.to_end = times(b, f.to_end, sign_to_end);
-        f.whole = times(b, f.whole, sign_whole);
-        if let Some(pos) = self.pos {
-            self.documents(b, &mut f, pos);
-        }
-        f
-    }
-
-    /// Masks and factors for documents that start inside of the chunk.
-    fn documents(&self, b: &mut Builder, f: &mut Factors, pos: ValueId) {
-        let (row, col) = (self.index(b, self.rows), self.index(b, self.cols));
-        // the row of the document's first token; below 0 if it lies in an earlier chunk
-        let start = b.sub(row, pos);
-        let (zero, one) = (b.number(0.0), b.number(1.0));
-        let goes_on = b.binary(BinaryOp::Lt, start, zero);
-        let document = b.binary(BinaryOp::Ge, col, start);
-        let last = b.op(Op::Reduce(ReduceOp::Max, vec![self.rows]), &[start]);
-        let last_goes_on = b.binary(BinaryOp::Lt, last, zero);
-        let in_last = b.binary(BinaryOp::Ge, row, last);
-        f.document = Some(document);
-        if self.fresh.is_some() {
-            let new = b.sub(one, goes_on);
-            let last_new = b.sub(one, last_goes_on);
-            for (i, op) in [BinaryOp::Ge, BinaryOp::Gt].into_iter().enumerate() {
-                let mut factor = new;
-                if let Some(g) = f.g {
-                    let reached = b.binary(op, row, col);
-                    let reached = b.mul(reached, document);
-                    let g = b.rename(g, self.rows, self.cols);
-                    let sum = b.contract(reached, g, &[self.cols]);
-                    let kept = b.exp(sum);
-                    factor = b.mul(kept, factor);
-                }
-                if self.ones.is_some() {
-                    let count = if i == 0 { b.add(pos, one) } else { pos };
-                    let sign = self.sign(b, count);
-                    factor = b.mul(factor, sign);
-                }
-                f.kept_fresh[i] = Some(factor);
-            }
-            let mut factor = last_new;
-            if let Some(g) = f.g {
-                let sum = b.contract(in_last, g, &[self.rows]);
-                let kept = b.exp(sum);
-                factor = b.mul(kept, factor);
-            }
-            if let Some(ones) = self.ones {
-                let count = b.contract(in_last, ones, &[self.rows]);
-                let sign = self.sign(b, count);
-                factor = b.mul(factor, sign);
-            }
-            f.whole_fresh = Some(factor);
-        }
-        for kept in &mut f.kept {
-            *kept = times(b, *kept, Some(goes_on));
-        }
-        f.to_end = times(b, f.to_end, Some(in_last));
-        f.whole = times(b, f.whole, Some(last_goes_on));
-    }
-
     /// Whether factors go to K, so that they must be multiplied before a contraction.
     fn by_key(&self) -> bool {
         matches!(self.form.decay, Decay::Key(_))
@@ -257,12 +115,11 @@ impl Tile<'_> {
     // ---- the entry's state
 
     /// What a reader gets of the entry's state (or of a fresh one): `[rows, V]`.
-    fn entry(&self, b: &mut Builder, f: &Factors, reader: Reader) -> ValueId {
-        let vector = self.vector(b, reader.vector);
+    fn entry(&self, b: &mut Builder, f: &mut Factors, reader: Reader) -> ValueId {
         let i = usize::from(reader.sight.before);
-        let mut sum = self.kept_read(b, vector, f.kept[i], self.state);
+        let mut sum = self.kept_read(b, f, reader.vector, f.kept[i], self.state);
         if let (Some(fresh), Some(kept)) = (self.fresh, f.kept_fresh[i]) {
-            let part = self.kept_read(b, vector, Some(kept), fresh);
+            let part = self.kept_read(b, f, reader.vector, Some(kept), fresh);
             sum = b.add(sum, part);
         }
         sum
@@ -276,14 +133,30 @@ impl Tile<'_> {
         b.expand(vector, &self.keys)
     }
 
-    fn kept_read(&self, b: &mut Builder, vector: ValueId, kept: Option<ValueId>, state: ValueId) -> ValueId {
+    fn kept_read(
+        &self,
+        b: &mut Builder,
+        f: &mut Factors,
+        vector: Option<NodeId>,
+        kept: Option<ValueId>,
+        state: ValueId,
+    ) -> ValueId {
         let state = b.expand(state, &self.keys);
         match kept {
             Some(kept) if self.by_key() => {
-                let vector = b.mul(vector, kept);
+                let vector = match f.faded.get(&(vector, kept)) {
+                    Some(known) => *known,
+                    None => {
+                        let own = self.vector(b, vector);
+                        let faded = b.mul(own, kept);
+                        f.faded.insert((vector, kept), faded);
+                        faded
+                    }
+                };
                 b.contract(vector, state, &self.keys)
             }
             _ => {
+                let vector = self.vector(b, vector);
                 let read = b.contract(vector, state, &self.keys);
                 times(b, Some(read), kept).unwrap_or(read)
             }
@@ -292,65 +165,40 @@ impl Tile<'_> {
 
     // ---- pairs of rows
 
-    /// The decay between pairs of rows, 0 for pairs that are not meant.
-    fn pair(&self, b: &mut Builder, f: &mut Factors, strict: bool, before: bool) -> ValueId {
-        if let Some(known) = f.pairs.get(&(strict, before)) {
-            return *known;
-        }
-        let pair = match (f.g, self.form.decay) {
-            (Some(g), Decay::Scalar(_) | Decay::Value(_)) => {
-                b.op(Op::PairDecay(Pairs { rows: self.rows, cols: self.cols, strict, before }), &[g])
-            }
-            _ => {
-                let (row, col) = (self.index(b, self.rows), self.index(b, self.cols));
-                b.binary(if strict { BinaryOp::Gt } else { BinaryOp::Ge }, row, col)
-            }
-        };
-        let pair = self.masked(b, f, pair, before);
-        f.pairs.insert((strict, before), pair);
-        pair
-    }
-
-    /// With signs of decays, within documents.
-    fn masked(&self, b: &mut Builder, f: &Factors, mut pair: ValueId, before: bool) -> ValueId {
-        if let Some(signs) = f.signs {
-            let col = b.rename(signs[0], self.rows, self.cols);
-            let sign = b.mul(signs[usize::from(before)], col);
-            pair = b.mul(pair, sign);
-        }
-        if let Some(document) = f.document {
-            pair = b.mul(pair, document);
-        }
-        pair
+    fn pairs(&self, strict: bool, before: bool) -> Pairs {
+        Pairs { rows: self.rows, cols: self.cols, strict, before }
     }
 
     /// A_ij of a reader and an event: `[rows, cols]`, with V as well where each value decays by itself.
     fn between(&self, b: &mut Builder, f: &mut Factors, reader: Reader, event: usize) -> ValueId {
         let seen = reader.sight.sees[event];
         let before = reader.sight.before;
-        let strict = before || seen != Seen::Yes;
+        let this = (reader.vector, before, self.form.events[event].key, seen);
+        if let Some(known) = f.between.get(&this) {
+            return *known;
+        }
+        let pairs = self.pairs(before || seen != Seen::Yes, before);
         let vector = self.vector(b, reader.vector);
         let key = self.key(b, event);
         let key = b.rename(key, self.rows, self.cols);
-        let mut a = if self.by_key() {
-            let g = f.g.expect("a decay by key has logarithms");
+        let mut a = if let (true, Some(Rate::Log(g))) = (self.by_key(), f.rate) {
             let g = b.expand(g, &self.keys);
-            let pairs = Pairs { rows: self.rows, cols: self.cols, strict, before };
             let (over, [vector, key, g]) = self.flat(b, [vector, key, g]);
             let a = b.op(Op::DecayDot { over, pairs }, &[vector, key, g]);
-            self.masked(b, f, a, before)
+            f.masked(b, pairs, a)
         } else {
             let products = b.contract(vector, key, &self.keys);
-            let pair = self.pair(b, f, strict, before);
+            let pair = f.pair(b, pairs);
             b.mul(products, pair)
         };
         if let Seen::Dot(dot) = seen {
-            let (row, col) = (self.index(b, self.rows), self.index(b, self.cols));
+            let (row, col) = (index(b, self.rows), index(b, self.cols));
             let same = b.binary(BinaryOp::Eq, row, col);
             let dot = self.operand(dot);
             let own = b.mul(same, dot);
             a = b.add(a, own);
         }
+        f.between.insert(this, a);
         a
     }
 
@@ -430,10 +278,7 @@ impl Tile<'_> {
     /// Several deltas a token: their rows one after the other make one triangular system.
     fn solve_in_turn(&self, b: &mut Builder, left: Vec<Vec<ValueId>>, right: Vec<ValueId>) -> Vec<ValueId> {
         let n = right.len();
-        let tokens = match b.dims[self.rows.0 as usize].extent {
-            Extent::Fixed(n) => n,
-            other => panic!("archc bug: rows of extent {other:?}"),
-        };
+        let tokens = count(b, self.rows);
         let steps = b.dim("steps", Extent::Fixed(n), 2);
         let other_steps = b.dim("other steps", Extent::Fixed(n), 3);
         let rows = b.dim("rows and steps", Extent::Fixed(tokens * n), 2);
@@ -451,7 +296,7 @@ impl Tile<'_> {
 
     // ---- the next state and reads over values
 
-    fn next(&self, b: &mut Builder, f: &Factors, solved: &[Option<ValueId>]) -> ValueId {
+    fn next(&self, b: &mut Builder, f: &mut Factors, solved: &[Option<ValueId>]) -> ValueId {
         let mut next = times(b, Some(self.state), f.whole).unwrap_or(self.state);
         if let (Some(fresh), Some(whole)) = (self.fresh, f.whole_fresh) {
             let part = b.mul(fresh, whole);
@@ -460,8 +305,9 @@ impl Tile<'_> {
         for (e, u) in solved.iter().enumerate() {
             let Some(mut u) = *u else { continue };
             let mut key = self.key(b, e);
-            if self.by_key() {
-                key = times(b, Some(key), f.to_end).unwrap_or(key);
+            if let (true, Some(to_end)) = (self.by_key(), f.to_end) {
+                let this = (Some(self.form.events[e].key), to_end);
+                key = *f.faded.entry(this).or_insert_with(|| b.mul(key, to_end));
             } else {
                 u = times(b, Some(u), f.to_end).unwrap_or(u);
             }
@@ -498,7 +344,7 @@ impl Tile<'_> {
             let u = b.expand(u, &self.values);
             let u = b.rename(u, self.rows, self.cols);
             let strict = sight.before || sight.sees[e] != Seen::Yes;
-            let pair = self.pair(b, f, strict, sight.before);
+            let pair = f.pair(b, self.pairs(strict, sight.before));
             let products = b.contract(query, u, &self.values);
             let a = b.mul(products, pair);
             let key = self.key(b, e);
@@ -506,13 +352,5 @@ impl Tile<'_> {
             sum = b.add(sum, part);
         }
         sum
-    }
-}
-
-/// A product of what is there.
-fn times(b: &mut Builder, x: Option<ValueId>, by: Option<ValueId>) -> Option<ValueId> {
-    match (x, by) {
-        (Some(x), Some(by)) => Some(b.mul(x, by)),
-        (x, by) => x.or(by),
     }
 }

@@ -5,9 +5,11 @@
 //! f64 and only differences are rounded: in f32, a strong decay early in the chunk costs the small ones after it their digits.
 
 mod decay;
+mod product;
 mod solve;
 
 pub use decay::{decay_dot, decay_mix_cols, decay_mix_rows};
+pub use product::{cumprod, cumprod_grad, pair_product, pair_product_grad};
 pub use solve::solve_unit_lower;
 
 use crate::elementwise::math;

@@ -61,8 +61,16 @@ impl Tiles {
                 let wide = joined(&views[1..], &apart);
                 vec![[vec![*rows], vec![*cols]], [vec![*rows], wide.clone()], [vec![*rows], wide]]
             }
-            Op::PairDecay(p) => vec![[vec![p.rows], vec![]], [vec![p.rows], vec![p.cols]]],
+            Op::Cumprod { dim, .. } => vec![[vec![*dim], vec![]], [vec![*dim], vec![]]],
+            Op::CumprodGrad { dim, .. } => vec![[vec![*dim], vec![]], [vec![*dim], vec![]], [vec![*dim], vec![]]],
+            Op::PairDecay(p) | Op::PairProduct(p) => vec![[vec![p.rows], vec![]], [vec![p.rows], vec![p.cols]]],
             Op::PairDecayGrad(p) => vec![[vec![p.rows], vec![p.cols]], [vec![p.rows], vec![]]],
+            Op::PairProductGrad(p) => vec![
+                [vec![p.rows], vec![]],
+                [vec![p.rows], vec![p.cols]],
+                [vec![p.rows], vec![p.cols]],
+                [vec![p.rows], vec![]],
+            ],
             Op::DecayDot { over, pairs } => vec![
                 [vec![pairs.rows], vec![*over]],
                 [vec![pairs.cols], vec![*over]],
@@ -85,7 +93,10 @@ impl Tiles {
             let of = |d: &DimId| views.iter().find_map(|v| v.axis(*d)).map_or(1, |a| a.size);
             dims.iter().map(of).product()
         };
-        let pairwise = matches!(single.op, Op::PairDecay(_) | Op::PairDecayGrad(_));
+        let by_entry = !matches!(
+            single.op,
+            Op::Cumsum { .. } | Op::SolveUnitLower { .. } | Op::DecayDot { .. } | Op::DecayMix { .. }
+        );
         let mut room = 0;
         let mut tiles = Vec::new();
         for (view, [rows, cols]) in views.iter().zip(&axes) {
@@ -100,7 +111,7 @@ impl Tiles {
             };
             let plain = tile.cols == 1 || tile.col == 1;
             let forward = tile.rows == 1 || tile.row >= 0;
-            let vector = pairwise && cols.is_empty();
+            let vector = by_entry && cols.is_empty() && tile.row >= 0;
             let repeated = tile.cols > 1 && tile.row == 0 && tile.rows > 1;
             let in_place = vector || (plain && forward);
             if !in_place || repeated {
@@ -187,6 +198,16 @@ impl Tiles {
                 }
                 Op::PairDecay(p) => chunk::pair_decay(n, meant(p), at[0], row[0], at[1], row[1]),
                 Op::PairDecayGrad(p) => chunk::pair_decay_grad(n, meant(p), at[0], row[0], at[1], row[1]),
+                Op::PairProduct(p) => chunk::pair_product(n, meant(p), at[0], row[0], at[1], row[1]),
+                Op::PairProductGrad(p) => {
+                    chunk::pair_product_grad(n, meant(p), at[0], row[0], at[1], row[1], at[2], row[2], at[3], row[3]);
+                }
+                Op::Cumprod { reverse, exclusive, .. } => {
+                    chunk::cumprod(n, *reverse, *exclusive, at[0], row[0], at[1], row[1]);
+                }
+                Op::CumprodGrad { reverse, exclusive, .. } => {
+                    chunk::cumprod_grad(n, *reverse, *exclusive, at[0], row[0], at[1], row[1], at[2], row[2]);
+                }
                 Op::DecayDot { pairs, .. } => {
                     let k = self.tiles[0].cols;
                     chunk::decay_dot(n, k, meant(pairs), at[0], row[0], at[1], row[1], at[2], row[2], at[3], row[3]);

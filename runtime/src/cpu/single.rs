@@ -87,7 +87,8 @@ impl SingleStep {
             Op::CrossEntropy { .. } | Op::CrossEntropyGrad { .. } => "cross_entropy",
             Op::Cumsum { .. } => "cumsum",
             Op::SolveUnitLower { .. } => "solve",
-            Op::PairDecay(_) | Op::PairDecayGrad(_) => "pair_decay",
+            Op::PairDecay(_) | Op::PairDecayGrad(_) | Op::PairProduct(_) | Op::PairProductGrad(_) => "pair_decay",
+            Op::Cumprod { .. } | Op::CumprodGrad { .. } => "cumprod",
             Op::DecayDot { .. } | Op::DecayMix { .. } => "decay_dot",
             Op::LongConv { .. } | Op::LongConvBack { .. } | Op::LongConvFilter { .. } => "long_conv",
             _ => "other",
@@ -173,6 +174,10 @@ impl SingleStep {
                 | Op::SolveUnitLower { .. }
                 | Op::PairDecay(_)
                 | Op::PairDecayGrad(_)
+                | Op::PairProduct(_)
+                | Op::PairProductGrad(_)
+                | Op::Cumprod { .. }
+                | Op::CumprodGrad { .. }
                 | Op::DecayDot { .. }
                 | Op::DecayMix { .. } => {
                     if let Some(tiles) = &self.tiles {

@@ -1,10 +1,12 @@
 //! Pairs of rows within a chunk: decays between them, and the triangular solve. Plain loops over the definitions.
 
+use super::arrange::along;
 use super::name;
 use crate::reference::kernels::host;
 use crate::reference::value::{Dim, Value};
 use archc_compiler::lowered::Pairs;
 use candle_core::{Result, bail};
+use std::ops::Range;
 
 /// Dimensions with their lengths, and the numbers of each operand.
 type Laid = (Vec<(Dim, usize)>, Vec<Vec<f64>>);
@@ -68,6 +70,79 @@ pub(super) fn pair_decay_grad(pairs: &Pairs, e: &Value) -> Result<Value> {
         out.extend(dg);
     }
     built(out, &outer, &[rows], e)
+}
+
+/// The rows whose decays act on a pair; none for pairs that are not meant.
+fn acting(pairs: &Pairs, i: usize, j: usize) -> Option<Range<usize>> {
+    reach(pairs, i, j).map(|last| j + 1..last.max(j) + 1)
+}
+
+/// The product of a over the rows whose decay acts on a pair; 0 for pairs that are not meant.
+pub(super) fn pair_product(pairs: &Pairs, a: &Value) -> Result<Value> {
+    let n = a.size(name(pairs.rows));
+    let (rows, cols) = ((name(pairs.rows), n), (name(pairs.cols), n));
+    let (outer, data) = trailing(&[(a, &[rows])])?;
+    let mut out = Vec::with_capacity(data[0].len() * n);
+    for a in data[0].chunks_exact(n) {
+        for i in 0..n {
+            out.extend((0..n).map(|j| acting(pairs, i, j).map_or(0.0, |acts| a[acts].iter().product())));
+        }
+    }
+    built(out, &outer, &[rows, cols], a)
+}
+
+/// da_l: the sum of E_ij over the pairs on which row l's decay acts, times the product of the other decays.
+pub(super) fn pair_product_grad(pairs: &Pairs, a: &Value, e: &Value) -> Result<Value> {
+    let n = e.size(name(pairs.rows));
+    let (rows, cols) = ((name(pairs.rows), n), (name(pairs.cols), n));
+    let (outer, data) = trailing(&[(a, &[rows]), (e, &[rows, cols])])?;
+    let mut out = Vec::with_capacity(data[0].len());
+    for (a, e) in data[0].chunks_exact(n).zip(data[1].chunks_exact(n * n)) {
+        let mut da = vec![0.0; n];
+        for (i, j) in (0..n).flat_map(|i| (0..i).map(move |j| (i, j))) {
+            add_without_each(a, acting(pairs, i, j).unwrap_or(0..0), e[i * n + j], &mut da);
+        }
+        out.extend(da);
+    }
+    built(out, &outer, &[rows], e)
+}
+
+/// Adds to each of a range `by` times the product of the range's other entries.
+fn add_without_each(x: &[f64], range: Range<usize>, by: f64, to: &mut [f64]) {
+    let mut before = by;
+    for l in range.clone() {
+        to[l] += before * x[l + 1..range.end].iter().product::<f64>();
+        before *= x[l];
+    }
+}
+
+/// The entries that a running product multiplies for its entry i.
+fn multiplied(n: usize, i: usize, reverse: bool, exclusive: bool) -> Range<usize> {
+    match (reverse, exclusive) {
+        (false, false) => 0..i + 1,
+        (false, true) => 0..i,
+        (true, false) => i..n,
+        (true, true) => i + 1..n,
+    }
+}
+
+/// A running product.
+pub(super) fn cumprod(x: &Value, dim: Dim, reverse: bool, exclusive: bool) -> Result<Value> {
+    along(dim, &[x], |rows, y| {
+        let n = y.len();
+        y.iter_mut().enumerate().for_each(|(i, y)| *y = rows[0][multiplied(n, i, reverse, exclusive)].iter().product());
+    })
+}
+
+/// Its gradient: for each entry the sum of dy_i times the product of the others that entry i multiplies.
+pub(super) fn cumprod_grad(x: &Value, dy: &Value, dim: Dim, reverse: bool, exclusive: bool) -> Result<Value> {
+    along(dim, &[x, dy], |rows, dx| {
+        let n = dx.len();
+        dx.fill(0.0);
+        for i in 0..n {
+            add_without_each(rows[0], multiplied(n, i, reverse, exclusive), rows[1][i], dx);
+        }
+    })
 }
 
 /// P with (I - tril(A, -1)) P = X, or with the transpose of the matrix; by substitution.

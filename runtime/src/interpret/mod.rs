@@ -317,6 +317,12 @@ fn apply(frame: &Frame<'_>, scope: &Scope<'_>, op: &Op, dims: &[DimId], x: &[Val
         }
         Op::PairDecay(pairs) => chunks::pair_decay(pairs, &x[0]),
         Op::PairDecayGrad(pairs) => chunks::pair_decay_grad(pairs, &x[0]),
+        Op::PairProduct(pairs) => chunks::pair_product(pairs, &x[0]),
+        Op::PairProductGrad(pairs) => chunks::pair_product_grad(pairs, &x[0], &x[2]),
+        Op::Cumprod { dim, reverse, exclusive } => chunks::cumprod(&x[0], name(*dim), *reverse, *exclusive),
+        Op::CumprodGrad { dim, reverse, exclusive } => {
+            chunks::cumprod_grad(&x[0], &x[1], name(*dim), *reverse, *exclusive)
+        }
         Op::DecayDot { over, pairs } => {
             let weighed = binary(archc_compiler::graph::BinaryOp::Mul, &x[0], &chunks::pair_decay(pairs, &x[2])?)?;
             contract(&weighed, &x[1], &[name(*over)])

@@ -330,3 +330,27 @@ fn decays() {
         check(&m, &lowered);
     }
 }
+
+#[test]
+fn decays_by_products() {
+    for (strict, before) in [(false, false), (true, false), (true, true)] {
+        let mut m = Made::new(&[4, 4, 2]);
+        let [rows, cols, h] = [0, 1, 2].map(|i| m.axis(i));
+        let pairs = Pairs { rows, cols, strict, before };
+        // of both signs; a row's factor of about 0 is among them
+        let range = (-1.0, 1.0);
+        let given = [m.input(&[rows, h], range), m.param(&[rows], range), m.param(&[rows, h], (-1e-3, 1e-3))];
+        let lowered = m.lowered(|b, leaf| {
+            let [a, fixed, small] = given.map(|g| leaf(b, g));
+            let mut all: Vec<ValueId> = [a, fixed, small].map(|a| b.op(Op::PairProduct(pairs), &[a])).into();
+            for (reverse, exclusive) in [(false, false), (false, true), (true, false), (true, true)] {
+                let way = Op::Cumprod { dim: rows, reverse, exclusive };
+                all.extend([a, fixed, small].map(|a| b.op(way.clone(), &[a])));
+            }
+            let square = b.mul(all[0], all[1]);
+            all.push(square);
+            all
+        });
+        check(&m, &lowered);
+    }
+}

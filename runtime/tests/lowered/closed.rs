@@ -174,6 +174,69 @@ fn decays_between_pairs() {
 }
 
 #[test]
+fn products_between_pairs() {
+    const N: usize = 6;
+    for which in 0..3 {
+        let mut hand = Hand::new(1, 1);
+        let [rows, cols] = ["rows", "cols"].map(|n| hand.dim(n, Extent::Fixed(N), if n == "rows" { 2 } else { 3 }));
+        let p = pairs(rows, cols, which);
+        let results = hand.run(|b| {
+            let (a, e) = (leaf(b, "a", &[rows]), leaf(b, "e", &[rows, cols]));
+            let dy = leaf(b, "dy", &[rows]);
+            let d = b.op(Op::PairProduct(p), &[a]);
+            let mut all = vec![d, b.op(Op::PairProductGrad(p), &[a, d, e])];
+            for (reverse, exclusive) in [(false, false), (false, true), (true, false), (true, true)] {
+                all.push(b.op(Op::Cumprod { dim: rows, reverse, exclusive }, &[a]));
+                all.push(b.op(Op::CumprodGrad { dim: rows, reverse, exclusive }, &[a, dy]));
+            }
+            all
+        });
+        // of positive decays the product is the exponential of a sum
+        let a = hand.numbers("a").to_vec();
+        let each = |a: &[f64]| {
+            let logs: Vec<f64> = a.iter().map(|a| a.abs().ln()).collect();
+            let entry = |n: usize| {
+                let (i, j) = (n / N, n % N);
+                let last = if which == 2 { i } else { i + 1 };
+                let negative = (j + 1..last).filter(|l| a[*l] < 0.0).count() % 2 == 1;
+                decay(&logs, i, j, which) * if negative { -1.0 } else { 1.0 }
+            };
+            (0..N * N).map(entry).collect::<Vec<f64>>()
+        };
+        same(&results[0].data, &each(&a));
+        let running = |a: &[f64], n: usize| -> Vec<f64> {
+            let factors = |i: usize| match n {
+                0 => 0..i + 1,
+                1 => 0..i,
+                2 => i..N,
+                _ => i + 1..N,
+            };
+            (0..N).map(|i| a[factors(i)].iter().product()).collect()
+        };
+        // derivatives by central differences: off by 1e-10 from the curvature
+        let derivative = |l: usize, of: &dyn Fn(&[f64]) -> f64| {
+            let at = |by: f64| {
+                let mut a = a.clone();
+                a[l] += by;
+                of(&a)
+            };
+            (at(1e-5) - at(-1e-5)) / 2e-5
+        };
+        for l in 0..N {
+            let wanted = derivative(l, &|a| dot(&each(a), hand.numbers("e")));
+            assert!((wanted - results[1].data[l]).abs() < 1e-8, "{which} [{l}]");
+        }
+        for n in 0..4 {
+            same(&results[2 + 2 * n].data, &running(&a, n));
+            for l in 0..N {
+                let wanted = derivative(l, &|a| dot(&running(a, n), hand.numbers("dy")));
+                assert!((wanted - results[3 + 2 * n].data[l]).abs() < 1e-8, "running {n} [{l}]");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_solve_is_undone_by_the_product() {
     const N: usize = 5;
     let mut hand = Hand::new(1, 1);

@@ -24,7 +24,9 @@ fn ops(dag: &Dag, names: &mut BTreeSet<String>) {
 #[test]
 fn programs_have_all_ops() {
     let mut names = BTreeSet::new();
-    for (_, graph) in ["stdlib", "seeds", "examples"].into_iter().flat_map(files).flat_map(|f| programs(&f)) {
+    for (_, graph) in
+        ["stdlib", "seeds", "examples", "tests/scans"].into_iter().flat_map(files).flat_map(|f| programs(&f))
+    {
         for (resets, carry) in [(false, false), (true, false), (true, true)] {
             let options = LowerOptions { chunk: Some(64), resets, carry, losses: !carry, training: !carry };
             let mut made = lower(&graph, &options);
@@ -42,6 +44,8 @@ fn programs_have_all_ops() {
         "AttendGrad",
         "Carried",
         "Chunk",
+        "Cumprod",
+        "CumprodGrad",
         "Cumsum",
         "DecayDot",
         "DecayMix",
@@ -56,6 +60,8 @@ fn programs_have_all_ops() {
         "Loop",
         "PairDecay",
         "PairDecayGrad",
+        "PairProduct",
+        "PairProductGrad",
         "Past",
         "Put",
         "Scatter",

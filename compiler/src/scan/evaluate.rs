@@ -1,0 +1,150 @@
+//! Operands of forms in f64, op by op over plain arrays.
+
+use crate::graph::{AxisId, BinaryOp, Graph, Op, ReduceOp, UnaryOp};
+use std::collections::BTreeMap;
+
+/// Numbers by named axes, row-major in the order of the axes.
+#[derive(Clone, Debug)]
+pub(super) struct Tensor {
+    pub axes: Vec<AxisId>,
+    pub data: Vec<f64>,
+}
+
+/// A position: an index for each axis.
+pub(super) type Index = BTreeMap<AxisId, usize>;
+
+/// The number at a position; axes that the position lacks are at 0.
+pub(super) fn at(graph: &Graph, x: &Tensor, index: &Index) -> f64 {
+    let flat = x.axes.iter().fold(0, |flat, a| flat * graph.size(*a) + index.get(a).copied().unwrap_or(0));
+    x.data[flat]
+}
+
+/// The ops that operands of forms are made of; none for others.
+pub(super) fn evaluate(graph: &Graph, op: &Op, axes: &[AxisId], x: &[&Tensor]) -> Option<Tensor> {
+    let n: usize = axes.iter().map(|a| graph.size(*a)).product();
+    let mut data = Vec::with_capacity(n);
+    let mut index = Index::new();
+    for flat in 0..n {
+        index.clear();
+        let mut rest = flat;
+        for axis in axes.iter().rev() {
+            index.insert(*axis, rest % graph.size(*axis));
+            rest /= graph.size(*axis);
+        }
+        let get = |i: usize| at(graph, x[i], &index);
+        let value = match op {
+            Op::Const(c) => *c,
+            Op::Table(axis, numbers) => numbers[index[axis]],
+            Op::Index(along) => along.iter().fold(0, |i, a| i * graph.size(*a) + index[a]) as f64,
+            Op::Unary(f) => unary(*f, get(0)),
+            Op::Binary(f) => binary(*f, get(0), get(1)),
+            Op::Select => {
+                if get(0) != 0.0 {
+                    get(1)
+                } else {
+                    get(2)
+                }
+            }
+            Op::Expand(_) | Op::StopGrad => get(0),
+            Op::Reduce(ReduceOp::Sum, over) => {
+                let count: usize = over.iter().map(|a| graph.size(*a)).product();
+                let mut inner = index.clone();
+                let one = |i: usize, inner: &mut Index| {
+                    let mut rest = i;
+                    for axis in over.iter().rev() {
+                        inner.insert(*axis, rest % graph.size(*axis));
+                        rest /= graph.size(*axis);
+                    }
+                    at(graph, x[0], inner)
+                };
+                (0..count).map(|i| one(i, &mut inner)).sum()
+            }
+            Op::Rename(from, to) => moved(graph, x[0], &index, &[(*from, index[to])]),
+            Op::Pick(axis, i) => moved(graph, x[0], &index, &[(*axis, *i)]),
+            Op::Cut { from, offset, into } => moved(graph, x[0], &index, &[(*from, offset + index[into])]),
+            Op::Split(from, into) => {
+                let flat = into.iter().fold(0, |i, a| i * graph.size(*a) + index[a]);
+                moved(graph, x[0], &index, &[(*from, flat)])
+            }
+            Op::Flatten(from, into) => {
+                let mut rest = index[into];
+                let mut to = Vec::new();
+                for axis in from.iter().rev() {
+                    to.push((*axis, rest % graph.size(*axis)));
+                    rest /= graph.size(*axis);
+                }
+                moved(graph, x[0], &index, &to)
+            }
+            _ => return None,
+        };
+        data.push(value);
+    }
+    Some(Tensor { axes: axes.to_vec(), data })
+}
+
+fn moved(graph: &Graph, x: &Tensor, index: &Index, to: &[(AxisId, usize)]) -> f64 {
+    let mut index = index.clone();
+    index.extend(to.iter().copied());
+    at(graph, x, &index)
+}
+
+fn unary(f: UnaryOp, x: f64) -> f64 {
+    match f {
+        UnaryOp::Neg => -x,
+        UnaryOp::Abs => x.abs(),
+        UnaryOp::Sign => {
+            if x == 0.0 {
+                0.0
+            } else {
+                x.signum()
+            }
+        }
+        UnaryOp::Floor => x.floor(),
+        UnaryOp::Exp => x.exp(),
+        UnaryOp::Expm1 => x.exp_m1(),
+        UnaryOp::Log => x.ln(),
+        UnaryOp::Log1p => x.ln_1p(),
+        UnaryOp::Sqrt => x.sqrt(),
+        UnaryOp::Rsqrt => 1.0 / x.sqrt(),
+        UnaryOp::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        UnaryOp::Tanh => x.tanh(),
+        UnaryOp::Silu => x / (1.0 + (-x).exp()),
+        UnaryOp::Relu => x.max(0.0),
+        UnaryOp::Elu => {
+            if x > 0.0 {
+                x
+            } else {
+                x.exp_m1()
+            }
+        }
+        UnaryOp::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        UnaryOp::Sin => x.sin(),
+        UnaryOp::Cos => x.cos(),
+        UnaryOp::Atan => x.atan(),
+        // any odd and any smooth function will do here: both sides of the check get the same number
+        UnaryOp::Erf => x.tanh(),
+        UnaryOp::Gelu => x / (1.0 + (-1.702 * x).exp()),
+        UnaryOp::Not => 1.0 - x,
+        UnaryOp::Powi(n) => x.powi(n),
+    }
+}
+
+fn binary(f: BinaryOp, a: f64, b: f64) -> f64 {
+    let truth = |b: bool| f64::from(u8::from(b));
+    match f {
+        BinaryOp::Add => a + b,
+        BinaryOp::Sub => a - b,
+        BinaryOp::Mul => a * b,
+        BinaryOp::Div => a / b,
+        BinaryOp::Rem => a - b * (a / b).floor(),
+        BinaryOp::Pow => a.powf(b),
+        BinaryOp::Min => a.min(b),
+        BinaryOp::Max => a.max(b),
+        BinaryOp::Eq => truth(a == b),
+        BinaryOp::Ne => truth(a != b),
+        BinaryOp::Lt => truth(a < b),
+        BinaryOp::Le => truth(a <= b),
+        BinaryOp::Gt => truth(a > b),
+        BinaryOp::Ge => truth(a >= b),
+    }
+}

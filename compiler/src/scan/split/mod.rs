@@ -1,0 +1,240 @@
+//! `split_scans`: one scan node for each strongly connected part of a scan's states.
+//!
+//! A part's scan keeps what its update needs and gives out as little as it can: reads of the state where the state is affine
+//! in itself, the state where it is a vector anyway. All else that was in the body (what is free of the state, what
+//! depends on it through reads alone) is computed outside, at one token. So mLSTM's
+//! `sum[K](q * S) / max(abs(sum[K](q * n)), exp(-m))` becomes three scans, one for m, S and n, and a quotient.
+//!
+//! A read whose query depends on an earlier read of the same state at the same token (a second hop) is given out by a second
+//! scan of the same recurrence.
+//!
+//! Outer products go the other way: `k * v` does not depend on the state, so the elaborator built it outside, but in a
+//! body it is never larger than one token's state.
+
+mod ask;
+mod build;
+mod drawn;
+mod parts;
+
+use super::algebra::{Algebra, Part, Product};
+use crate::graph::{AxisId, Dag, Graph, NodeId, Op, ReduceOp, Scan, verify};
+use parts::{Group, components};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// See the module's essay.
+///
+/// # Panics
+/// In debug builds, if the result breaks an invariant of the graph: a bug of archc.
+pub fn split_scans(graph: &Graph) -> Graph {
+    let mut new = Dag::new();
+    let mut at: Vec<NodeId> = Vec::with_capacity(graph.dag.len());
+    let mut scans: BTreeMap<NodeId, Splitter> = BTreeMap::new();
+    for id in graph.dag.ids() {
+        let operands = graph.dag.operands(id);
+        let moved = match graph.dag.op(id) {
+            Op::Scan(scan) => {
+                scans.insert(id, Splitter::new(graph, id, scan));
+                NodeId(u32::MAX) // its emits are all that is ever read of it
+            }
+            Op::Emit(i) if scans.contains_key(&operands[0]) => {
+                let splitter = scans.get_mut(&operands[0]).expect("just found");
+                splitter.emit(&mut new, &at, *i)
+            }
+            _ => {
+                let operands: Vec<NodeId> = operands.iter().map(|o| at[o.0 as usize]).collect();
+                new.add(graph.dag.node(id).clone(), &operands)
+            }
+        };
+        at.push(moved);
+    }
+    let mut after = graph.clone();
+    after.dag = new;
+    after.outputs.iter_mut().for_each(|o| o.value = at[o.value.0 as usize]);
+    after.losses.iter_mut().for_each(|l| *l = at[l.0 as usize]);
+    let after = crate::passes::remove_dead(&after);
+    if cfg!(debug_assertions)
+        && let Err(why) = verify(&after)
+    {
+        panic!("archc bug: after split_scans: {why}\n{}", crate::graph::print(&after));
+    }
+    after
+}
+
+/// How a value of the body is had outside of it.
+#[derive(Clone, Debug)]
+enum Plan {
+    /// It is given out by the scan of a part.
+    Given(usize),
+    /// It is computed from its operands.
+    Computed,
+    /// It is a sum of products with reads of a part's state.
+    Reads(usize, Vec<(Product, Option<Query>)>),
+}
+
+/// A read: the version of the state, the axes summed, the query.
+#[derive(Clone, Debug, PartialEq)]
+struct Query {
+    version: NodeId,
+    over: Vec<AxisId>,
+    by: Product,
+}
+
+/// What a scan gives out.
+#[derive(Clone, Debug, PartialEq)]
+enum Given {
+    Node(NodeId),
+    Read(Query),
+}
+
+struct Splitter<'a> {
+    algebra: Algebra<'a>,
+    id: NodeId,
+    groups: Vec<Group>,
+    plans: Vec<Plan>,
+    /// Everything asked for, by group and hop.
+    asked: BTreeMap<(usize, usize), Vec<Given>>,
+    /// New outer nodes of body nodes.
+    outside: BTreeMap<NodeId, NodeId>,
+    /// New scan nodes.
+    scans: BTreeMap<(usize, usize), NodeId>,
+    emits: BTreeMap<(usize, usize, usize), NodeId>,
+    queries: Vec<(Product, NodeId)>,
+}
+
+impl<'a> Splitter<'a> {
+    fn new(graph: &'a Graph, id: NodeId, scan: &'a Scan) -> Self {
+        let algebra = Algebra::new(graph, id, scan);
+        let mut parts = components(&algebra);
+        loop {
+            let mut splitter = Self {
+                groups: parts.iter().map(|states| Group::new(&algebra, states)).collect(),
+                algebra: Algebra::new(graph, id, scan),
+                id,
+                plans: Vec::new(),
+                asked: BTreeMap::new(),
+                outside: BTreeMap::new(),
+                scans: BTreeMap::new(),
+                emits: BTreeMap::new(),
+                queries: Vec::new(),
+            };
+            splitter.plan();
+            for (_, emit) in &scan.emits {
+                splitter.ask(*emit);
+            }
+            // what a group's update needs of earlier ones
+            for group in (0..splitter.groups.len()).rev() {
+                splitter.ask_for_update(group);
+            }
+            match splitter.too_wide() {
+                Some((earlier, later)) => {
+                    let merged: Vec<usize> = [parts[earlier].clone(), parts[later].clone()].concat();
+                    parts[later] = merged;
+                    parts[later].sort_unstable();
+                    parts.remove(earlier);
+                }
+                None => return splitter,
+            }
+        }
+    }
+
+    fn body(&self) -> &'a Dag {
+        self.algebra.body()
+    }
+
+    fn size(&self, axes: &[AxisId]) -> usize {
+        axes.iter().map(|a| self.algebra.graph.size(*a)).product()
+    }
+
+    /// The latest group that a body node depends on.
+    fn group_of(&self, id: NodeId) -> Option<usize> {
+        (0..self.groups.len()).rev().find(|g| self.groups[*g].on[id.0 as usize])
+    }
+
+    fn dependent(&self, id: NodeId) -> bool {
+        self.group_of(id).is_some()
+    }
+
+    // ---- plans
+
+    fn plan(&mut self) {
+        for id in self.body().ids() {
+            let plan = match self.group_of(id) {
+                None => Plan::Computed,
+                Some(group) => self.plan_of(id, group),
+            };
+            self.plans.push(plan);
+        }
+    }
+
+    fn plan_of(&self, id: NodeId, group: usize) -> Plan {
+        let body = self.body();
+        let g = &self.groups[group];
+        let alone = (0..group).all(|other| !self.groups[other].on[id.0 as usize]);
+        let kept = match &g.versions {
+            Some(versions) => versions.contains(&id),
+            None => g.core[id.0 as usize] && alone,
+        };
+        if kept || matches!(body.op(id), Op::State(_)) {
+            return Plan::Given(group);
+        }
+        let sums = matches!(body.op(id), Op::Contract(_) | Op::Reduce(ReduceOp::Sum | ReduceOp::Mean, _));
+        if sums
+            && let Some(versions) = &g.versions
+            && let Some(plan) = self.reads(id, group, versions)
+        {
+            return plan;
+        }
+        // a version much larger than what comes of it stays inside
+        let wide = self.leaves(id).into_iter().any(|leaf| {
+            let state = matches!(self.plans[leaf.0 as usize], Plan::Given(_));
+            state && self.size(&body.ty(leaf).axes) > WIDE * self.size(&body.ty(id).axes)
+        });
+        if wide { Plan::Given(group) } else { Plan::Computed }
+    }
+
+    /// The given values and reads from which a node is computed, if it is.
+    fn leaves(&self, id: NodeId) -> BTreeSet<NodeId> {
+        let body = self.body();
+        let (mut leaves, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        let mut stack: Vec<NodeId> = body.operands(id);
+        while let Some(node) = stack.pop() {
+            if !self.dependent(node) || !seen.insert(node) {
+                continue;
+            }
+            match self.plans[node.0 as usize] {
+                Plan::Computed => stack.extend(body.operands(node)),
+                _ => {
+                    leaves.insert(node);
+                }
+            }
+        }
+        leaves
+    }
+
+    /// A sum over axes as reads of a group's state.
+    fn reads(&self, id: NodeId, group: usize, versions: &[NodeId]) -> Option<Plan> {
+        let g = &self.groups[group];
+        let version = versions[self.algebra.version_read(versions, &g.on, id)?];
+        // what depends on the state through reads alone may be a query of another hop
+        let through_reads = |node: NodeId| {
+            !g.core[node.0 as usize]
+                && !matches!(self.plans[node.0 as usize], Plan::Given(_))
+                && self.leaves(node).iter().all(|l| matches!(self.plans[l.0 as usize], Plan::Reads(..)))
+        };
+        let free = |node: NodeId| !g.on[node.0 as usize] || node < id && through_reads(node);
+        let terms = self.algebra.expand(id, version, &free).ok()?;
+        let mut reads = Vec::new();
+        for term in terms {
+            let read = match term.part {
+                Part::Whole => return None,
+                Part::Nothing => None,
+                Part::Read(over, by) => Some(Query { version, over, by }),
+            };
+            reads.push((term.by, read));
+        }
+        reads.iter().any(|r| r.1.is_some()).then_some(Plan::Reads(group, reads))
+    }
+}
+
+/// A state this many times as large as what is computed from it is not given out for it.
+const WIDE: usize = 4;

@@ -1,0 +1,64 @@
+//! The strongly connected parts of a scan's states.
+
+use crate::graph::{NodeId, Op};
+use crate::scan::algebra::Algebra;
+
+/// A strongly connected part of the states.
+pub(super) struct Group {
+    pub states: Vec<usize>,
+    /// Body nodes that depend on its states.
+    pub on: Vec<bool>,
+    /// Body nodes that its states' next values need.
+    pub core: Vec<bool>,
+    /// The versions of its one state, if its update is affine in them.
+    pub versions: Option<Vec<NodeId>>,
+}
+
+impl Group {
+    pub(super) fn new(algebra: &Algebra, states: &[usize]) -> Self {
+        let on = algebra.dependent(states);
+        let next: Vec<NodeId> = states.iter().map(|s| algebra.scan.next[*s]).collect();
+        let core = algebra.body().reachable(&next);
+        let versions = match states {
+            [state] => Some(algebra.versions(*state, &on)).filter(|versions| {
+                versions.windows(2).all(|pair| algebra.expand(pair[1], pair[0], &|id| !on[id.0 as usize]).is_ok())
+                    && versions.first().is_some_and(|v| matches!(algebra.body().op(*v), Op::State(_)))
+            }),
+            _ => None,
+        };
+        Self { states: states.to_vec(), on, core, versions }
+    }
+}
+
+/// Strongly connected parts of the states, those that others read first.
+pub(super) fn components(algebra: &Algebra) -> Vec<Vec<usize>> {
+    let scan = algebra.scan;
+    let n = scan.states.len();
+    let mut reads = vec![vec![false; n]; n];
+    for (i, row) in reads.iter_mut().enumerate() {
+        let reached = scan.body.reachable(&[scan.next[i]]);
+        for id in scan.body.ids().filter(|id| reached[id.0 as usize]) {
+            if let Op::State(j) = *scan.body.op(id) {
+                row[j] = true;
+            }
+        }
+        row[i] = true;
+    }
+    for k in 0..n {
+        for i in 0..n {
+            if reads[i][k] {
+                let through = reads[k].clone();
+                reads[i].iter_mut().zip(through).for_each(|(r, t)| *r |= t);
+            }
+        }
+    }
+    let mut parts: Vec<Vec<usize>> = Vec::new();
+    for (i, row) in reads.iter().enumerate() {
+        if !parts.iter().any(|p| p.contains(&i)) {
+            parts.push((i..n).filter(|j| row[*j] && reads[*j][i]).collect());
+        }
+    }
+    // a part that reads more states comes later
+    parts.sort_by_key(|p| (reads[p[0]].iter().filter(|r| **r).count(), p[0]));
+    parts
+}
