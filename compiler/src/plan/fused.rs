@@ -201,7 +201,7 @@ impl ScopePlan<'_> {
         let unary = |id: &ValueId, op: UnaryOp| matches!(self.dag.node(*id).op, Op::Unary(own) if own == op);
         let operand = |id: &ValueId| self.looked_through(self.dag.node(*id).operands[0]);
         let sigmoids: Vec<ValueId> =
-            unit.members.iter().filter(|m| unary(m, UnaryOp::Sigmoid)).map(|m| operand(m)).collect();
+            unit.members.iter().filter(|m| unary(m, UnaryOp::Sigmoid)).map(operand).collect();
         for &id in &unit.members {
             let node = self.dag.node(id);
             let operands: Vec<usize> =
