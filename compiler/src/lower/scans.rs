@@ -4,11 +4,12 @@
 //! whose draws belong to tokens.
 
 use super::body::{Body, Reads};
+use super::carried::state_name;
 use super::loops::Recurrence;
 use super::ordinary::{dims, ordinary};
 use super::tokens::Lowering;
 use crate::graph::{self, NodeId, Op as Source, Scan};
-use crate::lowered::{BATCH, Builder, Carry, LoopState, Op, TIME, ValueId, order};
+use crate::lowered::{BATCH, Builder, Carry, Keep, LoopState, Op, TIME, ValueId, order};
 use crate::scan::{ChunkEnv, Form, ScanClass, lower_chunk};
 
 /// Lowers a scan; gives its emits, `[B, T, ..]`.
@@ -25,8 +26,12 @@ pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -
         }
     };
     if l.options.carry {
-        for (i, value) in last.into_iter().enumerate() {
-            l.carries.push(Carry { name: format!("scan{}.{i}", id.0), value, last: None });
+        for (state, value) in scan.states.iter().zip(last) {
+            let name = state_name(l.origin(id).node, state.number);
+            // a second hop runs the same recurrence again
+            if !l.carries.iter().any(|c| c.name == name) {
+                l.carries.push(Carry { name, value, keep: Keep::Whole });
+            }
         }
     }
     emits
@@ -43,7 +48,7 @@ fn first_states(l: &mut Lowering<'_>, id: NodeId, scan: &Scan, inits: &[ValueId]
     for (i, init) in inits.iter().enumerate() {
         let mut own = dims(&scan.states[i].axes);
         own.push(BATCH);
-        let before = l.carried(&format!("scan{}.{i}", id.0), own);
+        let before = l.carried(&state_name(l.origin(id).node, scan.states[i].number), own);
         first.push(l.b.op(Op::Select, &[starts, *init, before]));
     }
     first
