@@ -1,10 +1,9 @@
 //! Sequences in pieces: `archc forward` token by token, and carries as files.
 //!
-//! A carry is what a device needs to go on after the last token: states of scans, the last tokens of windows, what
-//! attends may still see, positions. Which tensors these are is the device's affair, so that a file says by which
-//! device and program it was made and is read by no other. Its numbers are f64: exact for both arithmetics.
+//! A carry is what a program needs to go on after the last token: states of scans, the last tokens of windows, what attends may still
+//! see, positions. A file says by which program it was made and is read by no other, but on any device. Its numbers are f64: exact for
+//! both arithmetics.
 
-use crate::device::DeviceName;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
 use archc_compiler::hash::canonical_hash;
@@ -17,23 +16,23 @@ use std::path::Path;
 const NOTE: &str = "archc.carry";
 
 /// What a carry belongs to.
-fn owner(graph: &Graph, device: DeviceName) -> String {
-    format!("device {}, program {}", device.name(), canonical_hash(graph))
+fn owner(graph: &Graph) -> String {
+    format!("program {}", canonical_hash(graph))
 }
 
-/// Reads a carry that [`write`] wrote for the same program and device.
+/// Reads a carry that [`write`] wrote for the same program.
 ///
 /// # Errors
 /// E0820, E0821, E0822 for the file, E0846 if it is not such a carry.
-pub fn read(path: &Path, graph: &Graph, device: DeviceName) -> Result<Carry, Diagnostic> {
+pub fn read(path: &Path, graph: &Graph) -> Result<Carry, Diagnostic> {
     let (tensors, notes) = read_tensors_and_notes(path)?;
-    let (wanted, shown) = (owner(graph, device), path.display());
+    let (wanted, shown) = (owner(graph), path.display());
     match notes.get(NOTE) {
         Some(found) if *found == wanted => Ok(Carry(tensors)),
         Some(found) => Err(Diagnostic::error("E0846", format!("the carry in `{shown}` belongs to something else"))
             .note(format!("it is of {found}"))
             .note(format!("this is  {wanted}"))
-            .help("give the program, sizes and --device with which it was written")),
+            .help("give the program and the sizes with which it was written")),
         None => Err(Diagnostic::error("E0846", format!("`{shown}` holds no carry"))
             .help("`archc forward --carry-out FILE` writes one")),
     }
@@ -43,8 +42,8 @@ pub fn read(path: &Path, graph: &Graph, device: DeviceName) -> Result<Carry, Dia
 ///
 /// # Errors
 /// E0823.
-pub fn write(path: &Path, carry: &Carry, graph: &Graph, device: DeviceName) -> Result<(), Diagnostic> {
-    let notes = BTreeMap::from([(NOTE.to_owned(), owner(graph, device))]);
+pub fn write(path: &Path, carry: &Carry, graph: &Graph) -> Result<(), Diagnostic> {
+    let notes = BTreeMap::from([(NOTE.to_owned(), owner(graph))]);
     write_tensors_with_notes(path, &carry.0, Dtype::F64, &notes)
 }
 
@@ -60,9 +59,7 @@ pub fn step(session: &mut dyn Session, batch: &Batch, carry: Option<&Carry>) -> 
     let mut pieces = Vec::with_capacity(batch.len);
     let mut carried = carry.cloned();
     for at in 0..batch.len {
-        let forward = session.forward(&token(batch, at), carried.as_ref())?;
-        pieces.push(forward.outputs);
-        carried = Some(forward.carry);
+        pieces.push(session.advance(&token(batch, at), &mut carried)?);
     }
     Ok(Forward { outputs: joined(&pieces), carry: carried.unwrap_or_default() })
 }

@@ -43,10 +43,10 @@ fit.",
     },
     Code {
         code: "E0846",
-        title: "a carry of another program or device",
+        title: "a carry of another program",
         text: "`archc forward --carry-out` writes what the next tokens of a batch of sequences need: memories, the last \
-tokens of windows, keys and values, positions. `--carry-in` reads it for the same program with the same sizes on the same \
-device, since each device keeps memories in its own form. The weights must be the same too, which nobody checks.",
+tokens of windows, keys and values, positions. `--carry-in` reads it for the same program with the same sizes, on any \
+device. The weights must be the same too, which nobody checks.",
     },
     Code {
         code: "E0847",

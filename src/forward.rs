@@ -113,7 +113,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     device.holds(&graph, batch.batch.saturating_mul(batch.len))?;
     let cotangents = args.grads.is_some().then(|| cotangents(&graph, &given)).transpose()?;
 
-    let carry = args.carry_in.as_deref().map(|path| carry::read(path, &graph, device)).transpose()?;
+    let carry = args.carry_in.as_deref().map(|path| carry::read(path, &graph)).transpose()?;
     let shape = BatchShape { batch: batch.batch, len: if args.step { batch.len.min(1) } else { batch.len } };
     let options = SessionOptions { dtype, seed: args.seed, ..SessionOptions::default() };
     let mut session = device.device().compile(&graph, shape, &options)?;
@@ -127,7 +127,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     };
     write(&args.output, &forward.outputs, dtype, output)?;
     if let Some(path) = &args.carry_out {
-        carry::write(path, &forward.carry, &graph, device)?;
+        carry::write(path, &forward.carry, &graph)?;
         wrote(path, &forward.carry.0, output)?;
     }
     if let (Some(path), Some(cotangents)) = (&args.grads, cotangents) {

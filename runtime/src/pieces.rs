@@ -29,12 +29,12 @@ pub(crate) fn even(batch: &Batch, continued: bool) -> bool {
 pub(crate) fn one_by_one(
     batch: &Batch,
     carry: Option<&Carry>,
-    mut forward: impl FnMut(&Batch, Option<&Carry>) -> Result<Forward, Diagnostic>,
+    mut forward: impl FnMut(&Batch, Option<Carry>) -> Result<Forward, Diagnostic>,
 ) -> Result<Forward, Diagnostic> {
     let mut outputs = Tensors::new();
     let mut carries = Vec::with_capacity(batch.batch);
     for b in 0..batch.batch {
-        let done = forward(&sequence(batch, b), carry.map(|c| row(c, b)).as_ref())?;
+        let done = forward(&sequence(batch, b), carry.map(|c| row(c, b)))?;
         carries.push(done.carry);
         for (name, tensor) in done.outputs {
             let all = outputs.entry(name).or_insert_with(|| Tensor {
@@ -85,7 +85,8 @@ fn row(carry: &Carry, b: usize) -> Carry {
     Carry(carry.0.iter().map(part).collect())
 }
 
-/// Carries of single sequences side by side; attends get empty tokens before the first where others go back further.
+/// Carries of single sequences side by side; attends get copies of the first token before it where others go back further: nothing
+/// sees them, but unlike zeros they are numbers that the program may well compute with.
 fn joined(rows: &[Carry]) -> Carry {
     let mut tensors = Tensors::new();
     let Some(first) = rows.first() else { return Carry(tensors) };
@@ -100,7 +101,12 @@ fn joined(rows: &[Carry]) -> Carry {
         let width = shape[1..].iter().product::<usize>();
         let mut data = Vec::with_capacity(rows.len() * width);
         for part in parts() {
-            data.extend(std::iter::repeat_n(0.0, width - part.data.len()));
+            let missing = width - part.data.len();
+            if missing > 0 {
+                let token = shape.iter().skip(2).product();
+                let first = part.data.get(..token).filter(|_| timed).unwrap_or(&[0.0]);
+                data.extend(first.iter().cycle().take(missing));
+            }
             data.extend(&part.data);
         }
         tensors.insert(name.clone(), Tensor { shape, data });

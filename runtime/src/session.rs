@@ -49,10 +49,10 @@ pub struct Batch {
     pub mask: Vec<f32>,
 }
 
-/// What is carried from one piece of a sequence to the next; opaque, made by the session that reads it.
+/// What is carried from one piece of a sequence to the next, made by any session of the same graph on any device.
 ///
 /// Named tensors, so that it can be saved: scan states, the last tokens of windows, what attends may still
-/// see, and `pos`.
+/// see (with the names of [`archc_compiler::lower::carried`]), and `pos`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Carry(pub Tensors);
 
@@ -203,6 +203,14 @@ pub trait Session {
 
     /// Outputs, without dropout, at the snapshot's step. Any `batch.batch`, `batch.len` is accepted (a device may specialise again).
     fn forward(&mut self, batch: &Batch, carry: Option<&Carry>) -> Result<Forward, Diagnostic>;
+
+    /// The same for the next tokens of sequences: goes on from `carry` and leaves in it what the tokens after them need. What is carried
+    /// is extended where it lies, so that decoding token by token does not copy the past for each. On an error it is as it was.
+    fn advance(&mut self, batch: &Batch, carry: &mut Option<Carry>) -> Result<Tensors, Diagnostic> {
+        let Forward { outputs, carry: after } = self.forward(batch, carry.as_ref())?;
+        *carry = Some(after);
+        Ok(outputs)
+    }
 
     /// Derivatives of the objective, without dropout.
     fn gradients(&mut self, batch: &Batch, objective: Objective<'_>) -> Result<Gradients, Diagnostic>;

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `bench train` | tokens a second of whole training steps, beside what the machine could do, the reference device and PyTorch |
 //! | `bench scaling` | does the time of a token stay level as sequences grow, and does memory stay within the plan |
+//! | `bench decode` | the time of one more token, as the known ones grow |
 //! | `bench compile` | milliseconds from source text to a session that is ready to train |
 //! | `bench gemm` | the rate of matrix products |
 //!
 //! A ratio is only printed of two numbers of one run. Times are medians, the warm-up left out.
 
 mod compile;
+mod decode;
 mod gemm;
 mod machine;
 mod measure;
@@ -27,6 +29,7 @@ Examples:
   archc bench train                                  all blocks and shapes, beside the machine's own rates
   archc bench train --block GLA --shape 64,2,512,4 --torch python3 --torch-compile
   archc bench scaling
+  archc bench decode
   archc bench compile
   archc bench gemm")]
 pub struct Args {
@@ -38,6 +41,7 @@ pub struct Args {
 enum What {
     Train(train::Args),
     Scaling(scaling::Args),
+    Decode(decode::Args),
     Compile(compile::Args),
     Gemm(gemm::Args),
 }
@@ -47,6 +51,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     match &args.what {
         What::Train(args) => train::run(args, output),
         What::Scaling(args) => scaling::run(args, output),
+        What::Decode(args) => decode::run(args, output),
         What::Compile(args) => compile::run(args, output),
         What::Gemm(args) => gemm::run(args, output),
     }

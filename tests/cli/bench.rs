@@ -57,6 +57,21 @@ fn lengths_run_in_processes_of_their_own() {
 }
 
 #[test]
+fn decoding_is_timed_by_known_tokens() {
+    let args =
+        ["bench", "decode", "--block", "Attention", "--known", "3", "--known", "70", "--width", "16", "--layers", "1"];
+    let args = [&args[..], &["--vocab", "11", "--json"]].concat();
+    let row = &json(&args)["rows"][0];
+    let known = row["known"].as_array().expect("places");
+    assert_eq!(known.iter().map(|k| k["known"].as_u64()).collect::<Vec<_>>(), [Some(3), Some(70)]);
+    assert!(known.iter().all(|k| k["token"]["median_seconds"].as_f64() > Some(0.0) && k["token"]["count"] == 16));
+    // Keys and values of 86 tokens, 16 numbers each, and the position.
+    assert_eq!((row["tokens"].as_u64(), row["carried_numbers"].as_u64()), (Some(86), Some(86 * 32 + 1)));
+    let table = archc(&args[..args.len() - 1]).done().out;
+    assert!(table.contains("known:") && table.lines().any(|line| line.starts_with("Attention")), "{table}");
+}
+
+#[test]
 fn compilation_is_timed_by_stage() {
     let all = json(&["bench", "compile", "--block", "GLA", "--shape", "16,1,8,1", "--rounds", "1", "--json"]);
     let row = &all["rows"][0];
@@ -72,6 +87,7 @@ fn what_cannot_be_measured_is_refused() {
     archc(&["bench", "train", "--block", "Nothing"]).refused(2, "E0848");
     archc(&["bench", "compile", "--block", "Nothing"]).refused(2, "E0848");
     archc(&["bench", "scaling", "--block", "Nothing"]).refused(2, "E0848");
+    archc(&["bench", "decode", "--block", "Nothing"]).refused(2, "E0848");
     let missing = archc(&["bench", "train", "--torch", "/no/such/python"]);
     missing.refused(1, "E0847");
     assert!(missing.err.contains("`/no/such/python` does not start"), "{}", missing.err);

@@ -304,9 +304,15 @@ fn decoding_gives_what_the_whole_sequence_gives() {
             let part =
                 |from, to| (piece(&whole, batch, from, to), piece(&outputs, batch, from, to)["output"].1.clone());
             let ((head, first), (tail, second)) = (part(0, cut), part(cut, len));
-            for (before, after) in [(None, Some("--step")), (Some("--step"), None)] {
-                let with = |step: Option<&'static str>, option| {
-                    step.into_iter().chain([option, carry.as_str()]).collect::<Vec<&str>>()
+            let ways = [
+                (None, Some("--step")),
+                (Some("--step"), None),
+                (None, Some("--device=lowered")),
+                (Some("--device=lowered"), None),
+            ];
+            for (before, after) in ways {
+                let with = |way: Option<&'static str>, option| {
+                    way.into_iter().chain([option, carry.as_str()]).collect::<Vec<&str>>()
                 };
                 same(run(&head, &with(before, "--carry-out")), &first, "head");
                 same(run(&tail, &with(after, "--carry-in")), &second, "tail");

@@ -44,10 +44,11 @@ impl Elaborator<'_> {
         let scan = Scan {
             states: states
                 .iter()
-                .map(|(local, axes)| {
+                .enumerate()
+                .map(|(number, (local, axes))| {
                     let mut axes = axes.clone();
                     axes.sort_unstable();
-                    State { name: frame.name(*local).to_string(), axes }
+                    State { name: frame.name(*local).to_string(), axes, number }
                 })
                 .collect(),
             body: context.dag,

@@ -271,6 +271,8 @@ pub struct State {
     pub name: String,
     /// Its axes.
     pub axes: Vec<AxisId>,
+    /// Its number among the states of the scan as it is written; it stays when passes drop or separate states.
+    pub number: usize,
 }
 
 /// The body of a `scan`: one token's update.

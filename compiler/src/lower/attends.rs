@@ -1,12 +1,15 @@
 //! Attends, taken apart: what one side of a pair decides is computed outside, over tokens; the tile does the rest.
 //!
 //! With a carry the past is longer than the sequence: a capture that is read at past tokens is joined behind what was
-//! carried of it, and everything that columns alone decide is computed over all of those tokens.
+//! carried of it, and everything that columns alone decide is computed over all of those tokens. Where `where` bounds the lag, no
+//! more tokens are carried than that.
 
+use super::carried::capture_name;
 use super::ordinary::{dims, ordinary};
+use super::reach::most_carried;
 use super::tokens::Lowering;
 use crate::graph::{self, AxisId, BinaryOp, NodeId, Op as Source, Rate, UnaryOp};
-use crate::lowered::{BATCH, Carry, Op, TIME, ValueId};
+use crate::lowered::{BATCH, Carry, Keep, Op, TIME, ValueId};
 use std::collections::BTreeMap;
 
 /// What a value of the body depends on, as bits.
@@ -104,6 +107,7 @@ impl<'a> Pairs<'a> {
             scaled: BTreeMap::new(),
         };
         let mut joined = vec![false; nodes.len()];
+        let most = most_carried(attend);
         for id_in in dag.ids().filter(|n| live[n.0 as usize]) {
             let (i, node, operands) = (id_in.0 as usize, dag.node(id_in), dag.operands(id_in));
             l.b.name.clone_from(&node.name);
@@ -120,7 +124,7 @@ impl<'a> Pairs<'a> {
             let value = match &node.op {
                 Source::Past(c) if sides == Sides::COL => {
                     if !std::mem::replace(&mut joined[*c], true) {
-                        pairs.past[*c] = join(l, id, *c, nodes[*c], pairs.captures[*c]);
+                        pairs.past[*c] = join(l, id, *c, nodes[*c], pairs.captures[*c], most);
                     }
                     Some(pairs.past[*c])
                 }
@@ -253,16 +257,17 @@ impl<'a> Pairs<'a> {
 }
 
 /// A capture at all tokens that may be seen: those carried, then those of the sequence.
-fn join(l: &mut Lowering<'_>, attend: NodeId, capture: usize, node: NodeId, value: ValueId) -> ValueId {
+fn join(l: &mut Lowering<'_>, attend: NodeId, capture: usize, node: NodeId, value: ValueId, most: usize) -> ValueId {
     if !l.options.carry {
         return value;
     }
-    let name = format!("attend{}.{capture}", attend.0);
-    let (before, known) = l.known();
+    let origin = l.origin(attend);
+    let name = capture_name(origin.node, origin.operands[capture]);
+    let (before, known) = l.known(most);
     let mut own = dims(&l.graph.dag.ty(node).axes);
     own.extend([BATCH, before]);
     let value = l.b.expand(value, &[BATCH, TIME]);
     let carried = l.carried(&name, own);
-    l.carries.push(Carry { name, value, last: Some(usize::MAX) });
+    l.carries.push(Carry { name, value, keep: Keep::Seen(most) });
     l.b.op(Op::Cat(vec![before, TIME], known), &[carried, value])
 }

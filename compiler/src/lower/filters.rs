@@ -5,6 +5,7 @@
 
 use super::attends::{Pairs, Sides, weight};
 use super::ordinary::ordinary;
+use super::reach::most_carried;
 use super::tokens::Lowering;
 use crate::graph::{self, NodeId, Op as Source};
 use crate::lowered::{BATCH, Op, ValueId};
@@ -19,7 +20,8 @@ pub(super) fn lower_filter<'a>(l: &mut Lowering<'a>, pairs: &Pairs<'a>) -> Optio
     if !plain || !whole || !pairs.emits.iter().all(|e| of_past(e.node)) {
         return None;
     }
-    let lag = l.lag();
+    let most = most_carried(attend);
+    let lag = l.lag(most);
     let dag = &attend.body;
     let mut values = pairs.outer.clone();
     let live = dag.reachable(&[Some(weight(attend)), attend.visible].into_iter().flatten().collect::<Vec<_>>());
@@ -42,7 +44,7 @@ pub(super) fn lower_filter<'a>(l: &mut Lowering<'a>, pairs: &Pairs<'a>) -> Optio
         filter = l.b.op(Op::Select, &[at(&values, visible), filter, zero]);
     }
     filter = l.b.expand(filter, &[lag]);
-    let past = l.past();
+    let past = l.past(most);
     let mut emitted = Vec::with_capacity(pairs.emits.len());
     for emit in &pairs.emits {
         l.b.name.clone_from(&emit.name);

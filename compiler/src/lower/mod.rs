@@ -16,6 +16,7 @@
 
 mod attends;
 mod body;
+pub mod carried;
 mod filters;
 mod loops;
 mod ordinary;
@@ -28,9 +29,11 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
+pub use reach::most_carried;
+
 use crate::graph::Graph;
 use crate::lowered::{Dim, Extent, FIXED, Lowered, Output, STACKED};
-use crate::scan::{classify_scans, split_scans};
+use crate::scan::{classify_scans, split_scans_and_tell};
 use std::sync::Arc;
 
 /// What a graph is lowered for.
@@ -53,7 +56,11 @@ pub struct LowerOptions {
 /// # Panics
 /// If the graph breaks an invariant of graphs: a bug of archc.
 pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
-    let graph = Arc::new(split_scans(graph));
+    let (graph, origins) = match options.losses {
+        true => split_scans_and_tell(graph),
+        false => split_scans_and_tell(&carried::without_losses(graph)),
+    };
+    let graph = Arc::new(graph);
     let classes = options.chunk.map(|tokens| classify_scans(&graph, tokens)).unwrap_or_default();
     let mut dims = vec![
         Dim { name: "B".into(), extent: Extent::Batch, rank: 0 },
@@ -63,7 +70,7 @@ pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
         let rank = if stacked { STACKED } else { FIXED };
         Dim { name: a.name.clone(), extent: Extent::Fixed(a.size), rank }
     }));
-    let done = tokens::Lowering::new(&graph, options, &classes, &mut dims).run();
+    let done = tokens::Lowering::new(&graph, options, &classes, &origins, &mut dims).run();
     let outputs = graph.outputs.iter().zip(done.outputs);
     let outputs = outputs.map(|(output, value)| {
         let axes = output.axes.iter().map(|a| Lowered::axis_dim(*a)).collect();

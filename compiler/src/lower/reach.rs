@@ -1,6 +1,11 @@
 //! How far back a `where` lets an attend look, as far as constants bound the lag.
 
-use crate::graph::{BinaryOp, Dag, NodeId, Op};
+use crate::graph::{Attend, BinaryOp, Dag, NodeId, Op};
+
+/// How many tokens before a piece an attend may still see: as many as `where` lets it look back, `usize::MAX` without an end.
+pub fn most_carried(attend: &Attend) -> usize {
+    attend.visible.and_then(|v| reach(&attend.body, v).1).unwrap_or(usize::MAX)
+}
 
 /// The lags at which a condition may hold, ends included; none: without an end. (1, 0) where it never holds.
 pub(super) fn reach(dag: &Dag, condition: NodeId) -> (usize, Option<usize>) {

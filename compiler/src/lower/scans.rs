@@ -4,11 +4,12 @@
 //! whose draws belong to tokens.
 
 use super::body::{Body, Reads};
+use super::carried::state_name;
 use super::loops::Recurrence;
 use super::ordinary::{dims, ordinary};
 use super::tokens::Lowering;
 use crate::graph::{self, NodeId, Op as Source, Scan};
-use crate::lowered::{BATCH, Builder, Carry, LoopState, Op, TIME, ValueId, order};
+use crate::lowered::{BATCH, Builder, Carry, Keep, LoopState, Op, TIME, ValueId, order};
 use crate::scan::{ChunkEnv, ChunkStart, ScanClass, lower_chunk};
 
 /// Lowers a scan, and with it the others of its loop; gives the emits of each, `[B, T, ..]`.
@@ -22,15 +23,19 @@ pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -
     let first = first_states(l, id, scan, inits);
     let own_ways = matches!(class, Some(ScanClass::Elementwise(_)));
     let (emits, last) = by_token(l, scan, inits, captures, &first, own_ways);
-    leave(l, id, last);
+    leave(l, id, scan, last);
     vec![(id, emits)]
 }
 
 /// Has the last states carried on.
-fn leave(l: &mut Lowering<'_>, id: NodeId, last: Vec<ValueId>) {
+fn leave(l: &mut Lowering<'_>, id: NodeId, scan: &Scan, last: Vec<ValueId>) {
     if l.options.carry {
-        for (i, value) in last.into_iter().enumerate() {
-            l.carries.push(Carry { name: format!("scan{}.{i}", id.0), value, last: None });
+        for (state, value) in scan.states.iter().zip(last) {
+            let name = state_name(l.origin(id).node, state.number);
+            // a second hop runs the same recurrence again
+            if !l.carries.iter().any(|c| c.name == name) {
+                l.carries.push(Carry { name, value, keep: Keep::Whole });
+            }
         }
     }
 }
@@ -46,7 +51,7 @@ fn first_states(l: &mut Lowering<'_>, id: NodeId, scan: &Scan, inits: &[ValueId]
     for (i, init) in inits.iter().enumerate() {
         let mut own = dims(&scan.states[i].axes);
         own.push(BATCH);
-        let before = l.carried(&format!("scan{}.{i}", id.0), own);
+        let before = l.carried(&state_name(l.origin(id).node, scan.states[i].number), own);
         first.push(l.b.op(Op::Select, &[starts, *init, before]));
     }
     first
@@ -55,7 +60,7 @@ fn first_states(l: &mut Lowering<'_>, id: NodeId, scan: &Scan, inits: &[ValueId]
 /// Recurrences in normal form that run in one loop: the emits of each.
 fn in_chunks(l: &mut Lowering<'_>, id: NodeId, chunk: usize) -> Vec<(NodeId, Vec<ValueId>)> {
     let (graph, training, classes) = (l.graph, l.options.training, l.classes);
-    let (mut ids, mut forms, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut members, mut forms, mut starts) = (Vec::new(), Vec::new(), Vec::new());
     for member in classes.together(id) {
         let class = classes.parts.get(&member).map(|part| &part.class);
         if let (Some(ScanClass::Chunk(form)), Source::Scan(scan)) = (class, graph.dag.op(member))
@@ -64,7 +69,7 @@ fn in_chunks(l: &mut Lowering<'_>, id: NodeId, chunk: usize) -> Vec<(NodeId, Vec
             let operands = [graph.dag.operands(member), form.leaves_used()].concat();
             l.lower_early(&operands);
             let init = l.value(graph.dag.operands(member)[0]);
-            ids.push(member);
+            members.push((member, scan));
             forms.push(&**form);
             starts.push(ChunkStart { first: first_states(l, member, scan, &[init])[0], fresh: init });
         }
@@ -98,8 +103,8 @@ fn in_chunks(l: &mut Lowering<'_>, id: NodeId, chunk: usize) -> Vec<(NodeId, Vec
     let env = ChunkEnv { chunk, resets: l.options.resets };
     let done = lower_chunk(&mut l.b, &forms, &mut operand, &starts, &env);
     let mut emits = Vec::new();
-    for (member, result) in ids.into_iter().zip(done) {
-        leave(l, member, vec![result.state]);
+    for ((member, scan), result) in members.into_iter().zip(done) {
+        leave(l, member, scan, vec![result.state]);
         emits.push((member, result.reads));
     }
     emits

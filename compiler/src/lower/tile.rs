@@ -5,7 +5,7 @@
 
 use super::attends::{Pairs, Sides, weight};
 use super::ordinary::{dims, names, ordinary};
-use super::reach::{always, reach};
+use super::reach::{always, most_carried, reach};
 use super::tokens::Lowering;
 use crate::graph::{self, AxisId, BinaryOp, NodeId, Op as Source};
 use crate::lowered::{Attend, BATCH, Builder, DimId, Extent, FIXED, Op, TIME, ValueId, Weighing, order};
@@ -64,11 +64,12 @@ impl<'a> Pairs<'a> {
         copies.iter().for_each(|(_, _, one)| reads.add(l, *one, Sides::NONE));
 
         let visible = attend.visible.filter(|v| !always(dag, *v));
-        let (known, training) = (l.known, l.options.training);
+        let past = l.past(most_carried(attend));
+        let training = l.options.training;
         let mut b = l.b.body();
         let mut at: BTreeMap<(ValueId, bool), ValueId> = BTreeMap::new();
         for leaf in &reads.leaves {
-            let time = |d: &DimId| *d == TIME || known.is_some_and(|(_, k)| *d == k);
+            let time = |d: &DimId| *d == TIME || *d == past;
             let mut own: Vec<DimId> = leaf.dims.iter().copied().filter(|d| !time(d) && !map.contains(d)).collect();
             if leaf.dims.iter().any(time) {
                 own.push(if leaf.past { cols } else { rows });
@@ -123,7 +124,7 @@ impl<'a> Pairs<'a> {
         }
         let body = b.dag;
         let reach = visible.map_or((0, None), |v| reach(dag, v));
-        let tile = Attend { rows, cols, map, body, visible: visible_value, weighing, sink, emits, reach };
+        let tile = Attend { rows, cols, past, map, body, visible: visible_value, weighing, sink, emits, reach };
         l.b.name.clear();
         let node = l.b.op(Op::Attend(Arc::new(tile)), &reads.operands);
         let mut emitted = Vec::with_capacity(self.emits.len());

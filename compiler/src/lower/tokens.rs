@@ -2,12 +2,13 @@
 
 use super::LowerOptions;
 use super::attends::lower_attend;
+use super::carried::window_name;
 use super::ordinary::{dims, ordinary};
 use super::scans::lower_scan;
 use super::tile::TILE;
 use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op as Source, Rate, ReduceOp};
-use crate::lowered::{BATCH, Builder, Carry, Dag, Dim, DimId, Extent, Op, TIME, ValueId, order};
-use crate::scan::Classes;
+use crate::lowered::{BATCH, Builder, Carry, Dag, Dim, DimId, Extent, Keep, Op, TIME, ValueId, order};
+use crate::scan::{Classes, Origin};
 use std::collections::BTreeMap;
 
 /// The outer graph while it is lowered.
@@ -15,6 +16,8 @@ pub(super) struct Lowering<'a> {
     pub graph: &'a Graph,
     pub options: &'a LowerOptions,
     pub classes: &'a Classes,
+    /// Where scans, windows and attends come from.
+    origins: &'a BTreeMap<NodeId, Origin>,
     pub b: Builder<'a>,
     /// The value of each node that has one.
     values: Vec<Option<ValueId>>,
@@ -27,9 +30,9 @@ pub(super) struct Lowering<'a> {
     weights: Option<ValueId>,
     chunks: Option<(DimId, DimId)>,
     tile: Option<(DimId, DimId)>,
-    /// With a carry: dimensions of what attends carry, and of all that they may see.
-    pub known: Option<(DimId, DimId)>,
-    lag: Option<DimId>,
+    /// With a carry: by how many tokens attends may carry at most, the dimensions of what they carry and of all that they may see.
+    known: BTreeMap<usize, (DimId, DimId)>,
+    lags: BTreeMap<usize, DimId>,
 }
 
 /// A lowered outer graph.
@@ -42,12 +45,19 @@ pub(super) struct Done {
 }
 
 impl<'a> Lowering<'a> {
-    pub fn new(graph: &'a Graph, options: &'a LowerOptions, classes: &'a Classes, table: &'a mut Vec<Dim>) -> Self {
+    pub fn new(
+        graph: &'a Graph,
+        options: &'a LowerOptions,
+        classes: &'a Classes,
+        origins: &'a BTreeMap<NodeId, Origin>,
+        table: &'a mut Vec<Dim>,
+    ) -> Self {
         let place = graph.dag.ids().next().map_or_else(nowhere, |id| graph.dag.node(id).place);
         Self {
             graph,
             options,
             classes,
+            origins,
             b: Builder::new(table, place),
             values: vec![None; graph.dag.len()],
             live: Vec::new(),
@@ -57,8 +67,8 @@ impl<'a> Lowering<'a> {
             weights: None,
             chunks: None,
             tile: None,
-            known: None,
-            lag: None,
+            known: BTreeMap::new(),
+            lags: BTreeMap::new(),
         }
     }
 
@@ -103,6 +113,11 @@ impl<'a> Lowering<'a> {
         for id in self.graph.dag.ids().filter(|id| needed[id.0 as usize]) {
             self.lower(id);
         }
+    }
+
+    /// Where a scan, window or attend comes from.
+    pub fn origin(&self, id: NodeId) -> &'a Origin {
+        self.origins.get(&id).unwrap_or_else(|| panic!("archc bug: %{} comes from nowhere", id.0))
     }
 
     /// New values belong to this node.
@@ -184,12 +199,12 @@ impl<'a> Lowering<'a> {
         let tail = (width - 1).saturating_mul(step);
         let mut operands = vec![value];
         if self.options.carry {
-            let name = format!("window{}", id.0);
+            let name = window_name(self.origin(id).node);
             let before = self.b.dim("tail", Extent::Fixed(tail), 2);
             let mut own = dims(&self.graph.dag.ty(x).axes);
             own.extend([BATCH, before]);
             operands.push(self.carried(&name, own));
-            self.carries.push(Carry { name, value, last: Some(tail) });
+            self.carries.push(Carry { name, value, keep: Keep::Last(tail) });
         }
         self.b.op(Op::Window { dim, step }, &operands)
     }
@@ -254,28 +269,30 @@ impl<'a> Lowering<'a> {
         // as large as a chunk, so that a short sequence fills its tiles
         let tokens = self.options.chunk.unwrap_or(TILE);
         *self.tile.get_or_insert_with(|| {
-            let rows = self.b.dim("present", Extent::Fixed(tokens), 2);
+            // a few tokens are all the rows that there are
+            let rows = if self.options.chunk.is_none() { Extent::Rows(tokens) } else { Extent::Fixed(tokens) };
+            let rows = self.b.dim("present", rows, 2);
             (rows, self.b.dim("past", Extent::Fixed(tokens), 3))
         })
     }
 
-    /// The dimensions of carried tokens that attends may see, and of those with the sequence behind them.
-    pub fn known(&mut self) -> (DimId, DimId) {
-        *self.known.get_or_insert_with(|| {
-            let carried = self.b.dim("carried", Extent::Carried, 2);
-            (carried, self.b.dim("known", Extent::Known, 2))
+    /// The dimensions of carried tokens that attends may see, at most so many, and of those with the sequence behind them.
+    pub fn known(&mut self, most: usize) -> (DimId, DimId) {
+        *self.known.entry(most).or_insert_with(|| {
+            let carried = self.b.dim("carried", Extent::Carried(most), 2);
+            (carried, self.b.dim("known", Extent::Known(most), 2))
         })
     }
 
-    /// The dimension of all tokens that may be seen.
-    pub fn past(&mut self) -> DimId {
-        if self.options.carry { self.known().1 } else { TIME }
+    /// The dimension of all tokens that may be seen, if at most so many are carried.
+    pub fn past(&mut self, most: usize) -> DimId {
+        if self.options.carry { self.known(most).1 } else { TIME }
     }
 
-    /// A dimension with an index for each lag.
-    pub fn lag(&mut self) -> DimId {
-        let extent = if self.options.carry { Extent::Known } else { Extent::Time };
-        *self.lag.get_or_insert_with(|| self.b.dim("lag", extent, 2))
+    /// A dimension with an index for each lag, if at most so many tokens are carried.
+    pub fn lag(&mut self, most: usize) -> DimId {
+        let (most, extent) = if self.options.carry { (most, Extent::Known(most)) } else { (0, Extent::Time) };
+        *self.lags.entry(most).or_insert_with(|| self.b.dim("lag", extent, 2))
     }
 
     /// 1 where a document starts: `[B, T]`.

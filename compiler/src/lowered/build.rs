@@ -181,7 +181,7 @@ pub(crate) fn shape(table: &[Dim], dag: &Dag, op: &Op, operands: &[ValueId]) -> 
         Op::Window { dim, .. } => swap(of(0), &[], &[*dim]),
         Op::Unwindow { dim, .. } => swap(of(0), &[*dim], &[]),
         Op::LongConv { lag } | Op::LongConvBack { lag } => {
-            dims.retain(|d| table[d.0 as usize].extent != Extent::Known);
+            dims.retain(|d| !matches!(table[d.0 as usize].extent, Extent::Known(_)));
             swap(dims, &[*lag], &[super::BATCH, TIME])
         }
         Op::LongConvFilter { lag } => swap(dims, &[super::BATCH, TIME], &[*lag]),

@@ -69,10 +69,12 @@ pub enum Extent {
     Time,
     /// Chunks of so many tokens that a sequence makes, the last one possibly ragged.
     Chunks(usize),
-    /// Tokens before the sequence that attends may still see.
-    Carried,
+    /// Tokens before the sequence that an attend may still see, at most so many.
+    Carried(usize),
     /// Tokens that an attend may see: carried ones, then those of the sequence.
-    Known,
+    Known(usize),
+    /// Rows of a tile, at most so many: no more than a short sequence has.
+    Rows(usize),
 }
 
 /// The shape of a batch: what symbolic extents stand for.
@@ -82,7 +84,8 @@ pub struct Shape {
     pub batch: usize,
     /// Tokens a sequence.
     pub len: usize,
-    /// Tokens before the piece that attends may still see.
+    /// Room for tokens before the piece that attends may still see. There may be fewer: they end where the piece begins, and what
+    /// is before the first one is never visible.
     pub carried: usize,
 }
 
@@ -94,8 +97,9 @@ impl Extent {
             Self::Batch => shape.batch,
             Self::Time => shape.len,
             Self::Chunks(tokens) => shape.len.div_ceil(tokens),
-            Self::Carried => shape.carried,
-            Self::Known => shape.carried + shape.len,
+            Self::Carried(most) => shape.carried.min(most),
+            Self::Known(most) => shape.carried.min(most) + shape.len,
+            Self::Rows(most) => shape.len.min(most),
         }
     }
 }
@@ -228,6 +232,8 @@ pub struct Attend {
     pub rows: DimId,
     /// Dimension of a tile's columns in the body.
     pub cols: DimId,
+    /// The tokens that columns are: [`TIME`], or with a carry a dimension of [`Extent::Known`].
+    pub past: DimId,
     /// Dimensions whose indices are independent: the batch, heads.
     pub map: Vec<DimId>,
     /// The tile. Leaves: captures, pasts, lag, constants.
@@ -555,14 +561,23 @@ pub struct Output {
 /// Something that the next piece of the sequences needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Carry {
-    /// The name in `Carry`: `scanN.i` is state i of the scan at node N of the source graph, `windowN` the last tokens of a
-    /// window's operand, `attendN.c` capture c.
+    /// The name that [`crate::lower::carried`] gives it.
     pub name: String,
     /// What it is.
     pub value: ValueId,
-    /// For windows: how many of the value's last tokens (with those carried before it). For attends: as many as documents go back
-    /// (`usize::MAX`). None: the value as it is, `[B, ..]`.
-    pub last: Option<usize>,
+    /// How much of it.
+    pub keep: Keep,
+}
+
+/// How much of a value is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The value as it is, `[B, ..]`.
+    Whole,
+    /// For windows: its last so many tokens, with those carried before it; zeros where there are fewer.
+    Last(usize),
+    /// For attends: its last tokens, with those carried before it, as many as documents go back and at most so many.
+    Seen(usize),
 }
 
 /// A lowered or joint graph.

@@ -1,6 +1,6 @@
 //! The text form of a lowered graph: numbered, stable, the same that snapshots show.
 
-use super::{Dag, Dim, DimId, Extent, Lowered, Op, Pairs, Weighing};
+use super::{Dag, Dim, DimId, Extent, Keep, Lowered, Op, Pairs, Weighing};
 use crate::graph::{ReduceOp, UnaryOp};
 use std::fmt::Write;
 
@@ -22,10 +22,11 @@ pub fn print(graph: &Lowered) -> String {
         let _ = writeln!(text, "  objective %{}, cross-entropy %{}", objective.0, loss.0);
     }
     for carry in &graph.carries {
-        let last = match carry.last {
-            None => String::new(),
-            Some(usize::MAX) => " tokens of the document".into(),
-            Some(n) => format!(" last {n} tokens"),
+        let last = match carry.keep {
+            Keep::Whole => String::new(),
+            Keep::Last(n) => format!(" last {n} tokens"),
+            Keep::Seen(usize::MAX) => " tokens of the document".into(),
+            Keep::Seen(n) => format!(" last {n} tokens of the document"),
         };
         let _ = writeln!(text, "  carry {} = %{}{last}", carry.name, carry.value.0);
     }
@@ -44,8 +45,11 @@ fn extent(extent: Extent) -> String {
         Extent::Batch => "batch".into(),
         Extent::Time => "time".into(),
         Extent::Chunks(n) => format!("time/{n}"),
-        Extent::Carried => "carried".into(),
-        Extent::Known => "known".into(),
+        Extent::Carried(usize::MAX) => "carried".into(),
+        Extent::Carried(n) => format!("carried<={n}"),
+        Extent::Known(usize::MAX) => "known".into(),
+        Extent::Known(n) => format!("known<={n}+time"),
+        Extent::Rows(n) => format!("time<={n}"),
     }
 }
 

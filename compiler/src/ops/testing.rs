@@ -160,7 +160,9 @@ impl Build {
         let mut dag = Dag::new();
         let (next, emits) = body(&mut dag);
         let scan = Scan {
-            states: states.iter().map(|(name, axes, _)| State { name: (*name).into(), axes: axes.to_vec() }).collect(),
+            states: (states.iter().enumerate())
+                .map(|(number, (name, axes, _))| State { name: (*name).into(), axes: axes.to_vec(), number })
+                .collect(),
             body: dag,
             next,
             emits: emits.into_iter().map(|(name, e)| (name.to_string(), e)).collect(),

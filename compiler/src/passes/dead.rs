@@ -6,10 +6,25 @@
 
 use super::rewrite::{Copied, graph_roots, with_dag};
 use crate::graph::{Attend, Dag, Graph, NodeId, Op, Scan, Weighing};
+use std::collections::BTreeMap;
 
 /// See the module's essay.
 pub fn remove_dead(graph: &Graph) -> Graph {
+    remove_dead_and_tell(graph).0
+}
+
+/// What `remove_dead` kept.
+pub(crate) struct Kept {
+    /// New id of each old node.
+    pub at: Vec<Option<NodeId>>,
+    /// Of each scan and attend that was kept, by its old id: the operands that are left.
+    pub operands: BTreeMap<NodeId, Vec<usize>>,
+}
+
+/// The same, with what became of the nodes.
+pub(crate) fn remove_dead_and_tell(graph: &Graph) -> (Graph, Kept) {
     let dag = &graph.dag;
+    let mut operands_left = BTreeMap::new();
     // Users come after their operands, so one walk from the end knows all readers of a node.
     let mut needed = vec![false; dag.len()];
     let mut read: Vec<Vec<usize>> = vec![Vec::new(); dag.len()];
@@ -47,6 +62,7 @@ pub fn remove_dead(graph: &Graph) -> Graph {
                 let mut node = dag.node(id).clone();
                 node.op = body.op;
                 new.at[id.0 as usize] = Some(new.dag.add(node, &kept));
+                operands_left.insert(id, body.operands);
             }
             (None, Op::Emit(i)) => {
                 let emits = sorted(&read[dag.operands(id)[0].0 as usize]);
@@ -58,7 +74,8 @@ pub fn remove_dead(graph: &Graph) -> Graph {
             }
         }
     }
-    with_dag(graph, new)
+    let at = new.at.clone();
+    (with_dag(graph, new), Kept { at, operands: operands_left })
 }
 
 /// A scan or attend without its dead parts, and the operands that are left.

@@ -16,6 +16,7 @@ mod rewrite;
 
 pub use contract::contract_sums;
 pub use dead::remove_dead;
+pub(crate) use dead::{Kept, remove_dead_and_tell};
 
 use crate::graph::Graph;
 

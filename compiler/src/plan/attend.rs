@@ -3,7 +3,7 @@
 use super::build::{Planner, ScopePlan};
 use super::memory::place;
 use super::{AttendGradKernel, AttendKernel, Base, Kernel, Scope, Start, TileEmit, TilePort, View, Work};
-use crate::lowered::{Attend, BATCH, Dag, DimId, Extent, Op, TIME, ValueId, Weighing};
+use crate::lowered::{Attend, BATCH, Dag, DimId, Op, TIME, ValueId, Weighing};
 
 impl ScopePlan<'_> {
     /// Makes the kernel of an attend or of its gradient.
@@ -67,7 +67,7 @@ impl ScopePlan<'_> {
             let found = outside.iter().find(|o| format!("{:?}", o.0) == format!("{op:?}"));
             let Some((_, outer)) = found else { panic!("archc bug: {op:?} in the body of an attend") };
             let tile = s.pinned(&node.dims, &p.sizes);
-            let port = tile_port(p, forward, outer, tile.clone());
+            let port = tile_port(forward, outer, tile.clone());
             if matches!(op, Op::Delta(_)) {
                 delta = Some(port);
             } else {
@@ -94,7 +94,7 @@ impl ScopePlan<'_> {
             match grad {
                 None if i == forward.emits.len() => {
                     let tile = body.pinned(&[forward.rows], &planner.sizes);
-                    lse = Some(tile_port(planner, forward, &place, tile));
+                    lse = Some(tile_port(forward, &place, tile));
                 }
                 None => {
                     let value = forward.emits[i].1;
@@ -107,12 +107,12 @@ impl ScopePlan<'_> {
                         .collect();
                     dims.insert(0, forward.rows);
                     let tile = body.pinned(&dims, &planner.sizes);
-                    let sum = tile_port(planner, forward, &place, tile);
+                    let sum = tile_port(forward, &place, tile);
                     emits.push(TileEmit { value: body.read(planner, value), sum });
                 }
                 Some(g) => {
                     let value = body.read(planner, g.sums[i].1);
-                    let port = tile_port(planner, forward, &place, value.clone());
+                    let port = tile_port(forward, &place, value.clone());
                     sums.push((value, port));
                 }
             }
@@ -120,7 +120,7 @@ impl ScopePlan<'_> {
         if grad.is_some() && softmax {
             let place = self.read(planner, operands[captures]);
             let tile = body.pinned(&[forward.rows], &planner.sizes);
-            lse = Some(tile_port(planner, forward, &place, tile));
+            lse = Some(tile_port(forward, &place, tile));
         }
 
         // what the device touches between and after the kernels stays where it is
@@ -131,7 +131,7 @@ impl ScopePlan<'_> {
         sums.iter().for_each(|s: &(View, TilePort)| body.keep(&s.0));
         let mut kernel = AttendKernel {
             rows: planner.shape.len,
-            cols: known(planner, &operands[..captures], self.dag),
+            cols: planner.size(forward.past),
             tile_rows: planner.size(forward.rows),
             tile_cols: planner.size(forward.cols),
             map: forward.map.iter().map(|d| planner.size(*d)).collect(),
@@ -192,16 +192,9 @@ fn cotangents(dag: &Dag) -> usize {
     dag.ids().map(number).max().unwrap_or(0)
 }
 
-/// Columns: tokens that may be seen.
-fn known(planner: &Planner<'_>, captures: &[ValueId], dag: &Dag) -> usize {
-    let known = |d: &DimId| planner.graph.dim(*d).extent == Extent::Known;
-    let carried = captures.iter().any(|c| dag.node(*c).dims.iter().any(known));
-    if carried { planner.shape.carried + planner.shape.len } else { planner.shape.len }
-}
-
 /// A port from an outer value to a tile.
-fn tile_port(planner: &Planner<'_>, attend: &Attend, outer: &View, tile: View) -> TilePort {
-    let token = outer.axes.iter().map(|a| a.dim).find(|d| *d == TIME || planner.graph.dim(*d).extent == Extent::Known);
+fn tile_port(attend: &Attend, outer: &View, tile: View) -> TilePort {
+    let token = outer.axes.iter().map(|a| a.dim).find(|d| *d == TIME || *d == attend.past);
     let mut gone = attend.map.clone();
     gone.extend(token);
     let (rest, mut map) = outer.without(&gone);

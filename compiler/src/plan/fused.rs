@@ -200,8 +200,7 @@ impl ScopePlan<'_> {
         // values of which the sigmoid is made here: x sigmoid(x) is then one product more
         let unary = |id: &ValueId, op: UnaryOp| matches!(self.dag.node(*id).op, Op::Unary(own) if own == op);
         let operand = |id: &ValueId| self.looked_through(self.dag.node(*id).operands[0]);
-        let sigmoids: Vec<ValueId> =
-            unit.members.iter().filter(|m| unary(m, UnaryOp::Sigmoid)).map(operand).collect();
+        let sigmoids: Vec<ValueId> = unit.members.iter().filter(|m| unary(m, UnaryOp::Sigmoid)).map(operand).collect();
         for &id in &unit.members {
             let node = self.dag.node(id);
             let operands: Vec<usize> =

@@ -41,7 +41,7 @@ impl Derivation {
         let mut text = String::new();
         for (title, lines) in &self.sections {
             let _ = writeln!(text, "\\paragraph{{{}}}\n\\begin{{align*}}", escaped(title));
-            let lines: Vec<&str> = lines.iter().map(|l| l.1.as_str()).collect();
+            let lines: Vec<String> = lines.iter().map(|l| one_subscript(&l.1)).collect();
             let _ = writeln!(text, "{}\n\\end{{align*}}", lines.join(" \\\\\n"));
         }
         let _ = writeln!(text, "% {}", self.verdict());
@@ -60,6 +60,26 @@ impl Derivation {
 
 fn escaped(text: &str) -> String {
     text.replace('_', "\\_").replace('^', "\\^{}")
+}
+
+/// Row i of what has a number, `q_{1}_i`, with one subscript as LaTeX wants it: `q_{1,i}`.
+fn one_subscript(line: &str) -> String {
+    let mut parts = line.split("}_");
+    let mut joined = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let numbered = joined.rsplit_once("_{").is_some_and(|(_, n)| n.chars().all(|c| c.is_ascii_digit()));
+        match part.chars().next() {
+            Some(row @ ('i' | 'j')) if numbered => {
+                joined.push_str(&format!(",{row}}}"));
+                joined.push_str(&part[1..]);
+            }
+            _ => {
+                joined.push_str("}_");
+                joined.push_str(part);
+            }
+        }
+    }
+    joined
 }
 
 /// Derives the chunk form of a recurrence.
@@ -125,7 +145,7 @@ impl Deriver<'_> {
         let of = |latex: bool| {
             let e = Expressions { graph: self.graph, form: self.form, latex };
             match (s.scale, s.vector) {
-                (Some(a), Some(v)) => format!("{}{}{}", e.factor(a), if latex { " " } else { " * " }, e.factor(v)),
+                (Some(a), Some(v)) => format!("{}{}{}", e.factor(a), if latex { "\\, " } else { " * " }, e.factor(v)),
                 (Some(x), None) | (None, Some(x)) => e.factor(x),
                 (None, None) => "1".into(),
             }
@@ -599,5 +619,16 @@ impl Deriver<'_> {
                 "d\\alpha_i &= \\textstyle\\sum_{j < i} D_{i-1,\\,j} F_{ij}",
             ),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_subscript;
+
+    #[test]
+    fn rows_of_numbered_vectors_have_one_subscript() {
+        assert_eq!(one_subscript("A^{(12)}_{ij} &= a_{1}_i^\\top b_{2}_j"), "A^{(12)}_{ij} &= a_{1,i}^\\top b_{2,j}");
+        assert_eq!(one_subscript("q_{1} u_{2} e^{G_{i-1}}_i"), "q_{1} u_{2} e^{G_{i-1}}_i");
     }
 }

@@ -41,6 +41,7 @@ pub use derive::{Derivation, derive};
 pub use form::{Decay, Delta, Event, Form, Read, Scaled, Seen, Side, Sight};
 pub use print::print_classes;
 pub use split::split_scans;
+pub(crate) use split::{Origin, split_scans_and_tell};
 
 /// Tokens a chunk where nothing else is asked for: the rows at which products of tiles and the work of masks and solves
 /// balance for 64 to 128 channels.

@@ -122,9 +122,9 @@ impl Expressions<'_> {
         }
         let fuel = fuel - 1;
         let x = |i: usize, binds: Binds| self.within(operands[i], binds, fuel);
-        let dot = if self.latex { " " } else { " * " };
+        let dot = if self.latex { "\\, " } else { " * " };
         match dag.op(node) {
-            Op::Capture(i) => (self.leaf(self.form.leaves[*i], fuel), Binds::Atom),
+            Op::Capture(i) => self.leaf(self.form.leaves[*i], fuel),
             Op::Const(c) => (format!("{c}"), if *c < 0.0 { Binds::Sum } else { Binds::Atom }),
             Op::Binary(B::Add) => (format!("{} + {}", x(0, Binds::Sum), x(1, Binds::Sum)), Binds::Sum),
             Op::Binary(B::Sub) => (format!("{} - {}", x(0, Binds::Sum), x(1, Binds::Product)), Binds::Sum),
@@ -134,7 +134,8 @@ impl Expressions<'_> {
             }
             Op::Binary(B::Div) => (format!("{} / {}", x(0, Binds::Product), x(1, Binds::Atom)), Binds::Product),
             Op::Unary(UnaryOp::Neg) => (format!("-{}", x(0, Binds::Product)), Binds::Sum),
-            Op::Unary(UnaryOp::Powi(n)) => (format!("{}^{{{n}}}", x(0, Binds::Atom)), Binds::Atom),
+            // no atom: a power of a power, as an entry of an entry, needs parentheses
+            Op::Unary(UnaryOp::Powi(n)) => (format!("{}^{{{n}}}", x(0, Binds::Atom)), Binds::Product),
             Op::Unary(u) => (self.call(&format!("{u:?}").to_lowercase(), &[x(0, Binds::Sum)]), Binds::Atom),
             Op::Binary(f) => {
                 (self.call(&format!("{f:?}").to_lowercase(), &[x(0, Binds::Sum), x(1, Binds::Sum)]), Binds::Atom)
@@ -145,7 +146,7 @@ impl Expressions<'_> {
             }
             Op::Expand(_) | Op::Rename(..) | Op::StopGrad => self.bound(operands[0], fuel),
             Op::Reduce(..) => (self.call("sum", &[x(0, Binds::Sum)]), Binds::Atom),
-            Op::Pick(_, i) => (format!("{}_{{{i}}}", x(0, Binds::Atom)), Binds::Atom),
+            Op::Pick(_, i) => (format!("{}_{{{i}}}", x(0, Binds::Atom)), Binds::Product),
             _ => {
                 let parts: Vec<String> = (0..operands.len()).map(|i| x(i, Binds::Sum)).collect();
                 (self.call("layout", &parts), Binds::Atom)
@@ -154,32 +155,38 @@ impl Expressions<'_> {
     }
 
     /// A value of the graph: its name, or what it is made of if it has none.
-    fn leaf(&self, outer: NodeId, fuel: usize) -> String {
+    fn leaf(&self, outer: NodeId, fuel: usize) -> (String, Binds) {
         let node = self.graph.dag.node(outer);
         let operands = self.graph.dag.operands(outer);
         if !node.name.is_empty() || fuel == 0 {
-            return self.name(outer);
+            return (self.name(outer), Binds::Atom);
         }
-        let x = |i: usize| self.leaf(operands[i], fuel - 1);
+        let x = |i: usize, at_least: Binds| {
+            let (text, binds) = self.leaf(operands[i], fuel - 1);
+            if binds >= at_least { text } else { self.parentheses(&text) }
+        };
         match &node.op {
-            Op::Const(c) => format!("{c}"),
-            Op::Expand(_) | Op::Rename(..) => x(0),
-            Op::Unary(UnaryOp::Neg) => self.parentheses(&format!("-{}", x(0))),
-            Op::Unary(UnaryOp::Powi(n)) => format!("{}^{{{n}}}", x(0)),
-            Op::Unary(u) => self.call(&format!("{u:?}").to_lowercase(), &[x(0)]),
+            Op::Const(c) => (format!("{c}"), if *c < 0.0 { Binds::Sum } else { Binds::Atom }),
+            Op::Expand(_) | Op::Rename(..) => self.leaf(operands[0], fuel - 1),
+            Op::Unary(UnaryOp::Neg) => (format!("-{}", x(0, Binds::Product)), Binds::Sum),
+            Op::Unary(UnaryOp::Powi(n)) => (format!("{}^{{{n}}}", x(0, Binds::Atom)), Binds::Product),
+            Op::Unary(u) => (self.call(&format!("{u:?}").to_lowercase(), &[x(0, Binds::Sum)]), Binds::Atom),
             Op::Binary(f) => {
                 use crate::graph::BinaryOp as B;
-                let sign = match f {
-                    B::Add => "+",
-                    B::Sub => "-",
-                    B::Mul if self.latex => "\\cdot",
-                    B::Mul => "*",
-                    B::Div => "/",
-                    _ => return self.call(&format!("{f:?}").to_lowercase(), &[x(0), x(1)]),
+                let (sign, binds, right) = match f {
+                    B::Add => ("+", Binds::Sum, Binds::Sum),
+                    B::Sub => ("-", Binds::Sum, Binds::Product),
+                    B::Mul if self.latex => ("\\cdot", Binds::Product, Binds::Product),
+                    B::Mul => ("*", Binds::Product, Binds::Product),
+                    B::Div => ("/", Binds::Product, Binds::Atom),
+                    _ => {
+                        let arguments = [x(0, Binds::Sum), x(1, Binds::Sum)];
+                        return (self.call(&format!("{f:?}").to_lowercase(), &arguments), Binds::Atom);
+                    }
                 };
-                self.parentheses(&format!("{} {sign} {}", x(0), x(1)))
+                (format!("{} {sign} {}", x(0, binds), x(1, right)), binds)
             }
-            _ => self.name(outer),
+            _ => (self.name(outer), Binds::Atom),
         }
     }
 }

@@ -1,42 +1,30 @@
 //! Carries of lowered graphs: from what a program gives to named host tensors and back.
 //!
-//! `scanN.i` is state i of the scan at node N, `windowN` the last tokens before the piece, `attendN.c` capture c
-//! at the tokens that may still be seen, `pos` the next token's position. Times end together: the last entry is
-//! the last token.
+//! Their names are those of [`archc_compiler::lower::carried`], and `pos` is the next token's position. Times end together: the last entry
+//! is the last token. Outside, axes come in the order of their ids, the same for every device; inside in that of the graph's layout.
 
 use super::Leaves;
+use super::leaves::permuted;
 use crate::errors;
 use crate::session::{Carry, Tensor, Tensors};
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::lowered::{self, BATCH, Extent, Lowered};
+use archc_compiler::lowered::{self, BATCH, DimId, Extent, Keep, Lowered, TIME};
 
-/// The dimension of tokens of what is carried, as an index into its dimensions.
-fn time(graph: &Lowered, carry: &lowered::Carry) -> Option<usize> {
-    let dims = &graph.dag.node(carry.value).dims;
-    carry.last.and_then(|_| dims.iter().position(|d| matches!(graph.dim(*d).extent, Extent::Time | Extent::Known)))
-}
-
-/// Checks and reads a carry for sequences of which the next tokens have these positions.
+/// Checks a carry for sequences of which the next tokens have these positions.
 ///
 /// # Errors
 /// E0811 if a part is missing, unknown or of another shape.
-pub(super) fn read(
-    graph: &Lowered,
-    carry: &Carry,
-    pos: &[usize],
-    round: fn(f64) -> f64,
-) -> Result<Tensors, Diagnostic> {
+pub(super) fn check(graph: &Lowered, carry: &Carry, pos: &[usize]) -> Result<(), Diagnostic> {
     let reach = pos.iter().max().copied().unwrap_or(0);
-    let mut values = Tensors::new();
     for part in &graph.carries {
-        let time = time(graph, part);
-        let size = |(i, d): (usize, &lowered::DimId)| match (graph.dim(*d).extent, part.last) {
-            _ if Some(i) == time => part.last.filter(|&n| n != usize::MAX).unwrap_or(reach),
-            _ if *d == BATCH => pos.len(),
-            (Extent::Fixed(n), _) => n,
+        let size = |d: &DimId| match (*d, graph.dim(*d).extent, part.keep) {
+            (BATCH, ..) => pos.len(),
+            (TIME, _, Keep::Last(n)) => n,
+            (TIME, _, Keep::Seen(most)) => reach.min(most),
+            (_, Extent::Fixed(n), _) => n,
             _ => 1,
         };
-        let shape: Vec<usize> = graph.dag.node(part.value).dims.iter().enumerate().map(size).collect();
+        let shape: Vec<usize> = outside(graph, part).iter().map(size).collect();
         let Some(tensor) = carry.0.get(&part.name) else {
             return Err(errors::carry_mismatch(format!("it lacks `{}`", part.name)));
         };
@@ -44,55 +32,106 @@ pub(super) fn read(
             let why = format!("`{}` has shape {:?}, not {shape:?}", part.name, tensor.shape);
             return Err(errors::carry_mismatch(why));
         }
-        values.insert(part.name.clone(), Tensor { shape, data: tensor.data.iter().map(|&x| round(x)).collect() });
     }
-    match carry.0.keys().find(|k| *k != "pos" && !values.contains_key(*k)) {
+    match carry.0.keys().find(|k| *k != "pos" && !graph.carries.iter().any(|c| c.name == **k)) {
         Some(unknown) => Err(errors::carry_mismatch(format!("the program carries no `{unknown}`"))),
-        None => Ok(values),
+        None => Ok(()),
     }
 }
 
-/// The carry that a program leaves; `values` are those of [`Lowered::carries`], in order.
-pub(super) fn write(graph: &Lowered, leaves: &Leaves, values: Vec<Tensor>) -> Carry {
+/// The dimensions of a part in the order that it has outside: batch, tokens, axes by id.
+fn outside(graph: &Lowered, part: &lowered::Carry) -> Vec<DimId> {
+    let mut dims = graph.dag.node(part.value).dims.clone();
+    dims.sort_unstable();
+    dims
+}
+
+/// Brings the axes of what is carried into the order of the graph's layout, or out of it.
+pub(super) fn turn(graph: &Lowered, carried: &mut Tensors, inside: bool) {
+    for part in &graph.carries {
+        let (dims, sorted) = (&graph.dag.node(part.value).dims, outside(graph, part));
+        if *dims == sorted {
+            continue;
+        }
+        let (from, to) = if inside { (&sorted, dims) } else { (dims, &sorted) };
+        let order: Vec<usize> = to.iter().map(|d| from.iter().position(|f| f == d).unwrap_or(0)).collect();
+        if let Some(tensor) = carried.get_mut(&part.name) {
+            *tensor = permuted(std::mem::take(tensor), &order);
+        }
+    }
+}
+
+/// The carry that a program leaves; `values` are those of [`Lowered::carries`], in order. Tokens are put behind those that the
+/// leaves hold, where these lie.
+pub(super) fn write(graph: &Lowered, leaves: &mut Leaves, values: Vec<Tensor>) -> Carry {
     let ends: Vec<f64> =
         leaves.pos.chunks_exact(leaves.len).map(|row| row.last().map_or(0.0, |&p| f64::from(p) + 1.0)).collect();
     let reach = ends.iter().fold(0.0f64, |m, &p| m.max(p)) as usize;
     let mut tensors = Tensors::new();
     for (part, value) in graph.carries.iter().zip(values) {
-        let kept = match (time(graph, part), part.last) {
-            (Some(axis), Some(last)) => {
-                let dim = graph.dag.node(part.value).dims[axis];
-                // A value over all known tokens holds the carried ones already.
-                let before = leaves.carried.get(&part.name).filter(|_| graph.dim(dim).extent == Extent::Time);
-                match last {
-                    usize::MAX => {
-                        let have = value.shape[axis] + before.map_or(0, |b| b.shape[axis]);
-                        tail(before, &value, axis, reach.min(have))
-                    }
-                    last => tail(before, &value, axis, last),
-                }
+        let before = leaves.carried.remove(&part.name);
+        let axis = graph.dag.node(part.value).dims.iter().position(|d| *d == TIME).unwrap_or(0);
+        let kept = match part.keep {
+            Keep::Whole => value,
+            Keep::Last(count) => extended(before, value, axis, count),
+            Keep::Seen(most) => {
+                let have = value.shape[axis] + before.as_ref().map_or(0, |b| b.shape[axis]);
+                extended(before, value, axis, reach.min(most).min(have))
             }
-            _ => value,
         };
         tensors.insert(part.name.clone(), kept);
     }
+    turn(graph, &mut tensors, false);
     tensors.insert("pos".into(), Tensor { shape: vec![ends.len()], data: ends });
     Carry(tensors)
 }
 
-/// The last entries along an axis of two tensors, one after the other; zeros where there are fewer.
-fn tail(before: Option<&Tensor>, value: &Tensor, axis: usize, count: usize) -> Tensor {
+/// The last entries along an axis of two tensors, one after the other; zeros where there are fewer. The first one's memory is used
+/// again, so that one more token costs no copy of those before it.
+fn extended(before: Option<Tensor>, value: Tensor, axis: usize, count: usize) -> Tensor {
+    let new = value.shape[axis];
     let width = value.shape[axis + 1..].iter().product::<usize>();
     let outer = value.shape[..axis].iter().product::<usize>();
-    let mut shape = value.shape.clone();
+    let mut shape = value.shape;
     shape[axis] = count;
-    let mut data = Vec::with_capacity(outer * count * width);
-    for row in 0..outer {
-        let part = |t: &Tensor| t.data[row * t.shape[axis] * width..(row + 1) * t.shape[axis] * width].to_vec();
-        let all = [before.map(part).unwrap_or_default(), part(value)].concat();
-        let skipped = all.len().saturating_sub(count * width);
-        data.extend(std::iter::repeat_n(0.0, (count * width).saturating_sub(all.len())));
-        data.extend(&all[skipped..]);
+    let (old, mut data) = before.map_or((0, Vec::new()), |b| (b.shape[axis], b.data));
+    let taken = new.min(count);
+    let kept = (count - taken).min(old);
+    let empty = count - taken - kept;
+    let (from, to) = (old * width, count * width);
+    data.resize(data.len().max(outer * to), 0.0);
+    // rows that grow move from the last one on, so that none is written over before it has moved
+    for step in 0..outer {
+        let row = if count >= old { outer - 1 - step } else { step };
+        let at = row * to + empty * width;
+        data.copy_within((row + 1) * from - kept * width..(row + 1) * from, at);
+        data[row * to..at].fill(0.0);
+        let tokens = &value.data[row * new * width..(row + 1) * new * width];
+        data[at + kept * width..(row + 1) * to].copy_from_slice(&tokens[(new - taken) * width..]);
     }
+    data.truncate(outer * to);
     Tensor { shape, data }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Entries `first..` of an axis in the middle: two rows, two numbers an entry.
+    fn tensor(first: usize, count: usize) -> Tensor {
+        let each = |row: usize| (0..count * 2).map(move |i| (100 * row + 2 * first + i) as f64);
+        Tensor { shape: vec![2, count, 2], data: (0..2).flat_map(each).collect() }
+    }
+
+    #[test]
+    fn tokens_are_put_behind_those_before_them() {
+        for (old, new, count) in
+            [(3, 1, 4), (3, 1, 3), (3, 1, 2), (1, 3, 4), (5, 4, 2), (5, 1, 1), (4, 2, 0), (0, 2, 1)]
+        {
+            let have = extended((old > 0).then(|| tensor(0, old)), tensor(old, new), 1, count);
+            assert_eq!(have, tensor(old + new - count, count), "{old} and {new} tokens, the last {count}");
+        }
+        let padded = extended(Some(tensor(0, 1)), tensor(1, 1), 1, 3);
+        assert_eq!(padded.data, [0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 0.0, 0.0, 100.0, 101.0, 102.0, 103.0]);
+    }
 }

@@ -6,16 +6,25 @@
 use crate::batch::{self, Tokens};
 use crate::session::{Batch, Tensor, Tensors};
 use archc_compiler::graph::{AxisId, Graph, Output};
-use archc_compiler::lowered::Shape;
+use archc_compiler::lowered::{Dim, Extent, Lowered, Shape};
+
+/// The fewest carried tokens that a graph gets room for, if any: a tile of an attend.
+const SMALLEST_ROOM: usize = 64;
+
+/// The room for so many tokens: up to a quarter more, in whole tiles.
+fn room(tokens: usize) -> usize {
+    let step = (tokens.next_power_of_two() / 8).max(SMALLEST_ROOM);
+    tokens.next_multiple_of(step)
+}
 
 /// The leaves of a lowered graph for one batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Leaves {
-    /// Sequences, tokens a sequence (with prefixes), carried tokens that attends may see.
+    /// Sequences.
     pub batch: usize,
     /// Tokens a sequence, prefixes included.
     pub len: usize,
-    /// Tokens of the same documents that came before, at most.
+    /// Tokens of the same documents that came before, at most; from [`Leaves::make_room`] on, what there is room for.
     pub carried_tokens: usize,
     /// Position of each token in its document.
     pub pos: Vec<u32>,
@@ -31,8 +40,8 @@ pub struct Leaves {
     pub inputs: Vec<Tensor>,
     /// R of each output in the order of the graph, `[B, T, axes]` with axes in [`Graph::layout_order`]; empty where there is none.
     pub cotangents: Vec<Tensor>,
-    /// What an earlier piece left, by name, `[B, (tokens), axes]` with axes in [`Graph::layout_order`]. A name that is not here
-    /// stands for zeros.
+    /// What an earlier piece left, by name, `[B, (tokens), axes]` with axes in [`Graph::layout_order`], perhaps of fewer tokens than
+    /// there is room for. A name that is not here stands for zeros.
     pub carried: Tensors,
     /// Updates done.
     pub step: u64,
@@ -76,6 +85,39 @@ impl Leaves {
         Shape { batch: self.batch, len: self.len, carried: self.carried_tokens }
     }
 
+    /// Rounds the tokens that came before up to the room that a graph gets for them: so it is made ready a few times and not for every
+    /// token that is decoded. Four rooms an octave, since what is not used costs as much as what is. No room where the graph carries no tokens, and no more than its attends may look back.
+    pub(crate) fn make_room(&mut self, graph: &Lowered) {
+        let most = |d: &Dim| match d.extent {
+            Extent::Carried(most) | Extent::Known(most) => Some(most),
+            _ => None,
+        };
+        let most = graph.dims.iter().filter_map(most).max().unwrap_or(0);
+        let tokens = self.carried_tokens.min(most);
+        self.carried_tokens = room(tokens).min(most);
+    }
+
+    /// The numbers of a leaf of so many that holds what was carried under a name, in order, piece by piece; none for zeros.
+    ///
+    /// Where there is room for more tokens than were carried, each sequence begins with copies of its first one. Nothing sees them;
+    /// but unlike zeros they are numbers that the program may well compute with.
+    pub(crate) fn carried_numbers(&self, name: &str, count: usize, mut put: impl FnMut(&[f64])) {
+        let Some(tensor) = self.carried.get(name) else { return };
+        if tensor.data.len() == count {
+            return put(&tensor.data);
+        }
+        let [batch, tokens, axes @ ..] = tensor.shape.as_slice() else { return };
+        let width: usize = axes.iter().product();
+        if batch * tokens * width == 0 {
+            return;
+        }
+        let room = count / (batch * width);
+        for row in tensor.data.chunks_exact(tokens * width) {
+            (*tokens..room).for_each(|_| put(&row[..width]));
+            put(row);
+        }
+    }
+
     /// Whether a document starts inside of a sequence: elsewhere than at its first token or, with a carry, there too.
     pub fn restarts(&self, continued: bool) -> bool {
         let starts = |row: &[u32]| row.iter().skip(usize::from(!continued)).any(|&p| p == 0);
@@ -114,27 +156,31 @@ impl Leaves {
 pub(super) fn declared_axes(graph: &Graph, tensor: Tensor, axes: &[AxisId], skip: usize) -> Tensor {
     let mut sorted = axes.to_vec();
     graph.layout_order(&mut sorted);
-    let from: Vec<usize> = axes.iter().map(|a| sorted.iter().position(|s| s == a).unwrap_or(0)).collect();
-    permuted(tensor, &from, skip)
+    let place = |a: &AxisId| skip + sorted.iter().position(|s| s == a).unwrap_or(0);
+    let from: Vec<usize> = (0..skip).chain(axes.iter().map(place)).collect();
+    permuted(tensor, &from)
 }
 
 /// `[B, T, axes]` with its axes brought from the declared order to [`Graph::layout_order`].
 fn sorted_axes(graph: &Graph, tensor: &Tensor, axes: &[AxisId]) -> Tensor {
     let mut sorted = axes.to_vec();
     graph.layout_order(&mut sorted);
-    let from: Vec<usize> = sorted.iter().map(|a| axes.iter().position(|x| x == a).unwrap_or(0)).collect();
-    permuted(tensor.clone(), &from, 2)
+    let place = |a: &AxisId| 2 + axes.iter().position(|x| x == a).unwrap_or(0);
+    let from: Vec<usize> = [0, 1].into_iter().chain(sorted.iter().map(place)).collect();
+    permuted(tensor.clone(), &from)
 }
 
-/// After the first `skip` ones, axis i of the result is axis `from[i]` of what is given.
-fn permuted(tensor: Tensor, from: &[usize], skip: usize) -> Tensor {
-    if from.iter().enumerate().all(|(i, &f)| i == f) {
+/// Axis i of the result is axis `from[i]` of what is given. The first ones that stay where they are are not looked at one by one.
+pub(super) fn permuted(tensor: Tensor, from: &[usize]) -> Tensor {
+    let skip = from.iter().enumerate().take_while(|(i, f)| i == *f).count();
+    if skip == from.len() {
         return tensor;
     }
     let (outer, axes) = tensor.shape.split_at(skip);
     let width = axes.iter().product::<usize>();
     let mut strides = vec![1; axes.len()];
     (0..axes.len().saturating_sub(1)).rev().for_each(|i| strides[i] = strides[i + 1] * axes[i + 1]);
+    let from: Vec<usize> = from[skip..].iter().map(|f| f - skip).collect();
     let order: Vec<usize> = (0..width)
         .map(|mut n| {
             let mut at = 0;
@@ -148,4 +194,31 @@ fn permuted(tensor: Tensor, from: &[usize], skip: usize) -> Tensor {
     let data = tensor.data.chunks_exact(width.max(1)).flat_map(|row| order.iter().map(|&i| row[i])).collect();
     let shape = outer.iter().copied().chain(from.iter().map(|&f| axes[f])).collect();
     Tensor { shape, data }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_are_few_and_not_much_too_large() {
+        let rooms: std::collections::BTreeSet<usize> = (0..=1 << 16).map(room).collect();
+        assert!(rooms.len() <= 4 * 8 + 8, "{rooms:?}");
+        assert_eq!([0, 1, 64, 65, 600, 1025].map(room), [0, 64, 64, 128, 640, 1280]);
+        assert!((0..=1 << 16).all(|n| n <= room(n) && room(n) <= n + (n / 4).max(SMALLEST_ROOM)));
+    }
+
+    #[test]
+    fn what_there_is_room_for_begins_with_copies() {
+        let tensor = Tensor { shape: vec![2, 2, 1], data: vec![1.0, 2.0, 3.0, 4.0] };
+        let leaves = Leaves { carried: [("k".to_owned(), tensor)].into(), ..Leaves::default() };
+        let read = |name: &str, count: usize| {
+            let mut all: Vec<f64> = Vec::new();
+            leaves.carried_numbers(name, count, |part| all.extend(part));
+            all
+        };
+        assert_eq!(read("k", 4), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(read("k", 8), [1.0, 1.0, 1.0, 2.0, 3.0, 3.0, 3.0, 4.0]);
+        assert!(read("other", 8).is_empty());
+    }
 }

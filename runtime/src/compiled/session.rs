@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// Pieces shorter than this run token by token: most of a chunk would be rows past the end.
 const SHORTEST_CHUNKED: usize = 16;
 
-/// Programs kept. Decoding with an attend needs a new one a token, since the known tokens grow.
+/// Programs kept. Decoding with an attend needs a new one whenever the known tokens have outgrown their room.
 const PROGRAMS: usize = 8;
 
 /// The largest chunk of at most so many tokens that leaves few rows past the end of a sequence: they cost as much as the others.
@@ -143,22 +143,41 @@ impl<E: Executor> CompiledSession<E> {
         Ok((graph, &mut self.executor, &mut self.programs[last].2))
     }
 
-    fn forward_rows(&mut self, batch: &Batch, carry: Option<&Carry>) -> Result<Forward, Diagnostic> {
+    /// The graph that goes on from a carry, and leaves.
+    fn continuing(&mut self, batch: &Batch, carry: Option<&Carry>) -> Result<(Purpose, Leaves), Diagnostic> {
         let pos = carry.map(|c| pieces::positions(c, batch.batch)).transpose()?;
         let mut leaves = Leaves::new(&self.graph, batch, pos.as_deref());
         leaves.step = self.step;
         let options = LowerOptions { carry: true, ..self.plain(&leaves, carry.is_some()) };
         let purpose = Purpose { options, gradients: None };
-        let round = checks::rounding(self.options.dtype);
+        let graph = self.lowered(purpose);
         if let (Some(carry), Some(pos)) = (carry, &pos) {
-            leaves.carried = carry::read(&self.lowered(purpose), carry, pos, round)?;
+            carry::check(&graph, carry, pos)?;
         }
+        leaves.make_room(&graph);
+        Ok((purpose, leaves))
+    }
+
+    /// Sequences that stay as long as each other.
+    fn advance_rows(&mut self, batch: &Batch, carry: &mut Option<Carry>) -> Result<Tensors, Diagnostic> {
+        let (purpose, mut leaves) = self.continuing(batch, carry.as_ref())?;
         let (graph, executor, program) = self.compiled(purpose, leaves.shape())?;
         let outputs = graph.outputs.iter().map(|o| o.value);
         let wanted: Vec<ValueId> = outputs.chain(graph.carries.iter().map(|c| c.value)).collect();
-        let mut values = executor.run(program, &leaves, &wanted)?;
-        let carried = values.split_off(graph.outputs.len());
-        Ok(Forward { outputs: outputs_of(&graph, &leaves, values), carry: carry::write(&graph, &leaves, carried) })
+        let continued = carry.take().map(|c| leaves.carried = c.0).is_some();
+        carry::turn(&graph, &mut leaves.carried, true);
+        match executor.run(program, &leaves, &wanted) {
+            Ok(mut values) => {
+                let carried = values.split_off(graph.outputs.len());
+                *carry = Some(carry::write(&graph, &mut leaves, carried));
+                Ok(outputs_of(&graph, &leaves, values))
+            }
+            Err(error) => {
+                carry::turn(&graph, &mut leaves.carried, false);
+                *carry = continued.then_some(Carry(leaves.carried));
+                Err(error)
+            }
+        }
     }
 }
 
@@ -229,18 +248,23 @@ impl<E: Executor> Session for CompiledSession<E> {
     }
 
     fn forward(&mut self, batch: &Batch, carry: Option<&Carry>) -> Result<Forward, Diagnostic> {
+        let mut carry = carry.cloned();
+        let outputs = self.advance(batch, &mut carry)?;
+        Ok(Forward { outputs, carry: carry.unwrap_or_default() })
+    }
+
+    fn advance(&mut self, batch: &Batch, carry: &mut Option<Carry>) -> Result<Tensors, Diagnostic> {
         batch::check(&self.graph, batch)?;
         if self.graph.prefix.is_none() || pieces::even(batch, carry.is_some()) {
-            return self.forward_rows(batch, carry);
+            return self.advance_rows(batch, carry);
         }
-        if let Some(carry) = carry {
-            let pos = pieces::positions(carry, batch.batch)?;
-            let leaves = Leaves::new(&self.graph, batch, Some(&pos));
-            let options = LowerOptions { carry: true, ..self.plain(&leaves, true) };
-            let graph = self.lowered(Purpose { options, gradients: None });
-            carry::read(&graph, carry, &pos, checks::rounding(self.options.dtype))?;
-        }
-        pieces::one_by_one(batch, carry, |batch, carry| self.forward_rows(batch, carry))
+        self.continuing(batch, carry.as_ref())?;
+        let done = pieces::one_by_one(batch, carry.as_ref(), |batch, mut carry| {
+            let outputs = self.advance_rows(batch, &mut carry)?;
+            Ok(Forward { outputs, carry: carry.unwrap_or_default() })
+        })?;
+        *carry = Some(done.carry);
+        Ok(done.outputs)
     }
 
     fn gradients(&mut self, batch: &Batch, objective: Objective<'_>) -> Result<Gradients, Diagnostic> {

@@ -182,7 +182,14 @@ fn fill(op: &Op, view: &View, arena: *mut f32, leaves: &Leaves, graph: &Lowered)
         Op::TokenWeight => put(to, &leaves.weights),
         Op::Input(i) => put(to, &leaves.inputs[*i].data),
         Op::Cotangent(i, _) => put(to, leaves.cotangents.get(*i).map_or(&[], |t| &t.data)),
-        Op::Carried(name, _) => put(to, leaves.carried.get(name).map_or(&[], |t| &t.data)),
+        Op::Carried(name, _) => {
+            let mut at = 0;
+            leaves.carried_numbers(name, len, |part| {
+                put(&mut to[at..at + part.len()], part);
+                at += part.len();
+            });
+            to[at..].fill(0.0);
+        }
         op => panic!("archc bug: {op:?} is no leaf of {}", graph.source.name),
     }
 }

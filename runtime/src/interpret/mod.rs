@@ -246,7 +246,9 @@ fn apply(frame: &Frame<'_>, scope: &Scope<'_>, op: &Op, dims: &[DimId], x: &[Val
         Op::Step => Value::scalar(leaves.step as f64, frame.dtype),
         Op::Carried(name, d) => {
             let count = d.iter().map(|&d| frame.size(scope, d)).product();
-            let numbers = leaves.carried.get(name).map_or_else(|| vec![0.0; count], |t| t.data.clone());
+            let mut numbers = Vec::with_capacity(count);
+            leaves.carried_numbers(name, count, |part| numbers.extend(part));
+            numbers.resize(count, 0.0);
             frame.constant(scope, numbers, d)
         }
         Op::Cotangent(i, d) => match scope.tile {

@@ -63,8 +63,13 @@ struct Tiles<'a> {
 }
 
 impl Tiles<'_> {
+    /// Room for tokens before the piece.
+    fn carried(&self) -> usize {
+        self.known() - self.frame.shape.len
+    }
+
     fn known(&self) -> usize {
-        self.frame.shape.carried + self.frame.shape.len
+        self.frame.size(self.scope, self.attend.past)
     }
 
     fn row_blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
@@ -89,7 +94,7 @@ impl Tiles<'_> {
     fn at_cols(&self, x: &Value, cols: &Range<usize>) -> Result<Value> {
         match self.time(x) {
             None => Ok(x.clone()),
-            Some((dim, before)) if before == self.frame.shape.carried => part(x, dim, cols.clone(), self.cols),
+            Some((dim, before)) if before == self.carried() => part(x, dim, cols.clone(), self.cols),
             Some(_) => bail!("a capture lacks the tokens before the piece"),
         }
     }
@@ -110,7 +115,7 @@ impl Tiles<'_> {
 
     /// Rows' positions minus columns' positions. Pairs that are never visible have whatever number comes out.
     fn lag(&self, span: &Span) -> Result<Value> {
-        let carried = self.frame.shape.carried;
+        let carried = self.carried();
         let each = |t: usize| span.cols.clone().map(move |s| (carried + t) as f64 - s as f64);
         let data = span.rows.clone().flat_map(each).collect();
         let shape = vec![span.rows.len(), span.cols.len()];
@@ -119,11 +124,11 @@ impl Tiles<'_> {
 
     /// 1 where the column is of the row's document and not after it, and `visible` agrees.
     fn mask(&self, span: &Span, visible: Option<&Value>) -> Result<Value> {
-        let shape = self.frame.shape;
+        let (shape, carried) = (self.frame.shape, self.carried());
         let mut data = Vec::with_capacity(shape.batch * span.rows.len() * span.cols.len());
         for b in 0..shape.batch {
             for t in span.rows.clone() {
-                let now = shape.carried + t;
+                let now = carried + t;
                 let first = now.saturating_sub(self.frame.leaves.pos[b * shape.len + t] as usize);
                 data.extend(span.cols.clone().map(|s| if s >= first && s <= now { 1.0 } else { 0.0 }));
             }

@@ -34,7 +34,7 @@ impl Frame<'_> {
     pub(super) fn is_time(&self, dim: Dim) -> bool {
         let Dim::Axis(a) = dim else { return false };
         let dim = self.graph.dim(DimId(a.0));
-        dim.rank == 2 && matches!(dim.extent, Extent::Time | Extent::Known)
+        dim.rank == 2 && matches!(dim.extent, Extent::Time | Extent::Known(_))
     }
 
     /// For each token, the token `lag` before it if both are in the same document and in this piece.

@@ -1,8 +1,7 @@
 //! Carries: what one piece of a sequence leaves for the next, as named host tensors.
 //!
-//! `scanN.i` is state i of the scan at node N, `windowN` the last tokens before the piece, `attendN.c` capture c
-//! at the tokens that may still be seen, `pos` the next token's position. Times end together: the last entry is
-//! the last token.
+//! Their names are those of [`archc_compiler::lower::carried`], and `pos` is the next token's position. Times end together: the last entry
+//! is the last token.
 
 use super::eval::seen_captures;
 use super::kernels::host;
@@ -13,6 +12,8 @@ use crate::pieces;
 use crate::session::{Carry, Tensor, Tensors};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{AxisId, Graph, NodeId, Op};
+use archc_compiler::lower::carried::{capture_name, carried, state_name, window_name};
+use archc_compiler::lower::most_carried;
 use candle_core::{DType, Result};
 use std::collections::BTreeMap;
 
@@ -23,28 +24,47 @@ pub(crate) struct Before {
     pub values: BTreeMap<String, Value>,
 }
 
-/// What a graph carries: name, dimensions, shape. Times of attends are `None`: as many tokens as documents go back.
-fn expected(graph: &Graph, wiring: &Wiring) -> Vec<(String, Vec<Dim>, Option<usize>)> {
+/// Something that a graph carries.
+struct Part {
+    name: String,
+    dims: Vec<Dim>,
+    tokens: Tokens,
+}
+
+/// How many tokens of it.
+#[derive(Clone, Copy)]
+enum Tokens {
+    /// Exactly so many (a state has none).
+    Last(usize),
+    /// As many as documents go back and at most so many.
+    Seen(usize),
+}
+
+/// What a graph carries.
+fn expected(graph: &Graph, wiring: &Wiring) -> Vec<Part> {
+    let needed = carried(graph);
     let mut list = Vec::new();
     let timed = |of: &[AxisId]| -> Vec<Dim> { [Dim::Batch, Dim::Time].into_iter().chain(axes(of)).collect() };
-    for id in graph.dag.ids().filter(|id| wiring.live[id.0 as usize]) {
+    for (id, parts) in needed {
         let i = id.0 as usize;
         let operands = &wiring.operands[i];
         let ty = |o: usize| &graph.dag.ty(NodeId(operands[o] as u32)).axes;
         match graph.dag.op(id) {
             Op::Scan(scan) => {
-                for (s, state) in scan.states.iter().enumerate() {
+                for state in scan.states.iter().filter(|s| parts.contains(&s.number)) {
                     let mut dims: Vec<Dim> = [Dim::Batch].into_iter().chain(axes(&state.axes)).collect();
                     dims.sort_unstable();
-                    list.push((format!("scan{i}.{s}"), dims, None));
+                    list.push(Part { name: state_name(id, state.number), dims, tokens: Tokens::Last(0) });
                 }
             }
             Op::Window { axis, step } if graph.size(*axis) > 1 => {
-                list.push((format!("window{i}"), timed(ty(0)), Some((graph.size(*axis) - 1) * step)));
+                let tokens = Tokens::Last((graph.size(*axis) - 1) * step);
+                list.push(Part { name: window_name(id), dims: timed(ty(0)), tokens });
             }
-            Op::Attend(_) => {
-                for c in seen_captures(&graph.dag, wiring, i) {
-                    list.push((format!("attend{i}.{c}"), timed(ty(c)), None));
+            Op::Attend(attend) => {
+                let tokens = Tokens::Seen(most_carried(attend));
+                for c in seen_captures(&graph.dag, wiring, i).into_iter().filter(|c| parts.contains(c)) {
+                    list.push(Part { name: capture_name(id, c), dims: timed(ty(c)), tokens });
                 }
             }
             _ => {}
@@ -67,35 +87,65 @@ pub(crate) fn read(
     let pos = pieces::positions(carry, batch)?;
     let reach = pos.iter().max().copied().unwrap_or(0);
     let mut values = BTreeMap::new();
-    for (name, dims, width) in expected(graph, wiring) {
-        let size = |d: &Dim| match d {
-            Dim::Batch => batch,
-            Dim::Axis(a) => graph.size(*a),
-            _ => width.unwrap_or(reach),
+    for Part { name, dims, tokens } in expected(graph, wiring) {
+        let size = |d: &Dim| match (d, tokens) {
+            (Dim::Batch, _) => batch,
+            (Dim::Axis(a), _) => graph.size(*a),
+            (_, Tokens::Last(n)) => n,
+            (_, Tokens::Seen(most)) => reach.min(most),
         };
-        let shape: Vec<usize> = dims.iter().map(size).collect();
+        let mut shape: Vec<usize> = dims.iter().map(size).collect();
         let Some(tensor) = carry.0.get(&name) else {
             return Err(errors::carry_mismatch(format!("it lacks `{name}`")));
         };
         if tensor.shape != shape || tensor.data.len() != shape.iter().product::<usize>() {
             return Err(errors::carry_mismatch(format!("`{name}` has shape {:?}, not {shape:?}", tensor.shape)));
         }
+        let mut data = tensor.data.clone();
+        if let Tokens::Seen(most) = tokens
+            && most < reach
+        {
+            data = at_the_end(&data, &shape, reach);
+            shape[1] = reach;
+        }
         // An attend of which nothing can be seen any more carries no tokens.
         if !shape.contains(&0) {
-            let value = Value::constant(tensor.data.clone(), shape, dims, dtype);
+            let value = Value::constant(data, shape, dims, dtype);
             values.insert(name, value.map_err(|e| errors::bug("reading a carry of the reference device", e))?);
         }
     }
-    if let Some(unknown) = carry.0.keys().find(|k| *k != "pos" && !expected(graph, wiring).iter().any(|e| e.0 == **k)) {
+    if let Some(unknown) =
+        carry.0.keys().find(|k| *k != "pos" && !expected(graph, wiring).iter().any(|e| e.name == **k))
+    {
         return Err(errors::carry_mismatch(format!("the program carries no `{unknown}`")));
     }
     Ok(Before { pos, values })
 }
 
-/// The carry of named values and the positions of the next tokens.
-pub(crate) fn write(values: &BTreeMap<String, Value>, pos: Vec<usize>) -> Result<Carry> {
+/// `[B, tokens, ..]` at the end of more tokens. Those before are never visible; they are copies of the first one, numbers that the
+/// program may well compute with.
+fn at_the_end(data: &[f64], shape: &[usize], more: usize) -> Vec<f64> {
+    let width: usize = shape[2..].iter().product();
+    let mut all = Vec::with_capacity(shape[0] * more * width);
+    for b in 0..shape[0] {
+        let row = &data[b * shape[1] * width..(b + 1) * shape[1] * width];
+        let first = row.get(..width).unwrap_or(&[0.0]);
+        all.extend(first.iter().cycle().take((more - shape[1]) * width));
+        all.extend(row);
+    }
+    all
+}
+
+/// The carry of named values and the positions of the next tokens: of what the outputs need.
+pub(crate) fn write(
+    graph: &Graph,
+    wiring: &Wiring,
+    values: &BTreeMap<String, Value>,
+    pos: Vec<usize>,
+) -> Result<Carry> {
+    let parts = expected(graph, wiring);
     let mut tensors = Tensors::new();
-    for (name, value) in values {
+    for (name, value) in values.iter().filter(|v| parts.iter().any(|p| p.name == *v.0)) {
         let mut order = value.dims.clone();
         order.sort_unstable();
         let value = value.permuted(&order)?;

@@ -16,6 +16,8 @@ use super::window::Lags;
 use super::wiring::Wiring;
 use crate::batch::Tokens;
 use archc_compiler::graph::{Dag, Graph, NodeId, Op, Rate, ReduceOp};
+use archc_compiler::lower::carried::{capture_name, window_name};
+use archc_compiler::lower::most_carried;
 use candle_core::{DType, Result, Tensor, bail};
 use std::collections::BTreeMap;
 
@@ -273,7 +275,7 @@ fn node(
         }
         Op::Embed { vocab } => embed(frame, Dim::Axis(*vocab), x[0], x.get(1).copied())?,
         Op::Window { axis, step } => {
-            let name = format!("window{i}");
+            let name = window_name(NodeId(i as u32));
             let width = frame.graph.size(*axis);
             let lags = Lags::new(x[0], Dim::Axis(*axis), width, *step, frame.carry.get(&name), grid)?;
             if width > 1 {
@@ -283,7 +285,7 @@ fn node(
         }
         Op::Scan(body) => {
             let (initial, captures) = x.split_at(body.states.len());
-            let done = scan(frame, body, &wiring.bodies[&i], initial, captures, &format!("scan{i}"))?;
+            let done = scan(frame, body, &wiring.bodies[&i], initial, captures, NodeId(i as u32))?;
             carry.extend(done.carry);
             return Ok(Slot::Emits(done.emits));
         }
@@ -338,6 +340,10 @@ fn pasts(
     carry: &mut BTreeMap<String, Value>,
 ) -> Result<Vec<Value>> {
     let grid = &frame.tokens.grid;
+    let most = match frame.graph.dag.op(NodeId(node as u32)) {
+        Op::Attend(attend) => most_carried(attend),
+        _ => usize::MAX,
+    };
     let mut pasts: Vec<Value> = captures.iter().map(|&c| c.clone()).collect();
     for c in seen_captures(&frame.graph.dag, wiring, node) {
         let x = captures[c];
@@ -345,14 +351,17 @@ fn pasts(
         let order: Vec<(Dim, usize)> =
             [(Dim::Batch, grid.batch), (Dim::Time, grid.len)].into_iter().chain(axes).collect();
         let mut past = x.expanded(&order)?;
-        let name = format!("attend{node}.{c}");
+        let name = capture_name(NodeId(node as u32), c);
         if let Some(before) = frame.carry.get(&name) {
             past.tensor = Tensor::cat(&[&before.permuted(&past.dims)?.tensor, &past.tensor], 1)?;
+        } else if frame.tokens.carried > 0 {
+            // what only losses need is not carried
+            past.tensor = past.tensor.pad_with_zeros(1, frame.tokens.carried, 0)?;
         }
-        // Later tokens of the same documents may look back as far as those documents go.
+        // Later tokens of the same documents may look back as far as those documents go and `where` lets them.
         let reach = grid.ends().into_iter().max().unwrap_or(0);
         let have = past.tensor.dim(1)?;
-        let keep = reach.min(have);
+        let keep = reach.min(most).min(have);
         carry.insert(name, Value::new(past.tensor.narrow(1, have - keep, keep)?, past.dims.clone()));
         pasts[c] = past.renamed(Dim::Time, Dim::Past);
     }

@@ -59,7 +59,7 @@ impl Task<'_> {
             let tensor = Tensor { shape: value.tensor.dims().to_vec(), data: host(&value.tensor)? };
             outputs.insert(output.name.clone(), tensor);
         }
-        Ok(Forward { outputs, carry: carry::write(&carry, self.tokens.grid.ends())? })
+        Ok(Forward { outputs, carry: carry::write(self.graph, self.wiring, &carry, self.tokens.grid.ends())? })
     }
 
     /// The objective and its derivatives by the parameters, and by the inputs if wanted.

@@ -8,6 +8,7 @@ use super::value::{Dim, Value, axes};
 use super::wiring::Wiring;
 use crate::batch::Grid;
 use archc_compiler::graph::{NodeId, Op, Scan};
+use archc_compiler::lower::carried::state_name;
 use candle_core::{Result, Tensor, bail};
 use std::collections::BTreeMap;
 
@@ -26,7 +27,7 @@ pub(crate) fn scan(
     wiring: &Wiring,
     initial: &[&Value],
     captures: &[&Value],
-    name: &str,
+    node: NodeId,
 ) -> Result<Scanned> {
     let grid = &frame.tokens.grid;
     let tokens: Vec<Capture> = captures.iter().map(|x| Capture::of(x, grid)).collect::<Result<_>>()?;
@@ -36,7 +37,7 @@ pub(crate) fn scan(
         let sizes = axes(&state.axes).into_iter().zip(state.axes.iter().map(|&a| frame.graph.size(a)));
         let order: Vec<(Dim, usize)> = [(Dim::Batch, grid.batch)].into_iter().chain(sizes).collect();
         let start = initial[i].expanded(&order)?.contiguous()?;
-        states.push(frame.carry.get(&format!("{name}.{i}")).unwrap_or(&start).clone());
+        states.push(frame.carry.get(&state_name(node, state.number)).unwrap_or(&start).clone());
         fresh.push(start);
     }
     let body = Body { dag: &scan.body, wiring, pairs: None, time: None };
@@ -67,7 +68,8 @@ pub(crate) fn scan(
         }
     }
     let emits = emitted.iter().map(|e| over_time(e)).collect::<Result<_>>()?;
-    let carry = states.into_iter().enumerate().map(|(i, s)| (format!("{name}.{i}"), s)).collect();
+    let names = scan.states.iter().map(|s| state_name(node, s.number));
+    let carry = names.zip(states).collect();
     Ok(Scanned { emits, carry })
 }
 

@@ -146,7 +146,7 @@ impl Session for ReferenceSession {
         if let Some(carry) = carry {
             carry::read(&self.graph, &self.to_outputs, carry, batch.batch, self.dtype())?;
         }
-        pieces::one_by_one(batch, carry, |batch, carry| self.forward_rows(batch, carry))
+        pieces::one_by_one(batch, carry, |batch, carry| self.forward_rows(batch, carry.as_ref()))
     }
 
     fn gradients(&mut self, batch: &Batch, objective: Objective<'_>) -> Result<Gradients, Diagnostic> {

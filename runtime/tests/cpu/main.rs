@@ -6,6 +6,7 @@ mod affine;
 mod agree;
 #[path = "../device/batches.rs"]
 mod batches;
+mod carries;
 mod long;
 #[path = "../device/pieces.rs"]
 mod pieces;

@@ -241,7 +241,8 @@ impl Build {
             .collect();
         let (next, emits) = body(&mut inner, &olds, &caps);
         let types: Vec<Vec<AxisId>> = emits.iter().map(|e| inner.0.ty(*e).axes.clone()).collect();
-        let named = states.iter().enumerate().map(|(i, s)| State { name: format!("s{i}"), axes: s.0.to_vec() });
+        let named =
+            states.iter().enumerate().map(|(i, s)| State { name: format!("s{i}"), axes: s.0.to_vec(), number: i });
         let scan = Scan {
             states: named.collect(),
             body: inner.0,

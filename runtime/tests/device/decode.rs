@@ -5,7 +5,7 @@ use crate::check::{distance, packed, random_batch, session};
 use crate::pieces::in_pieces;
 use crate::time::all;
 use archc_compiler::graph::*;
-use archc_runtime::{Batch, Dtype};
+use archc_runtime::{Batch, Carry, Dtype};
 use std::sync::Arc;
 
 pub fn check_pieces(name: &str, graph: &Arc<Graph>, batch: &Batch) {
@@ -55,6 +55,44 @@ pub fn prefixed() -> Arc<Graph> {
     g.done()
 }
 
+/// Sums of what could not be computed of tokens that never were: the logarithm of 0.
+fn logarithms() -> Arc<Graph> {
+    let mut g = Build::new();
+    let h = g.axis("H", 2);
+    let x = g.input("x", &[h]);
+    let positive = g.unary(UnaryOp::Exp, x);
+    let seen = g.attend(&[x, positive], |n, present, past, lag| {
+        let near = n.binary(BinaryOp::Sub, present[0], lag);
+        let weight = n.unary(UnaryOp::Exp, near);
+        let log = n.unary(UnaryOp::Log, past[1]);
+        Paired { visible: None, weighing: Weighing::Weight(weight), sink: None, emits: vec![log] }
+    })[0];
+    g.output(seen);
+    g.done()
+}
+
+#[test]
+fn what_nobody_sees_may_be_anything() {
+    let graph = logarithms();
+    check_pieces("one document", &graph, &random_batch(&graph, 2, 6));
+    check_pieces("packed", &graph, &packed(random_batch(&graph, 2, 6)));
+}
+
+/// Token by token over more known tokens than anything gets room for at once.
+#[test]
+fn many_tokens_one_by_one() {
+    for (name, graph) in all().into_iter().filter(|(name, _)| name.contains("scored") || name.contains("weighed")) {
+        for batch in [random_batch(&graph, 2, 140), packed(random_batch(&graph, 2, 140))] {
+            let mut s = session(&graph, Dtype::F64);
+            let whole = s.forward(&batch, None).unwrap().outputs;
+            let ends: Vec<usize> = (1..=140).collect();
+            for (output, t) in in_pieces(&mut s, &batch, &ends) {
+                assert!(distance(&t, &whole[&output]) < 1e-13, "{name} {output}");
+            }
+        }
+    }
+}
+
 #[test]
 fn pieces_with_a_prefix() {
     let graph = prefixed();
@@ -86,4 +124,33 @@ fn a_carry_keeps_what_can_still_be_seen() {
     let pasts: Vec<_> = carry.0.iter().filter(|(n, _)| n.starts_with("attend")).collect();
     assert_eq!(pasts.len(), 2, "key and value: {:?}", carry.0.keys());
     pasts.iter().for_each(|(_, t)| assert_eq!(t.shape[1], 2, "the last document has two tokens"));
+}
+
+#[test]
+fn a_carry_ends_where_nothing_is_visible() {
+    let graph = crate::time::scored(Some(3.0), false);
+    let mut s = session(&graph, Dtype::F64);
+    let carry = s.forward(&random_batch(&graph, 1, 6), None).unwrap().carry;
+    let tokens = |c: &Carry| c.0.iter().filter(|(n, _)| n.starts_with("attend")).map(|(_, t)| t.shape[1]).collect();
+    let counts: Vec<usize> = tokens(&carry);
+    assert_eq!(counts, [2, 2], "lags 0, 1 and 2 are visible, of key and value");
+    let after = s.forward(&random_batch(&graph, 1, 1), Some(&carry)).unwrap().carry;
+    assert_eq!(tokens(&after), counts);
+}
+
+#[test]
+fn a_carry_that_is_advanced_is_the_one_that_forward_returns() {
+    for (name, graph) in all() {
+        let batch = packed(random_batch(&graph, 2, 3));
+        let mut s = session(&graph, Dtype::F64);
+        let first = s.forward(&batch, None).unwrap();
+        let second = s.forward(&batch, Some(&first.carry)).unwrap();
+        let mut carry = None;
+        assert_eq!(s.advance(&batch, &mut carry).unwrap(), first.outputs, "{name}");
+        assert_eq!(s.advance(&batch, &mut carry).unwrap(), second.outputs, "{name}");
+        assert_eq!(carry, Some(second.carry.clone()), "{name}");
+        // a batch that is refused leaves it alone
+        assert!(s.advance(&Batch::default(), &mut carry).is_err());
+        assert_eq!(carry, Some(second.carry), "{name}");
+    }
 }

@@ -3,7 +3,7 @@
 use archc_runtime::{Batch, Carry, Session, Tensor, Tensors};
 
 /// Tokens `times` of all sequences.
-fn piece(batch: &Batch, times: std::ops::Range<usize>) -> Batch {
+pub fn piece(batch: &Batch, times: std::ops::Range<usize>) -> Batch {
     let rows = 0..batch.batch;
     let of = |t: &Tensor| {
         let token: usize = t.shape[2..].iter().product();

@@ -41,6 +41,7 @@ fn make(
     let attend = Attend {
         rows,
         cols,
+        past: TIME,
         map: map.to_vec(),
         body: body.dag,
         visible: parts.visible,

@@ -61,7 +61,7 @@ proptest! {
         let text = program(decay, &updates, early, wide);
         let graph = compiled("drawn.arch", &text, &[("D", 6)]);
         let device = chunked(16);
-        let subject = Subject { device: device.as_ref(), bounds: BOUNDS };
+        let subject = Subject { device: device.as_ref(), bounds: BOUNDS, amplifying: &[] };
         let batch = random_batch(&graph, 2, len);
         let batch = if documents && len > 4 { packed(batch) } else { batch };
         let found = subject.compare(&graph, &batch);

@@ -115,6 +115,7 @@ fn check(scored: bool) {
         let attend = Arc::new(Attend {
             rows,
             cols,
+            past: TIME,
             map: vec![BATCH],
             body: forward,
             visible: Some(visible),
@@ -180,6 +181,7 @@ fn nothing_visible_is_zero_and_minus_infinity() {
         let attend = Attend {
             rows,
             cols,
+            past: TIME,
             map: vec![BATCH],
             body,
             visible: Some(visible),
@@ -204,8 +206,8 @@ fn carried_tokens_are_columns_before_the_piece() {
     let mut hand = Hand::new(2, 2);
     hand.leaves.carried_tokens = 1;
     hand.leaves.pos = vec![1, 2, 1, 0];
-    let before = hand.dim("carried", Extent::Carried, 2);
-    let known = hand.dim("known", Extent::Known, 2);
+    let before = hand.dim("carried", Extent::Carried(usize::MAX), 2);
+    let known = hand.dim("known", Extent::Known(usize::MAX), 2);
     let rows = hand.dim("rows", Extent::Fixed(16), 2);
     let cols = hand.dim("cols", Extent::Fixed(16), 3);
     let results = hand.run(|b| {
@@ -219,6 +221,7 @@ fn carried_tokens_are_columns_before_the_piece() {
         let attend = Attend {
             rows,
             cols,
+            past: known,
             map: vec![BATCH],
             body,
             visible: None,

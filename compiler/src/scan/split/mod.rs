@@ -26,6 +26,20 @@ use std::collections::{BTreeMap, BTreeSet};
 /// # Panics
 /// In debug builds, if the result breaks an invariant of the graph: a bug of archc.
 pub fn split_scans(graph: &Graph) -> Graph {
+    split_scans_and_tell(graph).0
+}
+
+/// Where a scan, window or attend comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// The node of the graph before scans were split.
+    pub node: NodeId,
+    /// Of an attend: the operands of that node that are left.
+    pub operands: Vec<usize>,
+}
+
+/// The same, with where each scan, window and attend comes from.
+pub(crate) fn split_scans_and_tell(graph: &Graph) -> (Graph, BTreeMap<NodeId, Origin>) {
     let mut new = Dag::new();
     let mut at: Vec<NodeId> = Vec::with_capacity(graph.dag.len());
     let mut scans: BTreeMap<NodeId, Splitter> = BTreeMap::new();
@@ -51,13 +65,26 @@ pub fn split_scans(graph: &Graph) -> Graph {
     after.dag = new;
     after.outputs.iter_mut().for_each(|o| o.value = at[o.value.0 as usize]);
     after.losses.iter_mut().for_each(|l| *l = at[l.0 as usize]);
-    let after = crate::passes::remove_dead(&after);
+    let (after, kept) = crate::passes::remove_dead_and_tell(&after);
+    let mut origins = BTreeMap::new();
+    for (id, old) in graph.dag.ids().zip(&at) {
+        let made: Vec<NodeId> = match (graph.dag.op(id), scans.get(&id)) {
+            (_, Some(splitter)) => splitter.scans.values().copied().collect(),
+            (Op::Window { .. } | Op::Attend(_), _) => vec![*old],
+            _ => Vec::new(),
+        };
+        for made in made {
+            let operands = kept.operands.get(&made).cloned().unwrap_or_default();
+            let node = id;
+            origins.extend(kept.at[made.0 as usize].map(|new| (new, Origin { node, operands })));
+        }
+    }
     if cfg!(debug_assertions)
         && let Err(why) = verify(&after)
     {
         panic!("archc bug: after split_scans: {why}\n{}", crate::graph::print(&after));
     }
-    after
+    (after, origins)
 }
 
 /// How a value of the body is had outside of it.

@@ -1,0 +1,144 @@
+//! `archc bench decode`: the time of one more token, as the tokens that are known grow.
+//!
+//! A model reads its sequences token by token from the first one on, each call going on from what the one before carried. What has
+//! a state of fixed size takes the same time for every token; what attends to the past reads all of it. A session may have to make
+//! itself ready for more known tokens now and then: the median of the tokens around a place leaves that out, the mean of all
+//! tokens has it in.
+
+use super::measure::{Clock, Timing};
+use super::model::{Shape, batch, build};
+use crate::device::{self, DeviceName};
+use crate::output::{Done, Output, Stop};
+use archc_runtime::{Batch, BatchShape, SessionOptions};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Time of one more token, as known tokens grow
+#[derive(clap::Args)]
+#[command(after_help = "\
+A model in the standard stack reads its sequences token by token, all sequences side by side. Each column: the median time of
+the 16 tokens from that many known ones on. Mean: of all tokens, with what the session does to be ready for more.
+
+Examples:
+  archc bench decode
+  archc bench decode --block Attention --known 1000 --layers 1")]
+pub struct Args {
+    /// Blocks of the standard library [default: one for each kind of memory]
+    #[arg(long, value_name = "NAME")]
+    block: Vec<String>,
+    /// Known tokens [default: 16, 64, 256, 1024, 2048]
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
+    known: Vec<u32>,
+    /// D
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 14))]
+    width: u32,
+    /// Layers of the standard stack
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    layers: u16,
+    /// Sequences
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// Tokens of the vocabulary
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    vocab: u32,
+    /// What decodes
+    #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
+    device: DeviceName,
+    /// Which time counts: wall, or on a busy machine cpu
+    #[arg(long, value_name = "CLOCK", default_value = "wall", hide_possible_values = true)]
+    clock: Clock,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+const BLOCKS: [&str; 6] = ["Attention", "SlidingAttention", "Hyena", "GLA", "GatedDeltaNet", "RGLRU"];
+const KNOWN: [u32; 5] = [16, 64, 256, 1024, 2048];
+
+/// Tokens that are timed at each number of known ones.
+const AROUND: usize = 16;
+
+/// Runs the command.
+pub fn run(args: &Args, output: &Output) -> Done {
+    let quiet = args.json || output.is_json();
+    let blocks: Vec<&str> =
+        if args.block.is_empty() { BLOCKS.to_vec() } else { args.block.iter().map(String::as_str).collect() };
+    let mut known: Vec<usize> =
+        if args.known.is_empty() { &KNOWN[..] } else { &args.known }.iter().map(|n| *n as usize).collect();
+    known.sort_unstable();
+    known.dedup();
+    if !quiet {
+        output.text(&heading(args, &known))?;
+    }
+    let mut rows = Vec::new();
+    for block in &blocks {
+        let row = measure(args, block, &known, output)?;
+        if !quiet {
+            output.text(&text(&row))?;
+        }
+        output.object("bench_row", row.clone())?;
+        rows.push(row);
+    }
+    if args.json {
+        output.raw(&format!("{}\n", json!({ "device": args.device.name(), "rows": rows })))?;
+    }
+    Ok(0)
+}
+
+/// Decodes with one block.
+fn measure(args: &Args, block: &str, known: &[usize], output: &Output) -> Result<Value, Stop> {
+    let len = known.last().map_or(0, |most| most + AROUND);
+    let shape =
+        Shape { width: args.width as usize, layers: usize::from(args.layers), len, batch: usize::from(args.batch) };
+    let (graph, _) = build(block, shape, args.vocab as usize, output)?;
+    args.device.holds(&graph, shape.tokens())?;
+    let all = batch(shape, args.vocab as usize);
+    let one = BatchShape { batch: shape.batch, len: 1 };
+    let mut session = args.device.device().compile(&graph, one, &SessionOptions::default())?;
+    let mut carry = None;
+    let mut seconds = Vec::with_capacity(len);
+    for t in 0..len {
+        let tokens = all.tokens.chunks_exact(len).map(|row| row[t]).collect();
+        let next = Batch { batch: shape.batch, len: 1, tokens, ..Batch::default() };
+        let (done, taken) = args.clock.time(|| session.advance(&next, &mut carry));
+        done?;
+        seconds.push(taken);
+    }
+    let at = |n: &usize| {
+        let timing = Timing::of(seconds[*n..n + AROUND].to_vec());
+        json!({ "known": n, "token": timing.json() })
+    };
+    let carried: usize = carry.iter().flat_map(|c| c.0.values()).map(|t| t.data.len()).sum();
+    let mean = seconds.iter().sum::<f64>() / seconds.len() as f64;
+    Ok(json!({
+        "block": block, "batch": shape.batch, "tokens": len, "mean_seconds": mean, "carried_numbers": carried,
+        "known": known.iter().map(at).collect::<Vec<_>>(),
+    }))
+}
+
+fn heading(args: &Args, known: &[usize]) -> String {
+    let mut text = format!(
+        "device {}, one thread, D={}, {} layers, B={}; microseconds a token\n{:<19}{:>9}",
+        args.device.name(),
+        args.width,
+        args.layers,
+        args.batch,
+        "block",
+        "known:"
+    );
+    for n in known {
+        let _ = write!(text, "{n:>9}");
+    }
+    let _ = writeln!(text, "{:>9}", "mean");
+    text
+}
+
+fn text(row: &Value) -> String {
+    let micro = |x: &Value| x.as_f64().map_or_else(|| "-".to_owned(), |s| format!("{:.1}", s * 1e6));
+    let mut text = format!("{:<28}", row["block"].as_str().unwrap_or_default());
+    for at in row["known"].as_array().into_iter().flatten() {
+        let _ = write!(text, "{:>9}", micro(&at["token"]["median_seconds"]));
+    }
+    let _ = writeln!(text, "{:>9}", micro(&row["mean_seconds"]));
+    text
+}
