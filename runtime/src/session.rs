@@ -215,6 +215,14 @@ pub trait Session {
     /// Derivatives of the objective, without dropout.
     fn gradients(&mut self, batch: &Batch, objective: Objective<'_>) -> Result<Gradients, Diagnostic>;
 
+    /// Makes ready for updates on batches of this shape without documents, which the first one does otherwise.
+    ///
+    /// # Errors
+    /// As the device's `compile`.
+    fn prepare(&mut self, _: BatchShape) -> Result<(), Diagnostic> {
+        Ok(())
+    }
+
     /// One update with this learning rate, with dropout. If loss or gradient is not finite, the parameters stay as they
     /// were and the metrics say so.
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Metrics, Diagnostic>;

@@ -11,7 +11,8 @@ use crate::checks;
 use crate::init::initial_params;
 use crate::pieces;
 use crate::session::{
-    Batch, Carry, Forward, Gradients, Memory, Metrics, Objective, Session, SessionOptions, Snapshot, Tensor, Tensors,
+    Batch, BatchShape, Carry, Forward, Gradients, Memory, Metrics, Objective, Session, SessionOptions, Snapshot,
+    Tensor, Tensors,
 };
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::gradient::{self, Seed, Wanted};
@@ -99,14 +100,20 @@ impl<E: Executor> CompiledSession<E> {
     }
 
     /// How a piece is to be lowered, before anything is known of gradients.
-    fn plain(&self, leaves: &Leaves, continued: bool) -> LowerOptions {
+    fn plain(&self, len: usize, resets: bool) -> LowerOptions {
         LowerOptions {
-            chunk: (leaves.len >= SHORTEST_CHUNKED).then(|| fitting(self.chunk, leaves.len)),
-            resets: leaves.restarts(continued),
+            chunk: (len >= SHORTEST_CHUNKED).then(|| fitting(self.chunk, len)),
+            resets,
             carry: false,
             losses: false,
             training: false,
         }
+    }
+
+    /// What a training step on a piece of so many tokens needs.
+    fn training(&self, len: usize, resets: bool) -> Purpose {
+        let options = LowerOptions { losses: true, training: true, ..self.plain(len, resets) };
+        Purpose { options, gradients: Some(Wanted { seed: Seed::Loss, inputs: false, params: true }) }
     }
 
     fn lowered(&mut self, purpose: Purpose) -> Arc<Lowered> {
@@ -148,7 +155,7 @@ impl<E: Executor> CompiledSession<E> {
         let pos = carry.map(|c| pieces::positions(c, batch.batch)).transpose()?;
         let mut leaves = Leaves::new(&self.graph, batch, pos.as_deref());
         leaves.step = self.step;
-        let options = LowerOptions { carry: true, ..self.plain(&leaves, carry.is_some()) };
+        let options = LowerOptions { carry: true, ..self.plain(leaves.len, leaves.restarts(carry.is_some())) };
         let purpose = Purpose { options, gradients: None };
         let graph = self.lowered(purpose);
         if let (Some(carry), Some(pos)) = (carry, &pos) {
@@ -282,7 +289,7 @@ impl<E: Executor> Session for CompiledSession<E> {
                 Seed::Cotangents
             }
         };
-        let options = LowerOptions { losses: seed == Seed::Loss, ..self.plain(&leaves, false) };
+        let options = LowerOptions { losses: seed == Seed::Loss, ..self.plain(leaves.len, leaves.restarts(false)) };
         let purpose = Purpose { options, gradients: Some(Wanted { seed, inputs: true, params: true }) };
         let (graph, executor, program) = self.compiled(purpose, leaves.shape())?;
         let values: Vec<ValueId> = match (objective, graph.objective) {
@@ -313,16 +320,20 @@ impl<E: Executor> Session for CompiledSession<E> {
         Ok(Gradients { objective: total, params, inputs })
     }
 
+    fn prepare(&mut self, shape: BatchShape) -> Result<(), Diagnostic> {
+        let shape = Shape { batch: shape.batch, len: shape.len, carried: 0 };
+        self.compiled(self.training(shape.len, false), shape).map(|_| ())
+    }
+
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Metrics, Diagnostic> {
         batch::check(&self.graph, batch)?;
         checks::has_objective(&self.graph, batch)?;
         let mut leaves = Leaves::new(&self.graph, batch, None);
         leaves.step = self.step;
         leaves.dropout = Some(self.options.seed);
-        let options = LowerOptions { losses: true, training: true, ..self.plain(&leaves, false) };
-        let wanted = Wanted { seed: Seed::Loss, inputs: false, params: true };
+        let purpose = self.training(leaves.len, leaves.restarts(false));
         let step = Step { rule: self.options.optimizer, learning_rate, number: self.step + 1 };
-        let (_, executor, program) = self.compiled(Purpose { options, gradients: Some(wanted) }, leaves.shape())?;
+        let (_, executor, program) = self.compiled(purpose, leaves.shape())?;
         let metrics = executor.step(program, &leaves, &step)?;
         self.step += u64::from(step.moves(&metrics));
         Ok(metrics)
