@@ -7,7 +7,7 @@ use crate::interpret::interpret_in;
 use crate::optimizer::{Slot, Update};
 use crate::session::{BatchShape, Device, Dtype, Metrics, Session, SessionOptions, Tensor};
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::graph::{Graph, ParamKind};
+use archc_compiler::graph::{Graph, ParamId, ParamKind};
 use archc_compiler::lowered::{Lowered, Shape, ValueId};
 use std::sync::Arc;
 
@@ -38,7 +38,9 @@ impl Device for Interpreted {
         if shape.batch == 0 || shape.len == 0 {
             return Err(errors::empty_batch(shape.batch, shape.len));
         }
-        let executor = Interpreter { dtype: options.dtype, held: Default::default() };
+        let ids = (0..graph.params.len()).map(|i| ParamId(i as u32));
+        let zeros: Vec<Vec<f64>> = ids.map(|p| vec![0.0; graph.param_numbers(p)]).collect();
+        let executor = Interpreter { dtype: options.dtype, held: [Vec::new(), zeros.clone(), zeros] };
         Ok(Box::new(CompiledSession::new(graph, options, executor)?.with_chunk(self.chunk)))
     }
 }
@@ -104,7 +106,7 @@ impl Executor for Interpreter {
 /// Gradients of all parameters in checkpoint layout; zeros for those on which nothing depends.
 pub(super) fn by_param(graph: &Lowered, computed: Vec<Tensor>) -> Vec<Vec<f64>> {
     let source = &graph.source;
-    let ids = (0..source.params.len()).map(|i| archc_compiler::graph::ParamId(i as u32));
+    let ids = (0..source.params.len()).map(|i| ParamId(i as u32));
     let mut all: Vec<Vec<f64>> = ids.map(|p| vec![0.0; source.param_numbers(p)]).collect();
     for ((param, _), gradient) in graph.param_grads.iter().zip(computed) {
         all[param.0 as usize] = super::leaves::declared_axes(source, gradient, &source.param(*param).axes, 0).data;

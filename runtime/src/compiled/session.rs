@@ -58,7 +58,7 @@ pub struct CompiledSession<E: Executor> {
 }
 
 impl<E: Executor> CompiledSession<E> {
-    /// A session at seeded first parameters.
+    /// A session at seeded first parameters, on an executor whose moments are zero.
     ///
     /// # Errors
     /// E0810 and E0813 if the inits cannot be drawn.
@@ -67,10 +67,7 @@ impl<E: Executor> CompiledSession<E> {
         let round = checks::rounding(options.dtype);
         let each = graph.params.iter().map(|p| init.remove(&p.path).unwrap_or_default().data);
         let params: Vec<Vec<f64>> = each.map(|data| data.into_iter().map(round).collect()).collect();
-        let zeros: Vec<Vec<f64>> = params.iter().map(|p| vec![0.0; p.len()]).collect();
         executor.write(Held::Param, params);
-        executor.write(Held::First, zeros.clone());
-        executor.write(Held::Second, zeros);
         Ok(Self {
             graph: graph.clone(),
             options: *options,
