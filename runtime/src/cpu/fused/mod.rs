@@ -6,6 +6,7 @@
 //! densely; for ops of two operands it is enough that they lie in runs. A sum over dimensions that reach beyond a block is added up
 //! in its destination, block by block, in order.
 
+mod ops;
 mod prepare;
 
 pub(super) use prepare::prepare;
