@@ -3,7 +3,7 @@
 
 use crate::elementwise::math;
 use crate::isa::{Isa, versions};
-use crate::rows::{anchor, larger};
+use crate::rows::{anchor, halves, larger};
 use crate::vector::Vector;
 
 /// What is visible of a tile.
@@ -106,19 +106,6 @@ unsafe fn groups((from, to): (usize, usize), cols: usize, out: *mut f32) -> std:
     first..end
 }
 
-/// One of all by halves.
-#[inline(always)]
-fn all(mut acc: [f32; GROUP], f: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut half = GROUP / 2;
-    while half > 0 {
-        for l in 0..half {
-            acc[l] = f(acc[l], acc[l + half]);
-        }
-        half /= 2;
-    }
-    acc[0]
-}
-
 #[inline(always)]
 unsafe fn update_body<I: Isa>(
     _: I,
@@ -148,7 +135,7 @@ unsafe fn update_body<I: Isa>(
                 write(out, g * GROUP, cols, x);
             }
             let old = *max.add(i);
-            let new = larger(old, all(top, larger));
+            let new = larger(old, halves(top, larger));
             // most rows begin here, or keep their largest score
             let down = match old {
                 f32::NEG_INFINITY => 0.0,
@@ -165,10 +152,10 @@ unsafe fn update_body<I: Isa>(
                 write(out, g * GROUP, cols, e);
                 // sums in f32 are short
                 if g % PIECE == PIECE - 1 {
-                    total += f64::from(all(std::mem::replace(&mut acc, [0.0; GROUP]), |a, b| a + b));
+                    total += f64::from(halves(std::mem::replace(&mut acc, [0.0; GROUP]), |a, b| a + b));
                 }
             }
-            total += f64::from(all(acc, |a, b| a + b));
+            total += f64::from(halves(acc, |a, b| a + b));
             *max.add(i) = new;
             *factor.add(i) = down;
             *sum.add(i) = (f64::from(*sum.add(i)) * f64::from(down) + total) as f32;

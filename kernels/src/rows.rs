@@ -99,10 +99,16 @@ unsafe fn extreme(x: *const f32, n: usize, start: f32, pick: impl Fn(f32, f32) -
             *acc = pick(*acc, *x.add(i + l));
         }
     }
-    let mut half = LANES / 2;
+    halves(acc, pick)
+}
+
+/// One number of all, by halves; their count is a power of two.
+#[inline(always)]
+pub(crate) fn halves<const N: usize>(mut acc: [f32; N], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = N / 2;
     while half > 0 {
         for l in 0..half {
-            acc[l] = pick(acc[l], acc[l + half]);
+            acc[l] = f(acc[l], acc[l + half]);
         }
         half /= 2;
     }
@@ -191,14 +197,7 @@ pub(crate) unsafe fn exp_sum<I: Isa>(x: *const f32, n: usize, m: f32, keep: impl
                     keep(i + l, v[l]);
                 }
             }
-            let mut half = LANES / 2;
-            while half > 0 {
-                for l in 0..half {
-                    acc[l] += acc[l + half];
-                }
-                half /= 2;
-            }
-            total += f64::from(acc[0]);
+            total += f64::from(halves(acc, |a, b| a + b));
             from = to;
         }
     }

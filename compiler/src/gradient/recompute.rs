@@ -94,21 +94,6 @@ fn is_product(op: &Op) -> bool {
     matches!(op, Op::Contract(_) | Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_) | Op::LongConv { .. })
 }
 
-/// Whether an op is another name for its operand's numbers.
-fn is_name(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Pick(..)
-            | Op::Split(..)
-            | Op::Flatten(..)
-            | Op::Cut { .. }
-            | Op::Rename(..)
-            | Op::Chunk { .. }
-            | Op::Unchunk { .. }
-            | Op::StopGrad
-    )
-}
-
 /// Whether an op's value is there in any case.
 fn is_free(op: &Op) -> bool {
     matches!(
@@ -143,7 +128,9 @@ fn kept(joint: &Lowered) -> Vec<bool> {
             stored[usize::from(backward)][o] |= is_product(&node.op);
         }
     }
-    for (i, node) in dag.nodes[..count].iter().enumerate().rev().filter(|(_, n)| is_name(&n.op)) {
+    // an expanded value is wider than what is kept for it, and is asked for by itself
+    let behind = |op: &Op| op.is_name() && !matches!(op, Op::Expand(_));
+    for (i, node) in dag.nodes[..count].iter().enumerate().rev().filter(|(_, n)| behind(&n.op)) {
         for pass in &mut stored {
             let read = std::mem::take(&mut pass[i]);
             pass[node.operands[0].0 as usize] |= read;

@@ -64,7 +64,7 @@ impl ScopePlan<'_> {
                 }
                 _ => {}
             }
-            let found = outside.iter().find(|o| format!("{:?}", o.0) == format!("{op:?}"));
+            let found = outside.iter().find(|o| o.0 == *op);
             let Some((_, outer)) = found else { panic!("archc bug: {op:?} in the body of an attend") };
             let tile = s.pinned(&node.dims, &p.sizes);
             let port = tile_port(forward, outer, tile.clone());

@@ -257,7 +257,7 @@ impl<'d> ScopePlan<'d> {
     /// Whether a kernel makes this value (it is no leaf, no constant, and no other name for something).
     pub fn made(&self, id: ValueId) -> bool {
         let op = &self.dag.node(id).op;
-        !self.is_constant(id) && !is_leaf(op) && !is_name(op)
+        !self.is_constant(id) && !is_leaf(op) && !op.is_name()
     }
 
     pub fn is_constant(&self, id: ValueId) -> bool {
@@ -449,7 +449,7 @@ impl<'d> ScopePlan<'d> {
     /// The view of a value that is another name for its operand's numbers.
     fn named(&mut self, planner: &mut Planner<'_>, id: ValueId) -> Option<View> {
         let node = self.dag.node(id);
-        if !is_name(&node.op) {
+        if !node.op.is_name() {
             return None;
         }
         let x = node.operands[0];
@@ -541,7 +541,7 @@ impl<'d> ScopePlan<'d> {
                     }
                 }
                 Op::Emit(_) | Op::Final(_) => Role::None,
-                op if is_name(op) && self.is_name_here(planner, id) => Role::None,
+                op if op.is_name() && self.is_name_here(planner, id) => Role::None,
                 _ => Role::Kernel,
             }
         };
@@ -645,22 +645,6 @@ pub(super) fn is_leaf(op: &Op) -> bool {
             | Op::Weight(..)
             | Op::Visible(..)
             | Op::Delta(_)
-    )
-}
-
-/// Ops that may only give their operand's numbers another name.
-pub(super) fn is_name(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::StopGrad
-            | Op::Rename(..)
-            | Op::Pick(..)
-            | Op::Cut { .. }
-            | Op::Expand(_)
-            | Op::Split(..)
-            | Op::Flatten(..)
-            | Op::Chunk { .. }
-            | Op::Unchunk { .. }
     )
 }
 

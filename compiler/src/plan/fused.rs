@@ -171,25 +171,6 @@ impl Code<'_> {
     }
 }
 
-impl FusedOp {
-    /// Calls f with the number of every operand.
-    fn each_operand(&mut self, f: &mut dyn FnMut(&mut usize)) {
-        match self {
-            Self::Input(_) | Self::Number(_) => {}
-            Self::Unary(_, x) | Self::Fold(_, x) => f(x),
-            Self::Binary(_, a, b) => {
-                f(a);
-                f(b);
-            }
-            Self::Select(c, a, b) => {
-                f(c);
-                f(a);
-                f(b);
-            }
-        }
-    }
-}
-
 impl ScopePlan<'_> {
     /// Makes the kernel of a fused unit.
     pub fn emit_fused(&mut self, planner: &mut Planner<'_>, unit: &Unit, roles: &[Role]) {

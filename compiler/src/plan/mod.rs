@@ -437,6 +437,32 @@ pub struct AttendGradKernel {
     pub sums: Vec<(View, TilePort)>,
 }
 
+impl FusedOp {
+    /// Calls f with the number of every operand.
+    pub(super) fn each_operand(&mut self, f: &mut dyn FnMut(&mut usize)) {
+        match self {
+            Self::Input(_) | Self::Number(_) => {}
+            Self::Unary(_, x) | Self::Fold(_, x) => f(x),
+            Self::Binary(_, a, b) => {
+                f(a);
+                f(b);
+            }
+            Self::Select(c, a, b) => {
+                f(c);
+                f(a);
+                f(b);
+            }
+        }
+    }
+
+    /// Numbers of all operands.
+    pub fn operands(&self) -> Vec<usize> {
+        let mut all = Vec::new();
+        self.clone().each_operand(&mut |o| all.push(*o));
+        all
+    }
+}
+
 impl Plan {
     /// Where the gradient of a parameter is, if it has one.
     pub fn gradient(&self, param: ParamId) -> Option<usize> {

@@ -86,19 +86,12 @@ impl Room {
 
 fn code(fused: &Fused) -> Result<(), String> {
     for (i, instr) in fused.code.iter().enumerate() {
-        let operands: Vec<usize> = match instr.op {
-            FusedOp::Input(n) => {
-                if n >= fused.inputs.len() {
-                    return Err(format!("op {i} reads input {n} of {}", fused.inputs.len()));
-                }
-                vec![]
-            }
-            FusedOp::Number(_) => vec![],
-            FusedOp::Unary(_, x) | FusedOp::Fold(_, x) => vec![x],
-            FusedOp::Binary(_, a, b) => vec![a, b],
-            FusedOp::Select(c, a, b) => vec![c, a, b],
-        };
-        if operands.iter().any(|o| *o >= i) {
+        if let FusedOp::Input(n) = instr.op
+            && n >= fused.inputs.len()
+        {
+            return Err(format!("op {i} reads input {n} of {}", fused.inputs.len()));
+        }
+        if instr.op.operands().iter().any(|o| *o >= i) {
             return Err(format!("op {i} reads a later one"));
         }
         if instr.dims.iter().any(|d| !fused.dims.contains(d)) {

@@ -44,15 +44,6 @@ pub(super) fn arith(op: BinaryOp) -> Option<Arith> {
     }
 }
 
-pub(super) fn operands(op: &FusedOp) -> Vec<usize> {
-    match *op {
-        FusedOp::Input(_) | FusedOp::Number(_) => vec![],
-        FusedOp::Unary(_, x) | FusedOp::Fold(_, x) => vec![x],
-        FusedOp::Binary(_, a, b) => vec![a, b],
-        FusedOp::Select(c, a, b) => vec![c, a, b],
-    }
-}
-
 pub(super) fn unary(op: UnaryOp) -> Unary {
     match op {
         UnaryOp::Neg => Unary::Neg,

@@ -2,7 +2,7 @@
 //!
 //! An op whose result only one later op reads may wait for it ([`waiting`]): both run in one pass.
 
-use super::ops::{arith, binary, operands, unary, waiting};
+use super::ops::{arith, binary, unary, waiting};
 use super::{Arg, Code, Count, Moving, Operand, Place, Program, Walk};
 use crate::cpu::memory::Slot;
 use archc_compiler::graph::BinaryOp;
@@ -64,7 +64,7 @@ pub(in crate::cpu) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
     let count = kernel.code.len();
     let mut read = vec![0usize; count];
     for instr in &kernel.code {
-        operands(&instr.op).iter().for_each(|o| read[*o] += 1);
+        instr.op.operands().iter().for_each(|o| read[*o] += 1);
     }
     let folded = |i: usize| -> Vec<usize> {
         match kernel.code[i].op {
@@ -253,7 +253,7 @@ impl Builder<'_> {
                 continue;
             }
             // the op that waited for this one, with its operands
-            let part = operands(&instr.op).into_iter().find(|x| waits[*x] == Some(i));
+            let part = instr.op.operands().into_iter().find(|x| waits[*x] == Some(i));
             let part = part.and_then(|x| match kernel.code[x].op {
                 FusedOp::Binary(op, a, b) => Some(Part { value: x, op, operands: [a, b] }),
                 _ => None,
@@ -326,7 +326,7 @@ impl Builder<'_> {
             }
             // what is never read again makes room
             let parts = part.iter().flat_map(|part| part.operands);
-            for x in operands(&instr.op).into_iter().chain(parts) {
+            for x in instr.op.operands().into_iter().chain(parts) {
                 self.registers.left[x] -= 1;
                 if self.registers.left[x] == 0 {
                     if let Place::Register(at) = places[x]
