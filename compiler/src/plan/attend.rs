@@ -1,8 +1,8 @@
 //! Attends: the body planned for one tile of rows and columns, with dense copies of what it reads.
 
 use super::build::{Planner, ScopePlan};
-use super::memory::place;
-use super::{AttendGradKernel, AttendKernel, Base, Kernel, Scope, Start, TileEmit, TilePort, View, Work};
+use super::memory::{Buffer, buffer_of, place, touch};
+use super::{AttendGradKernel, AttendKernel, Base, Kernel, Scope, Start, TileEmit, TilePort, TileSum, View, Work};
 use crate::lowered::{Attend, BATCH, Dag, DimId, Op, TIME, ValueId, Weighing};
 
 impl ScopePlan<'_> {
@@ -38,6 +38,8 @@ impl ScopePlan<'_> {
         let mut lag = None;
         let mut shown = None;
         let mut delta = None;
+        let (tokens, each) = (planner.size(forward.past), planner.size(forward.cols));
+        let mut panels = Panels { tiles: tokens.div_ceil(each), count: 0 };
         // reads of outer values are found before the body is planned, for both need the planner
         let mut outside: Vec<(Op, View)> = Vec::new();
         for v in dag.ids().filter(|v| body.live[v.0 as usize]) {
@@ -67,13 +69,14 @@ impl ScopePlan<'_> {
             let found = outside.iter().find(|o| o.0 == *op);
             let Some((_, outer)) = found else { panic!("archc bug: {op:?} in the body of an attend") };
             let tile = s.pinned(&node.dims, &p.sizes);
-            let port = tile_port(forward, outer, tile.clone());
+            let mut port = tile_port(forward, outer, tile);
+            let view = panels.hold(s, &mut port);
             if matches!(op, Op::Delta(_)) {
                 delta = Some(port);
             } else {
                 ports.push(port);
             }
-            tile
+            view
         };
         let split = body.build(planner, &mut leaf, &first);
         let weight = body.read(planner, weighing.value());
@@ -112,8 +115,18 @@ impl ScopePlan<'_> {
                 }
                 Some(g) => {
                     let value = body.read(planner, g.sums[i].1);
-                    let port = tile_port(forward, &place, value.clone());
-                    sums.push((value, port));
+                    let mut port = tile_port(forward, &place, value);
+                    let alone = g.sums.iter().filter(|s| s.1 == g.sums[i].1).count() == 1;
+                    let product = body.product_of(&port.tile).filter(|_| alone);
+                    let adds = product.is_some();
+                    if let Some(at) = product {
+                        let view = panels.hold(&mut body, &mut port);
+                        if let Work::Gemm(gemm) = &mut body.kernels[at].work {
+                            gemm.accumulate = true;
+                            (gemm.c.base, gemm.c.offset) = (view.base, view.offset);
+                        }
+                    }
+                    sums.push(TileSum { port, adds });
                 }
             }
         }
@@ -128,7 +141,7 @@ impl ScopePlan<'_> {
             body.keep(view);
         }
         emits.iter().for_each(|e: &TileEmit| body.keep(&e.value));
-        sums.iter().for_each(|s: &(View, TilePort)| body.keep(&s.0));
+        sums.iter().for_each(|s: &TileSum| body.keep(&s.port.tile));
         let mut kernel = AttendKernel {
             rows: planner.shape.len,
             cols: planner.size(forward.past),
@@ -164,9 +177,7 @@ impl ScopePlan<'_> {
             others.extend(kernel.lse.as_mut().map(|p| &mut p.tile));
             if let Some(g) = &mut kernel.grad {
                 others.extend(g.delta.as_mut().map(|p| &mut p.tile));
-                for (value, port) in &mut g.sums {
-                    others.extend([value, &mut port.tile]);
-                }
+                others.extend(g.sums.iter_mut().map(|s| &mut s.port.tile));
             }
             place(std::mem::take(&mut body.kernels), &body.buffers, &mut others)
         };
@@ -178,11 +189,59 @@ impl ScopePlan<'_> {
         self.kernels.push(Kernel { work: Work::Attend(Box::new(kernel)), name: node.name.clone() });
     }
 
+    /// The product that alone touches a tile's buffer, and sets all of it: it can add to what is there as well.
+    fn product_of(&mut self, tile: &View) -> Option<usize> {
+        if tile.base != Base::Scratch || self.buffers[buffer_of(tile.offset)].len != tile.len() || !tile.is_dense() {
+            return None;
+        }
+        let mut touching = Vec::new();
+        for (i, kernel) in self.kernels.iter_mut().enumerate() {
+            let mut here = false;
+            touch(kernel, &mut |base, offset| {
+                here |= *base == Base::Scratch && buffer_of(*offset) == buffer_of(tile.offset);
+            });
+            if here {
+                touching.push(i);
+            }
+        }
+        let [one] = touching[..] else { return None };
+        match &self.kernels[one].work {
+            Work::Gemm(g) => {
+                let sets = !g.accumulate && (g.c.base, g.c.offset) == (tile.base, tile.offset);
+                let whole = g.m * g.n * g.batch.iter().product::<usize>() == tile.len();
+                (sets && whole).then_some(one)
+            }
+            _ => None,
+        }
+    }
+
     /// Keeps a buffer alive to the end of the scope.
     fn keep(&mut self, view: &View) {
         if view.base == Base::Scratch {
-            self.buffers[super::memory::buffer_of(view.offset)].pinned = true;
+            self.buffers[buffer_of(view.offset)].pinned = true;
         }
+    }
+}
+
+/// The panels of an attend.
+struct Panels {
+    /// Tiles of columns.
+    tiles: usize,
+    /// Ports of the body given away so far.
+    count: usize,
+}
+
+impl Panels {
+    /// Makes room in the tile's buffer for all tiles of columns, and gives the view by which the body has the one of the moment.
+    fn hold(&mut self, body: &mut ScopePlan<'_>, port: &mut TilePort) -> View {
+        let mut view = port.tile.clone();
+        if port.timed && !port.rows && self.tiles > 1 {
+            body.buffers[buffer_of(port.tile.offset)] = Buffer { len: port.tile.len() * self.tiles, pinned: true };
+            port.panel = Some(self.count);
+            (view.base, view.offset) = (Base::Port(self.count), 0);
+            self.count += 1;
+        }
+        view
     }
 }
 
@@ -201,5 +260,5 @@ fn tile_port(attend: &Attend, outer: &View, tile: View) -> TilePort {
     let stride = if token.is_some() { map.pop().unwrap_or(0) } else { 0 };
     let rows = tile.axis(attend.rows).is_some();
     let timed = rows || tile.axis(attend.cols).is_some();
-    TilePort { outer: rest, map, token: stride, rows, tile, timed }
+    TilePort { outer: rest, map, token: stride, rows, tile, timed, panel: None }
 }

@@ -74,7 +74,7 @@ pub(super) fn touch(kernel: &mut Kernel, f: &mut dyn FnMut(&mut Base, &mut usize
             a.lse.iter_mut().for_each(|p| view(&mut p.outer));
             if let Some(g) = &mut a.grad {
                 g.delta.iter_mut().for_each(|p| view(&mut p.outer));
-                g.sums.iter_mut().for_each(|(_, p)| view(&mut p.outer));
+                g.sums.iter_mut().for_each(|s| view(&mut s.port.outer));
             }
             f(&mut a.arena.base, &mut a.arena.offset);
         }

@@ -353,7 +353,8 @@ pub struct LoopKernel {
 }
 
 /// A tile of a value in an attend: the outer value `[B, T, ..]`, and where the body has it, dense in its arena. Tiles are copied,
-/// so that ragged ones are padded and products read neighbouring numbers.
+/// so that ragged ones are padded and products read neighbouring numbers. Those of columns, which every tile of rows meets again, stay
+/// in a panel: tile after tile of the whole past, along which a port of the body moves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TilePort {
     /// The outer value at index 0 of every mapped dimension and of time; its axes are those of `tile` other than tokens.
@@ -368,6 +369,8 @@ pub struct TilePort {
     pub tile: View,
     /// Whether the tile has tokens.
     pub timed: bool,
+    /// The port of the body ([`Base::Port`]) that moves along the panel of which `tile` is the first one; none where there is but one.
+    pub panel: Option<usize>,
 }
 
 /// See [`crate::lowered::Attend`] and [`crate::lowered::AttendGrad`].
@@ -433,8 +436,17 @@ pub struct AttendGradKernel {
     pub after: Scope,
     /// Delta `[map, T]`.
     pub delta: Option<TilePort>,
-    /// Values of the tile and where their sums go.
-    pub sums: Vec<(View, TilePort)>,
+    /// Sums over tiles.
+    pub sums: Vec<TileSum>,
+}
+
+/// A sum over tiles of an attend's gradient.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TileSum {
+    /// Where the body has it, and where it goes.
+    pub port: TilePort,
+    /// The body adds to what is there; else it leaves each tile's own share.
+    pub adds: bool,
 }
 
 impl FusedOp {
@@ -460,6 +472,14 @@ impl FusedOp {
         let mut all = Vec::new();
         self.clone().each_operand(&mut |o| all.push(*o));
         all
+    }
+}
+
+impl AttendKernel {
+    /// Ports of the body that move along panels.
+    pub fn panels(&self) -> usize {
+        let sums = self.grad.iter().flat_map(|g| &g.sums).map(|s| &s.port);
+        self.ports.iter().chain(sums).filter(|p| p.panel.is_some()).count()
     }
 }
 

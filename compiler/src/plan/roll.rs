@@ -1,7 +1,7 @@
 //! Kernels that do the same in different places are one kernel: a repeated layer has no code of its own, only other addresses.
 
 use super::memory::touch;
-use super::{Axis, Base, Kernel, Launch, Schedule, Scope, Start, View, Work};
+use super::{Axis, Base, Kernel, Launch, Schedule, Scope, Start, TileSum, View, Work};
 use crate::lowered::{BATCH, DimId, TIME};
 use std::collections::BTreeMap;
 
@@ -141,8 +141,8 @@ fn dims(work: &mut Work, f: &mut dyn FnMut(&mut DimId)) {
             if let Some(grad) = &mut a.grad {
                 scope(&mut grad.after, f);
                 views(grad.delta.iter_mut().flat_map(|p| [&mut p.outer, &mut p.tile]), f);
-                for (value, port) in &mut grad.sums {
-                    views([value, &mut port.outer, &mut port.tile], f);
+                for TileSum { port, .. } in &mut grad.sums {
+                    views([&mut port.outer, &mut port.tile], f);
                 }
             }
         }

@@ -28,13 +28,35 @@ pub(super) struct AttendStep {
     emits: Vec<Emit>,
     lse: Option<Tile>,
     delta: Option<Tile>,
-    sums: Vec<Tile>,
+    sums: Vec<Sum>,
+    /// Ports of the body that move.
+    panels: usize,
+}
+
+/// A sum over tiles, of a gradient.
+#[derive(Clone, Debug)]
+struct Sum {
+    tile: Tile,
+    /// The body adds to it; else it leaves each tile's share.
+    adds: bool,
+}
+
+impl Sum {
+    /// What it sums over rows: one for each tile of columns.
+    fn by_column(&self) -> bool {
+        self.tile.timed && !self.tile.rows
+    }
+
+    /// What it sums over columns: one for each tile of rows.
+    fn by_row(&self) -> bool {
+        self.tile.timed && self.tile.rows
+    }
 }
 
 /// An emit: its value in the body, and the running sum.
 #[derive(Clone, Debug)]
 struct Emit {
-    value: usize,
+    value: Slot,
     /// Distances along rows and columns; 0 where the value lacks them.
     row: isize,
     col: isize,
@@ -61,7 +83,7 @@ impl AttendStep {
             let rest: Vec<_> = dims(&e.value).into_iter().filter(|d| !pair.contains(d)).collect();
             let (width, step) = e.value.run(&rest).unwrap_or((1, 1));
             Emit {
-                value: e.value.offset,
+                value: Slot::of(&e.value),
                 row: e.value.stride(pair[0]),
                 col: e.value.stride(pair[1]),
                 width,
@@ -81,7 +103,12 @@ impl AttendStep {
             emits: emits.collect(),
             lse: kernel.lse.as_ref().map(Tile::new),
             delta: kernel.grad.as_ref().and_then(|g| g.delta.as_ref().map(Tile::new)),
-            sums: kernel.grad.iter().flat_map(|g| g.sums.iter().map(|s| Tile::new(&s.1))).collect(),
+            sums: kernel
+                .grad
+                .iter()
+                .flat_map(|g| g.sums.iter().map(|s| Sum { tile: Tile::new(&s.port), adds: s.adds }))
+                .collect(),
+            panels: kernel.panels(),
             kernel: kernel.clone(),
         }
     }
@@ -105,6 +132,7 @@ impl AttendStep {
         let k = &self.kernel;
         let mut inner = Bases(bases.0[..FIXED].to_vec());
         inner.0[0] = scratch;
+        inner.0.resize(FIXED + self.panels, scratch);
         let mut index = vec![0usize; k.map.len()];
         let mut rest = range.start;
         for (i, size) in index.iter_mut().zip(&k.map).rev() {
@@ -114,7 +142,7 @@ impl AttendStep {
         let mut state = Running::new(self);
         for _ in range {
             // SAFETY: the plan's views lie inside of their buffers
-            unsafe { self.sequence(bases, &inner, context, &index, &mut state) };
+            unsafe { self.sequence(bases, &mut inner, context, &index, &mut state) };
             for (i, size) in index.iter_mut().zip(&k.map).rev() {
                 *i += 1;
                 if *i < *size {
@@ -129,7 +157,7 @@ impl AttendStep {
     unsafe fn sequence(
         &self,
         bases: &Bases,
-        inner: &Bases,
+        inner: &mut Bases,
         context: &Context<'_>,
         index: &[usize],
         state: &mut Running,
@@ -138,7 +166,7 @@ impl AttendStep {
         let scratch = inner.0[0];
         let carried = k.cols - k.rows;
         let b = k.batch.map_or(0, |at| index[at]);
-        state.loaded = None;
+        let forward = k.grad.is_none();
         state.met.fill(false);
         // SAFETY: as for `run`
         unsafe {
@@ -146,8 +174,12 @@ impl AttendStep {
                 port.load(bases, scratch, index, 0, 1);
             }
             // sums over all tiles start at zero; those of rows or columns start with the first tile that they meet
-            for sum in self.sums.iter().filter(|s| !s.timed) {
-                sum.clear(bases, index, 0, 1);
+            for sum in self.sums.iter().filter(|s| !s.tile.timed) {
+                if sum.adds {
+                    sum.tile.zero(scratch, 0);
+                } else {
+                    sum.tile.clear(bases, index, 0, 1);
+                }
             }
             let pos = std::slice::from_raw_parts(bases.at(self.pos).add(b * k.rows), k.rows);
             let mut first_row = 0;
@@ -168,26 +200,24 @@ impl AttendStep {
                 if let Some(delta) = &self.delta {
                     delta.load(bases, scratch, index, first_row, rows);
                 }
-                let forward = k.grad.is_none();
                 if forward {
                     state.max.fill(f32::NEG_INFINITY);
                     state.sum.fill(0.0);
                 } else if let Some(lse) = &self.lse {
                     lse.load(bases, scratch, index, first_row, rows);
                 }
+                for sum in self.sums.iter().filter(|s| s.adds && s.by_row()) {
+                    sum.tile.zero(scratch, 0);
+                }
                 let mut met = false;
                 let mut first_col = begin - begin % k.tile_cols;
                 while first_col < end {
                     let cols = k.tile_cols.min(k.cols - first_col);
-                    if state.loaded != Some(first_col) {
-                        for port in self.ports.iter().filter(|p| !p.rows && p.timed) {
-                            port.load(bases, scratch, index, first_col, cols);
-                        }
-                        state.loaded = Some(first_col);
-                    }
+                    let span = Span { pos, now, rows, first_col, cols };
+                    let first = !std::mem::replace(&mut state.met[first_col / k.tile_cols], true);
+                    self.meet(bases, inner, index, &span, first);
                     self.lags(inner, now as isize - first_col as isize, state);
                     self.body.run(inner, context);
-                    let span = Span { pos, now, rows, first_col, cols };
                     let mask = self.mask(inner, &span, state);
                     if forward {
                         self.weigh(inner, &span, mask, met, state);
@@ -196,16 +226,14 @@ impl AttendStep {
                         if let Some(after) = &self.after {
                             after.run(inner, context);
                         }
-                        let column = &mut state.met[first_col / k.tile_cols];
-                        for sum in &self.sums {
-                            let (token, count, add) = match (sum.timed, sum.rows) {
+                        for Sum { tile, .. } in self.sums.iter().filter(|s| !s.adds) {
+                            let (token, count, add) = match (tile.timed, tile.rows) {
                                 (false, _) => (0, 1, true),
                                 (true, true) => (first_row, rows, met),
-                                (true, false) => (first_col, cols, *column),
+                                (true, false) => (first_col, cols, !first),
                             };
-                            sum.store(bases, scratch, index, token, count, add);
+                            tile.store(bases, scratch, index, token, count, add);
                         }
-                        *column = true;
                     }
                     met = true;
                     first_col += k.tile_cols;
@@ -215,18 +243,50 @@ impl AttendStep {
                         self.nothing(inner, context);
                     }
                     self.finish(bases, inner, index, first_row, rows, state);
-                } else if !met {
-                    for sum in self.sums.iter().filter(|s| s.timed && s.rows) {
-                        sum.clear(bases, index, first_row, rows);
+                }
+                for sum in self.sums.iter().filter(|s| s.by_row()) {
+                    if sum.adds {
+                        sum.tile.store(bases, scratch, index, first_row, rows, false);
+                    } else if !met {
+                        sum.tile.clear(bases, index, first_row, rows);
                     }
                 }
                 first_row += k.tile_rows;
             }
-            for (tile, _) in state.met.iter().enumerate().filter(|m| !m.1) {
-                let first = tile * k.tile_cols;
-                for sum in self.sums.iter().filter(|s| s.timed && !s.rows) {
-                    sum.clear(bases, index, first, k.tile_cols.min(k.cols - first));
+            for sum in self.sums.iter().filter(|s| s.by_column()) {
+                for (tile, met) in state.met.iter().enumerate() {
+                    let first = tile * k.tile_cols;
+                    let cols = k.tile_cols.min(k.cols - first);
+                    if !met {
+                        sum.tile.clear(bases, index, first, cols);
+                    } else if sum.adds {
+                        sum.tile.store(bases, scratch, index, first, cols, false);
+                    }
                 }
+            }
+            for sum in self.sums.iter().filter(|s| s.adds && !s.tile.timed) {
+                sum.tile.store(bases, scratch, index, 0, 1, false);
+            }
+        }
+    }
+
+    /// Has the body see a tile of columns. What lies in panels is read and zeroed when rows meet it first; where all columns are
+    /// one tile there are none, and that tile is read once as well.
+    unsafe fn meet(&self, bases: &Bases, inner: &mut Bases, index: &[usize], tile: &Span<'_>, first: bool) {
+        let scratch = inner.0[0];
+        // SAFETY: as for `run`
+        unsafe {
+            for port in self.ports.iter().filter(|p| !p.rows && p.timed) {
+                if first {
+                    port.load(bases, scratch, index, tile.first_col, tile.cols);
+                }
+                port.show(inner, tile.first_col);
+            }
+            for sum in self.sums.iter().filter(|s| s.adds && s.by_column()) {
+                if first {
+                    sum.tile.zero(scratch, tile.first_col);
+                }
+                sum.tile.show(inner, tile.first_col);
             }
         }
     }
@@ -306,7 +366,7 @@ impl AttendStep {
             let shrinks = met && k.softmax && state.factor[..tile.rows].iter().any(|f| *f != 1.0);
             let beta = if met { 1.0 } else { 0.0 };
             for e in &self.emits {
-                let (value, sum) = (scratch.add(e.value), scratch.add(e.sum.at));
+                let (value, sum) = (inner.at(e.value), scratch.add(e.sum.at));
                 let (cols, rows, width) = (tile.cols, tile.rows, e.sum.each as isize);
                 if shrinks {
                     scale_rows(rows, e.sum.each, state.factor.as_ptr(), sum, e.sum.each);
@@ -431,11 +491,9 @@ struct Running {
     factor: Vec<f32>,
     spans: Vec<[u32; 2]>,
     mask: Vec<f32>,
-    /// First column of the tile that was read.
-    loaded: Option<usize>,
     /// Lag of the first row and column for which lags were written.
     ahead: Option<isize>,
-    /// Backward: tiles of columns that have met rows.
+    /// Tiles of columns that have met rows.
     met: Vec<bool>,
 }
 
@@ -448,9 +506,8 @@ impl Running {
             factor: vec![1.0; k.tile_rows],
             spans: vec![[0; 2]; k.tile_rows],
             mask: Vec::new(),
-            loaded: None,
             ahead: None,
-            met: vec![false; if k.grad.is_some() { k.cols.div_ceil(k.tile_cols) } else { 0 }],
+            met: vec![false; k.cols.div_ceil(k.tile_cols)],
         }
     }
 }

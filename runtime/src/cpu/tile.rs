@@ -1,6 +1,6 @@
 //! Tiles of an attend: dense pieces of outer values in the body's arena, and the moves between the two.
 
-use super::memory::{Bases, Slot};
+use super::memory::{Bases, FIXED, Slot};
 use super::program::layout;
 use archc_compiler::plan::TilePort;
 use archc_kernels::attend::{add_rows, copy_rows};
@@ -16,15 +16,17 @@ pub(super) struct Tile {
     pub rows: bool,
     /// Whether it has tokens.
     pub timed: bool,
-    /// In the body's arena.
+    /// In the body's arena: the tile, or the first one of a panel.
     pub at: usize,
+    /// The base of the body that moves along the panel, if there is one.
+    panel: Option<usize>,
     /// Tokens of a full tile, 1 without tokens.
     tokens: usize,
     /// Numbers a token.
     pub each: usize,
     /// Sizes of the axes, tokens first if there are any, and their strides inside and outside.
     sizes: Vec<usize>,
-    inside: Vec<isize>,
+    inner: Vec<isize>,
     outside: Vec<isize>,
     /// Whether a token's numbers lie outside as they do inside.
     plain: bool,
@@ -32,7 +34,7 @@ pub(super) struct Tile {
 
 impl Tile {
     pub fn new(port: &TilePort) -> Self {
-        let (sizes, inside) = layout(&port.tile);
+        let (sizes, inner) = layout(&port.tile);
         let outside: Vec<isize> = port
             .tile
             .axes
@@ -48,11 +50,12 @@ impl Tile {
             rows: port.rows,
             timed: port.timed,
             at: port.tile.offset,
+            panel: port.panel.map(|port| FIXED + port),
             tokens: if port.timed { sizes.first().copied().unwrap_or(1) } else { 1 },
             each: sizes.iter().skip(own).product(),
-            plain: (own..sizes.len()).all(|i| sizes[i] == 1 || inside[i] == outside[i]),
+            plain: (own..sizes.len()).all(|i| sizes[i] == 1 || inner[i] == outside[i]),
             sizes,
-            inside,
+            inner,
             outside,
         }
     }
@@ -62,6 +65,25 @@ impl Tile {
         let shift: isize = self.map.iter().zip(index).map(|(s, i)| s * *i as isize).sum();
         // SAFETY: the plan's views lie inside of their buffers
         unsafe { bases.at(self.outer).offset(shift + self.token * token as isize) }
+    }
+
+    /// Where the tile with this token is in the body's arena.
+    fn inside(&self, token: usize) -> usize {
+        if self.panel.is_some() { self.at + token / self.tokens * self.tokens * self.each } else { self.at }
+    }
+
+    /// Has the body see the tile with this token.
+    pub unsafe fn show(&self, inner: &mut Bases, token: usize) {
+        if let Some(base) = self.panel {
+            // SAFETY: the panel lies inside of the arena
+            inner.0[base] = unsafe { inner.0[0].add(self.inside(token)) };
+        }
+    }
+
+    /// Zeros the tile with this token in the body's arena.
+    pub unsafe fn zero(&self, scratch: *mut f32, token: usize) {
+        // SAFETY: as above
+        unsafe { std::slice::from_raw_parts_mut(scratch.add(self.inside(token)), self.tokens * self.each).fill(0.0) };
     }
 
     /// The axes' sizes with so many tokens.
@@ -79,13 +101,13 @@ impl Tile {
         let count = if self.timed { count } else { 1 };
         // SAFETY: the tile has room for all of its tokens
         unsafe {
-            let (to, from) = (scratch.add(self.at), self.outer(bases, index, token));
+            let (to, from) = (scratch.add(self.inside(token)), self.outer(bases, index, token));
             std::slice::from_raw_parts_mut(to.add(count * self.each), (self.tokens - count) * self.each).fill(0.0);
             if self.plain {
                 copy_rows(count, self.each, from, self.token, to, self.each as isize);
             } else {
                 let sizes = &self.sized(count)[..self.sizes.len()];
-                copy_nd(to, &self.inside, from, &self.outside, sizes);
+                copy_nd(to, &self.inner, from, &self.outside, sizes);
             }
         }
     }
@@ -102,14 +124,14 @@ impl Tile {
     ) {
         // SAFETY: as for `load`
         unsafe {
-            let (to, from) = (self.outer(bases, index, token), scratch.add(self.at));
+            let (to, from) = (self.outer(bases, index, token), scratch.add(self.inside(token)));
             let sizes = &self.sized(count)[..self.sizes.len()];
             let (tokens, each) = (if self.timed { count } else { 1 }, self.each as isize);
             match (self.plain, add) {
                 (true, true) => add_rows(tokens, self.each, from, each, to, self.token),
                 (true, false) => copy_rows(tokens, self.each, from, each, to, self.token),
-                (false, true) => add_nd(to, &self.outside, from, &self.inside, sizes),
-                (false, false) => copy_nd(to, &self.outside, from, &self.inside, sizes),
+                (false, true) => add_nd(to, &self.outside, from, &self.inner, sizes),
+                (false, false) => copy_nd(to, &self.outside, from, &self.inner, sizes),
             }
         }
     }
