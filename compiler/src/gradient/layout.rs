@@ -17,6 +17,12 @@ pub(super) fn pick(s: &mut Site) -> Cotangents {
     Site::sole(s.b.op(Op::Put(dim, i), &[s.dy]))
 }
 
+pub(super) fn put(s: &mut Site) -> Cotangents {
+    let Op::Put(dim, i) = *s.op else { panic!("archc bug: {:?} is no put", s.op) };
+    let dy = s.dy_along(&[dim]);
+    Site::sole(s.b.op(Op::Pick(dim, i), &[dy]))
+}
+
 pub(super) fn split(s: &mut Site) -> Cotangents {
     let Op::Split(from, into) = s.op else { panic!("archc bug: {:?} is no split", s.op) };
     if into.iter().all(|d| !s.b.has(s.dy, *d)) {

@@ -54,6 +54,7 @@ pub(super) fn rule(op: &Op) -> Rule {
 
         Op::Stack(_) => Rule::One(layout::stack),
         Op::Pick(..) => Rule::One(layout::pick),
+        Op::Put(..) => Rule::One(layout::put),
         Op::Split(..) => Rule::One(layout::split),
         Op::Flatten(..) => Rule::One(layout::flatten),
         Op::Cat(..) => Rule::One(layout::cat),
@@ -66,7 +67,7 @@ pub(super) fn rule(op: &Op) -> Rule {
         Op::Embed { .. } => Rule::One(learned::embed),
         Op::Dropout { .. } => Rule::One(learned::dropout),
         Op::CrossEntropy { .. } => Rule::One(learned::cross_entropy),
-        Op::StopGrad => Rule::None,
+        Op::StopGrad | Op::CumsumRest { .. } => Rule::None,
 
         Op::Window { .. } => Rule::One(time::window),
         Op::LongConv { .. } => Rule::One(time::long_conv),
@@ -85,7 +86,6 @@ pub(super) fn rule(op: &Op) -> Rule {
         | Op::Delta(_)
         | Op::Unsort(_)
         | Op::TopKMask(..)
-        | Op::Put(..)
         | Op::Paste { .. }
         | Op::Scatter { .. }
         | Op::CrossEntropyGrad { .. }
@@ -108,6 +108,10 @@ pub(super) fn flows(op: &Op, i: usize) -> bool {
         // the condition, the probability, and what a carry gave
         Op::Select => i != 0,
         Op::Dropout { .. } | Op::Window { .. } => i == 0,
-        other => matches!(rule(other), Rule::One(_) | Rule::Many | Rule::Port),
+        other => match rule(other) {
+            Rule::One(_) | Rule::Many | Rule::Port => true,
+            Rule::Leaf | Rule::None => false,
+            Rule::BackwardOnly => panic!("archc bug: {other:?} before the gradient"),
+        },
     }
 }

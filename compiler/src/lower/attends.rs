@@ -9,7 +9,7 @@ use super::ordinary::{dims, ordinary};
 use super::reach::most_carried;
 use super::tokens::Lowering;
 use crate::graph::{self, AxisId, BinaryOp, NodeId, Op as Source, Rate, UnaryOp};
-use crate::lowered::{BATCH, Carry, Keep, Op, TIME, ValueId};
+use crate::lowered::{BATCH, Carry, DimId, Keep, Op, TIME, ValueId};
 use std::collections::BTreeMap;
 
 /// What a value of the body depends on, as bits.
@@ -41,6 +41,8 @@ pub(super) struct Pairs<'a> {
     pub captures: Vec<ValueId>,
     /// Captures at past tokens, `[B, T, ..]` or with a carry `[B, Known, ..]`.
     past: Vec<ValueId>,
+    /// Differences of a running sum and its past, with what rounding took from either.
+    pub rests: BTreeMap<NodeId, [ValueId; 2]>,
     /// For each node that a result needs, its sides.
     pub sides: Vec<Option<Sides>>,
     /// The outer value of what is computed outside.
@@ -100,6 +102,7 @@ impl<'a> Pairs<'a> {
             attend,
             emits: Vec::new(),
             past: captures.clone(),
+            rests: BTreeMap::new(),
             captures,
             sides: vec![None; dag.len()],
             outer: vec![None; dag.len()],
@@ -136,6 +139,13 @@ impl<'a> Pairs<'a> {
                 _ => None,
             };
             pairs.outer[i] = value;
+            if let (Source::Binary(BinaryOp::Sub), [row, col]) = (&node.op, operands.as_slice())
+                && let (Source::Capture(c), Source::Past(p)) = (dag.op(*row), dag.op(*col))
+                && let (true, Some(rest)) = (c == p, l.rests.get(&pairs.captures[*c]).copied())
+            {
+                let own = dims(&graph.dag.ty(nodes[*c]).axes);
+                pairs.rests.insert(id_in, [rest, rest_of_past(l, rest, own, most)]);
+            }
         }
         pairs
     }
@@ -254,6 +264,18 @@ impl<'a> Pairs<'a> {
     pub fn resolved(&self, id: NodeId) -> NodeId {
         self.alias.get(&id).map_or(id, |to| self.resolved(*to))
     }
+}
+
+/// What rounding took from a running sum at all tokens that may be seen: of those carried nothing is known.
+fn rest_of_past(l: &mut Lowering<'_>, rest: ValueId, mut own: Vec<DimId>, most: usize) -> ValueId {
+    if !l.options.carry {
+        return rest;
+    }
+    let (before, known) = l.known(most);
+    own.extend([BATCH, before]);
+    let zero = l.b.number(0.0);
+    let zeros = l.b.expand(zero, &own);
+    l.b.op(Op::Cat(vec![before, TIME], known), &[zeros, rest])
 }
 
 /// A capture at all tokens that may be seen: those carried, then those of the sequence.

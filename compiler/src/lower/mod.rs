@@ -23,6 +23,7 @@ mod ordinary;
 pub mod passes;
 mod reach;
 mod scans;
+mod scores;
 mod tile;
 mod tokens;
 
@@ -56,10 +57,11 @@ pub struct LowerOptions {
 /// # Panics
 /// If the graph breaks an invariant of graphs: a bug of archc.
 pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
-    let (graph, origins) = match options.losses {
+    let (mut graph, origins) = match options.losses {
         true => split_scans_and_tell(graph),
         false => split_scans_and_tell(&carried::without_losses(graph)),
     };
+    scores::regroup(&mut graph);
     let graph = Arc::new(graph);
     let classes = options.chunk.map(|tokens| classify_scans(&graph, tokens)).unwrap_or_default();
     let mut dims = vec![

@@ -10,7 +10,7 @@ use super::ordinary::{dims, ordinary};
 use super::tokens::Lowering;
 use crate::graph::{self, NodeId, Op as Source, Scan};
 use crate::lowered::{BATCH, Builder, Carry, Keep, LoopState, Op, TIME, ValueId, order};
-use crate::scan::{ChunkEnv, ChunkStart, ScanClass, lower_chunk};
+use crate::scan::{ChunkEnv, ChunkStart, Elementwise, ScanClass, lower_chunk};
 
 /// Lowers a scan, and with it the others of its loop; gives the emits of each, `[B, T, ..]`.
 pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -> Vec<(NodeId, Vec<ValueId>)> {
@@ -22,9 +22,62 @@ pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -
     let (inits, captures) = operands.split_at(scan.states.len());
     let first = first_states(l, id, scan, inits);
     let own_ways = matches!(class, Some(ScanClass::Elementwise(_)));
+    if let (Some(ScanClass::Elementwise(Elementwise::Sum(term))), Some(_), false) =
+        (class, l.options.chunk, l.options.resets)
+    {
+        let (emits, last) = summed(l, scan, captures, first[0], *term);
+        leave(l, id, scan, vec![last]);
+        return vec![(id, emits)];
+    }
     let (emits, last) = by_token(l, scan, inits, captures, &first, own_ways);
     leave(l, id, scan, last);
     vec![(id, emits)]
+}
+
+/// A running sum over all tokens: its emits, and the last sum. Documents that start inside of the sequence would have to be
+/// subtracted again, which costs digits; these go token by token.
+fn summed<'a>(
+    l: &mut Lowering<'a>,
+    scan: &'a Scan,
+    captures: &[ValueId],
+    first: ValueId,
+    term: NodeId,
+) -> (Vec<ValueId>, ValueId) {
+    let body = Body::new(l, scan, captures);
+    let x = body.outer[term.0 as usize].expect("archc bug: a term of a running sum depends on it");
+    let x = l.b.expand(x, &[BATCH, TIME]);
+    // the first sum counts as a part of the first term: what is added later is rounded once more
+    let zero = is_zero(&l.b, first);
+    let from_first = if zero {
+        x
+    } else {
+        let first = l.b.op(Op::Put(TIME, 0), &[first]);
+        l.b.add(x, first)
+    };
+    let mut emits = Vec::with_capacity(scan.emits.len());
+    for (_, emit) in &scan.emits {
+        let exclusive = matches!(scan.body.op(*emit), Source::State(_));
+        let terms = if exclusive { x } else { from_first };
+        let sum = l.b.op(Op::Cumsum { dim: TIME, reverse: false, exclusive }, &[terms]);
+        if exclusive && !zero {
+            emits.push(l.b.add(sum, first));
+        } else {
+            let rest = l.b.op(Op::CumsumRest { dim: TIME, exclusive }, &[terms]);
+            l.rests.insert(sum, rest);
+            emits.push(sum);
+        }
+    }
+    (emits, l.b.sum(from_first, &[TIME]))
+}
+
+/// Whether a value is 0 as written.
+fn is_zero(b: &Builder<'_>, value: ValueId) -> bool {
+    let node = b.dag.node(value);
+    match node.op {
+        Op::Const(x) => x == 0.0,
+        Op::Expand(_) => is_zero(b, node.operands[0]),
+        _ => false,
+    }
 }
 
 /// Has the last states carried on.

@@ -60,6 +60,10 @@ impl<'a> Pairs<'a> {
                 }
             }
         }
+        for [row, col] in inside.iter().filter_map(|id| self.rests.get(id)) {
+            reads.add(l, *row, Sides::ROW);
+            reads.add(l, *col, Sides::COL);
+        }
         self.roots().into_iter().for_each(|r| self.read(l, r, &mut reads));
         copies.iter().for_each(|(_, _, one)| reads.add(l, *one, Sides::NONE));
 
@@ -99,7 +103,16 @@ impl<'a> Pairs<'a> {
                     let new: Vec<DimId> = dims(new).into_iter().filter(|d| !map.contains(d)).collect();
                     b.expand(x[0], &new)
                 }
-                op => ordinary(l.graph, &mut b, op, &x, training),
+                op => {
+                    let value = ordinary(l.graph, &mut b, op, &x, training);
+                    match self.rests.get(id) {
+                        Some([row, col]) => {
+                            let rest = b.sub(at[&(*row, false)], at[&(*col, true)]);
+                            b.add(value, rest)
+                        }
+                        None => value,
+                    }
+                }
             };
             values[id.0 as usize] = Some(new);
         }

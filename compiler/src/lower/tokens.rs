@@ -26,6 +26,8 @@ pub(super) struct Lowering<'a> {
     /// Emits of scans and attends.
     emits: BTreeMap<NodeId, Vec<ValueId>>,
     pub carries: Vec<Carry>,
+    /// What rounding takes from running sums.
+    pub rests: BTreeMap<ValueId, ValueId>,
     pos: Option<ValueId>,
     weights: Option<ValueId>,
     chunks: Option<(DimId, DimId)>,
@@ -63,6 +65,7 @@ impl<'a> Lowering<'a> {
             live: Vec::new(),
             emits: BTreeMap::new(),
             carries: Vec::new(),
+            rests: BTreeMap::new(),
             pos: None,
             weights: None,
             chunks: None,

@@ -352,6 +352,14 @@ pub enum Op {
         /// Without the entry itself.
         exclusive: bool,
     },
+    /// What rounding takes from a running sum: added to it, digits come back that differences of large sums need. Nothing in exact
+    /// arithmetic, hence without a gradient.
+    CumsumRest {
+        /// Along this.
+        dim: DimId,
+        /// Without the entry itself.
+        exclusive: bool,
+    },
     /// Running product, multiplied in f64; its factors are at most 1 in size.
     Cumprod {
         /// Along this.

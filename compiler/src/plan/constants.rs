@@ -38,6 +38,7 @@ pub(super) fn constant(dag: &Dag) -> Vec<bool> {
             | Op::Contract(_)
             | Op::Softmax(_)
             | Op::Cumsum { .. }
+            | Op::CumsumRest { .. }
             | Op::Cumprod { .. }
             | Op::Sort(_)
             | Op::Stack(_)

@@ -26,6 +26,8 @@ pub enum ScanClass {
 /// Why the numbers of a state go their own ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elementwise {
+    /// h <- h + b: this node of the body is b. Summed in f64, so that differences of sums keep their digits.
+    Sum(NodeId),
     /// h <- a h + b: two of them make one, so that they can be joined in any order (Blelloch 1990; arXiv 1709.04057).
     Affine,
     /// h <- max(h + a, b): affine over max and plus.
@@ -169,6 +171,9 @@ fn class_of(
         };
         return (ScanClass::Elementwise(kind), why.into());
     }
+    if let Some(term) = running_sum(algebra) {
+        return (ScanClass::Elementwise(Elementwise::Sum(term)), "a running sum, number by number".into());
+    }
     if affine(algebra).is_ok() {
         let why = match &unfit {
             Unfit::NoRead => "affine, number by number, and read as it is".into(),
@@ -251,6 +256,19 @@ fn affine(algebra: &Algebra) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What is added at each token, where the state is a plain sum that is read as it is.
+fn running_sum(algebra: &Algebra) -> Option<NodeId> {
+    let body = algebra.body();
+    let on = algebra.dependent(&[0]);
+    let next = algebra.scan.next[0];
+    let state = |id: NodeId| matches!(body.op(id), Op::State(_));
+    let read = |(_, emit): &(String, NodeId)| *emit == next || state(*emit);
+    let Op::Binary(BinaryOp::Add) = body.op(next) else { return None };
+    let operands = body.operands(next);
+    let (sum, term) = if state(operands[0]) { (operands[0], operands[1]) } else { (operands[1], operands[0]) };
+    (state(sum) && !on[term.0 as usize] && algebra.scan.emits.iter().all(read)).then_some(term)
 }
 
 /// Running maxima and logarithms of sums.

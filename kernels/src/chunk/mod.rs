@@ -40,37 +40,41 @@ unsafe fn cumsum_body<I: Isa>(
     width: usize,
     reverse: bool,
     exclusive: bool,
+    rest: bool,
     x: *const f32,
     sx: usize,
     y: *mut f32,
     sy: usize,
 ) {
     const STRIP: usize = 16;
+    let given = |sum: f64| if rest { (sum - f64::from(sum as f32)) as f32 } else { sum as f32 };
     let mut from = 0;
-    while from < width {
-        let m = STRIP.min(width - from);
-        let mut sum = [0.0f64; STRIP];
-        for i in 0..n {
-            let row = if reverse { n - 1 - i } else { i };
-            // SAFETY: the caller's contract.
-            unsafe {
-                let (x, y) = (x.add(row * sx + from), y.add(row * sy + from));
-                let mut v = [0.0; STRIP];
-                if m == STRIP {
-                    v = x.cast::<[f32; STRIP]>().read_unaligned();
-                } else {
-                    std::ptr::copy_nonoverlapping(x, v.as_mut_ptr(), m);
-                }
+    // SAFETY: the caller's contract.
+    unsafe {
+        while from + STRIP <= width {
+            let mut sum = [0.0f64; STRIP];
+            for i in 0..n {
+                let row = if reverse { n - 1 - i } else { i };
+                let v = x.add(row * sx + from).cast::<[f32; STRIP]>().read_unaligned();
                 let mut out = [0.0; STRIP];
                 for l in 0..STRIP {
                     let next = sum[l] + f64::from(v[l]);
-                    out[l] = if exclusive { sum[l] } else { next } as f32;
+                    out[l] = given(if exclusive { sum[l] } else { next });
                     sum[l] = next;
                 }
-                std::ptr::copy_nonoverlapping(out.as_ptr(), y, m);
+                y.add(row * sy + from).cast::<[f32; STRIP]>().write_unaligned(out);
+            }
+            from += STRIP;
+        }
+        for l in from..width {
+            let mut sum = 0.0f64;
+            for i in 0..n {
+                let row = if reverse { n - 1 - i } else { i };
+                let next = sum + f64::from(*x.add(row * sx + l));
+                *y.add(row * sy + l) = given(if exclusive { sum } else { next });
+                sum = next;
             }
         }
-        from += STRIP;
     }
 }
 
@@ -183,9 +187,9 @@ unsafe fn pair_decay_grad_body<I: Isa>(
 
 versions! {
     /// y = the running sum of x `[n, width]` down the rows, summed in f64; from the last row with `reverse`, without the row itself with
-    /// `exclusive`. y may be x.
+    /// `exclusive`; with `rest`, what rounding to f32 takes from each sum. y may be x.
     pub unsafe fn cumsum(
-        n: usize, width: usize, reverse: bool, exclusive: bool, x: *const f32, sx: usize, y: *mut f32, sy: usize,
+        n: usize, width: usize, reverse: bool, exclusive: bool, rest: bool, x: *const f32, sx: usize, y: *mut f32, sy: usize,
     ) = cumsum_body;
     /// y `[n, n]` = the decay of each pair, 0 for pairs that are not meant. Entries of g lie `step` apart.
     pub unsafe fn pair_decay(n: usize, pairs: Pairs, g: *const f32, step: usize, y: *mut f32, sy: usize) = pair_decay_body;

@@ -49,7 +49,7 @@ impl Tiles {
         let views: Vec<&View> = single.inputs.iter().chain([&single.output]).collect();
         // rows and columns of each operand and of the result
         let axes: Vec<[Vec<DimId>; 2]> = match &single.op {
-            Op::Cumsum { dim, .. } => {
+            Op::Cumsum { dim, .. } | Op::CumsumRest { dim, .. } => {
                 // what lies in one run behind the dimension is done side by side
                 let wide: Vec<DimId> = single.output.axes.iter().map(|a| a.dim).filter(|d| d != dim).collect();
                 let wide = joined(&views, &wide);
@@ -95,7 +95,11 @@ impl Tiles {
         };
         let by_entry = !matches!(
             single.op,
-            Op::Cumsum { .. } | Op::SolveUnitLower { .. } | Op::DecayDot { .. } | Op::DecayMix { .. }
+            Op::Cumsum { .. }
+                | Op::CumsumRest { .. }
+                | Op::SolveUnitLower { .. }
+                | Op::DecayDot { .. }
+                | Op::DecayMix { .. }
         );
         let mut room = 0;
         let mut tiles = Vec::new();
@@ -184,13 +188,11 @@ impl Tiles {
             let width = self.tiles[last].cols;
             let meant = |p: &archc_compiler::lowered::Pairs| chunk::Pairs { strict: p.strict, before: p.before };
             match &self.op {
-                Op::Cumsum { reverse, exclusive, .. } if width == 1 => {
-                    let step = |i: usize| if *reverse { -(row[i] as isize) } else { row[i] as isize };
-                    let first = |i: usize| at[i].offset(if *reverse { step(i) * (1 - n as isize) } else { 0 });
-                    running(n, *exclusive, first(0), step(0), first(1), step(1));
-                }
                 Op::Cumsum { reverse, exclusive, .. } => {
-                    chunk::cumsum(n, width, *reverse, *exclusive, at[0], row[0], at[1], row[1]);
+                    chunk::cumsum(n, width, *reverse, *exclusive, false, at[0], row[0], at[1], row[1]);
+                }
+                Op::CumsumRest { exclusive, .. } => {
+                    chunk::cumsum(n, width, false, *exclusive, true, at[0], row[0], at[1], row[1]);
                 }
                 Op::SolveUnitLower { transpose, .. } => {
                     copy_nd(at[2], &[row[2] as isize, 1], at[1], &[row[1] as isize, 1], &[n, width]);
@@ -233,19 +235,6 @@ fn joined(views: &[&View], dims: &[DimId]) -> Vec<DimId> {
         first -= 1;
     }
     dims[first..].to_vec()
-}
-
-/// The running sum of one column, summed in f64 like those of many.
-unsafe fn running(n: usize, exclusive: bool, x: *const f32, sx: isize, y: *mut f32, sy: isize) {
-    let mut sum = 0.0f64;
-    for i in 0..n as isize {
-        // SAFETY: both have n entries
-        unsafe {
-            let next = sum + f64::from(*x.offset(i * sx));
-            *y.offset(i * sy) = if exclusive { sum } else { next } as f32;
-            sum = next;
-        }
-    }
 }
 
 impl SingleStep {

@@ -35,6 +35,11 @@ pub(super) fn cumsum(x: &Value, dim: Dim, reverse: bool, exclusive: bool) -> Res
     })
 }
 
+/// What rounding takes from a running sum: in f64, where numbers are taken for exact, nothing.
+pub(super) fn cumsum_rest(x: &Value, dim: Dim) -> Result<Value> {
+    along(dim, &[x], |_, y| y.fill(0.0))
+}
+
 /// dy taken back through the permutation that sorts x.
 pub(super) fn unsort(x: &Value, dy: &Value, dim: Dim) -> Result<Value> {
     along(dim, &[x, dy], |rows, dx| {
