@@ -385,7 +385,6 @@ impl<'a> Chunk<'a> {
 
     /// A_ij of a reader and an event, for a value column.
     fn share(&self, r: &Reader, event: usize, i: usize, j: usize, v: usize) -> f64 {
-        let form = self.all.form;
         if j > i {
             return 0.0;
         }
