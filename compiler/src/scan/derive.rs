@@ -175,7 +175,7 @@ impl Deriver<'_> {
             define(symbol, self.expression(node));
         }
         if let Some(rotation) = f.rotation {
-            define(line("w", "w"), self.expression(rotation.angle));
+            define(line("th", "\\theta"), self.expression(rotation.angle));
         }
         for (e, event) in f.events.iter().enumerate() {
             let (t, l) = self.event(e);
@@ -249,7 +249,7 @@ impl Deriver<'_> {
             (alpha, Some(_)) => {
                 let (t, l) = alpha.unwrap_or_default();
                 let (t, l) = if t.is_empty() { (t, l) } else { (t + " ", l + "\\, ") };
-                Some((format!("{t}Rot(w)"), format!("{l}\\operatorname{{Rot}}(w)")))
+                Some((format!("{t}Rot(th)"), format!("{l}\\operatorname{{Rot}}(\\theta)")))
             }
             (alpha, None) => alpha,
         };
@@ -479,9 +479,10 @@ impl Deriver<'_> {
         let (st, sl) = join(&sum, " + ", " + ");
         let sign = if f.negative { "   (with signs (-1)^C and (-1)^(C-j))" } else { "" };
         lines.push(match f.rotation {
-            Some(_) => {
-                (format!("S' = Rot(W_C) ({st}){sign}"), format!("S' &= \\operatorname{{Rot}}(W_C) \\left({sl}\\right)"))
-            }
+            Some(_) => (
+                format!("S' = Rot(Th_C) ({st}){sign}"),
+                format!("S' &= \\operatorname{{Rot}}(\\Theta_C) \\left({sl}\\right)"),
+            ),
             None => (format!("S' = {st}{sign}"), format!("S' &= {sl}")),
         });
         if !f.beside.is_empty() {
@@ -504,7 +505,10 @@ impl Deriver<'_> {
         let f = self.form;
         let mut lines = Vec::new();
         if f.rotation.is_some() {
-            lines.push(line("dS' <- Rot(-W_C) dS'", "dS' &\\leftarrow \\operatorname{Rot}(-W_C)\\, dS'"));
+            lines.push(line(
+                "dS' <- Rot(-Th_C) dS', and S' likewise",
+                "dS' &\\leftarrow \\operatorname{Rot}(-\\Theta_C)\\, dS', \\quad S' \\leftarrow \\operatorname{Rot}(-\\Theta_C)\\, S'",
+            ));
         }
         let decayed = |t: &str, l: &str| match f.decay {
             Decay::None => (format!("b{t}"), format!("b{l}")),

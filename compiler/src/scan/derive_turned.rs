@@ -11,7 +11,7 @@ fn vectors(form: &Form) -> Vec<(String, String, &'static str, &'static str)> {
         1 => (letter.to_string(), letter.to_string()),
         _ => (format!("{letter}{}", i + 1), format!("{letter}_{{{}}}", i + 1)),
     };
-    let last = |sight: &Sight| if sight.before { ("W_{i-1}", "W_{i-1}") } else { ("W_i", "W_i") };
+    let last = |sight: &Sight| if sight.before { ("Th_{i-1}", "\\Theta_{i-1}") } else { ("Th_i", "\\Theta_i") };
     let mut all = Vec::new();
     for (r, read) in form.reads.iter().enumerate() {
         let ((text, latex), (row, tex_row)) = (name("q", form.reads.len(), r), last(&read.sight));
@@ -19,7 +19,7 @@ fn vectors(form: &Form) -> Vec<(String, String, &'static str, &'static str)> {
     }
     for e in 0..form.events.len() {
         let (text, latex) = name("b", form.events.len(), e);
-        all.push((format!("{text}_j"), format!("{latex}_j"), "W_j", "W_j"));
+        all.push((format!("{text}_j"), format!("{latex}_j"), "Th_j", "\\Theta_j"));
     }
     all
 }
@@ -31,9 +31,9 @@ pub(super) fn frame_lines(form: &Form) -> Vec<Line> {
     }
     let mut lines = vec![
         (
-            "W_i = w_1 + .. + w_i, W_0 = 0; Rot(W) (re, im) = (cos(W) re - sin(W) im, sin(W) re + cos(W) im)".into(),
-            "W_i &= \\textstyle\\sum_{l \\le i} w_l, \\quad W_0 = 0, \\quad \\operatorname{Rot}(W) = \
-             \\begin{pmatrix} \\cos W & -\\sin W \\\\ \\sin W & \\cos W \\end{pmatrix}"
+            "Th_i = th_1 + .. + th_i, Th_0 = 0; Rot(x) (re, im) = (cos(x) re - sin(x) im, sin(x) re + cos(x) im)".into(),
+            "\\Theta_i &= \\textstyle\\sum_{l \\le i} \\theta_l, \\quad \\Theta_0 = 0, \\quad \\operatorname{Rot}(x) = \
+             \\begin{pmatrix} \\cos x & -\\sin x \\\\ \\sin x & \\cos x \\end{pmatrix}"
                 .into(),
         ),
         ("in the frame of the entry:".into(), "&\\text{in the frame of the entry:}".into()),
@@ -61,20 +61,20 @@ pub(super) fn gradient_lines(form: &Form) -> Vec<Line> {
     let mut lines = vec![
         (
             format!(
-                "dW_i = -({}), x x y = x_re y_im - x_im y_re   (a read before the rotation counts for row i-1)",
+                "dTh_i = -({}), x x y = x_re y_im - x_im y_re   (a read before the rotation counts for row i-1)",
                 text.join(" + ")
             ),
             format!(
-                "dW_i &= -\\left({}\\right), \\quad x \\times y = x_{{\\mathrm{{re}}}} y_{{\\mathrm{{im}}}} - \
+                "d\\Theta_i &= -\\left({}\\right), \\quad x \\times y = x_{{\\mathrm{{re}}}} y_{{\\mathrm{{im}}}} - \
                  x_{{\\mathrm{{im}}}} y_{{\\mathrm{{re}}}}",
                 latex.join(" + ")
             ),
         ),
         (
             "  at row C also sum over V of S' x dS'".into(),
-            "dW_C &\\mathrel{+}= \\textstyle\\sum_V S' \\times dS'".into(),
+            "d\\Theta_C &\\mathrel{+}= \\textstyle\\sum_V S' \\times dS'".into(),
         ),
-        ("dw = reverse running sum of dW".into(), "dw_l &= \\textstyle\\sum_{i \\ge l} dW_i".into()),
+        ("dth = reverse running sum of dTh".into(), "d\\theta_l &= \\textstyle\\sum_{i \\ge l} d\\Theta_i".into()),
     ];
     for (text, latex, row, tex_row) in vectors(form) {
         lines.push((

@@ -48,11 +48,10 @@ pub(super) fn join_parts(graph: &Graph, classes: &mut Classes) {
     }
     for group in groups.into_iter().filter(|g| g.members.len() > 1) {
         let mut union = Union::default();
-        let states = |id: &NodeId| classes.parts[id].states.clone();
-        let names: Vec<String> = group.members.iter().flat_map(states).collect();
-        let own: BTreeMap<NodeId, Vec<String>> = group.members.iter().map(|id| (*id, states(id))).collect();
+        let mut names: Vec<String> = Vec::new();
         for id in &group.members {
             if let Some(ScanClass::Chunk(form)) = classes.parts.get_mut(id).map(|p| &mut p.class) {
+                names.push(form.state.name.clone());
                 union.take(form);
             }
         }
@@ -60,7 +59,7 @@ pub(super) fn join_parts(graph: &Graph, classes: &mut Classes) {
             if let Some(ScanClass::Chunk(form)) = classes.parts.get_mut(id).map(|p| &mut p.class) {
                 form.dag = union.dag.clone();
                 form.leaves.clone_from(&union.leaves);
-                form.beside = names.iter().filter(|n| !own[id].contains(n)).cloned().collect();
+                form.beside = names.iter().filter(|n| **n != form.state.name).cloned().collect();
             }
         }
         classes.loops.push(group.members);

@@ -143,7 +143,10 @@ fn smallest(algebra: &Algebra, product: &Product, same: &dyn Fn(Ref) -> Ref) -> 
     for factor in &product.factors {
         match factor {
             Factor::Plain(r) => walk(algebra, *r, same, &mut all, DEPTH),
-            Factor::Recip(r) => all.factors.push(Factor::Recip(same(*r))),
+            Factor::Recip(r) => match algebra.number(*r) {
+                Some(c) => all.c /= c,
+                None => all.factors.push(Factor::Recip(same(*r))),
+            },
             Factor::Is(r) => all.factors.push(Factor::Is(same(*r))),
             Factor::Not(r) => all.factors.push(Factor::Not(same(*r))),
             other => all.factors.push(other.clone()),
@@ -210,7 +213,12 @@ pub(super) fn turn_of(algebra: &Algebra, states: [usize; 2], on: &[bool], same: 
     }
     let turns = [&re_re, &re_im, &im_re, &im_im].map(|a| a.turns.as_slice());
     let (size, angle) = match turns {
-        [[], [], [], []] => (c[0].hypot(c[2]), Product { c: c[2].atan2(c[0]), factors: Vec::new() }),
+        [[], [], [], []] => {
+            let size = c[0].hypot(c[2]);
+            // 0.8 and 0.6 are no decay, however they round
+            let size = if (size - 1.0).abs() < 1e-12 { 1.0 } else { size };
+            (size, Product { c: c[2].atan2(c[0]), factors: Vec::new() })
+        }
         [[(false, w)], [(true, x)], [(true, y)], [(false, z)]] => {
             if c[0].abs() != c[2].abs() || [x, y, z].iter().any(|o| same(**o) != same(*w)) {
                 return None;

@@ -11,9 +11,11 @@
 
 use super::chunk::Outer;
 use super::form::{Form, Rotation};
-use crate::graph::{Dag, NodeId, Op as Source};
+use super::rate::count;
+use crate::graph::{Dag, NodeId, Op as Source, UnaryOp};
 use crate::lowered::{Builder, DimId, Lowered, Op, ValueId};
 use std::collections::BTreeMap;
+use std::f64::consts::TAU;
 
 /// Cosine and sine of angles.
 #[derive(Clone, Copy)]
@@ -24,8 +26,7 @@ pub(super) struct Angle {
 
 impl Angle {
     pub(super) fn of(b: &mut Builder, angle: ValueId) -> Self {
-        use crate::graph::UnaryOp::{Cos, Sin};
-        Self { cos: b.unary(Cos, angle), sin: b.unary(Sin, angle) }
+        Self { cos: b.unary(UnaryOp::Cos, angle), sin: b.unary(UnaryOp::Sin, angle) }
     }
 
     /// Complex numbers, turned by the angles or `back`; a part that is not there is 0.
@@ -94,15 +95,12 @@ impl Frame {
         rotation: Rotation,
         operand: &mut Operand<'_>,
     ) -> Self {
-        // rows past the end do not turn the state
-        let angle = operand(b, &form.dag, rotation.angle);
-        let angle = outer.by_rows(b, angle, 0.0);
-        let dim = outer.rows;
-        let sums = [false, true].map(|exclusive| b.op(Op::Cumsum { dim, reverse: false, exclusive }, &[angle]));
+        let in_steps = in_steps(b, outer, form, rotation, operand);
+        let sums = sums(b, in_steps, outer.rows);
         let angles = sums.map(|sum| Angle::of(b, sum));
-        let all = b.sum(angle, &[dim]);
-        let end = Angle::of(b, all);
-        let end = [outer.capture(end.cos), outer.capture(end.sin)];
+        let last = count(b, outer.rows) - 1;
+        let end = [angles[0].cos, angles[0].sin].map(|x| b.op(Op::Pick(outer.rows, last), &[x]));
+        let end = end.map(|x| outer.capture(x));
         let part = Lowered::axis_dim(rotation.part);
         Self { part, sums, angles, end, earlier: None, vectors: BTreeMap::new() }
     }
@@ -137,6 +135,61 @@ impl Frame {
             earlier: self.earlier.map(|i| captured[i]),
         }
     }
+}
+
+/// Steps of a turn in which angles are summed.
+const STEPS: f64 = 4096.0;
+
+/// A step but for its last bits, 2 pi / 4096 to so few that f32 has its multiples exactly.
+const STEP: f64 = 1608.0 / (1u64 << 20) as f64;
+
+/// The angles of the rows by multiples of a step, in turns, and what remains of them. Rows past the end do not turn the state.
+///
+/// Sixty angles make many turns, and a sum of f32 that goes into the hundreds has lost the digits that its cosine needs. So an angle is
+/// a multiple of a step, of which sums are exact in f32 and whole turns go, and a small rest (Cody and Waite 1980). The gradient of the
+/// sum is that of the rests: a multiple of a step is constant.
+fn in_steps(
+    b: &mut Builder,
+    outer: &Outer,
+    form: &Form,
+    rotation: Rotation,
+    operand: &mut Operand<'_>,
+) -> [ValueId; 2] {
+    let step = TAU / STEPS;
+    if let Source::Const(angle) = form.dag.op(rotation.angle) {
+        let multiple = (angle / step).round();
+        return [multiple / STEPS, angle - multiple * step].map(|x| {
+            let x = b.number(x);
+            outer.by_rows(b, x, 0.0)
+        });
+    }
+    let angle = operand(b, &form.dag, rotation.angle);
+    let angle = outer.by_rows(b, angle, 0.0);
+    let [to_steps, to_turns, high, low] = [1.0 / step, 1.0 / STEPS, STEP, step - STEP].map(|x| b.number(x));
+    let multiple = b.mul(angle, to_steps);
+    let multiple = nearest(b, multiple);
+    let (high, low) = (b.mul(multiple, high), b.mul(multiple, low));
+    let rest = b.sub(angle, high);
+    [b.mul(multiple, to_turns), b.sub(rest, low)]
+}
+
+/// The nearest whole number.
+fn nearest(b: &mut Builder, x: ValueId) -> ValueId {
+    let half = b.number(0.5);
+    let x = b.add(x, half);
+    b.unary(UnaryOp::Floor, x)
+}
+
+/// The sums of angles up to each row and up to the one above it, up to whole turns.
+fn sums(b: &mut Builder, in_steps: [ValueId; 2], rows: DimId) -> [ValueId; 2] {
+    let tau = b.number(TAU);
+    [false, true].map(|exclusive| {
+        let [turns, rest] = in_steps.map(|x| b.op(Op::Cumsum { dim: rows, reverse: false, exclusive }, &[x]));
+        let whole = nearest(b, turns);
+        let turns = b.sub(turns, whole);
+        let turned = b.mul(turns, tau);
+        b.add(turned, rest)
+    })
 }
 
 /// The two parts of a node, those that are not 0.
