@@ -128,7 +128,7 @@ pub struct Form {
     pub dag: Dag,
     /// Nodes of the graph's own DAG, all before the scan.
     pub leaves: Vec<NodeId>,
-    /// The state.
+    /// The state; of two that turn into each other both, by one name, with the axis of the parts.
     pub state: State,
     /// Axes of the state that are mapped over.
     pub heads: Vec<AxisId>,

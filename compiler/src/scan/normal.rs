@@ -250,7 +250,7 @@ impl Normalizer<'_> {
         }
     }
 
-    /// The form of a state whose initial values are the first operands of the scan.
+    /// The form of a state, of which the scan has one or two.
     pub(super) fn form(mut self, state: State, id: NodeId) -> Result<Form, Unfit> {
         let rest: Vec<AxisId> = state.axes.iter().copied().filter(|a| !self.keys.contains(a)).collect();
         // a rotation comes when a decay does, and a read is before both or after both

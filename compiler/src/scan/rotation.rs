@@ -247,11 +247,14 @@ pub(super) fn read_of(
     for Term { by, part, of } in terms {
         let Part::Read(mut over, mut query) = part else { return None };
         over.sort_unstable();
-        if !by.factors.is_empty() || queries[of].is_some() || axes.as_ref().is_some_and(|a| *a != over) {
+        // a factor that stands before the sum may go to the query, unless it would give it a value axis
+        let own = algebra.product_axes(&query);
+        let fits = algebra.product_axes(&by).iter().all(|a| own.contains(a));
+        if !fits || queries[of].is_some() || axes.as_ref().is_some_and(|a| *a != over) {
             return None;
         }
         axes = Some(over);
-        query.c *= by.c;
+        query = query.and(&by);
         queries[of] = Some(query);
     }
     let nothing = || Product { c: 0.0, factors: Vec::new() };

@@ -158,7 +158,7 @@ fn in_steps(
     let step = TAU / STEPS;
     if let Source::Const(angle) = form.dag.op(rotation.angle) {
         let multiple = (angle / step).round();
-        return [multiple / STEPS, angle - multiple * step].map(|x| {
+        return [multiple.rem_euclid(STEPS) / STEPS, angle - multiple * step].map(|x| {
             let x = b.number(x);
             outer.by_rows(b, x, 0.0)
         });
@@ -170,7 +170,15 @@ fn in_steps(
     let multiple = nearest(b, multiple);
     let (high, low) = (b.mul(multiple, high), b.mul(multiple, low));
     let rest = b.sub(angle, high);
-    [b.mul(multiple, to_turns), b.sub(rest, low)]
+    let rest = b.sub(rest, low);
+    let turns = b.mul(multiple, to_turns);
+    [part_of_a_turn(b, turns), rest]
+}
+
+/// Turns without the whole ones: between -1/2 and 1/2.
+fn part_of_a_turn(b: &mut Builder, turns: ValueId) -> ValueId {
+    let whole = nearest(b, turns);
+    b.sub(turns, whole)
 }
 
 /// The nearest whole number.
@@ -185,8 +193,7 @@ fn sums(b: &mut Builder, in_steps: [ValueId; 2], rows: DimId) -> [ValueId; 2] {
     let tau = b.number(TAU);
     [false, true].map(|exclusive| {
         let [turns, rest] = in_steps.map(|x| b.op(Op::Cumsum { dim: rows, reverse: false, exclusive }, &[x]));
-        let whole = nearest(b, turns);
-        let turns = b.sub(turns, whole);
+        let turns = part_of_a_turn(b, turns);
         let turned = b.mul(turns, tau);
         b.add(turned, rest)
     })
