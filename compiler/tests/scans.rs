@@ -84,6 +84,43 @@ fn made_up_scans_have_the_class_that_they_announce() {
 }
 
 #[test]
+fn rotations_are_told_and_derived() {
+    let text = include_str!("../../tests/scans/turned_keys.arch");
+    let (graph, classes) = classified("turned_keys.arch", text, None);
+    let part = classes.parts.values().next().expect("it has a scan");
+    assert_eq!(part.why, "one write of rank one under a decay a head, turned by an angle for each key channel");
+    let ScanClass::Chunk(form) = &part.class else { panic!("{}", part.why) };
+    let text = derive(&graph, form).text();
+    for line in ["th  = -w", "b   = (cos(turn) * k, sin(turn) * k)", "S <- exp(g) Rot(th) S", "b_j <- Rot(-Th_j) b_j"] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+/// What is no chunk says why, and vectors that are read whole say what they always said.
+#[test]
+fn states_that_turn_without_a_chunk_say_why() {
+    let why = |text: &str| {
+        let (_, classes) = classified("turned.arch", text, None);
+        classes.parts.values().next().expect("it has a scan").why.clone()
+    };
+    let affine = "its 2 states are affine in each other, number by number";
+    assert_eq!(why(include_str!("../../tests/scans/rotation.arch")), affine);
+    let both_ways = why(include_str!("../../tests/scans/turned_both_ways.arch"));
+    assert_eq!(both_ways, format!("{affine}; they turn, but no chunk: it is read over keys and over values"));
+    // a decay that may be too large
+    let grows = include_str!("../../tests/scans/turned.arch").replace("|> sigmoid", "|> exp");
+    assert!(why(&grows).starts_with(&format!("{affine}; they turn, but no chunk: their decay lies in ")));
+    // two angles, two sizes, and two sines of one sign are no rotation
+    let turned = include_str!("../../tests/scans/turned.arch");
+    for (from, to) in
+        [("sin(w) * re", "sin(2 * w) * re"), ("(sin(w) * re", "(2 * sin(w) * re"), ("cos(w) * re -", "cos(w) * re +")]
+    {
+        assert!(turned.contains(from));
+        assert_eq!(why(&turned.replace(from, to)), affine, "{to}");
+    }
+}
+
+#[test]
 fn the_library_s_scans_have_their_classes() {
     let mixers = stdlib::FILES.iter().find(|f| f.module == "std::mixers").expect("it is shipped");
     let mut sources = SourceMap::new();

@@ -34,7 +34,7 @@ pub use reach::most_carried;
 
 use crate::graph::Graph;
 use crate::lowered::{Dim, Extent, FIXED, Lowered, Output, STACKED};
-use crate::scan::{classify_scans, split_scans_and_tell};
+use crate::scan::{classify_scans, is_part_axis, split_scans_and_tell};
 use std::sync::Arc;
 
 /// What a graph is lowered for.
@@ -69,7 +69,7 @@ pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
         Dim { name: "T".into(), extent: Extent::Time, rank: 2 },
     ];
     dims.extend(graph.axes.iter().zip(graph.stacked()).map(|(a, stacked)| {
-        let rank = if stacked { STACKED } else { FIXED };
+        let rank = if stacked || is_part_axis(a) { STACKED } else { FIXED };
         Dim { name: a.name.clone(), extent: Extent::Fixed(a.size), rank }
     }));
     let done = tokens::Lowering::new(&graph, options, &classes, &origins, &mut dims).run();

@@ -9,8 +9,8 @@ use super::loops::Recurrence;
 use super::ordinary::{dims, ordinary};
 use super::tokens::Lowering;
 use crate::graph::{self, NodeId, Op as Source, Scan};
-use crate::lowered::{BATCH, Builder, Carry, Keep, LoopState, Op, TIME, ValueId, order};
-use crate::scan::{ChunkEnv, ChunkStart, Elementwise, ScanClass, lower_chunk};
+use crate::lowered::{BATCH, Builder, Carry, Keep, LoopState, Lowered, Op, TIME, ValueId, order};
+use crate::scan::{ChunkEnv, ChunkStart, Elementwise, Form, ScanClass, lower_chunk, stacked};
 
 /// Lowers a scan, and with it the others of its loop; gives the emits of each, `[B, T, ..]`.
 pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -> Vec<(NodeId, Vec<ValueId>)> {
@@ -121,10 +121,12 @@ fn in_chunks(l: &mut Lowering<'_>, id: NodeId, chunk: usize) -> Vec<(NodeId, Vec
         {
             let operands = [graph.dag.operands(member), form.leaves_used()].concat();
             l.lower_early(&operands);
-            let init = l.value(graph.dag.operands(member)[0]);
+            let inits: Vec<ValueId> =
+                graph.dag.operands(member)[..scan.states.len()].iter().map(|o| l.value(*o)).collect();
+            let first = first_states(l, member, scan, &inits);
             members.push((member, scan));
             forms.push(&**form);
-            starts.push(ChunkStart { first: first_states(l, member, scan, &[init])[0], fresh: init });
+            starts.push(ChunkStart { first: one_state(l, form, &first), fresh: one_state(l, form, &inits) });
         }
     }
     l.at(id);
@@ -156,11 +158,32 @@ fn in_chunks(l: &mut Lowering<'_>, id: NodeId, chunk: usize) -> Vec<(NodeId, Vec
     let env = ChunkEnv { chunk, resets: l.options.resets };
     let done = lower_chunk(&mut l.b, &forms, &mut operand, &starts, &env);
     let mut emits = Vec::new();
-    for ((member, scan), result) in members.into_iter().zip(done) {
-        leave(l, member, scan, vec![result.state]);
+    for (((member, scan), form), result) in members.into_iter().zip(&forms).zip(done) {
+        let last = own_states(l, form, result.state);
+        leave(l, member, scan, last);
         emits.push((member, result.reads));
     }
     emits
+}
+
+/// The states of a scan as the one state of its form: complex numbers by their parts.
+fn one_state(l: &mut Lowering<'_>, form: &Form, states: &[ValueId]) -> ValueId {
+    match (form.rotation, states) {
+        (Some(_), [re, im]) if re == im && form.from_zero => *re,
+        (Some(rotation), [re, im]) => stacked(&mut l.b, [*re, *im], Lowered::axis_dim(rotation.part)),
+        _ => states[0],
+    }
+}
+
+/// The other way.
+fn own_states(l: &mut Lowering<'_>, form: &Form, state: ValueId) -> Vec<ValueId> {
+    match form.rotation {
+        Some(rotation) => {
+            let part = Lowered::axis_dim(rotation.part);
+            (0..2).map(|i| l.b.op(Op::Pick(part, i), &[state])).collect()
+        }
+        None => vec![state],
+    }
 }
 
 /// A loop: its emits, and its states in the end. `own_ways`: every number of the state goes its own way, by sums and products.

@@ -26,6 +26,8 @@ pub(super) enum Factor {
     Not(Ref),
     /// The sum of a product over axes
     Dot(Vec<AxisId>, Product),
+    /// Two products along an axis of two: the parts of complex numbers
+    Parts(AxisId, Vec<Product>),
 }
 
 /// A product of state-free factors.
@@ -74,6 +76,8 @@ pub(super) enum Part {
 pub(super) struct Term {
     pub by: Product,
     pub part: Part,
+    /// The version's number among those that were multiplied out over.
+    pub of: usize,
 }
 
 /// Why a value is not affine in a state.
@@ -164,6 +168,7 @@ impl<'a> Algebra<'a> {
             Factor::Dot(over, product) => {
                 self.product_axes(product).into_iter().filter(|a| !over.contains(a)).collect()
             }
+            Factor::Parts(axis, parts) => parts.iter().flat_map(|p| self.product_axes(p)).chain([*axis]).collect(),
         }
     }
 
@@ -236,6 +241,16 @@ impl<'a> Algebra<'a> {
         base: NodeId,
         free: &dyn Fn(NodeId) -> bool,
     ) -> Result<Vec<Term>, Obstacle> {
+        self.expand_over(node, &[base], free)
+    }
+
+    /// A node multiplied out over several versions of one shape: those of states that are coupled.
+    pub(super) fn expand_over(
+        &self,
+        node: NodeId,
+        base: &[NodeId],
+        free: &dyn Fn(NodeId) -> bool,
+    ) -> Result<Vec<Term>, Obstacle> {
         let mut terms = Vec::new();
         self.terms(node, base, free, &Product::one(), &mut terms)?;
         Ok(terms)
@@ -244,7 +259,7 @@ impl<'a> Algebra<'a> {
     fn terms(
         &self,
         node: NodeId,
-        base: NodeId,
+        base: &[NodeId],
         free: &dyn Fn(NodeId) -> bool,
         by: &Product,
         out: &mut Vec<Term>,
@@ -253,8 +268,8 @@ impl<'a> Algebra<'a> {
         if out.len() > TERMS {
             return Err(Obstacle("its update has too many terms".into()));
         }
-        if self.same(node, base) {
-            out.push(Term { by: by.clone(), part: Part::Whole });
+        if let Some(of) = base.iter().position(|b| self.same(node, *b)) {
+            out.push(Term { by: by.clone(), part: Part::Whole, of });
             return Ok(());
         }
         if free(node) {
@@ -322,7 +337,7 @@ impl<'a> Algebra<'a> {
         factor: Option<Ref>,
         axes: &[AxisId],
         scale: f64,
-        base: NodeId,
+        base: &[NodeId],
         free: &dyn Fn(NodeId) -> bool,
         by: &Product,
         out: &mut Vec<Term>,
@@ -335,33 +350,34 @@ impl<'a> Algebra<'a> {
             // factors without an axis of the sum stand before it
             let (inside, outside): (Vec<Factor>, Vec<Factor>) =
                 term.by.factors.iter().cloned().partition(|f| self.factor_axes(f).iter().any(|a| axes.contains(a)));
+            let of = term.of;
             let mut by = by.times(term.by.c, None);
             by.factors.extend(outside);
             let inside = Product { c: 1.0, factors: inside };
             match term.part {
                 Part::Whole => {
-                    let state = &self.body().ty(base).axes;
+                    let state = &self.body().ty(base[0]).axes;
                     let (axes, lone): (Vec<AxisId>, Vec<AxisId>) = axes.iter().partition(|a| state.contains(a));
                     let query = if lone.is_empty() { inside } else { self.summed(Product::one(), &lone, inside) };
                     let part = if axes.is_empty() { Part::Whole } else { Part::Read(axes, query.clone()) };
                     let by = if part == Part::Whole { by.and(&query) } else { by };
-                    out.push(Term { by, part });
+                    out.push(Term { by, part, of });
                 }
                 Part::Nothing => {
                     let by = self.summed(by, axes, inside);
-                    out.push(Term { by, part: Part::Nothing });
+                    out.push(Term { by, part: Part::Nothing, of });
                 }
                 Part::Read(over, query) => {
                     // axes of the sum that the read still has are summed with it
                     let left: Vec<AxisId> =
-                        axes.iter().copied().filter(|a| self.read_axes(base, &over, &query).contains(a)).collect();
+                        axes.iter().copied().filter(|a| self.read_axes(base[0], &over, &query).contains(a)).collect();
                     let own: Vec<AxisId> = axes.iter().copied().filter(|a| !left.contains(a)).collect();
                     if left.is_empty() {
                         let by = self.summed(by, &own, inside);
-                        out.push(Term { by, part: Part::Read(over, query) });
+                        out.push(Term { by, part: Part::Read(over, query), of });
                     } else if own.is_empty() && self.product_axes(&inside).iter().all(|a| !over.contains(a)) {
                         let over = [over, left].concat();
-                        out.push(Term { by, part: Part::Read(over, query.and(&inside)) });
+                        out.push(Term { by, part: Part::Read(over, query.and(&inside)), of });
                     } else {
                         return Err(Obstacle("its update sums a read of it again".into()));
                     }
@@ -409,7 +425,7 @@ impl<'a> Algebra<'a> {
             _ => {
                 let mut product = by.clone();
                 self.factors(r, &mut product);
-                out.push(Term { by: product, part: Part::Nothing });
+                out.push(Term { by: product, part: Part::Nothing, of: 0 });
             }
         }
     }

@@ -4,7 +4,8 @@
 //! `archc derive` prints is what is computed here.
 
 use super::evaluate::{Index, Tensor, at, evaluate};
-use super::form::{Decay, Form, Scaled, Seen, Side, Sight};
+use super::form::{Decay, Form, Rotation, Scaled, Seen, Side, Sight};
+use super::turned::turn_numbers;
 use crate::graph::{AxisId, Graph, NodeId, Op, Rate};
 use std::collections::BTreeMap;
 
@@ -170,6 +171,15 @@ impl<'a> Evaluated<'a> {
         all
     }
 
+    /// The angle by which each key channel turns at a token, once for both parts; none if the state does not turn.
+    fn angles(&self, t: usize, at: &Index) -> Vec<f64> {
+        let one = |rotation: Rotation| {
+            let channels: Vec<AxisId> = self.form.keys.iter().copied().filter(|k| *k != rotation.part).collect();
+            self.over(t, Some(rotation.angle), &channels, at)
+        };
+        self.form.rotation.map(one).unwrap_or_default()
+    }
+
     fn begin(&self, h: usize, keys: usize, values: usize) -> Vec<f64> {
         let at = |i: usize| self.start.get(&(h, i / values, i % values)).copied().unwrap_or(0.0);
         (0..keys * values).map(at).collect()
@@ -206,6 +216,7 @@ impl<'a> Evaluated<'a> {
             let before = state.clone();
             let decay = self.decay(t, head, keys, values);
             state.iter_mut().zip(&decay).for_each(|(s, d)| *s *= d);
+            turn_numbers(&mut state, &each(&self.angles(t, head), values), false);
             // what each reader may see by now: the decayed state and the events so far
             let decayed = state.clone();
             let mut done: Vec<(Vec<f64>, Vec<f64>)> = Vec::new();
@@ -283,6 +294,11 @@ impl<'a> Evaluated<'a> {
     }
 }
 
+/// Each number as often as there are columns.
+fn each(numbers: &[f64], columns: usize) -> Vec<f64> {
+    numbers.iter().flat_map(|x| std::iter::repeat_n(*x, columns)).collect()
+}
+
 /// One chunk of one head.
 struct Chunk<'a> {
     all: &'a Evaluated<'a>,
@@ -291,6 +307,8 @@ struct Chunk<'a> {
     keys: usize,
     values: usize,
     decays: Decays,
+    /// Sums of the angles up to each row; row 0 is the entry.
+    angles: Vec<Vec<f64>>,
 }
 
 /// Decays up to each row: [row][k][v]; row 0 is the entry.
@@ -321,7 +339,18 @@ impl<'a> Chunk<'a> {
             }
             Decays::Sums(sums)
         };
-        Self { all, head, rows, keys, values, decays }
+        let mut angles = Vec::new();
+        for t in rows {
+            let own = all.angles(*t, head);
+            let first = vec![0.0; own.len()];
+            let last: &Vec<f64> = angles.last().unwrap_or(&first);
+            let sum: Vec<f64> = last.iter().zip(own).map(|(a, b)| a + b).collect();
+            if angles.is_empty() {
+                angles.push(first);
+            }
+            angles.push(sum);
+        }
+        Self { all, head, rows, keys, values, decays, angles }
     }
 
     /// exp(G_i - G_j) with its sign, or the product of the decays of rows j + 1 to i, at a row and column of the state; row 0 is
@@ -337,7 +366,12 @@ impl<'a> Chunk<'a> {
     }
 
     fn reader(&self, vector: Option<NodeId>, sight: &'a Sight, axes: &[AxisId], at: Index) -> Reader<'a> {
-        let vectors = self.rows.iter().map(|t| self.all.over(*t, vector, axes, &at)).collect();
+        let turned = |(i, t): (usize, &usize)| {
+            let mut x = self.all.over(*t, vector, axes, &at);
+            turn_numbers(&mut x, &self.angles[if sight.before { i } else { i + 1 }], true);
+            x
+        };
+        let vectors = self.rows.iter().enumerate().map(turned).collect();
         Reader { vectors, sight, at }
     }
 
@@ -351,7 +385,6 @@ impl<'a> Chunk<'a> {
 
     /// A_ij of a reader and an event, for a value column.
     fn share(&self, r: &Reader, event: usize, i: usize, j: usize, v: usize) -> f64 {
-        let form = self.all.form;
         if j > i {
             return 0.0;
         }
@@ -366,13 +399,15 @@ impl<'a> Chunk<'a> {
             };
         }
         let last = if r.sight.before { i } else { i + 1 };
-        let key = self.all.over(self.rows[j], Some(form.events[event].key), &form.keys, self.head);
+        let key = self.key(event, j);
         (0..self.keys).map(|k| r.vectors[i][k] * key[k] * self.between(last, j + 1, k * self.values + v)).sum()
     }
 
     fn key(&self, event: usize, j: usize) -> Vec<f64> {
         let form = self.all.form;
-        self.all.over(self.rows[j], Some(form.events[event].key), &form.keys, self.head)
+        let mut key = self.all.over(self.rows[j], Some(form.events[event].key), &form.keys, self.head);
+        turn_numbers(&mut key, &self.angles[j + 1], true);
+        key
     }
 
     fn run(&self, state: &[f64], out: &mut Vec<f64>) -> Vec<f64> {
@@ -430,6 +465,7 @@ impl<'a> Chunk<'a> {
                 }
             }
         }
+        turn_numbers(&mut next, &each(&self.angles[n], self.values), false);
         next
     }
 

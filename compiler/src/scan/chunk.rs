@@ -1,12 +1,13 @@
 //! `lower_chunk`: a form as a loop over chunks, whose body is a graph over the chunk's rows ([`super::tile`]).
 //!
 //! Outside of the loop time becomes chunks and rows. Rows past a ragged end hold keys of 0 and decays of 1, so that they
-//! leave the state as it is. Parts that share their pairs of rows are states of one loop. The loop is mapped over the batch and the heads: its body sees one head of one sequence.
+//! leave the state as it is. What rotates is rotated there too ([`super::turned`]). Parts that share their pairs of rows are states of one loop. The loop is mapped over the batch and the heads: its body sees one head of one sequence.
 
 use super::Form;
 use super::factors::Rows;
 use super::form::{Decay, Scaled, Seen};
 use super::tile::Tile;
+use super::turned::Frame;
 use crate::graph::{AxisId, Dag, NodeId};
 use crate::lowered::{BATCH, Builder, DimId, Extent, Loop, LoopState, Lowered, Op, TIME, ValueId, order};
 use std::collections::BTreeMap;
@@ -60,6 +61,10 @@ pub fn lower_chunk(
             outer.node(b, form, operand, node, past);
         }
     }
+    let mut frame = forms[0].rotation.map(|rotation| Frame::new(b, &mut outer, forms[0], rotation, operand));
+    if let Some(frame) = &mut frame {
+        forms.iter().for_each(|form| frame.take(b, &mut outer, form, operand));
+    }
     let ones = forms[0].negative.then(|| outer.ones(b));
     let pos = env.resets.then(|| {
         let pos = b.op(Op::Pos, &[]);
@@ -69,6 +74,9 @@ pub fn lower_chunk(
     let restarts = |form: &Form| env.resets && !form.from_zero;
     let fresh: Vec<Option<usize>> =
         forms.iter().zip(starts).map(|(form, start)| restarts(form).then(|| outer.capture(start.fresh))).collect();
+    if let (Some(frame), true) = (&mut frame, fresh.iter().any(Option::is_some)) {
+        frame.restarts(&mut outer);
+    }
 
     let mut map = vec![BATCH];
     map.extend(&heads);
@@ -91,7 +99,9 @@ pub fn lower_chunk(
     let captured: Vec<ValueId> =
         own.into_iter().enumerate().map(|(i, dims)| body.op(Op::Capture(i, dims), &[])).collect();
     let nodes = outer.nodes.iter().map(|(key, i)| (*key, captured[*i])).collect();
-    let rates = Rows { rows, cols, ones: ones.map(|i| captured[i]), pos: pos.map(|i| captured[i]) };
+    let turned = frame.map(|frame| frame.inside(&captured));
+    let earlier = turned.as_ref().and_then(|t| t.earlier);
+    let rates = Rows { rows, cols, ones: ones.map(|i| captured[i]), pos: pos.map(|i| captured[i]), earlier };
     let mut factors = rates.factors(&mut body, forms[0], &nodes, forms.iter().any(|form| restarts(form)));
     let (mut next, mut emits) = (Vec::new(), Vec::new());
     for (i, form) in forms.iter().enumerate() {
@@ -103,6 +113,7 @@ pub fn lower_chunk(
             values: dims_of(&form.values),
             state: entries[i],
             nodes: &nodes,
+            turned: turned.as_ref(),
             fresh: fresh[i].map(|c| captured[c]),
         };
         let tiled = tile.build(&mut body, &mut factors);
@@ -168,8 +179,10 @@ fn operands(form: &Form) -> Vec<(NodeId, Past)> {
     let dots = |sees: &[Seen], nodes: &mut Vec<(NodeId, Past)>| {
         nodes.extend(sees.iter().filter_map(|s| if let Seen::Dot(n) = s { Some((*n, Past::Any)) } else { None }));
     };
+    // what a rotation turns is captured turned
+    let turned = form.rotation.is_some();
     for event in &form.events {
-        nodes.push((event.key, Past::Zero));
+        nodes.extend((!turned).then_some((event.key, Past::Zero)));
         event.values.iter().for_each(|v| scaled(v, &mut nodes));
         if let Some(delta) = &event.delta {
             scaled(&delta.key, &mut nodes);
@@ -177,7 +190,7 @@ fn operands(form: &Form) -> Vec<(NodeId, Past)> {
         }
     }
     for read in &form.reads {
-        nodes.push((read.query, Past::Any));
+        nodes.extend((!turned).then_some((read.query, Past::Any)));
         dots(&read.sight.sees, &mut nodes);
     }
     nodes
@@ -191,15 +204,15 @@ impl Decay {
 }
 
 /// What the loop captures.
-struct Outer {
+pub(super) struct Outer {
     chunks: DimId,
-    rows: DimId,
+    pub rows: DimId,
     captures: Vec<ValueId>,
     nodes: BTreeMap<(NodeId, Past), usize>,
 }
 
 impl Outer {
-    fn capture(&mut self, value: ValueId) -> usize {
+    pub(super) fn capture(&mut self, value: ValueId) -> usize {
         self.captures.iter().position(|c| *c == value).unwrap_or_else(|| {
             self.captures.push(value);
             self.captures.len() - 1
@@ -229,9 +242,7 @@ impl Outer {
         let i = match other.and_then(|other| self.nodes.get(&(node, other))) {
             Some(i) if timed => *i,
             _ if timed || past != Past::Any => {
-                let value = b.expand(value, &[TIME]);
-                let fill = if past == Past::One { 1.0 } else { 0.0 };
-                let value = b.op(Op::Chunk { chunks: self.chunks, rows: self.rows, fill }, &[value]);
+                let value = self.by_rows(b, value, if past == Past::One { 1.0 } else { 0.0 });
                 self.capture(value)
             }
             _ => self.capture(value),
@@ -239,11 +250,16 @@ impl Outer {
         self.nodes.insert(this, i);
     }
 
+    /// A value by chunks and rows, with this past the end.
+    pub(super) fn by_rows(&self, b: &mut Builder, value: ValueId, fill: f64) -> ValueId {
+        let value = b.expand(value, &[TIME]);
+        b.op(Op::Chunk { chunks: self.chunks, rows: self.rows, fill }, &[value])
+    }
+
     /// 1 for every token, 0 past the end.
     fn ones(&mut self, b: &mut Builder) -> usize {
         let one = b.number(1.0);
-        let one = b.expand(one, &[TIME]);
-        let ones = b.op(Op::Chunk { chunks: self.chunks, rows: self.rows, fill: 0.0 }, &[one]);
+        let ones = self.by_rows(b, one, 0.0);
         self.capture(ones)
     }
 }

@@ -7,6 +7,7 @@ use super::algebra::{Algebra, what};
 use super::form::{Decay, Form};
 use super::join::join_parts;
 use super::normal::{Unfit, normalize};
+use super::rotation::normalize_turned;
 use crate::checks::{Flow, Ranges};
 use crate::graph::{BinaryOp, Graph, NodeId, Op, ReduceOp, Scan, UnaryOp};
 use crate::source::Place;
@@ -34,7 +35,7 @@ pub enum Elementwise {
     MaxPlus,
     /// h <- log(exp(h + a) + exp(b)): affine in exp(h), kept as its logarithm (arXiv 2105.14103).
     LogSumExp,
-    /// Several states, affine in each other number by number: small blocks, as of complex numbers (arXiv 2303.06349).
+    /// Several states, affine in each other number by number: small blocks, as of complex numbers that are read whole (arXiv 2303.06349).
     Blocks(usize),
 }
 
@@ -144,10 +145,23 @@ fn class_of(
     first: &BTreeMap<usize, NodeId>,
 ) -> (ScanClass, String) {
     if scan.states.len() > 1 {
+        let mut unfit = None;
+        if scan.states.len() == 2
+            && let Some(turned) = normalize_turned(algebra, ranges, id, scan, first)
+        {
+            match turned {
+                Ok(form) => {
+                    let why = chunk_why(&form);
+                    return (ScanClass::Chunk(Box::new(form)), why);
+                }
+                Err(why) => unfit = no_rotation(why),
+            }
+        }
         return match affine(algebra) {
             Ok(()) => {
                 let n = scan.states.len();
-                let why = format!("its {n} states are affine in each other, number by number");
+                let unfit = unfit.map(|why| format!("; they turn, but no chunk: {why}")).unwrap_or_default();
+                let why = format!("its {n} states are affine in each other, number by number{unfit}");
                 (ScanClass::Elementwise(Elementwise::Blocks(n)), why)
             }
             Err(obstacle) => {
@@ -207,6 +221,18 @@ fn sequential(reason: Reason) -> (ScanClass, String) {
     (ScanClass::Sequential(reason), why)
 }
 
+/// Why states that turn into each other are not turned in chunks, if there is more to say than that they are read whole.
+fn no_rotation(unfit: Unfit) -> Option<String> {
+    match unfit {
+        Unfit::NoRead => None,
+        Unfit::FullWrite => Some("what is written has key and value axes in one factor".into()),
+        Unfit::FullDecay => Some("their decay has key and value axes".into()),
+        Unfit::Grows(range) => Some(format!("their decay lies in {range}")),
+        Unfit::NearZero(range) => Some(format!("their decay lies in {range}, too near 0 for a logarithm")),
+        Unfit::Other(why) | Unfit::Affine(why) => Some(why),
+    }
+}
+
 fn chunk_why(form: &Form) -> String {
     let deltas = form.events.iter().filter(|e| e.delta.is_some()).count();
     let writes = form.events.len() - deltas;
@@ -226,7 +252,14 @@ fn chunk_why(form: &Form) -> String {
     let parts: Vec<String> =
         [count(deltas, "delta step", "delta steps"), count(writes, "write", "writes")].into_iter().flatten().collect();
     let parts = if parts.is_empty() { "no write".into() } else { parts.join(" and ") };
-    format!("{parts} of rank one under {decay}")
+    let turned = match &form.rotation {
+        None => "",
+        Some(r) if form.dag.ty(r.angle).axes.iter().any(|a| form.keys.contains(a)) => {
+            ", turned by an angle for each key channel"
+        }
+        Some(_) => ", turned by an angle a head",
+    };
+    format!("{parts} of rank one under {decay}{turned}")
 }
 
 /// Whether the states are affine in each other number by number.

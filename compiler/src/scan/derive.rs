@@ -5,6 +5,7 @@
 //! j <= i, which of a decay without logarithm is a product of the rows' own. Event e has the key b_e and adds b_e u_e^T; a_e reads what it takes back, s_e scales that, v_e is what it writes.
 
 use super::check::check_form;
+use super::derive_turned::{frame_lines, gradient_lines};
 use super::form::{Decay, Form, Scaled, Seen, Side, Sight};
 use super::print::{Expressions, sees};
 use crate::graph::{AxisId, Graph, NodeId};
@@ -173,6 +174,9 @@ impl Deriver<'_> {
             let symbol = if self.by_product() { line("al", "\\alpha") } else { line("g", "g") };
             define(symbol, self.expression(node));
         }
+        if let Some(rotation) = f.rotation {
+            define(line("th", "\\theta"), self.expression(rotation.angle));
+        }
         for (e, event) in f.events.iter().enumerate() {
             let (t, l) = self.event(e);
             define((format!("b{t}"), format!("b{l}")), self.expression(event.key));
@@ -227,8 +231,8 @@ impl Deriver<'_> {
     /// The state as a reader sees it, in words of the token.
     fn seen(&self, sight: &Sight) -> Line {
         let events: Vec<usize> = (0..sight.sees.len()).filter(|e| sees(sight.sees[*e])).collect();
-        let base =
-            if sight.before && self.alpha().is_some() { line("S_prev", "S_{\\mathrm{prev}}") } else { line("S", "S") };
+        let moves = self.alpha().is_some() || self.form.rotation.is_some();
+        let base = if sight.before && moves { line("S_prev", "S_{\\mathrm{prev}}") } else { line("S", "S") };
         if events.len() == sight.sees.len() && !sight.before || events.is_empty() {
             return base;
         }
@@ -241,7 +245,15 @@ impl Deriver<'_> {
         let mut lines = Vec::new();
         let reads_before = f.reads.iter().any(|r| r.sight.before)
             || f.events.iter().any(|e| e.delta.as_ref().is_some_and(|d| d.sight.before));
-        if let Some((t, l)) = self.alpha() {
+        let moved = match (self.alpha(), f.rotation) {
+            (alpha, Some(_)) => {
+                let (t, l) = alpha.unwrap_or_default();
+                let (t, l) = if t.is_empty() { (t, l) } else { (t + " ", l + "\\, ") };
+                Some((format!("{t}Rot(th)"), format!("{l}\\operatorname{{Rot}}(\\theta)")))
+            }
+            (alpha, None) => alpha,
+        };
+        if let Some((t, l)) = moved {
             if reads_before {
                 lines.push(line("S_prev = S", "S_{\\mathrm{prev}} &= S"));
             }
@@ -383,6 +395,7 @@ impl Deriver<'_> {
         } else if self.alpha().is_some() {
             lines.push(line("G_i = g_1 + .. + g_i, G_0 = 0", "G_i &= \\textstyle\\sum_{l \\le i} g_l, \\quad G_0 = 0"));
         }
+        lines.extend(frame_lines(f));
         for d in self.deltas() {
             let (t, l) = self.event(d);
             let delta = f.events[d].delta.as_ref().expect("just filtered");
@@ -465,7 +478,13 @@ impl Deriver<'_> {
         }
         let (st, sl) = join(&sum, " + ", " + ");
         let sign = if f.negative { "   (with signs (-1)^C and (-1)^(C-j))" } else { "" };
-        lines.push((format!("S' = {st}{sign}"), format!("S' &= {sl}")));
+        lines.push(match f.rotation {
+            Some(_) => (
+                format!("S' = Rot(Th_C) ({st}){sign}"),
+                format!("S' &= \\operatorname{{Rot}}(\\Theta_C) \\left({sl}\\right)"),
+            ),
+            None => (format!("S' = {st}{sign}"), format!("S' &= {sl}")),
+        });
         if !f.beside.is_empty() {
             let all = f.beside.join(" | ");
             lines.push((
@@ -485,6 +504,12 @@ impl Deriver<'_> {
     fn backward(&self) -> Vec<Line> {
         let f = self.form;
         let mut lines = Vec::new();
+        if f.rotation.is_some() {
+            lines.push(line(
+                "dS' <- Rot(-Th_C) dS', and S' likewise",
+                "dS' &\\leftarrow \\operatorname{Rot}(-\\Theta_C)\\, dS', \\quad S' \\leftarrow \\operatorname{Rot}(-\\Theta_C)\\, S'",
+            ));
+        }
         let decayed = |t: &str, l: &str| match f.decay {
             Decay::None => (format!("b{t}"), format!("b{l}")),
             Decay::Product(_) => (format!("D(C, j) b{t}"), format!("(D_{{C,\\,j}}\\, b{l})")),
@@ -596,8 +621,10 @@ impl Deriver<'_> {
             ));
             lines.push(line("dg = reverse running sum of dG", "dg_l &= \\textstyle\\sum_{i \\ge l} dG_i"));
         }
+        lines.extend(gradient_lines(f));
         lines
     }
+
     /// The gradient of a decay without logarithm: the recurrence of D from the other end.
     fn product_gradient(&self, no_delta: bool) -> Vec<Line> {
         let (mut pair, mut entry) =

@@ -46,6 +46,7 @@ pub(super) fn evaluate(graph: &Graph, op: &Op, axes: &[AxisId], x: &[&Tensor]) -
                 }
             }
             Op::Expand(_) | Op::StopGrad => get(0),
+            Op::Stack(axis) => get(index[axis]),
             Op::Reduce(ReduceOp::Sum, over) => {
                 let count: usize = over.iter().map(|a| graph.size(*a)).product();
                 let mut inner = index.clone();

@@ -5,6 +5,8 @@
 //! attention is one event without a delta, and the delta rule one event whose u is beta (v - k^T S). Events of one time read
 //! the same S, before any of them has written. [`Read`]s look at S at some point of the token.
 //!
+//! Two states that a token turns into each other are one state of complex numbers, whose two parts are a key axis ([`Rotation`]).
+//!
 //! A read `before` the decay sees the state that the last token left; what it sees of the token's own events is told by
 //! `sees`.
 
@@ -43,6 +45,17 @@ impl Decay {
             Self::Scalar(node) | Self::Product(node) | Self::Key(node) | Self::Value(node) => Some(node),
         }
     }
+}
+
+/// How the state turns at each token, when it decays: two states are the parts of complex numbers, and each pair of numbers of one
+/// place turns by an angle, (re, im) <- (cos(w) re - sin(w) im, sin(w) re + cos(w) im). The two parts are a key axis: keys and queries
+/// are complex vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// w: one angle a head, or one a head and key channel.
+    pub angle: NodeId,
+    /// The axis of the two parts.
+    pub part: AxisId,
 }
 
 /// What a reader sees of the token's own events.
@@ -115,7 +128,7 @@ pub struct Form {
     pub dag: Dag,
     /// Nodes of the graph's own DAG, all before the scan.
     pub leaves: Vec<NodeId>,
-    /// The state.
+    /// The state; of two that turn into each other both, by one name, with the axis of the parts.
     pub state: State,
     /// Axes of the state that are mapped over.
     pub heads: Vec<AxisId>,
@@ -127,6 +140,8 @@ pub struct Form {
     pub decay: Decay,
     /// The decay is negative: its logarithm is that of its size.
     pub negative: bool,
+    /// Its rotation at the beginning of the token.
+    pub rotation: Option<Rotation>,
     /// Updates in order.
     pub events: Vec<Event>,
     /// Reads, by the number of the emit.
@@ -146,6 +161,7 @@ impl Form {
             s.sees.iter().filter_map(dot).collect::<Vec<NodeId>>()
         };
         let mut all: Vec<NodeId> = self.decay.node().into_iter().collect();
+        all.extend(self.rotation.map(|r| r.angle));
         for event in &self.events {
             all.push(event.key);
             all.extend(event.values.iter().flat_map(scaled));

@@ -48,10 +48,10 @@ pub(super) fn join_parts(graph: &Graph, classes: &mut Classes) {
     }
     for group in groups.into_iter().filter(|g| g.members.len() > 1) {
         let mut union = Union::default();
-        let states = |id: &NodeId| classes.parts[id].states.clone();
-        let names: Vec<String> = group.members.iter().flat_map(states).collect();
+        let mut names: Vec<String> = Vec::new();
         for id in &group.members {
             if let Some(ScanClass::Chunk(form)) = classes.parts.get_mut(id).map(|p| &mut p.class) {
+                names.push(form.state.name.clone());
                 union.take(form);
             }
         }
@@ -127,8 +127,8 @@ fn key(node: &Node, leaves: &[NodeId], mut operands: Vec<u32>) -> (String, Vec<u
 
 /// What a part may share with another.
 struct Shared {
-    /// Decay, heads and keys: what must be the same.
-    frame: (u8, Option<u32>, bool, Vec<u32>, Vec<u32>),
+    /// Decay, angle, heads and keys: what must be the same.
+    frame: (u8, Option<u32>, bool, Option<u32>, Vec<u32>, Vec<u32>),
     /// Readers' vectors with events' keys, and how they see each other: of which one must be the same.
     pairs: BTreeSet<(Option<u32>, u32, bool, bool)>,
 }
@@ -145,7 +145,8 @@ impl Shared {
             Decay::Value(_) => 4,
         };
         let ids = |axes: &[crate::graph::AxisId]| axes.iter().map(|a| a.0).collect::<Vec<u32>>();
-        let frame = (kind, form.decay.node().map(at), form.negative, ids(&form.heads), ids(&form.keys));
+        let angle = form.rotation.map(|r| at(r.angle));
+        let frame = (kind, form.decay.node().map(at), form.negative, angle, ids(&form.heads), ids(&form.keys));
         let mut pairs = BTreeSet::new();
         let mut meets = |vector: Option<NodeId>, sight: &Sight| {
             for (event, seen) in form.events.iter().zip(&sight.sees) {
@@ -210,6 +211,9 @@ fn rename(form: &mut Form, at: &dyn Fn(NodeId) -> NodeId) {
     };
     if let Decay::Scalar(node) | Decay::Product(node) | Decay::Key(node) | Decay::Value(node) = &mut form.decay {
         *node = at(*node);
+    }
+    if let Some(rotation) = &mut form.rotation {
+        rotation.angle = at(rotation.angle);
     }
     for event in &mut form.events {
         event.key = at(event.key);

@@ -10,6 +10,8 @@
 //!
 //! Parts that share their decay, a write key and a read vector run in one loop, as [C | n] would: [`Classes::loops`].
 //!
+//! Two states that turn into each other by an angle are one state of complex numbers, whose angles go to keys and queries.
+//!
 //! Decays of a chunk are sums of logarithms where a logarithm is known by rule or by range. A decay a head that may come near 0 or
 //! change sign has none that keeps the gradient's digits: it is multiplied, D_ij = a_i D_{i-1,j}, and never divided by.
 //!
@@ -22,6 +24,7 @@ mod check;
 mod chunk;
 mod classify;
 mod derive;
+mod derive_turned;
 mod evaluate;
 mod factors;
 mod form;
@@ -31,17 +34,21 @@ mod normal;
 mod operands;
 mod print;
 mod rate;
+mod rotation;
 mod split;
 mod tile;
+mod turned;
 
 pub use check::check_form;
 pub use chunk::{ChunkEnv, ChunkResult, ChunkStart, lower_chunk};
 pub use classify::{Classes, Elementwise, Part, Reason, ScanClass, classify_scans};
 pub use derive::{Derivation, derive};
-pub use form::{Decay, Delta, Event, Form, Read, Scaled, Seen, Side, Sight};
+pub use form::{Decay, Delta, Event, Form, Read, Rotation, Scaled, Seen, Side, Sight};
 pub use print::print_classes;
+pub(crate) use rotation::is_part_axis;
 pub use split::split_scans;
 pub(crate) use split::{Origin, split_scans_and_tell};
+pub(crate) use turned::stacked;
 
 /// Tokens a chunk where nothing else is asked for: the rows at which products of tiles and the work of masks and solves
 /// balance for 64 to 128 channels.

@@ -6,10 +6,10 @@
 //! Decays in the middle of a token move to its beginning: a key written before one is multiplied by it.
 
 use super::algebra::{Algebra, Factor, Obstacle, Part, Product, Ref, Term};
-use super::form::{Decay, Delta, Event, Form, Read, Scaled, Seen, Side, Sight};
+use super::form::{Decay, Delta, Event, Form, Read, Rotation, Scaled, Seen, Side, Sight};
 use super::operands::Operands;
 use crate::checks::Ranges;
-use crate::graph::{AxisId, BinaryOp, NodeId, Op, Scan, UnaryOp};
+use crate::graph::{AxisId, BinaryOp, NodeId, Op, Scan, State, UnaryOp};
 use std::collections::BTreeMap;
 
 /// Why a recurrence does not run in chunks.
@@ -38,10 +38,10 @@ impl From<Obstacle> for Unfit {
 }
 
 /// One step of the token, multiplied out.
-struct Step {
-    keeps: Vec<Product>,
-    deltas: Vec<(Product, Vec<AxisId>, Product)>,
-    writes: Vec<Product>,
+pub(super) struct Step {
+    pub keeps: Vec<Product>,
+    pub deltas: Vec<(Product, Vec<AxisId>, Product)>,
+    pub writes: Vec<Product>,
 }
 
 impl Step {
@@ -73,19 +73,21 @@ struct Vector {
 }
 
 /// An emit as a read.
-struct Reading {
-    version: usize,
-    over: Vec<AxisId>,
-    query: Product,
+pub(super) struct Reading {
+    pub version: usize,
+    pub over: Vec<AxisId>,
+    pub query: Product,
 }
 
 /// What the update is made of, before it has a form.
 pub(super) struct Normalizer<'a> {
-    operands: Operands<'a>,
-    algebra: &'a Algebra<'a>,
-    steps: Vec<Step>,
-    readings: Vec<Reading>,
-    keys: Vec<AxisId>,
+    pub operands: Operands<'a>,
+    pub algebra: &'a Algebra<'a>,
+    pub steps: Vec<Step>,
+    pub readings: Vec<Reading>,
+    pub keys: Vec<AxisId>,
+    /// The angle by which every step turns the state, and the axis of its two parts.
+    pub turned: Option<(Product, AxisId)>,
 }
 
 /// An event whose vectors are still products.
@@ -123,7 +125,7 @@ pub(super) fn normalize(
         }
         let version = algebra.version_read(&versions, &on, *emit).ok_or_else(unreadable)?;
         match algebra.expand(*emit, versions[version], &free).map_err(|_| unreadable())?.as_slice() {
-            [Term { by, part: Part::Read(over, query) }] if by.factors.is_empty() => {
+            [Term { by, part: Part::Read(over, query), .. }] if by.factors.is_empty() => {
                 let mut query = query.clone();
                 query.c *= by.c;
                 readings.push(Reading { version, over: over.clone(), query });
@@ -133,11 +135,12 @@ pub(super) fn normalize(
     }
     let keys = key_axes(&steps, &readings)?;
     let operands = Operands::new(algebra, ranges, id, first);
-    Normalizer { operands, algebra, steps, readings, keys }.form(scan, id)
+    let state = scan.states[0].clone();
+    Normalizer { operands, algebra, steps, readings, keys, turned: None }.form(state, id)
 }
 
 /// K: what transitions contract, else what the reads do.
-fn key_axes(steps: &[Step], readings: &[Reading]) -> Result<Vec<AxisId>, Unfit> {
+pub(super) fn key_axes(steps: &[Step], readings: &[Reading]) -> Result<Vec<AxisId>, Unfit> {
     let sorted = |axes: &[AxisId]| {
         let mut axes = axes.to_vec();
         axes.sort_unstable();
@@ -247,10 +250,12 @@ impl Normalizer<'_> {
         }
     }
 
-    fn form(mut self, scan: &Scan, id: NodeId) -> Result<Form, Unfit> {
-        let state = scan.states[0].clone();
+    /// The form of a state, of which the scan has one or two.
+    pub(super) fn form(mut self, state: State, id: NodeId) -> Result<Form, Unfit> {
         let rest: Vec<AxisId> = state.axes.iter().copied().filter(|a| !self.keys.contains(a)).collect();
-        let decays: Vec<usize> = (0..self.steps.len()).filter(|s| self.steps[*s].decays()).collect();
+        // a rotation comes when a decay does, and a read is before both or after both
+        let turned = self.turned.is_some();
+        let decays: Vec<usize> = (0..self.steps.len()).filter(|s| turned || self.steps[*s].decays()).collect();
 
         // heads: axes that queries, read keys and decays carry
         let decay_axes = self.decay_axes();
@@ -266,6 +271,14 @@ impl Normalizer<'_> {
                 carried.extend(self.algebra.product_axes(key));
                 carried.extend(self.algebra.product_axes(by));
             }
+        }
+        if let Some((angle, _)) = &self.turned {
+            let open: Vec<AxisId> = rest.iter().copied().filter(|a| !carried.contains(a)).collect();
+            let axes = self.algebra.product_axes(angle);
+            if !open.is_empty() && open.iter().all(|a| axes.contains(a)) {
+                return Err(Unfit::Other("each value column turns by an angle of its own".into()));
+            }
+            carried.extend(axes);
         }
         let open: Vec<AxisId> = rest.iter().copied().filter(|a| !carried.contains(a)).collect();
         let full = !open.is_empty() && open.iter().all(|a| decay_axes.contains(a));
@@ -307,7 +320,13 @@ impl Normalizer<'_> {
         let drafts = self.drafts(&decays);
         let events = self.events(&drafts, &decays, &values)?;
         let reads = self.reads(&drafts, &decays)?;
-        let from_zero = self.algebra.number(Ref::Outer(self.algebra.graph.dag.operands(id)[0])) == Some(0.0);
+        let inits = self.algebra.graph.dag.operands(id);
+        let inits = &inits[..self.algebra.scan.states.len()];
+        let from_zero = inits.iter().all(|init| self.algebra.number(Ref::Outer(*init)) == Some(0.0));
+        let rotation = self.turned.take().map(|(angle, part)| {
+            let angle = self.operands.product(&angle).unwrap_or_else(|| self.operands.number(1.0));
+            Rotation { angle, part }
+        });
         let keys = self.keys.clone();
         let Operands { dag, leaves, .. } = self.operands;
         Ok(Form {
@@ -319,6 +338,7 @@ impl Normalizer<'_> {
             values,
             decay,
             negative,
+            rotation,
             events,
             reads,
             from_zero,
@@ -329,7 +349,7 @@ impl Normalizer<'_> {
     /// The decay of a whole token, and whether its logarithm is that of its size, it being negative.
     fn decay(&mut self, decays: &[usize], values: &[AxisId]) -> Result<(Decay, bool), Unfit> {
         let (mut negative, mut log, mut near_zero) = (false, None, None);
-        for s in decays {
+        for s in decays.iter().filter(|s| self.steps[**s].decays()) {
             let keeps = self.steps[*s].keeps.clone();
             let interval = self.operands.sum_interval(&keeps);
             if !interval.within(-1.0 - 1e-12, 1.0 + 1e-12) {

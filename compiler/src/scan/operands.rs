@@ -166,7 +166,27 @@ impl<'a> Operands<'a> {
                 let axes = self.axes(x).iter().copied().filter(|a| !over.contains(a)).collect();
                 add(&mut self.dag, &self.like, Op::Reduce(crate::graph::ReduceOp::Sum, over.clone()), axes, &[x])
             }
+            Factor::Parts(axis, parts) => self.parts(*axis, parts),
         }
+    }
+
+    /// Products along an axis.
+    fn parts(&mut self, axis: AxisId, parts: &[Product]) -> NodeId {
+        let mut all: Vec<AxisId> = parts.iter().flat_map(|p| self.algebra.product_axes(p)).collect();
+        all.sort_unstable();
+        all.dedup();
+        let mut entries = Vec::with_capacity(parts.len());
+        for part in parts {
+            let x = self.product(part).unwrap_or_else(|| self.number(1.0));
+            let missing: Vec<AxisId> = all.iter().copied().filter(|a| !self.axes(x).contains(a)).collect();
+            entries.push(match missing.is_empty() {
+                true => x,
+                false => add(&mut self.dag, &self.like, Op::Expand(missing), all.clone(), &[x]),
+            });
+        }
+        all.push(axis);
+        all.sort_unstable();
+        add(&mut self.dag, &self.like, Op::Stack(axis), all, &entries)
     }
 
     /// The node of a sum of products.
@@ -202,7 +222,7 @@ impl<'a> Operands<'a> {
             Factor::Plain(r) => self.interval(*r),
             Factor::Recip(r) => self.interval(*r).recip(),
             Factor::Is(_) | Factor::Not(_) => Interval::UNIT,
-            Factor::Dot(..) => Interval::ALL,
+            Factor::Dot(..) | Factor::Parts(..) => Interval::ALL,
         });
         factors.fold(Interval::point(product.c), |a, b| a * b)
     }
@@ -263,7 +283,7 @@ impl<'a> Operands<'a> {
                     let (zero, least) = (self.number(0.0), self.number(LEAST_LOG));
                     Log { negative: false, log: self.select(x, zero, least) }
                 }
-                Factor::Dot(..) => return None,
+                Factor::Dot(..) | Factor::Parts(..) => return None,
             };
             negative ^= log.negative;
             sum = Some(sum.map_or(log.log, |s| self.binary(BinaryOp::Add, s, log.log)));

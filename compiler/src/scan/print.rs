@@ -147,6 +147,10 @@ impl Expressions<'_> {
             Op::Expand(_) | Op::Rename(..) | Op::StopGrad => self.bound(operands[0], fuel),
             Op::Reduce(..) => (self.call("sum", &[x(0, Binds::Sum)]), Binds::Atom),
             Op::Pick(_, i) => (format!("{}_{{{i}}}", x(0, Binds::Atom)), Binds::Product),
+            Op::Stack(_) => {
+                let parts: Vec<String> = (0..operands.len()).map(|i| x(i, Binds::Sum)).collect();
+                (self.parentheses(&parts.join(", ")), Binds::Atom)
+            }
             _ => {
                 let parts: Vec<String> = (0..operands.len()).map(|i| x(i, Binds::Sum)).collect();
                 (self.call("layout", &parts), Binds::Atom)

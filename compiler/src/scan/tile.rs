@@ -12,6 +12,8 @@
 //!   product of the rows up to i, exp(G_i - G_j) for that of the rows after j up to i;
 //! - a read gives decayed q^T S + sum of A u, the next state is decayed S + sum of decayed b u^T.
 //!
+//! Where the state turns, its keys and queries come turned into the frame of the entry, and the next state is turned out of it.
+//!
 //! Documents that start inside of the chunk: row i sees the rows from its document's first one on; where that is not the
 //! entry's document, the state at a document's start stands in for S, and decays count from there.
 
@@ -19,6 +21,7 @@ use super::chunk::Past;
 use super::factors::{Factors, Operands, times};
 use super::form::{Decay, Form, Scaled, Seen, Side, Sight};
 use super::rate::{Rate, count, index};
+use super::turned::Turned;
 use crate::graph::{BinaryOp, NodeId};
 use crate::lowered::{Builder, DimId, Extent, FIXED, Op, Pairs, ValueId};
 
@@ -33,6 +36,8 @@ pub(super) struct Tile<'a> {
     pub state: ValueId,
     /// Operands by node, and what they are past the end.
     pub nodes: &'a Operands,
+    /// Keys and queries in the frame of the chunk, if the state turns.
+    pub turned: Option<&'a Turned>,
     /// The state at a document's start, if it is not 0.
     pub fresh: Option<ValueId>,
 }
@@ -82,7 +87,11 @@ impl Tile<'_> {
 
     /// An event's key, with all of K.
     fn key(&self, b: &mut Builder, event: usize) -> ValueId {
-        let key = self.nodes[&(self.form.events[event].key, Past::Zero)];
+        let node = self.form.events[event].key;
+        let key = match self.turned {
+            Some(turned) => turned.vectors[&(node, false)],
+            None => self.nodes[&(node, Past::Zero)],
+        };
         b.expand(key, &self.keys)
     }
 
@@ -117,46 +126,57 @@ impl Tile<'_> {
     /// What a reader gets of the entry's state (or of a fresh one): `[rows, V]`.
     fn entry(&self, b: &mut Builder, f: &mut Factors, reader: Reader) -> ValueId {
         let i = usize::from(reader.sight.before);
-        let mut sum = self.kept_read(b, f, reader.vector, f.kept[i], self.state);
+        let mut sum = self.kept_read(b, f, reader, f.kept[i], None);
         if let (Some(fresh), Some(kept)) = (self.fresh, f.kept_fresh[i]) {
-            let part = self.kept_read(b, f, reader.vector, Some(kept), fresh);
+            let part = self.kept_read(b, f, reader, Some(kept), Some(fresh));
             sum = b.add(sum, part);
         }
         sum
     }
 
-    fn vector(&self, b: &mut Builder, node: Option<NodeId>) -> ValueId {
-        let vector = match node {
-            Some(node) => self.operand(node),
-            None => b.number(1.0),
+    fn vector(&self, b: &mut Builder, reader: Reader) -> ValueId {
+        let vector = match (reader.vector, self.turned) {
+            (Some(node), Some(turned)) => turned.vectors[&(node, reader.sight.before)],
+            (Some(node), None) => self.operand(node),
+            (None, _) => b.number(1.0),
         };
         b.expand(vector, &self.keys)
     }
 
+    /// A reader's vector for the entry's state, or for a fresh one.
+    fn entry_vector(&self, b: &mut Builder, f: &Factors, reader: Reader, fresh: bool) -> ValueId {
+        let vector = self.vector(b, reader);
+        match (self.turned, f.start) {
+            (Some(turned), Some(start)) if fresh => start.whole(b, vector, turned.part, false),
+            _ => vector,
+        }
+    }
+
+    /// What a reader gets of the entry's state or of a `fresh` one, of which so much is kept.
     fn kept_read(
         &self,
         b: &mut Builder,
         f: &mut Factors,
-        vector: Option<NodeId>,
+        reader: Reader,
         kept: Option<ValueId>,
-        state: ValueId,
+        fresh: Option<ValueId>,
     ) -> ValueId {
-        let state = b.expand(state, &self.keys);
+        let state = b.expand(fresh.unwrap_or(self.state), &self.keys);
         match kept {
             Some(kept) if self.by_key() => {
-                let vector = match f.faded.get(&(vector, kept)) {
+                let vector = match f.faded.get(&(reader.vector, kept)) {
                     Some(known) => *known,
                     None => {
-                        let own = self.vector(b, vector);
+                        let own = self.entry_vector(b, f, reader, fresh.is_some());
                         let faded = b.mul(own, kept);
-                        f.faded.insert((vector, kept), faded);
+                        f.faded.insert((reader.vector, kept), faded);
                         faded
                     }
                 };
                 b.contract(vector, state, &self.keys)
             }
             _ => {
-                let vector = self.vector(b, vector);
+                let vector = self.entry_vector(b, f, reader, fresh.is_some());
                 let read = b.contract(vector, state, &self.keys);
                 times(b, Some(read), kept).unwrap_or(read)
             }
@@ -178,7 +198,7 @@ impl Tile<'_> {
             return *known;
         }
         let pairs = self.pairs(before || seen != Seen::Yes, before);
-        let vector = self.vector(b, reader.vector);
+        let vector = self.vector(b, reader);
         let key = self.key(b, event);
         let key = b.rename(key, self.rows, self.cols);
         let mut a = if let (true, Some(Rate::Log(g))) = (self.by_key(), f.rate) {
@@ -299,6 +319,10 @@ impl Tile<'_> {
     fn next(&self, b: &mut Builder, f: &mut Factors, solved: &[Option<ValueId>]) -> ValueId {
         let mut next = times(b, Some(self.state), f.whole).unwrap_or(self.state);
         if let (Some(fresh), Some(whole)) = (self.fresh, f.whole_fresh) {
+            let fresh = match (self.turned, f.last_start) {
+                (Some(turned), Some(start)) => start.whole(b, fresh, turned.part, true),
+                _ => fresh,
+            };
             let part = b.mul(fresh, whole);
             next = b.add(next, part);
         }
@@ -314,7 +338,10 @@ impl Tile<'_> {
             let part = b.contract(key, u, &[self.rows]);
             next = b.add(next, part);
         }
-        next
+        match self.turned {
+            Some(turned) => turned.end.whole(b, next, turned.part, false),
+            None => next,
+        }
     }
 
     /// S p: what a read over V gets, `[rows, K]`.

@@ -138,6 +138,7 @@ impl Splitter<'_> {
                 let axes = new.ty(x).axes.iter().copied().filter(|a| !over.contains(a)).collect();
                 add(new, node, Op::Reduce(ReduceOp::Sum, over.clone()), axes, &[x])
             }
+            Factor::Parts(..) => unreachable!("archc bug: parts of complex numbers before scans are split"),
         }
     }
 

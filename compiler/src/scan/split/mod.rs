@@ -17,7 +17,8 @@ mod drawn;
 mod parts;
 
 use super::algebra::{Algebra, Part, Product};
-use crate::graph::{AxisId, Dag, Graph, NodeId, Op, ReduceOp, Scan, verify};
+use super::rotation::{add_part_axis, read_of};
+use crate::graph::{AxisId, BinaryOp, Dag, Graph, NodeId, Op, ReduceOp, Scan, UnaryOp, verify};
 use parts::{Group, components};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,6 +64,9 @@ pub(crate) fn split_scans_and_tell(graph: &Graph) -> (Graph, BTreeMap<NodeId, Or
     }
     let mut after = graph.clone();
     after.dag = new;
+    if scans.values().any(Splitter::reads_complex_numbers) {
+        add_part_axis(&mut after);
+    }
     after.outputs.iter_mut().for_each(|o| o.value = at[o.value.0 as usize]);
     after.losses.iter_mut().for_each(|l| *l = at[l.0 as usize]);
     let (after, kept) = crate::passes::remove_dead_and_tell(&after);
@@ -168,6 +172,22 @@ impl<'a> Splitter<'a> {
         self.algebra.body()
     }
 
+    /// Whether states that may turn into each other are given out by reads.
+    fn reads_complex_numbers(&self) -> bool {
+        self.asked.iter().any(|(key, given)| {
+            let group = &self.groups[key.0];
+            let read = |g: &Given| match g {
+                Given::Node(id) => self.is_complex_read(*id, group),
+                Given::Read(_) => false,
+            };
+            given.iter().any(read)
+        })
+    }
+
+    fn is_complex_read(&self, id: NodeId, group: &Group) -> bool {
+        group.turned.iter().any(|versions| read_of(&self.algebra, id, versions, &group.on).is_some())
+    }
+
     fn size(&self, axes: &[AxisId]) -> usize {
         axes.iter().map(|a| self.algebra.graph.size(*a)).product()
     }
@@ -210,6 +230,11 @@ impl<'a> Splitter<'a> {
             && let Some(plan) = self.reads(id, group, versions)
         {
             return plan;
+        }
+        // complex numbers are read as a whole: both parts at once
+        let sums = sums || matches!(body.op(id), Op::Binary(BinaryOp::Add | BinaryOp::Sub) | Op::Unary(UnaryOp::Neg));
+        if sums && self.is_complex_read(id, g) {
+            return Plan::Given(group);
         }
         // a version much larger than what comes of it stays inside
         let wide = self.leaves(id).into_iter().any(|leaf| {

@@ -1,7 +1,8 @@
 //! The strongly connected parts of a scan's states.
 
 use crate::graph::{NodeId, Op};
-use crate::scan::algebra::Algebra;
+use crate::scan::algebra::{Algebra, Ref};
+use crate::scan::rotation::{state_nodes, turn_of};
 
 /// A strongly connected part of the states.
 pub(super) struct Group {
@@ -12,6 +13,8 @@ pub(super) struct Group {
     pub core: Vec<bool>,
     /// The versions of its one state, if its update is affine in them.
     pub versions: Option<Vec<NodeId>>,
+    /// Of two states that may turn into each other: their next values, and they themselves.
+    pub turned: Vec<[NodeId; 2]>,
 }
 
 impl Group {
@@ -26,7 +29,15 @@ impl Group {
             }),
             _ => None,
         };
-        Self { states: states.to_vec(), on, core, versions }
+        let turned = match *states {
+            // which angles are equal is known when the ranges of values are
+            [a, b] if turn_of(algebra, [a, b], &on, &|_| Ref::Outer(NodeId(0))).is_some() => {
+                let next = [algebra.scan.next[a], algebra.scan.next[b]];
+                [next].into_iter().chain(state_nodes(algebra, [a, b])).collect()
+            }
+            _ => Vec::new(),
+        };
+        Self { states: states.to_vec(), on, core, versions, turned }
     }
 }
 

@@ -1,0 +1,86 @@
+//! The lines of a derivation that a rotation adds: the frame of the chunk, and the gradient of the angles.
+
+use super::form::{Form, Sight};
+
+/// A line: as text, as LaTeX.
+type Line = (String, String);
+
+/// Names of a form's queries and keys, with a subscript where there are several, and the row up to which each turns.
+fn vectors(form: &Form) -> Vec<(String, String, &'static str, &'static str)> {
+    let name = |letter: &str, n: usize, i: usize| match n {
+        1 => (letter.to_string(), letter.to_string()),
+        _ => (format!("{letter}{}", i + 1), format!("{letter}_{{{}}}", i + 1)),
+    };
+    let last = |sight: &Sight| if sight.before { ("Th_{i-1}", "\\Theta_{i-1}") } else { ("Th_i", "\\Theta_i") };
+    let mut all = Vec::new();
+    for (r, read) in form.reads.iter().enumerate() {
+        let ((text, latex), (row, tex_row)) = (name("q", form.reads.len(), r), last(&read.sight));
+        all.push((format!("{text}_i"), format!("{latex}_i"), row, tex_row));
+    }
+    for e in 0..form.events.len() {
+        let (text, latex) = name("b", form.events.len(), e);
+        all.push((format!("{text}_j"), format!("{latex}_j"), "Th_j", "\\Theta_j"));
+    }
+    all
+}
+
+/// What turns into the frame of the chunk's entry, before the chunk's other equations.
+pub(super) fn frame_lines(form: &Form) -> Vec<Line> {
+    if form.rotation.is_none() {
+        return Vec::new();
+    }
+    let mut lines = vec![
+        (
+            "Th_i = th_1 + .. + th_i, Th_0 = 0; Rot(x) (re, im) = (cos(x) re - sin(x) im, sin(x) re + cos(x) im)".into(),
+            "\\Theta_i &= \\textstyle\\sum_{l \\le i} \\theta_l, \\quad \\Theta_0 = 0, \\quad \\operatorname{Rot}(x) = \
+             \\begin{pmatrix} \\cos x & -\\sin x \\\\ \\sin x & \\cos x \\end{pmatrix}"
+                .into(),
+        ),
+        ("in the frame of the entry:".into(), "&\\text{in the frame of the entry:}".into()),
+    ];
+    for (text, latex, row, tex_row) in vectors(form) {
+        lines.push((
+            format!("{text} <- Rot(-{row}) {text}"),
+            format!("{latex} &\\leftarrow \\operatorname{{Rot}}(-{tex_row})\\, {latex}"),
+        ));
+    }
+    lines
+}
+
+/// The gradient of the angles, after those of keys and queries in the frame, and these out of it.
+pub(super) fn gradient_lines(form: &Form) -> Vec<Line> {
+    if form.rotation.is_none() {
+        return Vec::new();
+    }
+    let (mut text, mut latex) = (Vec::new(), Vec::new());
+    for (name, tex, ..) in vectors(form) {
+        let (name, tex) = (name.replace("_j", "_i"), tex.replace("_j", "_i"));
+        text.push(format!("{name} x d{name}"));
+        latex.push(format!("{tex} \\times d{tex}"));
+    }
+    let mut lines = vec![
+        (
+            format!(
+                "dTh_i = -({}), x x y = x_re y_im - x_im y_re   (a read before the rotation counts for row i-1)",
+                text.join(" + ")
+            ),
+            format!(
+                "d\\Theta_i &= -\\left({}\\right), \\quad x \\times y = x_{{\\mathrm{{re}}}} y_{{\\mathrm{{im}}}} - \
+                 x_{{\\mathrm{{im}}}} y_{{\\mathrm{{re}}}}",
+                latex.join(" + ")
+            ),
+        ),
+        (
+            "  at row C also sum over V of S' x dS'".into(),
+            "d\\Theta_C &\\mathrel{+}= \\textstyle\\sum_V S' \\times dS'".into(),
+        ),
+        ("dth = reverse running sum of dTh".into(), "d\\theta_l &= \\textstyle\\sum_{i \\ge l} d\\Theta_i".into()),
+    ];
+    for (text, latex, row, tex_row) in vectors(form) {
+        lines.push((
+            format!("d{text} <- Rot({row}) d{text}"),
+            format!("d{latex} &\\leftarrow \\operatorname{{Rot}}({tex_row})\\, d{latex}"),
+        ));
+    }
+    lines
+}
