@@ -18,7 +18,8 @@ use std::process::{Command, Stdio};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Time of a token: of a whole training step, divided by its tokens, and beside it how it grew since the shortest
-sequences. Peak: resident memory that the session added to its process, and beside it the plan's own prediction.
+sequences. Process: resident memory of a process in which a small model has run: code, work space of kernels. Peak:
+what the session then adds to it at most, and beside it the plan's own prediction.
 
 Examples:
   archc bench scaling
@@ -78,7 +79,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     }
     if !quiet {
         output.text(&format!(
-            "device {}, one thread, D={}, {} layers, B={}\n{:<19}{:>7}{:>8}{:>12}{:>7}{:>12}{:>12}{:>7}\n",
+            "device {}, one thread, D={}, {} layers, B={}\n{:<19}{:>7}{:>8}{:>12}{:>7}{:>12}{:>12}{:>12}{:>7}\n",
             args.device.name(),
             args.width,
             args.layers,
@@ -88,6 +89,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
             "T",
             "a token",
             "",
+            "process",
             "peak",
             "plan",
             ""
@@ -155,8 +157,9 @@ fn one(args: &Args, output: &Output) -> Done {
     let (graph, cost) = build(block, shape, args.vocab as usize, output)?;
     args.device.holds(&graph, shape.tokens())?;
     let batch = batch(shape, args.vocab as usize);
-    let before = resident("VmRSS");
     let options = SessionOptions::default();
+    settle(args, block, &options, output)?;
+    let before = resident("VmRSS");
     let mut session =
         args.device.device().compile(&graph, BatchShape { batch: shape.batch, len: shape.len }, &options)?;
     let Steps { first, timing, .. } = steps(session.as_mut(), &batch, args.seconds, args.clock)?;
@@ -169,11 +172,23 @@ fn one(args: &Args, output: &Output) -> Done {
     };
     let row = json!({
         "block": block, "class": class, "len": len, "batch": shape.batch, "step": timing.json(), "loss": first.loss,
-        "token_seconds": timing.median / shape.tokens() as f64, "peak_bytes": peak,
+        "token_seconds": timing.median / shape.tokens() as f64, "process_bytes": before, "peak_bytes": peak,
         "planned_bytes": memory.map(|m| m.planned), "allocated_bytes": memory.map(|m| m.allocated),
     });
     output.raw(&format!("{row}\n"))?;
     Ok(0)
+}
+
+/// Runs a small model first, so that what any first session brings into a process (code, the allocator's first pages, work space of
+/// kernels) does not count as memory of the one that is measured.
+fn settle(args: &Args, block: &str, options: &SessionOptions, output: &Output) -> Result<(), Stop> {
+    let small = Shape { width: 16, layers: 1, len: 64, batch: 1 };
+    let (graph, _) = build(block, small, args.vocab as usize, output)?;
+    let batch = batch(small, args.vocab as usize);
+    let shape = BatchShape { batch: small.batch, len: small.len };
+    let mut session = args.device.device().compile(&graph, shape, options)?;
+    steps(session.as_mut(), &batch, 0.0, args.clock)?;
+    Ok(())
 }
 
 /// A field of this process's status in bytes, where the system tells.
@@ -190,7 +205,7 @@ fn text(block: &str, len: u32, row: &Value, grown: f64) -> String {
     let class = row["class"].as_str().unwrap_or_default();
     let seconds = row["token_seconds"].as_f64().unwrap_or(f64::NAN);
     let mut text = format!("{block:<19}{class:>7}{len:>8}{:>12}{:>7}", micro(seconds), format!("{grown:.2}x"));
-    let _ = write!(text, "{:>12}{:>12}", mib(peak), mib(planned));
+    let _ = write!(text, "{:>12}{:>12}{:>12}", mib(bytes("process_bytes")), mib(peak), mib(planned));
     if let (Some(peak), Some(planned)) = (peak, planned) {
         let _ = write!(text, "{:>7}", format!("{:.2}x", peak as f64 / planned as f64));
     }
