@@ -1,6 +1,7 @@
 //! What plans promise beside being right, which the devices' tests hold.
 
 use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
+use archc_compiler::graph::Graph;
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered::Shape;
 use archc_compiler::plan::{Base, Plan, Work, plan, verify};
@@ -10,8 +11,8 @@ use archc_compiler::{Options, compile};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// The plan of a training step of a block of the library in so many layers.
-fn training(block: &str, layers: usize) -> Plan {
+/// A block of the library in so many layers.
+fn model(block: &str, layers: usize) -> Arc<Graph> {
     let mut sources = SourceMap::new();
     let text = include_str!("../../stdlib/mixers.arch");
     let file = sources.add("mixers.arch", text.to_string());
@@ -19,13 +20,21 @@ fn training(block: &str, layers: usize) -> Plan {
     options.sizes.set.insert("D".into(), 32.0);
     options.sizes.layers = Some(layers);
     options.sizes.vocab = 64;
-    let graph = match compile(&sources, file, &options).into_graph() {
+    match compile(&sources, file, &options).into_graph() {
         Ok(graph) => Arc::new(graph),
         Err(found) => panic!("{found:?}"),
-    };
+    }
+}
+
+/// The plan of a training step.
+fn training(block: &str, layers: usize) -> Plan {
+    let graph = model(block, layers);
     let training = LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
     let joint = differentiate(&lower(&graph, &training), &Wanted { seed: Seed::Loss, inputs: false, params: true });
-    let plan = plan(&Arc::new(recompute(&joint)), Shape { batch: 2, len: 130, carried: 0 });
+    verified(plan(&Arc::new(recompute(&joint)), Shape { batch: 2, len: 130, carried: 0 }))
+}
+
+fn verified(plan: Plan) -> Plan {
     if let Err(why) = verify(&plan) {
         panic!("{why}");
     }
@@ -58,4 +67,19 @@ fn launches_of_one_kernel_write_to_different_gradients() {
         }
     }
     assert!(written.len() >= 3 * 4, "{written:?}");
+}
+
+/// A long filter is made of parameters alone: decoding makes it when parameters change, not for every token. Training makes all anew.
+#[test]
+fn what_parameters_alone_decide_comes_first() {
+    let decoding = LowerOptions { chunk: None, resets: false, carry: true, losses: false, training: false };
+    let graph = Arc::new(lower(&model("Hyena", 2), &decoding));
+    let plan = verified(plan(&graph, Shape { batch: 1, len: 1, carried: 256 }));
+    let flops = |from: usize, to: usize| -> usize {
+        let launched = plan.root.launches[from..to].iter().map(|l| plan.root.launched(l).work);
+        launched.map(|work| if let Work::Gemm(g) = work { g.flops() } else { 0 }).sum()
+    };
+    let (prepared, all) = (flops(0, plan.prepared), flops(0, plan.root.launches.len()));
+    assert!(2 * prepared > all, "{prepared} of {all} operations of products are done once");
+    assert_eq!(training("Hyena", 2).prepared, 0);
 }

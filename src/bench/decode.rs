@@ -5,9 +5,8 @@
 //! itself ready for more known tokens now and then: the median of the tokens around a place leaves that out, the mean of all
 //! tokens has it in.
 
-use super::measure::{Clock, Timing};
-use super::model::{Shape, batch, build};
-use crate::device::{self, DeviceName};
+use super::measure::Timing;
+use super::model::Stack;
 use crate::output::{Done, Output, Stop};
 use archc_runtime::{Batch, BatchShape, SessionOptions};
 use serde_json::{Value, json};
@@ -29,27 +28,8 @@ pub struct Args {
     /// Known tokens [default: 16, 64, 256, 1024, 2048]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(0..=1 << 20))]
     known: Vec<u32>,
-    /// D
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 14))]
-    width: u32,
-    /// Layers of the standard stack
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
-    layers: u16,
-    /// Sequences
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    batch: u16,
-    /// Tokens of the vocabulary
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
-    vocab: u32,
-    /// What decodes
-    #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
-    device: DeviceName,
-    /// Which time counts: wall, or on a busy machine cpu
-    #[arg(long, value_name = "CLOCK", default_value = "wall", hide_possible_values = true)]
-    clock: Clock,
-    /// Print one JSON object instead of the table
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    stack: Stack,
 }
 
 const BLOCKS: [&str; 6] = ["Attention", "SlidingAttention", "Hyena", "GLA", "GatedDeltaNet", "RGLRU"];
@@ -60,7 +40,7 @@ const AROUND: usize = 16;
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
-    let quiet = args.json || output.is_json();
+    let quiet = args.stack.json || output.is_json();
     let blocks: Vec<&str> =
         if args.block.is_empty() { BLOCKS.to_vec() } else { args.block.iter().map(String::as_str).collect() };
     let mut known: Vec<usize> =
@@ -79,8 +59,8 @@ pub fn run(args: &Args, output: &Output) -> Done {
         output.object("bench_row", row.clone())?;
         rows.push(row);
     }
-    if args.json {
-        output.raw(&format!("{}\n", json!({ "device": args.device.name(), "rows": rows })))?;
+    if args.stack.json {
+        output.raw(&format!("{}\n", json!({ "device": args.stack.device.name(), "rows": rows })))?;
     }
     Ok(0)
 }
@@ -88,19 +68,17 @@ pub fn run(args: &Args, output: &Output) -> Done {
 /// Decodes with one block.
 fn measure(args: &Args, block: &str, known: &[usize], output: &Output) -> Result<Value, Stop> {
     let len = known.last().map_or(0, |most| most + AROUND);
-    let shape =
-        Shape { width: args.width as usize, layers: usize::from(args.layers), len, batch: usize::from(args.batch) };
-    let (graph, _) = build(block, shape, args.vocab as usize, output)?;
-    args.device.holds(&graph, shape.tokens())?;
-    let all = batch(shape, args.vocab as usize);
+    let shape = args.stack.shape(len);
+    let (graph, _) = args.stack.build(block, shape, output)?;
+    let all = args.stack.tokens(shape);
     let one = BatchShape { batch: shape.batch, len: 1 };
-    let mut session = args.device.device().compile(&graph, one, &SessionOptions::default())?;
+    let mut session = args.stack.device.device().compile(&graph, one, &SessionOptions::default())?;
     let mut carry = None;
     let mut seconds = Vec::with_capacity(len);
     for t in 0..len {
         let tokens = all.tokens.chunks_exact(len).map(|row| row[t]).collect();
         let next = Batch { batch: shape.batch, len: 1, tokens, ..Batch::default() };
-        let (done, taken) = args.clock.time(|| session.advance(&next, &mut carry));
+        let (done, taken) = args.stack.clock.time(|| session.advance(&next, &mut carry));
         done?;
         seconds.push(taken);
     }
@@ -117,15 +95,7 @@ fn measure(args: &Args, block: &str, known: &[usize], output: &Output) -> Result
 }
 
 fn heading(args: &Args, known: &[usize]) -> String {
-    let mut text = format!(
-        "device {}, one thread, D={}, {} layers, B={}; microseconds a token\n{:<19}{:>9}",
-        args.device.name(),
-        args.width,
-        args.layers,
-        args.batch,
-        "block",
-        "known:"
-    );
+    let mut text = format!("{}; microseconds a token\n{:<19}{:>9}", args.stack.heading(), "block", "known:");
     for n in known {
         let _ = write!(text, "{n:>9}");
     }

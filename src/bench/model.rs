@@ -1,5 +1,7 @@
 //! What is measured: a block of the standard library in the standard stack, on a batch of random next tokens.
 
+use super::measure::Clock;
+use crate::device::{self, DeviceName};
 use crate::output::{Output, Stop};
 use archc_compiler::checks::CostReport;
 use archc_compiler::diag::Diagnostic;
@@ -26,6 +28,60 @@ impl Shape {
     /// Tokens of a batch.
     pub fn tokens(self) -> usize {
         self.batch * self.len
+    }
+}
+
+/// What is put around a block, and where it runs: arguments of the commands that vary the tokens alone.
+#[derive(clap::Args)]
+pub struct Stack {
+    /// D
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 14))]
+    pub width: u32,
+    /// Layers of the standard stack
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub layers: u16,
+    /// Sequences
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub batch: u16,
+    /// Tokens of the vocabulary
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    pub vocab: u32,
+    /// What runs the model
+    #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
+    pub device: DeviceName,
+    /// Which time counts: wall, or on a busy machine cpu
+    #[arg(long, value_name = "CLOCK", default_value = "wall", hide_possible_values = true)]
+    pub clock: Clock,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Stack {
+    /// With so many tokens a sequence.
+    pub fn shape(&self, len: usize) -> Shape {
+        Shape { width: self.width as usize, layers: usize::from(self.layers), len, batch: usize::from(self.batch) }
+    }
+
+    /// A block in it.
+    ///
+    /// # Errors
+    /// As for [`build`]; if the device has no room for such a batch.
+    pub fn build(&self, block: &str, shape: Shape, output: &Output) -> Result<(Arc<Graph>, CostReport), Stop> {
+        let built = build(block, shape, self.vocab as usize, output)?;
+        self.device.holds(&built.0, shape.tokens())?;
+        Ok(built)
+    }
+
+    /// A batch of random tokens.
+    pub fn tokens(&self, shape: Shape) -> Batch {
+        batch(shape, self.vocab as usize)
+    }
+
+    /// The first words of a table.
+    pub fn heading(&self) -> String {
+        let Self { width, layers, batch, .. } = self;
+        format!("device {}, one thread, D={width}, {layers} layers, B={batch}", self.device.name())
     }
 }
 

@@ -3,9 +3,8 @@
 //! Each length runs in a process of its own, so that the system's high-water mark of resident memory is that of one
 //! session. What the session adds to it is held against what the plan said before anything ran.
 
-use super::measure::{Clock, Steps, steps, time};
-use super::model::{Shape, batch, build};
-use crate::device::{self, DeviceName};
+use super::measure::{Steps, steps, time};
+use super::model::{Shape, Stack};
 use crate::output::{Done, Output, Stop};
 use archc_compiler::checks::TimeClass;
 use archc_compiler::diag::Diagnostic;
@@ -31,30 +30,11 @@ pub struct Args {
     /// Tokens a sequence [default: 512, 1024, 2048, 4096, 8192]
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     len: Vec<u32>,
-    /// D
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1 << 14))]
-    width: u32,
-    /// Layers of the standard stack
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
-    layers: u16,
-    /// Sequences
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    batch: u16,
-    /// Tokens of the vocabulary
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
-    vocab: u32,
-    /// What trains
-    #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
-    device: DeviceName,
+    #[command(flatten)]
+    stack: Stack,
     /// How long each is timed
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = super::train::seconds)]
     seconds: f64,
-    /// Which time counts: wall, or on a busy machine cpu
-    #[arg(long, value_name = "CLOCK", default_value = "wall", hide_possible_values = true)]
-    clock: Clock,
-    /// Print one JSON object instead of the table
-    #[arg(long)]
-    json: bool,
     /// Measure one length in this process; what the command starts for each
     #[arg(long, hide = true)]
     one: bool,
@@ -68,22 +48,19 @@ pub fn run(args: &Args, output: &Output) -> Done {
     if args.one {
         return one(args, output);
     }
-    let quiet = args.json || output.is_json();
+    let quiet = args.stack.json || output.is_json();
     let blocks: Vec<&str> =
         if args.block.is_empty() { BLOCKS.to_vec() } else { args.block.iter().map(String::as_str).collect() };
     let lengths = if args.len.is_empty() { LENGTHS.to_vec() } else { args.len.clone() };
     for block in &blocks {
         for len in &lengths {
-            build(block, shape(args, *len), args.vocab as usize, output)?;
+            args.stack.build(block, args.stack.shape(*len as usize), output)?;
         }
     }
     if !quiet {
         output.text(&format!(
-            "device {}, one thread, D={}, {} layers, B={}\n{:<19}{:>7}{:>8}{:>12}{:>7}{:>12}{:>12}{:>12}{:>7}\n",
-            args.device.name(),
-            args.width,
-            args.layers,
-            args.batch,
+            "{}\n{:<19}{:>7}{:>8}{:>12}{:>7}{:>12}{:>12}{:>12}{:>7}\n",
+            args.stack.heading(),
             "block",
             "class",
             "T",
@@ -109,19 +86,10 @@ pub fn run(args: &Args, output: &Output) -> Done {
             rows.push(row);
         }
     }
-    if args.json {
-        output.raw(&format!("{}\n", json!({ "device": args.device.name(), "rows": rows })))?;
+    if args.stack.json {
+        output.raw(&format!("{}\n", json!({ "device": args.stack.device.name(), "rows": rows })))?;
     }
     Ok(0)
-}
-
-fn shape(args: &Args, len: u32) -> Shape {
-    Shape {
-        width: args.width as usize,
-        layers: usize::from(args.layers),
-        len: len as usize,
-        batch: usize::from(args.batch),
-    }
 }
 
 /// The same command for one block and length, in a process of its own.
@@ -133,10 +101,10 @@ fn child(args: &Args, block: &str, len: u32) -> Result<Value, Stop> {
     let program = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
     let answer = Command::new(program)
         .args(["bench", "scaling", "--one", "--block", block, "--len", &len.to_string()])
-        .args(["--width", &args.width.to_string(), "--layers", &args.layers.to_string()])
-        .args(["--batch", &args.batch.to_string(), "--vocab", &args.vocab.to_string()])
-        .args(["--device", args.device.name(), "--seconds", &args.seconds.to_string()])
-        .args(["--clock", args.clock.word()])
+        .args(["--width", &args.stack.width.to_string(), "--layers", &args.stack.layers.to_string()])
+        .args(["--batch", &args.stack.batch.to_string(), "--vocab", &args.stack.vocab.to_string()])
+        .args(["--device", args.stack.device.name(), "--seconds", &args.seconds.to_string()])
+        .args(["--clock", args.stack.clock.word()])
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -153,16 +121,15 @@ fn one(args: &Args, output: &Output) -> Done {
             .help("leave --one out")
             .into());
     };
-    let shape = shape(args, *len);
-    let (graph, cost) = build(block, shape, args.vocab as usize, output)?;
-    args.device.holds(&graph, shape.tokens())?;
-    let batch = batch(shape, args.vocab as usize);
+    let shape = args.stack.shape(*len as usize);
+    let (graph, cost) = args.stack.build(block, shape, output)?;
+    let batch = args.stack.tokens(shape);
     let options = SessionOptions::default();
     settle(args, block, &options, output)?;
     let before = resident("VmRSS");
     let mut session =
-        args.device.device().compile(&graph, BatchShape { batch: shape.batch, len: shape.len }, &options)?;
-    let Steps { first, timing, .. } = steps(session.as_mut(), &batch, args.seconds, args.clock)?;
+        args.stack.device.device().compile(&graph, BatchShape { batch: shape.batch, len: shape.len }, &options)?;
+    let Steps { first, timing, .. } = steps(session.as_mut(), &batch, args.seconds, args.stack.clock)?;
     let memory = session.memory();
     let peak = resident("VmHWM").zip(before).map(|(most, before)| most.saturating_sub(before));
     let class = match cost.time {
@@ -183,11 +150,11 @@ fn one(args: &Args, output: &Output) -> Done {
 /// kernels) does not count as memory of the one that is measured.
 fn settle(args: &Args, block: &str, options: &SessionOptions, output: &Output) -> Result<(), Stop> {
     let small = Shape { width: 16, layers: 1, len: 64, batch: 1 };
-    let (graph, _) = build(block, small, args.vocab as usize, output)?;
-    let batch = batch(small, args.vocab as usize);
+    let (graph, _) = args.stack.build(block, small, output)?;
+    let batch = args.stack.tokens(small);
     let shape = BatchShape { batch: small.batch, len: small.len };
-    let mut session = args.device.device().compile(&graph, shape, options)?;
-    steps(session.as_mut(), &batch, 0.0, args.clock)?;
+    let mut session = args.stack.device.device().compile(&graph, shape, options)?;
+    steps(session.as_mut(), &batch, 0.0, args.stack.clock)?;
     Ok(())
 }
 

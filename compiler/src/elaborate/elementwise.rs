@@ -43,7 +43,7 @@ impl Elaborator<'_> {
 
     pub(super) fn unary(&mut self, op: UnaryOp, x: Value, place: Place) -> Eval<Value> {
         match x {
-            Value::Number(x) if fold_unary(op, x).is_some() => Ok(Value::Number(fold_unary(op, x).unwrap_or(x))),
+            Value::Number(x) => Ok(Value::Number(op.of(x))),
             Value::Recipe(_) if !self.in_init() => Ok(recipe(RecipeOp::Unary(op), vec![x], place)),
             x => {
                 let t = self.tensor(x, place)?;
@@ -55,7 +55,7 @@ impl Elaborator<'_> {
 
     pub(super) fn binary(&mut self, op: BinaryOp, symbol: &str, a: Value, b: Value, place: Place) -> Eval<Value> {
         match (&a, &b) {
-            (Value::Number(x), Value::Number(y)) => return Ok(Value::Number(fold_binary(op, *x, *y))),
+            (Value::Number(x), Value::Number(y)) => return Ok(Value::Number(op.of(*x, *y))),
             (Value::Tensor(_), Value::Number(y)) if y.is_infinite() => {
                 if let Some(known) = against_infinity(op, *y) {
                     return Ok(Value::Number(known));
@@ -172,65 +172,4 @@ fn against_infinity(op: BinaryOp, y: f64) -> Option<f64> {
         BinaryOp::Ne => Some(1.0),
         _ => None,
     }
-}
-
-fn fold_binary(op: BinaryOp, x: f64, y: f64) -> f64 {
-    let truth = |b: bool| f64::from(b);
-    match op {
-        BinaryOp::Add => x + y,
-        BinaryOp::Sub => x - y,
-        BinaryOp::Mul => x * y,
-        BinaryOp::Div => x / y,
-        BinaryOp::Rem => x - y * (x / y).floor(),
-        BinaryOp::Pow => x.powf(y),
-        BinaryOp::Min => x.min(y),
-        BinaryOp::Max => x.max(y),
-        BinaryOp::Eq => truth(x == y),
-        BinaryOp::Ne => truth(x != y),
-        BinaryOp::Lt => truth(x < y),
-        BinaryOp::Le => truth(x <= y),
-        BinaryOp::Gt => truth(x > y),
-        BinaryOp::Ge => truth(x >= y),
-    }
-}
-
-/// What is known now; none for the functions that only devices evaluate.
-fn fold_unary(op: UnaryOp, x: f64) -> Option<f64> {
-    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-    Some(match op {
-        UnaryOp::Neg => -x,
-        UnaryOp::Abs => x.abs(),
-        UnaryOp::Sign => {
-            if x == 0.0 {
-                0.0
-            } else {
-                x.signum()
-            }
-        }
-        UnaryOp::Floor => x.floor(),
-        UnaryOp::Exp => x.exp(),
-        UnaryOp::Expm1 => x.exp_m1(),
-        UnaryOp::Log => x.ln(),
-        UnaryOp::Log1p => x.ln_1p(),
-        UnaryOp::Sqrt => x.sqrt(),
-        UnaryOp::Rsqrt => 1.0 / x.sqrt(),
-        UnaryOp::Sigmoid => sigmoid(x),
-        UnaryOp::Tanh => x.tanh(),
-        UnaryOp::Silu => x * sigmoid(x),
-        UnaryOp::Relu => x.max(0.0),
-        UnaryOp::Elu => {
-            if x > 0.0 {
-                x
-            } else {
-                x.exp_m1()
-            }
-        }
-        UnaryOp::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-        UnaryOp::Sin => x.sin(),
-        UnaryOp::Cos => x.cos(),
-        UnaryOp::Atan => x.atan(),
-        UnaryOp::Not => 1.0 - x,
-        UnaryOp::Powi(n) => x.powi(n),
-        UnaryOp::Gelu | UnaryOp::Erf => return None,
-    })
 }

@@ -17,6 +17,7 @@
 //!
 //! The smallest example: `output x + x` and `let y = 2 * x; output y` are the same term, `sum(2 x)`.
 
+mod algebra;
 mod mix;
 mod refine;
 mod terms;

@@ -71,6 +71,28 @@ fn pow(a: Interval, b: Interval) -> Interval {
     Interval { lo_open: power.lo_open || power.lo.is_infinite() && !a.contains(0.0), ..image }
 }
 
+impl BinaryOp {
+    /// f(a, b) in f64; comparisons give 0 or 1.
+    pub fn of(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::Add => a + b,
+            Self::Sub => a - b,
+            Self::Mul => a * b,
+            Self::Div => a / b,
+            Self::Rem => a - b * (a / b).floor(),
+            Self::Pow => a.powf(b),
+            Self::Min => a.min(b),
+            Self::Max => a.max(b),
+            Self::Eq => f64::from(a == b),
+            Self::Ne => f64::from(a != b),
+            Self::Lt => f64::from(a < b),
+            Self::Le => f64::from(a <= b),
+            Self::Gt => f64::from(a > b),
+            Self::Ge => f64::from(a >= b),
+        }
+    }
+}
+
 impl Rules for BinaryOp {
     fn doc(&self) -> &'static str {
         row(*self).doc

@@ -22,7 +22,6 @@ fn row(op: UnaryOp) -> Row {
         UnaryOp::Neg => smooth("-x", |x| -x),
         UnaryOp::Abs => smooth("|x|, gradient 0 at 0", Interval::abs),
         UnaryOp::Sign => flat("-1, 0 or 1; no gradient", |x| {
-            let sign = |v: f64| if v == 0.0 { 0.0 } else { v.signum() };
             let lo = if x.above(0.0) { 1.0 } else { sign(x.lo) };
             let hi = if (-x).above(0.0) { -1.0 } else { sign(x.hi) };
             Interval::closed(lo, hi)
@@ -47,23 +46,61 @@ fn row(op: UnaryOp) -> Row {
                 },
             )
         }
-        UnaryOp::Sigmoid => smooth("1 / (1 + e^-x)", |x| x.increasing(|v| 1.0 / (1.0 + (-v).exp()))),
+        UnaryOp::Sigmoid => smooth("1 / (1 + e^-x)", |x| x.increasing(|v| UnaryOp::Sigmoid.of(v))),
         UnaryOp::Tanh => smooth("hyperbolic tangent", |x| x.increasing(f64::tanh)),
-        UnaryOp::Silu => smooth("x sigmoid(x)", |x| {
-            bowl(x, |v| if v == f64::NEG_INFINITY { 0.0 } else { v / (1.0 + (-v).exp()) }, -1.278_464_5, SILU_MIN)
-        }),
-        UnaryOp::Gelu => smooth("x Phi(x), erf form", |x| bowl(x, gelu, -0.751_791_5, GELU_MIN)),
+        UnaryOp::Silu => smooth("x sigmoid(x)", |x| bowl(x, |v| UnaryOp::Silu.of(v), -1.278_464_5, SILU_MIN)),
+        UnaryOp::Gelu => smooth("x Phi(x), erf form", |x| bowl(x, |v| UnaryOp::Gelu.of(v), -0.751_791_5, GELU_MIN)),
         UnaryOp::Relu => smooth("max(x, 0), gradient 0 at 0", |x| x.max(Interval::point(0.0))),
-        UnaryOp::Elu => smooth("x for x > 0, else e^x - 1", |x| x.increasing(|v| if v > 0.0 { v } else { v.exp_m1() })),
-        UnaryOp::Softplus => smooth("log(1 + e^x)", |x| x.increasing(|v| if v > 30.0 { v } else { v.exp().ln_1p() })),
+        UnaryOp::Elu => smooth("x for x > 0, else e^x - 1", |x| x.increasing(|v| UnaryOp::Elu.of(v))),
+        UnaryOp::Softplus => smooth("log(1 + e^x)", |x| x.increasing(|v| UnaryOp::Softplus.of(v))),
         UnaryOp::Sin => smooth("sine", |x| wave(x, std::f64::consts::FRAC_PI_2, f64::sin)),
         UnaryOp::Cos => smooth("cosine", |x| wave(x, 0.0, f64::cos)),
         UnaryOp::Atan => smooth("arc tangent", |x| x.increasing(f64::atan)),
-        UnaryOp::Erf => smooth("error function", |x| x.increasing(erf)),
+        UnaryOp::Erf => smooth("error function", |x| x.increasing(libm::erf)),
         UnaryOp::Not => smooth("1 - x, of a 0/1 value", |x| Interval::point(1.0) - x),
         UnaryOp::Powi(0) => flat("x^0, which is 1", |_| Interval::point(1.0)),
         UnaryOp::Powi(_) => smooth("x^n with an integer n, for any sign of x", |x| x),
     }
+}
+
+impl UnaryOp {
+    /// f(x) in f64.
+    pub fn of(self, x: f64) -> f64 {
+        match self {
+            Self::Neg => -x,
+            Self::Abs => x.abs(),
+            Self::Sign => sign(x),
+            Self::Floor => x.floor(),
+            Self::Exp => x.exp(),
+            Self::Expm1 => x.exp_m1(),
+            Self::Log => x.ln(),
+            Self::Log1p => x.ln_1p(),
+            Self::Sqrt => x.sqrt(),
+            Self::Rsqrt => 1.0 / x.sqrt(),
+            Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Self::Tanh => x.tanh(),
+            // the limit, where the quotient would be -inf / inf
+            Self::Silu if x == f64::NEG_INFINITY => 0.0,
+            Self::Silu => x / (1.0 + (-x).exp()),
+            Self::Gelu if x == f64::NEG_INFINITY => 0.0,
+            Self::Gelu => 0.5 * x * (1.0 + libm::erf(x / std::f64::consts::SQRT_2)),
+            Self::Relu => x.max(0.0),
+            Self::Elu if x > 0.0 => x,
+            Self::Elu => x.exp_m1(),
+            Self::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+            Self::Sin => x.sin(),
+            Self::Cos => x.cos(),
+            Self::Atan => x.atan(),
+            Self::Erf => libm::erf(x),
+            Self::Not => 1.0 - x,
+            Self::Powi(n) => x.powi(n),
+        }
+    }
+}
+
+/// -1, 0 or 1.
+fn sign(x: f64) -> f64 {
+    if x == 0.0 { 0.0 } else { x.signum() }
 }
 
 impl Rules for UnaryOp {
@@ -117,22 +154,6 @@ fn wave(x: Interval, crest: f64, f: impl Fn(f64) -> f64) -> Interval {
     Interval::closed(lo, hi)
 }
 
-/// Abramowitz and Stegun 7.1.26, absolute error below 1.5e-7: enough for a bound that is shown with
-/// four digits.
-fn erf(x: f64) -> f64 {
-    if x.is_infinite() {
-        return x.signum();
-    }
-    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
-    let poly =
-        t * (0.254_829_592 + t * (-0.284_496_736 + t * (1.421_413_741 + t * (-1.453_152_027 + t * 1.061_405_429))));
-    (1.0 - poly * (-x * x).exp()).copysign(x)
-}
-
-fn gelu(x: f64) -> f64 {
-    if x == f64::NEG_INFINITY { 0.0 } else { 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +170,7 @@ mod tests {
             (UnaryOp::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
             (UnaryOp::Tanh, f64::tanh),
             (UnaryOp::Silu, |x| x / (1.0 + (-x).exp())),
-            (UnaryOp::Gelu, gelu),
+            (UnaryOp::Gelu, |x| 0.5 * x * libm::erfc(-x / std::f64::consts::SQRT_2)),
             (UnaryOp::Elu, |x| if x > 0.0 { x } else { x.exp_m1() }),
             (UnaryOp::Softplus, |x| x.exp().ln_1p()),
             (UnaryOp::Sin, f64::sin),

@@ -1,10 +1,10 @@
 //! `plan`: from a graph and a shape to kernels. The order of decisions is that of the plan's essay.
 
-use super::constants::{Constants, constant};
+use super::constants::{Constants, constant, of_params};
 use super::contraction::Roles;
 use super::fuse::{Fusion, Role, Units};
 use super::group::{Group, param_layout};
-use super::memory::{Buffer, place, start};
+use super::memory::{Buffer, buffer_of, place, start, touch};
 use super::{Axis, Base, Copy, Kernel, Plan, Schedule, Scope, View, Work};
 use crate::graph::ParamId;
 use crate::lowered::{BATCH, Dag, DimId, Lowered, Op, Shape, TIME, ValueId, order};
@@ -21,7 +21,12 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape) -> Plan {
         let view = planner.param_view(*param, Base::Grads);
         scope.wish(*value, view);
     }
-    scope.build(&mut planner, &mut root_leaf, &[]);
+    // without gradients, parameters stay what they are from call to call, and so does what is made of them alone
+    if graph.param_grads.is_empty() && graph.input_grads.is_empty() {
+        scope.prepared = Some(of_params(&graph.dag));
+    }
+    let prepared = scope.build(&mut planner, &mut root_leaf, &[]);
+    scope.keep_prepared(prepared);
     let mut results: Vec<(ValueId, View)> = Vec::new();
     for root in graph.roots() {
         if !results.iter().any(|r| r.0 == root) {
@@ -53,6 +58,7 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape) -> Plan {
         sizes: planner.sizes,
         constants,
         constants_len,
+        prepared,
         root,
         leaves,
         params: planner.params,
@@ -159,7 +165,7 @@ pub(super) struct ScopePlan<'d> {
     pub live: Vec<bool>,
     pub constant: Vec<bool>,
     /// Results that someone wants in a place of their own.
-    wishes: BTreeMap<ValueId, View>,
+    pub wishes: BTreeMap<ValueId, View>,
     /// Sums into which a contraction adds: the sum, its other operand, the contraction.
     pub adds: BTreeMap<ValueId, (ValueId, ValueId)>,
     /// Values that only exist inside of the kernel of their user.
@@ -172,6 +178,8 @@ pub(super) struct ScopePlan<'d> {
     pub number: usize,
     /// Whether these are the constants themselves.
     inside_constants: bool,
+    /// The values that parameters alone decide, if their kernels come first.
+    pub prepared: Option<Vec<bool>>,
 }
 
 impl<'d> ScopePlan<'d> {
@@ -202,6 +210,7 @@ impl<'d> ScopePlan<'d> {
             leaves: Vec::new(),
             number: planner.scopes,
             inside_constants: false,
+            prepared: None,
         }
     }
 
@@ -248,9 +257,23 @@ impl<'d> ScopePlan<'d> {
         view
     }
 
+    /// Keeps what the first kernels leave for the others, which run again without them.
+    fn keep_prepared(&mut self, first: usize) {
+        let mut left = vec![false; self.buffers.len()];
+        for (i, kernel) in self.kernels.iter_mut().enumerate() {
+            touch(kernel, &mut |base, offset| {
+                if *base == Base::Scratch {
+                    let buffer = buffer_of(*offset);
+                    left[buffer] |= i < first;
+                    self.buffers[buffer].pinned |= i >= first && left[buffer];
+                }
+            });
+        }
+    }
+
     fn pin_results(&mut self, results: &[(ValueId, View)]) {
         for (_, view) in results.iter().filter(|r| r.1.base == Base::Scratch) {
-            self.buffers[super::memory::buffer_of(view.offset)].pinned = true;
+            self.buffers[buffer_of(view.offset)].pinned = true;
         }
     }
 
@@ -275,7 +298,8 @@ impl<'d> ScopePlan<'d> {
         }
     }
 
-    /// Decides and makes the kernels. Kernels that `first` values need come before all others.
+    /// Decides and makes the kernels. Kernels that `first` values need, or those of prepared values, come before all others; tells how
+    /// many these are.
     pub fn build(&mut self, planner: &mut Planner<'_>, leaf: &mut Leaf<'_, 'd>, first: &[ValueId]) -> usize {
         self.find_adds(planner);
         self.find_absorbed(planner);
@@ -299,7 +323,11 @@ impl<'d> ScopePlan<'d> {
             grouped: &self.grouped,
         };
         let units = fusion.units();
-        let (order, split) = schedule(&units, &needs, &self.sources(&roles, first));
+        let early = match &self.prepared {
+            Some(prepared) => alone(&units, &needs, prepared),
+            None => behind(&units, &needs, &self.sources(&roles, first)),
+        };
+        let (order, split) = schedule(&units, &needs, &early);
         let mut split_kernels = 0;
         for (n, unit) in order.into_iter().enumerate() {
             if n == split {
@@ -319,196 +347,6 @@ impl<'d> ScopePlan<'d> {
             }
         }
         split_kernels
-    }
-
-    /// Sums of which one operand is a contraction that nobody else reads, and the other a result that nobody else reads: the
-    /// contraction adds to it in place.
-    fn find_adds(&mut self, planner: &Planner<'_>) {
-        use crate::graph::BinaryOp;
-        for id in self.dag.ids().rev().filter(|id| self.live[id.0 as usize]) {
-            let node = self.dag.node(id);
-            if !matches!(node.op, Op::Binary(BinaryOp::Add)) || self.is_constant(id) {
-                continue;
-            }
-            let (a, b) = (node.operands[0], node.operands[1]);
-            let whole =
-                |s: &Self, v: ValueId| s.uses[v.0 as usize] == 1 && s.dag.node(v).dims == node.dims && s.made(v);
-            if a == b || !whole(self, a) || !whole(self, b) {
-                continue;
-            }
-            let product = |s: &Self, v: ValueId| s.is_product(planner, v);
-            // the other operand must be in memory of its own anyway; what is fused and read by a fused op need not be
-            let (base, added) = if product(self, b) {
-                (a, b)
-            } else if product(self, a) {
-                (b, a)
-            } else {
-                continue;
-            };
-            if matches!(self.dag.node(base).op, Op::Loop(_)) {
-                continue;
-            }
-            self.adds.insert(id, (base, added));
-            self.absorbed[added.0 as usize] = true;
-            if let Some(view) = self.wishes.remove(&id) {
-                self.wishes.insert(base, view);
-            }
-        }
-    }
-
-    /// Whether a value is a contraction that is done as a matrix product.
-    pub fn is_product(&self, planner: &Planner<'_>, id: ValueId) -> bool {
-        let node = self.dag.node(id);
-        let Op::Contract(over) = &node.op else { return false };
-        let (a, b) = (node.operands[0], node.operands[1]);
-        let window = |v: ValueId| matches!(self.dag.node(v).op, Op::Window { .. });
-        !self.is_constant(id)
-            && !window(a)
-            && !window(b)
-            && !Roles::new(&self.dag.node(a).dims, &self.dag.node(b).dims, over).is_dot(&planner.sizes)
-    }
-
-    /// Operands of stacks and concatenations are made where they belong, if they can be.
-    fn find_parts(&mut self, planner: &Planner<'_>) {
-        for id in self.dag.ids().rev() {
-            let node = self.dag.node(id);
-            let joins = matches!(node.op, Op::Stack(_) | Op::Cat(..));
-            if !self.live[id.0 as usize] || self.is_constant(id) || !joins {
-                continue;
-            }
-            let whole = match self.wishes.get(&id) {
-                Some(view) => view.clone(),
-                None => {
-                    let mut view = View::dense(Base::Scratch, 0, &node.dims, &planner.sizes);
-                    view.offset = self.buffer(view.len(), false);
-                    view
-                }
-            };
-            self.place[id.0 as usize] = Some(whole.clone());
-            for (operand, part) in node.operands.iter().zip(parts(planner, node, &whole)) {
-                let dims: Vec<DimId> = part.axes.iter().map(|a| a.dim).collect();
-                let once = node.operands.iter().filter(|o| *o == operand).count() == 1;
-                if once && self.dag.node(*operand).dims == dims {
-                    let target = match self.adds.get(operand) {
-                        Some((base, _)) => *base,
-                        None => *operand,
-                    };
-                    self.wish(target, part);
-                }
-            }
-        }
-    }
-
-    /// Windows that are never built, because each user reads them as a convolution does; and the products that only a
-    /// window's gradient reads.
-    fn find_absorbed(&mut self, planner: &Planner<'_>) {
-        for id in self.dag.ids().filter(|id| self.live[id.0 as usize]) {
-            match &self.dag.node(id).op {
-                Op::Window { .. } => {
-                    let all = self.users[id.0 as usize].iter().all(|u| self.as_convolution(planner, *u, id));
-                    self.absorbed[id.0 as usize] = all && !self.roots.contains(&id);
-                }
-                Op::Unwindow { .. } => {
-                    let operand = self.dag.node(id).operands[0];
-                    if self.uses[operand.0 as usize] == 1 && self.back_taps(planner, id).is_some() {
-                        self.absorbed[operand.0 as usize] = true;
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Where every live value is or would be.
-    fn find_places(&mut self, planner: &mut Planner<'_>, leaf: &mut Leaf<'_, 'd>) {
-        for id in self.dag.ids() {
-            let i = id.0 as usize;
-            if !self.live[i] || self.is_constant(id) || self.place[i].is_some() {
-                continue;
-            }
-            let node = self.dag.node(id);
-            let view = if is_leaf(&node.op) {
-                leaf(self, planner, id)
-            } else if matches!(node.op, Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_)) {
-                continue;
-            } else if let Some(view) = self.named(planner, id) {
-                view
-            } else if let Some((base, _)) = self.adds.get(&id).copied() {
-                self.read(planner, base)
-            } else if let Some(view) = self.wishes.get(&id) {
-                view.clone()
-            } else {
-                let mut view = View::dense(Base::Scratch, 0, &node.dims, &planner.sizes);
-                view.offset = self.buffer(view.len(), false);
-                view
-            };
-            self.place[i] = Some(view);
-        }
-    }
-
-    /// The view of a value that is another name for its operand's numbers.
-    fn named(&mut self, planner: &mut Planner<'_>, id: ValueId) -> Option<View> {
-        let node = self.dag.node(id);
-        if !node.op.is_name() {
-            return None;
-        }
-        let x = node.operands[0];
-        if self.absorbed[x.0 as usize] {
-            return None; // a pick from a window that is never built
-        }
-        let mut view = self.read(planner, x);
-        let axes = &mut view.axes;
-        let take = |axes: &mut Vec<Axis>, dim: DimId| -> Option<Axis> {
-            let at = axes.iter().position(|a| a.dim == dim)?;
-            Some(axes.remove(at))
-        };
-        match &node.op {
-            Op::StopGrad => {}
-            Op::Rename(from, to) => {
-                let axis = take(axes, *from)?;
-                axes.push(Axis { dim: *to, ..axis });
-            }
-            Op::Pick(dim, index) => {
-                let axis = take(axes, *dim)?;
-                view.offset += index * axis.stride.unsigned_abs();
-            }
-            Op::Cut { from, offset, into } => {
-                let axis = take(axes, *from)?;
-                view.offset += offset * axis.stride.unsigned_abs();
-                axes.push(Axis { dim: *into, size: planner.size(*into), stride: axis.stride });
-            }
-            Op::Expand(new) => axes.extend(new.iter().map(|&dim| Axis { dim, size: planner.size(dim), stride: 0 })),
-            Op::Split(from, into) => {
-                let axis = take(axes, *from)?;
-                let mut stride = axis.stride;
-                for &dim in into.iter().rev() {
-                    axes.push(Axis { dim, size: planner.size(dim), stride });
-                    stride *= planner.size(dim) as isize;
-                }
-            }
-            Op::Flatten(from, into) => {
-                let (size, stride) = view.run(from)?;
-                view.axes.retain(|a| !from.contains(&a.dim));
-                view.axes.push(Axis { dim: *into, size, stride });
-            }
-            Op::Chunk { chunks, rows, .. } => {
-                let (n, c) = (planner.size(*chunks), planner.size(*rows));
-                let axis = take(axes, TIME)?;
-                if n * c != axis.size {
-                    return None;
-                }
-                axes.push(Axis { dim: *chunks, size: n, stride: axis.stride * c as isize });
-                axes.push(Axis { dim: *rows, size: c, stride: axis.stride });
-            }
-            Op::Unchunk { chunks, rows } => {
-                let (_, stride) = view.run(&[*chunks, *rows])?;
-                view.axes.retain(|a| a.dim != *chunks && a.dim != *rows);
-                view.axes.push(Axis { dim: TIME, size: planner.shape.len, stride });
-            }
-            _ => return None,
-        }
-        planner.sort(&mut view);
-        Some(view)
     }
 
     fn roles(&self, planner: &Planner<'_>) -> Vec<Role> {
@@ -546,23 +384,6 @@ impl<'d> ScopePlan<'d> {
             }
         };
         self.dag.ids().map(role).collect()
-    }
-
-    /// Whether a value that may be another name is one here: its place is inside of its operand's.
-    fn is_name_here(&self, planner: &Planner<'_>, id: ValueId) -> bool {
-        let node = self.dag.node(id);
-        let x = node.operands[0];
-        if self.absorbed[x.0 as usize] {
-            return false;
-        }
-        match &node.op {
-            Op::Chunk { chunks, rows, .. } => planner.size(*chunks) * planner.size(*rows) == planner.shape.len,
-            Op::Flatten(from, _) => self.place[x.0 as usize].as_ref().is_none_or(|v| v.run(from).is_some()),
-            Op::Unchunk { chunks, rows } => {
-                self.place[x.0 as usize].as_ref().is_none_or(|v| v.run(&[*chunks, *rows]).is_some())
-            }
-            _ => true,
-        }
     }
 
     /// The values with roles behind these.
@@ -605,27 +426,6 @@ impl<'d> ScopePlan<'d> {
     }
 }
 
-/// The parts of a stack or concatenation.
-pub(super) fn parts(planner: &Planner<'_>, node: &crate::lowered::Node, whole: &View) -> Vec<View> {
-    let part = |i: usize| match &node.op {
-        Op::Stack(dim) => {
-            let (mut view, strides) = whole.without(&[*dim]);
-            view.offset += i * strides[0].unsigned_abs();
-            view
-        }
-        Op::Cat(parts, into) => {
-            let (mut view, strides) = whole.without(&[*into]);
-            let before: usize = parts[..i].iter().map(|d| planner.size(*d)).sum();
-            view.offset += before * strides[0].unsigned_abs();
-            view.axes.push(Axis { dim: parts[i], size: planner.size(parts[i]), stride: strides[0] });
-            planner.sort(&mut view);
-            view
-        }
-        op => panic!("archc bug: {op:?} has no parts"),
-    };
-    (0..node.operands.len()).map(part).collect()
-}
-
 /// Leaves of any scope.
 pub(super) fn is_leaf(op: &Op) -> bool {
     matches!(
@@ -648,9 +448,40 @@ pub(super) fn is_leaf(op: &Op) -> bool {
     )
 }
 
-/// Units in an order in which each comes after what it needs, otherwise as the program has them; those behind `first` before all
-/// others. Also how many those are.
-fn schedule(units: &Units, needs: &[Vec<ValueId>], first: &[ValueId]) -> (Vec<usize>, usize) {
+/// Units behind these values.
+fn behind(units: &Units, needs: &[Vec<ValueId>], values: &[ValueId]) -> Vec<bool> {
+    let mut early = vec![false; units.units.len()];
+    let mut stack: Vec<usize> = values.iter().filter_map(|v| units.of[v.0 as usize]).collect();
+    while let Some(u) = stack.pop() {
+        if !std::mem::replace(&mut early[u], true) {
+            stack.extend(
+                units.units[u].members.iter().flat_map(|m| &needs[m.0 as usize]).filter_map(|n| units.of[n.0 as usize]),
+            );
+        }
+    }
+    early
+}
+
+/// Units that make marked values alone, of what such units make.
+fn alone(units: &Units, needs: &[Vec<ValueId>], marked: &[bool]) -> Vec<bool> {
+    let whole = |u: &super::fuse::Unit| !u.members.is_empty() && u.members.iter().all(|m| marked[m.0 as usize]);
+    let mut early: Vec<bool> = units.units.iter().map(whole).collect();
+    loop {
+        let waits = |u: usize| {
+            let mut needed = units.units[u].members.iter().flat_map(|m| &needs[m.0 as usize]);
+            needed.any(|n| units.of[n.0 as usize].is_some_and(|o| !early[o]))
+        };
+        let late: Vec<usize> = (0..early.len()).filter(|u| early[*u] && waits(*u)).collect();
+        if late.is_empty() {
+            return early;
+        }
+        late.into_iter().for_each(|u| early[u] = false);
+    }
+}
+
+/// Units in an order in which each comes after what it needs, otherwise as the program has them; early ones before all others. Also
+/// how many those are.
+fn schedule(units: &Units, needs: &[Vec<ValueId>], early: &[bool]) -> (Vec<usize>, usize) {
     let count = units.units.len();
     let mut waits = vec![0usize; count];
     let mut users: Vec<Vec<usize>> = vec![Vec::new(); count];
@@ -662,15 +493,6 @@ fn schedule(units: &Units, needs: &[Vec<ValueId>], first: &[ValueId]) -> (Vec<us
         for o in operands.into_iter().filter(|o| *o != u) {
             waits[u] += 1;
             users[o].push(u);
-        }
-    }
-    let mut early = vec![false; count];
-    let mut stack: Vec<usize> = first.iter().filter_map(|v| units.of[v.0 as usize]).collect();
-    while let Some(u) = stack.pop() {
-        if !std::mem::replace(&mut early[u], true) {
-            stack.extend(
-                units.units[u].members.iter().flat_map(|m| &needs[m.0 as usize]).filter_map(|n| units.of[n.0 as usize]),
-            );
         }
     }
     // a max-heap of reversed keys: early ones first, then by the last value they make

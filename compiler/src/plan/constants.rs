@@ -27,10 +27,21 @@ type Essence = (Vec<Node>, Vec<usize>);
 
 /// Marks values that no token, parameter, state or step changes.
 pub(super) fn constant(dag: &Dag) -> Vec<bool> {
+    made_of(dag, &|_| false)
+}
+
+/// Marks values that no token, state or step changes, until parameters do.
+pub(super) fn of_params(dag: &Dag) -> Vec<bool> {
+    made_of(dag, &|op| matches!(op, Op::Param(_)))
+}
+
+/// Marks what is made of numbers and further leaves, and always in the same way.
+fn made_of(dag: &Dag, leaf: &dyn Fn(&Op) -> bool) -> Vec<bool> {
     let mut constant: Vec<bool> = Vec::with_capacity(dag.nodes.len());
     for node in &dag.nodes {
         let fixed = match &node.op {
             Op::Const(_) | Op::Index(_) | Op::Table(..) => true,
+            op if leaf(op) => true,
             Op::Unary(_)
             | Op::Binary(_)
             | Op::Select

@@ -1,7 +1,8 @@
 //! Kernels of single values: products, copies, and ops that have a kernel of their own.
 
-use super::build::{Planner, ScopePlan, copy, parts};
+use super::build::{Planner, ScopePlan, copy};
 use super::contraction::Roles;
+use super::places::parts;
 use super::{Axis, Copy, Kernel, Single, View, Work};
 use crate::lowered::{DimId, Op, TIME, ValueId};
 

@@ -38,6 +38,7 @@ mod group;
 mod kernels;
 mod loops;
 mod memory;
+mod places;
 mod print;
 mod roll;
 mod verify;
@@ -66,6 +67,9 @@ pub struct Plan {
     pub constants: Scope,
     /// Numbers of all constants.
     pub constants_len: usize,
+    /// So many launches, the first ones, depend on parameters alone: what they made is still there at the next call, as long as
+    /// parameters do not change.
+    pub prepared: usize,
     /// Run at every call.
     pub root: Schedule,
     /// Leaves that the caller fills in before a run: the leaf op and where it goes.

@@ -27,7 +27,10 @@ pub fn print(plan: &Plan) -> String {
         let _ = writeln!(text, "  leaf {name} -> {}", printer.view(place));
     }
     let mut printed = 0;
-    for launch in &plan.root.launches {
+    for (i, launch) in plan.root.launches.iter().enumerate() {
+        if plan.prepared > 0 && i == plan.prepared {
+            let _ = writeln!(text, "  -- at every call; what is above once for the same parameters");
+        }
         let kernel = plan.root.launched(launch);
         let line = format!("{:>4}  {:<60} {}", launch.kernel + 1, printer.kernel(&kernel), kernel.name);
         let _ = writeln!(text, "{}", line.trim_end());

@@ -1,9 +1,7 @@
 //! The lines of a derivation that a rotation adds: the frame of the chunk, and the gradient of the angles.
 
+use super::derive::Line;
 use super::form::{Form, Sight};
-
-/// A line: as text, as LaTeX.
-type Line = (String, String);
 
 /// Names of a form's queries and keys, with a subscript where there are several, and the row up to which each turns.
 fn vectors(form: &Form) -> Vec<(String, String, &'static str, &'static str)> {

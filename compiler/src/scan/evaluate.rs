@@ -1,6 +1,6 @@
 //! Operands of forms in f64, op by op over plain arrays.
 
-use crate::graph::{AxisId, BinaryOp, Graph, Op, ReduceOp, UnaryOp};
+use crate::graph::{AxisId, Graph, Op, ReduceOp};
 use std::collections::BTreeMap;
 
 /// Numbers by named axes, row-major in the order of the axes.
@@ -36,8 +36,8 @@ pub(super) fn evaluate(graph: &Graph, op: &Op, axes: &[AxisId], x: &[&Tensor]) -
             Op::Const(c) => *c,
             Op::Table(axis, numbers) => numbers[index[axis]],
             Op::Index(along) => along.iter().fold(0, |i, a| i * graph.size(*a) + index[a]) as f64,
-            Op::Unary(f) => unary(*f, get(0)),
-            Op::Binary(f) => binary(*f, get(0), get(1)),
+            Op::Unary(f) => f.of(get(0)),
+            Op::Binary(f) => f.of(get(0), get(1)),
             Op::Select => {
                 if get(0) != 0.0 {
                     get(1)
@@ -87,65 +87,4 @@ fn moved(graph: &Graph, x: &Tensor, index: &Index, to: &[(AxisId, usize)]) -> f6
     let mut index = index.clone();
     index.extend(to.iter().copied());
     at(graph, x, &index)
-}
-
-fn unary(f: UnaryOp, x: f64) -> f64 {
-    match f {
-        UnaryOp::Neg => -x,
-        UnaryOp::Abs => x.abs(),
-        UnaryOp::Sign => {
-            if x == 0.0 {
-                0.0
-            } else {
-                x.signum()
-            }
-        }
-        UnaryOp::Floor => x.floor(),
-        UnaryOp::Exp => x.exp(),
-        UnaryOp::Expm1 => x.exp_m1(),
-        UnaryOp::Log => x.ln(),
-        UnaryOp::Log1p => x.ln_1p(),
-        UnaryOp::Sqrt => x.sqrt(),
-        UnaryOp::Rsqrt => 1.0 / x.sqrt(),
-        UnaryOp::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-        UnaryOp::Tanh => x.tanh(),
-        UnaryOp::Silu => x / (1.0 + (-x).exp()),
-        UnaryOp::Relu => x.max(0.0),
-        UnaryOp::Elu => {
-            if x > 0.0 {
-                x
-            } else {
-                x.exp_m1()
-            }
-        }
-        UnaryOp::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-        UnaryOp::Sin => x.sin(),
-        UnaryOp::Cos => x.cos(),
-        UnaryOp::Atan => x.atan(),
-        // any odd and any smooth function will do here: both sides of the check get the same number
-        UnaryOp::Erf => x.tanh(),
-        UnaryOp::Gelu => x / (1.0 + (-1.702 * x).exp()),
-        UnaryOp::Not => 1.0 - x,
-        UnaryOp::Powi(n) => x.powi(n),
-    }
-}
-
-fn binary(f: BinaryOp, a: f64, b: f64) -> f64 {
-    let truth = |b: bool| f64::from(u8::from(b));
-    match f {
-        BinaryOp::Add => a + b,
-        BinaryOp::Sub => a - b,
-        BinaryOp::Mul => a * b,
-        BinaryOp::Div => a / b,
-        BinaryOp::Rem => a - b * (a / b).floor(),
-        BinaryOp::Pow => a.powf(b),
-        BinaryOp::Min => a.min(b),
-        BinaryOp::Max => a.max(b),
-        BinaryOp::Eq => truth(a == b),
-        BinaryOp::Ne => truth(a != b),
-        BinaryOp::Lt => truth(a < b),
-        BinaryOp::Le => truth(a <= b),
-        BinaryOp::Gt => truth(a > b),
-        BinaryOp::Ge => truth(a >= b),
-    }
 }

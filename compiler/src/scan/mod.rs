@@ -24,6 +24,7 @@ mod check;
 mod chunk;
 mod classify;
 mod derive;
+mod derive_backward;
 mod derive_turned;
 mod evaluate;
 mod factors;

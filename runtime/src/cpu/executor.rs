@@ -75,6 +75,8 @@ pub struct Compiled {
     /// Of each further thread: an arena for bodies, and registers.
     rooms: Vec<[Memory; 2]>,
     workers: Option<Workers>,
+    /// The parameters of which it has what depends on them alone.
+    prepared: Option<u64>,
 }
 
 /// Parameters and moments, in the order of the graph, each in checkpoint layout.
@@ -86,6 +88,8 @@ pub struct CpuExecutor {
     grads: Memory,
     first: Memory,
     second: Memory,
+    /// How often parameters were written.
+    version: u64,
     /// Threads that share the work; results do not depend on them.
     threads: usize,
     /// Seconds by kind of kernel, where someone asks.
@@ -104,6 +108,7 @@ impl CpuExecutor {
             grads: zeros(),
             first: zeros(),
             second: zeros(),
+            version: 0,
             threads: threads.max(1),
             profile: None,
         }
@@ -135,8 +140,10 @@ impl CpuExecutor {
             depth: Cell::new(0),
             workers: compiled.workers.as_ref().filter(|_| self.profile.is_none()),
         };
+        let from = if compiled.prepared == Some(self.version) { compiled.plan.prepared } else { 0 };
         // SAFETY: the memory is as large as the plan says and is borrowed by nobody else
-        unsafe { compiled.program.run(&bases, &context) };
+        unsafe { compiled.program.run(from, &bases, &context) };
+        compiled.prepared = Some(self.version);
     }
 
     fn result(&mut self, compiled: &mut Compiled, id: ValueId) -> Tensor {
@@ -205,7 +212,10 @@ impl Executor for CpuExecutor {
 
     fn write(&mut self, what: Held, values: Vec<Vec<f64>>) {
         let memory = match what {
-            Held::Param => &mut self.params,
+            Held::Param => {
+                self.version += 1;
+                &mut self.params
+            }
             Held::First => &mut self.first,
             Held::Second => &mut self.second,
         };
@@ -247,6 +257,7 @@ impl Executor for CpuExecutor {
             workers,
             program,
             plan,
+            prepared: None,
         };
         let nothing = std::ptr::null_mut();
         let bases = Bases(vec![compiled.arena.start(), compiled.constants.start(), nothing, nothing]);
@@ -286,6 +297,7 @@ impl Executor for CpuExecutor {
         let gradient_norm = learns.iter().map(|i| square(*i)).sum::<f64>().sqrt();
         let metrics = Metrics { loss, objective, gradient_norm };
         if step.moves(&metrics) {
+            self.version += 1;
             let scale = Update::clipping(&step.rule, gradient_norm);
             let AdamW { beta1, beta2, eps, weight_decay, .. } = step.rule;
             let update =

@@ -139,13 +139,13 @@ impl Launches {
         Self { kernels: Program::new(&schedule.kernels, sizes), order: order.collect() }
     }
 
-    /// Runs everything.
+    /// Runs everything from a launch on.
     ///
     /// # Safety
     /// As for [`Program::run`].
-    pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
+    pub unsafe fn run(&self, from: usize, bases: &Bases, context: &Context<'_>) {
         let mut inner = bases.clone();
-        for (kernel, starts) in &self.order {
+        for (kernel, starts) in &self.order[from..] {
             inner.0.truncate(FIXED);
             // SAFETY: the caller's contract
             unsafe {

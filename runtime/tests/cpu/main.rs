@@ -12,6 +12,7 @@ mod long;
 mod pieces;
 #[path = "../device/programs.rs"]
 mod programs;
+mod prepared;
 mod threads;
 #[path = "../lowered/whole.rs"]
 mod whole;

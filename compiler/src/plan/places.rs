@@ -1,0 +1,240 @@
+//! Where values lie: sums in place, parts made inside of what joins them, other names for the same numbers, buffers for the rest.
+
+use super::build::{Leaf, Planner, ScopePlan, is_leaf};
+use super::contraction::Roles;
+use super::{Axis, Base, View};
+use crate::lowered::{DimId, Node, Op, TIME, ValueId};
+
+impl<'d> ScopePlan<'d> {
+    /// Sums of which one operand is a contraction that nobody else reads, and the other a result that nobody else reads: the
+    /// contraction adds to it in place.
+    pub fn find_adds(&mut self, planner: &Planner<'_>) {
+        use crate::graph::BinaryOp;
+        for id in self.dag.ids().rev().filter(|id| self.live[id.0 as usize]) {
+            let node = self.dag.node(id);
+            if !matches!(node.op, Op::Binary(BinaryOp::Add)) || self.is_constant(id) {
+                continue;
+            }
+            let (a, b) = (node.operands[0], node.operands[1]);
+            let whole =
+                |s: &Self, v: ValueId| s.uses[v.0 as usize] == 1 && s.dag.node(v).dims == node.dims && s.made(v);
+            if a == b || !whole(self, a) || !whole(self, b) {
+                continue;
+            }
+            // what is made once must not be added to at every call
+            if self.prepared.as_ref().is_some_and(|p| p[a.0 as usize] != p[b.0 as usize]) {
+                continue;
+            }
+            let product = |s: &Self, v: ValueId| s.is_product(planner, v);
+            // the other operand must be in memory of its own anyway; what is fused and read by a fused op need not be
+            let (base, added) = if product(self, b) {
+                (a, b)
+            } else if product(self, a) {
+                (b, a)
+            } else {
+                continue;
+            };
+            if matches!(self.dag.node(base).op, Op::Loop(_)) {
+                continue;
+            }
+            self.adds.insert(id, (base, added));
+            self.absorbed[added.0 as usize] = true;
+            if let Some(view) = self.wishes.remove(&id) {
+                self.wishes.insert(base, view);
+            }
+        }
+    }
+
+    /// Whether a value is a contraction that is done as a matrix product.
+    pub fn is_product(&self, planner: &Planner<'_>, id: ValueId) -> bool {
+        let node = self.dag.node(id);
+        let Op::Contract(over) = &node.op else { return false };
+        let (a, b) = (node.operands[0], node.operands[1]);
+        let window = |v: ValueId| matches!(self.dag.node(v).op, Op::Window { .. });
+        !self.is_constant(id)
+            && !window(a)
+            && !window(b)
+            && !Roles::new(&self.dag.node(a).dims, &self.dag.node(b).dims, over).is_dot(&planner.sizes)
+    }
+
+    /// Operands of stacks and concatenations are made where they belong, if they can be.
+    pub fn find_parts(&mut self, planner: &Planner<'_>) {
+        for id in self.dag.ids().rev() {
+            let node = self.dag.node(id);
+            let joins = matches!(node.op, Op::Stack(_) | Op::Cat(..));
+            if !self.live[id.0 as usize] || self.is_constant(id) || !joins {
+                continue;
+            }
+            let whole = match self.wishes.get(&id) {
+                Some(view) => view.clone(),
+                None => {
+                    let mut view = View::dense(Base::Scratch, 0, &node.dims, &planner.sizes);
+                    view.offset = self.buffer(view.len(), false);
+                    view
+                }
+            };
+            self.place[id.0 as usize] = Some(whole.clone());
+            for (operand, part) in node.operands.iter().zip(parts(planner, node, &whole)) {
+                let dims: Vec<DimId> = part.axes.iter().map(|a| a.dim).collect();
+                let once = node.operands.iter().filter(|o| *o == operand).count() == 1;
+                if once && self.dag.node(*operand).dims == dims {
+                    let target = match self.adds.get(operand) {
+                        Some((base, _)) => *base,
+                        None => *operand,
+                    };
+                    self.wish(target, part);
+                }
+            }
+        }
+    }
+
+    /// Windows that are never built, because each user reads them as a convolution does; and the products that only a
+    /// window's gradient reads.
+    pub fn find_absorbed(&mut self, planner: &Planner<'_>) {
+        for id in self.dag.ids().filter(|id| self.live[id.0 as usize]) {
+            match &self.dag.node(id).op {
+                Op::Window { .. } => {
+                    let all = self.users[id.0 as usize].iter().all(|u| self.as_convolution(planner, *u, id));
+                    self.absorbed[id.0 as usize] = all && !self.roots.contains(&id);
+                }
+                Op::Unwindow { .. } => {
+                    let operand = self.dag.node(id).operands[0];
+                    if self.uses[operand.0 as usize] == 1 && self.back_taps(planner, id).is_some() {
+                        self.absorbed[operand.0 as usize] = true;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Where every live value is or would be.
+    pub fn find_places(&mut self, planner: &mut Planner<'_>, leaf: &mut Leaf<'_, 'd>) {
+        for id in self.dag.ids() {
+            let i = id.0 as usize;
+            if !self.live[i] || self.is_constant(id) || self.place[i].is_some() {
+                continue;
+            }
+            let node = self.dag.node(id);
+            let view = if is_leaf(&node.op) {
+                leaf(self, planner, id)
+            } else if matches!(node.op, Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_)) {
+                continue;
+            } else if let Some(view) = self.named(planner, id) {
+                view
+            } else if let Some((base, _)) = self.adds.get(&id).copied() {
+                self.read(planner, base)
+            } else if let Some(view) = self.wishes.get(&id) {
+                view.clone()
+            } else {
+                let mut view = View::dense(Base::Scratch, 0, &node.dims, &planner.sizes);
+                view.offset = self.buffer(view.len(), false);
+                view
+            };
+            self.place[i] = Some(view);
+        }
+    }
+
+    /// The view of a value that is another name for its operand's numbers.
+    fn named(&mut self, planner: &mut Planner<'_>, id: ValueId) -> Option<View> {
+        let node = self.dag.node(id);
+        if !node.op.is_name() {
+            return None;
+        }
+        let x = node.operands[0];
+        if self.absorbed[x.0 as usize] {
+            return None; // a pick from a window that is never built
+        }
+        let mut view = self.read(planner, x);
+        let axes = &mut view.axes;
+        let take = |axes: &mut Vec<Axis>, dim: DimId| -> Option<Axis> {
+            let at = axes.iter().position(|a| a.dim == dim)?;
+            Some(axes.remove(at))
+        };
+        match &node.op {
+            Op::StopGrad => {}
+            Op::Rename(from, to) => {
+                let axis = take(axes, *from)?;
+                axes.push(Axis { dim: *to, ..axis });
+            }
+            Op::Pick(dim, index) => {
+                let axis = take(axes, *dim)?;
+                view.offset += index * axis.stride.unsigned_abs();
+            }
+            Op::Cut { from, offset, into } => {
+                let axis = take(axes, *from)?;
+                view.offset += offset * axis.stride.unsigned_abs();
+                axes.push(Axis { dim: *into, size: planner.size(*into), stride: axis.stride });
+            }
+            Op::Expand(new) => axes.extend(new.iter().map(|&dim| Axis { dim, size: planner.size(dim), stride: 0 })),
+            Op::Split(from, into) => {
+                let axis = take(axes, *from)?;
+                let mut stride = axis.stride;
+                for &dim in into.iter().rev() {
+                    axes.push(Axis { dim, size: planner.size(dim), stride });
+                    stride *= planner.size(dim) as isize;
+                }
+            }
+            Op::Flatten(from, into) => {
+                let (size, stride) = view.run(from)?;
+                view.axes.retain(|a| !from.contains(&a.dim));
+                view.axes.push(Axis { dim: *into, size, stride });
+            }
+            Op::Chunk { chunks, rows, .. } => {
+                let (n, c) = (planner.size(*chunks), planner.size(*rows));
+                let axis = take(axes, TIME)?;
+                if n * c != axis.size {
+                    return None;
+                }
+                axes.push(Axis { dim: *chunks, size: n, stride: axis.stride * c as isize });
+                axes.push(Axis { dim: *rows, size: c, stride: axis.stride });
+            }
+            Op::Unchunk { chunks, rows } => {
+                let (_, stride) = view.run(&[*chunks, *rows])?;
+                view.axes.retain(|a| a.dim != *chunks && a.dim != *rows);
+                view.axes.push(Axis { dim: TIME, size: planner.shape.len, stride });
+            }
+            _ => return None,
+        }
+        planner.sort(&mut view);
+        Some(view)
+    }
+
+    /// Whether a value that may be another name is one here: its place is inside of its operand's.
+    pub fn is_name_here(&self, planner: &Planner<'_>, id: ValueId) -> bool {
+        let node = self.dag.node(id);
+        let x = node.operands[0];
+        if self.absorbed[x.0 as usize] {
+            return false;
+        }
+        match &node.op {
+            Op::Chunk { chunks, rows, .. } => planner.size(*chunks) * planner.size(*rows) == planner.shape.len,
+            Op::Flatten(from, _) => self.place[x.0 as usize].as_ref().is_none_or(|v| v.run(from).is_some()),
+            Op::Unchunk { chunks, rows } => {
+                self.place[x.0 as usize].as_ref().is_none_or(|v| v.run(&[*chunks, *rows]).is_some())
+            }
+            _ => true,
+        }
+    }
+}
+
+/// The parts of a stack or concatenation.
+pub(super) fn parts(planner: &Planner<'_>, node: &Node, whole: &View) -> Vec<View> {
+    let part = |i: usize| match &node.op {
+        Op::Stack(dim) => {
+            let (mut view, strides) = whole.without(&[*dim]);
+            view.offset += i * strides[0].unsigned_abs();
+            view
+        }
+        Op::Cat(parts, into) => {
+            let (mut view, strides) = whole.without(&[*into]);
+            let before: usize = parts[..i].iter().map(|d| planner.size(*d)).sum();
+            view.offset += before * strides[0].unsigned_abs();
+            view.axes.push(Axis { dim: parts[i], size: planner.size(parts[i]), stride: strides[0] });
+            planner.sort(&mut view);
+            view
+        }
+        op => panic!("archc bug: {op:?} has no parts"),
+    };
+    (0..node.operands.len()).map(part).collect()
+}
