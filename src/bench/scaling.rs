@@ -1,7 +1,8 @@
 //! `archc bench scaling`: the time of a token must stay level as sequences grow, and memory within the plan.
 //!
 //! Each length runs in a process of its own, so that the system's high-water mark of resident memory is that of one
-//! session. What the session adds to it is held against what the plan said before anything ran.
+//! session, after a small one that is gone by then. What the session adds to the process is held against what the plan said before
+//! anything ran.
 
 use super::measure::{Steps, steps, time};
 use super::model::{Shape, Stack};
@@ -149,7 +150,9 @@ fn one(args: &Args, output: &Output) -> Done {
 /// Runs a small model first, so that what any first session brings into a process (code, the allocator's first pages, work space of
 /// kernels) does not count as memory of the one that is measured.
 fn settle(args: &Args, block: &str, options: &SessionOptions, output: &Output) -> Result<(), Stop> {
-    let small = Shape { width: 16, layers: 1, len: 64, batch: 1 };
+    let least = |n: u32, most: u32| n.min(most) as usize;
+    let len = args.len.first().copied().unwrap_or(1);
+    let small = Shape { width: least(args.stack.width, 16), layers: 1, len: least(len, 64), batch: 1 };
     let (graph, _) = args.stack.build(block, small, output)?;
     let batch = args.stack.tokens(small);
     let shape = BatchShape { batch: small.batch, len: small.len };

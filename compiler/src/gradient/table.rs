@@ -67,7 +67,7 @@ pub(super) fn rule(op: &Op) -> Rule {
         Op::Embed { .. } => Rule::One(learned::embed),
         Op::Dropout { .. } => Rule::One(learned::dropout),
         Op::CrossEntropy { .. } => Rule::One(learned::cross_entropy),
-        Op::StopGrad | Op::CumsumRest { .. } => Rule::None,
+        Op::StopGrad | Op::CumsumLow { .. } => Rule::None,
 
         Op::Window { .. } => Rule::One(time::window),
         Op::LongConv { .. } => Rule::One(time::long_conv),

@@ -41,8 +41,8 @@ pub(super) struct Pairs<'a> {
     pub captures: Vec<ValueId>,
     /// Captures at past tokens, `[B, T, ..]` or with a carry `[B, Known, ..]`.
     past: Vec<ValueId>,
-    /// Differences of a running sum and its past, with what rounding took from either.
-    pub rests: BTreeMap<NodeId, [ValueId; 2]>,
+    /// Differences of a running sum and its past, with the low parts of either.
+    pub low_parts: BTreeMap<NodeId, [ValueId; 2]>,
     /// For each node that a result needs, its sides.
     pub sides: Vec<Option<Sides>>,
     /// The outer value of what is computed outside.
@@ -102,7 +102,7 @@ impl<'a> Pairs<'a> {
             attend,
             emits: Vec::new(),
             past: captures.clone(),
-            rests: BTreeMap::new(),
+            low_parts: BTreeMap::new(),
             captures,
             sides: vec![None; dag.len()],
             outer: vec![None; dag.len()],
@@ -141,10 +141,13 @@ impl<'a> Pairs<'a> {
             pairs.outer[i] = value;
             if let (Source::Binary(BinaryOp::Sub), [row, col]) = (&node.op, operands.as_slice())
                 && let (Source::Capture(c), Source::Past(p)) = (dag.op(*row), dag.op(*col))
-                && let (true, Some(rest)) = (c == p, l.rests.get(&pairs.captures[*c]).copied())
+                && let (true, Some(low)) = (c == p, l.low_parts.get(&pairs.captures[*c]).copied())
             {
-                let own = dims(&graph.dag.ty(nodes[*c]).axes);
-                pairs.rests.insert(id_in, [rest, rest_of_past(l, rest, own, most)]);
+                // of what was carried, no more is known than it has
+                let nothing = l.b.number(0.0);
+                let past =
+                    past(l, low, dims(&graph.dag.ty(nodes[*c]).axes), most, &mut |l, own| l.b.expand(nothing, &own));
+                pairs.low_parts.insert(id_in, [low, past]);
             }
         }
         pairs
@@ -266,30 +269,32 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// What rounding took from a running sum at all tokens that may be seen: of those carried nothing is known.
-fn rest_of_past(l: &mut Lowering<'_>, rest: ValueId, mut own: Vec<DimId>, most: usize) -> ValueId {
-    if !l.options.carry {
-        return rest;
-    }
-    let (before, known) = l.known(most);
-    own.extend([BATCH, before]);
-    let zero = l.b.number(0.0);
-    let zeros = l.b.expand(zero, &own);
-    l.b.op(Op::Cat(vec![before, TIME], known), &[zeros, rest])
-}
-
-/// A capture at all tokens that may be seen: those carried, then those of the sequence.
-fn join(l: &mut Lowering<'_>, attend: NodeId, capture: usize, node: NodeId, value: ValueId, most: usize) -> ValueId {
+/// A value at all tokens that may be seen: what is known of those carried, then those of the sequence. `own`: its axes.
+fn past<'a>(
+    l: &mut Lowering<'a>,
+    value: ValueId,
+    mut own: Vec<DimId>,
+    most: usize,
+    carried: &mut dyn FnMut(&mut Lowering<'a>, Vec<DimId>) -> ValueId,
+) -> ValueId {
     if !l.options.carry {
         return value;
     }
+    let (before, known) = l.known(most);
+    own.extend([BATCH, before]);
+    let carried = carried(l, own);
+    l.b.op(Op::Cat(vec![before, TIME], known), &[carried, value])
+}
+
+/// A capture at all tokens that may be seen; what is seen later is carried on.
+fn join(l: &mut Lowering<'_>, attend: NodeId, capture: usize, node: NodeId, value: ValueId, most: usize) -> ValueId {
     let origin = l.origin(attend);
     let name = capture_name(origin.node, origin.operands[capture]);
-    let (before, known) = l.known(most);
-    let mut own = dims(&l.graph.dag.ty(node).axes);
-    own.extend([BATCH, before]);
-    let value = l.b.expand(value, &[BATCH, TIME]);
-    let carried = l.carried(&name, own);
-    l.carries.push(Carry { name, value, keep: Keep::Seen(most) });
-    l.b.op(Op::Cat(vec![before, TIME], known), &[carried, value])
+    let own = dims(&l.graph.dag.ty(node).axes);
+    let value = if l.options.carry { l.b.expand(value, &[BATCH, TIME]) } else { value };
+    past(l, value, own, most, &mut |l, own| {
+        let carried = l.carried(&name, own);
+        l.carries.push(Carry { name: name.clone(), value, keep: Keep::Seen(most) });
+        carried
+    })
 }

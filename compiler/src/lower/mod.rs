@@ -2,7 +2,7 @@
 //!
 //! Every value that differs per token becomes `[B, T, ..]`; parameters and what is made of them alone stay as they are.
 //! A learned map becomes a contraction of an activation and a parameter, a loss a contraction with the weights of the
-//! tokens, a scan a chunk form or a loop, an attend a tile. What a body computes without its state, or from one side of
+//! tokens, a scan a chunk form, a running sum or a loop, an attend a tile. What a body computes without its state, or from one side of
 //! a pair, is computed outside of it, once.
 //!
 //! A sequential scan is a loop over chunks of a loop over rows, so that its gradient keeps one state a chunk and computes

@@ -1,4 +1,4 @@
-//! Scans: chunk forms where the algebra allows it, else loops over tokens.
+//! Scans: chunk forms where the algebra allows it, a plain sum as one op over the sequence, else loops over tokens.
 //!
 //! Only what depends on a state stays in a loop; the rest was or is computed over `[B, T]`. So is the mask of a dropout,
 //! whose draws belong to tokens.
@@ -45,7 +45,9 @@ fn summed<'a>(
 ) -> (Vec<ValueId>, ValueId) {
     let body = Body::new(l, scan, captures);
     let x = body.outer[term.0 as usize].expect("archc bug: a term of a running sum depends on it");
-    let x = l.b.expand(x, &[BATCH, TIME]);
+    // a term may lack axes of its sum
+    let own = [dims(&scan.states[0].axes), vec![BATCH, TIME]].concat();
+    let x = l.b.expand(x, &own);
     // the first sum counts as a part of the first term: what is added later is rounded once more
     let zero = is_zero(&l.b, first);
     let from_first = if zero {
@@ -62,12 +64,14 @@ fn summed<'a>(
         if exclusive && !zero {
             emits.push(l.b.add(sum, first));
         } else {
-            let rest = l.b.op(Op::CumsumRest { dim: TIME, exclusive }, &[terms]);
-            l.rests.insert(sum, rest);
+            let low = l.b.op(Op::CumsumLow { dim: TIME, exclusive }, &[terms]);
+            l.low_parts.insert(sum, low);
             emits.push(sum);
         }
     }
-    (emits, l.b.sum(from_first, &[TIME]))
+    // summed in f64 as well, so that what is carried is what was given out
+    let all = l.b.op(Op::Cumsum { dim: TIME, reverse: true, exclusive: false }, &[from_first]);
+    (emits, l.b.op(Op::Pick(TIME, 0), &[all]))
 }
 
 /// Whether a value is 0 as written.

@@ -60,7 +60,7 @@ impl<'a> Pairs<'a> {
                 }
             }
         }
-        for [row, col] in inside.iter().filter_map(|id| self.rests.get(id)) {
+        for [row, col] in inside.iter().filter_map(|id| self.low_parts.get(id)) {
             reads.add(l, *row, Sides::ROW);
             reads.add(l, *col, Sides::COL);
         }
@@ -105,10 +105,10 @@ impl<'a> Pairs<'a> {
                 }
                 op => {
                     let value = ordinary(l.graph, &mut b, op, &x, training);
-                    match self.rests.get(id) {
+                    match self.low_parts.get(id) {
                         Some([row, col]) => {
-                            let rest = b.sub(at[&(*row, false)], at[&(*col, true)]);
-                            b.add(value, rest)
+                            let low = b.sub(at[&(*row, false)], at[&(*col, true)]);
+                            b.add(value, low)
                         }
                         None => value,
                     }

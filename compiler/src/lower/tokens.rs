@@ -26,8 +26,8 @@ pub(super) struct Lowering<'a> {
     /// Emits of scans and attends.
     emits: BTreeMap<NodeId, Vec<ValueId>>,
     pub carries: Vec<Carry>,
-    /// What rounding takes from running sums.
-    pub rests: BTreeMap<ValueId, ValueId>,
+    /// Low parts of running sums: what rounding takes from them.
+    pub low_parts: BTreeMap<ValueId, ValueId>,
     pos: Option<ValueId>,
     weights: Option<ValueId>,
     chunks: Option<(DimId, DimId)>,
@@ -65,7 +65,7 @@ impl<'a> Lowering<'a> {
             live: Vec::new(),
             emits: BTreeMap::new(),
             carries: Vec::new(),
-            rests: BTreeMap::new(),
+            low_parts: BTreeMap::new(),
             pos: None,
             weights: None,
             chunks: None,

@@ -157,7 +157,7 @@ pub(crate) fn shape(table: &[Dim], dag: &Dag, op: &Op, operands: &[ValueId]) -> 
         Op::Softmax(_)
         | Op::Sparsemax(_)
         | Op::Cumsum { .. }
-        | Op::CumsumRest { .. }
+        | Op::CumsumLow { .. }
         | Op::Cumprod { .. }
         | Op::Sort(_)
         | Op::TopK(..)

@@ -50,7 +50,7 @@ impl Op {
             | Self::Delta(dim)
             | Self::Sparsemax(dim)
             | Self::Cumsum { dim, .. }
-            | Self::CumsumRest { dim, .. }
+            | Self::CumsumLow { dim, .. }
             | Self::Cumprod { dim, .. }
             | Self::CumprodGrad { dim, .. }
             | Self::Sort(dim)

@@ -179,9 +179,9 @@ pub enum Op {
         /// Without the entry itself.
         exclusive: bool,
     },
-    /// What rounding takes from a running sum: added to it, digits come back that differences of large sums need. Nothing in exact
-    /// arithmetic, hence without a gradient.
-    CumsumRest {
+    /// The low part of a running sum: what rounding takes from it. Added to the sum, it brings back digits that differences of large
+    /// sums need. 0 in exact arithmetic, hence without a gradient.
+    CumsumLow {
         /// Along this.
         dim: DimId,
         /// Without the entry itself.
@@ -218,7 +218,7 @@ pub enum Op {
     Stack(DimId),
     /// The entry at an index; the dimension goes away.
     Pick(DimId, usize),
-    /// x at an index of the new dimension, 0 elsewhere. Backward only.
+    /// x at an index of the new dimension, 0 elsewhere.
     Put(DimId, usize),
     /// One dimension becomes several, row-major.
     Split(DimId, Vec<DimId>),

@@ -209,7 +209,7 @@ pub(crate) fn op_text(op: &Op, names: &Names) -> String {
         Op::Softmax(dims) => format!("softmax{}", list(dims)),
         Op::Sparsemax(d) => format!("sparsemax[{}]", one(d)),
         Op::Cumsum { dim, reverse, exclusive } => format!("cumsum{}", running(&one(dim), *reverse, *exclusive)),
-        Op::CumsumRest { dim, exclusive } => format!("cumsum_rest{}", running(&one(dim), false, *exclusive)),
+        Op::CumsumLow { dim, exclusive } => format!("cumsum_low{}", running(&one(dim), false, *exclusive)),
         Op::Cumprod { dim, reverse, exclusive } => format!("cumprod{}", running(&one(dim), *reverse, *exclusive)),
         Op::CumprodGrad { dim, reverse, exclusive } => {
             format!("cumprod_grad{}", running(&one(dim), *reverse, *exclusive))

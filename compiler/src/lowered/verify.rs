@@ -65,7 +65,7 @@ fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usi
                 return fail("an operand lacks a dimension that it is over");
             }
             Op::Cumsum { dim, .. }
-            | Op::CumsumRest { dim, .. }
+            | Op::CumsumLow { dim, .. }
             | Op::Cumprod { dim, .. }
             | Op::CumprodGrad { dim, .. }
             | Op::Sort(dim)

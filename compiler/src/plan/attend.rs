@@ -1,4 +1,5 @@
-//! Attends: the body planned for one tile of rows and columns, with dense copies of what it reads.
+//! Attends: the body planned for one tile of rows and columns, with dense copies of what it reads: one tile of what has rows, a panel of
+//! tiles for the whole past of what has columns. Products that make a sum over tiles add to it where it lies.
 
 use super::build::{Planner, ScopePlan};
 use super::memory::{Buffer, buffer_of, place, touch};
@@ -38,8 +39,10 @@ impl ScopePlan<'_> {
         let mut lag = None;
         let mut shown = None;
         let mut delta = None;
-        let (tokens, each) = (planner.size(forward.past), planner.size(forward.cols));
-        let mut panels = Panels { tiles: tokens.div_ceil(each), count: 0 };
+        // one tile of rows meets each tile of columns once, and what a gradient sums by columns must outlast its tile
+        let again = grad.is_some() || planner.shape.len > planner.size(forward.rows);
+        let tiles = planner.size(forward.past).div_ceil(planner.size(forward.cols));
+        let mut panels = Panels { tiles: if again { tiles } else { 1 }, count: 0 };
         // reads of outer values are found before the body is planned, for both need the planner
         let mut outside: Vec<(Op, View)> = Vec::new();
         for v in dag.ids().filter(|v| body.live[v.0 as usize]) {
@@ -116,7 +119,11 @@ impl ScopePlan<'_> {
                 Some(g) => {
                     let value = body.read(planner, g.sums[i].1);
                     let mut port = tile_port(forward, &place, value);
-                    let alone = g.sums.iter().filter(|s| s.1 == g.sums[i].1).count() == 1;
+                    let in_arena = |v: &View| (v.base == Base::Scratch).then(|| buffer_of(v.offset));
+                    let own = in_arena(&port.tile);
+                    assert!(own.is_some(), "archc bug: a sum over tiles that no kernel of the tile makes");
+                    let places: Vec<View> = g.sums.iter().map(|s| body.read(planner, s.1)).collect();
+                    let alone = places.iter().filter(|v| in_arena(v) == own).count() == 1;
                     let product = body.product_of(&port.tile).filter(|_| alone);
                     let adds = product.is_some();
                     if let Some(at) = product {
@@ -150,6 +157,7 @@ impl ScopePlan<'_> {
             map: forward.map.iter().map(|d| planner.size(*d)).collect(),
             batch: forward.map.iter().position(|d| *d == BATCH),
             reach: forward.reach,
+            panels: panels.count,
             pos: self.pos(planner),
             ports,
             body: Scope::default(),

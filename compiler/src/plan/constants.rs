@@ -49,7 +49,7 @@ fn made_of(dag: &Dag, leaf: &dyn Fn(&Op) -> bool) -> Vec<bool> {
             | Op::Contract(_)
             | Op::Softmax(_)
             | Op::Cumsum { .. }
-            | Op::CumsumRest { .. }
+            | Op::CumsumLow { .. }
             | Op::Cumprod { .. }
             | Op::Sort(_)
             | Op::Stack(_)

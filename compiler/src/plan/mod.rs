@@ -369,7 +369,7 @@ pub struct TilePort {
     pub token: isize,
     /// Whether its tokens are the tile's rows (else columns; of no matter if it has none).
     pub rows: bool,
-    /// The tile in the body's arena, dense; its first axis are the tokens, if it has any.
+    /// The tile in the body's arena, dense unless it is a tile's own share of a sum; its first axis are the tokens, if it has any.
     pub tile: View,
     /// Whether the tile has tokens.
     pub timed: bool,
@@ -396,6 +396,8 @@ pub struct AttendKernel {
     pub reach: (usize, Option<usize>),
     /// Positions `[B, T]`.
     pub pos: View,
+    /// Ports of the body that move along panels.
+    pub panels: usize,
     /// What the body reads.
     pub ports: Vec<TilePort>,
     /// The tile's body; for a gradient, as far as the score.
@@ -479,21 +481,13 @@ impl FusedOp {
     }
 }
 
-impl AttendKernel {
-    /// Ports of the body that move along panels.
-    pub fn panels(&self) -> usize {
-        let sums = self.grad.iter().flat_map(|g| &g.sums).map(|s| &s.port);
-        self.ports.iter().chain(sums).filter(|p| p.panel.is_some()).count()
-    }
-}
-
 impl Plan {
     /// Where the gradient of a parameter is, if it has one.
     pub fn gradient(&self, param: ParamId) -> Option<usize> {
         self.graph.param_grads.iter().any(|g| g.0 == param).then(|| self.params[param.0 as usize])
     }
 
-    /// Bytes that a device holds for this plan, parameters and moments included.
+    /// Bytes that a device holds for this plan on one thread, parameters and moments included.
     pub fn bytes(&self) -> usize {
         4 * (self.root.arena + self.constants_len + 4 * self.params_len)
     }

@@ -38,8 +38,12 @@ pub(super) struct Product {
 }
 
 impl Product {
+    pub(super) fn number(c: f64) -> Self {
+        Self { c, factors: Vec::new() }
+    }
+
     pub(super) fn one() -> Self {
-        Self { c: 1.0, factors: Vec::new() }
+        Self::number(1.0)
     }
 
     pub(super) fn is_one(&self) -> bool {
@@ -342,7 +346,7 @@ impl<'a> Algebra<'a> {
         by: &Product,
         out: &mut Vec<Term>,
     ) -> Result<(), Obstacle> {
-        let start = Product { c: scale, factors: Vec::new() };
+        let start = Product::number(scale);
         let start = factor.map_or(start.clone(), |x| self.multiplied(&start, x));
         let mut parts = Vec::new();
         self.terms(inner, base, free, &start, &mut parts)?;

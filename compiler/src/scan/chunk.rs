@@ -1,7 +1,8 @@
 //! `lower_chunk`: a form as a loop over chunks, whose body is a graph over the chunk's rows ([`super::tile`]).
 //!
 //! Outside of the loop time becomes chunks and rows. Rows past a ragged end hold keys of 0 and decays of 1, so that they
-//! leave the state as it is. What rotates is rotated there too ([`super::turned`]). Parts that share their pairs of rows are states of one loop. The loop is mapped over the batch and the heads: its body sees one head of one sequence.
+//! leave the state as it is. What rotates is rotated there too ([`super::turned`]). Parts that share their pairs of rows are states of
+//! one loop. The loop is mapped over the batch and the heads: its body sees one head of one sequence.
 
 use super::Form;
 use super::factors::Rows;
@@ -42,7 +43,7 @@ pub struct ChunkResult {
 /// What the position of rows past the end is taken for: far inside of the last document.
 const PAST_END: f64 = 1e9;
 
-/// Lowers forms that run in one loop: one, or several with the same decay, heads and DAG. `operand` gives the value of a node of the
+/// Lowers forms that run in one loop: one, or several with the same decay, angle, heads and DAG. `operand` gives the value of a node of the
 /// DAG at the outer level, `[B, T, axes]` or without time; `starts` says where each state begins.
 pub fn lower_chunk(
     b: &mut Builder,

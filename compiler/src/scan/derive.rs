@@ -2,7 +2,8 @@
 //! chunk's equations for this very form, and their gradients.
 //!
 //! The notation: rows 1..C of a chunk, S its entry state, G_i the sum of the log decays up to row i, D(i, j) = exp(G_i - G_j) for
-//! j <= i, which of a decay without logarithm is a product of the rows' own. Event e has the key b_e and adds b_e u_e^T; a_e reads what it takes back, s_e scales that, v_e is what it writes.
+//! j <= i, which of a decay without logarithm is a product of the rows' own; th_i is a row's angle, Th_i the sum of the angles up to row
+//! i, Rot what turns by it. Event e has the key b_e and adds b_e u_e^T; a_e reads what it takes back, s_e scales that, v_e is what it writes.
 
 use super::check::check_form;
 use super::derive_turned::frame_lines;

@@ -1,4 +1,4 @@
-//! From a scan with one state to its [`Form`], or to the reason why it has none.
+//! From a scan with one state, or two that turn into each other (`rotation`), to its [`Form`], or to the reason why it has none.
 //!
 //! The state's versions are steps; each step is multiplied out into what it keeps (a decay), what it takes back in through
 //! a read (a delta), and what it writes. Axes follow from their use: those that a transition's read contracts, or else a read's, are
@@ -169,16 +169,9 @@ impl Normalizer<'_> {
     }
 
     fn vector(&self, product: &Product) -> Vector {
-        let (core, scale) = product.factors.iter().cloned().map(|f| self.canonical(f)).partition(|f| self.has_key(f));
+        let factors = product.factors.iter().map(|f| self.operands.canonical_factor(f));
+        let (core, scale) = factors.partition(|f| self.has_key(f));
         Vector { scale: Product { c: product.c, factors: scale }, core }
-    }
-
-    fn canonical(&self, factor: Factor) -> Factor {
-        match factor {
-            Factor::Plain(r) => Factor::Plain(self.operands.canonical(r)),
-            Factor::Recip(r) => Factor::Recip(self.operands.canonical(r)),
-            other => other,
-        }
     }
 
     /// The vector with more and more factors that lack a key axis taken out of its core: `beta * k`, then `k`.
@@ -196,7 +189,7 @@ impl Normalizer<'_> {
                 }
                 Op::Expand(_) => operands[0],
                 Op::Binary(BinaryOp::Mul) => {
-                    let plain = |r: Ref| self.canonical(Factor::Plain(r));
+                    let plain = |r: Ref| Factor::Plain(self.operands.canonical(r));
                     let (a, b) = (self.has_key(&plain(operands[0])), self.has_key(&plain(operands[1])));
                     let (key, other) = match (a, b) {
                         (true, false) => (operands[0], operands[1]),
@@ -214,7 +207,7 @@ impl Normalizer<'_> {
             if !self.has_key(&Factor::Plain(inner)) {
                 break;
             }
-            let core = vec![self.canonical(Factor::Plain(inner))];
+            let core = vec![Factor::Plain(self.operands.canonical(inner))];
             cores.push(Vector { scale, core });
         }
         cores

@@ -77,6 +77,15 @@ impl<'a> Operands<'a> {
         self.first.get(&self.ranges.value_number(self.vertex(r))).map_or(r, |id| Ref::Outer(*id))
     }
 
+    /// A factor of the first outer node that holds the same value.
+    pub(super) fn canonical_factor(&self, factor: &Factor) -> Factor {
+        match factor {
+            Factor::Plain(r) => Factor::Plain(self.canonical(*r)),
+            Factor::Recip(r) => Factor::Recip(self.canonical(*r)),
+            other => other.clone(),
+        }
+    }
+
     // ---- nodes
 
     pub(super) fn number(&mut self, x: f64) -> NodeId {

@@ -57,7 +57,7 @@ struct Apart {
 }
 
 fn apart(algebra: &Algebra, product: &Product) -> Apart {
-    let mut found = Apart { rest: Product { c: product.c, factors: Vec::new() }, turns: Vec::new() };
+    let mut found = Apart { rest: Product::number(product.c), turns: Vec::new() };
     for factor in &product.factors {
         match factor {
             Factor::Plain(r) => take_apart(algebra, *r, &mut found, DEPTH),
@@ -139,7 +139,7 @@ fn smallest(algebra: &Algebra, product: &Product, same: &dyn Fn(Ref) -> Ref) -> 
             _ => into.factors.push(Factor::Plain(same(r))),
         }
     }
-    let mut all = Product { c: product.c, factors: Vec::new() };
+    let mut all = Product::number(product.c);
     for factor in &product.factors {
         match factor {
             Factor::Plain(r) => walk(algebra, *r, same, &mut all, DEPTH),
@@ -257,8 +257,7 @@ pub(super) fn read_of(
         query = query.and(&by);
         queries[of] = Some(query);
     }
-    let nothing = || Product { c: 0.0, factors: Vec::new() };
-    Some((axes?, queries.map(|q| q.unwrap_or_else(nothing))))
+    Some((axes?, queries.map(|q| q.unwrap_or(Product::number(0.0)))))
 }
 
 /// The form of two states that turn into each other; none if they do not.
@@ -325,14 +324,10 @@ fn joined(
     readings: &[Reading],
     turn: &Turn,
 ) -> Vec<Product> {
-    let canonical = |f: &Factor| match f {
-        Factor::Plain(r) => Factor::Plain(operands.canonical(*r)),
-        Factor::Recip(r) => Factor::Recip(operands.canonical(*r)),
-        other => other.clone(),
-    };
     let has_key = |f: &Factor| algebra.factor_axes(f).iter().any(|a| keys.contains(a));
     let split = |write: &Product| -> (Product, Vec<Factor>) {
-        let (own, rest): (Vec<Factor>, Vec<Factor>) = write.factors.iter().map(canonical).partition(has_key);
+        let (own, rest): (Vec<Factor>, Vec<Factor>) =
+            write.factors.iter().map(|f| operands.canonical_factor(f)).partition(has_key);
         (Product { c: write.c, factors: own }, rest)
     };
     let [re, im] = &turn.writes;
@@ -342,7 +337,6 @@ fn joined(
     heads.extend(readings.iter().flat_map(|r| algebra.product_axes(&r.query)));
     heads.extend(re.iter().chain(&im).flat_map(|(key, _)| algebra.product_axes(key)));
     let fits = |left: &[Factor]| left.iter().all(|f| algebra.factor_axes(f).iter().all(|a| heads.contains(a)));
-    let nothing = || Product { c: 0.0, factors: Vec::new() };
     let write = |first: Product, second: Product, rest: Vec<Factor>| {
         let mut factors = vec![Factor::Parts(part, vec![first, second])];
         factors.extend(rest);
@@ -361,9 +355,9 @@ fn joined(
                 let (left, right, both) = differences(&rest, &other);
                 write(with(key, left), with(second, right), both)
             }
-            None => write(key, nothing(), rest),
+            None => write(key, Product::number(0.0), rest),
         });
     }
-    writes.extend(im.into_iter().map(|(key, rest)| write(nothing(), key, rest)));
+    writes.extend(im.into_iter().map(|(key, rest)| write(Product::number(0.0), key, rest)));
     writes
 }

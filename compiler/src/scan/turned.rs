@@ -145,7 +145,7 @@ const STEP: f64 = 1608.0 / (1u64 << 20) as f64;
 
 /// The angles of the rows by multiples of a step, in turns, and what remains of them. Rows past the end do not turn the state.
 ///
-/// Sixty angles make many turns, and a sum of f32 that goes into the hundreds has lost the digits that its cosine needs. So an angle is
+/// The angles of a chunk make many turns, and a sum of f32 that goes into the hundreds has lost the digits that its cosine needs. So an angle is
 /// a multiple of a step, of which sums are exact in f32 and whole turns go, and a small rest (Cody and Waite 1980). The gradient of the
 /// sum is that of the rests: a multiple of a step is constant.
 fn in_steps(
@@ -212,9 +212,7 @@ fn parts(b: &mut Builder, dag: &Dag, operand: &mut Operand<'_>, node: NodeId, pa
             (!matches!(dag.op(x), Source::Const(0.0))).then(|| operand(b, dag, x))
         });
     }
-    let x = operand(b, dag, node);
-    let x = b.expand(x, &[part]);
-    [0, 1].map(|i| Some(b.op(Op::Pick(part, i), &[x])))
+    panic!("archc bug: %{} of a form that turns is no pair of parts", node.0)
 }
 
 /// Complex numbers in f64, all first parts before all second ones, each turned by the angle of its place.

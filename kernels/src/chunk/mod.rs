@@ -40,14 +40,21 @@ unsafe fn cumsum_body<I: Isa>(
     width: usize,
     reverse: bool,
     exclusive: bool,
-    rest: bool,
+    low: bool,
     x: *const f32,
     sx: usize,
     y: *mut f32,
     sy: usize,
 ) {
     const STRIP: usize = 16;
-    let given = |sum: f64| if rest { (sum - f64::from(sum as f32)) as f32 } else { sum as f32 };
+    let given = |sum: f64| {
+        let high = sum as f32;
+        match low {
+            false => high,
+            true if high.is_finite() => (sum - f64::from(high)) as f32,
+            true => 0.0,
+        }
+    };
     let mut from = 0;
     // SAFETY: the caller's contract.
     unsafe {
@@ -187,9 +194,9 @@ unsafe fn pair_decay_grad_body<I: Isa>(
 
 versions! {
     /// y = the running sum of x `[n, width]` down the rows, summed in f64; from the last row with `reverse`, without the row itself with
-    /// `exclusive`; with `rest`, what rounding to f32 takes from each sum. y may be x.
+    /// `exclusive`; with `low`, what rounding to f32 takes from each sum. y may be x.
     pub unsafe fn cumsum(
-        n: usize, width: usize, reverse: bool, exclusive: bool, rest: bool, x: *const f32, sx: usize, y: *mut f32, sy: usize,
+        n: usize, width: usize, reverse: bool, exclusive: bool, low: bool, x: *const f32, sx: usize, y: *mut f32, sy: usize,
     ) = cumsum_body;
     /// y `[n, n]` = the decay of each pair, 0 for pairs that are not meant. Entries of g lie `step` apart.
     pub unsafe fn pair_decay(n: usize, pairs: Pairs, g: *const f32, step: usize, y: *mut f32, sy: usize) = pair_decay_body;

@@ -1,5 +1,6 @@
 //! Attends: tile by tile with a running softmax (Milakov and Gimelshein 2018; FlashAttention, arXiv 2205.14135), forward and
-//! backward, so that memory grows with T and not with T x T.
+//! backward, so that memory grows with T and not with T x T. Tiles of columns lie in panels of the whole past, each read when rows meet
+//! it first; the body's ports move along them.
 //!
 //! What causality and documents let a row see of a tile is one span of its columns; conditions of the program are a mask besides.
 //! A tile that all of its rows see whole has neither.
@@ -108,7 +109,7 @@ impl AttendStep {
                 .iter()
                 .flat_map(|g| g.sums.iter().map(|s| Sum { tile: Tile::new(&s.port), adds: s.adds }))
                 .collect(),
-            panels: kernel.panels(),
+            panels: kernel.panels,
             kernel: kernel.clone(),
         }
     }
@@ -173,7 +174,7 @@ impl AttendStep {
             for port in self.ports.iter().filter(|p| !p.timed) {
                 port.load(bases, scratch, index, 0, 1);
             }
-            // sums over all tiles start at zero; those of rows or columns start with the first tile that they meet
+            // sums start at zero where the body adds to them, else with the first tile that they meet
             for sum in self.sums.iter().filter(|s| !s.tile.timed) {
                 if sum.adds {
                     sum.tile.zero(scratch, 0);
@@ -484,7 +485,7 @@ impl Span<'_> {
     }
 }
 
-/// The running softmax of a tile of rows, and what the tiles in the body's arena are.
+/// The running softmax of a tile of rows, and what the rows have met.
 struct Running {
     max: Vec<f32>,
     sum: Vec<f32>,

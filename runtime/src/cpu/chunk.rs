@@ -49,7 +49,7 @@ impl Tiles {
         let views: Vec<&View> = single.inputs.iter().chain([&single.output]).collect();
         // rows and columns of each operand and of the result
         let axes: Vec<[Vec<DimId>; 2]> = match &single.op {
-            Op::Cumsum { dim, .. } | Op::CumsumRest { dim, .. } => {
+            Op::Cumsum { dim, .. } | Op::CumsumLow { dim, .. } => {
                 // what lies in one run behind the dimension is done side by side
                 let wide: Vec<DimId> = single.output.axes.iter().map(|a| a.dim).filter(|d| d != dim).collect();
                 let wide = joined(&views, &wide);
@@ -96,7 +96,7 @@ impl Tiles {
         let by_entry = !matches!(
             single.op,
             Op::Cumsum { .. }
-                | Op::CumsumRest { .. }
+                | Op::CumsumLow { .. }
                 | Op::SolveUnitLower { .. }
                 | Op::DecayDot { .. }
                 | Op::DecayMix { .. }
@@ -191,7 +191,7 @@ impl Tiles {
                 Op::Cumsum { reverse, exclusive, .. } => {
                     chunk::cumsum(n, width, *reverse, *exclusive, false, at[0], row[0], at[1], row[1]);
                 }
-                Op::CumsumRest { exclusive, .. } => {
+                Op::CumsumLow { exclusive, .. } => {
                     chunk::cumsum(n, width, false, *exclusive, true, at[0], row[0], at[1], row[1]);
                 }
                 Op::SolveUnitLower { transpose, .. } => {

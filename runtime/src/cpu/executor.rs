@@ -326,8 +326,9 @@ impl Executor for CpuExecutor {
 
     fn memory(&self, compiled: &Compiled) -> Option<crate::session::Memory> {
         let Plan { root, constants, constants_len, params_len, .. } = &compiled.plan;
-        // parameters, gradients, two moments
-        let numbers = root.arena.max(constants.arena) + constants_len + 4 * params_len;
+        // of each further thread an arena for bodies; of parameters also gradients and two moments
+        let bodies = compiled.rooms.len() * compiled.program.kernels.bodies;
+        let numbers = root.arena.max(constants.arena) + bodies + constants_len + 4 * params_len;
         let own = [&compiled.arena, &compiled.constants, &compiled.registers];
         let held = [&self.params, &self.grads, &self.first, &self.second];
         let own = own.into_iter().chain(compiled.rooms.iter().flatten());

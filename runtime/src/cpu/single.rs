@@ -85,7 +85,7 @@ impl SingleStep {
             Op::Embed { .. } => "embed",
             Op::Scatter { .. } => "scatter",
             Op::CrossEntropy { .. } | Op::CrossEntropyGrad { .. } => "cross_entropy",
-            Op::Cumsum { .. } | Op::CumsumRest { .. } => "cumsum",
+            Op::Cumsum { .. } | Op::CumsumLow { .. } => "cumsum",
             Op::SolveUnitLower { .. } => "solve",
             Op::PairDecay(_) | Op::PairDecayGrad(_) | Op::PairProduct(_) | Op::PairProductGrad(_) => "pair_decay",
             Op::Cumprod { .. } | Op::CumprodGrad { .. } => "cumprod",
@@ -171,7 +171,7 @@ impl SingleStep {
                     self.long_conv(bases, context, *lag);
                 }
                 Op::Cumsum { .. }
-                | Op::CumsumRest { .. }
+                | Op::CumsumLow { .. }
                 | Op::SolveUnitLower { .. }
                 | Op::PairDecay(_)
                 | Op::PairDecayGrad(_)

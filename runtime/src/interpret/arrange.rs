@@ -35,8 +35,8 @@ pub(super) fn cumsum(x: &Value, dim: Dim, reverse: bool, exclusive: bool) -> Res
     })
 }
 
-/// What rounding takes from a running sum: in f64, where numbers are taken for exact, nothing.
-pub(super) fn cumsum_rest(x: &Value, dim: Dim) -> Result<Value> {
+/// The low part of a running sum: 0 in f64, which is taken for exact.
+pub(super) fn cumsum_low(x: &Value, dim: Dim) -> Result<Value> {
     along(dim, &[x], |_, y| y.fill(0.0))
 }
 

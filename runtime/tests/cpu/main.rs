@@ -10,9 +10,9 @@ mod carries;
 mod long;
 #[path = "../device/pieces.rs"]
 mod pieces;
+mod prepared;
 #[path = "../device/programs.rs"]
 mod programs;
-mod prepared;
 mod threads;
 #[path = "../lowered/whole.rs"]
 mod whole;
