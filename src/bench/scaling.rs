@@ -18,8 +18,9 @@ use std::process::{Command, Stdio};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Time of a token: of a whole training step, divided by its tokens, and beside it how it grew since the shortest
-sequences. Process: resident memory of a process in which a small model has run: code, work space of kernels. Peak:
-what the session then adds to it at most, and beside it the plan's own prediction.
+sequences. Process: resident memory of a process that has compiled and run a narrow model of as many layers: code, the
+compiler's own memory, work space of kernels. Peak: what the session then adds to it at most, and beside it the plan's
+own prediction.
 
 Examples:
   archc bench scaling
@@ -147,12 +148,17 @@ fn one(args: &Args, output: &Output) -> Done {
     Ok(0)
 }
 
-/// Runs a small model first, so that what any first session brings into a process (code, the allocator's first pages, work space of
-/// kernels) does not count as memory of the one that is measured.
+/// Runs a narrow model of as many layers first, so that what any such session brings into a process does not count as memory of the
+/// one that is measured: code, what the compiler needs while it compiles, work space of kernels.
 fn settle(args: &Args, block: &str, options: &SessionOptions, output: &Output) -> Result<(), Stop> {
     let least = |n: u32, most: u32| n.min(most) as usize;
     let len = args.len.first().copied().unwrap_or(1);
-    let small = Shape { width: least(args.stack.width, 16), layers: 1, len: least(len, 64), batch: 1 };
+    let small = Shape {
+        width: least(args.stack.width, 16),
+        layers: usize::from(args.stack.layers),
+        len: least(len, 64),
+        batch: 1,
+    };
     let (graph, _) = args.stack.build(block, small, output)?;
     let batch = args.stack.tokens(small);
     let shape = BatchShape { batch: small.batch, len: small.len };

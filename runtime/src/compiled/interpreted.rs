@@ -40,7 +40,7 @@ impl Device for Interpreted {
         }
         let ids = (0..graph.params.len()).map(|i| ParamId(i as u32));
         let zeros: Vec<Vec<f64>> = ids.map(|p| vec![0.0; graph.param_numbers(p)]).collect();
-        let executor = Interpreter { dtype: options.dtype, held: [Vec::new(), zeros.clone(), zeros] };
+        let executor = Interpreter { dtype: options.dtype, held: [zeros.clone(), zeros.clone(), zeros] };
         Ok(Box::new(CompiledSession::new(graph, options, executor)?.with_chunk(self.chunk)))
     }
 }
@@ -58,8 +58,8 @@ impl Executor for Interpreter {
         self.held[what as usize].clone()
     }
 
-    fn write(&mut self, what: Held, values: Vec<Vec<f64>>) {
-        self.held[what as usize] = values;
+    fn write(&mut self, what: Held, param: ParamId, values: Vec<f64>) {
+        self.held[what as usize][param.0 as usize] = values;
     }
 
     fn compile(&self, graph: &Arc<Lowered>, _: Shape) -> Result<Self::Compiled, Diagnostic> {

@@ -16,6 +16,7 @@ pub use session::CompiledSession;
 
 use crate::session::{AdamW, Memory, Metrics, Tensor};
 use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::ParamId;
 use archc_compiler::lowered::{Lowered, Shape, ValueId};
 use std::sync::Arc;
 
@@ -56,8 +57,8 @@ pub trait Executor {
     /// Copies one tensor a parameter out, in the order of the source graph, in checkpoint layout.
     fn read(&self, what: Held) -> Vec<Vec<f64>>;
 
-    /// Replaces one tensor a parameter; the numbers are exact in the session's arithmetic.
-    fn write(&mut self, what: Held, values: Vec<Vec<f64>>);
+    /// Replaces the tensor of a parameter; the numbers are exact in the session's arithmetic.
+    fn write(&mut self, what: Held, param: ParamId, values: Vec<f64>);
 
     /// Makes a graph ready for a shape.
     ///

@@ -8,7 +8,7 @@ use super::interpreted::by_param;
 use super::{Executor, Held, Leaves, Step, carry};
 use crate::batch;
 use crate::checks;
-use crate::init::initial_params;
+use crate::init::initial_param;
 use crate::pieces;
 use crate::session::{
     Batch, BatchShape, Carry, Forward, Gradients, Memory, Metrics, Objective, Session, SessionOptions, Snapshot,
@@ -16,7 +16,7 @@ use crate::session::{
 };
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::gradient::{self, Seed, Wanted};
-use archc_compiler::graph::Graph;
+use archc_compiler::graph::{Graph, ParamId};
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered::{BATCH, Lowered, Shape, TIME, ValueId};
 pub(crate) use archc_compiler::scan::CHUNK;
@@ -63,11 +63,11 @@ impl<E: Executor> CompiledSession<E> {
     /// # Errors
     /// E0810 and E0813 if the inits cannot be drawn.
     pub fn new(graph: &Arc<Graph>, options: &SessionOptions, mut executor: E) -> Result<Self, Diagnostic> {
-        let mut init = initial_params(graph, options.seed)?;
         let round = checks::rounding(options.dtype);
-        let each = graph.params.iter().map(|p| init.remove(&p.path).unwrap_or_default().data);
-        let params: Vec<Vec<f64>> = each.map(|data| data.into_iter().map(round).collect()).collect();
-        executor.write(Held::Param, params);
+        for (i, param) in graph.params.iter().enumerate() {
+            let first = initial_param(graph, param, options.seed)?;
+            executor.write(Held::Param, ParamId(i as u32), first.data.into_iter().map(round).collect());
+        }
         Ok(Self {
             graph: graph.clone(),
             options: *options,
@@ -244,9 +244,11 @@ impl<E: Executor> Session for CompiledSession<E> {
             false => checks::params(&self.graph, given, self.options.dtype),
         };
         let (first, second) = (moments(&snapshot.first)?, moments(&snapshot.second)?);
-        self.executor.write(Held::Param, params);
-        self.executor.write(Held::First, first);
-        self.executor.write(Held::Second, second);
+        for (what, values) in [(Held::Param, params), (Held::First, first), (Held::Second, second)] {
+            for (i, values) in values.into_iter().enumerate() {
+                self.executor.write(what, ParamId(i as u32), values);
+            }
+        }
         self.step = snapshot.step;
         Ok(())
     }

@@ -210,7 +210,7 @@ impl Executor for CpuExecutor {
         self.ranges.iter().map(|r| all[r.clone()].iter().map(|x| f64::from(*x)).collect()).collect()
     }
 
-    fn write(&mut self, what: Held, values: Vec<Vec<f64>>) {
+    fn write(&mut self, what: Held, param: ParamId, values: Vec<f64>) {
         let memory = match what {
             Held::Param => {
                 self.version += 1;
@@ -219,10 +219,8 @@ impl Executor for CpuExecutor {
             Held::First => &mut self.first,
             Held::Second => &mut self.second,
         };
-        let all = memory.numbers_mut();
-        for (range, values) in self.ranges.iter().zip(values) {
-            all[range.clone()].iter_mut().zip(values).for_each(|(x, v)| *x = v as f32);
-        }
+        let own = &mut memory.numbers_mut()[self.ranges[param.0 as usize].clone()];
+        own.iter_mut().zip(values).for_each(|(x, v)| *x = v as f32);
     }
 
     fn compile(&self, graph: &Arc<Lowered>, shape: Shape) -> Result<Compiled, Diagnostic> {

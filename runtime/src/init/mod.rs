@@ -21,16 +21,19 @@ use std::sync::Arc;
 /// # Errors
 /// E0810 where a recipe gives a number that is not finite, E0813 where it cannot be drawn.
 pub fn initial_params(graph: &Graph, seed: u64) -> Result<Tensors, Diagnostic> {
-    let mut tensors = Tensors::new();
-    for param in &graph.params {
-        let data = first_value(graph, param, seed)?;
-        if let Some(bad) = data.iter().find(|x| !x.is_finite()) {
-            return Err(errors::init_not_finite(&param.path, *bad).at(param.place, "declared here"));
-        }
-        let shape = param.axes.iter().map(|&a| graph.size(a)).collect();
-        tensors.insert(param.path.clone(), Tensor { shape, data });
+    graph.params.iter().map(|param| Ok((param.path.clone(), initial_param(graph, param, seed)?))).collect()
+}
+
+/// One of them: large models have more numbers than should lie there twice.
+///
+/// # Errors
+/// As for [`initial_params`].
+pub(crate) fn initial_param(graph: &Graph, param: &Param, seed: u64) -> Result<Tensor, Diagnostic> {
+    let data = first_value(graph, param, seed)?;
+    if let Some(bad) = data.iter().find(|x| !x.is_finite()) {
+        return Err(errors::init_not_finite(&param.path, *bad).at(param.place, "declared here"));
     }
-    Ok(tensors)
+    Ok(Tensor { shape: param.axes.iter().map(|&a| graph.size(a)).collect(), data })
 }
 
 fn first_value(graph: &Graph, param: &Param, seed: u64) -> Result<Vec<f64>, Diagnostic> {
