@@ -29,6 +29,29 @@ impl Room {
 thread_local! {
     static PANELS: Cell<(Room, Room)> = const { Cell::new((Room::new(), Room::new())) };
     static WORK: Cell<Room> = const { Cell::new(Room::new()) };
+    static DECAYS: Cell<Decays> = const { Cell::new(Decays { room: Room::new(), rows: 0, width: 0, whole: false }) };
+}
+
+/// What the last decays of channels gave, and of which they are: the ops of a chunk have the same ones, one after the other.
+#[derive(Default)]
+pub(crate) struct Decays {
+    pub room: Room,
+    pub rows: usize,
+    pub width: usize,
+    /// Whether one middle does for all rows.
+    pub whole: bool,
+}
+
+/// The last decays, to be given back by [`keep_decays`].
+#[inline]
+pub(crate) fn decays() -> Decays {
+    DECAYS.take()
+}
+
+/// Takes them back.
+#[inline]
+pub(crate) fn keep_decays(decays: Decays) {
+    DECAYS.set(decays);
 }
 
 /// The rooms of a product's panels, to be given back by [`keep_panels`]. (No closure: code in one would not be compiled for the

@@ -7,12 +7,14 @@
 //! Inside of a block the same works with an anchor halfway in value as long as the whole block decays by at most
 //! exp(-[`SPAN`]), which is looked up; else each pair has its own exponential. Where all rows together decay by no more
 //! than that, one such anchor does for all of them, and nothing is cut into blocks but the triangle of pairs.
+//!
+//! The products of a chunk and their gradients have the same decays, one after the other: sums and exponentials of the last ones are kept.
 
 use super::Pairs;
 use crate::elementwise::math;
 use crate::gemm::gemm;
 use crate::isa::{Isa, versions};
-use crate::room::{Room, keep_work, work};
+use crate::room::{Decays, Room, decays, keep_decays, keep_work, work};
 
 /// Rows of a block.
 const BLOCK: usize = 16;
@@ -44,34 +46,76 @@ struct Frame {
     factor: *mut f32,
     width: usize,
     before: bool,
+    /// Whether one middle does for all rows: then `decay` is filled.
+    whole: bool,
 }
 
 impl Frame {
     #[inline(always)]
-    unsafe fn new(room: &mut Room, n: usize, width: usize, before: bool, g: *const f32, sg: usize) -> Self {
-        let start = room.of(2 * (n + 3) * width + (3 * n + 2 * BLOCK + 1) * width + n * n);
-        // SAFETY: the room is as large as the parts together.
+    unsafe fn new<I: Isa>(
+        room: &mut Room,
+        known: &mut Decays,
+        n: usize,
+        width: usize,
+        before: bool,
+        g: *const f32,
+        sg: usize,
+    ) -> Self {
+        let start = room.of(4 * width + (2 * n + 2 * BLOCK + 1) * width + n * n);
+        let held = known.room.of(2 * (n + 1) * width + 2 * n * width);
+        // SAFETY: the rooms are as large as the parts together.
         unsafe {
-            let sums = start.cast::<f64>();
-            let anchor = sums.add((n + 1) * width);
+            let sums = held.cast::<f64>();
+            let decay = sums.add((n + 1) * width).cast::<f32>();
+            let own = decay.add(n * width);
+            let anchor = start.cast::<f64>();
             let middle = anchor.add(width);
             let scaled = middle.add(width).cast::<f32>();
             let wide = scaled.add(n * width);
-            let decay = wide.add(n * width);
-            let square = decay.add(n * width);
+            let square = wide.add(n * width);
             let block = square.add(n * n);
             let other = block.add(BLOCK * width);
             let factor = other.add(BLOCK * width);
+            let whole = known.whole;
+            let mut frame =
+                Self { sums, anchor, middle, scaled, wide, decay, square, block, other, factor, width, before, whole };
+            let row = |at: *const f32| std::slice::from_raw_parts(at, width);
+            let same = (known.rows, known.width) == (n, width);
+            if !same || (0..n).any(|i| row(own.add(i * width)) != row(g.add(i * sg))) {
+                for i in 0..n {
+                    std::ptr::copy_nonoverlapping(g.add(i * sg), own.add(i * width), width);
+                }
+                frame.fill::<I>(n, own);
+                (known.rows, known.width, known.whole) = (n, width, frame.whole);
+            }
+            frame
+        }
+    }
+
+    /// Sums up log decays; where one middle does for all rows, also the rows' decays from it.
+    #[inline(always)]
+    unsafe fn fill<I: Isa>(&mut self, n: usize, g: *const f32) {
+        let width = self.width;
+        // SAFETY: all have n rows of `width` entries, the sums one more.
+        unsafe {
             for l in 0..width {
-                *sums.add(l) = 0.0;
+                *self.sums.add(l) = 0.0;
             }
             for i in 0..n {
-                let (last, next, g) = (sums.add(i * width), sums.add((i + 1) * width), g.add(i * sg));
+                let (last, next, g) = (self.sums.add(i * width), self.sums.add((i + 1) * width), g.add(i * width));
                 for l in 0..width {
                     *next.add(l) = *last.add(l) + f64::from(*g.add(l));
                 }
             }
-            Self { sums, anchor, middle, scaled, wide, decay, square, block, other, factor, width, before }
+            self.whole = self.anchor_inside(0, n);
+            if self.whole {
+                for j in 0..n {
+                    let (to, sums) = (self.decay.add(j * width), self.col(j));
+                    for l in 0..width {
+                        *to.add(l) = math::exp_wide::<I>(*sums.add(l) - *self.middle.add(l));
+                    }
+                }
+            }
         }
     }
 
@@ -101,24 +145,6 @@ impl Frame {
                 *self.factor.add(l) = math::exp_wide::<I>(if back { -way } else { way });
             }
             std::ptr::copy_nonoverlapping(to, self.anchor, self.width);
-        }
-    }
-
-    /// Whether one middle does for all rows; if so, `decay` is filled.
-    #[inline(always)]
-    unsafe fn whole<I: Isa>(&self, n: usize) -> bool {
-        // SAFETY: all have n rows of `width` entries.
-        unsafe {
-            if !self.anchor_inside(0, n) {
-                return false;
-            }
-            for j in 0..n {
-                let (to, sums) = (self.decay.add(j * self.width), self.col(j));
-                for l in 0..self.width {
-                    *to.add(l) = math::exp_wide::<I>(*sums.add(l) - *self.middle.add(l));
-                }
-            }
-            true
         }
     }
 
@@ -277,14 +303,14 @@ unsafe fn dot_body<I: Isa>(
     y: *mut f32,
     sy: usize,
 ) {
-    let mut room = work();
+    let (mut room, mut known) = (work(), decays());
     let w = width as isize;
     let side = BLOCK as isize;
     // SAFETY: the caller's contract; rows and columns below n.
     unsafe {
-        let frame = Frame::new(&mut room, n, width, pairs.before, g, sg);
+        let frame = Frame::new::<I>(&mut room, &mut known, n, width, pairs.before, g, sg);
         let Frame { anchor, middle, scaled, wide, block, other, factor, .. } = frame;
-        let whole = frame.whole::<I>(n);
+        let whole = frame.whole;
         if whole {
             frame.scale_rows(n, q, sq, wide, width);
             frame.scale_cols(n, k, sk, scaled, width);
@@ -346,6 +372,7 @@ unsafe fn dot_body<I: Isa>(
         }
     }
     keep_work(room);
+    keep_decays(known);
 }
 
 #[inline(always)]
@@ -363,13 +390,13 @@ unsafe fn mix_rows_body<I: Isa>(
     dq: *mut f32,
     sdq: usize,
 ) {
-    let mut room = work();
+    let (mut room, mut known) = (work(), decays());
     let w = width as isize;
     // SAFETY: the caller's contract; rows and columns below n.
     unsafe {
-        let frame = Frame::new(&mut room, n, width, pairs.before, g, sg);
+        let frame = Frame::new::<I>(&mut room, &mut known, n, width, pairs.before, g, sg);
         let Frame { anchor, middle, scaled, square, block, other, factor, .. } = frame;
-        let whole = frame.whole::<I>(n);
+        let whole = frame.whole;
         if whole {
             frame.scale_cols(n, k, sk, scaled, width);
             frame.meant(n, pairs, da, sda);
@@ -442,6 +469,7 @@ unsafe fn mix_rows_body<I: Isa>(
         }
     }
     keep_work(room);
+    keep_decays(known);
 }
 
 #[inline(always)]
@@ -459,14 +487,14 @@ unsafe fn mix_cols_body<I: Isa>(
     dk: *mut f32,
     sdk: usize,
 ) {
-    let mut room = work();
+    let (mut room, mut known) = (work(), decays());
     let w = width as isize;
     // SAFETY: the caller's contract; rows and columns below n.
     unsafe {
-        let frame = Frame::new(&mut room, n, width, pairs.before, g, sg);
+        let frame = Frame::new::<I>(&mut room, &mut known, n, width, pairs.before, g, sg);
         // `scaled` gathers what later blocks of rows give to the columns, up to the decay from the anchor to the column.
         let Frame { anchor, middle, scaled, square, block, other, factor, .. } = frame;
-        let whole = frame.whole::<I>(n);
+        let whole = frame.whole;
         if whole {
             frame.scale_rows(n, q, sq, scaled, width);
             frame.meant(n, pairs, da, sda);
@@ -528,6 +556,7 @@ unsafe fn mix_cols_body<I: Isa>(
         }
     }
     keep_work(room);
+    keep_decays(known);
 }
 
 versions! {
