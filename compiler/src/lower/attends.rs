@@ -288,13 +288,13 @@ fn past<'a>(
 
 /// A capture at all tokens that may be seen; what is seen later is carried on.
 fn join(l: &mut Lowering<'_>, attend: NodeId, capture: usize, node: NodeId, value: ValueId, most: usize) -> ValueId {
-    let origin = l.origin(attend);
-    let name = capture_name(origin.node, origin.operands[capture]);
     let own = dims(&l.graph.dag.ty(node).axes);
     let value = if l.options.carry { l.b.expand(value, &[BATCH, TIME]) } else { value };
     past(l, value, own, most, &mut |l, own| {
+        let origin = l.origin(attend);
+        let name = capture_name(origin.node, origin.operands[capture]);
         let carried = l.carried(&name, own);
-        l.carries.push(Carry { name: name.clone(), value, keep: Keep::Seen(most) });
+        l.carries.push(Carry { name, value, keep: Keep::Seen(most) });
         carried
     })
 }

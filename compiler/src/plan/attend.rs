@@ -95,6 +95,8 @@ impl ScopePlan<'_> {
             .filter(|u| self.live[u.0 as usize] && self.dag.node(*u).operands.first() == Some(&id))
             .filter_map(|u| if let Op::Emit(i) = self.dag.node(u).op { Some((i, u)) } else { None })
             .collect();
+        let places: Vec<View> = grad.iter().flat_map(|g| &g.sums).map(|s| body.read(planner, s.1)).collect();
+        let in_arena = |v: &View| (v.base == Base::Scratch).then(|| buffer_of(v.offset));
         for (i, user) in users {
             let place = self.read(planner, user);
             match grad {
@@ -116,13 +118,10 @@ impl ScopePlan<'_> {
                     let sum = tile_port(forward, &place, tile);
                     emits.push(TileEmit { value: body.read(planner, value), sum });
                 }
-                Some(g) => {
-                    let value = body.read(planner, g.sums[i].1);
-                    let mut port = tile_port(forward, &place, value);
-                    let in_arena = |v: &View| (v.base == Base::Scratch).then(|| buffer_of(v.offset));
+                Some(_) => {
+                    let mut port = tile_port(forward, &place, places[i].clone());
                     let own = in_arena(&port.tile);
                     assert!(own.is_some(), "archc bug: a sum over tiles that no kernel of the tile makes");
-                    let places: Vec<View> = g.sums.iter().map(|s| body.read(planner, s.1)).collect();
                     let alone = places.iter().filter(|v| in_arena(v) == own).count() == 1;
                     let product = body.product_of(&port.tile).filter(|_| alone);
                     let adds = product.is_some();

@@ -102,7 +102,7 @@ pub(super) struct Deriver<'a> {
 }
 
 /// A subscript where there is more than one.
-fn sub(n: usize, i: usize) -> Line {
+pub(super) fn sub(n: usize, i: usize) -> Line {
     if n < 2 { (String::new(), String::new()) } else { (format!("{}", i + 1), format!("_{{{}}}", i + 1)) }
 }
 

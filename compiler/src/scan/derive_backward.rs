@@ -5,6 +5,11 @@ use super::derive_turned::gradient_lines;
 use super::form::{Decay, Side};
 
 impl Deriver<'_> {
+    /// Reads that contract K.
+    fn key_reads(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.form.reads.len()).filter(|r| self.form.reads[*r].side == Side::Key)
+    }
+
     pub(super) fn backward(&self) -> Vec<Line> {
         let f = self.form;
         let mut lines = Vec::new();
@@ -24,8 +29,7 @@ impl Deriver<'_> {
         for e in 0..f.events.len() {
             let (t, l) = self.event(e);
             let mut sum = Vec::new();
-            for (r, read) in f.reads.iter().enumerate().filter(|(_, r)| r.side == Side::Key) {
-                let _ = read;
+            for r in self.key_reads() {
                 let m = self.read_matrix(r, e);
                 let (rt, rl) = self.read(r);
                 sum.push((format!("{}^T dO{rt}", m.0), format!("{{{}}}^\\top dO{rl}", m.1)));
@@ -67,7 +71,7 @@ impl Deriver<'_> {
         }
         for e in 0..f.events.len() {
             let (t, l) = self.event(e);
-            for r in (0..f.reads.len()).filter(|r| f.reads[*r].side == Side::Key) {
+            for r in self.key_reads() {
                 let m = self.read_matrix(r, e);
                 let (rt, rl) = self.read(r);
                 lines.push((

@@ -1,25 +1,31 @@
 //! The lines of a derivation that a rotation adds: the frame of the chunk, and the gradient of the angles.
 
-use super::derive::Line;
+use super::derive::{Line, sub};
 use super::form::{Form, Sight};
 
 /// Names of a form's queries and keys, with a subscript where there are several, and the row up to which each turns.
 fn vectors(form: &Form) -> Vec<(String, String, &'static str, &'static str)> {
-    let name = |letter: &str, n: usize, i: usize| match n {
-        1 => (letter.to_string(), letter.to_string()),
-        _ => (format!("{letter}{}", i + 1), format!("{letter}_{{{}}}", i + 1)),
-    };
     let last = |sight: &Sight| if sight.before { ("Th_{i-1}", "\\Theta_{i-1}") } else { ("Th_i", "\\Theta_i") };
     let mut all = Vec::new();
     for (r, read) in form.reads.iter().enumerate() {
-        let ((text, latex), (row, tex_row)) = (name("q", form.reads.len(), r), last(&read.sight));
-        all.push((format!("{text}_i"), format!("{latex}_i"), row, tex_row));
+        let ((text, latex), (row, tex_row)) = (sub(form.reads.len(), r), last(&read.sight));
+        all.push((format!("q{text}_i"), format!("q{latex}_i"), row, tex_row));
     }
     for e in 0..form.events.len() {
-        let (text, latex) = name("b", form.events.len(), e);
-        all.push((format!("{text}_j"), format!("{latex}_j"), "Th_j", "\\Theta_j"));
+        let (text, latex) = sub(form.events.len(), e);
+        all.push((format!("b{text}_j"), format!("b{latex}_j"), "Th_j", "\\Theta_j"));
     }
     all
+}
+
+/// Vectors, or with `d` their gradients, turned by what they turn by or with `-` back.
+fn turned(form: &Form, d: &'static str, way: &'static str) -> impl Iterator<Item = Line> {
+    vectors(form).into_iter().map(move |(text, latex, row, tex_row)| {
+        (
+            format!("{d}{text} <- Rot({way}{row}) {d}{text}"),
+            format!("{d}{latex} &\\leftarrow \\operatorname{{Rot}}({way}{tex_row})\\, {d}{latex}"),
+        )
+    })
 }
 
 /// What turns into the frame of the chunk's entry, before the chunk's other equations.
@@ -36,12 +42,7 @@ pub(super) fn frame_lines(form: &Form) -> Vec<Line> {
         ),
         ("in the frame of the entry:".into(), "&\\text{in the frame of the entry:}".into()),
     ];
-    for (text, latex, row, tex_row) in vectors(form) {
-        lines.push((
-            format!("{text} <- Rot(-{row}) {text}"),
-            format!("{latex} &\\leftarrow \\operatorname{{Rot}}(-{tex_row})\\, {latex}"),
-        ));
-    }
+    lines.extend(turned(form, "", "-"));
     lines
 }
 
@@ -74,11 +75,6 @@ pub(super) fn gradient_lines(form: &Form) -> Vec<Line> {
         ),
         ("dth = reverse running sum of dTh".into(), "d\\theta_l &= \\textstyle\\sum_{i \\ge l} d\\Theta_i".into()),
     ];
-    for (text, latex, row, tex_row) in vectors(form) {
-        lines.push((
-            format!("d{text} <- Rot({row}) d{text}"),
-            format!("d{latex} &\\leftarrow \\operatorname{{Rot}}({tex_row})\\, d{latex}"),
-        ));
-    }
+    lines.extend(turned(form, "d", ""));
     lines
 }

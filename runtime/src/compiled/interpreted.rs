@@ -38,8 +38,7 @@ impl Device for Interpreted {
         if shape.batch == 0 || shape.len == 0 {
             return Err(errors::empty_batch(shape.batch, shape.len));
         }
-        let ids = (0..graph.params.len()).map(|i| ParamId(i as u32));
-        let zeros: Vec<Vec<f64>> = ids.map(|p| vec![0.0; graph.param_numbers(p)]).collect();
+        let zeros = zeros(graph);
         let executor = Interpreter { dtype: options.dtype, held: [zeros.clone(), zeros.clone(), zeros] };
         Ok(Box::new(CompiledSession::new(graph, options, executor)?.with_chunk(self.chunk)))
     }
@@ -103,11 +102,15 @@ impl Executor for Interpreter {
     }
 }
 
+/// A 0 for every number of every parameter.
+fn zeros(graph: &Graph) -> Vec<Vec<f64>> {
+    (0..graph.params.len()).map(|i| vec![0.0; graph.param_numbers(ParamId(i as u32))]).collect()
+}
+
 /// Gradients of all parameters in checkpoint layout; zeros for those on which nothing depends.
 pub(super) fn by_param(graph: &Lowered, computed: Vec<Tensor>) -> Vec<Vec<f64>> {
     let source = &graph.source;
-    let ids = (0..source.params.len()).map(|i| ParamId(i as u32));
-    let mut all: Vec<Vec<f64>> = ids.map(|p| vec![0.0; source.param_numbers(p)]).collect();
+    let mut all = zeros(source);
     for ((param, _), gradient) in graph.param_grads.iter().zip(computed) {
         all[param.0 as usize] = super::leaves::declared_axes(source, gradient, &source.param(*param).axes, 0).data;
     }
