@@ -3,7 +3,7 @@
 
 use crate::elementwise::math;
 use crate::isa::{Isa, versions};
-use crate::rows::{anchor, halves, larger};
+use crate::rows::{anchor, halves};
 use crate::vector::Vector;
 
 /// What is visible of a tile.
@@ -33,17 +33,18 @@ impl Mask {
         (from as usize, to as usize)
     }
 
-    /// Columns j.. of a row of s, `hidden` where they are not visible.
+    /// Group g of a row of s, `hidden` where it is not visible.
     #[inline(always)]
     unsafe fn group(
         self,
         i: usize,
-        j: usize,
+        g: usize,
         cols: usize,
         (from, to): (usize, usize),
         row: *const f32,
         hidden: f32,
     ) -> [f32; GROUP] {
+        let j = g * GROUP;
         // SAFETY: the caller's contract; a last group that is not whole is read entry by entry.
         unsafe {
             let mut x = read(row, j, cols, hidden);
@@ -92,18 +93,21 @@ unsafe fn write(row: *mut f32, j: usize, n: usize, x: [f32; GROUP]) {
     }
 }
 
-/// The groups of a row in which something may be visible; the row becomes 0 outside of them.
+/// The groups of a row in which something may be visible.
 #[inline(always)]
-unsafe fn groups((from, to): (usize, usize), cols: usize, out: *mut f32) -> std::ops::Range<usize> {
-    let (first, end) = (from / GROUP, to.div_ceil(GROUP));
-    let end = if from < to { end } else { first };
-    // SAFETY: the caller's contract.
-    unsafe {
-        let (before, after) = (first * GROUP, (end * GROUP).min(cols));
-        std::ptr::write_bytes(out, 0, before.min(after));
-        std::ptr::write_bytes(out.add(after), 0, cols - after);
+fn inside((from, to): (usize, usize)) -> std::ops::Range<usize> {
+    if from < to { from / GROUP..to.div_ceil(GROUP) } else { 0..0 }
+}
+
+/// The same; the row becomes 0 outside of them.
+#[inline(always)]
+unsafe fn groups(span: (usize, usize), cols: usize, out: *mut f32) -> std::ops::Range<usize> {
+    let groups = inside(span);
+    for g in (0..groups.start).chain(groups.end..cols.div_ceil(GROUP)) {
+        // SAFETY: the caller's contract.
+        unsafe { write(out, g * GROUP, cols, [0.0; GROUP]) };
     }
-    first..end
+    groups
 }
 
 #[inline(always)]
@@ -122,29 +126,31 @@ unsafe fn update_body<I: Isa>(
 ) {
     // SAFETY: the caller's contract.
     unsafe {
+        // The largest scores first: factors of all rows are computed side by side. What is not a number becomes one of the weights.
+        for i in 0..rows {
+            let row = s.add(i * ss);
+            let span = mask.span(i, cols);
+            let mut top = [f32::NEG_INFINITY; GROUP];
+            for g in inside(span) {
+                let x = mask.group(i, g, cols, span, row, f32::NEG_INFINITY);
+                for l in 0..GROUP {
+                    top[l] = if x[l] > top[l] { x[l] } else { top[l] };
+                }
+            }
+            let (old, new) = (*max.add(i), halves(top, |a, b| if a > b { a } else { b }));
+            *factor.add(i) = old;
+            *max.add(i) = if new > old { new } else { old };
+        }
+        for i in 0..rows {
+            // a row that begins has -inf, whose exp is 0
+            *factor.add(i) = math::exp::<I>(*factor.add(i) - anchor(*max.add(i)));
+        }
         for i in 0..rows {
             let (row, out) = (s.add(i * ss), p.add(i * sp));
-            let span = mask.span(i, cols);
-            let groups = groups(span, cols, out);
-            let mut top = [f32::NEG_INFINITY; GROUP];
-            for g in groups.clone() {
-                let x = mask.group(i, g * GROUP, cols, span, row, f32::NEG_INFINITY);
-                for l in 0..GROUP {
-                    top[l] = larger(top[l], x[l]);
-                }
-                write(out, g * GROUP, cols, x);
-            }
-            let old = *max.add(i);
-            let new = larger(old, halves(top, larger));
-            // most rows begin here, or keep their largest score
-            let down = match old {
-                f32::NEG_INFINITY => 0.0,
-                old if old == new => 1.0,
-                old => math::exp::<I>(old - anchor(new)),
-            };
-            let (m, mut total, mut acc) = (anchor(new), 0.0, [0.0; GROUP]);
-            for g in groups {
-                let mut e = read(out, g * GROUP, cols, f32::NEG_INFINITY);
+            let (m, span) = (anchor(*max.add(i)), mask.span(i, cols));
+            let (mut total, mut acc) = (0.0, [0.0; GROUP]);
+            for g in groups(span, cols, out) {
+                let mut e = mask.group(i, g, cols, span, row, f32::NEG_INFINITY);
                 for l in 0..GROUP {
                     e[l] = math::exp::<I>(e[l] - m);
                     acc[l] += e[l];
@@ -156,9 +162,7 @@ unsafe fn update_body<I: Isa>(
                 }
             }
             total += f64::from(halves(acc, |a, b| a + b));
-            *max.add(i) = new;
-            *factor.add(i) = down;
-            *sum.add(i) = (f64::from(*sum.add(i)) * f64::from(down) + total) as f32;
+            *sum.add(i) = (f64::from(*sum.add(i)) * f64::from(*factor.add(i)) + total) as f32;
         }
     }
 }
@@ -184,7 +188,7 @@ unsafe fn weights_body<I: Isa>(
             let (row, out) = (s.add(i * ss), p.add(i * sp));
             let (m, span) = (anchor(*lse.add(i)), mask.span(i, cols));
             for g in groups(span, cols, out) {
-                let mut e = mask.group(i, g * GROUP, cols, span, row, f32::NEG_INFINITY);
+                let mut e = mask.group(i, g, cols, span, row, f32::NEG_INFINITY);
                 for e in &mut e {
                     *e = math::exp::<I>(*e - m);
                 }
@@ -211,7 +215,7 @@ unsafe fn masked_body<I: Isa>(
             let (row, out) = (s.add(i * ss), p.add(i * sp));
             let span = mask.span(i, cols);
             for g in groups(span, cols, out) {
-                write(out, g * GROUP, cols, mask.group(i, g * GROUP, cols, span, row, 0.0));
+                write(out, g * GROUP, cols, mask.group(i, g, cols, span, row, 0.0));
             }
         }
     }
@@ -230,12 +234,18 @@ unsafe fn scale_rows_body<I: Isa>(_: I, rows: usize, n: usize, factor: *const f3
     }
 }
 
+/// Rows that are asked for before they are copied.
+const SOON: isize = 12;
+
 #[inline(always)]
 unsafe fn copy_rows_body<I: Isa>(_: I, rows: usize, n: usize, x: *const f32, sx: isize, y: *mut f32, sy: isize) {
     // SAFETY: the caller's contract.
     unsafe {
         for i in 0..rows as isize {
             let (x, y) = (x.offset(i * sx), y.offset(i * sy));
+            // lines that lie far apart do not come by themselves
+            I::V::prefetch(x.wrapping_offset(SOON * sx));
+            I::V::prefetch(y.wrapping_offset(SOON * sy));
             let mut j = 0;
             while j + I::V::LANES <= n {
                 I::V::load(x.add(j)).store(y.add(j));
@@ -254,6 +264,7 @@ unsafe fn add_rows_body<I: Isa>(_: I, rows: usize, n: usize, x: *const f32, sx: 
     unsafe {
         for i in 0..rows as isize {
             let (x, y) = (x.offset(i * sx), y.offset(i * sy));
+            I::V::prefetch(y.wrapping_offset(SOON * sy));
             let mut j = 0;
             while j + I::V::LANES <= n {
                 I::V::load(y.add(j)).add(I::V::load(x.add(j))).store(y.add(j));

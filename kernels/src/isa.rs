@@ -1,6 +1,6 @@
 //! Instruction sets: which ones there are, which one this machine has, and how a function is compiled for each.
 
-use crate::gemm::{Task, tile};
+use crate::gemm::{Task, sums, tile};
 use crate::vector::Vector;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -77,6 +77,14 @@ pub(crate) trait Isa: Copy {
     fn fma(a: f32, b: f32, c: f32) -> f32;
     /// [`tile`], as a function of its own: within another one, sums would lose their registers to what is around.
     unsafe fn tile<const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(task: &Task);
+    /// [`sums`].
+    #[inline(always)]
+    unsafe fn sums<const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(
+        task: &Task,
+    ) -> [[Self::V; N]; R] {
+        // SAFETY: the caller's contract.
+        unsafe { sums::<Self, R, N, WHOLE, BY_ROWS>(task) }
+    }
     /// Transposes 8 x 8 numbers: `to[r * to_step + c] = from[c * from_step + r]`.
     #[inline(always)]
     unsafe fn turn(from: *const f32, from_step: isize, to: *mut f32, to_step: isize) {
@@ -123,6 +131,19 @@ impl Isa for Avx2 {
     // 16 registers: 12 accumulators, 2 of the right operand, 1 of the left.
     const ROWS: usize = 6;
     const COLS: usize = 2;
+    #[inline(always)]
+    unsafe fn sums<const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(
+        task: &Task,
+    ) -> [[Self::V; N]; R] {
+        // SAFETY: the caller's contract.
+        unsafe {
+            if WHOLE && N == 2 && R <= 6 {
+                let acc = crate::gemm::avx2::sums::<R, BY_ROWS>(task);
+                return std::array::from_fn(|i| std::array::from_fn(|j| acc[i][j]));
+            }
+            sums::<Self, R, N, WHOLE, BY_ROWS>(task)
+        }
+    }
     #[inline(always)]
     fn fma(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)

@@ -34,6 +34,7 @@ impl ScopePlan<'_> {
             Some(g) => roots.extend(g.sums.iter().map(|s| s.1)),
         }
         let mut body = ScopePlan::new(planner, dag, roots);
+        body.tile = Some([forward.rows, forward.cols]);
         let weights = body.pinned(&[forward.rows, forward.cols], &planner.sizes);
         let mut ports: Vec<TilePort> = Vec::new();
         let mut lag = None;
@@ -142,6 +143,7 @@ impl ScopePlan<'_> {
             lse = Some(tile_port(forward, &place, tile));
         }
 
+        panels.turn(&mut body, &mut ports);
         // what the device touches between and after the kernels stays where it is
         for view in [Some(&weight), visible.as_ref(), sink.as_ref()].into_iter().flatten() {
             body.keep(view);
@@ -177,7 +179,10 @@ impl ScopePlan<'_> {
             others.extend(
                 [&mut kernel.lag, &mut kernel.visible, &mut kernel.sink, &mut kernel.shown].into_iter().flatten(),
             );
-            others.extend(kernel.ports.iter_mut().map(|p| &mut p.tile));
+            for p in &mut kernel.ports {
+                others.push(&mut p.tile);
+                others.extend(p.turned.iter_mut().map(|t| &mut t.1));
+            }
             for e in &mut kernel.emits {
                 others.extend([&mut e.value, &mut e.sum.tile]);
             }
@@ -250,6 +255,38 @@ impl Panels {
         }
         view
     }
+
+    /// Gives ports a second panel, with the tokens last, where products read along tokens: else each would turn its tile again.
+    fn turn(&mut self, body: &mut ScopePlan<'_>, ports: &mut [TilePort]) {
+        for at in 0..body.kernels.len() {
+            let Work::Gemm(g) = &body.kernels[at].work else { continue };
+            let Some(port) = ports.iter_mut().find(|p| p.panel.is_some_and(|p| g.b.base == Base::Port(p))) else {
+                continue;
+            };
+            // columns of B are the tile's tokens, its rows the numbers of each
+            let (tokens, each) = (g.n, g.k);
+            let whole = g.b.offset == 0 && g.batch.is_empty() && g.sums.is_empty() && tokens * each == port.tile.len();
+            if !whole || tokens == 1 || (g.b.row, g.b.col) != (1, each as isize) {
+                continue;
+            }
+            let number = match &port.turned {
+                Some((number, _)) => *number,
+                None => {
+                    let mut view = port.tile.clone();
+                    view.offset = body.buffer(view.len() * self.tiles, true);
+                    for (i, axis) in view.axes.iter_mut().enumerate() {
+                        axis.stride = if i == 0 { 1 } else { axis.stride * tokens as isize };
+                    }
+                    port.turned = Some((self.count, view));
+                    self.count += 1;
+                    self.count - 1
+                }
+            };
+            if let Work::Gemm(g) = &mut body.kernels[at].work {
+                (g.b.base, g.b.row, g.b.col) = (Base::Port(number), tokens as isize, 1);
+            }
+        }
+    }
 }
 
 /// How many cotangents an attend gradient has: one for each emit, the last operands.
@@ -267,5 +304,5 @@ fn tile_port(attend: &Attend, outer: &View, tile: View) -> TilePort {
     let stride = if token.is_some() { map.pop().unwrap_or(0) } else { 0 };
     let rows = tile.axis(attend.rows).is_some();
     let timed = rows || tile.axis(attend.cols).is_some();
-    TilePort { outer: rest, map, token: stride, rows, tile, timed, panel: None }
+    TilePort { outer: rest, map, token: stride, rows, tile, timed, panel: None, turned: None }
 }

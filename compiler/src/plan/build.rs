@@ -176,6 +176,8 @@ pub(super) struct ScopePlan<'d> {
     /// Leaves that the caller fills in (of the root scope).
     pub leaves: Vec<(Op, View)>,
     pub number: usize,
+    /// Rows and columns of the tile, in an attend.
+    pub tile: Option<[DimId; 2]>,
     /// Whether these are the constants themselves.
     inside_constants: bool,
     /// The values that parameters alone decide, if their kernels come first.
@@ -209,6 +211,7 @@ impl<'d> ScopePlan<'d> {
             grouped: BTreeMap::new(),
             leaves: Vec::new(),
             number: planner.scopes,
+            tile: None,
             inside_constants: false,
             prepared: None,
         }

@@ -1,6 +1,6 @@
 //! Contractions as matrix products: which dimensions are rows, columns, sums, and batch.
 
-use super::{Gemm, Matrix, View};
+use super::{Gemm, Matrix, Side, View};
 use crate::lowered::DimId;
 
 /// The roles of the dimensions of a contraction, each outermost first.
@@ -34,8 +34,8 @@ impl Roles {
         (m == 1 && n == 1) || (batch > 1 && m.min(n) == 1 && m * n * k <= 1024) || (batch > 8 && m * n * k <= 64)
     }
 
-    /// The product over views.
-    pub fn gemm(mut self, a: &View, b: &View, c: &View, accumulate: bool) -> Gemm {
+    /// The product over views; in an attend with the dimensions of its tile.
+    pub fn gemm(mut self, a: &View, b: &View, c: &View, accumulate: bool, tile: Option<[DimId; 2]>) -> Gemm {
         // what does not lie in one run is done index by index, outermost first
         let mut batch: Vec<DimId> = std::mem::take(&mut self.batch);
         let mut peel = |dims: &mut Vec<DimId>, x: &View, y: &View| -> (usize, isize, isize) {
@@ -56,6 +56,11 @@ impl Roles {
             let d = self.over.remove(0);
             sums.push((a.axis(d).map_or(1, |x| x.size), a.stride(d), b.stride(d)));
         };
+        let side = |d: DimId| {
+            let sides = [(&self.rows, Side::M), (&self.cols, Side::N), (&self.over, Side::K)];
+            sides.into_iter().find(|s| *s.0 == [d]).map(|s| s.1)
+        };
+        let pairs = tile.and_then(|[rows, cols]| Some([side(rows)?, side(cols)?]));
         let length = |d: &DimId| [a, b, c].iter().find_map(|v| v.axis(*d)).map_or(1, |x| x.size);
         batch.retain(|d| length(d) > 1);
         let matrix = |v: &View, row, col| Matrix {
@@ -75,6 +80,7 @@ impl Roles {
             c: matrix(c, c_row, c_col),
             batch: batch.iter().map(length).collect(),
             accumulate,
+            pairs,
         }
     }
 }

@@ -422,7 +422,7 @@ impl ScopePlan<'_> {
         let (a, b, c) = (view(&group.left), view(&group.right), view(&group.result));
         let dims = |v: &View| -> Vec<DimId> { v.axes.iter().map(|a| a.dim).collect() };
         let roles = Roles::new(&dims(&a), &dims(&b), &group.over);
-        self.kernels.push(Kernel { work: Work::Gemm(roles.gemm(&a, &b, &c, group.accumulate)), name });
+        self.kernels.push(Kernel { work: Work::Gemm(roles.gemm(&a, &b, &c, group.accumulate, self.tile)), name });
     }
 }
 

@@ -163,6 +163,6 @@ impl ScopePlan<'_> {
         let roles = Roles::new(&dims(a), &dims(b), over);
         let (a, b) = (self.read(planner, a), self.read(planner, b));
         let c = self.read(planner, into);
-        self.push(product, Work::Gemm(roles.gemm(&a, &b, &c, accumulate)));
+        self.push(product, Work::Gemm(roles.gemm(&a, &b, &c, accumulate, self.tile)));
     }
 }

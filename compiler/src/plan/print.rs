@@ -80,7 +80,8 @@ impl Printer<'_> {
                 let sums: usize = g.sums.iter().map(|s| s.0).product();
                 let sums = if sums > 1 { format!(" x {sums} sums") } else { String::new() };
                 let way = if g.accumulate { "+=" } else { "=" };
-                format!("gemm {times}[{} {}] {way} k {}{sums}, {} flop", g.m, g.n, g.k, g.flops())
+                let pairs = if g.pairs.is_some() { " at most" } else { "" };
+                format!("gemm {times}[{} {}] {way} k {}{sums}, {} flop{pairs}", g.m, g.n, g.k, g.flops())
             }
             Work::Fused(f) => {
                 let ops = f.code.iter().filter(|i| !matches!(i.op, FusedOp::Input(_) | FusedOp::Number(_))).count();

@@ -7,14 +7,20 @@
 //! Every entry of C is one sum over the depth in blocks of [`DEPTH`], in order. It depends on the shape and the layout, never on
 //! addresses.
 
+mod ahead;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+mod band;
 mod dense;
 mod pack;
 mod tile;
 
+pub use band::{Band, Banded, gemm_banded, turn};
 pub use dense::multiply;
 
+use ahead::{Ahead, LINE, Later};
 use tile::{Mat, MatMut};
-pub(crate) use tile::{Task, tile};
+pub(crate) use tile::{Task, sums, tile};
 
 use crate::isa::{Isa, versions};
 use crate::room::{Room, keep_panels, panels};
@@ -95,6 +101,12 @@ unsafe fn blocked<I: Isa, const N: usize>(
                 let beta = if d == 0 { beta } else { 1.0 };
                 for band in 0..bands {
                     let (ic, mc) = part(m, bands, band);
+                    // the block of A that is packed next, if that is by columns
+                    let (next_band, next_d) = if band + 1 < bands { (band + 1, d) } else { (0, d + 1) };
+                    let block_later = (how.pack_a && a.rs == 1 && next_d < depths).then(|| {
+                        let ((ic, mc), (pc, kc)) = (part(m, bands, next_band), part(k, depths, next_d));
+                        Later { at: a.from(ic, pc).at, lines: mc.div_ceil(LINE), step: a.cs, count: kc }
+                    });
                     let count = mc.div_ceil(most);
                     let (least, more) = (mc / count, mc % count);
                     if how.pack_a {
@@ -113,7 +125,15 @@ unsafe fn blocked<I: Isa, const N: usize>(
                             b.from(pc, jc + j)
                         };
                         let whole = how.pack_b || cols == width;
-                        let mut task = Task { cols, k: kc, alpha, a, b: panel, beta, c };
+                        // the panel of B that is packed next
+                        let next_panel = if j + width < nc { (j + width, d) } else { (0, d + 1) };
+                        let panel_later = (how.pack_b && b.cs == 1 && band == 0 && next_panel.1 < depths).then(|| {
+                            let (pc, kc) = part(k, depths, next_panel.1);
+                            let at = b.from(pc, jc + next_panel.0).at;
+                            Later { at, lines: width.div_ceil(LINE), step: b.rs, count: kc }
+                        });
+                        let nothing = [Ahead::nothing(c.at); 2];
+                        let mut task = Task { cols, k: kc, alpha, a, b: panel, beta, c, ahead: nothing };
                         let mut i0 = 0;
                         for i in 0..count {
                             let r = least + usize::from(i < more);
@@ -124,6 +144,17 @@ unsafe fn blocked<I: Isa, const N: usize>(
                             };
                             task.c = c.from(ic + i0, jc + j);
                             task.a = rows;
+                            task.ahead = if !how.pack_a && a.cs == 1 && j == 0 {
+                                Ahead::rows(a.from(ic + i0 + r, pc), r, kc)
+                            } else {
+                                nothing
+                            };
+                            if let Some(block) = block_later {
+                                task.ahead[0] = block.share(j / width * count + i, nc.div_ceil(width) * count);
+                            }
+                            if let Some(panel) = panel_later {
+                                task.ahead[1] = panel.share(i, count);
+                            }
                             match (whole, rows.cs == 1 && rows.rs != 1) {
                                 (true, true) => any_tile::<I, N, true, true>(r, &task),
                                 (true, false) => any_tile::<I, N, true, false>(r, &task),

@@ -1,9 +1,13 @@
 //! Panels: parts of a matrix copied to where they are read in order.
 
+use super::ahead::LINE;
 use super::part;
 use super::tile::Mat;
 use crate::isa::Isa;
 use crate::vector::Vector;
+
+/// Rows that are asked for before they are read.
+const AHEAD: isize = 16;
 
 /// Copies the `rows` x `cols` matrix to `to`, row-major with rows of `width`, zeros past `cols`.
 #[inline(always)]
@@ -14,6 +18,7 @@ pub(crate) unsafe fn pack<I: Isa>(m: Mat, rows: usize, cols: usize, width: usize
             let lanes = I::V::LANES;
             for r in 0..rows {
                 let (from, to) = (m.at.offset(r as isize * m.rs), to.add(r * width));
+                I::V::prefetch(from.wrapping_offset(AHEAD * m.rs));
                 let mut j = 0;
                 while j + lanes <= cols {
                     I::V::load(from.add(j)).store(to.add(j));
@@ -68,6 +73,17 @@ pub(crate) unsafe fn pack_rows<I: Isa>(a: Mat, m: usize, k: usize, count: usize,
     let mut p = 0;
     while p < k {
         let steps = STEPS.min(k - p);
+        if a.rs == 1 {
+            for s in 0..steps {
+                let next = a.from(0, p + STEPS + s).at;
+                let mut i = 0;
+                while i < m {
+                    // SAFETY: nothing is read.
+                    unsafe { I::V::prefetch(next.wrapping_add(i)) };
+                    i += LINE;
+                }
+            }
+        }
         for i in 0..count {
             let (i0, r) = part(m, count, i);
             // SAFETY: panels have k rows of r entries and a margin; all reads are inside of A.

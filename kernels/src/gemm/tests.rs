@@ -144,3 +144,66 @@ fn batches() {
         }
     }
 }
+
+#[test]
+fn bands() {
+    at_each_level(|_| {
+        for (m, n, k) in [(64, 64, 16), (64, 64, 64), (50, 40, 33), (64, 16, 64), (5, 64, 9), (2, 30, 20)] {
+            for (least, most) in [(-1000, 0), (-1000, 17), (-20, -3), (-9, 9), (40, 50), (-1000, 1000), (1000, 1000)] {
+                for kinds in 0..4 {
+                    banded(m, n, k, Band { least, most }, kinds & 1 != 0, kinds & 2 != 0);
+                }
+            }
+        }
+    });
+}
+
+/// Both products with a band of a matrix, A and B as they are or stored transposed.
+fn banded(m: usize, n: usize, k: usize, band: Band, turned_a: bool, turned_b: bool) {
+    let inside = |row: usize, col: usize| (band.least..=band.most).contains(&(col as isize - row as isize));
+    let mut a = numbers(m * k, 1);
+    let b = numbers(k * n, 2);
+    let at = |i: usize, p: usize| if turned_a { p * m + i } else { i * k + p };
+    let b_at = |p: usize, j: usize| if turned_b { j * k + p } else { p * n + j };
+    let (a_steps, b_steps) = (
+        if turned_a { (1, m as isize) } else { (k as isize, 1) },
+        if turned_b { (1, k as isize) } else { (n as isize, 1) },
+    );
+    for left in [false, true] {
+        if left {
+            for (i, p) in (0..m).flat_map(|i| (0..k).map(move |p| (i, p))).filter(|x| !inside(x.0, x.1)) {
+                a[at(i, p)] = 0.0;
+            }
+        }
+        let which = if left { Banded::Left(band) } else { Banded::Result(band) };
+        for beta in [0.0, 1.0] {
+            let before = if beta == 0.0 { f32::NAN } else { 0.5 };
+            let mut c = vec![before; m * n];
+            // SAFETY: the buffers have the lengths given.
+            unsafe {
+                let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+                gemm_banded(which, m, n, k, a, a_steps.0, a_steps.1, b, b_steps.0, b_steps.1, beta, c, n as isize, 1);
+            }
+            for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
+                let sum: f64 = (0..k).map(|p| f64::from(a[at(i, p)]) * f64::from(b[b_at(p, j)])).sum();
+                let start = if beta == 0.0 { 0.0 } else { 0.5 };
+                let got = f64::from(c[i * n + j]);
+                let near = |want: f64| (got - want).abs() < 2e-6 * (k as f64).sqrt();
+                let left_out = !left && !inside(i, j) && near(start);
+                assert!(left_out || near(start + sum), "{m} {n} {k} {which:?} at {i} {j}: {got}, not {}", start + sum);
+            }
+        }
+    }
+}
+
+#[test]
+fn turned_matrices() {
+    at_each_level(|_| {
+        for (rows, cols) in [(64, 16), (64, 64), (7, 30), (1, 9), (16, 3)] {
+            let (x, mut y) = (numbers(rows * cols, 3), vec![f32::NAN; rows * cols]);
+            // SAFETY: both have that many numbers.
+            unsafe { turn(rows, cols, x.as_ptr(), y.as_mut_ptr()) };
+            assert!((0..rows * cols).all(|i| y[i % cols * rows + i / cols] == x[i]), "{rows} {cols}");
+        }
+    });
+}

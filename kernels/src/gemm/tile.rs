@@ -1,5 +1,6 @@
 //! The register tile of a product: `R` rows of C by `N` vectors of its columns, accumulated over the whole depth in registers.
 
+use super::ahead::Ahead;
 use crate::isa::Isa;
 use crate::vector::Vector;
 
@@ -49,6 +50,7 @@ pub(crate) struct Task {
     pub b: Mat,
     pub beta: f32,
     pub c: MatMut,
+    pub ahead: [Ahead; 2],
 }
 
 /// A task of `R` rows and at most N vectors of columns. With `BY_ROWS`, A's rows are contiguous, else its columns are, as in a packed
@@ -56,7 +58,7 @@ pub(crate) struct Task {
 /// beta = 0, C is not read.
 #[inline(always)]
 pub(crate) unsafe fn tile<I: Isa, const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(task: &Task) {
-    let Task { cols, k, alpha, a, b, beta, c } = *task;
+    let Task { cols, alpha, beta, c, .. } = *task;
     let lanes = I::V::LANES;
     let (full, part) = (cols / lanes, cols % lanes);
     // SAFETY: rows below R, depth below k and columns below `cols` are inside of the matrices.
@@ -67,41 +69,7 @@ pub(crate) unsafe fn tile<I: Isa, const R: usize, const N: usize, const WHOLE: b
                 I::V::prefetch(c.at.wrapping_offset(i as isize * c.rs));
             }
         }
-        let mut acc = [[I::V::splat(0.0); N]; R];
-        let mut bp = b.at;
-        macro_rules! step {
-            (|$i:ident| $x:expr) => {{
-                let mut bv = [I::V::splat(0.0); N];
-                for (j, v) in bv.iter_mut().enumerate() {
-                    let at = bp.wrapping_add(j * lanes);
-                    if WHOLE || j < full {
-                        *v = I::V::load(at);
-                    } else if j == full && part > 0 {
-                        *v = I::V::load_part(at, part);
-                    }
-                }
-                for ($i, row) in acc.iter_mut().enumerate() {
-                    let x = I::V::splat($x);
-                    for (acc, v) in row.iter_mut().zip(bv) {
-                        *acc = x.fma(v, *acc);
-                    }
-                }
-                bp = bp.wrapping_offset(b.rs);
-            }};
-        }
-        if BY_ROWS {
-            // A pointer for each row, and one distance: no address waits for another.
-            let rows: [*const f32; R] = std::array::from_fn(|i| a.at.wrapping_offset(i as isize * a.rs));
-            for p in 0..k {
-                step!(|i| *rows[i].add(p));
-            }
-        } else {
-            let mut ap = a.at;
-            for _ in 0..k {
-                step!(|i| *ap.add(i));
-                ap = ap.wrapping_offset(a.cs);
-            }
-        }
+        let acc = I::sums::<R, N, WHOLE, BY_ROWS>(task);
         let factor = I::V::splat(alpha);
         let keep = I::V::splat(beta);
         if c.cs == 1 && full == N {
@@ -141,5 +109,54 @@ pub(crate) unsafe fn tile<I: Isa, const R: usize, const N: usize, const WHOLE: b
                 }
             }
         }
+    }
+}
+
+/// The sums of a tile.
+#[inline(always)]
+pub(crate) unsafe fn sums<I: Isa, const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(
+    task: &Task,
+) -> [[I::V; N]; R] {
+    let Task { cols, k, a, b, .. } = *task;
+    let lanes = I::V::LANES;
+    let (full, part) = (cols / lanes, cols % lanes);
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut acc = [[I::V::splat(0.0); N]; R];
+        let mut bp = b.at;
+        macro_rules! step {
+            (|$i:ident| $x:expr) => {{
+                let mut bv = [I::V::splat(0.0); N];
+                for (j, v) in bv.iter_mut().enumerate() {
+                    let at = bp.wrapping_add(j * lanes);
+                    if WHOLE || j < full {
+                        *v = I::V::load(at);
+                    } else if j == full && part > 0 {
+                        *v = I::V::load_part(at, part);
+                    }
+                }
+                for ($i, row) in acc.iter_mut().enumerate() {
+                    let x = I::V::splat($x);
+                    for (acc, v) in row.iter_mut().zip(bv) {
+                        *acc = x.fma(v, *acc);
+                    }
+                }
+                bp = bp.wrapping_offset(b.rs);
+            }};
+        }
+        if BY_ROWS {
+            // A pointer for each row, and one distance: no address waits for another.
+            let rows: [*const f32; R] = std::array::from_fn(|i| a.at.wrapping_offset(i as isize * a.rs));
+            for p in 0..k {
+                step!(|i| *rows[i].add(p));
+            }
+        } else {
+            let mut ap = a.at;
+            for _ in 0..k {
+                step!(|i| *ap.add(i));
+                ap = ap.wrapping_offset(a.cs);
+            }
+        }
+        acc
     }
 }

@@ -11,7 +11,7 @@ use super::tile::Tile;
 use archc_compiler::plan::{AttendKernel, View};
 use archc_kernels::attend::{Mask, finish, masked, scale_rows, update, weights};
 use archc_kernels::copy::copy_nd;
-use archc_kernels::gemm::gemm;
+use archc_kernels::gemm::{Band, Banded, gemm, gemm_banded};
 use std::ops::Range;
 
 /// A prepared attend.
@@ -218,10 +218,12 @@ impl AttendStep {
                     let first = !std::mem::replace(&mut state.met[first_col / k.tile_cols], true);
                     self.meet(bases, inner, index, &span, first);
                     self.lags(inner, now as isize - first_col as isize, state);
+                    let band = self.band(now as isize - first_col as isize);
+                    context.band.set(band);
                     self.body.run(inner, context);
                     let mask = self.mask(inner, &span, state);
                     if forward {
-                        self.weigh(inner, &span, mask, met, state);
+                        self.weigh(inner, &span, mask, band, met, state);
                     } else {
                         self.weigh_again(inner, mask);
                         if let Some(after) = &self.after {
@@ -239,6 +241,7 @@ impl AttendStep {
                     met = true;
                     first_col += k.tile_cols;
                 }
+                context.band.set(None);
                 if forward {
                     if !met {
                         self.nothing(inner, context);
@@ -280,6 +283,7 @@ impl AttendStep {
             for port in self.ports.iter().filter(|p| !p.rows && p.timed) {
                 if first {
                     port.load(bases, scratch, index, tile.first_col, tile.cols);
+                    port.turn(scratch, tile.first_col);
                 }
                 port.show(inner, tile.first_col);
             }
@@ -304,6 +308,14 @@ impl AttendStep {
         for (i, row) in lags.chunks_exact_mut(k.tile_cols).enumerate() {
             row.iter_mut().enumerate().for_each(|(j, x)| *x = (ahead + i as isize - j as isize) as f32);
         }
+    }
+
+    /// Which pairs of a tile some program may see, if not all: `ahead` is the lag of the first row and column.
+    fn band(&self, ahead: isize) -> Option<Band> {
+        let k = &self.kernel;
+        let far = k.reach.1.map_or(isize::MAX / 2, |far| far as isize);
+        let band = Band { least: ahead - far, most: ahead - k.reach.0 as isize };
+        (!band.holds(k.tile_rows, k.tile_cols)).then_some(band)
     }
 
     /// What the rows see of a tile.
@@ -351,7 +363,15 @@ impl AttendStep {
     }
 
     /// Forward: weights of a tile, and what they add to the running sums.
-    unsafe fn weigh(&self, inner: &Bases, tile: &Span<'_>, mask: Mask, met: bool, state: &mut Running) {
+    unsafe fn weigh(
+        &self,
+        inner: &Bases,
+        tile: &Span<'_>,
+        mask: Mask,
+        band: Option<Band>,
+        met: bool,
+        state: &mut Running,
+    ) {
         let k = &self.kernel;
         // SAFETY: tiles lie inside of the body's arena
         unsafe {
@@ -373,7 +393,13 @@ impl AttendStep {
                     scale_rows(rows, e.sum.each, state.factor.as_ptr(), sum, e.sum.each);
                 }
                 if e.row == 0 {
-                    gemm(rows, e.width, cols, 1.0, weights, c as isize, 1, value, e.col, e.step, beta, sum, width, 1);
+                    let (n, a, b) = (e.width, c as isize, (e.col, e.step));
+                    match band.map(Banded::Left) {
+                        Some(band) => {
+                            gemm_banded(band, rows, n, cols, weights, a, 1, value, b.0, b.1, beta, sum, width, 1);
+                        }
+                        None => gemm(rows, n, cols, 1.0, weights, a, 1, value, b.0, b.1, beta, sum, width, 1),
+                    }
                 } else {
                     for i in 0..rows {
                         let (w, v, s) = (weights.add(i * c), value.offset(i as isize * e.row), sum.add(i * e.sum.each));

@@ -138,6 +138,7 @@ impl CpuExecutor {
             registers: compiled.registers.start(),
             profile: self.profile.as_ref(),
             depth: Cell::new(0),
+            band: Cell::new(None),
             workers: compiled.workers.as_ref().filter(|_| self.profile.is_none()),
         };
         let from = if compiled.prepared == Some(self.version) { compiled.plan.prepared } else { 0 };
@@ -268,6 +269,7 @@ impl Executor for CpuExecutor {
             registers: compiled.registers.start(),
             profile: None,
             depth: Cell::new(0),
+            band: Cell::new(None),
             workers: None,
         };
         // SAFETY: constants read nothing but constants

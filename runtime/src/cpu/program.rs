@@ -7,9 +7,9 @@ use super::memory::{Bases, FIXED, Slot};
 use super::single::SingleStep;
 use crate::compiled::Leaves;
 use archc_compiler::lowered::{DimId, Lowered, Op};
-use archc_compiler::plan::{Copy, Gemm, Kernel, LoopKernel, Port, Schedule, Scope, View, Work};
+use archc_compiler::plan::{Copy, Gemm, Kernel, LoopKernel, Port, Schedule, Scope, Side, View, Work};
 use archc_kernels::copy::copy_nd;
-use archc_kernels::gemm::{self, gemm, gemm_batch};
+use archc_kernels::gemm::{self, Band, Banded, gemm, gemm_banded, gemm_batch};
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
@@ -27,6 +27,8 @@ pub(super) struct Context<'a> {
     pub profile: Option<&'a super::profile::Profile>,
     /// Loops and attends around.
     pub depth: Cell<usize>,
+    /// In an attend: which pairs of its tile count, by column - row, if not all.
+    pub band: Cell<Option<Band>>,
     /// Other threads that may take a share; none inside of a share.
     pub workers: Option<&'a Workers>,
 }
@@ -42,6 +44,7 @@ impl<'a> Context<'a> {
             registers,
             profile: None,
             depth: Cell::new(depth),
+            band: Cell::new(None),
             workers: None,
         }
     }
@@ -308,7 +311,24 @@ impl Product {
                 });
             }
             let (a, b, c) = (bases.at(self.a), bases.at(self.b), bases.at(self.c));
+            if let (Some(which), true) = (self.banded(context), plain) {
+                let beta = if g.accumulate { 1.0 } else { 0.0 };
+                let (m, n, k, ac, bc) = (g.m, g.n, g.k, g.a.col, g.b.col);
+                return gemm_banded(which, m, n, k, a, g.a.row, ac, b, g.b.row, bc, beta, c, g.c.row, g.c.col);
+            }
             self.sums(0, a, b, c, g.accumulate);
+        }
+    }
+
+    /// Of which matrix only some pairs of a tile count.
+    fn banded(&self, context: &Context<'_>) -> Option<Banded> {
+        let (band, pairs) = (context.band.get()?, self.gemm.pairs?);
+        match pairs {
+            [Side::M, Side::N] => Some(Banded::Result(band)),
+            [Side::N, Side::M] => Some(Banded::Result(band.transposed())),
+            [Side::M, Side::K] => Some(Banded::Left(band)),
+            [Side::K, Side::M] => Some(Banded::Left(band.transposed())),
+            _ => None,
         }
     }
 
