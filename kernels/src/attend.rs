@@ -3,6 +3,7 @@
 
 use crate::elementwise::math;
 use crate::isa::{Isa, versions};
+use crate::lines::ask;
 use crate::rows::{anchor, halves};
 use crate::vector::Vector;
 
@@ -244,8 +245,8 @@ unsafe fn copy_rows_body<I: Isa>(_: I, rows: usize, n: usize, x: *const f32, sx:
         for i in 0..rows as isize {
             let (x, y) = (x.offset(i * sx), y.offset(i * sy));
             // lines that lie far apart do not come by themselves
-            I::V::prefetch(x.wrapping_offset(SOON * sx));
-            I::V::prefetch(y.wrapping_offset(SOON * sy));
+            ask(x.wrapping_offset(SOON * sx), 1);
+            ask(y.wrapping_offset(SOON * sy), 1);
             let mut j = 0;
             while j + I::V::LANES <= n {
                 I::V::load(x.add(j)).store(y.add(j));
@@ -264,7 +265,7 @@ unsafe fn add_rows_body<I: Isa>(_: I, rows: usize, n: usize, x: *const f32, sx: 
     unsafe {
         for i in 0..rows as isize {
             let (x, y) = (x.offset(i * sx), y.offset(i * sy));
-            I::V::prefetch(y.wrapping_offset(SOON * sy));
+            ask(y.wrapping_offset(SOON * sy), 1);
             let mut j = 0;
             while j + I::V::LANES <= n {
                 I::V::load(y.add(j)).add(I::V::load(x.add(j))).store(y.add(j));

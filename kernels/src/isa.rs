@@ -77,7 +77,7 @@ pub(crate) trait Isa: Copy {
     fn fma(a: f32, b: f32, c: f32) -> f32;
     /// [`tile`], as a function of its own: within another one, sums would lose their registers to what is around.
     unsafe fn tile<const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(task: &Task);
-    /// [`sums`].
+    /// [`sums`], in instructions of the set's own where it has them.
     #[inline(always)]
     unsafe fn sums<const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(
         task: &Task,

@@ -26,6 +26,7 @@ pub mod cross_entropy;
 pub mod elementwise;
 pub mod embed;
 pub mod gemm;
+mod lines;
 pub mod long_conv;
 pub mod optimizer;
 pub mod rows;

@@ -22,9 +22,6 @@ pub(crate) trait Vector: Copy {
     unsafe fn smaller(self, b: Self) -> Self;
     /// self b + c
     unsafe fn fma(self, b: Self, c: Self) -> Self;
-    /// Asks for the cache line at an address, which need not be one of anything.
-    #[inline(always)]
-    unsafe fn prefetch(_: *const f32) {}
     /// The sum of the entries, by halves.
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
@@ -136,10 +133,6 @@ mod x86 {
             unsafe { _mm256_maskstore_ps(p, _mm256_loadu_si256(MASK.as_ptr().add(8 - n).cast()), self) }
         }
         #[inline(always)]
-        unsafe fn prefetch(p: *const f32) {
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-        }
-        #[inline(always)]
         unsafe fn add(self, b: Self) -> Self {
             unsafe { _mm256_add_ps(self, b) }
         }
@@ -191,10 +184,6 @@ mod x86 {
         #[inline(always)]
         unsafe fn store_part(self, p: *mut f32, n: usize) {
             unsafe { _mm512_mask_storeu_ps(p, (1u16 << n) - 1, self) }
-        }
-        #[inline(always)]
-        unsafe fn prefetch(p: *const f32) {
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
         #[inline(always)]
         unsafe fn add(self, b: Self) -> Self {

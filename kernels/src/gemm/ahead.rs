@@ -2,9 +2,7 @@
 //! this, a product with one of a megabyte waits for a third of its time.
 
 use super::tile::Mat;
-
-/// Numbers of a cache line.
-pub(crate) const LINE: usize = 16;
+use crate::lines::LINE;
 
 /// Lines at one distance from each other, asked for one after the other; those past the end are asked for in vain.
 #[derive(Clone, Copy)]

@@ -18,11 +18,12 @@ mod tile;
 pub use band::{Band, Banded, gemm_banded, turn};
 pub use dense::multiply;
 
-use ahead::{Ahead, LINE, Later};
+use ahead::{Ahead, Later};
 use tile::{Mat, MatMut};
 pub(crate) use tile::{Task, sums, tile};
 
 use crate::isa::{Isa, versions};
+use crate::lines::LINE;
 use crate::room::{Room, keep_panels, panels};
 use crate::vector::Vector;
 use pack::{MARGIN, pack, pack_rows};

@@ -1,9 +1,9 @@
 //! Panels: parts of a matrix copied to where they are read in order.
 
-use super::ahead::LINE;
 use super::part;
 use super::tile::Mat;
 use crate::isa::Isa;
+use crate::lines::{LINE, ask};
 use crate::vector::Vector;
 
 /// Rows that are asked for before they are read.
@@ -18,7 +18,7 @@ pub(crate) unsafe fn pack<I: Isa>(m: Mat, rows: usize, cols: usize, width: usize
             let lanes = I::V::LANES;
             for r in 0..rows {
                 let (from, to) = (m.at.offset(r as isize * m.rs), to.add(r * width));
-                I::V::prefetch(from.wrapping_offset(AHEAD * m.rs));
+                ask(from.wrapping_offset(AHEAD * m.rs), 1);
                 let mut j = 0;
                 while j + lanes <= cols {
                     I::V::load(from.add(j)).store(to.add(j));
@@ -74,15 +74,7 @@ pub(crate) unsafe fn pack_rows<I: Isa>(a: Mat, m: usize, k: usize, count: usize,
     while p < k {
         let steps = STEPS.min(k - p);
         if a.rs == 1 {
-            for s in 0..steps {
-                let next = a.from(0, p + STEPS + s).at;
-                let mut i = 0;
-                while i < m {
-                    // SAFETY: nothing is read.
-                    unsafe { I::V::prefetch(next.wrapping_add(i)) };
-                    i += LINE;
-                }
-            }
+            (0..steps).for_each(|s| ask(a.from(0, p + STEPS + s).at, m.div_ceil(LINE)));
         }
         for i in 0..count {
             let (i0, r) = part(m, count, i);

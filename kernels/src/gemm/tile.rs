@@ -2,6 +2,7 @@
 
 use super::ahead::Ahead;
 use crate::isa::Isa;
+use crate::lines::ask;
 use crate::vector::Vector;
 
 /// A matrix: where it starts, and the distances between rows and between columns.
@@ -50,6 +51,7 @@ pub(crate) struct Task {
     pub b: Mat,
     pub beta: f32,
     pub c: MatMut,
+    /// Lines that come next. Who computes sums may ask for them.
     pub ahead: [Ahead; 2],
 }
 
@@ -66,7 +68,7 @@ pub(crate) unsafe fn tile<I: Isa, const R: usize, const N: usize, const WHOLE: b
         if c.cs == 1 {
             // By the time the sums are there, so are C's lines.
             for i in 0..R {
-                I::V::prefetch(c.at.wrapping_offset(i as isize * c.rs));
+                ask(c.at.wrapping_offset(i as isize * c.rs), 1);
             }
         }
         let acc = I::sums::<R, N, WHOLE, BY_ROWS>(task);
@@ -112,7 +114,7 @@ pub(crate) unsafe fn tile<I: Isa, const R: usize, const N: usize, const WHOLE: b
     }
 }
 
-/// The sums of a tile.
+/// The sums of a tile over its depth, for every instruction set.
 #[inline(always)]
 pub(crate) unsafe fn sums<I: Isa, const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(
     task: &Task,
