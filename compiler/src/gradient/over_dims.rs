@@ -100,7 +100,10 @@ pub(super) fn sparsemax(s: &mut Site) -> Cotangents {
 pub(super) fn cumsum(s: &mut Site) -> Cotangents {
     let Op::Cumsum { dim, reverse, exclusive } = *s.op else { panic!("archc bug: {:?} is no running sum", s.op) };
     let dy = s.dy_along(&[dim]);
-    Site::sole(s.b.op(Op::Cumsum { dim, reverse: !reverse, exclusive }, &[dy]))
+    // it starts anew where it did
+    let starts = s.operands[1..].to_vec();
+    let dx = s.b.op(Op::Cumsum { dim, reverse: !reverse, exclusive }, &[&[dy][..], &starts].concat());
+    [vec![Some(dx)], vec![None; starts.len()]].concat()
 }
 
 pub(super) fn cumprod(s: &mut Site) -> Cotangents {

@@ -166,15 +166,15 @@ fn sum(b: &mut Builder, given: &[ValueId]) -> ValueId {
     }
     for (dim, mut of) in puts {
         of.sort_unstable();
-        let fixed = match b.dims[dim.0 as usize].extent {
-            Extent::Fixed(n) => n,
-            extent => panic!("archc bug: an entry of a dimension of {extent:?}"),
-        };
         if of.len() == 1 {
             let (i, x) = of[0];
             rest.push(b.op(Op::Put(dim, i), &[x]));
             continue;
         }
+        let fixed = match b.dims[dim.0 as usize].extent {
+            Extent::Fixed(n) => n,
+            extent => panic!("archc bug: entries of a dimension of {extent:?}"),
+        };
         let zero = b.number(0.0);
         let entries: Vec<ValueId> = (0..fixed).map(|i| of.iter().find(|o| o.0 == i).map_or(zero, |o| o.1)).collect();
         rest.push(b.op(Op::Stack(dim), &entries));

@@ -8,7 +8,7 @@ use super::carried::state_name;
 use super::loops::Recurrence;
 use super::ordinary::{dims, ordinary};
 use super::tokens::Lowering;
-use crate::graph::{self, NodeId, Op as Source, Scan};
+use crate::graph::{self, BinaryOp, NodeId, Op as Source, Scan};
 use crate::lowered::{BATCH, Builder, Carry, Keep, LoopState, Lowered, Op, TIME, ValueId, order};
 use crate::scan::{ChunkEnv, ChunkStart, Elementwise, Form, ScanClass, lower_chunk, stacked};
 
@@ -22,10 +22,8 @@ pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -
     let (inits, captures) = operands.split_at(scan.states.len());
     let first = first_states(l, id, scan, inits);
     let own_ways = matches!(class, Some(ScanClass::Elementwise(_)));
-    if let (Some(ScanClass::Elementwise(Elementwise::Sum(term))), Some(_), false) =
-        (class, l.options.chunk, l.options.resets)
-    {
-        let (emits, last) = summed(l, scan, captures, first[0], *term);
+    if let (Some(ScanClass::Elementwise(Elementwise::Sum(term))), Some(_)) = (class, l.options.chunk) {
+        let (emits, last) = summed(l, scan, captures, [inits[0], first[0]], *term);
         leave(l, id, scan, vec![last]);
         return vec![(id, emits)];
     }
@@ -34,13 +32,13 @@ pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -
     vec![(id, emits)]
 }
 
-/// A running sum over all tokens: its emits, and the last sum. Documents that start inside of the sequence would have to be
-/// subtracted again, which costs digits; these go token by token.
+/// A running sum over all tokens, anew in each document: its emits, and the last sum. `init` is what it starts from, `first` what is
+/// there before the first token.
 fn summed<'a>(
     l: &mut Lowering<'a>,
     scan: &'a Scan,
     captures: &[ValueId],
-    first: ValueId,
+    [init, first]: [ValueId; 2],
     term: NodeId,
 ) -> (Vec<ValueId>, ValueId) {
     let body = Body::new(l, scan, captures);
@@ -48,29 +46,51 @@ fn summed<'a>(
     // a term may lack axes of its sum
     let own = [dims(&scan.states[0].axes), vec![BATCH, TIME]].concat();
     let x = l.b.expand(x, &own);
-    // the first sum counts as a part of the first term: what is added later is rounded once more
-    let zero = is_zero(&l.b, first);
-    let from_first = if zero {
-        x
-    } else {
-        let first = l.b.op(Op::Put(TIME, 0), &[first]);
-        l.b.add(x, first)
+    let starts = l.options.resets.then(|| l.starts());
+    let sum = |l: &mut Lowering<'_>, op: Op, x: ValueId| {
+        let operands: Vec<ValueId> = [x].into_iter().chain(starts).collect();
+        l.b.op(op, &operands)
     };
+    let forward = |exclusive: bool| Op::Cumsum { dim: TIME, reverse: false, exclusive };
+    // what is there before a document counts as a part of its first term: what is added later is rounded once more
+    let zero = is_zero(&l.b, first) && is_zero(&l.b, init);
+    let mut from_first = x;
+    let mut before = first;
+    if !zero {
+        let mut given = l.b.op(Op::Put(TIME, 0), &[first]);
+        if let Some(starts) = starts {
+            // the first token has what is there, whether a document starts or goes on
+            let at_first = l.b.op(Op::Pick(TIME, 0), &[starts]);
+            let at_first = l.b.op(Op::Put(TIME, 0), &[at_first]);
+            let later = l.b.binary(BinaryOp::Sub, starts, at_first);
+            let none = l.b.number(0.0);
+            let later = l.b.op(Op::Select, &[later, init, none]);
+            given = l.b.add(given, later);
+            before = sum(l, forward(false), given);
+        }
+        from_first = l.b.add(x, given);
+    }
     let mut emits = Vec::with_capacity(scan.emits.len());
     for (_, emit) in &scan.emits {
         let exclusive = matches!(scan.body.op(*emit), Source::State(_));
         let terms = if exclusive { x } else { from_first };
-        let sum = l.b.op(Op::Cumsum { dim: TIME, reverse: false, exclusive }, &[terms]);
+        let total = sum(l, forward(exclusive), terms);
         if exclusive && !zero {
-            emits.push(l.b.add(sum, first));
+            emits.push(l.b.add(total, before));
         } else {
-            let low = l.b.op(Op::CumsumLow { dim: TIME, exclusive }, &[terms]);
-            l.low_parts.insert(sum, low);
-            emits.push(sum);
+            let low = sum(l, Op::CumsumLow { dim: TIME, exclusive }, terms);
+            l.low_parts.insert(total, low);
+            emits.push(total);
         }
     }
-    // summed in f64 as well, so that what is carried is what was given out
-    let all = l.b.op(Op::Cumsum { dim: TIME, reverse: true, exclusive: false }, &[from_first]);
+    // summed in f64 as well, so that what is carried is what was given out; of the last document only
+    let backward = |exclusive: bool| Op::Cumsum { dim: TIME, reverse: true, exclusive };
+    let mut own = from_first;
+    if let Some(starts) = starts {
+        let (later, none) = (l.b.op(backward(true), &[starts]), l.b.number(0.0));
+        own = l.b.op(Op::Select, &[later, none, own]);
+    }
+    let all = l.b.op(backward(false), &[own]);
     (emits, l.b.op(Op::Pick(TIME, 0), &[all]))
 }
 

@@ -170,7 +170,7 @@ pub enum Op {
     Softmax(Vec<DimId>),
     /// Projection onto the simplex (arXiv 1602.02068).
     Sparsemax(DimId),
-    /// Running sum, summed in f64.
+    /// Running sum, summed in f64. With a second operand the sum starts anew where that is not 0 (the entry belongs to what follows).
     Cumsum {
         /// Along this.
         dim: DimId,
@@ -180,7 +180,7 @@ pub enum Op {
         exclusive: bool,
     },
     /// The low part of a running sum: what rounding takes from it. Added to the sum, it brings back digits that differences of large
-    /// sums need. 0 in exact arithmetic, hence without a gradient.
+    /// sums need. 0 in exact arithmetic, hence without a gradient. Operands as for `Cumsum`.
     CumsumLow {
         /// Along this.
         dim: DimId,

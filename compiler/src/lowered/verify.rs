@@ -74,6 +74,12 @@ fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usi
             {
                 return fail("its operand lacks a dimension that it is over");
             }
+            Op::Cumsum { dim, .. } | Op::CumsumLow { dim, .. }
+                if node.operands.len() == 2 && node.dims.len() != dag.node(node.operands[0]).dims.len()
+                    || node.operands.len() == 2 && misses(1, dim) =>
+            {
+                return fail("where it starts anew is not known along its dimension");
+            }
             Op::PairDecay(p) | Op::PairProduct(p) if misses(0, &p.rows) => return fail("its operand lacks the rows"),
             Op::PairProductGrad(p) if misses(0, &p.rows) || [1, 2].iter().any(|i| misses(*i, &p.cols)) => {
                 return fail("an operand lacks rows or columns");

@@ -28,7 +28,7 @@ pub enum ScanClass {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elementwise {
     /// h <- h + b: this node of the body is b. Over whole sequences it is summed in f64, so that differences of sums keep their digits;
-    /// not token by token, nor where documents start inside of the sequence.
+    /// not token by token.
     Sum(NodeId),
     /// h <- a h + b: two of them make one, so that they can be joined in any order (Blelloch 1990; arXiv 1709.04057).
     Affine,

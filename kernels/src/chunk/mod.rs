@@ -33,6 +33,27 @@ impl Pairs {
     }
 }
 
+/// Rows at which a running sum starts anew: those whose number is not 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Starts {
+    /// The number of the first row, or null.
+    pub at: *const f32,
+    /// Distance between rows.
+    pub step: usize,
+}
+
+impl Starts {
+    /// There are none.
+    pub const NONE: Self = Self { at: std::ptr::null(), step: 0 };
+
+    /// Whether one lies between row `i` of the sum's order and the row before it.
+    #[inline(always)]
+    unsafe fn before(self, i: usize, n: usize, reverse: bool) -> bool {
+        // SAFETY: the caller's contract: there are n of them.
+        !self.at.is_null() && i > 0 && unsafe { *self.at.add(if reverse { n - i } else { i } * self.step) != 0.0 }
+    }
+}
+
 #[inline(always)]
 unsafe fn cumsum_body<I: Isa>(
     _: I,
@@ -41,6 +62,7 @@ unsafe fn cumsum_body<I: Isa>(
     reverse: bool,
     exclusive: bool,
     low: bool,
+    starts: Starts,
     x: *const f32,
     sx: usize,
     y: *mut f32,
@@ -62,6 +84,9 @@ unsafe fn cumsum_body<I: Isa>(
             let mut sum = [0.0f64; STRIP];
             for i in 0..n {
                 let row = if reverse { n - 1 - i } else { i };
+                if starts.before(i, n, reverse) {
+                    sum = [0.0; STRIP];
+                }
                 let v = x.add(row * sx + from).cast::<[f32; STRIP]>().read_unaligned();
                 let mut out = [0.0; STRIP];
                 for l in 0..STRIP {
@@ -77,6 +102,9 @@ unsafe fn cumsum_body<I: Isa>(
             let mut sum = 0.0f64;
             for i in 0..n {
                 let row = if reverse { n - 1 - i } else { i };
+                if starts.before(i, n, reverse) {
+                    sum = 0.0;
+                }
                 let next = sum + f64::from(*x.add(row * sx + l));
                 *y.add(row * sy + l) = given(if exclusive { sum } else { next });
                 sum = next;
@@ -194,9 +222,10 @@ unsafe fn pair_decay_grad_body<I: Isa>(
 
 versions! {
     /// y = the running sum of x `[n, width]` down the rows, summed in f64; from the last row with `reverse`, without the row itself with
-    /// `exclusive`; with `low`, what rounding to f32 takes from each sum. y may be x.
+    /// `exclusive`; with `low`, what rounding to f32 takes from each sum. A row of `starts` begins a sum. y may be x.
     pub unsafe fn cumsum(
-        n: usize, width: usize, reverse: bool, exclusive: bool, low: bool, x: *const f32, sx: usize, y: *mut f32, sy: usize,
+        n: usize, width: usize, reverse: bool, exclusive: bool, low: bool, starts: Starts, x: *const f32, sx: usize, y: *mut f32,
+        sy: usize,
     ) = cumsum_body;
     /// y `[n, n]` = the decay of each pair, 0 for pairs that are not meant. Entries of g lie `step` apart.
     pub unsafe fn pair_decay(n: usize, pairs: Pairs, g: *const f32, step: usize, y: *mut f32, sy: usize) = pair_decay_body;

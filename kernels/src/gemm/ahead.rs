@@ -2,7 +2,7 @@
 //! this, a product with one of a megabyte waits for a third of its time.
 
 use super::tile::Mat;
-use crate::lines::LINE;
+use crate::lines::{LINE, ask};
 
 /// Lines at one distance from each other, asked for one after the other; those past the end are asked for in vain.
 #[derive(Clone, Copy)]
@@ -15,6 +15,13 @@ impl Ahead {
     /// Again and again a line that is there.
     pub fn nothing(at: *const f32) -> Self {
         Self { at, step: 0 }
+    }
+
+    /// Asks for the next one.
+    #[inline(always)]
+    pub fn ask(&mut self) {
+        ask(self.at, 1);
+        self.at = self.at.wrapping_offset(self.step);
     }
 
     /// The rows of A from `next` on, of which tiles read `k` columns in turn: each stream has half of a tile's `rows`, or where there

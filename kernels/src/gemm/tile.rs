@@ -51,7 +51,7 @@ pub(crate) struct Task {
     pub b: Mat,
     pub beta: f32,
     pub c: MatMut,
-    /// Lines that come next. Who computes sums may ask for them.
+    /// Lines that come next: one of each is asked for every four steps of the depth.
     pub ahead: [Ahead; 2],
 }
 
@@ -146,15 +146,24 @@ pub(crate) unsafe fn sums<I: Isa, const R: usize, const N: usize, const WHOLE: b
                 bp = bp.wrapping_offset(b.rs);
             }};
         }
+        let [mut soon, mut later] = task.ahead;
         if BY_ROWS {
             // A pointer for each row, and one distance: no address waits for another.
             let rows: [*const f32; R] = std::array::from_fn(|i| a.at.wrapping_offset(i as isize * a.rs));
             for p in 0..k {
+                if p % 4 == 0 {
+                    soon.ask();
+                    later.ask();
+                }
                 step!(|i| *rows[i].add(p));
             }
         } else {
             let mut ap = a.at;
-            for _ in 0..k {
+            for p in 0..k {
+                if p % 4 == 0 {
+                    soon.ask();
+                    later.ask();
+                }
                 step!(|i| *ap.add(i));
                 ap = ap.wrapping_offset(a.cs);
             }

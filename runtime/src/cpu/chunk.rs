@@ -50,10 +50,16 @@ impl Tiles {
         // rows and columns of each operand and of the result
         let axes: Vec<[Vec<DimId>; 2]> = match &single.op {
             Op::Cumsum { dim, .. } | Op::CumsumLow { dim, .. } => {
-                // what lies in one run behind the dimension is done side by side
-                let wide: Vec<DimId> = single.output.axes.iter().map(|a| a.dim).filter(|d| d != dim).collect();
-                let wide = joined(&views, &wide);
-                vec![[vec![*dim], wide.clone()], [vec![*dim], wide]]
+                // what lies in one run behind the dimension, and starts anew together, is done side by side
+                let starts = single.inputs.get(1);
+                let apart = |d: &DimId| d == dim || starts.is_some_and(|s| s.axis(*d).is_some());
+                let wide: Vec<DimId> = single.output.axes.iter().map(|a| a.dim).filter(|d| !apart(d)).collect();
+                let wide = joined(&[&single.inputs[0], &single.output], &wide);
+                let mut all = vec![[vec![*dim], wide.clone()], [vec![*dim], wide]];
+                if starts.is_some() {
+                    all.insert(1, [vec![*dim], vec![]]);
+                }
+                all
             }
             Op::SolveUnitLower { rows, cols, .. } => {
                 let wide: Vec<DimId> = single.output.axes.iter().map(|a| a.dim).filter(|d| d != rows).collect();
@@ -188,11 +194,12 @@ impl Tiles {
             let width = self.tiles[last].cols;
             let meant = |p: &archc_compiler::lowered::Pairs| chunk::Pairs { strict: p.strict, before: p.before };
             match &self.op {
-                Op::Cumsum { reverse, exclusive, .. } => {
-                    chunk::cumsum(n, width, *reverse, *exclusive, false, at[0], row[0], at[1], row[1]);
-                }
-                Op::CumsumLow { exclusive, .. } => {
-                    chunk::cumsum(n, width, false, *exclusive, true, at[0], row[0], at[1], row[1]);
+                Op::Cumsum { exclusive, .. } | Op::CumsumLow { exclusive, .. } => {
+                    let reverse = matches!(self.op, Op::Cumsum { reverse: true, .. });
+                    let low = matches!(self.op, Op::CumsumLow { .. });
+                    let starts =
+                        if last == 2 { chunk::Starts { at: at[1], step: row[1] } } else { chunk::Starts::NONE };
+                    chunk::cumsum(n, width, reverse, *exclusive, low, starts, at[0], row[0], at[last], row[last]);
                 }
                 Op::SolveUnitLower { transpose, .. } => {
                     copy_nd(at[2], &[row[2] as isize, 1], at[1], &[row[1] as isize, 1], &[n, width]);

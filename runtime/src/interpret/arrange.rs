@@ -23,14 +23,22 @@ pub(super) fn along(dim: Dim, operands: &[&Value], row: impl Fn(&[&[f64]], &mut 
     Value::constant(out, shape, dims, operands[0].tensor.dtype())
 }
 
-pub(super) fn cumsum(x: &Value, dim: Dim, reverse: bool, exclusive: bool) -> Result<Value> {
-    along(dim, &[x], |rows, y| {
+/// Of x, and if there are two operands, of where the sum starts anew.
+pub(super) fn cumsum(operands: &[&Value], dim: Dim, reverse: bool, exclusive: bool) -> Result<Value> {
+    along(dim, operands, |rows, y| {
+        let starts = |i: usize| rows.get(1).is_some_and(|starts| starts[i] != 0.0);
         let mut total = 0.0;
         for i in 0..y.len() {
             let i = if reverse { y.len() - 1 - i } else { i };
+            if starts(i) && !reverse {
+                total = 0.0;
+            }
             let before = total;
             total += rows[0][i];
             y[i] = if exclusive { before } else { total };
+            if starts(i) && reverse {
+                total = 0.0;
+            }
         }
     })
 }

@@ -275,7 +275,9 @@ fn apply(frame: &Frame<'_>, scope: &Scope<'_>, op: &Op, dims: &[DimId], x: &[Val
         Op::Softmax(over) => rows(RowOp::Softmax, &x[0], &names(over)),
         Op::Sparsemax(d) => rows(RowOp::Sparsemax, &x[0], &[name(*d)]),
         Op::CumsumLow { dim, .. } => arrange::cumsum_low(&x[0], name(*dim)),
-        Op::Cumsum { dim, reverse, exclusive } => arrange::cumsum(&x[0], name(*dim), *reverse, *exclusive),
+        Op::Cumsum { dim, reverse, exclusive } => {
+            arrange::cumsum(&x.iter().collect::<Vec<_>>(), name(*dim), *reverse, *exclusive)
+        }
         Op::Sort(d) => rows(RowOp::Sort, &x[0], &[name(*d)]),
         Op::Unsort(d) => arrange::unsort(&x[0], &x[1], name(*d)),
         Op::TopK(d, n) => rows(RowOp::TopK(*n), &x[0], &[name(*d)]),
