@@ -99,9 +99,10 @@ pub(super) fn sparsemax(s: &mut Site) -> Cotangents {
 
 pub(super) fn cumsum(s: &mut Site) -> Cotangents {
     let Op::Cumsum { dim, reverse, exclusive } = *s.op else { panic!("archc bug: {:?} is no running sum", s.op) };
-    let dy = s.dy_along(&[dim]);
     // it starts anew where it did
     let starts = s.operands[1..].to_vec();
+    let own = starts.first().map_or_else(|| vec![dim], |starts| s.b.dag.node(*starts).dims.clone());
+    let dy = s.dy_along(&own);
     let dx = s.b.op(Op::Cumsum { dim, reverse: !reverse, exclusive }, &[&[dy][..], &starts].concat());
     [vec![Some(dx)], vec![None; starts.len()]].concat()
 }

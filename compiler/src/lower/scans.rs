@@ -85,12 +85,12 @@ fn summed<'a>(
     }
     // summed in f64 as well, so that what is carried is what was given out; of the last document only
     let backward = |exclusive: bool| Op::Cumsum { dim: TIME, reverse: true, exclusive };
-    let mut own = from_first;
+    let mut of_last = from_first;
     if let Some(starts) = starts {
         let (later, none) = (l.b.op(backward(true), &[starts]), l.b.number(0.0));
-        own = l.b.op(Op::Select, &[later, none, own]);
+        of_last = l.b.op(Op::Select, &[later, none, of_last]);
     }
-    let all = l.b.op(backward(false), &[own]);
+    let all = l.b.op(backward(false), &[of_last]);
     (emits, l.b.op(Op::Pick(TIME, 0), &[all]))
 }
 

@@ -381,3 +381,17 @@ pub enum Op {
     /// State i of operand 0, a loop, after its last iteration.
     Final(usize),
 }
+
+impl Op {
+    /// The operand whose 0 makes the result or its gradient infinite or no number, if there is one.
+    pub fn pole(&self) -> Option<usize> {
+        match self {
+            Self::Unary(
+                UnaryOp::Log | UnaryOp::Log1p | UnaryOp::Sqrt | UnaryOp::Rsqrt | UnaryOp::Powi(i32::MIN..0),
+            ) => Some(0),
+            Self::Binary(BinaryOp::Pow) => Some(0),
+            Self::Binary(BinaryOp::Div | BinaryOp::Rem) => Some(1),
+            _ => None,
+        }
+    }
+}

@@ -75,8 +75,10 @@ fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usi
                 return fail("its operand lacks a dimension that it is over");
             }
             Op::Cumsum { dim, .. } | Op::CumsumLow { dim, .. }
-                if node.operands.len() == 2 && node.dims.len() != dag.node(node.operands[0]).dims.len()
-                    || node.operands.len() == 2 && misses(1, dim) =>
+                if node
+                    .operands
+                    .get(1)
+                    .is_some_and(|starts| misses(1, dim) || dag.node(*starts).dims.iter().any(|d| misses(0, d))) =>
             {
                 return fail("where it starts anew is not known along its dimension");
             }

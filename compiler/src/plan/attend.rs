@@ -34,7 +34,12 @@ impl ScopePlan<'_> {
             Some(g) => roots.extend(g.sums.iter().map(|s| s.1)),
         }
         let mut body = ScopePlan::new(planner, dag, roots);
-        body.tile = Some([forward.rows, forward.cols]);
+        // what is left out of a product is 0, of which an op must not make what is not finite: 0 times that is no gradient of 0
+        let pair = |v: ValueId| [forward.rows, forward.cols].iter().all(|d| dag.node(v).dims.contains(d));
+        let mut live = dag.ids().filter(|v| body.live[v.0 as usize]).map(|v| dag.node(v));
+        if live.all(|n| n.op.pole().is_none_or(|i| !pair(n.operands[i]))) {
+            body.tile = Some([forward.rows, forward.cols]);
+        }
         let weights = body.pinned(&[forward.rows, forward.cols], &planner.sizes);
         let mut ports: Vec<TilePort> = Vec::new();
         let mut lag = None;
@@ -143,7 +148,7 @@ impl ScopePlan<'_> {
             lse = Some(tile_port(forward, &place, tile));
         }
 
-        panels.turn(&mut body, &mut ports);
+        panels.transpose(&mut body, &mut ports);
         // what the device touches between and after the kernels stays where it is
         for view in [Some(&weight), visible.as_ref(), sink.as_ref()].into_iter().flatten() {
             body.keep(view);
@@ -181,7 +186,7 @@ impl ScopePlan<'_> {
             );
             for p in &mut kernel.ports {
                 others.push(&mut p.tile);
-                others.extend(p.turned.iter_mut().map(|t| &mut t.1));
+                others.extend(p.transposed.iter_mut().map(|t| &mut t.1));
             }
             for e in &mut kernel.emits {
                 others.extend([&mut e.value, &mut e.sum.tile]);
@@ -257,19 +262,20 @@ impl Panels {
     }
 
     /// Gives ports a second panel, with the tokens last, where products read along tokens: else each would turn its tile again.
-    fn turn(&mut self, body: &mut ScopePlan<'_>, ports: &mut [TilePort]) {
+    fn transpose(&mut self, body: &mut ScopePlan<'_>, ports: &mut [TilePort]) {
         for at in 0..body.kernels.len() {
             let Work::Gemm(g) = &body.kernels[at].work else { continue };
             let Some(port) = ports.iter_mut().find(|p| p.panel.is_some_and(|p| g.b.base == Base::Port(p))) else {
                 continue;
             };
             // columns of B are the tile's tokens, its rows the numbers of each
-            let (tokens, each) = (g.n, g.k);
-            let whole = g.b.offset == 0 && g.batch.is_empty() && g.sums.is_empty() && tokens * each == port.tile.len();
+            let tokens = port.tile.axes[0].size;
+            let each = port.tile.len() / tokens;
+            let whole = g.b.offset == 0 && g.batch.is_empty() && g.sums.is_empty() && (g.n, g.k) == (tokens, each);
             if !whole || tokens == 1 || (g.b.row, g.b.col) != (1, each as isize) {
                 continue;
             }
-            let number = match &port.turned {
+            let number = match &port.transposed {
                 Some((number, _)) => *number,
                 None => {
                     let mut view = port.tile.clone();
@@ -277,7 +283,7 @@ impl Panels {
                     for (i, axis) in view.axes.iter_mut().enumerate() {
                         axis.stride = if i == 0 { 1 } else { axis.stride * tokens as isize };
                     }
-                    port.turned = Some((self.count, view));
+                    port.transposed = Some((self.count, view));
                     self.count += 1;
                     self.count - 1
                 }
@@ -304,5 +310,5 @@ fn tile_port(attend: &Attend, outer: &View, tile: View) -> TilePort {
     let stride = if token.is_some() { map.pop().unwrap_or(0) } else { 0 };
     let rows = tile.axis(attend.rows).is_some();
     let timed = rows || tile.axis(attend.cols).is_some();
-    TilePort { outer: rest, map, token: stride, rows, tile, timed, panel: None, turned: None }
+    TilePort { outer: rest, map, token: stride, rows, tile, timed, panel: None, transposed: None }
 }

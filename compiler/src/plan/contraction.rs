@@ -1,6 +1,6 @@
 //! Contractions as matrix products: which dimensions are rows, columns, sums, and batch.
 
-use super::{Gemm, Matrix, Side, View};
+use super::{Gemm, GemmDim, Matrix, View};
 use crate::lowered::DimId;
 
 /// The roles of the dimensions of a contraction, each outermost first.
@@ -56,11 +56,11 @@ impl Roles {
             let d = self.over.remove(0);
             sums.push((a.axis(d).map_or(1, |x| x.size), a.stride(d), b.stride(d)));
         };
-        let side = |d: DimId| {
-            let sides = [(&self.rows, Side::M), (&self.cols, Side::N), (&self.over, Side::K)];
-            sides.into_iter().find(|s| *s.0 == [d]).map(|s| s.1)
+        let role = |d: DimId| {
+            let roles = [(&self.rows, GemmDim::M), (&self.cols, GemmDim::N), (&self.over, GemmDim::K)];
+            roles.into_iter().find(|s| *s.0 == [d]).map(|s| s.1)
         };
-        let pairs = tile.and_then(|[rows, cols]| Some([side(rows)?, side(cols)?]));
+        let pairs = tile.and_then(|[rows, cols]| Some([role(rows)?, role(cols)?]));
         let length = |d: &DimId| [a, b, c].iter().find_map(|v| v.axis(*d)).map_or(1, |x| x.size);
         batch.retain(|d| length(d) > 1);
         let matrix = |v: &View, row, col| Matrix {

@@ -178,14 +178,14 @@ pub struct Gemm {
     pub batch: Vec<usize>,
     /// Add to what is in C.
     pub accumulate: bool,
-    /// In an attend: which of the product's dimensions are the rows and the columns of the tile, if two of them are. What belongs to
-    /// pairs that no row sees does not count, and may be left out.
-    pub pairs: Option<[Side; 2]>,
+    /// In an attend: which of the product's dimensions are the rows and the columns of the tile, if two of them are. Pairs that no row
+    /// sees may be left out: as results they are not looked at, as operands they are 0.
+    pub pairs: Option<[GemmDim; 2]>,
 }
 
 /// A dimension of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum GemmDim {
     /// Rows of A and C.
     M,
     /// Columns of B and C.
@@ -389,8 +389,8 @@ pub struct TilePort {
     pub timed: bool,
     /// The port of the body ([`Base::Port`]) that moves along the panel of which `tile` is the first one; none where there is but one.
     pub panel: Option<usize>,
-    /// The port and the first tile of another panel, with the tokens last: for products that read columns of what has columns.
-    pub turned: Option<(usize, View)>,
+    /// The port and the first tile of another panel, with the tokens last: for products that read one number of many tokens.
+    pub transposed: Option<(usize, View)>,
 }
 
 /// See [`crate::lowered::Attend`] and [`crate::lowered::AttendGrad`].

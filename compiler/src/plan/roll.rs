@@ -133,7 +133,7 @@ fn dims(work: &mut Work, f: &mut dyn FnMut(&mut DimId)) {
             views([&mut a.lag, &mut a.visible, &mut a.sink, &mut a.shown].into_iter().flatten(), f);
             for port in a.ports.iter_mut().chain(&mut a.lse) {
                 views([&mut port.outer, &mut port.tile], f);
-                views(port.turned.iter_mut().map(|t| &mut t.1), f);
+                views(port.transposed.iter_mut().map(|t| &mut t.1), f);
             }
             for emit in &mut a.emits {
                 views([&mut emit.value, &mut emit.sum.outer, &mut emit.sum.tile], f);

@@ -24,8 +24,8 @@ impl Ahead {
         self.at = self.at.wrapping_offset(self.step);
     }
 
-    /// The rows of A from `next` on, of which tiles read `k` columns in turn: each stream has half of a tile's `rows`, or where there
-    /// are gaps between rows, the line pairs in which these begin.
+    /// For the next tile, the `rows` of A from `next` on, of which it reads `k` columns. Each stream has half of the rows; where there
+    /// are gaps between rows, the first line of each row has one, the third the other (lines come in pairs).
     #[inline(always)]
     pub fn rows(next: Mat, rows: usize, k: usize) -> [Self; 2] {
         if next.rs as usize <= k {

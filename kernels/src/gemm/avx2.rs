@@ -2,7 +2,7 @@
 //!
 //! Up to twelve sums, two vectors of B and a number of A: a step of the depth of six rows is 12 products, 8 loads, and what moves
 //! pointers and counts. The products alone take 6 cycles. Where another thread shares the core, each has 3 instructions a cycle: then
-//! 27 a step, as these loops had when compiled from intrinsics, leave .67 of the rate, and the 21 they have here .86.
+//! 27 a step, as these loops had when compiled from intrinsics, leave .67 of the rate, and the 22 they have here .82.
 //! Four steps share the counting; their addresses are multiples of the distances.
 
 use super::tile::{Mat, Task};

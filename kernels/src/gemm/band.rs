@@ -4,7 +4,7 @@
 use super::ahead::Ahead;
 use super::pack::pack;
 use super::tile::{Mat, MatMut, Task};
-use super::{POINTERS, SKINNY, any_tile, gemm, part};
+use super::{DEPTH, POINTERS, SKINNY, gemm, part, run_tile};
 use crate::isa::{Isa, versions};
 use crate::room::{keep_panels, panels};
 use crate::vector::Vector;
@@ -85,12 +85,7 @@ unsafe fn body<I: Isa>(_: I, which: Banded, m: usize, n: usize, k: usize, a: Mat
                 }
                 let a = a.from(i0, from);
                 let task = Task { cols, k: end - from, alpha: 1.0, a, b: panel.from(from, 0), beta, c, ahead };
-                match (packs || cols == width, a.cs == 1 && a.rs != 1) {
-                    (true, true) => any_tile::<I, 2, true, true>(rows, &task),
-                    (true, false) => any_tile::<I, 2, true, false>(rows, &task),
-                    (false, true) => any_tile::<I, 2, false, true>(rows, &task),
-                    (false, false) => any_tile::<I, 2, false, false>(rows, &task),
-                }
+                run_tile::<I, 2>(rows, packs || cols == width, &task);
             }
             j += width;
         }
@@ -98,21 +93,13 @@ unsafe fn body<I: Isa>(_: I, which: Banded, m: usize, n: usize, k: usize, a: Mat
     }
 }
 
-#[inline(always)]
-unsafe fn turn_body<I: Isa>(_: I, rows: usize, cols: usize, from: *const f32, to: *mut f32) {
-    // SAFETY: the caller's contract.
-    unsafe { pack::<I>(Mat { at: from, rs: 1, cs: cols as isize }, cols, rows, rows, to) }
-}
-
 versions! {
     unsafe fn dispatch(which: Banded, m: usize, n: usize, k: usize, a: Mat, b: Mat, beta: f32, c: MatMut) = body;
-    /// Transposes a dense matrix `[rows, cols]`.
-    pub unsafe fn turn(rows: usize, cols: usize, from: *const f32, to: *mut f32) = turn_body;
 }
 
-/// C = A B + beta C, as [`gemm`] has it, where only a band of one matrix counts.
+/// C = A B + beta C, as [`gemm`] has it, where perhaps only a band of one matrix counts. beta is 0 or 1.
 pub unsafe fn gemm_banded(
-    which: Banded,
+    which: Option<Banded>,
     m: usize,
     n: usize,
     k: usize,
@@ -127,17 +114,21 @@ pub unsafe fn gemm_banded(
     rsc: isize,
     csc: isize,
 ) {
-    let whole = match which {
-        Banded::Result(band) => band.holds(m, n),
-        Banded::Left(band) => band.holds(m, k),
-    };
+    debug_assert!(beta == 0.0 || beta == 1.0, "what is skipped is not scaled");
+    let part = which.filter(|which| match which {
+        Banded::Result(band) => !band.holds(m, n),
+        Banded::Left(band) => !band.holds(m, k),
+    });
+    // where `gemm` has a way of its own, or several blocks of the depth, sums are to be in its order
+    let plain = m > SKINNY && n > SKINNY && (1..=DEPTH).contains(&k) && csc == 1 && (rsa == 1 || csa == 1);
     // SAFETY: the caller's contract; a product that takes all entries is one where some do not count.
     unsafe {
-        if whole || m <= SKINNY || k == 0 || csc != 1 || (rsa != 1 && csa != 1) {
-            return gemm(m, n, k, 1.0, a, rsa, csa, b, rsb, csb, beta, c, rsc, csc);
+        match part.filter(|_| plain) {
+            None => gemm(m, n, k, 1.0, a, rsa, csa, b, rsb, csb, beta, c, rsc, csc),
+            Some(which) => {
+                let (a, b) = (Mat { at: a, rs: rsa, cs: csa }, Mat { at: b, rs: rsb, cs: csb });
+                dispatch(which, m, n, k, a, b, beta, MatMut { at: c, rs: rsc, cs: csc });
+            }
         }
-        let (a, b, c) =
-            (Mat { at: a, rs: rsa, cs: csa }, Mat { at: b, rs: rsb, cs: csb }, MatMut { at: c, rs: rsc, cs: csc });
-        dispatch(which, m, n, k, a, b, beta, c);
     }
 }

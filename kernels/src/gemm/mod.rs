@@ -15,8 +15,9 @@ mod dense;
 mod pack;
 mod tile;
 
-pub use band::{Band, Banded, gemm_banded, turn};
+pub use band::{Band, Banded, gemm_banded};
 pub use dense::multiply;
+pub use pack::transpose;
 
 use ahead::{Ahead, Later};
 use tile::{Mat, MatMut};
@@ -35,7 +36,20 @@ const ROWS: usize = 168;
 /// Columns of a block of B.
 const COLS: usize = 1024;
 
-/// Calls the tile of r rows.
+/// Calls the tile of r rows for B as it can be read, and A as it lies.
+#[inline(always)]
+unsafe fn run_tile<I: Isa, const N: usize>(r: usize, whole: bool, task: &Task) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match (whole, task.a.cs == 1 && task.a.rs != 1) {
+            (true, true) => any_tile::<I, N, true, true>(r, task),
+            (true, false) => any_tile::<I, N, true, false>(r, task),
+            (false, true) => any_tile::<I, N, false, true>(r, task),
+            (false, false) => any_tile::<I, N, false, false>(r, task),
+        }
+    }
+}
+
 #[inline(always)]
 unsafe fn any_tile<I: Isa, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(r: usize, task: &Task) {
     macro_rules! arms {
@@ -156,12 +170,7 @@ unsafe fn blocked<I: Isa, const N: usize>(
                             if let Some(panel) = panel_later {
                                 task.ahead[1] = panel.share(i, count);
                             }
-                            match (whole, rows.cs == 1 && rows.rs != 1) {
-                                (true, true) => any_tile::<I, N, true, true>(r, &task),
-                                (true, false) => any_tile::<I, N, true, false>(r, &task),
-                                (false, true) => any_tile::<I, N, false, true>(r, &task),
-                                (false, false) => any_tile::<I, N, false, false>(r, &task),
-                            }
+                            run_tile::<I, N>(r, whole, &task);
                             i0 += r;
                         }
                         j += width;

@@ -2,7 +2,7 @@
 
 use super::part;
 use super::tile::Mat;
-use crate::isa::Isa;
+use crate::isa::{Isa, versions};
 use crate::lines::{LINE, ask};
 use crate::vector::Vector;
 
@@ -98,4 +98,15 @@ pub(crate) unsafe fn pack_rows<I: Isa>(a: Mat, m: usize, k: usize, count: usize,
         }
         p += STEPS;
     }
+}
+
+#[inline(always)]
+unsafe fn transpose_body<I: Isa>(_: I, rows: usize, cols: usize, from: *const f32, to: *mut f32) {
+    // SAFETY: the caller's contract.
+    unsafe { pack::<I>(Mat { at: from, rs: 1, cs: cols as isize }, cols, rows, rows, to) }
+}
+
+versions! {
+    /// Transposes a dense matrix `[rows, cols]`.
+    pub unsafe fn transpose(rows: usize, cols: usize, from: *const f32, to: *mut f32) = transpose_body;
 }

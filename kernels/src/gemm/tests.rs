@@ -148,7 +148,9 @@ fn batches() {
 #[test]
 fn bands() {
     at_each_level(|_| {
-        for (m, n, k) in [(64, 64, 16), (64, 64, 64), (50, 40, 33), (64, 16, 64), (5, 64, 9), (2, 30, 20)] {
+        for (m, n, k) in
+            [(64, 64, 16), (64, 64, 64), (50, 40, 33), (64, 16, 64), (5, 64, 9), (2, 30, 20), (9, 3, 40), (7, 20, 400)]
+        {
             for (least, most) in [(-1000, 0), (-1000, 17), (-20, -3), (-9, 9), (40, 50), (-1000, 1000), (1000, 1000)] {
                 for kinds in 0..4 {
                     banded(m, n, k, Band { least, most }, kinds & 1 != 0, kinds & 2 != 0);
@@ -182,7 +184,22 @@ fn banded(m: usize, n: usize, k: usize, band: Band, turned_a: bool, turned_b: bo
             // SAFETY: the buffers have the lengths given.
             unsafe {
                 let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
-                gemm_banded(which, m, n, k, a, a_steps.0, a_steps.1, b, b_steps.0, b_steps.1, beta, c, n as isize, 1);
+                gemm_banded(
+                    Some(which),
+                    m,
+                    n,
+                    k,
+                    a,
+                    a_steps.0,
+                    a_steps.1,
+                    b,
+                    b_steps.0,
+                    b_steps.1,
+                    beta,
+                    c,
+                    n as isize,
+                    1,
+                );
             }
             for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
                 let sum: f64 = (0..k).map(|p| f64::from(a[at(i, p)]) * f64::from(b[b_at(p, j)])).sum();
@@ -197,12 +214,12 @@ fn banded(m: usize, n: usize, k: usize, band: Band, turned_a: bool, turned_b: bo
 }
 
 #[test]
-fn turned_matrices() {
+fn transposes() {
     at_each_level(|_| {
         for (rows, cols) in [(64, 16), (64, 64), (7, 30), (1, 9), (16, 3)] {
             let (x, mut y) = (numbers(rows * cols, 3), vec![f32::NAN; rows * cols]);
             // SAFETY: both have that many numbers.
-            unsafe { turn(rows, cols, x.as_ptr(), y.as_mut_ptr()) };
+            unsafe { transpose(rows, cols, x.as_ptr(), y.as_mut_ptr()) };
             assert!((0..rows * cols).all(|i| y[i % cols * rows + i / cols] == x[i]), "{rows} {cols}");
         }
     });

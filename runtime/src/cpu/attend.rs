@@ -283,7 +283,7 @@ impl AttendStep {
             for port in self.ports.iter().filter(|p| !p.rows && p.timed) {
                 if first {
                     port.load(bases, scratch, index, tile.first_col, tile.cols);
-                    port.turn(scratch, tile.first_col);
+                    port.transpose(scratch, tile.first_col);
                 }
                 port.show(inner, tile.first_col);
             }
@@ -310,7 +310,7 @@ impl AttendStep {
         }
     }
 
-    /// Which pairs of a tile some program may see, if not all: `ahead` is the lag of the first row and column.
+    /// Which pairs of a tile some row may see, as far as lags say, if not all: `ahead` is the lag of the first row and column.
     fn band(&self, ahead: isize) -> Option<Band> {
         let k = &self.kernel;
         let far = k.reach.1.map_or(isize::MAX / 2, |far| far as isize);
@@ -394,12 +394,8 @@ impl AttendStep {
                 }
                 if e.row == 0 {
                     let (n, a, b) = (e.width, c as isize, (e.col, e.step));
-                    match band.map(Banded::Left) {
-                        Some(band) => {
-                            gemm_banded(band, rows, n, cols, weights, a, 1, value, b.0, b.1, beta, sum, width, 1);
-                        }
-                        None => gemm(rows, n, cols, 1.0, weights, a, 1, value, b.0, b.1, beta, sum, width, 1),
-                    }
+                    let band = band.map(Banded::Left);
+                    gemm_banded(band, rows, n, cols, weights, a, 1, value, b.0, b.1, beta, sum, width, 1);
                 } else {
                     for i in 0..rows {
                         let (w, v, s) = (weights.add(i * c), value.offset(i as isize * e.row), sum.add(i * e.sum.each));

@@ -7,7 +7,7 @@ use super::memory::{Bases, FIXED, Slot};
 use super::single::SingleStep;
 use crate::compiled::Leaves;
 use archc_compiler::lowered::{DimId, Lowered, Op};
-use archc_compiler::plan::{Copy, Gemm, Kernel, LoopKernel, Port, Schedule, Scope, Side, View, Work};
+use archc_compiler::plan::{Copy, Gemm, GemmDim, Kernel, LoopKernel, Port, Schedule, Scope, View, Work};
 use archc_kernels::copy::copy_nd;
 use archc_kernels::gemm::{self, Band, Banded, gemm, gemm_banded, gemm_batch};
 use std::cell::{Cell, RefCell};
@@ -27,7 +27,7 @@ pub(super) struct Context<'a> {
     pub profile: Option<&'a super::profile::Profile>,
     /// Loops and attends around.
     pub depth: Cell<usize>,
-    /// In an attend: which pairs of its tile count, by column - row, if not all.
+    /// In an attend: which pairs of its tile some row may see, by column - row, if not all.
     pub band: Cell<Option<Band>>,
     /// Other threads that may take a share; none inside of a share.
     pub workers: Option<&'a Workers>,
@@ -281,6 +281,11 @@ const ROWS: usize = 168;
 /// Rows of a last share that are so few that the kernels would sum them in another order.
 const FEW: Range<usize> = 1..gemm::FEW;
 
+/// What is in C counts so much.
+fn beta(accumulate: bool) -> f32 {
+    if accumulate { 1.0 } else { 0.0 }
+}
+
 /// Matrix products.
 #[derive(Clone, Debug)]
 struct Product {
@@ -301,20 +306,35 @@ impl Product {
         unsafe {
             let g = &self.gemm;
             let plain = g.batch.is_empty() && g.sums.is_empty();
-            if context.workers.is_some() && g.flops() >= WORTH && plain && !FEW.contains(&(g.m % ROWS)) {
+            let banded = self.banded(context).filter(|_| plain);
+            let shared = context.workers.is_some() && g.flops() >= WORTH && plain && !FEW.contains(&(g.m % ROWS));
+            if shared && banded.is_none() {
                 return context.share(g.m, ROWS, bases, std::ptr::null_mut(), |rows, _, bases, _| {
                     let at = |slot, step: isize| bases.at(slot).offset(rows.start as isize * step);
                     let (a, b, c) = (at(self.a, g.a.row), bases.at(self.b), at(self.c, g.c.row));
-                    let beta = if g.accumulate { 1.0 } else { 0.0 };
                     let (ac, br, bc, cc) = (g.a.col, g.b.row, g.b.col, g.c.col);
-                    gemm(rows.len(), g.n, g.k, 1.0, a, g.a.row, ac, b, br, bc, beta, c, g.c.row, cc);
+                    gemm(rows.len(), g.n, g.k, 1.0, a, g.a.row, ac, b, br, bc, beta(g.accumulate), c, g.c.row, cc);
                 });
             }
             let (a, b, c) = (bases.at(self.a), bases.at(self.b), bases.at(self.c));
-            if let (Some(which), true) = (self.banded(context), plain) {
-                let beta = if g.accumulate { 1.0 } else { 0.0 };
-                let (m, n, k, ac, bc) = (g.m, g.n, g.k, g.a.col, g.b.col);
-                return gemm_banded(which, m, n, k, a, g.a.row, ac, b, g.b.row, bc, beta, c, g.c.row, g.c.col);
+            if banded.is_some() {
+                let (ac, br, bc, cc) = (g.a.col, g.b.row, g.b.col, g.c.col);
+                return gemm_banded(
+                    banded,
+                    g.m,
+                    g.n,
+                    g.k,
+                    a,
+                    g.a.row,
+                    ac,
+                    b,
+                    br,
+                    bc,
+                    beta(g.accumulate),
+                    c,
+                    g.c.row,
+                    cc,
+                );
             }
             self.sums(0, a, b, c, g.accumulate);
         }
@@ -324,10 +344,10 @@ impl Product {
     fn banded(&self, context: &Context<'_>) -> Option<Banded> {
         let (band, pairs) = (context.band.get()?, self.gemm.pairs?);
         match pairs {
-            [Side::M, Side::N] => Some(Banded::Result(band)),
-            [Side::N, Side::M] => Some(Banded::Result(band.transposed())),
-            [Side::M, Side::K] => Some(Banded::Left(band)),
-            [Side::K, Side::M] => Some(Banded::Left(band.transposed())),
+            [GemmDim::M, GemmDim::N] => Some(Banded::Result(band)),
+            [GemmDim::N, GemmDim::M] => Some(Banded::Result(band.transposed())),
+            [GemmDim::M, GemmDim::K] => Some(Banded::Left(band)),
+            [GemmDim::K, GemmDim::M] => Some(Banded::Left(band.transposed())),
             _ => None,
         }
     }
@@ -349,7 +369,7 @@ impl Product {
 
     unsafe fn batch(&self, level: usize, a: *const f32, b: *const f32, c: *mut f32, accumulate: bool) {
         let g = &self.gemm;
-        let beta = if accumulate { 1.0 } else { 0.0 };
+        let beta = beta(accumulate);
         // SAFETY: as for `run`
         unsafe {
             match g.batch.len() - level {

@@ -5,7 +5,7 @@ use super::program::layout;
 use archc_compiler::plan::TilePort;
 use archc_kernels::attend::{add_rows, copy_rows};
 use archc_kernels::copy::{DIMS, add_nd, copy_nd};
-use archc_kernels::gemm::turn;
+use archc_kernels::gemm::transpose;
 
 /// A tile of an outer value.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Tile {
     /// The base of the body that moves along the panel, if there is one.
     panel: Option<usize>,
     /// The base of the body that moves along the panel with the tokens last, and its first tile.
-    turned: Option<(usize, usize)>,
+    transposed: Option<(usize, usize)>,
     /// Tokens of a full tile, 1 without tokens.
     tokens: usize,
     /// Numbers a token.
@@ -54,7 +54,7 @@ impl Tile {
             timed: port.timed,
             at: port.tile.offset,
             panel: port.panel.map(|port| FIXED + port),
-            turned: port.turned.as_ref().map(|(port, view)| (FIXED + port, view.offset)),
+            transposed: port.transposed.as_ref().map(|(port, view)| (FIXED + port, view.offset)),
             tokens: if port.timed { sizes.first().copied().unwrap_or(1) } else { 1 },
             each: sizes.iter().skip(own).product(),
             plain: (own..sizes.len()).all(|i| sizes[i] == 1 || inner[i] == outside[i]),
@@ -81,12 +81,12 @@ impl Tile {
         token / self.tokens * self.tokens * self.each
     }
 
-    /// Turns the tile with this token, if a product wants it.
-    pub unsafe fn turn(&self, scratch: *mut f32, token: usize) {
-        if let Some((_, at)) = self.turned {
+    /// Transposes the tile with this token, if a product wants it.
+    pub unsafe fn transpose(&self, scratch: *mut f32, token: usize) {
+        if let Some((_, at)) = self.transposed {
             // SAFETY: both panels lie inside of the arena, apart from each other
             unsafe {
-                turn(self.tokens, self.each, scratch.add(self.inside(token)), scratch.add(at + self.along(token)))
+                transpose(self.tokens, self.each, scratch.add(self.inside(token)), scratch.add(at + self.along(token)))
             };
         }
     }
@@ -97,7 +97,7 @@ impl Tile {
             // SAFETY: the panel lies inside of the arena
             inner.0[base] = unsafe { inner.0[0].add(self.inside(token)) };
         }
-        if let Some((base, at)) = self.turned {
+        if let Some((base, at)) = self.transposed {
             // SAFETY: as above
             inner.0[base] = unsafe { inner.0[0].add(at + self.along(token)) };
         }

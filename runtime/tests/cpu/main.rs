@@ -4,6 +4,7 @@
 mod affine;
 #[path = "../lowered/agree.rs"]
 mod agree;
+mod attends;
 #[path = "../device/batches.rs"]
 mod batches;
 mod carries;

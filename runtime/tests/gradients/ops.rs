@@ -160,14 +160,23 @@ fn reductions() {
     }
 }
 
+/// A running sum that starts anew where x is positive.
+fn anew(b: &mut Builder, x: ValueId, dim: DimId, exclusive: bool) -> ValueId {
+    let zero = b.number(0.0);
+    let starts = b.binary(BinaryOp::Gt, x, zero);
+    b.op(Op::Cumsum { dim, reverse: exclusive, exclusive }, &[x, starts])
+}
+
 #[test]
 fn over_a_dimension() {
     type Make = fn(&mut Builder, ValueId, DimId, DimId) -> ValueId;
-    let all: [Make; 7] = [
+    let all: [Make; 9] = [
         |b, x, h, k| b.op(Op::Softmax(vec![h, k]), &[x]),
         |b, x, h, _| b.op(Op::Sparsemax(h), &[x]),
         |b, x, h, _| b.op(Op::Cumsum { dim: h, reverse: false, exclusive: false }, &[x]),
         |b, x, h, _| b.op(Op::Cumsum { dim: h, reverse: true, exclusive: true }, &[x]),
+        |b, x, h, _| anew(b, x, h, false),
+        |b, x, h, _| anew(b, x, h, true),
         |b, x, h, _| b.op(Op::Sort(h), &[x]),
         |b, x, h, _| b.op(Op::TopK(h, 2), &[x]),
         |b, x, h, k| b.contract(x, x, &[h, k]),

@@ -1,6 +1,7 @@
 //! The interpreter's own ops against closed forms.
 
 use crate::hand::{Hand, dot, leaf, same, tokens};
+use archc_compiler::graph::BinaryOp;
 use archc_compiler::lowered::{BATCH, Builder, Dag, DimId, Extent, Loop, LoopState, Op, Pairs, TIME, ValueId};
 
 fn emit(b: &mut Builder<'_>, node: ValueId, i: usize) -> ValueId {
@@ -268,17 +269,22 @@ fn running_sums() {
     let results = hand.run(|b| {
         let x = tokens(b, "x", &[]);
         let way = |n: usize| Op::Cumsum { dim: TIME, reverse: n & 1 == 1, exclusive: n & 2 == 2 };
-        (0..4).map(|n| b.op(way(n), &[x])).collect()
+        let zero = b.number(0.0);
+        let starts = b.binary(BinaryOp::Gt, x, zero);
+        (0..8).map(|n| if n < 4 { b.op(way(n), &[x]) } else { b.op(way(n), &[x, starts]) }).collect()
     });
     for (s, x) in hand.numbers("x").chunks(4).enumerate() {
         for (n, result) in results.iter().enumerate() {
-            let terms = |i: usize| match n {
+            let terms = |i: usize| match n % 4 {
                 0 => 0..i + 1,
                 1 => i..4,
                 2 => 0..i,
                 _ => i + 1..4,
             };
-            let want: Vec<f64> = (0..4).map(|i| x[terms(i)].iter().sum()).collect();
+            // none of the tokens between starts anew
+            let together = |i: usize, j: usize| n < 4 || (i.min(j) + 1..=i.max(j)).all(|r| x[r] <= 0.0);
+            let sum = |i: usize| terms(i).filter(|j| together(i, *j)).map(|j| x[j]).sum();
+            let want: Vec<f64> = (0..4).map(sum).collect();
             same(&result.data[s * 4..][..4], &want);
         }
     }

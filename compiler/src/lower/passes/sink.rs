@@ -6,7 +6,6 @@
 //! and the gradient computes them again there.
 
 use super::rewrite::{builder, move_roots, uses};
-use crate::graph::{BinaryOp, UnaryOp};
 use crate::lowered::{BATCH, Dag, DimId, Extent, Loop, Lowered, Node, Op, TIME, ValueId};
 use std::collections::BTreeMap;
 
@@ -93,15 +92,7 @@ impl Moves {
         }
         // rows past the end are tokens of zeros, which must not make what is not finite: 0 times that is no gradient of 0
         let elementwise = |n: &Node| match &n.op {
-            Op::Unary(f) => !matches!(
-                f,
-                UnaryOp::Log | UnaryOp::Log1p | UnaryOp::Sqrt | UnaryOp::Rsqrt | UnaryOp::Powi(i32::MIN..0)
-            ),
-            Op::Binary(f) => match f {
-                BinaryOp::Div | BinaryOp::Rem => !has_time(graph, n.operands[1]),
-                BinaryOp::Pow => false,
-                _ => true,
-            },
+            op @ (Op::Unary(_) | Op::Binary(_)) => op.pole().is_none_or(|i| !has_time(graph, n.operands[i])),
             Op::Select | Op::StopGrad => true,
             Op::Expand(new) => !new.contains(&TIME) && !new.contains(&BATCH),
             _ => false,

@@ -1,0 +1,76 @@
+//! Attends whose tiles are more than one product of queries and keys.
+
+use crate::agree::Subject;
+use crate::batches::{cotangents, packed, random_batch};
+use crate::programs::compiled;
+use crate::{BOUNDS, device};
+use archc_runtime::{BatchShape, Device, Gradients, Objective, SessionOptions};
+
+/// Keys have an axis that queries lack: products run over it and the columns of a tile together.
+const INDEXERS: &str = "block Indexers[D](P = 3, K = 8) {
+    input x[D]
+
+    let q = linear[D -> K](x)
+    let k = linear[D -> P, K](x)
+    let w = linear[D -> P](x)
+    attend {
+        score sum[P](w * relu(sum[K](q * past(k))))
+        emit o = past(x)
+    }
+    output o
+}";
+
+/// A product of which 0 has no logarithm, and by which emits are divided: none of its pairs may be left out.
+const LOGARITHMS: &str = "block Logarithms[D](K = 8) {
+    input x[D]
+
+    let q = 0.1 + sigmoid(linear[D -> K](x))
+    let k = 0.1 + sigmoid(linear[D -> K](x))
+    attend {
+        let s = sum[K](q * past(k))
+        score log(s)
+        emit o = past(x) / s
+    }
+    output o
+}";
+
+/// One head, of which a tile's products are worth a thread of their own.
+const ONE: &str = "block One[D](K = 64, V = 64) {
+    input x[D]
+
+    let q = linear[D -> K](x)
+    let k = linear[D -> K](x)
+    let v = linear[D -> V](x)
+    attend {
+        score sum[K](q * past(k)) / sqrt(K)
+        emit o = past(v)
+    }
+    output o
+}";
+
+#[test]
+fn products_of_pairs() {
+    let subject = Subject { device: &device(), bounds: BOUNDS, amplifying: &[] };
+    for text in [INDEXERS, LOGARITHMS, ONE] {
+        let graph = compiled("attend.arch", text, &[("D", 16)]);
+        for len in [40, 64, 130, 200] {
+            let batch = random_batch(&graph, 2, len);
+            let mut found = subject.compare(&graph, &batch);
+            found.extend(subject.compare(&graph, &packed(batch)));
+            assert!(found.is_empty(), "length {len} of\n{text}\n{}", found.join("\n"));
+        }
+    }
+}
+
+#[test]
+fn threads_leave_out_the_same_pairs() {
+    let graph = compiled("attend.arch", ONE, &[("D", 16)]);
+    let batch = random_batch(&graph, 1, 300);
+    let run = |threads: usize| -> Gradients {
+        let options = SessionOptions { threads, ..SessionOptions::default() };
+        let mut session = device().compile(&graph, BatchShape { batch: 1, len: 300 }, &options).unwrap();
+        let r = cotangents(&session.forward(&batch, None).unwrap());
+        session.gradients(&batch, Objective::Cotangents(&r)).unwrap()
+    };
+    assert!(run(1) == run(2));
+}
