@@ -324,6 +324,8 @@ impl<'d> ScopePlan<'d> {
             needs: &needs,
             direct: &direct,
             grouped: &self.grouped,
+            before_weights: &self.dag.reachable(first),
+            after_weights: &self.after_weights(),
         };
         let units = fusion.units();
         let early = match &self.prepared {
@@ -387,6 +389,17 @@ impl<'d> ScopePlan<'d> {
             }
         };
         self.dag.ids().map(role).collect()
+    }
+
+    /// For each value whether it waits for the weights of a tile, which the device makes between kernels.
+    fn after_weights(&self) -> Vec<bool> {
+        let mut after = vec![false; self.dag.nodes.len()];
+        for id in self.dag.ids() {
+            let node = self.dag.node(id);
+            let waits = node.operands.iter().any(|o| after[o.0 as usize]);
+            after[id.0 as usize] = waits || matches!(node.op, Op::Weight(..) | Op::Visible(..));
+        }
+        after
     }
 
     /// The values with roles behind these.

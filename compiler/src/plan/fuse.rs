@@ -7,6 +7,8 @@
 //! - no value that is reduced over tokens is read again in the same loop, for it is complete only at its end;
 //! - both are forward, or both backward: what `recompute` has the backward pass compute again would otherwise be computed early,
 //!   and kept;
+//! - none has a part that the weights of an attend's tile wait for, and another that waits for them: between the two the device
+//!   makes them, which no operand says;
 //! - joining makes no cycle: no way leads from the operand's loop through another kernel back to the value.
 //!
 //! Then it joins loops over the same space that read an operand of its own, so that this is read once. Sums over tokens stay apart:
@@ -67,6 +69,10 @@ pub(super) struct Fusion<'a> {
     pub reads: &'a [Vec<ValueId>],
     /// Values that share a kernel, by number of the kernel.
     pub grouped: &'a BTreeMap<ValueId, usize>,
+    /// For each value whether the weights of a tile wait for it.
+    pub before_weights: &'a [bool],
+    /// For each value whether it waits for them.
+    pub after_weights: &'a [bool],
 }
 
 impl Fusion<'_> {
@@ -146,6 +152,11 @@ impl Fusion<'_> {
         let (a, b) = (&all.units[operand], &all.units[own]);
         let backward = |unit: &Unit| unit.members.first().is_some_and(|m| *m >= self.backward);
         if a.members.len() + b.members.len() > MEMBERS || backward(a) != backward(b) {
+            return;
+        }
+        let is = |unit: &Unit, kind: &[bool]| unit.members.iter().any(|m| kind[m.0 as usize]);
+        let apart = |a: &Unit, b: &Unit| is(a, self.before_weights) && is(b, self.after_weights);
+        if apart(a, b) || apart(b, a) {
             return;
         }
         let within = |x: &[DimId], y: &[DimId]| x.iter().all(|d| y.contains(d));

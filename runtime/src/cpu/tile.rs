@@ -119,18 +119,22 @@ impl Tile {
         sizes
     }
 
-    /// Copies `count` tokens in; the rest of the tile is zero.
+    /// Copies `count` tokens in, at least one. The rest of the tile repeats the last one: its pairs count as 0, and 0 times what some
+    /// function makes of zeros may be no number.
     pub unsafe fn load(&self, bases: &Bases, scratch: *mut f32, index: &[usize], token: usize, count: usize) {
         let count = if self.timed { count } else { 1 };
         // SAFETY: the tile has room for all of its tokens
         unsafe {
             let (to, from) = (scratch.add(self.inside(token)), self.outer(bases, index, token));
-            std::slice::from_raw_parts_mut(to.add(count * self.each), (self.tokens - count) * self.each).fill(0.0);
             if self.plain {
                 copy_rows(count, self.each, from, self.token, to, self.each as isize);
             } else {
                 let sizes = &self.sized(count)[..self.sizes.len()];
                 copy_nd(to, &self.inner, from, &self.outside, sizes);
+            }
+            let last = to.add((count - 1) * self.each);
+            for i in count..self.tokens {
+                std::ptr::copy_nonoverlapping(last, to.add(i * self.each), self.each);
             }
         }
     }

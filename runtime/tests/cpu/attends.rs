@@ -6,7 +6,8 @@ use crate::programs::compiled;
 use crate::{BOUNDS, device};
 use archc_runtime::{BatchShape, Device, Gradients, Objective, SessionOptions};
 
-/// Keys have an axis that queries lack: products run over it and the columns of a tile together.
+/// Keys have an axis that queries lack: products run over it and the columns of a tile together. What the score reads, its gradient
+/// reads as well, but not in the same loop: the weights come between.
 const INDEXERS: &str = "block Indexers[D](P = 3, K = 8) {
     input x[D]
 
@@ -35,15 +36,14 @@ const LOGARITHMS: &str = "block Logarithms[D](K = 8) {
 }";
 
 /// One head, of which a tile's products are worth a thread of their own.
-const ONE: &str = "block One[D](K = 64, V = 64) {
+const ONE: &str = "block One[D](K = 64) {
     input x[D]
 
     let q = linear[D -> K](x)
     let k = linear[D -> K](x)
-    let v = linear[D -> V](x)
     attend {
         score sum[K](q * past(k)) / sqrt(K)
-        emit o = past(v)
+        emit o = past(x)
     }
     output o
 }";
