@@ -126,8 +126,13 @@ pub(crate) unsafe fn sums<I: Isa, const R: usize, const N: usize, const WHOLE: b
     unsafe {
         let mut acc = [[I::V::splat(0.0); N]; R];
         let mut bp = b.at;
+        let [mut soon, mut later] = task.ahead;
         macro_rules! step {
-            (|$i:ident| $x:expr) => {{
+            ($p:ident, |$i:ident| $x:expr) => {{
+                if $p % 4 == 0 {
+                    soon.ask();
+                    later.ask();
+                }
                 let mut bv = [I::V::splat(0.0); N];
                 for (j, v) in bv.iter_mut().enumerate() {
                     let at = bp.wrapping_add(j * lanes);
@@ -146,25 +151,16 @@ pub(crate) unsafe fn sums<I: Isa, const R: usize, const N: usize, const WHOLE: b
                 bp = bp.wrapping_offset(b.rs);
             }};
         }
-        let [mut soon, mut later] = task.ahead;
         if BY_ROWS {
             // A pointer for each row, and one distance: no address waits for another.
             let rows: [*const f32; R] = std::array::from_fn(|i| a.at.wrapping_offset(i as isize * a.rs));
             for p in 0..k {
-                if p % 4 == 0 {
-                    soon.ask();
-                    later.ask();
-                }
-                step!(|i| *rows[i].add(p));
+                step!(p, |i| *rows[i].add(p));
             }
         } else {
             let mut ap = a.at;
             for p in 0..k {
-                if p % 4 == 0 {
-                    soon.ask();
-                    later.ask();
-                }
-                step!(|i| *ap.add(i));
+                step!(p, |i| *ap.add(i));
                 ap = ap.wrapping_offset(a.cs);
             }
         }

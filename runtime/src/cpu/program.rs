@@ -317,7 +317,7 @@ impl Product {
                 });
             }
             let (a, b, c) = (bases.at(self.a), bases.at(self.b), bases.at(self.c));
-            if banded.is_some() {
+            if plain {
                 let (ac, br, bc, cc) = (g.a.col, g.b.row, g.b.col, g.c.col);
                 return gemm_banded(
                     banded,
