@@ -6,6 +6,7 @@
 
 use crate::isa::{Isa, versions};
 use crate::vector::Vector;
+use std::ops::Range;
 
 /// The shape of a convolution and its filter.
 #[derive(Clone, Copy, Debug)]
@@ -57,19 +58,88 @@ unsafe fn entry<V: Vector>(filter: Filter, f: *const f32, w: usize, c: usize, m:
     }
 }
 
-/// The row `lag` tokens before t, if the document and what is known reach so far.
+/// Tokens and vectors of channels that are computed together: as many sums as hide the time of a multiply-add and fit the registers.
+const TOKENS: usize = 6;
+const WIDE: usize = 2;
+/// Vectors of a token alone.
+const ALONE: usize = 4;
+/// Entries of a filter's gradient that are summed together, with [`WIDE`] vectors each.
+const TAPS: usize = 4;
+
+/// Rows of tokens: the first one, and floats from one to the next.
+#[derive(Clone, Copy)]
+struct Rows<P> {
+    at: P,
+    stride: usize,
+}
+
+/// y_r (+)= sum over w of `taps` of f_w x_r[w], for R tokens. `x` is at the row that entry 0 reads for the first token, and `by_tap` is the
+/// distance to what the next entry reads.
 #[inline(always)]
-unsafe fn earlier(x: *const f32, sx: usize, past: Past, pos: *const u32, t: usize, lag: usize) -> Option<*const f32> {
+unsafe fn tokens<I: Isa, const R: usize, const V: usize>(
+    taps: Range<usize>,
+    channels: usize,
+    filter: Filter,
+    f: *const f32,
+    x: Rows<*const f32>,
+    by_tap: isize,
+    y: Rows<*mut f32>,
+    add: bool,
+) {
+    let lanes = I::V::LANES;
+    let mut c = 0;
     // SAFETY: the caller's contract.
     unsafe {
-        if lag > *pos.add(t) as usize {
-            None
-        } else if lag <= t {
-            Some(x.add((t - lag) * sx))
-        } else if lag - t <= past.rows {
-            Some(past.at.add((past.rows + t - lag) * sx))
-        } else {
-            None
+        while c + V * lanes <= channels {
+            block::<I, R, V>(taps.clone(), c, lanes, filter, f, x, by_tap, y, add);
+            c += V * lanes;
+        }
+        while c < channels {
+            let m = lanes.min(channels - c);
+            block::<I, R, 1>(taps.clone(), c, m, filter, f, x, by_tap, y, add);
+            c += m;
+        }
+    }
+}
+
+/// [`tokens`] for V vectors of channels from c, each of m numbers.
+#[inline(always)]
+unsafe fn block<I: Isa, const R: usize, const V: usize>(
+    taps: Range<usize>,
+    c: usize,
+    m: usize,
+    filter: Filter,
+    f: *const f32,
+    x: Rows<*const f32>,
+    by_tap: isize,
+    y: Rows<*mut f32>,
+    add: bool,
+) {
+    let lanes = I::V::LANES;
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut sums = [[I::V::splat(0.0); V]; R];
+        if add {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = get(y.at.add(r * y.stride + c + v * lanes), m);
+                }
+            }
+        }
+        let mut row = x.at.offset(taps.start as isize * by_tap).add(c);
+        for w in taps {
+            for v in 0..V {
+                let by = entry::<I::V>(filter, f, w, c + v * lanes, m);
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    sums[v] = by.fma(get(row.add(r * x.stride + v * lanes), m), sums[v]);
+                }
+            }
+            row = row.offset(by_tap);
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            for (v, sum) in sums.into_iter().enumerate() {
+                put(sum, y.at.add(r * y.stride + c + v * lanes), m);
+            }
         }
     }
 }
@@ -88,21 +158,29 @@ unsafe fn forward_body<I: Isa>(
     y: *mut f32,
     sy: usize,
 ) {
-    let lanes = I::V::LANES;
+    let farthest = (filter.taps - 1) * filter.step;
+    let by_tap = -((filter.step * sx) as isize);
     // SAFETY: the caller's contract.
     unsafe {
-        for t in 0..len {
-            let mut c = 0;
-            while c < channels {
-                let m = lanes.min(channels - c);
-                let mut acc = I::V::splat(0.0);
-                for w in 0..filter.taps {
-                    let Some(row) = earlier(x, sx, past, pos, t, w * filter.step) else { break };
-                    acc = entry::<I::V>(filter, f, w, c, m).fma(get(row.add(c), m), acc);
-                }
-                put(acc, y.add(t * sy + c), m);
-                c += m;
+        let whole = |t: usize| t >= farthest && *pos.add(t) as usize >= farthest;
+        let mut t = 0;
+        while t < len {
+            let (from, to) = (Rows { at: x.add(t * sx), stride: sx }, Rows { at: y.add(t * sy), stride: sy });
+            if t + TOKENS <= len && (t..t + TOKENS).all(whole) {
+                tokens::<I, TOKENS, WIDE>(0..filter.taps, channels, filter, f, from, by_tap, to, false);
+                t += TOKENS;
+                continue;
             }
+            // as far as the document reaches, and of that as far as the sequence does; the rest is in the past
+            let reach = (*pos.add(t) as usize).min(t + past.rows);
+            let taps = filter.taps.min(reach / filter.step + 1);
+            let here = taps.min(t / filter.step + 1);
+            tokens::<I, 1, ALONE>(0..here, channels, filter, f, from, by_tap, to, false);
+            if here < taps {
+                let before = Rows { at: past.at.wrapping_add((past.rows + t) * sx), stride: sx };
+                tokens::<I, 1, ALONE>(here..taps, channels, filter, f, before, by_tap, to, true);
+            }
+            t += 1;
         }
     }
 }
@@ -120,24 +198,147 @@ unsafe fn back_body<I: Isa>(
     dx: *mut f32,
     sdx: usize,
 ) {
-    let lanes = I::V::LANES;
+    let farthest = (filter.taps - 1) * filter.step;
+    let by_tap = (filter.step * sdy) as isize;
     // SAFETY: the caller's contract.
     unsafe {
-        for s in 0..len {
-            let mut c = 0;
+        // past a document's start the tokens no longer see this one
+        let sees = |s: usize, lag: usize| s + lag < len && *pos.add(s + lag) as usize >= lag;
+        let mut s = 0;
+        while s < len {
+            let (from, to) = (Rows { at: dy.add(s * sdy), stride: sdy }, Rows { at: dx.add(s * sdx), stride: sdx });
+            if s + TOKENS <= len && (s..s + TOKENS).all(|s| sees(s, farthest)) {
+                tokens::<I, TOKENS, WIDE>(0..filter.taps, channels, filter, f, from, by_tap, to, false);
+                s += TOKENS;
+                continue;
+            }
+            let taps = (0..filter.taps).take_while(|w| sees(s, w * filter.step)).count();
+            tokens::<I, 1, ALONE>(0..taps, channels, filter, f, from, by_tap, to, false);
+            s += 1;
+        }
+    }
+}
+
+/// What a filter's gradient is summed over.
+#[derive(Clone, Copy)]
+struct Pairs {
+    len: usize,
+    step: usize,
+    x: Rows<*const f32>,
+    past: Past,
+    pos: *const u32,
+    dy: Rows<*const f32>,
+}
+
+impl Pairs {
+    /// The row `lag` tokens before t, if the document and what is known reach so far.
+    #[inline(always)]
+    unsafe fn earlier(self, t: usize, lag: usize) -> Option<*const f32> {
+        // SAFETY: the caller's contract.
+        unsafe {
+            if lag > *self.pos.add(t) as usize {
+                None
+            } else if lag <= t {
+                Some(self.x.at.add((t - lag) * self.x.stride))
+            } else if lag - t <= self.past.rows {
+                Some(self.past.at.add((self.past.rows + t - lag) * self.x.stride))
+            } else {
+                None
+            }
+        }
+    }
+
+    /// The sums over tokens from..to for W entries from `first` and V vectors of channels from c, each of m numbers.
+    #[inline(always)]
+    unsafe fn sums<I: Isa, const W: usize, const V: usize>(
+        self,
+        tokens: Range<usize>,
+        first: usize,
+        c: usize,
+        m: usize,
+    ) -> [[I::V; V]; W] {
+        let lanes = I::V::LANES;
+        let farthest = (first + W - 1) * self.step;
+        // SAFETY: the caller's contract.
+        unsafe {
+            let mut sums = [[I::V::splat(0.0); V]; W];
+            for t in tokens {
+                let dy: [I::V; V] = std::array::from_fn(|v| get(self.dy.at.add(t * self.dy.stride + c + v * lanes), m));
+                let mut add = |w: usize, row: *const f32| {
+                    for v in 0..V {
+                        sums[w][v] = dy[v].fma(get(row.add(c + v * lanes), m), sums[w][v]);
+                    }
+                };
+                if t >= farthest && *self.pos.add(t) as usize >= farthest {
+                    for w in 0..W {
+                        add(w, self.x.at.add((t - (first + w) * self.step) * self.x.stride));
+                    }
+                } else {
+                    for w in 0..W {
+                        if let Some(row) = self.earlier(t, (first + w) * self.step) {
+                            add(w, row);
+                        }
+                    }
+                }
+            }
+            sums
+        }
+    }
+
+    /// Adds the gradient of W entries from `first`.
+    #[inline(always)]
+    unsafe fn add<I: Isa, const W: usize>(self, channels: usize, filter: Filter, first: usize, df: *mut f32) {
+        let lanes = I::V::LANES;
+        let mut shared = [0.0f64; W];
+        let mut c = 0;
+        // SAFETY: the caller's contract.
+        unsafe {
+            while c + WIDE * lanes <= channels {
+                self.pieces::<I, W, WIDE>(filter, first, c, lanes, &mut shared, df);
+                c += WIDE * lanes;
+            }
             while c < channels {
                 let m = lanes.min(channels - c);
-                let mut acc = I::V::splat(0.0);
-                for w in 0..filter.taps {
-                    let lag = w * filter.step;
-                    // Past a document's start the tokens no longer see this one.
-                    if s + lag >= len || lag > *pos.add(s + lag) as usize {
-                        break;
-                    }
-                    acc = entry::<I::V>(filter, f, w, c, m).fma(get(dy.add((s + lag) * sdy + c), m), acc);
-                }
-                put(acc, dx.add(s * sdx + c), m);
+                self.pieces::<I, W, 1>(filter, first, c, m, &mut shared, df);
                 c += m;
+            }
+            if filter.by_channel == 0 {
+                for (w, sum) in shared.into_iter().enumerate() {
+                    *df.add((first + w) * filter.by_tap) += sum as f32;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pieces<I: Isa, const W: usize, const V: usize>(
+        self,
+        filter: Filter,
+        first: usize,
+        c: usize,
+        m: usize,
+        shared: &mut [f64; W],
+        df: *mut f32,
+    ) {
+        /// Tokens summed in one go.
+        const PIECE: usize = 1024;
+        // SAFETY: the caller's contract.
+        unsafe {
+            let mut from = 0;
+            while from < self.len {
+                let to = self.len.min(from + PIECE);
+                let sums = self.sums::<I, W, V>(from..to, first, c, m);
+                for (w, sums) in sums.into_iter().enumerate() {
+                    for (v, sum) in sums.into_iter().enumerate() {
+                        if filter.by_channel == 0 {
+                            shared[w] += f64::from(sum.sum());
+                        } else {
+                            let at = df.add((first + w) * filter.by_tap + c + v * I::V::LANES);
+                            put(sum.add(get(at, m)), at, m);
+                        }
+                    }
+                }
+                from = to;
             }
         }
     }
@@ -157,38 +358,20 @@ unsafe fn filter_body<I: Isa>(
     sdy: usize,
     df: *mut f32,
 ) {
-    /// Tokens summed in one go.
-    const PIECE: usize = 1024;
-    let lanes = I::V::LANES;
+    let (x, dy) = (Rows { at: x, stride: sx }, Rows { at: dy, stride: sdy });
+    let pairs = Pairs { len, step: filter.step, x, past, pos, dy };
     // SAFETY: the caller's contract.
     unsafe {
-        for w in 0..filter.taps {
-            let mut shared = 0.0f64;
-            let mut c = 0;
-            while c < channels {
-                let m = lanes.min(channels - c);
-                let mut from = 0;
-                while from < len {
-                    let to = len.min(from + PIECE);
-                    let mut acc = I::V::splat(0.0);
-                    for t in from..to {
-                        if let Some(row) = earlier(x, sx, past, pos, t, w * filter.step) {
-                            acc = get::<I::V>(dy.add(t * sdy + c), m).fma(get(row.add(c), m), acc);
-                        }
-                    }
-                    if filter.by_channel == 0 {
-                        shared += f64::from(acc.sum());
-                    } else {
-                        let at = df.add(w * filter.by_tap + c);
-                        put(acc.add(get(at, m)), at, m);
-                    }
-                    from = to;
-                }
-                c += m;
-            }
-            if filter.by_channel == 0 {
-                *df.add(w * filter.by_tap) += shared as f32;
-            }
+        let mut first = 0;
+        while first + TAPS <= filter.taps {
+            pairs.add::<I, TAPS>(channels, filter, first, df);
+            first += TAPS;
+        }
+        match filter.taps - first {
+            3 => pairs.add::<I, 3>(channels, filter, first, df),
+            2 => pairs.add::<I, 2>(channels, filter, first, df),
+            1 => pairs.add::<I, 1>(channels, filter, first, df),
+            _ => {}
         }
     }
 }
@@ -228,6 +411,9 @@ mod tests {
                 (20, 9, 3, 2, 0, 0),
                 (33, 40, 4, 3, 1, 9),
                 (12, 16, 12, 1, 1, 3),
+                (40, 77, 5, 1, 1, 0),
+                (40, 33, 6, 2, 0, 2),
+                (40, 16, 7, 1, 1, 40),
             ] {
                 let filter = Filter { taps, step, by_tap: if by_channel == 1 { channels } else { 1 }, by_channel };
                 let s = channels + 1;

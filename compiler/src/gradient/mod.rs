@@ -121,7 +121,7 @@ pub fn differentiate(lowered: &Lowered, wanted: &Wanted) -> Lowered {
         input_grads,
         forward_nodes,
     };
-    remove_dead(&joint)
+    remove_dead(joint)
 }
 
 /// A tensor that occurs several times (a shared one) has one gradient.

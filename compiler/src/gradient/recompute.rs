@@ -30,12 +30,19 @@ pub fn recompute(joint: &Lowered) -> Lowered {
         place(&joint.dag, ValueId(i as u32), &mut dag, &mut map);
     }
     let at = |id: ValueId| map[id.0 as usize].unwrap_or(id);
-    let mut lean = joint.clone();
-    lean.dag = dag;
     // gradients are backward values; a gradient that is a forward one (of a constant program) stays where it is
-    lean.param_grads.iter_mut().for_each(|g| g.1 = at(g.1));
-    lean.input_grads.iter_mut().for_each(|g| g.1 = at(g.1));
-    remove_dead(&lean)
+    let lean = Lowered {
+        source: joint.source.clone(),
+        dims: joint.dims.clone(),
+        dag,
+        outputs: joint.outputs.clone(),
+        objective: joint.objective,
+        carries: joint.carries.clone(),
+        param_grads: joint.param_grads.iter().map(|&(param, g)| (param, at(g))).collect(),
+        input_grads: joint.input_grads.iter().map(|&(input, g)| (input, at(g))).collect(),
+        forward_nodes: joint.forward_nodes,
+    };
+    remove_dead(lean)
 }
 
 /// Adds a node after those that it needs.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 /// The graph without dead values. Emits, states and captures of loops that nothing reads go too, and sums of attend
 /// gradients.
-pub fn remove_dead(graph: &Lowered) -> Lowered {
-    let (dag, map) = live(&graph.dag, &graph.roots());
+pub fn remove_dead(mut live: Lowered) -> Lowered {
+    let roots = live.roots();
+    let (dag, map) = without_dead(std::mem::take(&mut live.dag), &roots);
     let at = |id: ValueId| map[id.0 as usize].expect("a root is live");
-    let forward_nodes = map[..graph.forward_nodes.min(map.len())].iter().flatten().count();
-    let mut live = graph.clone();
+    let forward_nodes = map[..live.forward_nodes.min(map.len())].iter().flatten().count();
     live.dag = dag;
     live.outputs.iter_mut().for_each(|o| o.value = at(o.value));
     live.objective = live.objective.map(|(a, b)| (at(a), at(b)));
@@ -28,8 +28,8 @@ struct Kept {
     operands: Vec<bool>,
 }
 
-/// The live part of a DAG, and where its values went.
-fn live(dag: &Dag, roots: &[ValueId]) -> (Dag, Vec<Option<ValueId>>) {
+/// Which values of a DAG are live, and what of its loops and attend gradients.
+fn reached(dag: &Dag, roots: &[ValueId]) -> (Vec<bool>, BTreeMap<ValueId, Kept>) {
     let mut seen = vec![false; dag.nodes.len()];
     roots.iter().for_each(|r| seen[r.0 as usize] = true);
     let mut kept: BTreeMap<ValueId, Kept> = BTreeMap::new();
@@ -60,31 +60,32 @@ fn live(dag: &Dag, roots: &[ValueId]) -> (Dag, Vec<Option<ValueId>>) {
             seen[operand.0 as usize] = true;
         }
     }
+    (seen, kept)
+}
+
+/// The live part of a DAG, and where its values went.
+fn without_dead(dag: Dag, roots: &[ValueId]) -> (Dag, Vec<Option<ValueId>>) {
+    let (seen, kept) = reached(&dag, roots);
     let mut map: Vec<Option<ValueId>> = vec![None; dag.nodes.len()];
     let mut new = Dag::default();
-    for id in dag.ids().filter(|id| seen[id.0 as usize]) {
-        let mut node = dag.node(id).clone();
-        match (&mut node.op, kept.get(&id)) {
-            (Op::Loop(l), Some(kept)) => {
-                **l = without(l, kept);
-                let mut keep = kept.operands.iter();
-                node.operands.retain(|_| *keep.next().expect("one for each operand"));
-            }
-            (Op::AttendGrad(g), Some(kept)) => **g = fewer_sums(g, kept),
-            (Op::Emit(i), _) => {
-                renumber(i, kept.get(&node.operands[0]).map(|k| &k.emits), &dag.node(node.operands[0]).op)
-            }
-            (Op::Final(i), _) => {
-                renumber(i, kept.get(&node.operands[0]).map(|k| &k.finals), &dag.node(node.operands[0]).op)
-            }
-            _ => {}
+    for (i, mut node) in dag.nodes.into_iter().enumerate().filter(|(i, _)| seen[*i]) {
+        let kept_here = kept.get(&ValueId(i as u32));
+        if let (Op::Loop(_), Some(kept)) = (&node.op, kept_here) {
+            let mut keep = kept.operands.iter();
+            node.operands.retain(|_| *keep.next().expect("one for each operand"));
         }
         for operand in &mut node.operands {
             *operand = map[operand.0 as usize].expect("an operand of a live value is live");
         }
-        map[id.0 as usize] = Some(ValueId(new.nodes.len() as u32));
+        node.op = match (node.op, kept_here) {
+            (Op::Loop(l), Some(kept)) => Op::Loop(Box::new(fewer_states(*l, kept))),
+            (Op::AttendGrad(g), Some(kept)) => Op::AttendGrad(Box::new(fewer_sums(*g, kept))),
+            (op, _) => op,
+        };
+        map[i] = Some(ValueId(new.nodes.len() as u32));
         new.nodes.push(node);
     }
+    renumber(&mut new, &map, &kept);
     (new, map)
 }
 
@@ -95,11 +96,27 @@ fn mark(flags: &mut Vec<bool>, i: usize) {
     flags[i] = true;
 }
 
-/// The number of a port once those before it that are dead are gone. Attends keep all of theirs.
-fn renumber(i: &mut usize, kept: Option<&Vec<bool>>, op: &Op) {
-    if let (Op::Loop(_) | Op::AttendGrad(_), Some(kept)) = (op, kept) {
-        *i = kept[..*i].iter().filter(|k| **k).count();
+/// Ports of loops and attend gradients whose number is lower now that some before them are gone. Attends keep all of theirs.
+fn renumber(dag: &mut Dag, map: &[Option<ValueId>], kept: &BTreeMap<ValueId, Kept>) {
+    let kept: BTreeMap<ValueId, &Kept> =
+        kept.iter().filter_map(|(old, kept)| Some((map[old.0 as usize]?, kept))).collect();
+    for i in 0..dag.nodes.len() {
+        let of = dag.nodes[i].operands.first().copied();
+        let Some((of, kept)) = of.and_then(|of| Some((of, kept.get(&of)?))) else { continue };
+        if !matches!(dag.node(of).op, Op::Loop(_) | Op::AttendGrad(_)) {
+            continue;
+        }
+        match &mut dag.nodes[i].op {
+            Op::Emit(i) => *i = rank(&kept.emits, *i),
+            Op::Final(i) => *i = rank(&kept.finals, *i),
+            _ => {}
+        }
     }
+}
+
+/// How many are kept before this one.
+fn rank(kept: &[bool], i: usize) -> usize {
+    kept[..i].iter().filter(|k| **k).count()
 }
 
 /// Which states and captures live on, given the emits and final states that are read.
@@ -109,23 +126,21 @@ fn live_loop(l: &Loop, kept: &mut Kept, operands: usize) {
         let emits = l.emits.iter().zip(&kept.emits).filter(|(_, k)| **k).map(|((_, e), _)| *e);
         let next = l.next.iter().zip(&states).filter(|(_, k)| **k).map(|(n, _)| *n);
         let roots: Vec<ValueId> = emits.chain(next).collect();
-        let (dag, map) = live(&l.body, &roots);
-        drop(dag);
-        let read = |id: &ValueId| map[id.0 as usize].is_some();
+        let (seen, _) = reached(&l.body, &roots);
         let mut grown = states.clone();
-        for id in l.body.ids().filter(read) {
+        for id in l.body.ids().filter(|id| seen[id.0 as usize]) {
             if let Op::State(s, _) = l.body.node(id).op {
                 grown[s] = true;
             }
         }
         if grown == states {
-            break map;
+            break seen;
         }
         states = grown;
     };
     let mut keep = states.clone();
     keep.resize(operands, false);
-    for id in l.body.ids().filter(|id| seen[id.0 as usize].is_some()) {
+    for id in l.body.ids().filter(|id| seen[id.0 as usize]) {
         if let Op::Capture(c, _) = l.body.node(id).op {
             keep[states.len() + c] = true;
         }
@@ -135,14 +150,12 @@ fn live_loop(l: &Loop, kept: &mut Kept, operands: usize) {
 }
 
 /// The loop with what is kept.
-fn without(l: &Loop, kept: &Kept) -> Loop {
+fn fewer_states(l: Loop, kept: &Kept) -> Loop {
     let states = l.states.len();
-    let emits: Vec<(String, ValueId)> = chosen(&l.emits, &kept.emits);
-    let next: Vec<ValueId> = chosen(&l.next, &kept.finals);
+    let mut emits = chosen(l.emits, &kept.emits);
+    let mut next = chosen(l.next, &kept.finals);
     let roots: Vec<ValueId> = emits.iter().map(|e| e.1).chain(next.iter().copied()).collect();
-    let (mut body, map) = live(&l.body, &roots);
-    let at = |id: ValueId| map[id.0 as usize].expect("a root is live");
-    let rank = |flags: &[bool], i: usize| flags[..i].iter().filter(|k| **k).count();
+    let (mut body, map) = without_dead(l.body, &roots);
     for node in &mut body.nodes {
         match &mut node.op {
             Op::State(s, _) => *s = rank(&kept.finals, *s),
@@ -150,34 +163,24 @@ fn without(l: &Loop, kept: &Kept) -> Loop {
             _ => {}
         }
     }
-    Loop {
-        over: l.over,
-        reverse: l.reverse,
-        map: l.map.clone(),
-        states: chosen(&l.states, &kept.finals),
-        body,
-        next: next.into_iter().map(at).collect(),
-        emits: emits.into_iter().map(|(name, e)| (name, at(e))).collect(),
-    }
+    let at = |id: ValueId| map[id.0 as usize].expect("a root is live");
+    emits.iter_mut().for_each(|e| e.1 = at(e.1));
+    next.iter_mut().for_each(|n| *n = at(*n));
+    Loop { states: chosen(l.states, &kept.finals), body, next, emits, ..l }
 }
 
 /// The attend gradient with the sums that are kept. Its operands stay as they are: the forward body counts them.
-fn fewer_sums(g: &AttendGrad, kept: &Kept) -> AttendGrad {
-    let sums = chosen(&g.sums, &kept.emits);
+fn fewer_sums(g: AttendGrad, kept: &Kept) -> AttendGrad {
+    let mut sums = chosen(g.sums, &kept.emits);
     let mut roots: Vec<ValueId> = sums.iter().map(|s| s.1).collect();
     roots.push(g.weighing.value());
     roots.extend(g.visible);
-    let (body, map) = live(&g.body, &roots);
+    let (body, map) = without_dead(g.body, &roots);
     let at = |id: ValueId| map[id.0 as usize].expect("a root is live");
-    AttendGrad {
-        forward: g.forward.clone(),
-        body,
-        weighing: g.weighing.with(at(g.weighing.value())),
-        visible: g.visible.map(at),
-        sums: sums.into_iter().map(|(c, s)| (c, at(s))).collect(),
-    }
+    sums.iter_mut().for_each(|s| s.1 = at(s.1));
+    AttendGrad { body, weighing: g.weighing.with(at(g.weighing.value())), visible: g.visible.map(at), sums, ..g }
 }
 
-fn chosen<T: Clone>(all: &[T], keep: &[bool]) -> Vec<T> {
-    all.iter().zip(keep).filter(|(_, k)| **k).map(|(x, _)| x.clone()).collect()
+fn chosen<T>(all: Vec<T>, keep: &[bool]) -> Vec<T> {
+    all.into_iter().zip(keep).filter(|(_, k)| **k).map(|(x, _)| x).collect()
 }

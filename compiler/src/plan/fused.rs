@@ -12,20 +12,16 @@ struct Code<'a> {
     sizes: &'a [usize],
     inputs: Vec<View>,
     code: Vec<Instr>,
-    /// Ops by what they are: the same op twice is one.
-    known: BTreeMap<String, usize>,
 }
 
 impl Code<'_> {
     fn add(&mut self, op: FusedOp, mut dims: Vec<DimId>) -> usize {
         self.graph.order(&mut dims);
-        let key = format!("{op:?}{dims:?}");
-        if let Some(&i) = self.known.get(&key) {
-            return i;
-        }
-        self.code.push(Instr { op, dims });
-        self.known.insert(key, self.code.len() - 1);
-        self.code.len() - 1
+        // the same op twice is one
+        self.code.iter().position(|i| i.op.same(&op) && i.dims == dims).unwrap_or_else(|| {
+            self.code.push(Instr { op, dims });
+            self.code.len() - 1
+        })
     }
 
     fn number(&mut self, x: f64) -> usize {
@@ -176,7 +172,7 @@ impl ScopePlan<'_> {
     pub fn emit_fused(&mut self, planner: &mut Planner<'_>, unit: &Unit, roles: &[Role]) {
         let graph = planner.graph;
         let sizes = planner.sizes.clone();
-        let mut code = Code { graph, sizes: &sizes, inputs: Vec::new(), code: Vec::new(), known: BTreeMap::new() };
+        let mut code = Code { graph, sizes: &sizes, inputs: Vec::new(), code: Vec::new() };
         let mut made: BTreeMap<ValueId, usize> = BTreeMap::new();
         // values of which the sigmoid is made here: x sigmoid(x) is then one product more
         let unary = |id: &ValueId, op: UnaryOp| matches!(self.dag.node(*id).op, Op::Unary(own) if own == op);

@@ -259,6 +259,16 @@ pub enum FusedOp {
     Fold(Fold, usize),
 }
 
+impl FusedOp {
+    /// Whether it gives the same bits: 0 and -0 are two numbers.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Number(a), Self::Number(b)) => a.to_bits() == b.to_bits(),
+            _ => self == other,
+        }
+    }
+}
+
 /// A copy of `from` to `to`; `to` is filled with `fill` first where that is given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Copy {

@@ -18,14 +18,15 @@ pub(super) fn draw(
 ) -> Result<Value, Diagnostic> {
     let shape: Vec<usize> = param.axes.iter().map(|&a| graph.size(a)).collect();
     let dims = axes(&param.axes);
-    let arguments = arguments.iter().map(|x| spread(x, &dims, &shape)).collect::<candle_core::Result<Vec<_>>>();
+    let count = shape.iter().product();
+    let arguments = arguments.iter().map(|x| Argument::of(x, &dims, &shape)).collect::<candle_core::Result<Vec<_>>>();
     let arguments = arguments.map_err(|e| errors::bug("an init", e))?;
     let mut stream = Stream::new(&[b"init", &seed.to_le_bytes(), param.path.as_bytes(), &number.to_le_bytes()]);
     let matrices = Matrices::of(param, &shape);
     let data = match (kind, arguments.as_slice()) {
-        (Draw::Normal, [std]) => normal(&mut stream, std),
-        (Draw::Uniform, [a, b]) => uniform(&mut stream, a, b),
-        (Draw::LogUniform, [a, b]) => log_uniform(&mut stream, a, b),
+        (Draw::Normal, [std]) => normal(&mut stream, std, count),
+        (Draw::Uniform, [a, b]) => uniform(&mut stream, a, b, count),
+        (Draw::LogUniform, [a, b]) => log_uniform(&mut stream, a, b, count),
         (Draw::Orthogonal, [gain]) => Ok(matrices.orthogonal(&mut stream, gain)),
         (Draw::Eye, []) => Ok(matrices.fill(|out, inn| f64::from(u8::from(out == inn)))),
         (Draw::Dirac, []) => Ok(matrices.fill(|_, inn| f64::from(u8::from(inn == 0)))),
@@ -35,10 +36,34 @@ pub(super) fn draw(
     Value::constant(data, shape, dims, DType::F64).map_err(|e| errors::bug("an init", e))
 }
 
-/// An argument at every element of the parameter.
-fn spread(x: &Value, dims: &[Dim], shape: &[usize]) -> candle_core::Result<Vec<f64>> {
-    let order: Vec<(Dim, usize)> = dims.iter().copied().zip(shape.iter().copied()).collect();
-    crate::reference::host(&x.expanded(&order)?.tensor)
+/// An argument of a recipe, over the elements of the parameter.
+enum Argument {
+    /// The same for all of them.
+    One(f64),
+    /// One for each.
+    Each(Vec<f64>),
+}
+
+impl Argument {
+    fn of(x: &Value, dims: &[Dim], shape: &[usize]) -> candle_core::Result<Self> {
+        if x.tensor.elem_count() == 1 {
+            return Ok(Self::One(crate::reference::host(&x.tensor)?[0]));
+        }
+        let order: Vec<(Dim, usize)> = dims.iter().copied().zip(shape.iter().copied()).collect();
+        Ok(Self::Each(crate::reference::host(&x.expanded(&order)?.tensor)?))
+    }
+
+    fn at(&self, element: usize) -> f64 {
+        match self {
+            Self::One(x) => *x,
+            Self::Each(all) => all[element],
+        }
+    }
+
+    /// The argument of each of so many elements.
+    fn of_each(&self, count: usize) -> impl Iterator<Item = f64> {
+        (0..count).map(|i| self.at(i))
+    }
 }
 
 fn normals(stream: &mut Stream, count: usize) -> Vec<f64> {
@@ -47,25 +72,27 @@ fn normals(stream: &mut Stream, count: usize) -> Vec<f64> {
     all
 }
 
-fn normal(stream: &mut Stream, std: &[f64]) -> Result<Vec<f64>, String> {
-    if let Some(bad) = std.iter().find(|s| s.is_nan() || **s < 0.0) {
+fn normal(stream: &mut Stream, std: &Argument, count: usize) -> Result<Vec<f64>, String> {
+    if let Some(bad) = std.of_each(count).find(|s| s.is_nan() || *s < 0.0) {
         return Err(format!("normal({bad})"));
     }
-    Ok(normals(stream, std.len()).into_iter().zip(std).map(|(z, s)| z * s).collect())
+    Ok(normals(stream, count).into_iter().zip(std.of_each(count)).map(|(z, s)| z * s).collect())
 }
 
-fn uniform(stream: &mut Stream, a: &[f64], b: &[f64]) -> Result<Vec<f64>, String> {
-    if let Some((a, b)) = a.iter().zip(b).find(|(a, b)| a.is_nan() || b.is_nan() || a > b) {
+fn uniform(stream: &mut Stream, a: &Argument, b: &Argument, count: usize) -> Result<Vec<f64>, String> {
+    let ends = || a.of_each(count).zip(b.of_each(count));
+    if let Some((a, b)) = ends().find(|(a, b)| a.is_nan() || b.is_nan() || a > b) {
         return Err(format!("uniform({a}, {b})"));
     }
-    Ok(a.iter().zip(b).map(|(a, b)| a + (b - a) * stream.uniform()).collect())
+    Ok(ends().map(|(a, b)| a + (b - a) * stream.uniform()).collect())
 }
 
-fn log_uniform(stream: &mut Stream, a: &[f64], b: &[f64]) -> Result<Vec<f64>, String> {
-    if let Some((a, b)) = a.iter().zip(b).find(|(a, b)| a.is_nan() || b.is_nan() || **a <= 0.0 || a > b) {
+fn log_uniform(stream: &mut Stream, a: &Argument, b: &Argument, count: usize) -> Result<Vec<f64>, String> {
+    let ends = || a.of_each(count).zip(b.of_each(count));
+    if let Some((a, b)) = ends().find(|(a, b)| a.is_nan() || b.is_nan() || *a <= 0.0 || a > b) {
         return Err(format!("log_uniform({a}, {b})"));
     }
-    let logs = a.iter().zip(b).map(|(a, b)| (libm::log(*a), libm::log(*b)));
+    let logs = ends().map(|(a, b)| (libm::log(a), libm::log(b)));
     Ok(logs.map(|(a, b)| libm::exp(a + (b - a) * stream.uniform())).collect())
 }
 
@@ -90,9 +117,9 @@ impl Matrices {
 
     /// Matrices with orthonormal rows (or columns, if those are shorter), uniform over all such: Gram-Schmidt on
     /// normal vectors, done twice, since once loses digits.
-    fn orthogonal(&self, stream: &mut Stream, gain: &[f64]) -> Vec<f64> {
+    fn orthogonal(&self, stream: &mut Stream, gain: &Argument) -> Vec<f64> {
         let (short, long) = (self.out.min(self.inn), self.out.max(self.inn));
-        let mut all = Vec::with_capacity(gain.len());
+        let mut all = Vec::with_capacity(self.count * self.out * self.inn);
         for _ in 0..self.count {
             let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(short);
             while vectors.len() < short {
@@ -112,7 +139,7 @@ impl Matrices {
                 all.push(if self.out <= self.inn { vectors[row][column] } else { vectors[column][row] });
             }
         }
-        all.iter_mut().zip(gain).for_each(|(x, g)| *x *= g);
+        all.iter_mut().enumerate().for_each(|(i, x)| *x *= gain.at(i));
         all
     }
 }

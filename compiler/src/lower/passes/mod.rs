@@ -13,7 +13,7 @@ pub use sink::sink_into_loops;
 use crate::lowered::{Lowered, print, remove_dead, verify};
 
 /// A pass: name, what it is for, function.
-pub type Pass = (&'static str, &'static str, fn(&Lowered) -> Lowered);
+pub type Pass = (&'static str, &'static str, fn(Lowered) -> Lowered);
 
 /// All passes, in order.
 pub const PASSES: &[Pass] = &[
@@ -30,7 +30,7 @@ pub const PASSES: &[Pass] = &[
 pub fn optimize(lowered: Lowered) -> Lowered {
     checked("lowering", &lowered);
     PASSES.iter().fold(lowered, |before, (name, _, pass)| {
-        let after = pass(&before);
+        let after = pass(before);
         checked(name, &after);
         after
     })

@@ -1,6 +1,6 @@
 //! Rebuilding a lowered graph node by node, bodies first.
 
-use crate::lowered::{Attend, Builder, Dag, Dim, Loop, Lowered, Node, Op, ValueId};
+use crate::lowered::{Builder, Dag, Dim, Lowered, Node, Op, ValueId};
 use crate::source::Place;
 use std::sync::Arc;
 
@@ -25,9 +25,9 @@ impl Uses<'_> {
 }
 
 /// Rebuilds a graph and all bodies in it.
-pub(super) fn rebuild(graph: &Lowered, rule: Rule<'_>) -> Lowered {
-    let mut new = graph.clone();
-    let Rebuilt { dag, at } = rebuild_dag(&mut new.dims, &graph.dag, &graph.roots(), rule);
+pub(super) fn rebuild(mut new: Lowered, rule: Rule<'_>) -> Lowered {
+    let (dag, roots) = (std::mem::take(&mut new.dag), new.roots());
+    let Rebuilt { dag, at } = rebuild_dag(&mut new.dims, dag, &roots, rule);
     new.forward_nodes = dag.nodes.len();
     new.dag = dag;
     move_roots(&mut new, |id| at[id.0 as usize]);
@@ -54,13 +54,12 @@ pub(super) fn builder(dims: &mut Vec<Dim>, place: Place) -> Builder<'_> {
     Builder::new(dims, place)
 }
 
-fn rebuild_dag(dims: &mut Vec<Dim>, dag: &Dag, roots: &[ValueId], rule: Rule<'_>) -> Rebuilt {
-    let old_uses = uses(dag, roots);
+fn rebuild_dag(dims: &mut Vec<Dim>, dag: Dag, roots: &[ValueId], rule: Rule<'_>) -> Rebuilt {
+    let old_uses = uses(&dag, roots);
     let mut at: Vec<ValueId> = Vec::with_capacity(dag.nodes.len());
     let mut new = Dag::default();
     let mut new_uses: Vec<usize> = Vec::new();
-    for id in dag.ids() {
-        let mut node = dag.node(id).clone();
+    for (mut node, reads) in dag.nodes.into_iter().zip(old_uses) {
         node.operands.iter_mut().for_each(|o| *o = at[o.0 as usize]);
         node.op = rebuild_bodies(dims, node.op, rule);
         let mut b = builder(dims, node.place);
@@ -74,11 +73,7 @@ fn rebuild_dag(dims: &mut Vec<Dim>, dag: &Dag, roots: &[ValueId], rule: Rule<'_>
         new_uses.resize(new.nodes.len(), 1);
         let read = &mut new_uses[value.0 as usize];
         // a value that now stands for two is read by the readers of both
-        *read = if (value.0 as usize) + 1 == new.nodes.len() {
-            old_uses[id.0 as usize]
-        } else {
-            *read + old_uses[id.0 as usize]
-        };
+        *read = if (value.0 as usize) + 1 == new.nodes.len() { reads } else { *read + reads };
         at.push(value);
     }
     Rebuilt { dag: new, at }
@@ -86,31 +81,27 @@ fn rebuild_dag(dims: &mut Vec<Dim>, dag: &Dag, roots: &[ValueId], rule: Rule<'_>
 
 fn rebuild_bodies(dims: &mut Vec<Dim>, op: Op, rule: Rule<'_>) -> Op {
     match op {
-        Op::Loop(l) => {
+        Op::Loop(mut l) => {
             let roots: Vec<ValueId> = l.next.iter().copied().chain(l.emits.iter().map(|e| e.1)).collect();
-            let Rebuilt { dag, at } = rebuild_dag(dims, &l.body, &roots, rule);
+            let Rebuilt { dag, at } = rebuild_dag(dims, std::mem::take(&mut l.body), &roots, rule);
             let at = |id: ValueId| at[id.0 as usize];
-            Op::Loop(Box::new(Loop {
-                next: l.next.iter().map(|n| at(*n)).collect(),
-                emits: l.emits.iter().map(|(name, e)| (name.clone(), at(*e))).collect(),
-                body: dag,
-                ..*l
-            }))
+            l.body = dag;
+            l.next.iter_mut().for_each(|n| *n = at(*n));
+            l.emits.iter_mut().for_each(|e| e.1 = at(e.1));
+            Op::Loop(l)
         }
         Op::Attend(a) => {
+            let mut a = Arc::unwrap_or_clone(a);
             let single = [a.visible, Some(a.weighing.value()), a.sink];
             let roots: Vec<ValueId> = single.into_iter().flatten().chain(a.emits.iter().map(|e| e.1)).collect();
-            let Rebuilt { dag, at } = rebuild_dag(dims, &a.body, &roots, rule);
+            let Rebuilt { dag, at } = rebuild_dag(dims, std::mem::take(&mut a.body), &roots, rule);
             let at = |id: ValueId| at[id.0 as usize];
-            Op::Attend(Arc::new(Attend {
-                visible: a.visible.map(at),
-                weighing: a.weighing.with(at(a.weighing.value())),
-                sink: a.sink.map(at),
-                emits: a.emits.iter().map(|(name, e)| (name.clone(), at(*e))).collect(),
-                body: dag,
-                map: a.map.clone(),
-                ..*a
-            }))
+            a.body = dag;
+            a.visible = a.visible.map(at);
+            a.weighing = a.weighing.with(at(a.weighing.value()));
+            a.sink = a.sink.map(at);
+            a.emits.iter_mut().for_each(|e| e.1 = at(e.1));
+            Op::Attend(Arc::new(a))
         }
         other => other,
     }

@@ -6,7 +6,7 @@ use crate::lowered::{Builder, DimId, Lowered, Node, Op, ValueId};
 
 /// Neutral numbers, negations of negations, chains of renames, constants along dimensions that broadcasting gives anyway,
 /// sums of products.
-pub fn simplify(graph: &Lowered) -> Lowered {
+pub fn simplify(graph: Lowered) -> Lowered {
     rebuild(graph, &mut rule)
 }
 

@@ -10,32 +10,41 @@ use crate::lowered::{BATCH, Dag, DimId, Extent, Loop, Lowered, Node, Op, TIME, V
 use std::collections::BTreeMap;
 
 /// See the module's essay. A value moves if it is read by the loop alone and at least twice as wide as what it is made of.
-pub fn sink_into_loops(graph: &Lowered) -> Lowered {
-    let mut new = graph.clone();
+pub fn sink_into_loops(graph: Lowered) -> Lowered {
     let counts = uses(&graph.dag, &graph.roots());
+    let mut all: BTreeMap<ValueId, Moves> = BTreeMap::new();
+    for id in graph.dag.ids() {
+        if let Op::Loop(l) = &graph.dag.node(id).op
+            && matches!(graph.dim(l.over).extent, Extent::Chunks(_))
+            && masks_rows(l)
+        {
+            let moves = Moves::find(&graph, &counts, id, l);
+            if !moves.captures.is_empty() {
+                all.insert(id, moves);
+            }
+        }
+    }
+    if all.is_empty() {
+        return graph;
+    }
+    let mut new = graph.clone();
     let mut at: Vec<ValueId> = Vec::with_capacity(graph.dag.nodes.len());
     let mut dag = Dag::default();
     for id in graph.dag.ids() {
         let old = graph.dag.node(id);
         let mut node = old.clone();
         node.operands.iter_mut().for_each(|o| *o = at[o.0 as usize]);
-        if let Op::Loop(l) = &old.op
-            && matches!(graph.dim(l.over).extent, Extent::Chunks(_))
-            && masks_rows(l)
-        {
-            let moves = Moves::find(graph, &counts, id, l);
-            if !moves.captures.is_empty() {
-                let mut b = builder(&mut new.dims, node.place);
-                b.dag = std::mem::take(&mut dag);
-                for (leaf, chunk) in &moves.timed {
-                    b.name.clone_from(&graph.dag.node(*leaf).name);
-                    let chunked = b.op(chunk.clone(), &[at[leaf.0 as usize]]);
-                    node.operands.push(chunked);
-                }
-                node.operands.extend(moves.fixed.iter().map(|leaf| at[leaf.0 as usize]));
-                dag = b.dag;
-                node.op = Op::Loop(Box::new(moves.body(graph, &mut new, l, old.operands.len())));
+        if let (Op::Loop(l), Some(moves)) = (&old.op, all.get(&id)) {
+            let mut b = builder(&mut new.dims, node.place);
+            b.dag = std::mem::take(&mut dag);
+            for (leaf, chunk) in &moves.timed {
+                b.name.clone_from(&graph.dag.node(*leaf).name);
+                let chunked = b.op(chunk.clone(), &[at[leaf.0 as usize]]);
+                node.operands.push(chunked);
             }
+            node.operands.extend(moves.fixed.iter().map(|leaf| at[leaf.0 as usize]));
+            dag = b.dag;
+            node.op = Op::Loop(Box::new(moves.body(&graph, &mut new, l, old.operands.len())));
         }
         dag.nodes.push(node);
         at.push(ValueId(dag.nodes.len() as u32 - 1));
