@@ -64,12 +64,14 @@ unsafe fn run<I: Isa, B: Both>(mut at: [*const f32; 3], moves: [bool; 3], y: *mu
     unsafe {
         for k in 0..3 {
             if !moves[k] {
-                rooms[k] = [*at[k]; LONGEST];
+                I::V::splat(*at[k]).store(rooms[k].as_mut_ptr());
                 (at[k], step[k]) = (rooms[k].as_ptr(), 0);
             }
         }
         let hop = step.map(|s| s * lanes);
         let vector = |at: [*const f32; 3]| B::vector(I::V::load(at[0]), I::V::load(at[1]), I::V::load(at[2]));
+        type Four = [f32; 4];
+        let four = |at: [*const f32; 3]| B::vector(Four::load(at[0]), Four::load(at[1]), Four::load(at[2]));
         let on = |at: [*const f32; 3], hop: [usize; 3]| {
             [at[0].wrapping_add(hop[0]), at[1].wrapping_add(hop[1]), at[2].wrapping_add(hop[2])]
         };
@@ -86,6 +88,12 @@ unsafe fn run<I: Isa, B: Both>(mut at: [*const f32; 3], moves: [bool; 3], y: *mu
             vector(at).store(y.add(i));
             at = on(at, hop);
             i += lanes;
+        }
+        // halves of small heads
+        while i + Four::LANES <= n {
+            four(at).store(y.add(i));
+            at = on(at, step.map(|s| s * Four::LANES));
+            i += Four::LANES;
         }
         while i < n {
             *y.add(i) = B::number(*at[0], *at[1], *at[2]);
@@ -161,7 +169,7 @@ mod tests {
             };
             let each = [Arith::Add, Arith::Sub, Arith::Mul];
             // rows of a matrix: a whole, b one number a row, c a row for all; then all three whole
-            for (n, moving) in [1, 3, 8, 13, 16, 37, 64].into_iter().flat_map(|n| [(n, false), (n, true)]) {
+            for (n, moving) in [1, 3, 4, 8, 13, 16, 37, 64].into_iter().flat_map(|n| [(n, false), (n, true)]) {
                 let rows = 3;
                 let [a, b, c] = [0, 1, 2].map(|salt| (0..rows * n).map(|i| number(i, salt)).collect::<Vec<f32>>());
                 for (first, second, turned) in
