@@ -4,7 +4,7 @@ use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
 use archc_compiler::graph::Graph;
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered::Shape;
-use archc_compiler::plan::{Base, Plan, Work, plan, verify};
+use archc_compiler::plan::{AttendKernel, Base, Gemm, Plan, Work, plan, verify};
 use archc_compiler::scan::CHUNK;
 use archc_compiler::source::SourceMap;
 use archc_compiler::{Options, compile};
@@ -82,4 +82,41 @@ fn what_parameters_alone_decide_comes_first() {
     let (prepared, all) = (flops(0, plan.prepared), flops(0, plan.root.launches.len()));
     assert!(2 * prepared > all, "{prepared} of {all} operations of products are done once");
     assert_eq!(training("Hyena", 2).prepared, 0);
+}
+
+/// What breaks an invariant of attends and products is found, with the place.
+#[test]
+fn broken_plans_are_found() {
+    let whole = training("Attention", 1);
+    let breaks = |what: &str, change: &dyn Fn(&mut AttendKernel) -> bool| {
+        let mut plan = whole.clone();
+        let attends = plan.root.kernels.iter_mut().filter_map(|k| match &mut k.work {
+            Work::Attend(a) => Some(a),
+            _ => None,
+        });
+        assert!(attends.map(|a| change(a)).filter(|broken| *broken).count() > 0, "{what}: nothing to break");
+        match verify(&plan) {
+            Ok(()) => panic!("{what}: not found"),
+            Err(why) => assert!(why.contains("launch"), "{what}: {why}"),
+        }
+    };
+    let product = |a: &mut AttendKernel, change: &dyn Fn(&mut Gemm)| {
+        let products = a.body.kernels.iter_mut().filter_map(|k| match &mut k.work {
+            Work::Gemm(g) if g.pairs.is_some() => Some(g),
+            _ => None,
+        });
+        products.map(change).count() > 0
+    };
+    breaks("rows of a tile twice", &|a| product(a, &|g| g.pairs = g.pairs.map(|[rows, _]| [rows, rows])));
+    breaks("a product past its arena", &|a| {
+        let arena = a.body.arena;
+        product(a, &|g| (g.c.base, g.c.offset) = (Base::Scratch, arena + 1 - g.m * g.n))
+    });
+    breaks("two panels at one port", &|a| {
+        a.ports.iter_mut().filter(|p| p.panel.is_some()).map(|p| p.panel = Some(0)).count() > 1
+    });
+    breaks("a panel that is not turned", &|a| {
+        let turned = a.ports.iter_mut().filter_map(|p| p.transposed.as_mut().map(|t| (t, &p.tile)));
+        turned.map(|((_, view), tile)| view.axes.clone_from(&tile.axes)).count() > 0
+    });
 }

@@ -1,7 +1,7 @@
 //! The invariants of a plan, checked in debug builds and tests.
 
 use super::memory::touch;
-use super::{Base, Fused, FusedOp, Kernel, Plan, Scope, View, Work};
+use super::{AttendKernel, Base, Fused, FusedOp, Gemm, GemmDim, Kernel, Matrix, Plan, Scope, TilePort, View, Work};
 
 /// Checks the invariants listed in the module's essay.
 ///
@@ -9,10 +9,10 @@ use super::{Base, Fused, FusedOp, Kernel, Plan, Scope, View, Work};
 /// A sentence that names the first kernel that breaks one.
 pub fn verify(plan: &Plan) -> Result<(), String> {
     let room = Room { constants: plan.constants_len, params: plan.params_len };
-    room.scope(&plan.constants, "constants")?;
+    room.scope(&plan.constants, None, "constants")?;
     for (i, launch) in plan.root.launches.iter().enumerate() {
         let kernel = plan.root.launched(launch);
-        room.kernel(&kernel, plan.root.arena, &format!("launch {i} ({})", kernel.name))?;
+        room.kernel(&kernel, plan.root.arena, None, &format!("launch {i} ({})", kernel.name))?;
     }
     for (value, view) in &plan.results {
         room.view(view, plan.root.arena, &format!("result %{}", value.0))?;
@@ -26,19 +26,25 @@ struct Room {
 }
 
 impl Room {
-    fn scope(&self, scope: &Scope, what: &str) -> Result<(), String> {
+    /// The kernels of a scope, which may be the body of an attend.
+    fn scope(&self, scope: &Scope, attend: Option<&AttendKernel>, what: &str) -> Result<(), String> {
         for (i, kernel) in scope.kernels.iter().enumerate() {
             let place = format!("{what} kernel {i} ({})", kernel.name);
-            self.kernel(kernel, scope.arena, &place)?;
+            self.kernel(kernel, scope.arena, attend, &place)?;
         }
         Ok(())
     }
 
-    fn kernel(&self, kernel: &Kernel, arena: usize, place: &str) -> Result<(), String> {
+    fn kernel(&self, kernel: &Kernel, arena: usize, attend: Option<&AttendKernel>, place: &str) -> Result<(), String> {
         let mut starts = Vec::new();
         touch(&mut kernel.clone(), &mut |base, offset| starts.push((*base, *offset)));
         for (base, offset) in starts {
             self.inside(base, offset, arena, place)?;
+            if let (Base::Port(port), Some(attend)) = (base, attend)
+                && port >= attend.panels
+            {
+                return Err(format!("{place} reads port {port} of {}", attend.panels));
+            }
         }
         match &kernel.work {
             Work::Fused(f) => {
@@ -52,36 +58,99 @@ impl Room {
                 self.view(&c.to, arena, place)
             }
             Work::Single(s) => s.inputs.iter().chain([&s.output]).try_for_each(|v| self.view(v, arena, place)),
-            Work::Gemm(g) => {
-                let batches = g.batch.len();
-                if [&g.a, &g.b, &g.c].iter().any(|m| m.batch.len() != batches) {
-                    return Err(format!("{place}: a matrix lacks batch strides"));
-                }
-                Ok(())
-            }
+            Work::Gemm(g) => self.gemm(g, arena, attend, place),
             Work::Conv(_) => Ok(()),
-            Work::Loop(l) => self.scope(&l.body, place),
+            Work::Loop(l) => self.scope(&l.body, None, place),
             Work::Attend(a) => {
-                self.scope(&a.body, place)?;
-                a.grad.as_ref().map_or(Ok(()), |g| self.scope(&g.after, place))
+                self.panels(a, place)?;
+                self.scope(&a.body, Some(a), place)?;
+                a.grad.as_ref().map_or(Ok(()), |g| self.scope(&g.after, Some(a), place))
             }
         }
     }
 
-    fn view(&self, view: &View, arena: usize, place: &str) -> Result<(), String> {
-        if view.is_empty() { Ok(()) } else { self.inside(view.base, view.offset + view.reach(), arena, place) }
+    fn gemm(&self, g: &Gemm, arena: usize, attend: Option<&AttendKernel>, place: &str) -> Result<(), String> {
+        for (name, matrix, rows, cols, sums) in
+            [("A", &g.a, g.m, g.k, 0), ("B", &g.b, g.k, g.n, 1), ("C", &g.c, g.m, g.n, 2)]
+        {
+            if matrix.batch.len() != g.batch.len() {
+                return Err(format!("{place}: {name} lacks batch strides"));
+            }
+            let summed = g.sums.iter().map(|&(n, a, b)| (n, [a, b, 0][sums]));
+            let batch = g.batch.iter().copied().zip(matrix.batch.iter().copied());
+            let along = summed.chain(batch).chain([(rows, matrix.row), (cols, matrix.col)]);
+            if let Some(end) = end(matrix, along) {
+                self.inside(matrix.base, end, arena, place)?;
+            }
+        }
+        let Some(pairs) = g.pairs else { return Ok(()) };
+        let tile = attend.map(|a| [a.tile_rows, a.tile_cols]);
+        let length = |d: GemmDim| match d {
+            GemmDim::M => g.m,
+            GemmDim::N => g.n,
+            GemmDim::K => g.k,
+        };
+        match pairs[0] != pairs[1] && Some(pairs.map(length)) == tile {
+            true => Ok(()),
+            false => Err(format!("{place}: {pairs:?} are not the rows and columns of a tile")),
+        }
     }
 
-    fn inside(&self, base: Base, at: usize, arena: usize, place: &str) -> Result<(), String> {
+    /// Panels have ports of their own, and lie in the body's arena with all their tiles.
+    fn panels(&self, a: &AttendKernel, place: &str) -> Result<(), String> {
+        let tiles = a.cols.div_ceil(a.tile_cols.max(1));
+        let mut taken = vec![false; a.panels];
+        let mut take = |port: usize, view: &View| {
+            match taken.get_mut(port) {
+                Some(taken) if !*taken => *taken = true,
+                _ => return Err(format!("{place}: port {port} of {} is another panel's", a.panels)),
+            }
+            self.inside(view.base, view.offset + view.len() * tiles, a.body.arena, place)
+        };
+        for port in &a.ports {
+            if let Some(panel) = port.panel {
+                take(panel, &port.tile)?;
+            }
+            if let Some((panel, turned)) = &port.transposed {
+                take(*panel, turned)?;
+                if !is_transpose(port, turned) {
+                    return Err(format!("{place}: port {panel} is no transpose of its tile"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn view(&self, view: &View, arena: usize, place: &str) -> Result<(), String> {
+        if view.is_empty() { Ok(()) } else { self.inside(view.base, view.offset + view.reach() + 1, arena, place) }
+    }
+
+    fn inside(&self, base: Base, end: usize, arena: usize, place: &str) -> Result<(), String> {
         let room = match base {
             Base::Scratch => arena,
             Base::Constants => self.constants,
             Base::Params | Base::Grads => self.params,
             Base::Port(_) => return Ok(()),
         };
-        // an empty buffer may start at the end
-        if at <= room { Ok(()) } else { Err(format!("{place} reaches {at} of {room} in {base:?}")) }
+        if end <= room { Ok(()) } else { Err(format!("{place} reaches {end} of {room} in {base:?}")) }
     }
+}
+
+/// Where a matrix ends in its buffer, of which nothing lies before its offset; none if it is empty.
+fn end(matrix: &Matrix, along: impl Iterator<Item = (usize, isize)>) -> Option<usize> {
+    let mut end = matrix.offset;
+    for (n, stride) in along {
+        end += n.checked_sub(1)? * stride.unsigned_abs();
+    }
+    Some(end + 1)
+}
+
+/// Whether a panel has the axes of a port's tile, its tokens last.
+fn is_transpose(port: &TilePort, turned: &View) -> bool {
+    let Some((tokens, others)) = port.tile.axes.split_first() else { return false };
+    let sizes = turned.axes.iter().map(|t| (t.dim, t.size)).eq(port.tile.axes.iter().map(|t| (t.dim, t.size)));
+    let strides = others.iter().map(|t| t.stride * tokens.size as isize);
+    sizes && turned.axes.iter().map(|t| t.stride).eq([1].into_iter().chain(strides))
 }
 
 fn code(fused: &Fused) -> Result<(), String> {
