@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 
 /// The graph without dead values. Emits, states and captures of loops that nothing reads go too, and sums of attend
 /// gradients.
-pub fn remove_dead(mut live: Lowered) -> Lowered {
-    let roots = live.roots();
-    let (dag, map) = without_dead(std::mem::take(&mut live.dag), &roots);
+pub fn remove_dead(mut graph: Lowered) -> Lowered {
+    let roots = graph.roots();
+    let (dag, map) = without_dead(std::mem::take(&mut graph.dag), &roots);
     let at = |id: ValueId| map[id.0 as usize].expect("a root is live");
-    let forward_nodes = map[..live.forward_nodes.min(map.len())].iter().flatten().count();
-    live.dag = dag;
-    live.outputs.iter_mut().for_each(|o| o.value = at(o.value));
-    live.objective = live.objective.map(|(a, b)| (at(a), at(b)));
-    live.carries.iter_mut().for_each(|c| c.value = at(c.value));
-    live.param_grads.iter_mut().for_each(|g| g.1 = at(g.1));
-    live.input_grads.iter_mut().for_each(|g| g.1 = at(g.1));
-    live.forward_nodes = forward_nodes;
-    live
+    let forward_nodes = map[..graph.forward_nodes.min(map.len())].iter().flatten().count();
+    graph.dag = dag;
+    graph.outputs.iter_mut().for_each(|o| o.value = at(o.value));
+    graph.objective = graph.objective.map(|(a, b)| (at(a), at(b)));
+    graph.carries.iter_mut().for_each(|c| c.value = at(c.value));
+    graph.param_grads.iter_mut().for_each(|g| g.1 = at(g.1));
+    graph.input_grads.iter_mut().for_each(|g| g.1 = at(g.1));
+    graph.forward_nodes = forward_nodes;
+    graph
 }
 
 /// What of a loop or an attend gradient stays, by old number.
@@ -70,6 +70,8 @@ fn without_dead(dag: Dag, roots: &[ValueId]) -> (Dag, Vec<Option<ValueId>>) {
     let mut new = Dag::default();
     for (i, mut node) in dag.nodes.into_iter().enumerate().filter(|(i, _)| seen[*i]) {
         let kept_here = kept.get(&ValueId(i as u32));
+        let port = matches!(node.op, Op::Emit(_) | Op::Final(_));
+        let kept_there = if port { kept.get(&node.operands[0]) } else { None };
         if let (Op::Loop(_), Some(kept)) = (&node.op, kept_here) {
             let mut keep = kept.operands.iter();
             node.operands.retain(|_| *keep.next().expect("one for each operand"));
@@ -82,10 +84,19 @@ fn without_dead(dag: Dag, roots: &[ValueId]) -> (Dag, Vec<Option<ValueId>>) {
             (Op::AttendGrad(g), Some(kept)) => Op::AttendGrad(Box::new(fewer_sums(*g, kept))),
             (op, _) => op,
         };
+        // numbers of ports, now that some before them are gone; attends keep all of theirs
+        if let Some(kept) = kept_there
+            && matches!(new.node(node.operands[0]).op, Op::Loop(_) | Op::AttendGrad(_))
+        {
+            match &mut node.op {
+                Op::Emit(i) => *i = rank(&kept.emits, *i),
+                Op::Final(i) => *i = rank(&kept.finals, *i),
+                _ => {}
+            }
+        }
         map[i] = Some(ValueId(new.nodes.len() as u32));
         new.nodes.push(node);
     }
-    renumber(&mut new, &map, &kept);
     (new, map)
 }
 
@@ -94,24 +105,6 @@ fn mark(flags: &mut Vec<bool>, i: usize) {
         flags.resize(i + 1, false);
     }
     flags[i] = true;
-}
-
-/// Ports of loops and attend gradients whose number is lower now that some before them are gone. Attends keep all of theirs.
-fn renumber(dag: &mut Dag, map: &[Option<ValueId>], kept: &BTreeMap<ValueId, Kept>) {
-    let kept: BTreeMap<ValueId, &Kept> =
-        kept.iter().filter_map(|(old, kept)| Some((map[old.0 as usize]?, kept))).collect();
-    for i in 0..dag.nodes.len() {
-        let of = dag.nodes[i].operands.first().copied();
-        let Some((of, kept)) = of.and_then(|of| Some((of, kept.get(&of)?))) else { continue };
-        if !matches!(dag.node(of).op, Op::Loop(_) | Op::AttendGrad(_)) {
-            continue;
-        }
-        match &mut dag.nodes[i].op {
-            Op::Emit(i) => *i = rank(&kept.emits, *i),
-            Op::Final(i) => *i = rank(&kept.finals, *i),
-            _ => {}
-        }
-    }
 }
 
 /// How many are kept before this one.

@@ -18,7 +18,7 @@ impl Code<'_> {
     fn add(&mut self, op: FusedOp, mut dims: Vec<DimId>) -> usize {
         self.graph.order(&mut dims);
         // the same op twice is one
-        self.code.iter().position(|i| i.op.same(&op) && i.dims == dims).unwrap_or_else(|| {
+        self.code.iter().position(|i| i.op == op && i.dims == dims).unwrap_or_else(|| {
             self.code.push(Instr { op, dims });
             self.code.len() - 1
         })

@@ -54,12 +54,15 @@ impl Room {
                 code(f).map_err(|why| format!("{place}: {why}"))
             }
             Work::Copy(c) => {
-                self.view(&c.from, arena, place)?;
-                self.view(&c.to, arena, place)
+                let fill = c.fill.as_ref().map(|f| &f.0);
+                [&c.from, &c.to].into_iter().chain(fill).try_for_each(|v| self.view(v, arena, place))
             }
             Work::Single(s) => s.inputs.iter().chain([&s.output]).try_for_each(|v| self.view(v, arena, place)),
             Work::Gemm(g) => self.gemm(g, arena, attend, place),
-            Work::Conv(_) => Ok(()),
+            Work::Conv(c) => {
+                let others = [&c.dy, &c.y, &c.carried].into_iter().flatten();
+                [&c.x, &c.filter, &c.pos].into_iter().chain(others).try_for_each(|v| self.view(v, arena, place))
+            }
             Work::Loop(l) => self.scope(&l.body, None, place),
             Work::Attend(a) => {
                 self.panels(a, place)?;
@@ -70,13 +73,17 @@ impl Room {
     }
 
     fn gemm(&self, g: &Gemm, arena: usize, attend: Option<&AttendKernel>, place: &str) -> Result<(), String> {
-        for (name, matrix, rows, cols, sums) in
-            [("A", &g.a, g.m, g.k, 0), ("B", &g.b, g.k, g.n, 1), ("C", &g.c, g.m, g.n, 2)]
-        {
+        type Along = fn(&(usize, isize, isize)) -> isize;
+        let matrices: [(&str, &Matrix, [usize; 2], Along); 3] = [
+            ("A", &g.a, [g.m, g.k], |sum| sum.1),
+            ("B", &g.b, [g.k, g.n], |sum| sum.2),
+            ("C", &g.c, [g.m, g.n], |_| 0),
+        ];
+        for (name, matrix, [rows, cols], along_sum) in matrices {
             if matrix.batch.len() != g.batch.len() {
                 return Err(format!("{place}: {name} lacks batch strides"));
             }
-            let summed = g.sums.iter().map(|&(n, a, b)| (n, [a, b, 0][sums]));
+            let summed = g.sums.iter().map(|sum| (sum.0, along_sum(sum)));
             let batch = g.batch.iter().copied().zip(matrix.batch.iter().copied());
             let along = summed.chain(batch).chain([(rows, matrix.row), (cols, matrix.col)]);
             if let Some(end) = end(matrix, along) {
@@ -103,22 +110,26 @@ impl Room {
         let mut take = |port: usize, view: &View| {
             match taken.get_mut(port) {
                 Some(taken) if !*taken => *taken = true,
-                _ => return Err(format!("{place}: port {port} of {} is another panel's", a.panels)),
+                _ => return Err(format!("{place}: port {port} is no free one of {}", a.panels)),
             }
             self.inside(view.base, view.offset + view.len() * tiles, a.body.arena, place)
         };
-        for port in &a.ports {
+        let sums = a.grad.iter().flat_map(|g| &g.sums).map(|s| &s.port);
+        for port in a.ports.iter().chain(sums) {
             if let Some(panel) = port.panel {
                 take(panel, &port.tile)?;
             }
-            if let Some((panel, turned)) = &port.transposed {
-                take(*panel, turned)?;
-                if !is_transpose(port, turned) {
+            if let Some((panel, transposed)) = &port.transposed {
+                take(*panel, transposed)?;
+                if !is_transpose(port, transposed) {
                     return Err(format!("{place}: port {panel} is no transpose of its tile"));
                 }
             }
         }
-        Ok(())
+        match taken.iter().position(|taken| !taken) {
+            None => Ok(()),
+            Some(port) => Err(format!("{place}: port {port} moves along no panel")),
+        }
     }
 
     fn view(&self, view: &View, arena: usize, place: &str) -> Result<(), String> {
@@ -146,11 +157,11 @@ fn end(matrix: &Matrix, along: impl Iterator<Item = (usize, isize)>) -> Option<u
 }
 
 /// Whether a panel has the axes of a port's tile, its tokens last.
-fn is_transpose(port: &TilePort, turned: &View) -> bool {
+fn is_transpose(port: &TilePort, transposed: &View) -> bool {
     let Some((tokens, others)) = port.tile.axes.split_first() else { return false };
-    let sizes = turned.axes.iter().map(|t| (t.dim, t.size)).eq(port.tile.axes.iter().map(|t| (t.dim, t.size)));
+    let sizes = transposed.axes.iter().map(|t| (t.dim, t.size)).eq(port.tile.axes.iter().map(|t| (t.dim, t.size)));
     let strides = others.iter().map(|t| t.stride * tokens.size as isize);
-    sizes && turned.axes.iter().map(|t| t.stride).eq([1].into_iter().chain(strides))
+    sizes && transposed.axes.iter().map(|t| t.stride).eq([1].into_iter().chain(strides))
 }
 
 fn code(fused: &Fused) -> Result<(), String> {

@@ -26,6 +26,7 @@ mod classify;
 mod derive;
 mod derive_backward;
 mod derive_turned;
+mod drafts;
 mod evaluate;
 mod factors;
 mod form;

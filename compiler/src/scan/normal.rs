@@ -6,10 +6,11 @@
 //! Decays in the middle of a token move to its beginning: a key written before one is multiplied by it.
 
 use super::algebra::{Algebra, Factor, Obstacle, Part, Product, Ref, Term};
+use super::drafts::Draft;
 use super::form::{Decay, Delta, Event, Form, Read, Rotation, Scaled, Seen, Side, Sight};
 use super::operands::Operands;
 use crate::checks::Ranges;
-use crate::graph::{AxisId, BinaryOp, NodeId, Op, Scan, State, UnaryOp};
+use crate::graph::{AxisId, BinaryOp, NodeId, Op, Scan, State};
 use std::collections::BTreeMap;
 
 /// Why a recurrence does not run in chunks.
@@ -63,15 +64,6 @@ impl Step {
     }
 }
 
-/// A product split by whether its factors carry key axes.
-#[derive(Clone, Debug)]
-struct Vector {
-    /// Factors without a key axis, and the coefficient.
-    scale: Product,
-    /// Factors with one.
-    core: Vec<Factor>,
-}
-
 /// An emit as a read.
 pub(super) struct Reading {
     pub version: usize,
@@ -88,15 +80,6 @@ pub(super) struct Normalizer<'a> {
     pub keys: Vec<AxisId>,
     /// The angle by which every step turns the state, and the axis of its two parts.
     pub turned: Option<(Product, AxisId)>,
-}
-
-/// An event whose vectors are still products.
-struct Draft {
-    step: usize,
-    key: Vector,
-    delta: Option<Vector>,
-    /// What is written, with the step that writes it.
-    values: Vec<(usize, Product)>,
 }
 
 /// The form of a scan's recurrence.
@@ -164,83 +147,8 @@ pub(super) fn key_axes(steps: &[Step], readings: &[Reading]) -> Result<Vec<AxisI
 }
 
 impl Normalizer<'_> {
-    fn has_key(&self, factor: &Factor) -> bool {
+    pub(super) fn has_key(&self, factor: &Factor) -> bool {
         self.algebra.factor_axes(factor).iter().any(|a| self.keys.contains(a))
-    }
-
-    fn vector(&self, product: &Product) -> Vector {
-        let factors = product.factors.iter().map(|f| self.operands.canonical_factor(f));
-        let (core, scale) = factors.partition(|f| self.has_key(f));
-        Vector { scale: Product { c: product.c, factors: scale }, core }
-    }
-
-    /// The vector with more and more factors that lack a key axis taken out of its core: `beta * k`, then `k`.
-    fn cores(&self, vector: &Vector) -> Vec<Vector> {
-        let mut cores = vec![vector.clone()];
-        while let Some(Vector { scale, core }) = cores.last()
-            && let [Factor::Plain(r)] = core.as_slice()
-        {
-            let operands = self.algebra.operands(*r);
-            let mut scale = scale.clone();
-            let inner = match &self.algebra.node(*r).op {
-                Op::Unary(UnaryOp::Neg) => {
-                    scale.c = -scale.c;
-                    operands[0]
-                }
-                Op::Expand(_) => operands[0],
-                Op::Binary(BinaryOp::Mul) => {
-                    let plain = |r: Ref| Factor::Plain(self.operands.canonical(r));
-                    let (a, b) = (self.has_key(&plain(operands[0])), self.has_key(&plain(operands[1])));
-                    let (key, other) = match (a, b) {
-                        (true, false) => (operands[0], operands[1]),
-                        (false, true) => (operands[1], operands[0]),
-                        _ => break,
-                    };
-                    match self.algebra.number(other) {
-                        Some(c) => scale.c *= c,
-                        None => scale.factors.push(plain(other)),
-                    }
-                    key
-                }
-                _ => break,
-            };
-            if !self.has_key(&Factor::Plain(inner)) {
-                break;
-            }
-            let core = vec![Factor::Plain(self.operands.canonical(inner))];
-            cores.push(Vector { scale, core });
-        }
-        cores
-    }
-
-    /// Brings vectors to the largest core that all of them have; leaves them as they are where there is none.
-    fn share(&self, vectors: &mut [&mut Vector]) -> bool {
-        let chains: Vec<Vec<Vector>> = vectors.iter().map(|v| self.cores(v)).collect();
-        let Some(first) = chains.first() else { return false };
-        for candidate in first {
-            let found: Option<Vec<&Vector>> =
-                chains.iter().map(|chain| chain.iter().find(|v| v.core == candidate.core)).collect();
-            if let Some(found) = found {
-                let found: Vec<Vector> = found.into_iter().cloned().collect();
-                vectors.iter_mut().zip(found).for_each(|(v, f)| **v = f);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// One key for what each delta reads and writes, and for the plain writes that have it too.
-    fn share_in_turn(&self, drafts: &mut [Draft]) {
-        for d in 0..drafts.len() {
-            let Draft { key, delta: Some(read), .. } = &mut drafts[d] else { continue };
-            self.share(&mut [read, key]);
-            let core = key.core.clone();
-            for write in drafts.iter_mut().filter(|w| w.delta.is_none()) {
-                if let Some(shorter) = self.cores(&write.key).into_iter().find(|v| v.core == core) {
-                    write.key = shorter;
-                }
-            }
-        }
     }
 
     /// The form of a state, of which the scan has one or two.
@@ -299,15 +207,15 @@ impl Normalizer<'_> {
         let heads: Vec<AxisId> = rest.iter().copied().filter(|a| !values.contains(a)).collect();
 
         let (decay, negative) = self.decay(&decays, &values)?;
-        if let Decay::Value(_) = decay
+        let of_each = match decay {
+            Decay::Value(_) => Some("value"),
+            Decay::Key(_) => Some("key"),
+            _ => None,
+        };
+        if let Some(each) = of_each
             && self.readings.iter().any(|r| !r.over.iter().any(|a| self.keys.contains(a)))
         {
-            return Err(Unfit::Other("it is read over keys and over values under a decay of each value".into()));
-        }
-        if let Decay::Key(_) = decay
-            && self.readings.iter().any(|r| !r.over.iter().any(|a| self.keys.contains(a)))
-        {
-            return Err(Unfit::Other("it is read over keys and over values under a decay of each key".into()));
+            return Err(Unfit::Other(format!("it is read over keys and over values under a decay of each {each}")));
         }
 
         let drafts = self.drafts(&decays);
@@ -378,65 +286,8 @@ impl Normalizer<'_> {
         decays.flat_map(|s| &s.keeps).flat_map(|p| self.algebra.product_axes(p)).collect()
     }
 
-    /// The updates in order, those with one key and one time joined.
-    fn drafts(&self, decays: &[usize]) -> Vec<Draft> {
-        let mut drafts: Vec<Draft> = Vec::new();
-        for (s, step) in self.steps.iter().enumerate() {
-            for (by, _, key) in &step.deltas {
-                let (read, write) = (self.vector(key), self.vector(by));
-                drafts.push(Draft { step: s, key: write, delta: Some(read), values: Vec::new() });
-            }
-            for write in &step.writes {
-                let Vector { scale, core } = self.vector(write);
-                let key = Vector { scale: Product::one(), core };
-                drafts.push(Draft { step: s, key, delta: None, values: vec![(s, scale)] });
-            }
-        }
-        // one key for all, read and written; else one for each delta and what is written with it
-        let mut all: Vec<&mut Vector> = Vec::new();
-        for draft in &mut drafts {
-            all.extend(draft.delta.as_mut());
-            all.push(&mut draft.key);
-        }
-        if !self.share(&mut all) {
-            self.share_in_turn(&mut drafts);
-        }
-        for draft in &mut drafts {
-            // factors of the key go to what it is multiplied by
-            let scale = std::mem::replace(&mut draft.key.scale, Product::one());
-            if let Some(read) = &mut draft.delta {
-                read.scale = read.scale.and(&scale);
-            }
-            draft.values.iter_mut().for_each(|v| v.1 = v.1.and(&scale));
-        }
-        let mut joined: Vec<Draft> = Vec::new();
-        for draft in drafts {
-            let target = joined.iter_mut().rev().find(|d| {
-                d.delta.is_some()
-                    && draft.delta.is_none()
-                    && d.key.core == draft.key.core
-                    && self.together(d.step, draft.step, decays)
-            });
-            match target {
-                Some(target) => target.values.extend(draft.values),
-                None => joined.push(draft),
-            }
-        }
-        joined
-    }
-
-    /// Whether nothing reads the state after the one step and before the other, nor rescales its keys.
-    fn together(&self, first: usize, second: usize, decays: &[usize]) -> bool {
-        let read = |version: usize| version > first && version <= second;
-        let by_delta = (first + 1..=second).any(|s| !self.steps[s].deltas.is_empty());
-        let by_emit = self.readings.iter().any(|r| read(r.version));
-        let between: Vec<usize> = decays.iter().copied().filter(|s| *s > first && *s <= second).collect();
-        let rescaled = between.iter().any(|s| self.keyed(*s)) || !between.is_empty() && self.seen_midway(first, decays);
-        !by_delta && !by_emit && !rescaled
-    }
-
     /// Whether the decay of a step has a key axis.
-    fn keyed(&self, step: usize) -> bool {
+    pub(super) fn keyed(&self, step: usize) -> bool {
         self.steps[step].keeps.iter().any(|p| self.algebra.product_axes(p).iter().any(|a| self.keys.contains(a)))
     }
 
@@ -470,7 +321,7 @@ impl Normalizer<'_> {
     }
 
     /// Whether a reader in the middle of the token sees the event of a step.
-    fn seen_midway(&self, step: usize, decays: &[usize]) -> bool {
+    pub(super) fn seen_midway(&self, step: usize, decays: &[usize]) -> bool {
         let midway = |version: usize| version > step && decays.iter().any(|s| *s >= version);
         let deltas = (0..self.steps.len()).filter(|s| !self.steps[*s].deltas.is_empty());
         deltas.chain(self.readings.iter().map(|r| r.version)).any(midway)

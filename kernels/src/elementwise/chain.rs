@@ -89,7 +89,7 @@ unsafe fn run<I: Isa, B: Both>(mut at: [*const f32; 3], moves: [bool; 3], y: *mu
             at = on(at, hop);
             i += lanes;
         }
-        // halves of small heads
+        // what is left of a vector, four at a time: runs may be shorter than one
         while i + Four::LANES <= n {
             four(at).store(y.add(i));
             at = on(at, step.map(|s| s * Four::LANES));

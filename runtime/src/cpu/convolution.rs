@@ -78,6 +78,9 @@ impl ConvStep {
             .carried
             .as_ref()
             .and_then(|c| c.axes.iter().find(|a| conv.x.axis(a.dim).is_none()).map(|a| (a.size, a.stride)));
+        // what is further back than all that is known is seen as little, and no product of steps overflows
+        let known = conv.pos.axis(TIME).map_or(1, |a| a.size) + tail.map_or(0, |t: (usize, isize)| t.0);
+        let conv = Conv { step: conv.step.min(known), ..conv.clone() };
         let total: usize = channels.iter().map(|a| a.size).product();
         let alone = run < SHORT && total > run && conv.first == 0 && conv.carried.is_none();
         // the filter's gradient is added up anyway, the others are not
@@ -90,7 +93,7 @@ impl ConvStep {
             tap: tap.unwrap_or(0),
             taps: conv.filter.axis(conv.window).map_or(1, |a| a.size),
             tail,
-            conv: conv.clone(),
+            conv,
         }
     }
 

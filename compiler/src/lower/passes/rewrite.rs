@@ -25,13 +25,13 @@ impl Uses<'_> {
 }
 
 /// Rebuilds a graph and all bodies in it.
-pub(super) fn rebuild(mut new: Lowered, rule: Rule<'_>) -> Lowered {
-    let (dag, roots) = (std::mem::take(&mut new.dag), new.roots());
-    let Rebuilt { dag, at } = rebuild_dag(&mut new.dims, dag, &roots, rule);
-    new.forward_nodes = dag.nodes.len();
-    new.dag = dag;
-    move_roots(&mut new, |id| at[id.0 as usize]);
-    new
+pub(super) fn rebuild(mut graph: Lowered, rule: Rule<'_>) -> Lowered {
+    let (dag, roots) = (std::mem::take(&mut graph.dag), graph.roots());
+    let Rebuilt { dag, at } = rebuild_dag(&mut graph.dims, dag, &roots, rule);
+    graph.forward_nodes = dag.nodes.len();
+    graph.dag = dag;
+    move_roots(&mut graph, |id| at[id.0 as usize]);
+    graph
 }
 
 /// Renames what a graph gives out.

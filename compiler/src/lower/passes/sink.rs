@@ -6,11 +6,11 @@
 //! and the gradient computes them again there.
 
 use super::rewrite::{builder, move_roots, uses};
-use crate::lowered::{BATCH, Dag, DimId, Extent, Loop, Lowered, Node, Op, TIME, ValueId};
+use crate::lowered::{BATCH, Dag, Dim, DimId, Extent, Loop, Lowered, Node, Op, TIME, ValueId};
 use std::collections::BTreeMap;
 
 /// See the module's essay. A value moves if it is read by the loop alone and at least twice as wide as what it is made of.
-pub fn sink_into_loops(graph: Lowered) -> Lowered {
+pub fn sink_into_loops(mut graph: Lowered) -> Lowered {
     let counts = uses(&graph.dag, &graph.roots());
     let mut all: BTreeMap<ValueId, Moves> = BTreeMap::new();
     for id in graph.dag.ids() {
@@ -27,7 +27,7 @@ pub fn sink_into_loops(graph: Lowered) -> Lowered {
     if all.is_empty() {
         return graph;
     }
-    let mut new = graph.clone();
+    let mut dims = graph.dims.clone();
     let mut at: Vec<ValueId> = Vec::with_capacity(graph.dag.nodes.len());
     let mut dag = Dag::default();
     for id in graph.dag.ids() {
@@ -35,7 +35,7 @@ pub fn sink_into_loops(graph: Lowered) -> Lowered {
         let mut node = old.clone();
         node.operands.iter_mut().for_each(|o| *o = at[o.0 as usize]);
         if let (Op::Loop(l), Some(moves)) = (&old.op, all.get(&id)) {
-            let mut b = builder(&mut new.dims, node.place);
+            let mut b = builder(&mut dims, node.place);
             b.dag = std::mem::take(&mut dag);
             for (leaf, chunk) in &moves.timed {
                 b.name.clone_from(&graph.dag.node(*leaf).name);
@@ -44,15 +44,15 @@ pub fn sink_into_loops(graph: Lowered) -> Lowered {
             }
             node.operands.extend(moves.fixed.iter().map(|leaf| at[leaf.0 as usize]));
             dag = b.dag;
-            node.op = Op::Loop(Box::new(moves.body(&graph, &mut new, l, old.operands.len())));
+            node.op = Op::Loop(Box::new(moves.body(&graph, &mut dims, l, old.operands.len())));
         }
         dag.nodes.push(node);
         at.push(ValueId(dag.nodes.len() as u32 - 1));
     }
-    new.forward_nodes = dag.nodes.len();
-    new.dag = dag;
-    move_roots(&mut new, |id| at[id.0 as usize]);
-    new
+    graph.forward_nodes = dag.nodes.len();
+    (graph.dims, graph.dag) = (dims, dag);
+    move_roots(&mut graph, |id| at[id.0 as usize]);
+    graph
 }
 
 /// Whether the body is a loop over rows, which holds its states where a row is past the end. A chunk form instead counts
@@ -154,15 +154,14 @@ impl Moves {
         }
         moves.cone.sort_unstable();
         moves.cone.dedup();
-        // a leaf of one value may be inside of another's cone
         moves
     }
 
     /// The loop with the moved ops before its body. `operands`: how many it had.
-    fn body(&self, graph: &Lowered, new: &mut Lowered, l: &Loop, operands: usize) -> Loop {
+    fn body(&self, graph: &Lowered, dims: &mut Vec<Dim>, l: &Loop, operands: usize) -> Loop {
         let states = l.states.len();
         let gone = [l.map.as_slice(), &[l.over]].concat();
-        let mut b = builder(&mut new.dims, graph.dag.node(self.cone[0]).place);
+        let mut b = builder(dims, graph.dag.node(self.cone[0]).place);
         let mut values: BTreeMap<ValueId, ValueId> = BTreeMap::new();
         let leaves = self.timed.iter().map(|(v, chunk)| (*v, Some(chunk))).chain(self.fixed.iter().map(|v| (*v, None)));
         for (i, (leaf, chunk)) in leaves.enumerate() {
