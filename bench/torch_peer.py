@@ -3,7 +3,8 @@
 
 `archc bench train --torch PYTHON` runs this file; needed are the packages torch, numpy and safetensors. It loads the
 weights that archc wrote (safetensors, by archc's parameter paths), computes the loss of the same batch, and times whole
-training steps: forward, backward, clipping by global norm, AdamW. Every result is one line of JSON.
+training steps: forward, backward, clipping by global norm, AdamW. Every result is one line of JSON. `archc bench gemm --torch PYTHON`
+has it time matrix products, a line of seconds each: those of MKL, where PyTorch comes with it.
 
 The forms are those that a careful PyTorch user would write: chunk forms for linear recurrences (arXiv 2312.06635,
 2406.06484, 2412.06464, 2510.26692, 2405.04517), `scaled_dot_product_attention` for attention, a scan in two levels for
@@ -533,7 +534,7 @@ def optimizer(model, rate):
 def measure(model, run, batch, args):
     """First loss, objective and gradient norm, seconds until the first step was done, median seconds of a step."""
     adam = optimizer(model, args.rate)
-    now = time.process_time if args.clock == "cpu" else time.perf_counter
+    now = CLOCKS[args.clock]
 
     def step():
         loss, objective = run(*batch)
@@ -566,22 +567,52 @@ def measure(model, run, batch, args):
     }
 
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def product_seconds(m, n, k, a_transposed, b_transposed, seconds, now):
+    """Seconds of one [m, k] x [k, n] in f32, the fastest of rounds of a millisecond or more; "transposed" is how an operand is stored."""
+    a = torch.rand(k, m).t() if a_transposed else torch.rand(m, k)
+    b = torch.rand(n, k).t() if b_transposed else torch.rand(k, n)
+    c = torch.empty(m, n)
+    calls, best, ends = 1, math.inf, now() + seconds
+    while now() < ends or best == math.inf:
+        began = now()
+        for _ in range(calls):
+            torch.mm(a, b, out=c)
+        took = now() - began
+        if took < 1e-3:
+            calls *= 2
+        else:
+            best = min(best, took / calls)
+    return best
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--block", required=True, choices=sorted(MIXERS))
-    parser.add_argument("--width", type=int, required=True, help="D")
-    parser.add_argument("--layers", type=int, required=True)
-    parser.add_argument("--vocab", type=int, required=True)
-    parser.add_argument("--weights", required=True, help="safetensors by archc's paths")
-    parser.add_argument("--batch", required=True, help="safetensors: tokens and targets [B, T]")
+    parser.add_argument("--products", help="time matrix products instead: m,n,k,ta,tb;... (ta, tb: 1 if stored transposed)")
+    parser.add_argument("--block", choices=sorted(MIXERS))
+    parser.add_argument("--width", type=int, help="D")
+    parser.add_argument("--layers", type=int)
+    parser.add_argument("--vocab", type=int)
+    parser.add_argument("--weights", help="safetensors by archc's paths")
+    parser.add_argument("--batch", help="safetensors: tokens and targets [B, T]")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long to measure")
-    parser.add_argument("--clock", default="wall", choices=["wall", "cpu"], help="which time counts")
+    parser.add_argument("--clock", default="wall", choices=sorted(CLOCKS), help="which time counts")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--modes", default="eager", help="eager, compile, or both with a comma")
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
+    if args.products:
+        now = CLOCKS[args.clock]
+        for product in args.products.split(";"):
+            print(product_seconds(*map(int, product.split(",")), args.seconds, now), flush=True)
+        return
+    needed = ["block", "width", "layers", "vocab", "weights", "batch"]
+    if missing := [name for name in needed if getattr(args, name) is None]:
+        parser.error("wanted: " + ", ".join(f"--{name}" for name in missing))
     torch.manual_seed(0)
     weights = load_file(args.weights)
     given = load_file(args.batch)

@@ -121,37 +121,67 @@ impl Peer {
         };
         let tensors = [("tokens".to_owned(), ids(&batch.tokens)), ("targets".to_owned(), ids(&batch.targets))];
         write_tensors(&given, &tensors.into(), Dtype::F32)?;
-        let one = threads.to_string();
-        let asked = Command::new(&self.python)
-            .arg(path("torch_peer.py"))
+        let modes = if self.compiled { "eager,compile" } else { "eager" };
+        let mut command = self.command(seconds, threads, clock);
+        command
             .args(["--block", block, "--width", &shape.width.to_string(), "--layers", &shape.layers.to_string()])
-            .args(["--vocab", &vocab.to_string(), "--seconds", &seconds.to_string(), "--rate", &RATE.to_string()])
-            .args([
-                "--clock",
-                clock.word(),
-                "--threads",
-                &one,
-                "--modes",
-                if self.compiled { "eager,compile" } else { "eager" },
-            ])
+            .args(["--vocab", &vocab.to_string(), "--rate", &RATE.to_string(), "--modes", modes])
             .arg("--weights")
             .arg(&weights)
             .arg("--batch")
-            .arg(&given)
-            .envs([("OMP_NUM_THREADS", &one), ("MKL_NUM_THREADS", &one)])
+            .arg(&given);
+        let text = self.answer(&mut command, block)?;
+        let answers = text.lines().filter(|line| line.starts_with('{')).map(serde_json::from_str);
+        answers.collect::<Result<_, _>>().map_err(no_result)
+    }
+
+    /// Seconds of each of these products in f32: m, n, k, and whether A and B are stored transposed.
+    ///
+    /// # Errors
+    /// E0847 if PyTorch fails.
+    pub fn products(
+        &self,
+        sizes: &[(usize, usize, usize, bool, bool)],
+        (seconds, threads, clock): (f64, usize, Clock),
+    ) -> Result<Vec<f64>, Diagnostic> {
+        let word = |&(m, n, k, ta, tb): &(usize, usize, usize, bool, bool)| {
+            format!("{m},{n},{k},{},{}", u8::from(ta), u8::from(tb))
+        };
+        let words: Vec<String> = sizes.iter().map(word).collect();
+        let mut command = self.command(seconds, threads, clock);
+        let text = self.answer(command.args(["--products", &words.join(";")]), "products")?;
+        let all: Vec<f64> =
+            text.lines().map(|line| line.trim().parse()).collect::<Result<_, _>>().map_err(no_result)?;
+        if all.len() == sizes.len() { Ok(all) } else { Err(no_result(format!("{} products", all.len()))) }
+    }
+
+    /// The program, with what every use of it is told.
+    fn command(&self, seconds: f64, threads: usize, clock: Clock) -> Command {
+        let threads = threads.to_string();
+        let mut command = Command::new(&self.python);
+        command
+            .arg(self.folder.path().join("torch_peer.py"))
+            .args(["--seconds", &seconds.to_string(), "--clock", clock.word(), "--threads", &threads])
+            .envs([("OMP_NUM_THREADS", &threads), ("MKL_NUM_THREADS", &threads)])
             // Some machines choose kernels for old releases of OpenBLAS by these; they slow numpy down.
             .env_remove("OPENBLAS_CORETYPE")
             .env_remove("OPENBLAS_L2_SIZE")
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|e| trouble(format!("`{}` does not start: {e}", self.python.display())))?;
-        if !asked.status.success() {
-            return Err(trouble(format!("PyTorch failed on {block}: {}", last_line(&asked.stderr))));
-        }
-        let text = String::from_utf8_lossy(&asked.stdout);
-        let answers = text.lines().filter(|line| line.starts_with('{')).map(serde_json::from_str);
-        answers.collect::<Result<_, _>>().map_err(|e| trouble(format!("what PyTorch answered is no result: {e}")))
+            .stdin(Stdio::null());
+        command
     }
+
+    fn answer(&self, command: &mut Command, what: &str) -> Result<String, Diagnostic> {
+        let asked =
+            command.output().map_err(|e| trouble(format!("`{}` does not start: {e}", self.python.display())))?;
+        if !asked.status.success() {
+            return Err(trouble(format!("PyTorch failed on {what}: {}", last_line(&asked.stderr))));
+        }
+        Ok(String::from_utf8_lossy(&asked.stdout).into_owned())
+    }
+}
+
+fn no_result(why: impl std::fmt::Display) -> Diagnostic {
+    trouble(format!("what PyTorch answered is no result: {why}"))
 }
 
 fn last_line(stderr: &[u8]) -> String {
