@@ -21,8 +21,8 @@ impl Deriver<'_> {
         }
         let decayed = |t: &str, l: &str| match f.decay {
             Decay::None => (format!("b{t}"), format!("b{l}")),
-            Decay::Product(_) => (format!("D(C, j) b{t}"), format!("(D_{{C,\\,j}}\\, b{l})")),
-            _ => (format!("exp(G_C - G_j) b{t}"), format!("(e^{{G_C - G_j}} \\odot b{l})")),
+            Decay::Product(_) => (format!("(D(C, j) b{t})"), format!("(D_{{C,\\,j}}\\, b{l})")),
+            _ => (format!("(exp(G_C - G_j) b{t})"), format!("(e^{{G_C - G_j}} \\odot b{l})")),
         };
         let deltas = self.deltas();
         // the order of events: what is read last gets its gradient first
@@ -35,7 +35,7 @@ impl Deriver<'_> {
                 sum.push((format!("{}^T dO{rt}", m.0), format!("{{{}}}^\\top dO{rl}", m.1)));
             }
             let (kt, kl) = decayed(&t, &l);
-            sum.push((format!("dS'^T ({kt})"), format!("dS'^\\top {kl}")));
+            sum.push((format!("dS'^T {kt}"), format!("dS'^\\top {kl}")));
             let (st, sl) = join(&sum, " + ", " + ");
             lines.push((format!("dU{t} = {st}"), format!("dU{l} &= {sl}")));
         }
@@ -88,29 +88,41 @@ impl Deriver<'_> {
                 ));
             }
         }
-        lines.push(line(
-            "dq_i = kept_i S dO_i + sum_j dB_ij D(i, j) b_j",
-            "dq_i &= \\mathrm{kept}_i \\odot (S\\, dO_i) + \\textstyle\\sum_j dB_{ij}\\, D(i, j) \\odot b_j",
+        // factors of what a decay keeps; without one there are none
+        let decays = self.alpha().is_some();
+        if decays {
+            lines.push(self.what_is_kept());
+        }
+        let kept = if decays { line("kept_i ", "\\mathrm{kept}_i \\odot ") } else { line("", "") };
+        let d = |i: &str, j: &str| {
+            if decays { (format!("D({i}, {j}) "), format!("D({i}, {j}) \\odot ")) } else { line("", "") }
+        };
+        let scaled = |x: &str| {
+            let (text, latex) = (format!("{}{x}", kept.0), format!("{}{x}", kept.1));
+            if decays { (format!("({text})"), format!("({latex})")) } else { (text, latex) }
+        };
+        let (ij, cj, c0) = (d("i", "j"), d("C", "j"), d("C", "0"));
+        lines.push((
+            format!("dq_i = {}S dO_i + sum_j dB_ij {}b_j", kept.0, ij.0),
+            format!("dq_i &= {}(S\\, dO_i) + \\textstyle\\sum_j dB_{{ij}}\\, {}b_j", kept.1, ij.1),
         ));
-        let mut key = line("sum_i dB_ij D(i, j) q_i", "\\textstyle\\sum_i dB_{ij}\\, D(i, j) \\odot q_i");
-        let mut start =
-            line("sum_i (kept_i q_i) dO_i^T", "\\textstyle\\sum_i (\\mathrm{kept}_i \\odot q_i) dO_i^\\top");
+        let mut key = (format!("sum_i dB_ij {}q_i", ij.0), format!("\\textstyle\\sum_i dB_{{ij}}\\, {}q_i", ij.1));
+        let (q, a) = (scaled("q_i"), scaled("a_i"));
+        let mut start = (format!("sum_i {} dO_i^T", q.0), format!("\\textstyle\\sum_i {}\\, dO_i^\\top", q.1));
         if !deltas.is_empty() {
-            lines.push(line(
-                "da_i = kept_i S (s_i R_i) + sum_j dA_ij D(i, j) b_j",
-                "da_i &= \\mathrm{kept}_i \\odot (S\\, s_i R_i) + \\textstyle\\sum_j dA_{ij}\\, D(i, j) \\odot b_j",
+            lines.push((
+                format!("da_i = {}S (s_i R_i) + sum_j dA_ij {}b_j", kept.0, ij.0),
+                format!("da_i &= {}(S\\, s_i R_i) + \\textstyle\\sum_j dA_{{ij}}\\, {}b_j", kept.1, ij.1),
             ));
             lines.push(line("ds_i = R_i . (what s_i scales)", "ds_i &= R_i^\\top (\\text{what } s_i \\text{ scales})"));
-            key.0 += " + sum_i dA_ij D(i, j) a_i";
-            key.1 += " + \\sum_i dA_{ij}\\, D(i, j) \\odot a_i";
-            start.0 += " + sum_i (kept_i a_i) (s_i R_i)^T";
-            start.1 += " + \\sum_i (\\mathrm{kept}_i \\odot a_i)(s_i R_i)^\\top";
+            key.0 += &format!(" + sum_i dA_ij {}a_i", ij.0);
+            key.1 += &format!(" + \\sum_i dA_{{ij}}\\, {}a_i", ij.1);
+            start.0 += &format!(" + sum_i {} (s_i R_i)^T", a.0);
+            start.1 += &format!(" + \\sum_i {}(s_i R_i)^\\top", a.1);
         }
-        lines.push((
-            format!("db_j = {} + D(C, j) dS' u_j", key.0),
-            format!("db_j &= {} + D(C, j) \\odot (dS'\\, u_j)", key.1),
-        ));
-        lines.push((format!("dS = D(C, 0) dS' + {}", start.0), format!("dS &= D(C, 0) \\odot dS' + {}", start.1)));
+        lines
+            .push((format!("db_j = {} + {}dS' u_j", key.0, cj.0), format!("db_j &= {} + {}(dS'\\, u_j)", key.1, cj.1)));
+        lines.push((format!("dS = {}dS' + {}", c0.0, start.0), format!("dS &= {}dS' + {}", c0.1, start.1)));
         if self.by_product() {
             lines.extend(self.product_gradient(deltas.is_empty()));
         } else if self.alpha().is_some() {
@@ -131,6 +143,21 @@ impl Deriver<'_> {
         }
         lines.extend(gradient_lines(f));
         lines
+    }
+
+    /// What D(i, j) and kept_i are.
+    fn what_is_kept(&self) -> Line {
+        let (sign, tex_sign) = if self.form.negative { ("(-1)^(i-j) ", "(-1)^{i-j}\\, ") } else { ("", "") };
+        let (text, latex) = match self.form.decay {
+            Decay::Product(_) => (String::new(), "D(i, j) = D_{i,\\,j}".to_owned()),
+            _ => (format!("D(i, j) = {sign}exp(G_i - G_j), "), format!("D(i, j) = {tex_sign}e^{{G_i - G_j}}")),
+        };
+        (
+            format!("  where {text}kept_i = D(i, 0); for a read before the decay D(i-1, j) and D(i-1, 0)"),
+            format!(
+                "&\\text{{where }} {latex},\\ \\mathrm{{kept}}_i = D(i, 0),\\text{{ or a row earlier for a read before the decay}}"
+            ),
+        )
     }
 
     /// The gradient of a decay without logarithm: the recurrence of D from the other end.
