@@ -17,6 +17,7 @@ mod programs;
 mod threads;
 #[path = "../lowered/whole.rs"]
 mod whole;
+mod windows;
 
 use agree::Bounds;
 use archc_runtime::{Cpu, Device, Dtype};

@@ -1,0 +1,33 @@
+//! Convolutions whose taps are further apart than the sequence is long.
+
+use crate::agree::Subject;
+use crate::batches::{packed, random_batch};
+use crate::programs::compiled;
+use crate::{BOUNDS, device};
+
+/// From some step on, only the first tap meets a token.
+fn far(taps: usize, step: usize) -> String {
+    format!(
+        "block Far[D](W = {taps}) {{
+    input x[D]
+
+    param filter[D, W] = normal(0.5)
+    output sum[W](filter * window[W](x, step = {step}))
+}}"
+    )
+}
+
+#[test]
+fn steps_beyond_the_sequence() {
+    let subject = Subject { device: &device(), bounds: BOUNDS, amplifying: &[] };
+    for (taps, step) in [(3, 2), (3, 40), (9, 8), (3, 3000)] {
+        let text = far(taps, step);
+        let graph = compiled("window.arch", &text, &[("D", 16)]);
+        for len in [1, 20, 70] {
+            let batch = random_batch(&graph, 2, len);
+            let mut found = subject.compare(&graph, &batch);
+            found.extend(subject.compare(&graph, &packed(batch)));
+            assert!(found.is_empty(), "length {len} of\n{text}\n{}", found.join("\n"));
+        }
+    }
+}
