@@ -1,6 +1,6 @@
 //! `archc bench gemm`: the rate of matrix products of the sizes that models have.
 
-use super::machine::{Machine, kernels, library};
+use super::machine::{Machine, Product, kernels, library};
 use super::measure::Clock;
 use super::peer::Peer;
 use crate::output::{Done, Output};
@@ -28,7 +28,7 @@ pub struct Args {
 }
 
 /// m, n, k: the projections and the feed-forward of the models of `bench train` with their gradients, and tiles of chunks.
-const SIZES: [(usize, usize, usize, bool, bool); 27] = [
+const SIZES: [Product; 27] = [
     (256, 32, 32, false, false),
     (256, 128, 32, false, false),
     (256, 32, 128, false, true),

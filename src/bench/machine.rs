@@ -100,6 +100,9 @@ impl Pace {
 /// For each size of product, and for the copy.
 const TIME: f64 = 0.25;
 
+/// m, n, k, and whether A and B are stored transposed.
+pub type Product = (usize, usize, usize, bool, bool);
+
 /// FLOP/s of [m, k] x [k, n] in f32 by a library: the fastest of many, since a bound is what nothing disturbs.
 /// A transposed operand is stored the other way round.
 pub fn library(

@@ -1,5 +1,6 @@
 //! PyTorch beside archc: `bench/torch_peer.py` as a process of its own, on the same weights and the same batch.
 
+use super::machine::Product;
 use super::measure::{Clock, RATE};
 use super::model::Shape;
 use archc_compiler::diag::Diagnostic;
@@ -135,18 +136,16 @@ impl Peer {
         answers.collect::<Result<_, _>>().map_err(no_result)
     }
 
-    /// Seconds of each of these products in f32: m, n, k, and whether A and B are stored transposed.
+    /// Seconds of each of these products in f32.
     ///
     /// # Errors
     /// E0847 if PyTorch fails.
     pub fn products(
         &self,
-        sizes: &[(usize, usize, usize, bool, bool)],
+        sizes: &[Product],
         (seconds, threads, clock): (f64, usize, Clock),
     ) -> Result<Vec<f64>, Diagnostic> {
-        let word = |&(m, n, k, ta, tb): &(usize, usize, usize, bool, bool)| {
-            format!("{m},{n},{k},{},{}", u8::from(ta), u8::from(tb))
-        };
+        let word = |&(m, n, k, ta, tb): &Product| format!("{m},{n},{k},{},{}", u8::from(ta), u8::from(tb));
         let words: Vec<String> = sizes.iter().map(word).collect();
         let mut command = self.command(seconds, threads, clock);
         let text = self.answer(command.args(["--products", &words.join(";")]), "products")?;
