@@ -41,6 +41,7 @@ mod output;
 mod params;
 mod report;
 mod search;
+mod selftest;
 mod sizes;
 mod train;
 mod tree;
@@ -88,6 +89,7 @@ enum Command {
     Search(search::Args),
     Report(report::Args),
     Bench(bench::Args),
+    Selftest(selftest::Args),
 }
 
 /// Programs may nest as deep as the language allows, in a debug build too; the memory is only reserved.
@@ -129,5 +131,6 @@ fn dispatch(command: Command, output: &Output) -> Done {
         Command::Search(args) => search::run(&args, output),
         Command::Report(args) => report::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),
+        Command::Selftest(args) => selftest::run(&args, output),
     }
 }

@@ -14,6 +14,7 @@ mod codes;
 pub mod compiled;
 pub mod cpu;
 mod errors;
+pub mod guard;
 mod init;
 pub mod interpret;
 pub mod io;

@@ -13,6 +13,7 @@ use crate::screen::Screen;
 use crate::store::{Event, History, Log};
 use crate::{codes, evaluate, propose, rank};
 use archc_compiler::diag::Diagnostic;
+use archc_runtime::guard::aside;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -162,7 +163,7 @@ impl Engine<'_> {
         let history = self.log.history();
         let room = self.budget.candidates.map_or(usize::MAX, |n| n.saturating_sub(history.counts().proposed) as usize);
         let Roles { researcher, engineer, screen, .. } = self.roles;
-        evaluate::aside(|| {
+        aside(|| {
             if history.generations() == 0 {
                 propose::anchors(history, screen)
             } else {

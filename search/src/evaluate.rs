@@ -3,15 +3,13 @@
 use crate::plan::Tier;
 use crate::record::{CandidateId, Report, Status};
 use crate::schedule::Trial;
+use archc_runtime::guard::{caught, worker};
 use sha2::{Digest, Sha256};
-use std::any::Any;
-use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, Once, PoisonError};
-use std::thread::{Builder, Scope};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 /// Trains a program and scores it. The same arguments give the same scores, on any thread, at any time.
@@ -58,9 +56,6 @@ impl Job {
     }
 }
 
-/// Stack of a worker: candle's backward pass recurses over the graph.
-const STACK: usize = 256 << 20;
-
 /// A crew of workers inside a thread scope. Jobs go in, results come out in the order they end.
 pub struct Workers {
     jobs: Option<Sender<Job>>,
@@ -84,10 +79,9 @@ impl Workers {
         let (done, results) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
         let cancel = Arc::new(AtomicBool::new(false));
-        quiet_panics();
         for i in 0..size.max(1) {
             let (queue, done, cancel) = (queue.clone(), done.clone(), cancel.clone());
-            Builder::new().name(format!("{WORKER}{i}")).stack_size(STACK).spawn_scoped(scope, move || {
+            worker(&i.to_string()).spawn_scoped(scope, move || {
                 loop {
                     let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(job) = job else { break };
@@ -160,12 +154,6 @@ impl Drop for Workers {
     }
 }
 
-const WORKER: &str = "archc worker ";
-
-thread_local! {
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
 /// Runs an evaluation; a panic in it is a bug of ours, recorded as such, and no reason to stop the search.
 fn guarded(evaluator: &dyn Evaluator, job: &Job, cancel: &AtomicBool) -> Report {
     let began = Instant::now();
@@ -173,54 +161,4 @@ fn guarded(evaluator: &dyn Evaluator, job: &Job, cancel: &AtomicBool) -> Report 
         .unwrap_or_else(|message| Report::failed(Status::Bug, format!("archc bug: {message}")));
     let seconds = began.elapsed().as_secs_f64();
     Report { seconds, ..report }.settled()
-}
-
-/// Runs something of ours that may have a bug.
-///
-/// # Errors
-/// The panic's message and place.
-pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    // What the closure could leave half-changed is dropped with it, or is a cache of whole entries.
-    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
-        let at = PANIC.with(|p| p.borrow_mut().take());
-        match at {
-            Some(message) => message,
-            None => payload_text(payload.as_ref()),
-        }
-    })
-}
-
-/// Does something on a thread like a worker's and waits for it: a large stack, and panics kept off the terminal.
-///
-/// # Errors
-/// If the machine refuses the thread, or the work panicked.
-pub fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
-    quiet_panics();
-    std::thread::scope(|scope| {
-        let named = Builder::new().name(format!("{WORKER}aside")).stack_size(STACK);
-        let thread = named.spawn_scoped(scope, || caught(work)).map_err(|e| e.to_string())?;
-        thread.join().unwrap_or_else(|payload| Err(payload_text(payload.as_ref())))
-    })
-}
-
-fn payload_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").to_owned()
-}
-
-/// In workers, keeps panics off the terminal and remembers their place instead; elsewhere nothing changes.
-fn quiet_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if std::thread::current().name().is_some_and(|n| n.starts_with(WORKER)) {
-                let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
-                let text = format!("{}{place}", payload_text(info.payload()));
-                PANIC.with(|p| *p.borrow_mut() = Some(text));
-            } else {
-                before(info);
-            }
-        }));
-    });
 }

@@ -5,7 +5,6 @@
 //! over are kept with the reason.
 
 use crate::codes;
-use crate::evaluate::caught;
 use crate::random::Stream;
 use crate::record::{Candidate, CandidateId, Finding, Hypothesis, Origin, Site, Verdict};
 use crate::roles::{Engineer, Researcher};
@@ -13,6 +12,7 @@ use crate::screen::{Limits, Screen, Screened};
 use crate::store::History;
 use crate::surrogate::Surrogate;
 use archc_compiler::diag::Diagnostic;
+use archc_runtime::guard::caught;
 use similar::TextDiff;
 
 /// Generation 0: the seed programs.

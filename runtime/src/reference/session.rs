@@ -6,6 +6,7 @@ use super::wiring::Wiring;
 use crate::batch::{self, Tokens};
 use crate::checks;
 use crate::errors;
+use crate::guard;
 use crate::init::initial_params;
 use crate::optimizer::{Slot, Update};
 use crate::pieces;
@@ -74,13 +75,13 @@ impl ReferenceSession {
         let depth = self.to_objective.depth(tokens.grid.len);
         let stack = (16 << 20) + depth * STACK_PER_ENTRY;
         std::thread::scope(|scope| {
-            let worker = std::thread::Builder::new()
-                .name("reference".into())
+            let worker = guard::worker("reference")
                 .stack_size(stack)
-                .spawn_scoped(scope, || task.derive(aim, inputs))
+                .spawn_scoped(scope, || guard::caught(|| task.derive(aim, inputs)))
                 .map_err(|e| errors::bug("starting a thread of the reference device", e))?;
             match worker.join() {
-                Ok(derived) => derived.map_err(|e| errors::bug("a gradient of the reference device", e)),
+                Ok(Ok(derived)) => derived.map_err(|e| errors::bug("a gradient of the reference device", e)),
+                Ok(Err(panic)) => Err(errors::bug("a gradient of the reference device", panic)),
                 Err(_) => Err(errors::bug("a gradient of the reference device", "it panicked")),
             }
         })

@@ -1,5 +1,6 @@
 //! Sequences in pieces, each going on from the carry of the one before.
 
+use archc_compiler::diag::Diagnostic;
 use archc_runtime::{Batch, Carry, Session, Tensor, Tensors};
 
 /// Tokens `times` of all sequences.
@@ -29,12 +30,15 @@ pub fn piece(batch: &Batch, times: std::ops::Range<usize>) -> Batch {
 }
 
 /// The outputs of the pieces that end at `ends`, joined.
-pub fn in_pieces(s: &mut Box<dyn Session>, batch: &Batch, ends: &[usize]) -> Tensors {
+///
+/// # Errors
+/// Those of the session.
+pub fn in_pieces(s: &mut Box<dyn Session>, batch: &Batch, ends: &[usize]) -> Result<Tensors, Diagnostic> {
     let mut carry: Option<Carry> = None;
     let mut pieces = Vec::new();
     let mut start = 0;
     for &end in ends {
-        let done = s.forward(&piece(batch, start..end), carry.as_ref()).unwrap();
+        let done = s.forward(&piece(batch, start..end), carry.as_ref())?;
         pieces.push(done.outputs);
         carry = Some(done.carry);
         start = end;
@@ -46,5 +50,5 @@ pub fn in_pieces(s: &mut Box<dyn Session>, batch: &Batch, ends: &[usize]) -> Ten
         let data = (0..batch.batch).flat_map(row).copied().collect();
         Tensor { shape: [&[batch.batch, batch.len], &parts[0].shape[2..]].concat(), data }
     };
-    pieces[0].keys().map(|n| (n.clone(), join(n))).collect()
+    Ok(pieces[0].keys().map(|n| (n.clone(), join(n))).collect())
 }

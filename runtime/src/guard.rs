@@ -1,0 +1,70 @@
+//! Threads for work of ours that may have a bug: a large stack, and panics that are caught and kept off the terminal.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+use std::thread::Builder;
+
+/// Stack of a worker: candle's backward pass recurses over the graph.
+const STACK: usize = 256 << 20;
+
+const WORKER: &str = "archc worker ";
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// A thread in which panics stay off the terminal; [`caught`] gives them with their place.
+pub fn worker(name: &str) -> Builder {
+    quiet_panics();
+    Builder::new().name(format!("{WORKER}{name}")).stack_size(STACK)
+}
+
+/// Runs something of ours that may have a bug.
+///
+/// # Errors
+/// The panic's message and place.
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    // What the closure could leave half-changed is dropped with it, or is a cache of whole entries.
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let at = PANIC.with(|p| p.borrow_mut().take());
+        match at {
+            Some(message) => message,
+            None => payload_text(payload.as_ref()),
+        }
+    })
+}
+
+/// Does something on a thread like a worker's and waits for it: a large stack, and panics kept off the terminal.
+///
+/// # Errors
+/// If the machine refuses the thread, or the work panicked.
+pub fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
+    std::thread::scope(|scope| {
+        let thread = worker("aside").spawn_scoped(scope, || caught(work)).map_err(|e| e.to_string())?;
+        thread.join().unwrap_or_else(|payload| Err(payload_text(payload.as_ref())))
+    })
+}
+
+fn payload_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").to_owned()
+}
+
+/// In workers, keeps panics off the terminal and remembers their place instead; elsewhere nothing changes.
+fn quiet_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if std::thread::current().name().is_some_and(|n| n.starts_with(WORKER)) {
+                let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
+                let text = format!("{}{place}", payload_text(info.payload()));
+                PANIC.with(|p| *p.borrow_mut() = Some(text));
+            } else {
+                before(info);
+            }
+        }));
+    });
+}

@@ -1,0 +1,636 @@
+//! Agreement with the reference: what is compared, how far it may be off, and what is found.
+//!
+//! One rule of tolerance for every program. A quantity (an output, a gradient) of a device in f32 may be off by the [`Bounds`], or by
+//! [`AMPLIFIED`] times what rounding does to the reference itself, if that is more: the reference in f32, and the reference in f64 on
+//! inputs and parameters that are moved by at most one rounding of f32. Where that comes to more than [`MOST`], the program amplifies
+//! rounding so much that nothing can be said: the quantity is not judged, and is given as such. A number that is not finite where the
+//! reference has a finite one, in f32 as well, is a finding whatever the bounds are.
+#![allow(clippy::neg_cmp_op_on_partial_ord)] // not a number is off, too
+
+use crate::batches::cotangents;
+use crate::pieces::in_pieces;
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::Graph;
+use archc_runtime::{
+    Batch, BatchShape, Device, Dtype, Objective, Reference, Session, SessionOptions, Snapshot, Tensor, Tensors,
+};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How far a device may be off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// The arithmetic of the device.
+    pub dtype: Dtype,
+    /// Of outputs: root mean square of the error relative to that of the output.
+    pub forward: f64,
+    /// Of each gradient, likewise.
+    pub gradient: f64,
+    /// Of each gradient: the largest error relative to the largest number.
+    pub largest: f64,
+}
+
+impl Bounds {
+    /// What every f32 path has to hold: f32 rounds at 6e-8, and some hundred roundings add up; gates sum terms that nearly cancel, so
+    /// that their largest error counts too.
+    pub const F32: Self = Self { dtype: Dtype::F32, forward: 1e-5, gradient: 1e-4, largest: 1e-3 };
+    /// Both sides sum the same terms in f64 in other orders, and decays are sums of logarithms on one side and products on the other:
+    /// 1e-16 a term, some thousand terms.
+    pub const F64: Self = Self { dtype: Dtype::F64, forward: 1e-9, gradient: 1e-9, largest: 1e-8 };
+
+    /// The bounds of an arithmetic.
+    pub fn of(dtype: Dtype) -> Self {
+        if dtype == Dtype::F64 { Self::F64 } else { Self::F32 }
+    }
+}
+
+/// A device's functions round to a few units where candle's round to one.
+pub const AMPLIFIED: f64 = 4.0;
+
+/// No tolerance is above this.
+pub const MOST: f64 = 1e-2;
+
+/// What is compared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Quantity {
+    /// An output, by name.
+    Output(String),
+    /// The objective that is differentiated: `R` for sum(output * R), or `loss`.
+    Objective(&'static str),
+    /// A gradient of that objective by a parameter's path or an input's name.
+    Gradient(&'static str, String),
+    /// Something else that is a number: a metric of a training step, a moment.
+    Other(String),
+    /// The whole run.
+    Run,
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Output(name) => write!(f, "output {name}"),
+            Self::Objective(what) => write!(f, "objective {what}"),
+            Self::Gradient(what, of) => write!(f, "d{what}/d {of}"),
+            Self::Other(what) => f.write_str(what),
+            Self::Run => f.write_str("the run"),
+        }
+    }
+}
+
+/// What is wrong with it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// Too far off: root mean square and largest error, relative.
+    Off {
+        /// Root mean square of the error relative to that of what is wanted.
+        square: f64,
+        /// The largest error relative to the largest number.
+        top: f64,
+    },
+    /// Not finite where it should be.
+    NotFinite,
+    /// The reference itself: values are finite and a gradient is not.
+    ReferenceNotFinite,
+    /// The reference's gradient is not what differences of its values say.
+    Differs {
+        /// By gradient.
+        gradient: f64,
+        /// By differences.
+        difference: f64,
+    },
+    /// The same calls gave other bits.
+    Bits,
+    /// What comes later, or another document or sequence, changed it.
+    Leaks {
+        /// The largest change relative to the largest number.
+        top: f64,
+    },
+    /// An error where there should be none.
+    Refused(String),
+    /// A panic.
+    Panicked(String),
+}
+
+impl Fault {
+    /// Whether two are of one kind, whatever their numbers.
+    pub fn same_kind(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off { square, top } => write!(f, "relative RMS {square:.1e}, largest {top:.1e}"),
+            Self::NotFinite => f.write_str("not finite"),
+            Self::ReferenceNotFinite => f.write_str("the reference's is not finite, though its values are"),
+            Self::Differs { gradient, difference } => {
+                write!(f, "the reference's is {gradient:.6e} along a direction, by differences {difference:.6e}")
+            }
+            Self::Bits => f.write_str("the same calls gave other bits"),
+            Self::Leaks { top } => write!(f, "changed by what it cannot see, by {top:.1e}"),
+            Self::Refused(message) => write!(f, "refused: {message}"),
+            Self::Panicked(message) => write!(f, "panicked: {message}"),
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// In which run: the length, whether packed, in which pieces.
+    pub run: String,
+    /// With what.
+    pub of: Quantity,
+    /// What.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.run.is_empty() {
+            write!(f, "{}, ", self.run)?;
+        }
+        write!(f, "{}: {}", self.of, self.fault)
+    }
+}
+
+/// What was found, and what could not be judged.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What amplifies rounding too much, with the noise of the reference itself.
+    pub unjudged: Vec<(Quantity, f64)>,
+}
+
+impl Verdict {
+    /// Everything that speaks against a program of which everything can be judged.
+    pub fn strict(self) -> Vec<Finding> {
+        let unjudged = self.unjudged.into_iter().map(|(of, noise)| Finding {
+            run: "not judged".into(),
+            of,
+            fault: Fault::Off { square: noise, top: noise },
+        });
+        self.findings.into_iter().chain(unjudged).collect()
+    }
+}
+
+/// Which bound is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// [`Bounds::forward`].
+    Forward,
+    /// [`Bounds::gradient`] and [`Bounds::largest`].
+    Gradient,
+}
+
+/// Numbers of one kind: what should be 0 by cancellation is compared to the largest of them.
+#[derive(Clone, Debug)]
+pub struct Group {
+    class: Class,
+    numbers: BTreeMap<Quantity, Tensor>,
+    /// What an error is relative to, at least.
+    floor: f64,
+}
+
+impl Group {
+    /// Of tensors by name.
+    pub fn new(class: Class, tensors: Tensors, of: impl Fn(String) -> Quantity) -> Self {
+        Self { class, numbers: tensors.into_iter().map(|(name, t)| (of(name), t)).collect(), floor: 0.0 }
+    }
+
+    /// The numbers by name.
+    pub fn numbers(&self) -> &BTreeMap<Quantity, Tensor> {
+        &self.numbers
+    }
+
+    /// How many quantities these are.
+    pub fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+
+    /// Some tokens of one sequence of outputs.
+    pub fn part(&self, row: usize, tokens: Range<usize>) -> Self {
+        let of = |t: &Tensor| {
+            let (len, width) = (t.shape[1], t.shape[2..].iter().product::<usize>());
+            let data = t.data[(row * len + tokens.start) * width..(row * len + tokens.end) * width].to_vec();
+            Tensor { shape: [&[1, tokens.len()], &t.shape[2..]].concat(), data }
+        };
+        let numbers = self.numbers.iter().map(|(q, t)| (q.clone(), of(t))).collect();
+        Self { numbers, ..self.clone() }
+    }
+
+    /// One number, whose errors are relative to this at least.
+    pub fn number(of: Quantity, class: Class, x: f64, floor: f64) -> Self {
+        let tensor = Tensor { shape: Vec::new(), data: vec![x] };
+        Self { class, numbers: [(of, tensor)].into(), floor }
+    }
+}
+
+/// What a run gives.
+pub type Results = Vec<Group>;
+
+/// Root mean square and largest number of the difference, each relative to that of what is wanted.
+///
+/// What should be 0 by cancellation is not to the last bit: numbers below `floor` count as `floor`.
+pub fn errors(have: &Tensor, want: &Tensor, floor: f64) -> [f64; 2] {
+    assert_eq!(have.shape, want.shape);
+    let count = want.data.len().max(1) as f64;
+    let rms = |x: &mut dyn Iterator<Item = f64>| (x.map(|x| x * x).sum::<f64>() / count).sqrt();
+    let top = |x: &mut dyn Iterator<Item = f64>| x.fold(0.0f64, |m, x| if x.is_nan() { x } else { m.max(x.abs()) });
+    let mut difference = have.data.iter().zip(&want.data).map(|(a, b)| a - b);
+    let mut wanted = want.data.iter().copied();
+    let square = rms(&mut difference.clone()) / rms(&mut wanted.clone()).max(floor);
+    [square, top(&mut difference) / top(&mut wanted).max(floor)]
+}
+
+fn finite(t: &Tensor) -> bool {
+    t.data.iter().all(|x| x.is_finite())
+}
+
+/// Whether all numbers are finite.
+pub fn all_finite(results: &Results) -> bool {
+    results.iter().all(|g| g.numbers.values().all(finite))
+}
+
+/// The quantities that are not finite.
+pub fn not_finite(results: &Results) -> Vec<Quantity> {
+    let bad = |g: &Group| -> Vec<Quantity> { g.numbers.iter().filter(|n| !finite(n.1)).map(|n| n.0.clone()).collect() };
+    results.iter().flat_map(bad).collect()
+}
+
+/// The errors of one quantity.
+struct Measured {
+    of: Quantity,
+    class: Class,
+    finite: bool,
+    square: f64,
+    top: f64,
+}
+
+fn measure(have: &Results, want: &Results, dtype: Dtype) -> Vec<Measured> {
+    assert_eq!(have.len(), want.len());
+    let mut all = Vec::new();
+    for (have, want) in have.iter().zip(want) {
+        let largest = want.numbers.values().flat_map(|t| &t.data).fold(0.0f64, |m, x| m.max(x.abs()));
+        // In f64 1e-16 of the largest number around is what a sum that cancels may leave; 1e-9 of this floor is less.
+        let share = if dtype == Dtype::F64 { 1e-6 } else { 1e-3 };
+        let floor = (largest * share).max(want.floor).max(1e-300);
+        assert!(have.numbers.keys().eq(want.numbers.keys()), "not the same quantities");
+        for (of, want_numbers) in &want.numbers {
+            let numbers = &have.numbers[of];
+            let [square, top] = errors(numbers, want_numbers, floor);
+            all.push(Measured { of: of.clone(), class: want.class, finite: finite(numbers), square, top });
+        }
+    }
+    all
+}
+
+/// Holds results against what is wanted. `noise` gives what rounding does to the reference; it is asked only where a bound is missed.
+pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce() -> Vec<Results>) -> Verdict {
+    let Bounds { dtype, forward, gradient, largest } = *bounds;
+    let missed = |m: &Measured| match m.class {
+        Class::Forward => !(m.square <= forward),
+        Class::Gradient => !(m.square <= gradient && m.top <= largest),
+    };
+    let mut off = measure(have, want, dtype);
+    off.retain(missed);
+    let mut verdict = Verdict::default();
+    if off.is_empty() {
+        return verdict;
+    }
+    let samples: Vec<Vec<Measured>> = noise().iter().map(|own| measure(own, want, dtype)).collect();
+    for m in off {
+        let own = samples.iter().flatten().filter(|own| own.of == m.of);
+        let [square, top] = own.fold([0.0f64; 2], |[s, t], own| {
+            let worse = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) };
+            [worse(s, own.square), worse(t, own.top)]
+        });
+        let most = match m.class {
+            Class::Forward => square,
+            Class::Gradient => square.max(top),
+        };
+        let fault = if m.finite { Fault::Off { square: m.square, top: m.top } } else { Fault::NotFinite };
+        let excused = m.square <= AMPLIFIED * square && (m.class == Class::Forward || m.top <= AMPLIFIED * top);
+        if !(AMPLIFIED * most <= MOST) {
+            verdict.unjudged.push((m.of, most));
+        } else if !m.finite || !excused {
+            verdict.findings.push(Finding { run: String::new(), of: m.of, fault });
+        }
+    }
+    verdict
+}
+
+/// What a device is asked to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Job {
+    /// Outputs and every gradient.
+    Whole,
+    /// Outputs of a sequence in pieces that end at these tokens.
+    Pieces(Vec<usize>),
+    /// Two training steps with dropout.
+    Steps,
+}
+
+/// A program with everything that decides its numbers.
+#[derive(Clone)]
+pub struct Case {
+    /// The program.
+    pub graph: Arc<Graph>,
+    /// Its inputs.
+    pub batch: Batch,
+    /// Its parameters.
+    pub params: Snapshot,
+    /// Weights of the outputs, for the gradients of sum(output * R).
+    pub r: Tensors,
+}
+
+/// A session of a graph.
+///
+/// # Errors
+/// Those of the device.
+pub fn try_session(device: &dyn Device, graph: &Arc<Graph>, dtype: Dtype) -> Result<Box<dyn Session>, Diagnostic> {
+    let options = SessionOptions { dtype, seed: 7, ..Default::default() };
+    device.compile(graph, BatchShape { batch: 1, len: 1 }, &options)
+}
+
+/// The same where there is no doubt.
+///
+/// # Panics
+/// If the device refuses the graph.
+pub fn session(device: &dyn Device, graph: &Arc<Graph>, dtype: Dtype) -> Box<dyn Session> {
+    try_session(device, graph, dtype).unwrap_or_else(|e| panic!("{}", e.message))
+}
+
+/// Numbers that f32 has.
+pub fn round(batch: &mut Batch) {
+    batch.inputs.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x = f64::from(*x as f32));
+}
+
+/// The same with every number moved by at most one rounding of f32; equal numbers stay equal, and 0 stays 0.
+fn jittered(tensors: &Tensors, salt: u64) -> Tensors {
+    let moved = |x: f64| {
+        // splitmix64 (Steele, Lea, Flood 2014) of the number's bits
+        let mut z = x.to_bits().wrapping_add(salt.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let unit = ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
+        x * (1.0 + (2.0 * unit - 1.0) * f64::from(f32::EPSILON) / 2.0)
+    };
+    let each = |t: &Tensor| Tensor { shape: t.shape.clone(), data: t.data.iter().map(|x| moved(*x)).collect() };
+    tensors.iter().map(|(name, t)| (name.clone(), each(t))).collect()
+}
+
+impl Case {
+    /// A batch at the first values of the parameters, with numbers that an arithmetic has.
+    ///
+    /// # Errors
+    /// Those of the reference.
+    pub fn new(graph: &Arc<Graph>, batch: &Batch, dtype: Dtype) -> Result<Self, Diagnostic> {
+        let mut batch = batch.clone();
+        if dtype == Dtype::F32 {
+            round(&mut batch);
+        }
+        let params = try_session(&Reference, graph, dtype)?.snapshot()?;
+        let mut reference = try_session(&Reference, graph, Dtype::F64)?;
+        reference.restore(&params)?;
+        let mut r = cotangents(&reference.forward(&batch, None)?);
+        r.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x = f64::from(*x as f32));
+        Ok(Self { graph: graph.clone(), batch, params, r })
+    }
+
+    /// What is differentiated.
+    fn objectives(&self) -> Vec<&'static str> {
+        let trains = self.graph.vocab.is_some() || !self.graph.losses.is_empty();
+        let loss = trains.then_some("loss");
+        std::iter::once("R").chain(loss).collect()
+    }
+
+    /// Has a session do a job; it has the case's parameters already.
+    ///
+    /// # Errors
+    /// Those of the session.
+    pub fn run_on(&self, session: &mut Box<dyn Session>, job: &Job) -> Result<Results, Diagnostic> {
+        match job {
+            Job::Pieces(ends) => {
+                let outputs = in_pieces(session, &self.batch, ends)?;
+                Ok(vec![Group::new(Class::Forward, outputs, Quantity::Output)])
+            }
+            Job::Whole => {
+                let outputs = session.forward(&self.batch, None)?.outputs;
+                // Outputs off by a fraction of their norm move the sum of output * R by that fraction of this, at most.
+                let norm = |all: &Tensors| all.values().flat_map(|t| &t.data).map(|x| x * x).sum::<f64>().sqrt();
+                let reach = norm(&outputs) * norm(&self.r);
+                let mut all = vec![Group::new(Class::Forward, outputs, Quantity::Output)];
+                for what in self.objectives() {
+                    let (objective, floor) =
+                        if what == "R" { (Objective::Cotangents(&self.r), reach) } else { (Objective::Loss, 0.0) };
+                    let got = session.gradients(&self.batch, objective)?;
+                    all.push(Group::number(Quantity::Objective(what), Class::Forward, got.objective, floor));
+                    let of = |name| Quantity::Gradient(what, name);
+                    all.push(Group::new(Class::Gradient, got.params, of));
+                    all.push(Group::new(Class::Gradient, got.inputs, of));
+                }
+                Ok(all)
+            }
+            Job::Steps => {
+                let mut all = Vec::new();
+                for number in 0..2 {
+                    let got = session.step(&self.batch, 1e-2)?;
+                    for (what, x) in
+                        [("loss", got.loss), ("objective", got.objective), ("gradient norm", got.gradient_norm)]
+                    {
+                        let of = Quantity::Other(format!("{what} of step {number}"));
+                        all.push(Group::number(of, Class::Gradient, x, 1e-3));
+                    }
+                }
+                let after = session.snapshot()?;
+                // The first moment holds the gradients; parameters move by its sign almost, which rounding may turn.
+                all.push(Group::new(Class::Gradient, after.first, |path| Quantity::Other(format!("moment of {path}"))));
+                let step = Quantity::Other("steps done".into());
+                all.push(Group::number(step, Class::Gradient, after.step as f64, 1.0));
+                Ok(all)
+            }
+        }
+    }
+
+    /// The same on a fresh session.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn run(&self, device: &dyn Device, dtype: Dtype, job: &Job) -> Result<Results, Diagnostic> {
+        let mut session = try_session(device, &self.graph, dtype)?;
+        session.restore(&self.params)?;
+        self.run_on(&mut session, job)
+    }
+
+    /// What rounding does to a device that is right: in f32, and in f64 on numbers that are moved by one rounding.
+    pub(crate) fn noise(&self, device: &dyn Device, job: &Job) -> Vec<Results> {
+        let mut all: Vec<Results> = self.run(device, Dtype::F32, job).into_iter().collect();
+        for salt in 1..=2 {
+            let mut moved = self.clone();
+            moved.params.params = jittered(&self.params.params, salt);
+            moved.batch.inputs = jittered(&self.batch.inputs, salt);
+            all.extend(moved.run(device, Dtype::F64, job));
+        }
+        all
+    }
+}
+
+/// What a right device computes in f64 of a case: what others are held against.
+pub struct Wanted<'a> {
+    device: &'a dyn Device,
+    /// Of what.
+    pub case: Case,
+    /// What it gave.
+    pub results: Results,
+    job: Job,
+}
+
+impl<'a> Wanted<'a> {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn new(device: &'a dyn Device, case: Case, job: Job) -> Result<Self, Diagnostic> {
+        let results = case.run(device, Dtype::F64, &job)?;
+        Ok(Self { device, case, results, job })
+    }
+
+    /// Outputs and gradients of a batch whose numbers an arithmetic has.
+    ///
+    /// # Panics
+    /// If the device refuses it.
+    pub fn of(device: &'a dyn Device, dtype: Dtype, graph: &Arc<Graph>, batch: &Batch) -> Self {
+        let case = Case::new(graph, batch, dtype);
+        case.and_then(|case| Self::new(device, case, Job::Whole)).unwrap_or_else(|e| panic!("{}", e.message))
+    }
+
+    /// The outputs alone.
+    fn outputs(&self) -> Results {
+        self.results[..1].to_vec()
+    }
+}
+
+/// A device under test with its bounds.
+pub struct Subject<'a> {
+    /// What is tested.
+    pub device: &'a dyn Device,
+    /// How far it may be off.
+    pub bounds: Bounds,
+}
+
+impl<'a> Subject<'a> {
+    /// A device in an arithmetic.
+    pub fn new(device: &'a dyn Device, dtype: Dtype) -> Self {
+        Self { device, bounds: Bounds::of(dtype) }
+    }
+
+    /// A device's results against the reference's.
+    pub fn verdict(&self, wanted: &Wanted<'_>, job: &Job) -> Verdict {
+        let refused = |e: Diagnostic| {
+            let finding = Finding { run: String::new(), of: Quantity::Run, fault: Fault::Refused(e.message) };
+            Verdict { findings: vec![finding], ..Verdict::default() }
+        };
+        match wanted.case.run(self.device, self.bounds.dtype, job) {
+            Ok(have) => self.judge(&have, wanted, job),
+            Err(e) => refused(e),
+        }
+    }
+
+    /// The same of results that are there already.
+    pub fn judge(&self, have: &Results, wanted: &Wanted<'_>, job: &Job) -> Verdict {
+        let want = if *job == wanted.job { wanted.results.clone() } else { wanted.outputs() };
+        judge(have, &want, &self.bounds, || {
+            if self.bounds.dtype == Dtype::F32 { wanted.case.noise(wanted.device, job) } else { Vec::new() }
+        })
+    }
+
+    fn strict(&self, graph: &Arc<Graph>, batch: &Batch, want: Job, job: &Job) -> Vec<Finding> {
+        let case = Case::new(graph, batch, self.bounds.dtype);
+        let wanted = case.and_then(|case| Wanted::new(&Reference, case, want));
+        self.verdict(&wanted.unwrap_or_else(|e| panic!("{}", e.message)), job).strict()
+    }
+
+    /// Outputs and every gradient for one batch against the reference.
+    ///
+    /// # Panics
+    /// If the reference refuses it, here and below.
+    pub fn compare(&self, graph: &Arc<Graph>, batch: &Batch) -> Vec<Finding> {
+        self.compare_with(&Wanted::of(&Reference, self.bounds.dtype, graph, batch))
+    }
+
+    /// The same against what was computed before.
+    pub fn compare_with(&self, wanted: &Wanted<'_>) -> Vec<Finding> {
+        self.verdict(wanted, &Job::Whole).strict()
+    }
+
+    /// The sequence in pieces that end at `ends` against the whole sequence of the reference.
+    pub fn compare_pieces(&self, graph: &Arc<Graph>, batch: &Batch, ends: &[usize]) -> Vec<Finding> {
+        let whole = Job::Pieces(vec![batch.len]);
+        let pieces = Job::Pieces(ends.to_vec());
+        named(self.strict(graph, batch, whole, &pieces), &format!("pieces {ends:?}"))
+    }
+
+    /// Two training steps with dropout: metrics and what becomes of the parameters.
+    pub fn compare_steps(&self, graph: &Arc<Graph>, batch: &Batch) -> Vec<Finding> {
+        self.strict(graph, batch, Job::Steps, &Job::Steps)
+    }
+}
+
+/// Findings with the run in which they were made in front.
+pub fn named(findings: Vec<Finding>, run: &str) -> Vec<Finding> {
+    let within = |f: Finding| {
+        let run = if f.run.is_empty() { run.to_owned() } else { format!("{run}, {}", f.run) };
+        Finding { run, ..f }
+    };
+    findings.into_iter().map(within).collect()
+}
+
+/// Findings, one a line.
+pub fn lines(findings: &[Finding]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(data: &[f64]) -> Tensor {
+        Tensor { shape: vec![data.len()], data: data.to_vec() }
+    }
+
+    #[test]
+    fn errors_are_relative_to_what_is_wanted() {
+        let [square, top] = errors(&tensor(&[3.0, 4.5]), &tensor(&[3.0, 4.0]), 1e-9);
+        assert!((square - 0.1).abs() < 1e-15 && (top - 0.125).abs() < 1e-15);
+        assert_eq!(errors(&tensor(&[1e-9]), &tensor(&[0.0]), 1e-3), [1e-6; 2]);
+        assert!(errors(&tensor(&[f64::NAN]), &tensor(&[0.0]), 1e-3).iter().all(|e| e.is_nan()));
+    }
+
+    fn output(data: &[f64]) -> Results {
+        vec![Group::new(Class::Forward, [("y".to_string(), tensor(data))].into(), Quantity::Output)]
+    }
+
+    #[test]
+    fn tolerance_is_the_bound_or_what_rounding_does_to_the_reference() {
+        let want = output(&[1.0, 1.0]);
+        let judged = |have: &[f64], own: &[f64]| judge(&output(have), &want, &Bounds::F32, || vec![output(own)]);
+        let found = |v: Verdict| (v.findings.len(), v.unjudged.len());
+        assert_eq!(found(judged(&[1.0, 1.0 + 1e-6], &[1.0, 1.0])), (0, 0), "within the bound");
+        assert_eq!(found(judged(&[1.001, 1.001], &[1.0, 1.0])), (1, 0), "the reference does better");
+        assert_eq!(found(judged(&[1.001, 1.001], &[1.0003, 1.0003])), (0, 0), "the reference does no better");
+        assert_eq!(found(judged(&[1.01, 1.01], &[1.003, 1.003])), (0, 1), "nothing can be said above 1e-2");
+        assert_eq!(found(judged(&[f64::NAN, 1.0], &[1.0, 1.0])), (1, 0), "not a number");
+        assert_eq!(found(judged(&[f64::NAN, 1.0], &[1.0003, 1.0003])), (1, 0), "whatever rounding does");
+        assert_eq!(found(judged(&[f64::NAN, 1.0], &[f64::NAN, 1.0])), (0, 1), "f32 cannot hold it");
+    }
+}

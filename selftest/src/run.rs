@@ -1,0 +1,205 @@
+//! The whole self-test: the library, then random programs, on a few threads.
+
+use crate::agree::{Fault, Finding, Quantity, Subject};
+use crate::battery::{Outcome, hold};
+use crate::generate::{Dice, Program, program};
+use crate::reduce::{Failure, reduce};
+use crate::setting::Setting;
+use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::Graph;
+use archc_compiler::source::SourceMap;
+use archc_compiler::{Options, compile, stdlib, targets};
+use archc_runtime::guard::{caught, worker};
+use archc_runtime::{Device, Dtype};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
+
+/// What is tested, and how much.
+pub struct Plan<'a> {
+    /// What is tested.
+    pub device: &'a (dyn Device + Sync),
+    /// In which arithmetic.
+    pub dtype: Dtype,
+    /// Seed of the random programs.
+    pub seed: u64,
+    /// The first of them.
+    pub first: u64,
+    /// How many.
+    pub programs: u64,
+    /// Whether the library comes first.
+    pub library: bool,
+    /// No program is begun after this.
+    pub until: Option<Instant>,
+    /// Programs side by side.
+    pub jobs: usize,
+    /// Set when the caller wants to stop.
+    pub stop: &'a AtomicBool,
+}
+
+/// Something that was tested.
+#[derive(Clone, Debug)]
+pub enum Tested {
+    /// A block or model of the library, with what is wrong.
+    Library(String, Vec<Finding>),
+    /// A random program that is right.
+    Right(u64, Counts),
+    /// One that is not, as drawn and in its smallest form.
+    Wrong(u64, Box<(Failure, Failure)>),
+    /// One that says nothing: the checker refuses it, or its values are not finite.
+    Void(u64, String, Program),
+}
+
+/// Numbers of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Quantities that were compared.
+    pub judged: usize,
+    /// Quantities that amplify rounding too much.
+    pub unjudged: usize,
+}
+
+/// One program in so many holds the reference against differences.
+const CHECKED: u64 = 20;
+
+/// Runs the self-test; `tell` hears of each program when it is done, in any order. Gives how many programs there were.
+///
+/// # Errors
+/// If the machine refuses a thread.
+pub fn run(plan: &Plan<'_>, tell: &mut dyn FnMut(Tested)) -> std::io::Result<u64> {
+    let library = if plan.library { library() } else { Vec::new() };
+    let (next, begun) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (send, receive) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for i in 0..plan.jobs.max(1) {
+            let (send, library, next, begun) = (send.clone(), &library, &next, &begun);
+            worker(&format!("selftest {i}")).spawn_scoped(scope, move || {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let late = plan.until.is_some_and(|end| Instant::now() >= end) || plan.stop.load(Ordering::Relaxed);
+                    if late || at >= library.len() as u64 + plan.programs {
+                        return;
+                    }
+                    let tested = match library.get(at as usize) {
+                        Some((name, graph)) => Tested::Library(name.clone(), of_library(plan, graph)),
+                        None => {
+                            begun.fetch_add(1, Ordering::Relaxed);
+                            random(plan, plan.first + at - library.len() as u64)
+                        }
+                    };
+                    if send.send(tested).is_err() {
+                        return;
+                    }
+                }
+            })?;
+        }
+        drop(send);
+        receive.iter().for_each(&mut *tell);
+        std::io::Result::Ok(())
+    })?;
+    Ok(begun.into_inner())
+}
+
+/// Every block and model of the library, small.
+pub fn library() -> Vec<(String, Arc<Graph>)> {
+    let mut all = Vec::new();
+    for file in stdlib::FILES.iter().filter(|f| matches!(f.module, "std::mixers" | "std::models")) {
+        let mut sources = SourceMap::new();
+        let id = sources.add(file.module, file.text);
+        let Some(module) = compile(&sources, id, &Options::default()).module else { continue };
+        for target in targets(&module) {
+            let name = module.callables[target.index as usize].name.name.clone();
+            let mut options = Options { block: Some(name.clone()), ..Options::default() };
+            options.sizes.set.insert("D".into(), 16.0);
+            options.sizes.vocab = 11;
+            if let Ok(graph) = compile(&sources, id, &options).into_graph() {
+                all.push((name, Arc::new(graph)));
+            }
+        }
+    }
+    all
+}
+
+fn of_library(plan: &Plan<'_>, graph: &Arc<Graph>) -> Vec<Finding> {
+    let subject = Subject::new(plan.device, plan.dtype);
+    let mut dice = Dice::new(&[b"library", graph.name.as_bytes(), &plan.seed.to_le_bytes()]);
+    let mut findings = Vec::new();
+    for setting in Setting::three(&mut dice) {
+        let outcome = guarded(&subject, graph, &setting, false);
+        findings.extend(crate::agree::named(outcome.findings, &setting.to_string()));
+    }
+    findings
+}
+
+/// The graph of a program.
+///
+/// # Errors
+/// What the checker says.
+pub fn graph(program: &Program) -> Result<Arc<Graph>, Vec<Diagnostic>> {
+    let mut sources = SourceMap::new();
+    let file = sources.add("program.arch", program.text.as_str());
+    let mut options = Options { block: Some(program.block.clone()), ..Options::default() };
+    options.sizes.set = program.set.iter().map(|(name, size)| (name.clone(), *size as f64)).collect();
+    options.sizes.vocab = program.vocab;
+    compile(&sources, file, &options).into_graph().map(Arc::new)
+}
+
+fn guarded(subject: &Subject<'_>, graph: &Arc<Graph>, setting: &Setting, check_reference: bool) -> Outcome {
+    caught(|| hold(subject, graph, setting, check_reference)).unwrap_or_else(|message| Outcome {
+        findings: vec![Finding { run: String::new(), of: Quantity::Run, fault: Fault::Panicked(message) }],
+        ..Outcome::default()
+    })
+}
+
+fn random(plan: &Plan<'_>, number: u64) -> Tested {
+    let drawn = match caught(|| program(plan.seed, number)) {
+        Ok(drawn) => drawn,
+        Err(message) => return Tested::Void(number, format!("archc bug: {message}"), Program::default()),
+    };
+    let subject = Subject::new(plan.device, plan.dtype);
+    let graph = match caught(|| graph(&drawn)) {
+        Ok(Ok(graph)) => graph,
+        Ok(Err(found)) => {
+            let first = found.iter().find(|d| d.is_error());
+            return Tested::Void(number, first.map_or_else(String::new, |d| format!("{}: {}", d.code, d.message)), drawn);
+        }
+        Err(message) => {
+            let finding = Finding { run: String::new(), of: Quantity::Run, fault: Fault::Panicked(message) };
+            let setting = Setting::three(&mut Dice::new(&[b"none"])).remove(2);
+            let failure = Failure { program: drawn, setting, finding };
+            return Tested::Wrong(number, Box::new((failure.clone(), failure)));
+        }
+    };
+    let mut dice = Dice::new(&[b"settings", &plan.seed.to_le_bytes(), &number.to_le_bytes()]);
+    let mut counts = Counts::default();
+    let mut void = 0;
+    let check_reference = number.is_multiple_of(CHECKED);
+    for setting in Setting::three(&mut dice) {
+        let outcome = guarded(&subject, &graph, &setting, check_reference);
+        counts.judged += outcome.judged;
+        counts.unjudged += outcome.unjudged;
+        void += u32::from(outcome.without_values);
+        if let Some(finding) = outcome.findings.into_iter().next() {
+            let failure = Failure { program: drawn.clone(), setting, finding };
+            let small = smallest(&subject, failure.clone(), check_reference);
+            return Tested::Wrong(number, Box::new((failure, small)));
+        }
+    }
+    if void == 3 {
+        return Tested::Void(number, "values that are not finite".into(), drawn);
+    }
+    Tested::Right(number, counts)
+}
+
+/// The smallest form of a failure.
+pub fn smallest(subject: &Subject<'_>, failure: Failure, check_reference: bool) -> Failure {
+    let wanted = failure.finding.clone();
+    let same_run = |f: &Finding| f.run.split([' ', ',']).next() == wanted.run.split([' ', ',']).next();
+    let mut fails = |program: &Program, setting: &Setting| {
+        let graph = caught(|| graph(program)).ok()?.ok()?;
+        let outcome = guarded(subject, &graph, setting, check_reference);
+        outcome.findings.into_iter().find(|f| f.fault.same_kind(&wanted.fault) && same_run(f))
+    };
+    reduce(failure, &mut fails)
+}
+
