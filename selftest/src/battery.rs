@@ -88,7 +88,9 @@ pub fn hold(subject: &Subject<'_>, graph: &Arc<Graph>, setting: &Setting, check_
         let pieces = Job::Pieces(setting.ends.clone());
         take(subject.verdict(&wanted, &pieces), &format!("pieces {:?}", setting.ends));
     }
-    outcome.findings.extend(leaks(subject, &wanted, setting));
+    let mut dice = Dice::new(&[b"leaks", &setting.salt.to_le_bytes()]);
+    let (row, tokens) = view(setting, &mut dice);
+    outcome.findings.extend(unseen(subject, &wanted, row, tokens, *dice.pick(&POISONS)));
     outcome
 }
 
@@ -120,11 +122,15 @@ fn view(setting: &Setting, dice: &mut Dice) -> (usize, Range<usize>) {
 /// How large the numbers are that must not be seen.
 const POISONS: [f64; 4] = [1.0, 1e4, 1e18, 1e30];
 
-/// Everything that some tokens cannot see becomes something else, maybe so large that it overflows: their outputs stay.
-fn leaks(subject: &Subject<'_>, wanted: &Wanted<'_>, setting: &Setting) -> Vec<Finding> {
-    let mut dice = Dice::new(&[b"leaks", &setting.salt.to_le_bytes()]);
-    let (row, tokens) = view(setting, &mut dice);
-    let size = *dice.pick(&POISONS);
+/// Everything else than these tokens becomes something else, `size` times as large, so that it may overflow: their outputs stay. They
+/// are the first ones of a document.
+pub fn unseen(
+    subject: &Subject<'_>,
+    wanted: &Wanted<'_>,
+    row: usize,
+    tokens: Range<usize>,
+    size: f64,
+) -> Vec<Finding> {
     let mut poisoned = wanted.case.clone();
     let Batch { batch, len, inputs, tokens: ids, .. } = &mut poisoned.batch;
     let (batch, len) = (*batch, *len);

@@ -24,6 +24,7 @@ mod flow;
 mod ranges;
 mod relations;
 mod scan_bound;
+mod shield;
 
 pub use codes::CODES;
 pub use cost::{CostReport, Flops, ParamGroup, StateSize, TimeClass, cost};
@@ -31,6 +32,7 @@ pub use dependence::check_dependence;
 pub use flow::{Edge, EdgeKind, Flow, Vertex};
 pub use ranges::{Fact, Ranges, check_ranges};
 pub use scan_bound::{Growth, StateBound, check_scans};
+pub use shield::shield;
 
 use crate::diag::Diagnostic;
 use crate::graph::Graph;
@@ -60,5 +62,7 @@ pub fn check(graph: &Graph, tokens: usize) -> Checked {
     crate::diag::sort(&mut diagnostics);
     let graph = passes::optimize(graph);
     let cost = cost(&graph, tokens);
+    let graph = shield(&graph);
+    debug_assert!(crate::graph::verify(&graph).is_ok(), "archc bug: shield: {:?}", crate::graph::verify(&graph));
     Checked { graph, cost, states, diagnostics }
 }

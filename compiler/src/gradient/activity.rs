@@ -106,10 +106,10 @@ pub(super) fn attend_body(body: &Dag, operands: &[bool]) -> Activity {
     Activity::of(body, |op| matches!(op, Op::Capture(c, _) | Op::Past(c, _) if operands[*c]))
 }
 
-/// Emits, and the logsumexp as the last one.
+/// Emits, and what they were normalised by as the last ones.
 fn attend_emits(a: &Attend, operands: &[bool]) -> Vec<bool> {
     let body = attend_body(&a.body, operands);
     let weights = body.is_active(a.weighing.value()) || a.sink.is_some_and(|s| body.is_active(s));
     let emits = a.emits.iter().map(|(_, e)| weights || body.is_active(*e));
-    emits.chain([weights]).collect()
+    emits.chain(std::iter::repeat_n(weights, a.statistics())).collect()
 }

@@ -2,8 +2,8 @@
 //!
 //! With weights w_ij and emits y_i = sum over j of w_ij e_ij, the cotangents are de_ij = w_ij dy_i and
 //! dw_ij = dy_i . e_ij. A softmax's score gets w_ij (dw_ij - delta_i) with delta_i = sum over j of w_ij dw_ij = y_i . dy_i,
-//! which is known without a pass over the tiles; w_ij itself comes back from the saved logsumexp. The sink is a column
-//! whose emits are 0: it gets -exp(sink_i - logsumexp_i) delta_i, a number a token.
+//! which is known without a pass over the tiles; w_ij itself comes back from the saved largest score and the
+//! logarithm of the sum. The sink is a column whose emits are 0: it gets -exp(sink_i - logsumexp_i) delta_i, a number a token.
 
 use super::activity::{Activity, attend_body};
 use super::site::{Arithmetic, narrow, product, total};
@@ -25,10 +25,11 @@ pub(super) fn differentiate(
     let mut operands = captures.to_vec();
     let mut delta = None;
     if matches!(a.weighing, Weighing::Score(_)) {
-        let lse = emitted(b, node, a.emits.len());
+        let normal = [0, 1].map(|i| emitted(b, node, a.emits.len() + i));
         let d = inner_products(b, node, a, ports);
-        operands.extend([lse, d]);
-        delta = Some((lse, d));
+        operands.extend(normal);
+        operands.push(d);
+        delta = Some((normal, d));
     }
     // the cotangents, with time written out, so that they are tiles
     let given: Vec<Option<Vec<DimId>>> = (0..a.emits.len())
@@ -115,34 +116,29 @@ pub(super) fn differentiate(
             shares[*c].push(narrow(b, dx, captures[*c]));
         }
     }
-    if let (Some(sink), Some((lse, delta))) = (a.sink, delta)
+    if let (Some(sink), Some((normal, delta))) = (a.sink, delta)
         && activity.is_active(sink)
     {
-        by_sink(b, a, sink, captures, &activity, lse, delta, &mut shares);
+        by_sink(b, a, sink, captures, &activity, normal, delta, &mut shares);
     }
     shares.into_iter().map(|s| s.into_iter().reduce(|x, y| b.add(x, y))).collect()
 }
 
-/// Emit i of a node: one with a cotangent is read, and the logsumexp of a copy.
+/// Emit i of a node: one with a cotangent is read, and what a copy normalises by.
 fn emitted(b: &Builder, node: ValueId, emit: usize) -> ValueId {
     let is_it =
         |id: &ValueId| matches!(b.dag.node(*id).op, Op::Emit(i) if i == emit) && b.dag.node(*id).operands[0] == node;
     b.dag.ids().skip(node.0 as usize + 1).find(is_it).expect("a port that something reads")
 }
 
-/// delta `[map, T]`: the inner products of the emits with their cotangents. A cotangent of the logsumexp, whose gradient
-/// by the score is the weight, goes off it.
+/// delta `[map, T]`: the inner products of the emits with their cotangents.
 fn inner_products(b: &mut Builder, node: ValueId, a: &Attend, ports: &BTreeMap<Port, ValueId>) -> ValueId {
     let mut delta: Option<ValueId> = None;
     for (port, dy) in ports {
         let Port::Emit(e) = *port else { continue };
-        let term = if e == a.emits.len() {
-            b.neg(*dy)
-        } else {
-            let y = emitted(b, node, e);
-            let over: Vec<DimId> = b.dims_of(y).iter().copied().filter(|d| *d != TIME && !a.map.contains(d)).collect();
-            product(b, y, *dy, &over)
-        };
+        let y = emitted(b, node, e);
+        let over: Vec<DimId> = b.dims_of(y).iter().copied().filter(|d| *d != TIME && !a.map.contains(d)).collect();
+        let term = product(b, y, *dy, &over);
         delta = Some(match delta {
             Some(sum) => b.add(sum, term),
             None => term,
@@ -162,7 +158,7 @@ fn by_sink(
     sink: ValueId,
     captures: &[ValueId],
     activity: &Activity,
-    lse: ValueId,
+    [top, log]: [ValueId; 2],
     delta: ValueId,
     shares: &mut [Vec<ValueId>],
 ) {
@@ -186,7 +182,8 @@ fn by_sink(
     let end = b.dag.nodes.len();
     let moved: Vec<(ValueId, ValueId)> = a.body.ids().filter_map(|id| Some((id, map[id.0 as usize]?))).collect();
     let sink = map[sink.0 as usize].expect("a root is reached");
-    let distance = b.sub(sink, lse);
+    let below = b.sub(sink, top);
+    let distance = b.sub(below, log);
     let share = b.exp(distance);
     let back = b.mul(share, delta);
     let dsink = b.neg(back);

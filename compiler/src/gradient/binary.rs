@@ -4,11 +4,6 @@ use super::site::{Arithmetic, Cotangents, Site, product};
 use crate::graph::{BinaryOp, UnaryOp};
 use crate::lowered::{Op, ValueId};
 
-/// Comparisons are not.
-pub(super) fn is_smooth(f: BinaryOp) -> bool {
-    !matches!(f, BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge)
-}
-
 pub(super) fn binary(s: &mut Site) -> Cotangents {
     let Op::Binary(f) = s.op else { panic!("archc bug: {:?} is not binary", s.op) };
     let f = *f;
@@ -27,6 +22,7 @@ pub(super) fn binary(s: &mut Site) -> Cotangents {
             }
             let ratio = s.b.div(x, y);
             let whole = s.b.unary(UnaryOp::Floor, ratio);
+            let whole = s.b.only_where(y, whole);
             let dx = s.times(1, whole);
             Some(s.b.neg(dx))
         }),
@@ -49,15 +45,19 @@ pub(super) fn binary(s: &mut Site) -> Cotangents {
 fn quotient(s: &mut Site, i: usize, y: ValueId) -> ValueId {
     if i == 1 {
         // y is constant along what is summed, so the division comes last
-        let sum = s.times(1, s.result);
+        let finite = s.b.only_where(y, s.result);
+        let sum = s.times(1, finite);
         let ratio = s.b.div(sum, y);
+        let ratio = s.b.only_where(y, ratio);
         return s.b.neg(ratio);
     }
     if s.broadcast(0).is_empty() {
-        return s.b.div(s.dy, y);
+        let dx = s.b.div(s.dy, y);
+        return s.b.only_where(s.dy, dx);
     }
     let one = s.b.number(1.0);
     let inverse = s.b.div(one, y);
+    let inverse = s.b.only_where(y, inverse);
     s.times(0, inverse)
 }
 
@@ -68,6 +68,7 @@ fn power(s: &mut Site, i: usize, x: ValueId, y: ValueId) -> ValueId {
         let power = s.b.binary(BinaryOp::Pow, x, less);
         let slope = s.b.mul(y, power);
         let slope = s.b.only_where(y, slope);
+        let slope = s.b.only_where(s.dy, slope);
         return s.times(0, slope);
     }
     // at x = 0 the limit: x^y log x -> 0 for y > 0
@@ -78,6 +79,7 @@ fn power(s: &mut Site, i: usize, x: ValueId, y: ValueId) -> ValueId {
     let positive = s.b.above(y, 0.0);
     let limit = s.b.mul(at_zero, positive);
     let slope = s.b.select(limit, zero, slope);
+    let slope = s.b.only_where(s.dy, slope);
     s.times(1, slope)
 }
 

@@ -5,7 +5,7 @@ use super::site::Site;
 use super::table::{Rule, rule};
 use super::{attend, loops};
 use crate::graph::BinaryOp;
-use crate::lowered::{Builder, Dag, DimId, Extent, Op, ValueId, Weighing};
+use crate::lowered::{Builder, Dag, DimId, Extent, Op, ValueId};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ type Pasted = (usize, DimId, ValueId);
 
 /// Copies a DAG into a builder and gives for each value where it is now. `leaf` may put something else in place of an op.
 ///
-/// Loops give out their states before each iteration besides, and attends their logsumexp: what their gradients start
+/// Loops give out their states before each iteration besides, and attends what they normalise by: what their gradients start
 /// from. What no gradient asks for is removed in the end.
 pub(super) fn copy(
     b: &mut Builder,
@@ -41,8 +41,8 @@ pub(super) fn copy(
             Op::Attend(a) => {
                 let id = b.op(node.op.clone(), &operands);
                 b.name.clear();
-                if matches!(a.weighing, Weighing::Score(_)) {
-                    b.op(Op::Emit(a.emits.len()), &[id]);
+                for i in 0..a.statistics() {
+                    b.op(Op::Emit(a.emits.len() + i), &[id]);
                 }
                 id
             }

@@ -104,7 +104,7 @@ pub(super) fn rule(op: &Op) -> Rule {
 pub(super) fn flows(op: &Op, i: usize) -> bool {
     match op {
         Op::Unary(UnaryOp::Sign | UnaryOp::Floor | UnaryOp::Powi(0)) => false,
-        Op::Binary(f) => binary::is_smooth(*f),
+        Op::Binary(f) => !f.is_comparison(),
         // the condition, the probability, and what a carry gave
         Op::Select => i != 0,
         Op::Dropout { .. } | Op::Window { .. } => i == 0,

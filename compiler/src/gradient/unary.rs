@@ -1,4 +1,7 @@
 //! Element-wise functions of one value. Where the result is at hand it is used, so that no function is computed twice.
+//!
+//! A cotangent of 0 gives 0, whatever the slope: what a `select`, a `max` or a weight of 0 hides may lie at a pole or have overflowed,
+//! and 0 times infinity would be no number.
 
 use super::site::{Arithmetic, Cotangents, Site};
 use crate::graph::UnaryOp;
@@ -20,15 +23,23 @@ fn chain(s: &mut Site, f: UnaryOp, x: ValueId, y: ValueId, dy: ValueId) -> Value
             b.mul(dy, sign)
         }
         UnaryOp::Sign | UnaryOp::Floor | UnaryOp::Powi(0) => panic!("archc bug: {f:?} has no gradient"),
-        UnaryOp::Exp => b.mul(dy, y),
+        UnaryOp::Exp => {
+            let dx = b.mul(dy, y);
+            b.only_where(dy, dx)
+        }
         UnaryOp::Expm1 => {
             let slope = b.plus(y, 1.0);
-            b.mul(dy, slope)
+            let dx = b.mul(dy, slope);
+            b.only_where(dy, dx)
         }
-        UnaryOp::Log => b.div(dy, x),
+        UnaryOp::Log => {
+            let dx = b.div(dy, x);
+            b.only_where(dy, dx)
+        }
         UnaryOp::Log1p => {
             let x = b.plus(x, 1.0);
-            b.div(dy, x)
+            let dx = b.div(dy, x);
+            b.only_where(dy, dx)
         }
         UnaryOp::Sqrt => {
             let half = b.scale(dy, 0.5);
@@ -39,7 +50,8 @@ fn chain(s: &mut Site, f: UnaryOp, x: ValueId, y: ValueId, dy: ValueId) -> Value
             let square = b.mul(y, y);
             let cube = b.mul(square, y);
             let slope = b.scale(cube, -0.5);
-            b.mul(dy, slope)
+            let dx = b.mul(dy, slope);
+            b.only_where(dy, dx)
         }
         UnaryOp::Sigmoid => {
             // 1 - y by its own function: near 1, where gates of long memories lie, the difference has no digits left
@@ -117,7 +129,8 @@ fn chain(s: &mut Site, f: UnaryOp, x: ValueId, y: ValueId, dy: ValueId) -> Value
         UnaryOp::Powi(n) => {
             let power = b.unary(UnaryOp::Powi(n - 1), x);
             let slope = b.scale(power, n.into());
-            b.mul(dy, slope)
+            let dx = b.mul(dy, slope);
+            if n < 0 { b.only_where(dy, dx) } else { dx }
         }
     }
 }

@@ -52,7 +52,8 @@ pub enum Weighing {
 /// [`Op::Lag`] is `[rows, cols]`. Captures without time have neither rows nor columns. Visible are the columns of the same document
 /// with 0 <= lag for which `visible` is not 0; nothing visible gives 0.
 /// [`Op::Emit`] i of the node (i < emits) is `[map, T, ..]`: the sum over the visible columns of weight times emit i. With a
-/// score, one more emit is the logsumexp `[map, T]` of the visible scores and the sink (-inf where nothing is visible).
+/// score, two more emits `[map, T]` are the largest of the visible scores and the sink (-inf where nothing is visible), and the logarithm
+/// of the sum of exp of what they lie below it: apart, for where scores are huge a number that holds both has no digits left for the second.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attend {
     /// Dimension of a tile's rows in the body.
@@ -79,7 +80,8 @@ pub struct Attend {
 
 /// The gradient of an [`Attend`]. Backward only.
 ///
-/// Operands: the captures; then for a score its logsumexp `[map, T]` and delta `[map, T]` (the inner product of each emit with its
+/// Operands: the captures; then for a score its largest one and the logarithm, as the forward op gives them, and delta `[map, T]` (the
+/// inner product of each emit with its
 /// cotangent, summed over emits: what the softmax's gradient subtracts); then the cotangent of each emit.
 /// The body's leaves are those of the forward body, [`Op::Weight`] `[rows, cols]` (the normalised, masked weight),
 /// [`Op::Visible`] `[rows, cols]` (for a weight: where a gradient flows), [`Op::Delta`] `[rows]`, and [`Op::Cotangent`] e `[rows, ..]`.
@@ -380,6 +382,13 @@ pub enum Op {
     Emit(usize),
     /// State i of operand 0, a loop, after its last iteration.
     Final(usize),
+}
+
+impl Attend {
+    /// How many emits follow the program's own: see the type.
+    pub fn statistics(&self) -> usize {
+        if matches!(self.weighing, Weighing::Score(_)) { 2 } else { 0 }
+    }
 }
 
 impl Op {

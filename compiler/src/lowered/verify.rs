@@ -136,9 +136,7 @@ fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usi
                 let count = match (&dag.node(node.operands[0]).op, &node.op) {
                     (Op::Loop(l), Op::Emit(_)) => l.emits.len(),
                     (Op::Loop(l), _) => l.states.len(),
-                    (Op::Attend(a), Op::Emit(_)) => {
-                        a.emits.len() + usize::from(matches!(a.weighing, super::Weighing::Score(_)))
-                    }
+                    (Op::Attend(a), Op::Emit(_)) => a.emits.len() + a.statistics(),
                     (Op::AttendGrad(g), Op::Emit(_)) => g.sums.len(),
                     _ => 0,
                 };

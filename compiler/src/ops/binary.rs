@@ -72,6 +72,11 @@ fn pow(a: Interval, b: Interval) -> Interval {
 }
 
 impl BinaryOp {
+    /// Whether it gives 1 or 0, without a gradient.
+    pub fn is_comparison(self) -> bool {
+        matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
+    }
+
     /// f(a, b) in f64; comparisons give 0 or 1.
     pub fn of(self, a: f64, b: f64) -> f64 {
         match self {

@@ -12,7 +12,7 @@
 
 mod contract;
 mod dead;
-mod rewrite;
+pub(crate) mod rewrite;
 
 pub use contract::contract_sums;
 pub use dead::remove_dead;

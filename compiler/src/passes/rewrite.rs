@@ -3,7 +3,7 @@
 use crate::graph::{Attend, AxisId, BinaryOp, Dag, Graph, Node, NodeId, Op, Rate, Scan, Type, Weighing};
 
 /// The rate of a value computed from values of these rates.
-pub(super) fn join(a: Rate, b: Rate) -> Rate {
+pub(crate) fn join(a: Rate, b: Rate) -> Rate {
     match (a, b) {
         (Rate::Pair, _) | (_, Rate::Pair) => Rate::Pair,
         (Rate::Token, _) | (_, Rate::Token) => Rate::Token,
@@ -12,7 +12,7 @@ pub(super) fn join(a: Rate, b: Rate) -> Rate {
 }
 
 /// The sorted union of two sorted lists.
-pub(super) fn union(a: &[AxisId], b: &[AxisId]) -> Vec<AxisId> {
+pub(crate) fn union(a: &[AxisId], b: &[AxisId]) -> Vec<AxisId> {
     let mut axes = [a, b].concat();
     axes.sort_unstable();
     axes.dedup();
@@ -20,23 +20,23 @@ pub(super) fn union(a: &[AxisId], b: &[AxisId]) -> Vec<AxisId> {
 }
 
 /// The axes of `a` that are not in `b`.
-pub(super) fn minus(a: &[AxisId], b: &[AxisId]) -> Vec<AxisId> {
+pub(crate) fn minus(a: &[AxisId], b: &[AxisId]) -> Vec<AxisId> {
     a.iter().copied().filter(|x| !b.contains(x)).collect()
 }
 
 /// Adds a node like `like` (name and place) with another op and type.
-pub(super) fn add(dag: &mut Dag, like: &Node, op: Op, ty: Type, operands: &[NodeId]) -> NodeId {
+pub(crate) fn add(dag: &mut Dag, like: &Node, op: Op, ty: Type, operands: &[NodeId]) -> NodeId {
     dag.add(Node { op, ty, name: like.name.clone(), place: like.place }, operands)
 }
 
 /// a b, possibly an outer product.
-pub(super) fn multiply(dag: &mut Dag, like: &Node, a: NodeId, b: NodeId) -> NodeId {
+pub(crate) fn multiply(dag: &mut Dag, like: &Node, a: NodeId, b: NodeId) -> NodeId {
     let ty = Type { axes: union(&dag.ty(a).axes, &dag.ty(b).axes), rate: join(dag.rate(a), dag.rate(b)) };
     add(dag, like, Op::Binary(BinaryOp::Mul), ty, &[a, b])
 }
 
 /// A DAG and where the old nodes went.
-pub(super) struct Copied {
+pub(crate) struct Copied {
     pub dag: Dag,
     /// New id of each old node; none: it was dropped.
     pub at: Vec<Option<NodeId>>,
@@ -44,7 +44,7 @@ pub(super) struct Copied {
 
 impl Copied {
     /// An empty copy of a DAG.
-    pub(super) fn of(old: &Dag) -> Self {
+    pub(crate) fn of(old: &Dag) -> Self {
         Self { dag: Dag::new(), at: vec![None; old.len()] }
     }
 
@@ -52,12 +52,12 @@ impl Copied {
     ///
     /// # Panics
     /// If it was dropped: a bug of the pass.
-    pub(super) fn get(&self, old: NodeId) -> NodeId {
+    pub(crate) fn get(&self, old: NodeId) -> NodeId {
         self.at[old.0 as usize].unwrap_or_else(|| panic!("archc bug: a pass dropped %{} but needs it", old.0))
     }
 
     /// Copies a node under another op; its operands must have been copied.
-    pub(super) fn copy(&mut self, old: &Dag, id: NodeId, op: Op) -> NodeId {
+    pub(crate) fn copy(&mut self, old: &Dag, id: NodeId, op: Op) -> NodeId {
         let operands: Vec<NodeId> = old.operands(id).iter().map(|o| self.get(*o)).collect();
         let node = old.node(id);
         let new = add(&mut self.dag, node, op, node.ty.clone(), &operands);
@@ -67,24 +67,24 @@ impl Copied {
 }
 
 /// The nodes of a scan's body that its surroundings read.
-pub(super) fn scan_roots(scan: &Scan) -> Vec<NodeId> {
+pub(crate) fn scan_roots(scan: &Scan) -> Vec<NodeId> {
     scan.next.iter().copied().chain(scan.emits.iter().map(|(_, e)| *e)).collect()
 }
 
 /// The nodes of an attend's body that its surroundings read.
-pub(super) fn attend_roots(attend: &Attend) -> Vec<NodeId> {
+pub(crate) fn attend_roots(attend: &Attend) -> Vec<NodeId> {
     let (Weighing::Score(weight) | Weighing::Weight(weight)) = attend.weighing;
     let single = [attend.visible, Some(weight), attend.sink];
     single.into_iter().flatten().chain(attend.emits.iter().map(|(_, e)| *e)).collect()
 }
 
 /// The nodes of a graph that are read from outside.
-pub(super) fn graph_roots(graph: &Graph) -> Vec<NodeId> {
+pub(crate) fn graph_roots(graph: &Graph) -> Vec<NodeId> {
     graph.outputs.iter().map(|o| o.value).chain(graph.losses.iter().copied()).collect()
 }
 
 /// Rewrites the bodies inside an op with a pass over one DAG and its roots.
-pub(super) fn rewrite_bodies(op: &Op, pass: &impl Fn(&Dag, &[NodeId]) -> Copied) -> Op {
+pub(crate) fn rewrite_bodies(op: &Op, pass: &impl Fn(&Dag, &[NodeId]) -> Copied) -> Op {
     match op {
         Op::Scan(scan) => {
             let new = pass(&scan.body, &scan_roots(scan));
@@ -113,7 +113,7 @@ pub(super) fn rewrite_bodies(op: &Op, pass: &impl Fn(&Dag, &[NodeId]) -> Copied)
 }
 
 /// The graph with another outer DAG.
-pub(super) fn with_dag(graph: &Graph, new: Copied) -> Graph {
+pub(crate) fn with_dag(graph: &Graph, new: Copied) -> Graph {
     let mut after = graph.clone();
     for output in &mut after.outputs {
         output.value = new.get(output.value);

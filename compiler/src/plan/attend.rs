@@ -20,7 +20,7 @@ impl ScopePlan<'_> {
         let captures = if grad.is_none() {
             operands.len()
         } else {
-            operands.len() - cotangents(dag) - if softmax { 2 } else { 0 }
+            operands.len() - cotangents(dag) - if softmax { 3 } else { 0 }
         };
 
         let mut first: Vec<ValueId> = [visible, Some(weighing.value())].into_iter().flatten().collect();
@@ -56,7 +56,7 @@ impl ScopePlan<'_> {
             let value = match &op {
                 Op::Capture(i, _) | Op::Past(i, _) => operands[*i],
                 Op::Cotangent(e, _) => operands[operands.len() - cotangents(dag) + e],
-                Op::Delta(_) => operands[captures + 1],
+                Op::Delta(_) => operands[captures + 2],
                 _ => continue,
             };
             let view = self.read(planner, value);
@@ -94,7 +94,7 @@ impl ScopePlan<'_> {
 
         let mut emits = Vec::new();
         let mut sums = Vec::new();
-        let mut lse = None;
+        let mut normal = [None, None];
         let users: Vec<(usize, ValueId)> = self
             .dag
             .ids()
@@ -106,9 +106,9 @@ impl ScopePlan<'_> {
         for (i, user) in users {
             let place = self.read(planner, user);
             match grad {
-                None if i == forward.emits.len() => {
+                None if i >= forward.emits.len() => {
                     let tile = body.pinned(&[forward.rows], &planner.sizes);
-                    lse = Some(tile_port(forward, &place, tile));
+                    normal[i - forward.emits.len()] = Some(tile_port(forward, &place, tile));
                 }
                 None => {
                     let value = forward.emits[i].1;
@@ -143,9 +143,11 @@ impl ScopePlan<'_> {
             }
         }
         if grad.is_some() && softmax {
-            let place = self.read(planner, operands[captures]);
-            let tile = body.pinned(&[forward.rows], &planner.sizes);
-            lse = Some(tile_port(forward, &place, tile));
+            for (i, port) in normal.iter_mut().enumerate() {
+                let place = self.read(planner, operands[captures + i]);
+                let tile = body.pinned(&[forward.rows], &planner.sizes);
+                *port = Some(tile_port(forward, &place, tile));
+            }
         }
 
         panels.transpose(&mut body, &mut ports);
@@ -176,7 +178,7 @@ impl ScopePlan<'_> {
             weights,
             shown,
             emits,
-            lse,
+            normal,
             grad: grad.map(|_| AttendGradKernel { after: Scope::default(), delta, sums }),
         };
         let mut scope = {
@@ -191,7 +193,7 @@ impl ScopePlan<'_> {
             for e in &mut kernel.emits {
                 others.extend([&mut e.value, &mut e.sum.tile]);
             }
-            others.extend(kernel.lse.as_mut().map(|p| &mut p.tile));
+            others.extend(kernel.normal.iter_mut().flatten().map(|p| &mut p.tile));
             if let Some(g) = &mut kernel.grad {
                 others.extend(g.delta.as_mut().map(|p| &mut p.tile));
                 others.extend(g.sums.iter_mut().map(|s| &mut s.port.tile));

@@ -217,8 +217,9 @@ impl ScopePlan<'_> {
         let names: Vec<&str> = unit.members.iter().map(|m| self.dag.node(*m).name.as_str()).collect();
         let name = names.iter().rev().find(|n| !n.is_empty()).copied().unwrap_or_default().to_string();
         let mut dims = unit.dims.clone();
-        // composite members may have spaces that no single op has
+        // composite members may have spaces that no single op has, and a result may be constant along dimensions of its place
         code.code.iter().for_each(|i| dims.extend(&i.dims));
+        outputs.iter().for_each(|(_, view)| dims.extend(view.axes.iter().map(|a| a.dim)));
         planner.graph.order(&mut dims);
         self.kernels
             .push(Kernel { work: Work::Fused(Fused { dims, inputs: code.inputs, code: code.code, outputs }), name });

@@ -71,7 +71,7 @@ pub(super) fn touch(kernel: &mut Kernel, f: &mut dyn FnMut(&mut Base, &mut usize
             view(&mut a.pos);
             a.ports.iter_mut().for_each(|p| view(&mut p.outer));
             a.emits.iter_mut().for_each(|e| view(&mut e.sum.outer));
-            a.lse.iter_mut().for_each(|p| view(&mut p.outer));
+            a.normal.iter_mut().flatten().for_each(|p| view(&mut p.outer));
             if let Some(g) = &mut a.grad {
                 g.delta.iter_mut().for_each(|p| view(&mut p.outer));
                 g.sums.iter_mut().for_each(|s| view(&mut s.port.outer));

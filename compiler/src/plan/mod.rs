@@ -223,7 +223,7 @@ pub struct Fused {
     pub inputs: Vec<View>,
     /// Ops in order; operands are earlier ones.
     pub code: Vec<Instr>,
-    /// What is written: op, place.
+    /// What is written: op, place. Along dimensions that only the place has, the same number is written again.
     pub outputs: Vec<(usize, View)>,
 }
 
@@ -456,8 +456,8 @@ pub struct AttendKernel {
     pub shown: Option<View>,
     /// Forward: emits in the body, and where their sums go.
     pub emits: Vec<TileEmit>,
-    /// Forward: where the logsumexp goes. Backward: where it is read.
-    pub lse: Option<TilePort>,
+    /// Forward: where the largest score and the logarithm of the sum go, where asked for. Backward: where they are read.
+    pub normal: [Option<TilePort>; 2],
     /// Backward: the rest.
     pub grad: Option<AttendGradKernel>,
 }

@@ -131,7 +131,7 @@ fn dims(work: &mut Work, f: &mut dyn FnMut(&mut DimId)) {
         Work::Attend(a) => {
             views([&mut a.pos, &mut a.weight, &mut a.weights], f);
             views([&mut a.lag, &mut a.visible, &mut a.sink, &mut a.shown].into_iter().flatten(), f);
-            for port in a.ports.iter_mut().chain(&mut a.lse) {
+            for port in a.ports.iter_mut().chain(a.normal.iter_mut().flatten()) {
                 views([&mut port.outer, &mut port.tile], f);
                 views(port.transposed.iter_mut().map(|t| &mut t.1), f);
             }

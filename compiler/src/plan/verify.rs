@@ -178,5 +178,14 @@ fn code(fused: &Fused) -> Result<(), String> {
             return Err(format!("op {i} has a dimension that the loop lacks"));
         }
     }
+    for (value, view) in &fused.outputs {
+        let Some(instr) = fused.code.get(*value) else { return Err(format!("there is no op {value} to write")) };
+        if view.axes.iter().any(|a| !fused.dims.contains(&a.dim)) {
+            return Err(format!("the place of op {value} has a dimension that the loop lacks"));
+        }
+        if instr.dims.iter().any(|d| view.axis(*d).is_none()) {
+            return Err(format!("op {value} has a dimension that its place lacks"));
+        }
+    }
     Ok(())
 }

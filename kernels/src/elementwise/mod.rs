@@ -246,7 +246,8 @@ impl Block<1> for Power {
     }
 }
 
-/// Sine, or with a quarter turn more, cosine: an angle that is too large for the fast reduction sends its block to f64.
+/// Sine, or with a quarter turn more, cosine: an angle that is too large for the fast reduction goes through f64, and it alone, so that
+/// no number depends on its neighbours.
 struct Wave<const COSINE: bool>;
 
 impl<const COSINE: bool> Block<1> for Wave<COSINE> {
@@ -262,8 +263,11 @@ impl<const COSINE: bool> Block<1> for Wave<COSINE> {
             }
             if far != 0 {
                 for (l, o) in out[..m].iter_mut().enumerate() {
-                    let v = f64::from(*x.add(l));
-                    *o = if COSINE { v.cos() } else { v.sin() } as f32;
+                    let v = *x.add(l);
+                    if v.abs() > math::ANGLE {
+                        let wide = f64::from(v);
+                        *o = if COSINE { wide.cos() } else { wide.sin() } as f32;
+                    }
                 }
             }
         }

@@ -27,7 +27,8 @@ pub(super) struct AttendStep {
     sink: Option<Pairs>,
     ports: Vec<Tile>,
     emits: Vec<Emit>,
-    lse: Option<Tile>,
+    /// The largest score and the logarithm of the sum.
+    normal: [Option<Tile>; 2],
     delta: Option<Tile>,
     sums: Vec<Sum>,
     /// Ports of the body that move.
@@ -102,7 +103,7 @@ impl AttendStep {
             sink: kernel.sink.as_ref().map(pairs),
             ports: kernel.ports.iter().map(Tile::new).collect(),
             emits: emits.collect(),
-            lse: kernel.lse.as_ref().map(Tile::new),
+            normal: [0, 1].map(|i| kernel.normal[i].as_ref().map(Tile::new)),
             delta: kernel.grad.as_ref().and_then(|g| g.delta.as_ref().map(Tile::new)),
             sums: kernel
                 .grad
@@ -204,8 +205,10 @@ impl AttendStep {
                 if forward {
                     state.max.fill(f32::NEG_INFINITY);
                     state.sum.fill(0.0);
-                } else if let Some(lse) = &self.lse {
-                    lse.load(bases, scratch, index, first_row, rows);
+                } else {
+                    for normal in self.normal.iter().flatten() {
+                        normal.load(bases, scratch, index, first_row, rows);
+                    }
                 }
                 for sum in self.sums.iter().filter(|s| s.adds && s.by_row()) {
                     sum.tile.zero(scratch, 0);
@@ -420,7 +423,7 @@ impl AttendStep {
         }
     }
 
-    /// After the last tile: sums over their denominators, and the logsumexp.
+    /// After the last tile: sums over their denominators, and what they were normalised by.
     unsafe fn finish(
         &self,
         bases: &Bases,
@@ -447,14 +450,16 @@ impl AttendStep {
                         }
                     }
                 }
-                finish(rows, state.max.as_mut_ptr(), state.sum.as_mut_ptr());
+                finish(rows, state.max.as_mut_ptr(), state.sum.as_mut_ptr(), state.log.as_mut_ptr());
                 state.factor.iter_mut().zip(&state.sum).for_each(|(f, s)| *f *= s);
                 for e in &self.emits {
                     scale_rows(rows, e.sum.each, state.factor.as_ptr(), scratch.add(e.sum.at), e.sum.each);
                 }
-                if let Some(lse) = &self.lse {
-                    std::ptr::copy_nonoverlapping(state.max.as_ptr(), scratch.add(lse.at), rows);
-                    lse.store(bases, scratch, index, first_row, rows, false);
+                for (normal, own) in self.normal.iter().zip([&state.max, &state.log]) {
+                    if let Some(normal) = normal {
+                        std::ptr::copy_nonoverlapping(own.as_ptr(), scratch.add(normal.at), rows);
+                        normal.store(bases, scratch, index, first_row, rows, false);
+                    }
                 }
             }
             for e in &self.emits {
@@ -475,9 +480,12 @@ impl AttendStep {
                 masked(n, c, to, c, mask, to, c);
             }
             let (scores, step, to) = self.scores(inner);
-            match &self.lse {
-                Some(lse) => weights(n, c, scores, step, mask, inner.0[0].add(lse.at), to, c),
-                None => masked(n, c, scores, step, mask, to, c),
+            match &self.normal {
+                [Some(max), Some(log)] => {
+                    let at = |tile: &Tile| inner.0[0].add(tile.at);
+                    weights(n, c, scores, step, mask, at(max), at(log), to, c);
+                }
+                _ => masked(n, c, scores, step, mask, to, c),
             }
         }
     }
@@ -511,6 +519,8 @@ impl Span<'_> {
 struct Running {
     max: Vec<f32>,
     sum: Vec<f32>,
+    /// The logarithm of the sum, at the end.
+    log: Vec<f32>,
     factor: Vec<f32>,
     spans: Vec<[u32; 2]>,
     mask: Vec<f32>,
@@ -526,6 +536,7 @@ impl Running {
         Self {
             max: vec![f32::NEG_INFINITY; k.tile_rows],
             sum: vec![0.0; k.tile_rows],
+            log: vec![0.0; k.tile_rows],
             factor: vec![1.0; k.tile_rows],
             spans: vec![[0; 2]; k.tile_rows],
             mask: Vec::new(),

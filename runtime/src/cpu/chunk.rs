@@ -52,8 +52,9 @@ impl Tiles {
             Op::Cumsum { dim, .. } | Op::CumsumLow { dim, .. } => {
                 // what lies in one run behind the dimension, and starts anew together, is done side by side
                 let starts = single.inputs.get(1);
-                let apart = |d: &DimId| d == dim || starts.is_some_and(|s| s.axis(*d).is_some());
-                let wide: Vec<DimId> = single.output.axes.iter().map(|a| a.dim).filter(|d| !apart(d)).collect();
+                let apart = |d: &DimId| starts.is_some_and(|s| s.axis(*d).is_some());
+                let behind = single.output.axes.iter().map(|a| a.dim).skip_while(|d| d != dim).skip(1);
+                let wide: Vec<DimId> = behind.filter(|d| !apart(d)).collect();
                 let wide = joined(&[&single.inputs[0], &single.output], &wide);
                 let mut all = vec![[vec![*dim], wide.clone()], [vec![*dim], wide]];
                 if starts.is_some() {
@@ -110,7 +111,11 @@ impl Tiles {
         let mut room = 0;
         let mut tiles = Vec::new();
         for (view, [rows, cols]) in views.iter().zip(&axes) {
-            let stride = |dims: &[DimId]| dims.last().map_or(0, |d| view.stride(*d));
+            // a dimension of length 1 says nothing of the distance of the others
+            let stride = |dims: &[DimId]| {
+                let long = dims.iter().rev().find(|d| view.axis(**d).is_some_and(|a| a.size > 1));
+                long.or(dims.last()).map_or(0, |d| view.stride(*d))
+            };
             let mut tile = Tile {
                 slot: Slot::of(view),
                 rows: size(rows),

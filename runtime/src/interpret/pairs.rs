@@ -152,8 +152,8 @@ fn part(x: &Value, dim: Dim, range: Range<usize>, to: Dim) -> Result<Value> {
     Ok(Value::new(x.tensor.narrow(at, range.start, range.len())?, x.dims.clone()).renamed(dim, to))
 }
 
-/// Weights `[.., cols]`, 0 where the mask is; with a score their logsumexp `[..]` too.
-fn weights(weighing: &Value, kind: Weighing, mask: &Value, sink: Option<&Value>, cols: Dim) -> Result<(Value, Value)> {
+/// Weights `[.., cols]`, 0 where the mask is; with a score also the largest one and the logarithm of the sum, `[..]`.
+fn weights(weighing: &Value, kind: Weighing, mask: &Value, sink: Option<&Value>, cols: Dim) -> Result<(Value, [Value; 2])> {
     let operands: Vec<&Value> = [Some(mask), Some(weighing), sink].into_iter().flatten().collect();
     let mut order = Value::union(&operands);
     let Some(at) = order.iter().position(|o| o.0 == cols) else { bail!("no columns") };
@@ -163,31 +163,34 @@ fn weights(weighing: &Value, kind: Weighing, mask: &Value, sink: Option<&Value>,
     let mut x = host(&weighing.expanded(&order)?.tensor)?;
     let mask = host(&mask.expanded(&order)?.tensor)?;
     let sink = sink.map(|s| host(&s.expanded(&outer)?.tensor)).transpose()?;
-    let mut sums = Vec::with_capacity(x.len() / last.1);
+    let (mut tops, mut logs) = (Vec::with_capacity(x.len() / last.1), Vec::with_capacity(x.len() / last.1));
     for (r, (x, mask)) in x.chunks_exact_mut(last.1).zip(mask.chunks_exact(last.1)).enumerate() {
         let seen = |i: usize| mask[i] != 0.0;
         if let Weighing::Weight(_) = kind {
             (0..x.len()).filter(|&i| !seen(i)).for_each(|i| x[i] = 0.0);
-            sums.push(0.0);
+            tops.push(0.0);
+            logs.push(0.0);
             continue;
         }
         let sink = sink.as_ref().map(|s| s[r]);
         let scores = (0..x.len()).filter(|&i| seen(i)).map(|i| x[i]).chain(sink);
         let top = scores.clone().fold(f64::NEG_INFINITY, |m, v| if v > m || v.is_nan() { v } else { m });
-        let sum = if top == f64::NEG_INFINITY { top } else { top + scores.map(|s| (s - top).exp()).sum::<f64>().ln() };
+        let nothing = top == f64::NEG_INFINITY;
+        let sum = if nothing { 1.0 } else { scores.map(|s| (s - top).exp()).sum::<f64>() };
         for (i, x) in x.iter_mut().enumerate() {
-            *x = if seen(i) && sum != f64::NEG_INFINITY { (*x - sum).exp() } else { 0.0 };
+            *x = if seen(i) && !nothing { (*x - top).exp() / sum } else { 0.0 };
         }
-        sums.push(sum);
+        tops.push(top);
+        logs.push(sum.ln());
     }
     let value = |data: Vec<f64>, order: &[(Dim, usize)]| {
         let (dims, shape) = order.iter().copied().unzip();
         Value::constant(data, shape, dims, weighing.tensor.dtype())
     };
-    Ok((value(x, &order)?, value(sums, &outer)?))
+    Ok((value(x, &order)?, [value(tops, &outer)?, value(logs, &outer)?]))
 }
 
-/// The emits, and with a score the logsumexp.
+/// The emits, and with a score what they were normalised by.
 pub(super) fn attend(frame: &Frame<'_>, scope: &Scope<'_>, attend: &Attend, captures: &[Value]) -> Result<Vec<Value>> {
     let tiles = Tiles { frame, scope, attend, rows: name(attend.rows), cols: name(attend.cols) };
     let all = 0..tiles.known();
@@ -200,12 +203,11 @@ pub(super) fn attend(frame: &Frame<'_>, scope: &Scope<'_>, attend: &Attend, capt
     let past = |(i, c): (usize, &Value)| if read.contains(&i) { tiles.at_cols(c, &all) } else { Ok(c.clone()) };
     let pasts: Vec<Value> = captures.iter().enumerate().map(past).collect::<Result<_>>()?;
     let kind = attend.weighing;
-    let scored = matches!(kind, Weighing::Score(_));
     let mut wanted: Vec<ValueId> = vec![kind.value()];
     wanted.extend(attend.emits.iter().map(|e| e.1));
     wanted.extend(attend.visible);
     wanted.extend(attend.sink);
-    let mut results: Vec<Vec<Value>> = vec![Vec::new(); attend.emits.len() + usize::from(scored)];
+    let mut results: Vec<Vec<Value>> = vec![Vec::new(); attend.emits.len() + attend.statistics()];
     for rows in tiles.row_blocks() {
         let span = Span { rows: rows.clone(), cols: all.clone() };
         let here: Vec<Value> = captures.iter().map(|c| tiles.at_rows(c, &rows)).collect::<Result<_>>()?;
@@ -218,12 +220,12 @@ pub(super) fn attend(frame: &Frame<'_>, scope: &Scope<'_>, attend: &Attend, capt
         let visible = attend.visible.map(|_| next()).transpose()?;
         let sink = attend.sink.map(|_| next()).transpose()?;
         let mask = tiles.mask(&span, visible.as_ref())?;
-        let (weights, sums) = weights(&weighing, kind, &mask, sink.as_ref(), tiles.cols)?;
+        let (weights, normal) = weights(&weighing, kind, &mask, sink.as_ref(), tiles.cols)?;
         for (all, emit) in results.iter_mut().zip(&emits) {
             all.push(contract(&weights, emit, &[tiles.cols])?.renamed(tiles.rows, name(TIME)));
         }
-        if scored {
-            results[emits.len()].push(sums.renamed(tiles.rows, name(TIME)));
+        for (all, normal) in results[emits.len()..].iter_mut().zip(normal) {
+            all.push(normal.renamed(tiles.rows, name(TIME)));
         }
     }
     let map = frame.order(scope, &attend.map);
@@ -262,7 +264,7 @@ pub(super) fn gradient(
         bail!("a gradient with a carry");
     }
     let scored = matches!(grad.weighing, Weighing::Score(_));
-    let given = attend.emits.len() + if scored { 2 } else { 0 };
+    let given = attend.emits.len() + if scored { 3 } else { 0 };
     let Some(count) = operands.len().checked_sub(given) else { bail!("an attend gradient lacks operands") };
     let (captures, rest) = operands.split_at(count);
     let (statistics, cotangents) = rest.split_at(given - attend.emits.len());
@@ -285,9 +287,9 @@ pub(super) fn gradient(
             let mut tile = Tile { lag: Some(tiles.lag(&span)?), cotangents: cotangents.clone(), ..Tile::default() };
             let found = evaluate(frame, &grad.body, &tiles.scope(&span, &here, &pasts, &tile), &weighed)?;
             let mask = tiles.mask(&span, found.get(1))?;
-            tile.weight = Some(weight(&found[0], statistics.first(), &mask)?);
+            tile.weight = Some(weight(&found[0], statistics.get(..2), &mask)?);
             tile.visible = Some(mask);
-            tile.delta = statistics.get(1).cloned();
+            tile.delta = statistics.get(2).cloned();
             let values = evaluate(frame, &grad.body, &tiles.scope(&span, &here, &pasts, &tile), &sums)?;
             for (i, value) in values.into_iter().enumerate() {
                 match (value.has(tiles.rows), value.has(tiles.cols)) {
@@ -317,19 +319,20 @@ pub(super) fn gradient(
     Ok(results)
 }
 
-/// The normalised, masked weight of a tile: with a score exp(score - logsumexp).
-fn weight(weighing: &Value, sums: Option<&Value>, mask: &Value) -> Result<Value> {
-    let operands: Vec<&Value> = [Some(mask), Some(weighing), sums].into_iter().flatten().collect();
+/// The normalised, masked weight of a tile: with a score exp(score - largest - logarithm).
+fn weight(weighing: &Value, normal: Option<&[Value]>, mask: &Value) -> Result<Value> {
+    let operands: Vec<&Value> = [mask, weighing].into_iter().chain(normal.into_iter().flatten()).collect();
     let order = Value::union(&operands);
     let mut x = host(&weighing.expanded(&order)?.tensor)?;
     let mask = host(&mask.expanded(&order)?.tensor)?;
-    let sums = sums.map(|s| host(&s.expanded(&order)?.tensor)).transpose()?;
+    let values = |i: usize| normal.map(|n| host(&n[i].expanded(&order)?.tensor)).transpose();
+    let (tops, logs) = (values(0)?, values(1)?);
     for i in 0..x.len() {
-        x[i] = match (&sums, mask[i] != 0.0) {
+        x[i] = match (tops.as_ref().zip(logs.as_ref()), mask[i] != 0.0) {
             (_, false) => 0.0,
             (None, true) => x[i],
-            (Some(sums), true) if sums[i] == f64::NEG_INFINITY => 0.0,
-            (Some(sums), true) => (x[i] - sums[i]).exp(),
+            (Some((tops, _)), true) if tops[i] == f64::NEG_INFINITY => 0.0,
+            (Some((tops, logs)), true) => ((x[i] - tops[i]) - logs[i]).exp(),
         };
     }
     let (dims, shape) = order.into_iter().unzip();

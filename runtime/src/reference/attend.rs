@@ -3,6 +3,7 @@
 //! The past is one more dimension. What depends on the lag alone is computed once a lag and laid out over the
 //! pairs when it meets anything else, so a filter over lags costs O(T), not O(T^2), to make.
 
+use super::binary::select;
 use super::contract::contract;
 use super::eval::{Body, Frame, taken};
 use super::kernels::{Held, Real, View, dispatch, host, tensor};
@@ -79,7 +80,17 @@ pub(crate) fn attend(
             apply(&weight.expanded(&order)?, None, Masked { mask, kind: Kind::Plain })?
         }
     };
-    attend.emits.iter().map(|(_, e)| contract(&weights, &value(*e)?, &[Dim::Past])).collect()
+    attend.emits.iter().map(|(_, e)| contract(&weights, &seen(&weights, value(*e)?)?, &[Dim::Past])).collect()
+}
+
+/// An emit of which a token holds what is not finite, as a value of pairs that is 0 where its weight is.
+fn seen(weights: &Value, emit: Value) -> Result<Value> {
+    if host(&emit.tensor)?.iter().all(|x| x.is_finite()) {
+        return Ok(emit);
+    }
+    let zero = Value::scalar(0.0, emit.tensor.dtype())?;
+    let weighed = Value::new(weights.tensor.detach(), weights.dims.clone());
+    select(&weighed, &emit, &zero)
 }
 
 /// The nodes of a body that are read from outside it.

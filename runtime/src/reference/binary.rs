@@ -100,6 +100,7 @@ impl CustomOp2 for Zip {
 }
 
 impl Zip {
+    /// A cotangent of 0 gives 0, as for functions of one value.
     fn gradient<T: Real>(&self, which: usize, mine: &Tensor, a: &Tensor, b: &Tensor, g: &Tensor) -> Result<Tensor> {
         let shape = self.broadcast.shape();
         let (ha, hb, hg) = (Held::of(a), Held::of(b), Held::of(g));
@@ -116,7 +117,7 @@ impl Zip {
         let all = || Nest::new(&shape, [g.strides, &sa, &sb, &so]);
         macro_rules! by_all {
             ($f:expr) => {
-                fold3(&all(), g.data, a.data, b.data, &mut out, $f)
+                fold3(&all(), g.data, a.data, b.data, &mut out, |g, a, b| if g == zero { zero } else { $f(g, a, b) })
             };
         }
         match (self.op, which) {
@@ -124,11 +125,11 @@ impl Zip {
             (BinaryOp::Sub, _) => fold1(&only_g(), g.data, &mut out, |g| -g),
             (BinaryOp::Mul, _) => {
                 let (nest, x) = other();
-                fold2(&nest, g.data, x, &mut out, |g, x| g * x);
+                fold2(&nest, g.data, x, &mut out, |g, x| if g == zero { zero } else { g * x });
             }
             (BinaryOp::Div, 0) => {
                 let (nest, x) = other();
-                fold2(&nest, g.data, x, &mut out, |g, x| g / x);
+                fold2(&nest, g.data, x, &mut out, |g, x| if g == zero { zero } else { g / x });
             }
             (BinaryOp::Div, _) => by_all!(|g: T, a: T, b: T| -g * a / (b * b)),
             (BinaryOp::Rem, _) => by_all!(|g: T, a: T, b: T| -g * (a / b).floor()),

@@ -8,8 +8,15 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
 
 /// y = f(x).
 pub(crate) fn unary(op: UnaryOp, x: &Value) -> Result<Value> {
-    let tensor = if x.tracked() { x.tensor.apply_op1(Map(op))? } else { x.tensor.apply_op1_no_bwd(&Map(op))? };
+    // candle expects a gradient of whatever it tracks
+    let tracked = x.tracked() && !is_flat(op);
+    let tensor = if tracked { x.tensor.apply_op1(Map(op))? } else { x.tensor.apply_op1_no_bwd(&Map(op))? };
     Ok(Value::new(tensor, x.dims.clone()))
+}
+
+/// Whether no gradient flows.
+fn is_flat(op: UnaryOp) -> bool {
+    matches!(op, UnaryOp::Sign | UnaryOp::Floor | UnaryOp::Powi(0))
 }
 
 struct Map(UnaryOp);
@@ -27,9 +34,6 @@ impl CustomOp1 for Map {
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        if matches!(self.0, UnaryOp::Sign | UnaryOp::Floor | UnaryOp::Powi(0)) {
-            return Ok(None);
-        }
         dispatch!(x, T => {
             let (hx, hy, hg) = (Held::of(x), Held::of(y), Held::of(g));
             let (x, y, g) = (hx.view::<T>()?.dense(), hy.view::<T>()?.dense(), hg.view::<T>()?.dense());
@@ -92,11 +96,12 @@ fn forward<T: Real>(op: UnaryOp, x: View<T>) -> Vec<T> {
     }
 }
 
+/// A cotangent of 0 gives 0, whatever the slope: what is hidden by a `select` or a weight of 0 may lie at a pole.
 fn backward<T: Real>(op: UnaryOp, x: &[T], y: &[T], g: &[T]) -> Vec<T> {
     let (zero, one) = (T::zero(), T::one());
     macro_rules! chain {
         ($f:expr) => {
-            x.iter().zip(y).zip(g).map(|((&x, &y), &g)| $f(x, y, g)).collect()
+            x.iter().zip(y).zip(g).map(|((&x, &y), &g)| if g == zero { zero } else { $f(x, y, g) }).collect()
         };
     }
     match op {

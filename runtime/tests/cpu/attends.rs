@@ -1,10 +1,10 @@
 //! Attends whose tiles are more than one product of queries and keys.
 
-use crate::agree::Subject;
+use crate::agree::{Subject, lines};
 use crate::batches::{cotangents, packed, random_batch};
 use crate::programs::compiled;
-use crate::{BOUNDS, device};
-use archc_runtime::{BatchShape, Device, Gradients, Objective, SessionOptions};
+use crate::device;
+use archc_runtime::{BatchShape, Device, Dtype, Gradients, Objective, SessionOptions};
 
 /// Keys have an axis that queries lack: products run over it and the columns of a tile together. What the score reads, its gradient
 /// reads as well, but not in the same loop: the weights come between.
@@ -50,14 +50,15 @@ const ONE: &str = "block One[D](K = 64) {
 
 #[test]
 fn products_of_pairs() {
-    let subject = Subject { device: &device(), bounds: BOUNDS, amplifying: &[] };
+    let tested = device();
+    let subject = Subject::new(&tested, Dtype::F32);
     for text in [INDEXERS, LOGARITHMS, ONE] {
         let graph = compiled("attend.arch", text, &[("D", 16)]);
         for len in [40, 64, 130, 200] {
             let batch = random_batch(&graph, 2, len);
             let mut found = subject.compare(&graph, &batch);
             found.extend(subject.compare(&graph, &packed(batch)));
-            assert!(found.is_empty(), "length {len} of\n{text}\n{}", found.join("\n"));
+            assert!(found.is_empty(), "length {len} of\n{text}\n{}", lines(&found));
         }
     }
 }

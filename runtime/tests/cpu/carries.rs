@@ -1,10 +1,10 @@
 //! What one device left, every other one reads: sequences that change the device in the middle.
 
-use crate::agree::{Bounds, Subject, session};
+use crate::agree::{Bounds, Class, Group, Quantity, Results, judge, named, session};
 use crate::batches::{packed, random_batch};
 use crate::pieces::piece;
 use crate::whole::{all, each};
-use crate::{BOUNDS, device};
+use crate::device;
 use archc_runtime::compiled::Interpreted;
 use archc_runtime::{Device, Dtype, Forward, Reference, Tensor, Tensors};
 
@@ -20,6 +20,10 @@ fn tail(outputs: &Tensors) -> Tensors {
         Tensor { shape: [&[t.shape[0], LEN - CUT], &t.shape[2..]].concat(), data: rows }
     };
     outputs.iter().map(|(name, t)| (name.clone(), of(t))).collect()
+}
+
+fn outputs(tensors: Tensors) -> Results {
+    vec![Group::new(Class::Forward, tensors, Quantity::Output)]
 }
 
 #[test]
@@ -41,13 +45,11 @@ fn sequences_change_the_device() {
                     match second.forward(&piece(&batch, CUT..LEN), Some(&head.carry)) {
                         Ok(done) => {
                             let exact = from != "cpu" && to != "cpu";
-                            let (dtype, bound) = if exact { (Dtype::F64, 1e-9) } else { (Dtype::F32, BOUNDS.forward) };
-                            let bounds = Bounds { dtype, ..BOUNDS };
-                            let subject = Subject { device: &cpu, bounds, amplifying: &[] };
-                            let what = format!("from {from} to {to}");
-                            subject.check_all(&what, &done.outputs, &wanted, bound, f64::INFINITY, &mut found);
+                            let bounds = if exact { Bounds::F64 } else { Bounds::F32 };
+                            let verdict = judge(&outputs(done.outputs), &outputs(wanted.clone()), &bounds, Vec::new);
+                            found.extend(named(verdict.findings, &format!("from {from} to {to}")));
                         }
-                        Err(e) => found.push(format!("from {from} to {to}: {}", e.message)),
+                        Err(e) => panic!("from {from} to {to}: {}", e.message),
                     }
                 }
             }

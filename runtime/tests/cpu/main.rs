@@ -1,26 +1,41 @@
-//! Tests of the cpu device: the programs that ship, against the reference in f64.
+//! Tests of the cpu device: everything that holds for the reference device, and the programs that ship, against the
+//! reference in f64.
 
 #[path = "../lowered/affine.rs"]
 mod affine;
-#[path = "../lowered/agree.rs"]
-mod agree;
 mod attends;
-#[path = "../device/batches.rs"]
-mod batches;
+#[path = "../device/build.rs"]
+mod build;
 mod carries;
+#[path = "../device/check.rs"]
+mod check;
+#[path = "../device/decode.rs"]
+mod decode;
+#[path = "../device/fixtures.rs"]
+mod fixtures;
+#[path = "../device/limits.rs"]
+mod limits;
 mod long;
-#[path = "../device/pieces.rs"]
-mod pieces;
+#[path = "../device/ops.rs"]
+mod ops;
+#[path = "../device/optimizer.rs"]
+mod optimizer;
 mod prepared;
 #[path = "../device/programs.rs"]
 mod programs;
+#[path = "../device/refuse.rs"]
+mod refuse;
 mod threads;
+#[path = "../device/time.rs"]
+mod time;
+#[path = "../device/training.rs"]
+mod training;
 #[path = "../lowered/whole.rs"]
 mod whole;
 mod windows;
 
-use agree::Bounds;
 use archc_runtime::{Cpu, Device, Dtype};
+use archc_selftest::{agree, batches, pieces};
 
 /// The device under test.
 fn device() -> Cpu {
@@ -32,9 +47,8 @@ fn chunked(chunk: usize) -> Box<dyn Device> {
     Box::new(Cpu { chunk })
 }
 
-/// What every f32 path has to hold: f32 rounds at 6e-8, and some hundred roundings add up; gates sum terms that nearly
-/// cancel, so their largest error counts too.
-const BOUNDS: Bounds = Bounds { dtype: Dtype::F32, forward: 1e-5, gradient: 1e-4, largest: 1e-3 };
+/// The arithmetic that it has.
+const DTYPES: &[Dtype] = &[Dtype::F32];
 
 /// A factor of inputs at which gates are at their bounds.
 const LARGE: f64 = 30.0;

@@ -1,9 +1,10 @@
 //! Convolutions whose taps are further apart than the sequence is long.
 
-use crate::agree::Subject;
+use crate::agree::{Subject, lines};
 use crate::batches::{packed, random_batch};
 use crate::programs::compiled;
-use crate::{BOUNDS, device};
+use crate::device;
+use archc_runtime::Dtype;
 
 /// From some step on, only the first tap meets a token.
 fn far(taps: usize, step: usize) -> String {
@@ -19,7 +20,8 @@ fn far(taps: usize, step: usize) -> String {
 
 #[test]
 fn steps_beyond_the_sequence() {
-    let subject = Subject { device: &device(), bounds: BOUNDS, amplifying: &[] };
+    let tested = device();
+    let subject = Subject::new(&tested, Dtype::F32);
     for (taps, step) in [(3, 2), (3, 40), (9, 8), (3, 3000)] {
         let text = far(taps, step);
         let graph = compiled("window.arch", &text, &[("D", 16)]);
@@ -27,7 +29,7 @@ fn steps_beyond_the_sequence() {
             let batch = random_batch(&graph, 2, len);
             let mut found = subject.compare(&graph, &batch);
             found.extend(subject.compare(&graph, &packed(batch)));
-            assert!(found.is_empty(), "length {len} of\n{text}\n{}", found.join("\n"));
+            assert!(found.is_empty(), "length {len} of\n{text}\n{}", lines(&found));
         }
     }
 }

@@ -1,9 +1,12 @@
 //! What the areas share: sessions, random batches, finite differences.
 
+use crate::agree::{Subject, lines};
 pub use crate::batches::{cotangents, noise, packed, random_batch};
-use crate::device;
+use crate::{DTYPES, device};
 use archc_compiler::graph::Graph;
-use archc_runtime::{Batch, BatchShape, Device, Dtype, Forward, Objective, Session, SessionOptions, Tensor, Tensors};
+use archc_runtime::{
+    Batch, BatchShape, Device, Dtype, Forward, Objective, Reference, Session, SessionOptions, Tensor, Tensors,
+};
 use std::sync::Arc;
 
 pub fn session(graph: &Arc<Graph>, dtype: Dtype) -> Box<dyn Session> {
@@ -11,15 +14,44 @@ pub fn session(graph: &Arc<Graph>, dtype: Dtype) -> Box<dyn Session> {
     device().compile(graph, BatchShape { batch: 1, len: 1 }, &options).unwrap()
 }
 
+/// A session of the reference in f64.
+pub fn reference(graph: &Arc<Graph>) -> Box<dyn Session> {
+    let options = SessionOptions { dtype: Dtype::F64, seed: 7, ..Default::default() };
+    Reference.compile(graph, BatchShape { batch: 1, len: 1 }, &options).unwrap()
+}
+
+/// The most exact arithmetic of the device under test.
+pub fn exact() -> Dtype {
+    *DTYPES.last().expect("a device has an arithmetic")
+}
+
+/// A bound on errors relative to the largest number: this in f64; in f32 what every path has to hold.
+pub fn within(double: f64) -> f64 {
+    if exact() == Dtype::F64 { double } else { 1e-5 }
+}
+
+/// Numbers known by hand: to the bit in f64; in f32 functions round to a few units, of 6e-8 each.
+pub fn known(have: &[f64], want: &[f64], what: &str) {
+    let share = if exact() == Dtype::F64 { 0.0 } else { 4e-7 };
+    let near = |(a, b): (&f64, &f64)| (a - b).abs() <= share * b.abs();
+    assert!(have.len() == want.len() && have.iter().zip(want).all(near), "{what}: {have:?}, not {want:?}");
+}
+
 fn weighed(forward: &Forward, r: &Tensors) -> f64 {
     forward.outputs.iter().map(|(n, t)| t.data.iter().zip(&r[n].data).map(|(a, b)| a * b).sum::<f64>()).sum()
 }
 
-/// Holds every derivative of sum(output * R) against central differences, in f64.
+/// Holds every derivative of sum(output * R) against central differences, in f64; a device that has none against the reference, whose
+/// own derivatives are held that way.
 ///
 /// With a step of 1e-5 a difference is off by about 1e-10 (curvature) + 1e-11 (rounding) times the size of the
 /// function; 1e-6 leaves room for functions that are steep.
 pub fn check_gradients(graph: &Arc<Graph>, batch: &Batch) {
+    if exact() == Dtype::F32 {
+        let found = Subject::new(&device(), Dtype::F32).compare(graph, batch);
+        assert!(found.is_empty(), "{}\n{}", lines(&found), archc_compiler::graph::print(graph));
+        return;
+    }
     let mut session = session(graph, Dtype::F64);
     let r = cotangents(&session.forward(batch, None).unwrap());
     let gradients = session.gradients(batch, Objective::Cotangents(&r)).unwrap();

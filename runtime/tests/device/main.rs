@@ -1,6 +1,5 @@
 //! Tests of the reference device: one binary, a module an area. The same areas are held to other devices elsewhere.
 
-mod batches;
 mod build;
 mod check;
 mod decode;
@@ -9,16 +8,19 @@ mod init;
 mod limits;
 mod ops;
 mod optimizer;
-mod pieces;
 mod programs;
 mod refuse;
 mod source;
 mod time;
 mod training;
 
-use archc_runtime::Reference;
+use archc_runtime::{Dtype, Reference};
+use archc_selftest::{agree, batches, pieces};
 
 /// The device under test.
 fn device() -> Reference {
     Reference
 }
+
+/// The arithmetics that it has, the most exact one last.
+const DTYPES: &[Dtype] = &[Dtype::F32, Dtype::F64];

@@ -1,8 +1,8 @@
 //! AdamW, clipping, steps that are not finite, snapshots.
 
 use crate::build::Build;
-use crate::check::random_batch;
-use crate::device;
+use crate::check::{exact, random_batch, within};
+use crate::{DTYPES, device};
 use archc_compiler::graph::*;
 use archc_runtime::{AdamW, BatchShape, Device, Dtype, Objective, Session, SessionOptions};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ fn adamw_by_hand() {
     g.output(logits);
     let graph = g.done();
     let rule = AdamW { beta1: 0.8, beta2: 0.9, eps: 1e-3, weight_decay: 0.5, clip: 0.05 };
-    let options = SessionOptions { dtype: Dtype::F64, seed: 1, optimizer: rule, ..Default::default() };
+    let options = SessionOptions { dtype: exact(), seed: 1, optimizer: rule, ..Default::default() };
     let mut s = device().compile(&graph, BatchShape { batch: 1, len: 4 }, &options).unwrap();
     let batch = random_batch(&graph, 1, 4);
     let mut params = s.snapshot().unwrap().params;
@@ -63,7 +63,7 @@ fn adamw_by_hand() {
         let norm = gradients.values().flat_map(|g| &g.data).map(|x| x * x).sum::<f64>().sqrt();
         assert!(norm > rule.clip, "the clipping is tested too");
         let metrics = s.step(&batch, 0.1).unwrap();
-        assert!((metrics.gradient_norm - norm).abs() < 1e-14);
+        assert!((metrics.gradient_norm - norm).abs() < within(1e-14));
         for (path, g) in &gradients {
             let decay = if path == "head" { 0.5 } else { 0.0 };
             for i in 0..g.data.len() {
@@ -78,7 +78,7 @@ fn adamw_by_hand() {
         }
         for (path, want) in &params {
             // The same formula in another order.
-            assert!(crate::check::distance(&s.snapshot().unwrap().params[path], want) < 1e-13, "{path} at {t}");
+            assert!(crate::check::distance(&s.snapshot().unwrap().params[path], want) < within(1e-13), "{path} at {t}");
         }
     }
 }
@@ -86,14 +86,14 @@ fn adamw_by_hand() {
 #[test]
 fn only_weights_decay() {
     let rule = AdamW { weight_decay: 0.5, clip: 0.0, ..Default::default() };
-    let mut s = with(rule, Dtype::F64);
+    let mut s = with(rule, exact());
     let before = s.snapshot().unwrap().params;
     // Clipped to nothing, an update is its decay.
     s.step(&random_batch(&model(), 2, 5), 0.1).unwrap();
     for (path, after) in &s.snapshot().unwrap().params {
         let factor = if path.contains("linear") { 0.95 } else { 1.0 };
         for (a, b) in after.data.iter().zip(&before[path].data) {
-            assert!((a - b * factor).abs() < 1e-15, "{path}");
+            assert!((a - b * factor).abs() < within(1e-15), "{path}");
         }
     }
 }
@@ -126,7 +126,7 @@ fn a_step_that_is_not_finite_changes_nothing() {
 
 #[test]
 fn a_restored_session_goes_on_bit_by_bit() {
-    for dtype in [Dtype::F32, Dtype::F64] {
+    for &dtype in DTYPES {
         let batch = random_batch(&model(), 2, 5);
         let mut whole = with(AdamW::default(), dtype);
         for _ in 0..3 {

@@ -1,6 +1,6 @@
 //! Bad input gets a code, never a panic.
 
-use crate::check::{random_batch, session};
+use crate::check::{exact, random_batch, session};
 use crate::device;
 use crate::optimizer::model;
 use crate::time::{mixed, odd_scan};
@@ -45,7 +45,7 @@ fn bad_batches_of_a_model() {
 #[test]
 fn bad_batches_of_a_block() {
     let graph = odd_scan();
-    let mut s = session(&graph, Dtype::F64);
+    let mut s = session(&graph, exact());
     let good = random_batch(&graph, 1, 2);
     let with = |change: fn(&mut Batch)| {
         let mut batch = good.clone();
@@ -97,7 +97,7 @@ fn bad_weights() {
 #[test]
 fn bad_carries() {
     let graph = mixed();
-    let mut s = session(&graph, Dtype::F64);
+    let mut s = session(&graph, exact());
     let batch = random_batch(&graph, 2, 3);
     let good = s.forward(&batch, None).unwrap().carry;
     assert!(s.forward(&batch, Some(&good)).is_ok());

@@ -1,7 +1,7 @@
 //! Whole programs from their text: the standard library, seeds and examples, each held against differences,
 //! against itself in pieces, and against itself packed.
 
-use crate::check::{cotangents, distance, noise, packed, random_batch, relative_rms, session};
+use crate::check::{cotangents, distance, exact, noise, packed, random_batch, reference, relative_rms, session};
 use crate::decode::check_pieces;
 use crate::programs::{files, programs};
 use archc_compiler::graph::Graph;
@@ -16,7 +16,7 @@ fn weighed(forward: &Forward, r: &Tensors) -> f64 {
 /// The derivative along a random direction of all parameters, against a central difference in f64.
 fn check_direction(name: &str, graph: &Arc<Graph>) {
     let batch = packed(random_batch(graph, 2, 7));
-    let mut s = session(graph, Dtype::F64);
+    let mut s = session(graph, exact());
     let start = s.snapshot().unwrap();
     let r = cotangents(&s.forward(&batch, None).unwrap());
     let gradients = s.gradients(&batch, Objective::Cotangents(&r)).unwrap();
@@ -50,7 +50,7 @@ fn check_direction(name: &str, graph: &Arc<Graph>) {
 fn check_short(name: &str, graph: &Arc<Graph>) {
     let mut batch = packed(random_batch(graph, 2, 20));
     batch.inputs.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x = f64::from(*x as f32));
-    let (mut exact, mut short) = (session(graph, Dtype::F64), session(graph, Dtype::F32));
+    let (mut exact, mut short) = (reference(graph), session(graph, Dtype::F32));
     exact.restore(&short.snapshot().unwrap()).unwrap();
     let (want, have) = (exact.forward(&batch, None).unwrap(), short.forward(&batch, None).unwrap());
     for (output, t) in &want.outputs {

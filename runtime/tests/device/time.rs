@@ -1,7 +1,9 @@
 //! Windows, scans and attends: gradients, documents, causality, long sequences.
 
 use crate::build::{Build, Nodes, Paired};
-use crate::check::{check_gradients, cotangents, distance, packed, random_batch, relative_rms, session};
+use crate::check::{
+    check_gradients, cotangents, distance, exact, packed, random_batch, reference, relative_rms, session, within,
+};
 use archc_compiler::graph::*;
 use archc_runtime::{Batch, Dtype, Objective, Tensor};
 use std::sync::Arc;
@@ -235,14 +237,14 @@ fn output_part(t: &Tensor, b: usize, times: std::ops::Range<usize>) -> Tensor {
 fn a_packed_document_is_a_document_alone() {
     for (name, graph) in all() {
         let batch = packed(random_batch(&graph, 2, 7));
-        let mut s = session(&graph, Dtype::F64);
+        let mut s = session(&graph, exact());
         let whole = s.forward(&batch, None).unwrap().outputs;
         for (b, times) in [(0, 0..3), (0, 3..7), (1, 0..1), (1, 1..4), (1, 4..7)] {
             let alone = s.forward(&part(&batch, b..b + 1, times.clone()), None).unwrap().outputs;
             for (output, want) in &alone {
                 let have = output_part(&whole[output], b, times.clone());
                 // Sums of the same terms, in another order at most.
-                assert!(distance(&have, want) < 1e-13, "{name} {output}: sequence {b}, tokens {times:?}");
+                assert!(distance(&have, want) < within(1e-13), "{name} {output}: sequence {b}, tokens {times:?}");
             }
         }
     }
@@ -258,7 +260,7 @@ fn the_future_and_other_sequences_change_nothing() {
             // The last two tokens of the first sequence, and all of the second.
             t.data[4 * token..2 * row].iter_mut().for_each(|x| *x = 3.0 - *x * *x);
         }
-        let mut s = session(&graph, Dtype::F64);
+        let mut s = session(&graph, exact());
         let (a, b) = (s.forward(&batch, None).unwrap(), s.forward(&moved, None).unwrap());
         for (output, t) in &a.outputs {
             assert_eq!(output_part(t, 0, 0..4), output_part(&b.outputs[output], 0, 0..4), "{name} {output}");
@@ -279,7 +281,7 @@ fn nothing_visible_gives_zero() {
     });
     g.output(out[0]);
     let graph = g.done();
-    let y = session(&graph, Dtype::F64).forward(&packed(random_batch(&graph, 2, 5)), None).unwrap();
+    let y = session(&graph, exact()).forward(&packed(random_batch(&graph, 2, 5)), None).unwrap();
     let y = &y.outputs["output"];
     for (b, t) in [(0, 0), (0, 3), (1, 0), (1, 1), (1, 4)] {
         assert_eq!(output_part(y, b, t..t + 1).data, [0.0, 0.0]);
@@ -299,7 +301,7 @@ fn a_window_by_hand() {
     let tensor = Tensor { shape: vec![1, 7], data: (1..=7).map(f64::from).collect() };
     let mut batch = Batch { batch: 1, len: 7, inputs: [("x".to_string(), tensor)].into(), ..Default::default() };
     batch.reset = vec![true, false, true, false, false, false, false];
-    let y = session(&graph, Dtype::F64).forward(&batch, None).unwrap().outputs.remove("output").unwrap();
+    let y = session(&graph, exact()).forward(&batch, None).unwrap().outputs.remove("output").unwrap();
     let rows: Vec<&[f64]> = y.data.chunks(3).collect();
     assert_eq!(rows[1], [2.0, 0.0, 0.0]);
     assert_eq!(rows[3], [4.0, 0.0, 0.0]);
@@ -311,7 +313,7 @@ fn a_window_by_hand() {
 fn f32_is_near_f64() {
     for (name, graph) in all() {
         let batch = packed(random_batch(&graph, 2, 40));
-        let (mut exact, mut short) = (session(&graph, Dtype::F64), session(&graph, Dtype::F32));
+        let (mut exact, mut short) = (reference(&graph), session(&graph, Dtype::F32));
         // The same numbers for both: rounded once.
         exact.restore(&short.snapshot().unwrap()).unwrap();
         let mut batch = batch;

@@ -1,16 +1,23 @@
 //! Losses, masks, dropout.
 
 use crate::build::Build;
-use crate::check::{check_gradients, noise, packed, random_batch, session};
+use crate::agree::{Subject, lines};
+use crate::check::{check_gradients, exact, known, noise, packed, random_batch, session, within};
 use crate::decode::prefixed;
+use crate::device;
 use crate::optimizer::model;
 use archc_compiler::graph::*;
 use archc_runtime::{Batch, Dtype, Objective, Session};
 use std::sync::Arc;
 
-/// Holds the derivatives of the training objective against differences, in f64; tolerances as in `check`.
+/// Holds the derivatives of the training objective against differences, in f64, or against the reference; tolerances as in `check`.
 fn check_loss(graph: &Arc<Graph>, batch: &Batch) {
-    let mut s = session(graph, Dtype::F64);
+    if exact() == Dtype::F32 {
+        let found = Subject::new(&device(), Dtype::F32).compare(graph, batch);
+        assert!(found.is_empty(), "{}", lines(&found));
+        return;
+    }
+    let mut s = session(graph, exact());
     let start = s.snapshot().unwrap();
     let gradients = s.gradients(batch, Objective::Loss).unwrap();
     let mut objective = |path: &str, i: usize, by: f64| {
@@ -41,7 +48,7 @@ fn gradients_of_the_objective() {
 #[test]
 fn masked_tokens_do_not_count() {
     let graph = model();
-    let mut s = session(&graph, Dtype::F64);
+    let mut s = session(&graph, exact());
     let mut batch = random_batch(&graph, 1, 4);
     batch.mask = vec![1.0, 1.0, 0.0, 0.0];
     let masked = s.gradients(&batch, Objective::Loss).unwrap();
@@ -55,7 +62,7 @@ fn masked_tokens_do_not_count() {
         ..batch.clone()
     };
     let alone = s.gradients(&short, Objective::Loss).unwrap().objective;
-    assert!((alone - masked.objective).abs() < 1e-14);
+    assert!((alone - masked.objective).abs() < within(1e-14));
     batch.mask = vec![0.0; 4];
     assert_eq!(s.gradients(&batch, Objective::Loss).unwrap().objective, 0.0);
 }
@@ -68,7 +75,7 @@ fn the_loss_is_the_mean_cross_entropy() {
     let logits = g.linear("head", &[d], &[vocab], x);
     g.output(logits);
     let graph = g.done();
-    let mut s = session(&graph, Dtype::F64);
+    let mut s = session(&graph, exact());
     let batch = random_batch(&graph, 2, 3);
     let y = s.forward(&batch, None).unwrap().outputs.remove("output").unwrap();
     let each = y
@@ -77,7 +84,7 @@ fn the_loss_is_the_mean_cross_entropy() {
         .zip(&batch.targets)
         .map(|(row, &t)| row.iter().map(|x| x.exp()).sum::<f64>().ln() - row[t as usize]);
     let want = each.sum::<f64>() / 6.0;
-    assert!((s.gradients(&batch, Objective::Loss).unwrap().objective - want).abs() < 1e-14);
+    assert!((s.gradients(&batch, Objective::Loss).unwrap().objective - want).abs() < within(1e-14));
 }
 
 #[test]
@@ -114,7 +121,7 @@ fn dropped(path: &str, p: f64) -> Arc<Graph> {
 fn dropout_is_seeded_by_run_step_and_path() {
     let step = |path: &str, p: f64, steps: u64| {
         let graph = dropped(path, p);
-        let mut s = session(&graph, Dtype::F64);
+        let mut s = session(&graph, exact());
         let mut start = s.snapshot().unwrap();
         start.step = steps;
         s.restore(&start).unwrap();
@@ -124,7 +131,7 @@ fn dropout_is_seeded_by_run_step_and_path() {
     assert_ne!(step("a", 0.5, 0), step("a", 0.5, 1), "another step");
     assert_ne!(step("a", 0.5, 0), step("b", 0.5, 0), "another site");
     // Everything dropped: uniform logits. ln 4 to the last bits.
-    assert!((step("a", 1.0, 0) - 4f64.ln()).abs() < 1e-15);
+    assert!((step("a", 1.0, 0) - 4f64.ln()).abs() < within(1e-15));
     let plain = step("a", 0.0, 0);
     let mean = (0..400).map(|i| step("a", 0.5, i)).sum::<f64>() / 400.0;
     // Dropout is unbiased before the softmax; through it the loss grows, but stays near.
@@ -135,7 +142,7 @@ fn dropout_is_seeded_by_run_step_and_path() {
 fn evaluation_has_no_dropout() {
     let (with, without) = (dropped("a", 0.5), dropped("a", 0.0));
     let batch = random_batch(&with, 2, 3);
-    let run = |g: &Arc<Graph>| session(g, Dtype::F64).forward(&batch, None).unwrap().outputs;
+    let run = |g: &Arc<Graph>| session(g, exact()).forward(&batch, None).unwrap().outputs;
     assert_eq!(run(&with), run(&without));
 }
 
@@ -157,7 +164,7 @@ fn dropout_inside_a_scan_draws_anew_at_each_token() {
     g.output(logits);
     let graph = g.done();
     let batch = random_batch(&graph, 1, 6);
-    let mut s = session(&graph, Dtype::F64);
+    let mut s = session(&graph, exact());
     let loss = |s: &mut Box<dyn Session>| s.step(&batch, 0.0).unwrap().loss;
     let (a, b) = (loss(&mut s), loss(&mut s));
     assert!(a.is_finite() && a != b);
@@ -176,14 +183,14 @@ fn a_step_reads_the_number_of_updates() {
 }
 
 fn check_gradients_at_step(graph: &Arc<Graph>) {
-    let mut s = session(graph, Dtype::F64);
+    let mut s = session(graph, exact());
     let mut start = s.snapshot().unwrap();
     start.step = 3;
     s.restore(&start).unwrap();
     let batch = random_batch(graph, 1, 2);
     let y = s.forward(&batch, None).unwrap().outputs.remove("output").unwrap();
     let want: Vec<f64> = noise("x", &[1, 2, 2]).data.iter().map(|x| 3.0 * x).collect();
-    assert_eq!(y.data, want);
+    known(&y.data, &want, "three times x");
 }
 
 #[test]

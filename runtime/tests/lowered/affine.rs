@@ -3,10 +3,11 @@
 //! A program is drawn: a decay (none, one a head, by key, by value), some updates in turn or at once (writes, delta steps, steps that
 //! take out with another key), and reads at two points. The reference runs it token by token; the device in chunks.
 
-use crate::agree::Subject;
+use crate::agree::{Subject, lines};
 use crate::batches::{packed, random_batch};
 use crate::programs::compiled;
-use crate::{BOUNDS, chunked};
+use crate::check::exact;
+use crate::chunked;
 use proptest::prelude::*;
 
 /// The text of a recurrence.
@@ -61,10 +62,10 @@ proptest! {
         let text = program(decay, &updates, early, wide);
         let graph = compiled("drawn.arch", &text, &[("D", 6)]);
         let device = chunked(16);
-        let subject = Subject { device: device.as_ref(), bounds: BOUNDS, amplifying: &[] };
+        let subject = Subject::new(device.as_ref(), exact());
         let batch = random_batch(&graph, 2, len);
         let batch = if documents && len > 4 { packed(batch) } else { batch };
         let found = subject.compare(&graph, &batch);
-        prop_assert!(found.is_empty(), "{text}\n{}", found.join("\n"));
+        prop_assert!(found.is_empty(), "{text}\n{}", lines(&found));
     }
 }

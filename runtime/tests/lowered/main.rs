@@ -2,10 +2,7 @@
 //! agree.
 
 mod affine;
-mod agree;
 mod attends;
-#[path = "../device/batches.rs"]
-mod batches;
 #[path = "../device/build.rs"]
 mod build;
 #[path = "../device/check.rs"]
@@ -17,12 +14,12 @@ mod decode;
 #[path = "../device/fixtures.rs"]
 mod fixtures;
 mod hand;
+#[path = "../device/limits.rs"]
+mod limits;
 #[path = "../device/ops.rs"]
 mod ops;
 #[path = "../device/optimizer.rs"]
 mod optimizer;
-#[path = "../device/pieces.rs"]
-mod pieces;
 #[path = "../device/programs.rs"]
 mod programs;
 #[path = "../device/refuse.rs"]
@@ -33,9 +30,9 @@ mod time;
 mod training;
 mod whole;
 
-use agree::Bounds;
 use archc_runtime::compiled::Interpreted;
 use archc_runtime::{Device, Dtype};
+use archc_selftest::{agree, batches, pieces};
 
 /// The device under test.
 fn device() -> Interpreted {
@@ -47,9 +44,8 @@ fn chunked(chunk: usize) -> Box<dyn Device> {
     Box::new(Interpreted { chunk })
 }
 
-/// Both sides sum the same terms in f64 in other orders, and decays are sums of logarithms on one side and products on the
-/// other: 1e-16 a term, some thousand terms.
-const BOUNDS: Bounds = Bounds { dtype: Dtype::F64, forward: 1e-9, gradient: 1e-9, largest: 1e-8 };
+/// The arithmetics that it has, the most exact one last.
+const DTYPES: &[Dtype] = &[Dtype::F32, Dtype::F64];
 
 /// A factor of inputs at which gates are at their bounds.
 const LARGE: f64 = 30.0;

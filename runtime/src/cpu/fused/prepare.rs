@@ -227,6 +227,12 @@ impl Builder<'_> {
         groups.iter().map(|g| self.space.stride(view, *g)).collect()
     }
 
+    /// The dimensions of a block along which a value of these is written: its own, and those that only its place has.
+    fn written(&self, view: &View, own: &[usize]) -> Vec<usize> {
+        let inside = self.split.unwrap_or(0)..self.space.sizes.len();
+        inside.filter(|g| own.contains(g) || self.space.stride(view, *g) != 0).collect()
+    }
+
     fn build(mut self, read: Vec<usize>, folded: &dyn Fn(usize) -> Vec<usize>) -> Program {
         let kernel = self.kernel;
         let mut operand_list: Vec<Operand> = kernel.inputs.iter().map(|v| self.operand(v)).collect();
@@ -263,6 +269,9 @@ impl Builder<'_> {
             // computed where it goes, if that lies well
             let computed = !beyond && !matches!(instr.op, FusedOp::Input(_) | FusedOp::Number(_));
             let direct = outputs.iter().copied().filter(|_| computed).find_map(|o| {
+                if self.written(&kernel.outputs[o].1, &groups) != groups {
+                    return None;
+                }
                 let layout = self.strides(&kernel.outputs[o].1, &groups);
                 let fits = match instr.op {
                     FusedOp::Binary(_, a, b) => self.grid(&[a, b], &layout, &groups).is_some(),
@@ -311,13 +320,13 @@ impl Builder<'_> {
             let direct = direct.map(|d| d.0);
             for o in outputs.into_iter().filter(|o| direct != Some(*o)) {
                 let view = &kernel.outputs[o].1;
-                let to = self.strides(view, &groups);
-                let from = self.layouts[i].clone();
+                let written = self.written(view, &groups);
+                let walk = self.walk(&written, self.strides(view, &written), self.along(i, &written));
                 let operand = kernel.inputs.len() + o;
-                let walk = self.walk(&groups, to, from);
                 self.code.push(Code::Store { x: i, operand, walk, add: beyond });
                 if beyond {
-                    let all = self.of[i].clone();
+                    let places = |g: &usize| self.of[i].contains(g) || self.space.stride(view, *g) != 0;
+                    let all: Vec<usize> = (0..self.space.sizes.len()).filter(places).collect();
                     let to = all.iter().map(|g| self.space.stride(view, *g)).collect();
                     let sizes = all.iter().map(|g| self.space.sizes[*g]).collect();
                     let from = vec![0; all.len()];
