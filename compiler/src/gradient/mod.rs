@@ -112,6 +112,7 @@ pub fn differentiate(lowered: &Lowered, wanted: &Wanted) -> Lowered {
     let dag = b.dag;
     let joint = Lowered {
         source: lowered.source.clone(),
+        params: lowered.params.clone(),
         dims,
         dag,
         outputs: lowered.outputs.iter().map(|o| crate::lowered::Output { value: at(o.value), ..o.clone() }).collect(),

@@ -33,6 +33,7 @@ pub fn recompute(joint: &Lowered) -> Lowered {
     // gradients are backward values; a gradient that is a forward one (of a constant program) stays where it is
     let lean = Lowered {
         source: joint.source.clone(),
+        params: joint.params.clone(),
         dims: joint.dims.clone(),
         dag,
         outputs: joint.outputs.clone(),

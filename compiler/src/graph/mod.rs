@@ -23,10 +23,12 @@
 //! ```
 
 mod dag;
+mod layout;
 mod print;
 mod verify;
 
 pub use dag::{Dag, NodeId};
+pub use layout::ParamLayout;
 pub use print::{print, print_dot};
 pub use verify::verify;
 

@@ -57,6 +57,7 @@ pub struct LowerOptions {
 /// # Panics
 /// If the graph breaks an invariant of graphs: a bug of archc.
 pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
+    let params = graph.param_layout();
     let (mut graph, origins) = match options.losses {
         true => split_scans_and_tell(graph),
         false => split_scans_and_tell(&carried::without_losses(graph)),
@@ -81,6 +82,7 @@ pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
     let outputs = outputs.collect();
     let lowered = Lowered {
         source: graph,
+        params,
         outputs,
         dims,
         forward_nodes: done.dag.nodes.len(),

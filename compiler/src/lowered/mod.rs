@@ -47,7 +47,7 @@ pub use op::{Attend, AttendGrad, Loop, LoopState, Op, Pairs, Weighing};
 pub use print::{op_name, print};
 pub use verify::verify;
 
-use crate::graph::{AxisId, Graph, ParamId};
+use crate::graph::{AxisId, Graph, ParamId, ParamLayout};
 use crate::source::Place;
 use std::sync::Arc;
 
@@ -217,6 +217,8 @@ pub enum Keep {
 pub struct Lowered {
     /// The graph that it was made from: parameters, inputs, names.
     pub source: Arc<Graph>,
+    /// Where the program's own graph has its parameters: all graphs that are made of it read them there.
+    pub params: ParamLayout,
     /// All dimensions.
     pub dims: Vec<Dim>,
     /// The ops.

@@ -4,7 +4,7 @@
 use super::build::{Planner, ScopePlan};
 use super::memory::{Buffer, buffer_of, place, touch};
 use super::{AttendGradKernel, AttendKernel, Base, Kernel, Scope, Start, TileEmit, TilePort, TileSum, View, Work};
-use crate::lowered::{Attend, BATCH, Dag, DimId, Op, TIME, ValueId, Weighing};
+use crate::lowered::{Attend, BATCH, DimId, Op, TIME, ValueId, Weighing};
 
 impl ScopePlan<'_> {
     /// Makes the kernel of an attend or of its gradient.
@@ -17,11 +17,9 @@ impl ScopePlan<'_> {
             op => panic!("archc bug: {op:?} is no attend"),
         };
         let softmax = matches!(weighing, Weighing::Score(_));
-        let captures = if grad.is_none() {
-            operands.len()
-        } else {
-            operands.len() - cotangents(dag) - if softmax { 3 } else { 0 }
-        };
+        // of a gradient's operands the last ones are the emits' cotangents, whether its body reads them or not
+        let cotangents = operands.len() - if grad.is_some() { forward.emits.len() } else { 0 };
+        let captures = cotangents - if grad.is_some() && softmax { 3 } else { 0 };
 
         let mut first: Vec<ValueId> = [visible, Some(weighing.value())].into_iter().flatten().collect();
         let mut roots = first.clone();
@@ -55,7 +53,7 @@ impl ScopePlan<'_> {
             let op = dag.node(v).op.clone();
             let value = match &op {
                 Op::Capture(i, _) | Op::Past(i, _) => operands[*i],
-                Op::Cotangent(e, _) => operands[operands.len() - cotangents(dag) + e],
+                Op::Cotangent(e, _) => operands[cotangents + e],
                 Op::Delta(_) => operands[captures + 2],
                 _ => continue,
             };
@@ -295,12 +293,6 @@ impl Panels {
             }
         }
     }
-}
-
-/// How many cotangents an attend gradient has: one for each emit, the last operands.
-fn cotangents(dag: &Dag) -> usize {
-    let number = |v: ValueId| if let Op::Cotangent(e, _) = dag.node(v).op { e + 1 } else { 0 };
-    dag.ids().map(number).max().unwrap_or(0)
 }
 
 /// A port from an outer value to a tile.

@@ -3,7 +3,7 @@
 use super::constants::{Constants, constant, of_params};
 use super::contraction::Roles;
 use super::fuse::{Fusion, Role, Units};
-use super::group::{Group, param_layout};
+use super::group::Group;
 use super::memory::{Buffer, buffer_of, place, start, touch};
 use super::{Axis, Base, Copy, Kernel, Plan, Schedule, Scope, View, Work};
 use crate::graph::ParamId;
@@ -14,8 +14,7 @@ use std::sync::Arc;
 /// Plans a graph for a batch shape.
 pub fn plan(graph: &Arc<Lowered>, shape: Shape) -> Plan {
     let sizes: Vec<usize> = graph.dims.iter().map(|d| d.extent.at(shape)).collect();
-    let (params, params_len) = param_layout(&graph.source);
-    let mut planner = Planner { graph, shape, sizes, params, constants: Constants::default(), scopes: 0 };
+    let mut planner = Planner { graph, shape, sizes, constants: Constants::default(), scopes: 0 };
     let mut scope = ScopePlan::new(&mut planner, &graph.dag, graph.roots());
     for (param, value) in &graph.param_grads {
         let view = planner.param_view(*param, Base::Grads);
@@ -61,8 +60,8 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape) -> Plan {
         prepared,
         root,
         leaves,
-        params: planner.params,
-        params_len,
+        params: graph.params.starts.clone(),
+        params_len: graph.params.len,
         results,
     }
 }
@@ -101,7 +100,6 @@ pub(super) struct Planner<'g> {
     pub graph: &'g Lowered,
     pub shape: Shape,
     pub sizes: Vec<usize>,
-    pub params: Vec<usize>,
     pub constants: Constants,
     /// Scopes planned so far: names for their constants.
     pub scopes: usize,
@@ -111,7 +109,7 @@ impl Planner<'_> {
     pub fn param_view(&self, id: ParamId, base: Base) -> View {
         let param = self.graph.source.param(id);
         let dims: Vec<DimId> = param.axes.iter().map(|a| Lowered::axis_dim(*a)).collect();
-        let mut view = View::dense(base, self.params[id.0 as usize], &dims, &self.sizes);
+        let mut view = View::dense(base, self.graph.params.starts[id.0 as usize], &dims, &self.sizes);
         self.sort(&mut view);
         view
     }

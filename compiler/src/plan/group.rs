@@ -1,7 +1,7 @@
 //! Matrix products that share an operand become one.
 //!
 //! Linear maps of the same input (queries, keys, values, gates) have their weights one after the other in memory
-//! ([`param_layout`]), so that
+//! ([`Graph::param_layout`](crate::graph::Graph::param_layout)), so that
 //! - forward, they are one product with a wide result, of which each map's result is a slice;
 //! - backward, if the results' gradients lie side by side in the same way, the weights' gradients are one product, and so is
 //!   the sum of what flows back to the input, which is then one sum over all maps instead of one product a map that adds
@@ -12,7 +12,7 @@
 use super::build::{Planner, ScopePlan};
 use super::contraction::Roles;
 use super::{Axis, Base, Kernel, View, Work};
-use crate::graph::{self, Graph, ParamId};
+use crate::graph::ParamId;
 use crate::lowered::{DimId, Op, ValueId};
 use std::collections::BTreeMap;
 
@@ -22,36 +22,6 @@ const NARROW: usize = 64;
 
 /// The dimension of a wide result or gradient, known only to its product.
 const WIDE: DimId = DimId(u32::MAX);
-
-/// Where each parameter starts, and how many numbers there are: weights of maps of the same input follow each other. A
-/// function of the program alone, so that all plans of it agree.
-pub fn param_layout(graph: &Graph) -> (Vec<usize>, usize) {
-    let dag = &graph.dag;
-    let mut order: Vec<usize> = Vec::new();
-    let mut taken = vec![false; graph.params.len()];
-    let mut groups: BTreeMap<(graph::NodeId, Vec<graph::AxisId>), Vec<usize>> = BTreeMap::new();
-    for id in dag.ids() {
-        let graph::Op::Linear(map) = dag.op(id) else { continue };
-        let operands = dag.operands(id);
-        if map.contracted.len() != 1 || !map.per.is_empty() {
-            continue;
-        }
-        if let graph::Op::Param(p) = dag.op(operands[1])
-            && !std::mem::replace(&mut taken[p.0 as usize], true)
-        {
-            groups.entry((operands[0], map.contracted[0].clone())).or_default().push(p.0 as usize);
-        }
-    }
-    order.extend(groups.into_values().flatten());
-    order.extend((0..graph.params.len()).filter(|p| !taken[*p]));
-    let mut starts = vec![0; graph.params.len()];
-    let mut len = 0;
-    for p in order {
-        starts[p] = len;
-        len += graph.param_numbers(ParamId(p as u32));
-    }
-    (starts, len)
-}
 
 /// What one product does for several values.
 #[derive(Clone, Debug)]

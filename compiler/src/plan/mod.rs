@@ -50,7 +50,6 @@ mod verify;
 mod view;
 
 pub use build::plan;
-pub use group::param_layout;
 pub use print::print;
 pub use verify::verify;
 pub use view::{Axis, Base, View};

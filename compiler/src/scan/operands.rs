@@ -12,8 +12,8 @@ use crate::graph::{AxisId, BinaryOp, Dag, Node, NodeId, Op, UnaryOp};
 use crate::ops::Interval;
 use std::collections::BTreeMap;
 
-/// Logarithms of decays below this are as good as 0, and sums of them stay finite.
-const LEAST_LOG: f64 = -40.0;
+/// Logarithms of decays below this are those of 0: e to this is 0 in f32, and sums of them stay finite.
+const LEAST_LOG: f64 = -90.0;
 
 /// The logarithm is taken as it is only of decays that are at least e to this.
 const LEAST_GENERIC: f64 = -8.0;

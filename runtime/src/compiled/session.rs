@@ -164,24 +164,39 @@ impl<E: Executor> CompiledSession<E> {
 
     /// Sequences that stay as long as each other.
     fn advance_rows(&mut self, batch: &Batch, carry: &mut Option<Carry>) -> Result<Tensors, Diagnostic> {
-        let (purpose, mut leaves) = self.continuing(batch, carry.as_ref())?;
-        let (graph, executor, program) = self.compiled(purpose, leaves.shape())?;
-        let outputs = graph.outputs.iter().map(|o| o.value);
-        let wanted: Vec<ValueId> = outputs.chain(graph.carries.iter().map(|c| c.value)).collect();
+        let (mut purpose, mut leaves) = self.continuing(batch, carry.as_ref())?;
         let continued = carry.take().map(|c| leaves.carried = c.0).is_some();
-        carry::turn(&graph, &mut leaves.carried, true);
-        match executor.run(program, &leaves, &wanted) {
-            Ok(mut values) => {
+        let mut done = self.run_on(purpose, &mut leaves);
+        // In a chunk an overflow meets the masks of earlier tokens and later documents as products, 0 times infinity. Token by token it
+        // stays where the program puts it.
+        if done.as_ref().is_ok_and(|(_, values)| values.iter().flat_map(|t| &t.data).any(|x| !x.is_finite())) {
+            purpose.options.chunk = None;
+            leaves.careful = true;
+            done = self.run_on(purpose, &mut leaves);
+        }
+        match done {
+            Ok((graph, mut values)) => {
                 let carried = values.split_off(graph.outputs.len());
+                carry::turn(&graph, &mut leaves.carried, true);
                 *carry = Some(carry::write(&graph, &mut leaves, carried));
                 Ok(outputs_of(&graph, &leaves, values))
             }
             Err(error) => {
-                carry::turn(&graph, &mut leaves.carried, false);
                 *carry = continued.then_some(Carry(leaves.carried));
                 Err(error)
             }
         }
+    }
+
+    /// Outputs, then what is carried on. The leaves are left as they were.
+    fn run_on(&mut self, purpose: Purpose, leaves: &mut Leaves) -> Result<(Arc<Lowered>, Vec<Tensor>), Diagnostic> {
+        let (graph, executor, program) = self.compiled(purpose, leaves.shape())?;
+        let outputs = graph.outputs.iter().map(|o| o.value);
+        let wanted: Vec<ValueId> = outputs.chain(graph.carries.iter().map(|c| c.value)).collect();
+        carry::turn(&graph, &mut leaves.carried, true);
+        let values = executor.run(program, leaves, &wanted);
+        carry::turn(&graph, &mut leaves.carried, false);
+        Ok((graph, values?))
     }
 }
 

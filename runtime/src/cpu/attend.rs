@@ -226,7 +226,8 @@ impl AttendStep {
                     self.body.run(inner, context);
                     let mask = self.mask(inner, &span, state);
                     if forward {
-                        self.weigh(inner, &span, mask, band, met, state);
+                        let careful = context.leaves.careful;
+                        self.weigh(inner, &span, mask, band, met, careful, state);
                     } else {
                         self.weigh_again(inner, mask);
                         if let Some(after) = &self.after {
@@ -365,7 +366,8 @@ impl AttendStep {
         }
     }
 
-    /// Forward: weights of a tile, and what they add to the running sums.
+    /// Forward: weights of a tile, and what they add to the running sums. `careful`: what has weight 0 is left out, whatever it is.
+    #[expect(clippy::too_many_arguments, reason = "all of what a tile has")]
     unsafe fn weigh(
         &self,
         inner: &Bases,
@@ -373,6 +375,7 @@ impl AttendStep {
         mask: Mask,
         band: Option<Band>,
         met: bool,
+        careful: bool,
         state: &mut Running,
     ) {
         let k = &self.kernel;
@@ -395,7 +398,20 @@ impl AttendStep {
                 if shrinks {
                     scale_rows(rows, e.sum.each, state.factor.as_ptr(), sum, e.sum.each);
                 }
-                if e.row == 0 {
+                if careful {
+                    for i in 0..rows {
+                        let s = std::slice::from_raw_parts_mut(sum.add(i * e.sum.each), e.width);
+                        if !met {
+                            s.fill(0.0);
+                        }
+                        for (j, w) in std::slice::from_raw_parts(weights.add(i * c), cols).iter().enumerate() {
+                            let v = value.offset(i as isize * e.row + j as isize * e.col);
+                            for (n, s) in s.iter_mut().enumerate().filter(|_| *w != 0.0) {
+                                *s += w * *v.offset(n as isize * e.step);
+                            }
+                        }
+                    }
+                } else if e.row == 0 {
                     let (n, a, b) = (e.width, c as isize, (e.col, e.step));
                     let band = band.map(Banded::Left);
                     gemm_banded(band, rows, n, cols, weights, a, 1, value, b.0, b.1, beta, sum, width, 1);

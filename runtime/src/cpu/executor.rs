@@ -10,7 +10,7 @@ use crate::session::{AdamW, BatchShape, Device, Dtype, Metrics, Session, Session
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, ParamId, ParamKind};
 use archc_compiler::lowered::{Lowered, Op, Shape, ValueId};
-use archc_compiler::plan::{Plan, View, param_layout, plan};
+use archc_compiler::plan::{Plan, View, plan};
 use archc_kernels::copy::copy_nd;
 use archc_kernels::optimizer;
 use std::cell::{Cell, RefCell};
@@ -98,9 +98,10 @@ pub struct CpuExecutor {
 
 impl CpuExecutor {
     fn new(graph: &Arc<Graph>, threads: usize) -> Self {
-        let (starts, len) = param_layout(graph);
-        let ranges = (0..graph.params.len()).map(|i| starts[i]..starts[i] + graph.param_numbers(ParamId(i as u32)));
-        let zeros = || Memory::zeros(len);
+        let layout = graph.param_layout();
+        let numbers = |i: usize| graph.param_numbers(ParamId(i as u32));
+        let ranges = layout.starts.iter().enumerate().map(|(i, start)| *start..start + numbers(i));
+        let zeros = || Memory::zeros(layout.len);
         Self {
             graph: graph.clone(),
             ranges: ranges.collect(),

@@ -104,6 +104,7 @@ impl Made {
             })
             .collect();
         let lowered = Lowered {
+            params: self.source(&outputs).param_layout(),
             source: Arc::new(self.source(&outputs)),
             dims,
             dag,

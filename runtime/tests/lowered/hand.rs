@@ -2,6 +2,7 @@
 
 use crate::build::{Build, nowhere};
 use crate::check::noise;
+use archc_compiler::graph::ParamLayout;
 use archc_compiler::lowered::{BATCH, Builder, Dim, DimId, Extent, Lowered, Op, Shape, TIME, ValueId, verify};
 use archc_runtime::Tensor;
 use archc_runtime::compiled::Leaves;
@@ -43,6 +44,7 @@ impl Hand {
         let forward_nodes = dag.nodes.len();
         let graph = Lowered {
             source: Build::new().done(),
+            params: ParamLayout::default(),
             dims,
             dag,
             outputs: Vec::new(),
