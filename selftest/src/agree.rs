@@ -354,6 +354,9 @@ pub struct Case {
     pub params: Snapshot,
     /// Weights of the outputs, for the gradients of sum(output * R).
     pub r: Tensors,
+    /// Whether gradients by parameters and by inputs are one vector: what is 0 by cancellation is compared to the largest of all. Where a
+    /// program's numbers are drawn, the parameters may be one number that cancels.
+    one: bool,
 }
 
 /// A session of a graph.
@@ -407,7 +410,13 @@ impl Case {
         reference.restore(&params)?;
         let mut r = cotangents(&reference.forward(&batch, None)?);
         r.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x = f64::from(*x as f32));
-        Ok(Self { graph: graph.clone(), batch, params, r })
+        Ok(Self { graph: graph.clone(), batch, params, r, one: false })
+    }
+
+    /// With all gradients of an objective as one vector.
+    #[must_use]
+    pub fn as_one(self) -> Self {
+        Self { one: true, ..self }
     }
 
     /// What is differentiated.
@@ -439,8 +448,14 @@ impl Case {
                     let got = session.gradients(&self.batch, objective)?;
                     all.push(Group::number(Quantity::Objective(what), Class::Forward, got.objective, floor));
                     let of = |name| Quantity::Gradient(what, name);
-                    all.push(Group::new(Class::Gradient, got.params, of));
-                    all.push(Group::new(Class::Gradient, got.inputs, of));
+                    let (mut params, inputs) =
+                        (Group::new(Class::Gradient, got.params, of), Group::new(Class::Gradient, got.inputs, of));
+                    if self.one {
+                        params.numbers.extend(inputs.numbers);
+                        all.push(params);
+                    } else {
+                        all.extend([params, inputs]);
+                    }
                 }
                 Ok(all)
             }

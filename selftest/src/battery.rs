@@ -39,6 +39,7 @@ pub fn hold(subject: &Subject<'_>, graph: &Arc<Graph>, setting: &Setting, check_
     };
     let batch = setting.batch(graph);
     let wanted = Case::new(graph, &batch, subject.bounds.dtype)
+        .map(Case::as_one)
         .and_then(|case| Wanted::new(&Reference, case, Job::Whole));
     let wanted = match wanted {
         Ok(wanted) => wanted,

@@ -2,7 +2,9 @@
 //!
 //! With weights w_ij and emits y_i = sum over j of w_ij e_ij, the cotangents are de_ij = w_ij dy_i and
 //! dw_ij = dy_i . e_ij. A softmax's score gets w_ij (dw_ij - delta_i) with delta_i = sum over j of w_ij dw_ij = y_i . dy_i,
-//! which is known without a pass over the tiles; w_ij itself comes back from the saved largest score and the
+//! which is known without a pass over the tiles. As rounded it is not the sum of the w_ij dw_ij as rounded: scores' gradients, which sum to 0
+//! over j, would not, and where one weight is nearly 1, or all dw_ij are alike, nothing else is left of them. So each row sums w_ij dw_ij
+//! as it meets its tiles, and its last tile makes up for what the others had too much. w_ij itself comes back from the saved largest score and the
 //! logarithm of the sum. The sink is a column whose emits are 0: it gets -exp(sink_i - logsumexp_i) delta_i, a number a token.
 
 use super::activity::{Activity, attend_body};
@@ -72,9 +74,10 @@ pub(super) fn differentiate(
         });
     }
     let dw = by_weight.unwrap_or_else(|| body.number(0.0));
+    let mut running = Vec::new();
     let dw = match a.weighing {
         Weighing::Score(_) => {
-            let delta = body.op(Op::Delta(a.rows), &[]);
+            let delta = consistent(&mut body, a, weight, dw, &mut running);
             let distance = body.sub(dw, delta);
             body.mul(weight, distance)
         }
@@ -108,7 +111,7 @@ pub(super) fn differentiate(
     let visible = a.visible.map(at);
     let body = body.dag;
     let grad =
-        AttendGrad { forward: a.clone(), body, weighing: a.weighing.with(weighing), visible, sums: sums.clone() };
+        AttendGrad { forward: a.clone(), body, weighing: a.weighing.with(weighing), visible, sums: sums.clone(), running };
     if !sums.is_empty() {
         let grad = b.op(Op::AttendGrad(Box::new(grad)), &operands);
         for (i, (c, _)) in sums.iter().enumerate() {
@@ -123,6 +126,30 @@ pub(super) fn differentiate(
     }
     shares.into_iter().map(|s| s.into_iter().reduce(|x, y| b.add(x, y))).collect()
 }
+
+/// The delta of a tile: the given one, or in the last tile the sum of all w dw, and what earlier tiles subtracted too little or too much of
+/// it, by their share of the weights. `running`: the sums of w dw and of w.
+fn consistent(b: &mut Builder, a: &Attend, weight: ValueId, dw: ValueId, running: &mut Vec<ValueId>) -> ValueId {
+    let given = b.op(Op::Delta(a.rows), &[]);
+    let [before, weighed] = [0, 1].map(|i| b.op(Op::Sofar(a.rows, i), &[]));
+    let own = product(b, weight, dw, &[a.cols]);
+    let own = b.expand(own, &[a.rows]);
+    let here = b.sum(weight, &[a.cols]);
+    let total = b.add(before, own);
+    let all = b.add(weighed, here);
+    running.extend([total, all]);
+    let off = b.sub(total, given);
+    let missed = b.mul(off, weighed);
+    let change = b.div(missed, here);
+    let counts = b.above(here, LEAST_SHARE);
+    let change = b.only_where(counts, change);
+    let exact = b.add(total, change);
+    let last = b.op(Op::Last, &[]);
+    b.select(last, exact, given)
+}
+
+/// A tile with less of the weights than this makes up for nothing: its few pairs would get all of it.
+const LEAST_SHARE: f64 = 1e-3;
 
 /// Emit i of a node: one with a cotangent is read, and what a copy normalises by.
 fn emitted(b: &Builder, node: ValueId, emit: usize) -> ValueId {

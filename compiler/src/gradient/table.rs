@@ -84,6 +84,8 @@ pub(super) fn rule(op: &Op) -> Rule {
         | Op::Weight(..)
         | Op::Visible(..)
         | Op::Delta(_)
+        | Op::Sofar(..)
+        | Op::Last
         | Op::Unsort(_)
         | Op::TopKMask(..)
         | Op::Paste { .. }

@@ -145,13 +145,13 @@ pub(crate) fn shape(table: &[Dim], dag: &Dag, op: &Op, operands: &[ValueId]) -> 
         dims
     };
     dims = match op {
-        Op::Input(_) | Op::Param(_) | Op::Const(_) | Op::Step => Vec::new(),
+        Op::Input(_) | Op::Param(_) | Op::Const(_) | Op::Step | Op::Last => Vec::new(),
         Op::Index(along) => along.clone(),
         Op::Table(d, _) => vec![*d],
         Op::Pos | Op::Doc | Op::TokenWeight => vec![super::BATCH, TIME],
         Op::Carried(_, d) | Op::Cotangent(_, d) | Op::Capture(_, d) | Op::Past(_, d) | Op::State(_, d) => d.clone(),
         Op::Lag(r, c) | Op::Weight(r, c) | Op::Visible(r, c) => vec![*r, *c],
-        Op::Delta(r) => vec![*r],
+        Op::Delta(r) | Op::Sofar(r, _) => vec![*r],
         Op::Unary(_) | Op::Binary(_) | Op::Select => dims,
         Op::Reduce(_, gone) | Op::Contract(gone) => swap(dims, gone, &[]),
         Op::Softmax(_)

@@ -168,10 +168,12 @@ fn fewer_sums(g: AttendGrad, kept: &Kept) -> AttendGrad {
     let mut roots: Vec<ValueId> = sums.iter().map(|s| s.1).collect();
     roots.push(g.weighing.value());
     roots.extend(g.visible);
+    roots.extend(&g.running);
     let (body, map) = without_dead(g.body, &roots);
     let at = |id: ValueId| map[id.0 as usize].expect("a root is live");
     sums.iter_mut().for_each(|s| s.1 = at(s.1));
-    AttendGrad { body, weighing: g.weighing.with(at(g.weighing.value())), visible: g.visible.map(at), sums, ..g }
+    let running = g.running.into_iter().map(at).collect();
+    AttendGrad { body, weighing: g.weighing.with(at(g.weighing.value())), visible: g.visible.map(at), sums, running, ..g }
 }
 
 fn chosen<T>(all: Vec<T>, keep: &[bool]) -> Vec<T> {

@@ -34,6 +34,7 @@ impl Op {
             | Self::Select
             | Self::Dropout { .. }
             | Self::StopGrad
+            | Self::Last
             | Self::Emit(_)
             | Self::Final(_) => {}
             Self::Index(dims)
@@ -48,6 +49,7 @@ impl Op {
             | Self::Expand(dims) => dims.iter_mut().for_each(f),
             Self::Table(dim, _)
             | Self::Delta(dim)
+            | Self::Sofar(dim, _)
             | Self::Sparsemax(dim)
             | Self::Cumsum { dim, .. }
             | Self::CumsumLow { dim, .. }

@@ -85,6 +85,7 @@ pub struct Attend {
 /// cotangent, summed over emits: what the softmax's gradient subtracts); then the cotangent of each emit.
 /// The body's leaves are those of the forward body, [`Op::Weight`] `[rows, cols]` (the normalised, masked weight),
 /// [`Op::Visible`] `[rows, cols]` (for a weight: where a gradient flows), [`Op::Delta`] `[rows]`, and [`Op::Cotangent`] e `[rows, ..]`.
+/// Tiles of columns come in order; [`Op::Sofar`] i `[rows]` is what `running[i]` was in the one before, and [`Op::Last`] says which is the last.
 /// [`Op::Emit`] i of the node is `sums[i]` over all tiles: `[map, T or Known, ..]` or, for what has neither rows nor columns,
 /// `[map, ..]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +100,8 @@ pub struct AttendGrad {
     pub visible: Option<ValueId>,
     /// What is summed over tiles, with the number of the capture whose gradient it is a part of.
     pub sums: Vec<(usize, ValueId)>,
+    /// What goes on to the next tile of columns of the same rows, `[rows]`.
+    pub running: Vec<ValueId>,
 }
 
 /// Which pairs of rows a decayed product has, and how far their decay reaches.
@@ -156,6 +159,10 @@ pub enum Op {
     Visible(DimId, DimId),
     /// In an AttendGrad's body: see there, `[rows]`. Backward only.
     Delta(DimId),
+    /// In an AttendGrad's body: `running[i]` of the tile of columns before, `[rows]`; 0 in a row's first one. Backward only.
+    Sofar(DimId, usize),
+    /// In an AttendGrad's body: 1 in the last tile of columns that the rows meet, else 0. Backward only.
+    Last,
     // ---- element-wise
     /// Of one value.
     Unary(UnaryOp),

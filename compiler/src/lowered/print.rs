@@ -128,6 +128,9 @@ impl Printer<'_> {
                 for (capture, value) in &g.sums {
                     let _ = writeln!(text, "{indent}gradient of capture {capture} += %{}", value.0);
                 }
+                for (i, value) in g.running.iter().enumerate() {
+                    let _ = writeln!(text, "{indent}running {i} = %{}", value.0);
+                }
             }
             _ => {}
         }
@@ -193,6 +196,8 @@ pub(crate) fn op_text(op: &Op, names: &Names) -> String {
         Op::Weight(..) => "weight".into(),
         Op::Visible(..) => "visible".into(),
         Op::Delta(_) => "delta".into(),
+        Op::Sofar(_, i) => format!("so far {i}"),
+        Op::Last => "last".into(),
         Op::Unary(UnaryOp::Powi(n)) => format!("powi {n}"),
         Op::Unary(u) => lower(format!("{u:?}")),
         Op::Binary(b) => lower(format!("{b:?}")),

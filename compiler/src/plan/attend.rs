@@ -29,7 +29,7 @@ impl ScopePlan<'_> {
                 roots.extend(forward.emits.iter().map(|e| e.1));
                 first = roots.clone();
             }
-            Some(g) => roots.extend(g.sums.iter().map(|s| s.1)),
+            Some(g) => roots.extend(g.sums.iter().map(|s| s.1).chain(g.running.iter().copied())),
         }
         let mut body = ScopePlan::new(planner, dag, roots);
         // what is left out of a product is 0, of which an op must not make what is not finite: 0 times that is no gradient of 0
@@ -43,6 +43,8 @@ impl ScopePlan<'_> {
         let mut lag = None;
         let mut shown = None;
         let mut delta = None;
+        let mut sofar: Vec<(usize, View)> = Vec::new();
+        let mut last = None;
         // one tile of rows meets each tile of columns once, and what a gradient sums by columns must outlast its tile
         let again = grad.is_some() || planner.shape.len > planner.size(forward.rows);
         let tiles = planner.size(forward.past).div_ceil(planner.size(forward.cols));
@@ -71,6 +73,12 @@ impl ScopePlan<'_> {
                 Op::Visible(..) => {
                     return shown.get_or_insert_with(|| s.pinned(&[forward.rows, forward.cols], &p.sizes)).clone();
                 }
+                Op::Sofar(_, i) => {
+                    let view = s.pinned(&node.dims, &p.sizes);
+                    sofar.push((*i, view.clone()));
+                    return view;
+                }
+                Op::Last => return last.get_or_insert_with(|| s.pinned(&[], &p.sizes)).clone(),
                 _ => {}
             }
             let found = outside.iter().find(|o| o.0 == *op);
@@ -100,6 +108,13 @@ impl ScopePlan<'_> {
             .filter_map(|u| if let Op::Emit(i) = self.dag.node(u).op { Some((i, u)) } else { None })
             .collect();
         let places: Vec<View> = grad.iter().flat_map(|g| &g.sums).map(|s| body.read(planner, s.1)).collect();
+        let mut running = Vec::new();
+        for (i, value) in grad.iter().flat_map(|g| g.running.iter().enumerate()) {
+            // what no kernel reads need not go on
+            if let Some((_, before)) = sofar.iter().find(|s| s.0 == i) {
+                running.push([before.clone(), body.read(planner, *value)]);
+            }
+        }
         let in_arena = |v: &View| (v.base == Base::Scratch).then(|| buffer_of(v.offset));
         for (i, user) in users {
             let place = self.read(planner, user);
@@ -155,6 +170,7 @@ impl ScopePlan<'_> {
         }
         emits.iter().for_each(|e: &TileEmit| body.keep(&e.value));
         sums.iter().for_each(|s: &TileSum| body.keep(&s.port.tile));
+        running.iter().flatten().for_each(|v: &View| body.keep(v));
         let mut kernel = AttendKernel {
             rows: planner.shape.len,
             cols: planner.size(forward.past),
@@ -177,7 +193,7 @@ impl ScopePlan<'_> {
             shown,
             emits,
             normal,
-            grad: grad.map(|_| AttendGradKernel { after: Scope::default(), delta, sums }),
+            grad: grad.map(|_| AttendGradKernel { after: Scope::default(), delta, sums, running, last }),
         };
         let mut scope = {
             let mut others: Vec<&mut View> = vec![&mut kernel.weight, &mut kernel.weights];
@@ -195,6 +211,7 @@ impl ScopePlan<'_> {
             if let Some(g) = &mut kernel.grad {
                 others.extend(g.delta.as_mut().map(|p| &mut p.tile));
                 others.extend(g.sums.iter_mut().map(|s| &mut s.port.tile));
+                others.extend(g.running.iter_mut().flatten().chain(&mut g.last));
             }
             place(std::mem::take(&mut body.kernels), &body.buffers, &mut others)
         };

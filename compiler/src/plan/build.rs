@@ -459,6 +459,8 @@ pub(super) fn is_leaf(op: &Op) -> bool {
             | Op::Weight(..)
             | Op::Visible(..)
             | Op::Delta(_)
+            | Op::Sofar(..)
+            | Op::Last
     )
 }
 

@@ -479,6 +479,10 @@ pub struct AttendGradKernel {
     pub delta: Option<TilePort>,
     /// Sums over tiles.
     pub sums: Vec<TileSum>,
+    /// What the body has of the tile of columns before, and what it leaves for the next, each `[rows]`.
+    pub running: Vec<[View; 2]>,
+    /// Where the body has a 1 in the last tile of columns of its rows, else a 0.
+    pub last: Option<View>,
 }
 
 /// A sum over tiles of an attend's gradient.

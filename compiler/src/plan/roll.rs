@@ -145,6 +145,7 @@ fn dims(work: &mut Work, f: &mut dyn FnMut(&mut DimId)) {
                 for TileSum { port, .. } in &mut grad.sums {
                     views([&mut port.outer, &mut port.tile], f);
                 }
+                views(grad.running.iter_mut().flatten().chain(&mut grad.last), f);
             }
         }
     }

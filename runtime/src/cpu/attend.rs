@@ -31,6 +31,10 @@ pub(super) struct AttendStep {
     normal: [Option<Tile>; 2],
     delta: Option<Tile>,
     sums: Vec<Sum>,
+    /// What goes on from one tile of columns to the next: where the body has it, where it leaves it.
+    running: Vec<[Pairs; 2]>,
+    /// Where the body reads whether the tile is the last of its rows.
+    last: Option<Slot>,
     /// Ports of the body that move.
     panels: usize,
 }
@@ -110,6 +114,8 @@ impl AttendStep {
                 .iter()
                 .flat_map(|g| g.sums.iter().map(|s| Sum { tile: Tile::new(&s.port), adds: s.adds }))
                 .collect(),
+            running: kernel.grad.iter().flat_map(|g| &g.running).map(|r| [pairs(&r[0]), pairs(&r[1])]).collect(),
+            last: kernel.grad.as_ref().and_then(|g| g.last.as_ref()).map(Slot::of),
             panels: kernel.panels,
             kernel: kernel.clone(),
         }
@@ -213,6 +219,9 @@ impl AttendStep {
                 for sum in self.sums.iter().filter(|s| s.adds && s.by_row()) {
                     sum.tile.zero(scratch, 0);
                 }
+                for [before, _] in &self.running {
+                    (0..k.tile_rows as isize).for_each(|i| *inner.at(before.at).offset(i * before.row) = 0.0);
+                }
                 let mut met = false;
                 let mut first_col = begin - begin % k.tile_cols;
                 while first_col < end {
@@ -230,8 +239,16 @@ impl AttendStep {
                         self.weigh(inner, &span, mask, band, met, careful, state);
                     } else {
                         self.weigh_again(inner, mask);
+                        if let Some(last) = self.last {
+                            *inner.at(last) = f32::from(u8::from(first_col + k.tile_cols >= end));
+                        }
                         if let Some(after) = &self.after {
                             after.run(inner, context);
+                        }
+                        for [before, now] in &self.running {
+                            for i in 0..k.tile_rows as isize {
+                                *inner.at(before.at).offset(i * before.row) = *inner.at(now.at).offset(i * now.row);
+                            }
                         }
                         for Sum { tile, .. } in self.sums.iter().filter(|s| !s.adds) {
                             let (token, count, add) = match (tile.timed, tile.rows) {

@@ -258,7 +258,7 @@ fn apply(frame: &Frame<'_>, scope: &Scope<'_>, op: &Op, dims: &[DimId], x: &[Val
         Op::Capture(i, _) => Ok(scope.captures[*i].clone()),
         Op::Past(i, _) => Ok(scope.pasts[*i].clone()),
         Op::State(i, _) => Ok(scope.states[*i].clone()),
-        Op::Lag(..) | Op::Weight(..) | Op::Visible(..) | Op::Delta(_) => match scope.tile {
+        Op::Lag(..) | Op::Weight(..) | Op::Visible(..) | Op::Delta(_) | Op::Sofar(..) | Op::Last => match scope.tile {
             Some(tile) => tile.leaf(op),
             None => bail!("a leaf of an attend's body stands outside of one"),
         },

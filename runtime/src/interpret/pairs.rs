@@ -21,6 +21,9 @@ pub(super) struct Tile {
     weight: Option<Value>,
     visible: Option<Value>,
     delta: Option<Value>,
+    /// What goes on from the tile of columns before.
+    sofar: Vec<Value>,
+    last: Option<Value>,
     cotangents: Vec<Value>,
 }
 
@@ -30,11 +33,13 @@ impl Tile {
             Op::Lag(..) => &self.lag,
             Op::Weight(..) => &self.weight,
             Op::Visible(..) => &self.visible,
+            Op::Sofar(_, i) => return self.sofar.get(*i).cloned().ok_or_else(|| missing(op)),
+            Op::Last => &self.last,
             _ => &self.delta,
         };
         match value {
             Some(value) => Ok(value.clone()),
-            None => bail!("a tile has no {op:?} here"),
+            None => Err(missing(op)),
         }
     }
 
@@ -44,6 +49,10 @@ impl Tile {
             None => bail!("no cotangent {emit}"),
         }
     }
+}
+
+fn missing(op: &Op) -> candle_core::Error {
+    candle_core::Error::Msg(format!("a tile has no {op:?} here"))
 }
 
 /// Tokens `rows` of the piece against known tokens `cols`.
@@ -281,6 +290,8 @@ pub(super) fn gradient(
         let cotangents: Vec<Value> = cotangents.iter().map(row).collect::<Result<_>>()?;
         let statistics: Vec<Value> = statistics.iter().map(row).collect::<Result<_>>()?;
         let mut row_sums: Vec<Option<Value>> = vec![None; sums.len()];
+        let nothing = Value::constant(vec![0.0; rows.len()], vec![rows.len()], vec![tiles.rows], frame.dtype)?;
+        let mut sofar = vec![nothing; grad.running.len()];
         for (block, cols) in column_blocks.iter().enumerate() {
             let span = Span { rows: rows.clone(), cols: cols.clone() };
             let pasts: Vec<Value> = captures.iter().map(|c| tiles.at_cols(c, cols)).collect::<Result<_>>()?;
@@ -290,7 +301,12 @@ pub(super) fn gradient(
             tile.weight = Some(weight(&found[0], statistics.get(..2), &mask)?);
             tile.visible = Some(mask);
             tile.delta = statistics.get(2).cloned();
-            let values = evaluate(frame, &grad.body, &tiles.scope(&span, &here, &pasts, &tile), &sums)?;
+            tile.sofar = sofar;
+            let last = block + 1 == column_blocks.len() || column_blocks[block + 1].start >= rows.end;
+            tile.last = Some(Value::scalar(f64::from(u8::from(last)), frame.dtype)?);
+            let wanted: Vec<ValueId> = sums.iter().chain(&grad.running).copied().collect();
+            let mut values = evaluate(frame, &grad.body, &tiles.scope(&span, &here, &pasts, &tile), &wanted)?;
+            sofar = values.split_off(sums.len());
             for (i, value) in values.into_iter().enumerate() {
                 match (value.has(tiles.rows), value.has(tiles.cols)) {
                     (true, true) => bail!("sum {i} of an attend gradient has rows and columns"),
