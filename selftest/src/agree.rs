@@ -311,6 +311,8 @@ pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce
         return verdict;
     }
     let samples: Vec<Vec<Measured>> = noise().iter().map(|own| measure(own, want, dtype)).collect();
+    // what overflows f32 on its way has no gradient there either
+    let overflows = samples.iter().flatten().any(|own| own.class == Class::Forward && !own.finite);
     for m in off {
         let own = samples.iter().flatten().filter(|own| own.of == m.of);
         let [square, top] = own.fold([0.0f64; 2], |[s, t], own| {
@@ -323,7 +325,7 @@ pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce
         };
         let fault = if m.finite { Fault::Off { square: m.square, top: m.top } } else { Fault::NotFinite };
         let excused = m.square <= AMPLIFIED * square && (m.class == Class::Forward || m.top <= AMPLIFIED * top);
-        if !(AMPLIFIED * most <= MOST) {
+        if overflows || !(AMPLIFIED * most <= MOST) {
             verdict.unjudged.push((m.of, most));
         } else if !m.finite || !excused {
             verdict.findings.push(Finding { run: String::new(), of: m.of, fault });

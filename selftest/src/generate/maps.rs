@@ -437,7 +437,7 @@ impl Writer {
         match self.dice.below(22) {
             0 => draft.text = format!("rmsnorm{brackets}({x})"),
             1 => draft.text = format!("layernorm{brackets}({x})"),
-            2 => draft.text = format!("l2norm{brackets}({x})"),
+            2 if self.count(&over) > 1 => draft.text = format!("l2norm{brackets}({x})"),
             3 => draft.text = format!("rms{brackets}({x})"),
             4 if over.len() < own.len() => {
                 let per = without(&own, &over);

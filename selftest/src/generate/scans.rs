@@ -208,7 +208,9 @@ impl Writer {
         let brackets = self.brackets(&keys);
         let unit = self.fresh("k");
         let x = self.text(key);
-        self.line(&format!("let {unit} = l2norm{brackets}({x})"));
+        // of one number a norm leaves the sign, and of its gradient what rounding makes of 0
+        let normed = if self.count(&keys) > 1 { format!("l2norm{brackets}({x})") } else { self.signed(key) };
+        self.line(&format!("let {unit} = {normed}"));
         let heads = without(axes, &keys);
         let beta = match self.operand(|_, v| within(&v.axes, &heads)) {
             Some(b) => match self.dice.below(3) {
