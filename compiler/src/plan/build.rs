@@ -308,7 +308,8 @@ impl<'d> ScopePlan<'d> {
         self.find_parts(planner);
         self.find_places(planner, leaf);
         let roles = self.roles(planner);
-        let needs: Vec<Vec<ValueId>> = self.dag.ids().map(|id| self.needs(&roles, id)).collect();
+        let gate = self.sources(&roles, first, &[]);
+        let needs: Vec<Vec<ValueId>> = self.dag.ids().map(|id| self.needs(&roles, id, &gate)).collect();
         let reads: Vec<Vec<ValueId>> = self.dag.ids().map(|id| self.reads(&roles, id)).collect();
         let fused = |id: &ValueId| matches!(roles[id.0 as usize], Role::Fused(_));
         let direct: Vec<Vec<ValueId>> = reads.iter().map(|r| r.iter().copied().filter(fused).collect()).collect();
@@ -322,13 +323,11 @@ impl<'d> ScopePlan<'d> {
             needs: &needs,
             direct: &direct,
             grouped: &self.grouped,
-            before_weights: &self.dag.reachable(first),
-            after_weights: &self.after_weights(),
         };
         let units = fusion.units();
         let early = match &self.prepared {
             Some(prepared) => alone(&units, &needs, prepared),
-            None => behind(&units, &needs, &self.sources(&roles, first)),
+            None => behind(&units, &needs, &gate),
         };
         let (order, split) = schedule(&units, &needs, &early);
         let mut split_kernels = 0;
@@ -389,24 +388,15 @@ impl<'d> ScopePlan<'d> {
         self.dag.ids().map(role).collect()
     }
 
-    /// For each value whether it waits for the weights of a tile, which the device makes between kernels.
-    fn after_weights(&self) -> Vec<bool> {
-        let mut after = vec![false; self.dag.nodes.len()];
-        for id in self.dag.ids() {
-            let node = self.dag.node(id);
-            let waits = node.operands.iter().any(|o| after[o.0 as usize]);
-            after[id.0 as usize] = waits || matches!(node.op, Op::Weight(..) | Op::Visible(..));
-        }
-        after
-    }
-
-    /// The values with roles behind these.
-    fn sources(&self, roles: &[Role], of: &[ValueId]) -> Vec<ValueId> {
+    /// The values with roles behind these. The weights of a tile, which the device makes between kernels, wait for the `gate`.
+    fn sources(&self, roles: &[Role], of: &[ValueId], gate: &[ValueId]) -> Vec<ValueId> {
         let mut found = Vec::new();
         let mut stack = of.to_vec();
         while let Some(id) = stack.pop() {
             if roles[id.0 as usize] != Role::None {
                 found.push(id);
+            } else if let Op::Weight(..) | Op::Visible(..) = self.dag.node(id).op {
+                found.extend(gate);
             } else if !self.is_constant(id) {
                 stack.extend(&self.dag.node(id).operands);
             }
@@ -416,8 +406,11 @@ impl<'d> ScopePlan<'d> {
         found
     }
 
-    fn needs(&self, roles: &[Role], id: ValueId) -> Vec<ValueId> {
-        if roles[id.0 as usize] == Role::None { Vec::new() } else { self.sources(roles, &self.dag.node(id).operands) }
+    fn needs(&self, roles: &[Role], id: ValueId, gate: &[ValueId]) -> Vec<ValueId> {
+        match roles[id.0 as usize] {
+            Role::None => Vec::new(),
+            _ => self.sources(roles, &self.dag.node(id).operands, gate),
+        }
     }
 
     /// Operands of a fused value, names that change nothing looked through.

@@ -7,9 +7,8 @@
 //! - no value that is reduced over tokens is read again in the same loop, for it is complete only at its end;
 //! - both are forward, or both backward: what `recompute` has the backward pass compute again would otherwise be computed early,
 //!   and kept;
-//! - none has a part that the weights of an attend's tile wait for, and another that waits for them: between the two the device
-//!   makes them, which no operand says;
-//! - joining makes no cycle: no way leads from the operand's loop through another kernel back to the value.
+//! - joining makes no cycle: no way leads from the operand's loop through another kernel back to the value. What reads the weights of
+//!   an attend's tile needs all that the device makes them of.
 //!
 //! Then it joins loops over the same space that read an operand of its own, so that this is read once. Sums over tokens stay apart:
 //! they are added up in one order, while loops without them may be shared by threads.
@@ -40,6 +39,18 @@ pub(super) struct Units {
     pub units: Vec<Unit>,
     /// The unit of each value that has one.
     pub of: Vec<Option<usize>>,
+    /// For each unit the last member of it and of all units behind it.
+    latest: Vec<ValueId>,
+}
+
+impl Units {
+    fn push(&mut self, unit: Unit) {
+        for m in &unit.members {
+            self.of[m.0 as usize] = Some(self.units.len());
+            self.latest.push(*m);
+        }
+        self.units.push(unit);
+    }
 }
 
 /// What the planner knows about a value.
@@ -61,7 +72,7 @@ pub(super) struct Fusion<'a> {
     pub dag: &'a Dag,
     pub sizes: &'a [usize],
     pub roles: &'a [Role],
-    /// For each value the values with roles that it needs, names looked through.
+    /// For each value the earlier values with roles that it needs, names looked through.
     pub needs: &'a [Vec<ValueId>],
     /// Operands that are read as they are (not through another name), so that they can stay inside of a loop.
     pub direct: &'a [Vec<ValueId>],
@@ -69,16 +80,17 @@ pub(super) struct Fusion<'a> {
     pub reads: &'a [Vec<ValueId>],
     /// Values that share a kernel, by number of the kernel.
     pub grouped: &'a BTreeMap<ValueId, usize>,
-    /// For each value whether the weights of a tile wait for it.
-    pub before_weights: &'a [bool],
-    /// For each value whether it waits for them.
-    pub after_weights: &'a [bool],
 }
 
 impl Fusion<'_> {
     /// Units of all values with roles.
     pub fn units(&self) -> Units {
-        let mut all = Units { units: Vec::new(), of: vec![None; self.dag.nodes.len()] };
+        let count = self.dag.nodes.len();
+        let mut all = Units { units: Vec::new(), of: vec![None; count], latest: Vec::new() };
+        let mut users: Vec<Vec<ValueId>> = vec![Vec::new(); count];
+        for id in self.dag.ids() {
+            self.needs[id.0 as usize].iter().for_each(|n| users[n.0 as usize].push(id));
+        }
         let mut shared: BTreeMap<usize, usize> = BTreeMap::new();
         // of each value the last one that reads it
         let mut readers: BTreeMap<ValueId, ValueId> = BTreeMap::new();
@@ -91,23 +103,22 @@ impl Fusion<'_> {
                         if let Some(&unit) = shared.get(group) {
                             all.of[i] = Some(unit);
                             all.units[unit].members.push(id);
+                            raise(&mut all, &users, unit, id);
                             continue;
                         }
                         shared.insert(*group, all.units.len());
                     }
-                    all.of[i] = Some(all.units.len());
-                    all.units.push(Unit { members: vec![id], dims: Vec::new(), fused: false });
+                    all.push(Unit { members: vec![id], dims: Vec::new(), fused: false });
                 }
                 Role::Fused(dims) => {
-                    all.of[i] = Some(all.units.len());
-                    all.units.push(Unit { members: vec![id], dims: dims.clone(), fused: true });
+                    all.push(Unit { members: vec![id], dims: dims.clone(), fused: true });
                     let mut operands: Vec<usize> = self.direct[i].iter().filter_map(|o| all.of[o.0 as usize]).collect();
                     operands.sort_by_key(|u| (usize::MAX - self.size(&all.units[*u].dims), *u));
                     operands.dedup();
                     for operand in operands {
-                        self.join(&mut all, operand, id);
+                        self.join(&mut all, &users, operand, id);
                     }
-                    self.join_readers(&mut all, &mut readers, id);
+                    self.join_readers(&mut all, &users, &mut readers, id);
                 }
             }
         }
@@ -115,14 +126,20 @@ impl Fusion<'_> {
     }
 
     /// Joins the loops that read what this value reads.
-    fn join_readers(&self, all: &mut Units, readers: &mut BTreeMap<ValueId, ValueId>, id: ValueId) {
+    fn join_readers(
+        &self,
+        all: &mut Units,
+        users: &[Vec<ValueId>],
+        readers: &mut BTreeMap<ValueId, ValueId>,
+        id: ValueId,
+    ) {
         for &read in &self.reads[id.0 as usize] {
             let Some(reader) = readers.insert(read, id) else { continue };
             let (Some(other), Some(own)) = (all.of[reader.0 as usize], all.of[id.0 as usize]) else { continue };
             let (a, b) = (&all.units[other], &all.units[own]);
             let whole = a.dims == b.dims && self.dag.node(read).dims == a.dims;
             if whole && !self.sums_tokens(a) && !self.sums_tokens(b) && self.reductions_hold(b, a, false) {
-                self.join(all, other, id);
+                self.join(all, users, other, id);
             }
         }
     }
@@ -144,7 +161,7 @@ impl Fusion<'_> {
     }
 
     /// Puts the unit of `value` and the unit that makes an operand of it together, if they may be.
-    fn join(&self, all: &mut Units, operand: usize, value: ValueId) {
+    fn join(&self, all: &mut Units, users: &[Vec<ValueId>], operand: usize, value: ValueId) {
         let Some(own) = all.of[value.0 as usize] else { return };
         if own == operand || !all.units[operand].fused {
             return;
@@ -152,11 +169,6 @@ impl Fusion<'_> {
         let (a, b) = (&all.units[operand], &all.units[own]);
         let backward = |unit: &Unit| unit.members.first().is_some_and(|m| *m >= self.backward);
         if a.members.len() + b.members.len() > MEMBERS || backward(a) != backward(b) {
-            return;
-        }
-        let is = |unit: &Unit, kind: &[bool]| unit.members.iter().any(|m| kind[m.0 as usize]);
-        let apart = |a: &Unit, b: &Unit| is(a, self.before_weights) && is(b, self.after_weights);
-        if apart(a, b) || apart(b, a) {
             return;
         }
         let within = |x: &[DimId], y: &[DimId]| x.iter().all(|d| y.contains(d));
@@ -184,6 +196,7 @@ impl Fusion<'_> {
         unit.dims = space;
         all.units[own].members.clear();
         all.units[own].fused = false;
+        raise(all, users, operand, all.latest[own]);
     }
 
     /// Whether what is reduced in `a` and read in `b` is complete when it is read.
@@ -212,9 +225,8 @@ impl Fusion<'_> {
     fn way(&self, all: &Units, from: usize, to: usize) -> bool {
         let mut seen = vec![false; all.units.len()];
         let mut stack: Vec<usize> = Vec::new();
-        // operands come before their users, so that a unit whose members all do leads nowhere
-        let Some(first) = all.units[from].members.first() else { return false };
-        let later = |u: usize| all.units[u].members.last().is_some_and(|l| l > first);
+        // what has nothing so late behind it has not this either
+        let later = |u: usize| all.latest[u] >= all.latest[from];
         for m in &all.units[to].members {
             for need in &self.needs[m.0 as usize] {
                 match all.of[need.0 as usize] {
@@ -238,5 +250,17 @@ impl Fusion<'_> {
             }
         }
         false
+    }
+}
+
+/// Notes that a unit has a value, or has it behind it, for the unit and all that need it. `users`: of each value the values that need it.
+fn raise(all: &mut Units, users: &[Vec<ValueId>], unit: usize, latest: ValueId) {
+    let mut stack = vec![unit];
+    while let Some(u) = stack.pop() {
+        if all.latest[u] < latest {
+            all.latest[u] = latest;
+            let needed = all.units[u].members.iter().flat_map(|m| &users[m.0 as usize]);
+            stack.extend(needed.filter_map(|n| all.of[n.0 as usize]).filter(|w| all.latest[*w] < latest));
+        }
     }
 }

@@ -45,8 +45,8 @@ enum Side {
     View(View),
 }
 
-/// What maps share: their input, and the dimensions that are summed.
-type Shared = (ValueId, Vec<DimId>);
+/// What maps share: their input, the dimensions that are summed, and the axes of their weights' rows in the order of memory.
+type Shared = (ValueId, Vec<DimId>, Vec<DimId>);
 
 /// A linear map: its contraction, its weight's matrix.
 struct Map {
@@ -60,6 +60,8 @@ struct Weight {
     param: ParamId,
     start: usize,
     out: Vec<DimId>,
+    /// The axes of a row, outermost first.
+    inner: Vec<DimId>,
     wide: usize,
     deep: usize,
 }
@@ -80,12 +82,12 @@ impl ScopePlan<'_> {
                 {
                     let mut over = over.clone();
                     over.sort_unstable();
-                    by_input.entry((x, over)).or_default().push(Map { product: id, weight });
+                    by_input.entry((x, over, weight.inner.clone())).or_default().push(Map { product: id, weight });
                     break;
                 }
             }
         }
-        for ((x, over), maps) in by_input {
+        for ((x, over, _), maps) in by_input {
             for run in neighbours(maps) {
                 self.forward_group(planner, x, &over, &run);
             }
@@ -113,6 +115,7 @@ impl ScopePlan<'_> {
             param,
             start: view.offset,
             out,
+            inner,
             wide,
             deep,
         })
@@ -254,20 +257,24 @@ impl ScopePlan<'_> {
                 let fits = shape.per == 0
                     && count > 0
                     && wide * deep == view.len()
-                    && places.take(shape.out).eq(out.iter().map(named));
+                    && places.clone().take(shape.out).eq(out.iter().map(named));
+                let inner: Vec<DimId> = places
+                    .skip(shape.out)
+                    .map(|place| names.iter().find(|n| n.1 == place).map_or(place, |n| n.0))
+                    .collect();
                 let free =
                     self.made(dy) && !self.wished(dy) && !self.roots.contains(&dy) && !self.grouped.contains_key(&dy);
                 let apart = self.dag.node(x).dims.iter().all(|d| over.contains(d) || !out.contains(d));
                 if fits && free && apart && wide <= NARROW && !out.is_empty() && dy != x && !lead.is_empty() {
-                    let weight = Weight { param: *param, start: view.offset, out, wide, deep };
+                    let weight = Weight { param: *param, start: view.offset, out, inner: inner.clone(), wide, deep };
                     let mut over = over.clone();
                     over.sort_unstable();
-                    by_input.entry((x, over)).or_default().push((Map { product, weight }, dy));
+                    by_input.entry((x, over, inner)).or_default().push((Map { product, weight }, dy));
                     break;
                 }
             }
         }
-        for ((x, over), maps) in by_input {
+        for ((x, over, _), maps) in by_input {
             let dys: BTreeMap<ValueId, ValueId> = maps.iter().map(|(m, dy)| (m.product, *dy)).collect();
             for run in neighbours(maps.into_iter().map(|m| m.0).collect()) {
                 let of: Vec<ValueId> = run.iter().map(|m| dys[&m.product]).collect();
@@ -295,12 +302,8 @@ impl ScopePlan<'_> {
         }
         // d weights = d results^T input, into the gradients' own places
         let mut inner = View::dense(Base::Grads, 0, &self.lead(x, over), &planner.sizes);
-        let checkpoint: Vec<DimId> = {
-            let p = planner.graph.source.param(weights[0].param);
-            p.axes[p.per + p.out..].iter().map(|a| crate::lowered::Lowered::axis_dim(*a)).collect()
-        };
-        let in_order = checkpoint.iter().map(|d| planner.size(*d)).eq(inner.axes.iter().map(|a| a.size));
-        if in_order || inner.axes.len() == 1 {
+        let in_order = weights[0].inner.iter().copied().eq(inner.axes.iter().map(|a| a.dim));
+        if in_order {
             let result = self.matrix(Base::Grads, &weights, &inner);
             self.add_group(Group {
                 members: maps.iter().map(|m| m.product).collect(),

@@ -117,7 +117,7 @@ pub struct Read {
     pub side: Side,
     /// When it reads.
     pub sight: Sight,
-    /// Head axes that are summed after the read.
+    /// Axes that are summed after the read: heads, and those of the other side.
     pub summed: Vec<AxisId>,
 }
 

@@ -158,13 +158,14 @@ impl Normalizer<'_> {
         let turned = self.turned.is_some();
         let decays: Vec<usize> = (0..self.steps.len()).filter(|s| turned || self.steps[*s].decays()).collect();
 
-        // heads: axes that queries, read keys and decays carry
+        // heads: axes that queries, read keys and decays carry, and those that a read over values leaves
         let decay_axes = self.decay_axes();
         let mut carried: Vec<AxisId> = Vec::new();
         for reading in &self.readings {
-            carried.extend(self.algebra.product_axes(&reading.query));
-            if !reading.over.iter().any(|a| self.keys.contains(a)) {
-                carried.retain(|a| !reading.over.contains(a));
+            if reading.over.iter().any(|a| self.keys.contains(a)) {
+                carried.extend(self.algebra.product_axes(&reading.query));
+            } else {
+                carried.extend(rest.iter().filter(|a| !reading.over.contains(a)));
             }
         }
         for step in &self.steps {
@@ -220,7 +221,7 @@ impl Normalizer<'_> {
 
         let drafts = self.drafts(&decays);
         let events = self.events(&drafts, &decays, &values)?;
-        let reads = self.reads(&drafts, &decays)?;
+        let reads = self.reads(&drafts, &decays, &values)?;
         let inits = self.algebra.graph.dag.operands(id);
         let inits = &inits[..self.algebra.scan.states.len()];
         let from_zero = inits.iter().all(|init| self.algebra.number(Ref::Outer(*init)) == Some(0.0));
@@ -416,7 +417,7 @@ impl Normalizer<'_> {
         self.operands.summed(product, &keys)
     }
 
-    fn reads(&mut self, drafts: &[Draft], decays: &[usize]) -> Result<Vec<Read>, Unfit> {
+    fn reads(&mut self, drafts: &[Draft], decays: &[usize], values: &[AxisId]) -> Result<Vec<Read>, Unfit> {
         let mut reads = Vec::new();
         for i in 0..self.readings.len() {
             let (version, over, query) = {
@@ -441,10 +442,11 @@ impl Normalizer<'_> {
             if side == Side::Value && sight.sees.iter().any(|s| matches!(s, Seen::Dot(_))) {
                 return Err(Unfit::Other("it is read over values between two decays".into()));
             }
-            let summed = match side {
-                Side::Key => over.iter().copied().filter(|a| !self.keys.contains(a)).collect(),
-                Side::Value => Vec::new(),
+            let read = match side {
+                Side::Key => &self.keys,
+                Side::Value => values,
             };
+            let summed = over.iter().copied().filter(|a| !read.contains(a)).collect();
             reads.push(Read { query, side, sight, summed });
         }
         Ok(reads)
