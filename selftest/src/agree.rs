@@ -197,12 +197,22 @@ pub struct Group {
     numbers: BTreeMap<Quantity, Tensor>,
     /// What an error is relative to, at least.
     floor: f64,
+    /// The share of the largest number that an error is relative to, at least.
+    share: f64,
+    /// What the numbers would be of if they did not cancel: counts where all of them do.
+    scale: f64,
 }
+
+/// In f32, what an error is relative to is this share of the largest number at least: 1e-4 of that is one rounding of the largest.
+const SHARE: f64 = 1e-3;
+/// The same where the gradients of everything are one vector, so that sums over all tokens cancel beside them: some ten roundings.
+const SHARE_OF_ALL: f64 = 1e-2;
 
 impl Group {
     /// Of tensors by name.
     pub fn new(class: Class, tensors: Tensors, of: impl Fn(String) -> Quantity) -> Self {
-        Self { class, numbers: tensors.into_iter().map(|(name, t)| (of(name), t)).collect(), floor: 0.0 }
+        let numbers = tensors.into_iter().map(|(name, t)| (of(name), t)).collect();
+        Self { class, numbers, floor: 0.0, share: SHARE, scale: 0.0 }
     }
 
     /// The numbers by name.
@@ -234,7 +244,7 @@ impl Group {
     /// One number, whose errors are relative to this at least.
     pub fn number(of: Quantity, class: Class, x: f64, floor: f64) -> Self {
         let tensor = Tensor { shape: Vec::new(), data: vec![x] };
-        Self { class, numbers: [(of, tensor)].into(), floor }
+        Self { class, numbers: [(of, tensor)].into(), floor, share: SHARE, scale: 0.0 }
     }
 }
 
@@ -285,7 +295,9 @@ fn measure(have: &Results, want: &Results, dtype: Dtype) -> Vec<Measured> {
     for (have, want) in have.iter().zip(want) {
         let largest = want.numbers.values().flat_map(|t| &t.data).fold(0.0f64, |m, x| m.max(x.abs()));
         // In f64 1e-16 of the largest number around is what a sum that cancels may leave; 1e-9 of this floor is less.
-        let share = if dtype == Dtype::F64 { 1e-6 } else { 1e-3 };
+        let share = if dtype == Dtype::F64 { 1e-6 } else { want.share };
+        // where nothing is left of any number but what f64 rounds off
+        let largest = if largest < 1e-9 * want.scale { want.scale } else { largest };
         let floor = (largest * share).max(want.floor).max(1e-300);
         assert!(have.numbers.keys().eq(want.numbers.keys()), "not the same quantities");
         for (of, want_numbers) in &want.numbers {
@@ -297,8 +309,20 @@ fn measure(have: &Results, want: &Results, dtype: Dtype) -> Vec<Measured> {
     all
 }
 
+/// What rounding does to a device that is right.
+#[derive(Clone, Debug, Default)]
+pub struct Noise {
+    /// In f32, on these numbers and on some that are moved by one rounding.
+    pub samples: Vec<Results>,
+    /// What is not finite in f32 if all cotangents are [`NEAR`] times as large: too near to the end of f32 for a fault.
+    pub near: Vec<Quantity>,
+}
+
+/// How near to the end of f32 numbers may come where the order of factors decides whether they pass it.
+pub const NEAR: f64 = 1e5;
+
 /// Holds results against what is wanted. `noise` gives what rounding does to the reference; it is asked only where a bound is missed.
-pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce() -> Vec<Results>) -> Verdict {
+pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce() -> Noise) -> Verdict {
     let Bounds { dtype, forward, gradient, largest } = *bounds;
     let missed = |m: &Measured| match m.class {
         Class::Forward => !(m.square <= forward),
@@ -310,11 +334,15 @@ pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce
     if off.is_empty() {
         return verdict;
     }
-    let samples: Vec<Vec<Measured>> = noise().iter().map(|own| measure(own, want, dtype)).collect();
+    let Noise { samples, near } = noise();
+    let samples: Vec<Vec<Measured>> = samples.iter().map(|own| measure(own, want, dtype)).collect();
     // what overflows f32 on its way has no gradient there either
     let overflows = samples.iter().flatten().any(|own| own.class == Class::Forward && !own.finite);
     for m in off {
-        let own = samples.iter().flatten().filter(|own| own.of == m.of);
+        // sum(output * R) is as sure as the outputs are
+        let objective = |q: &Quantity| matches!(q, Quantity::Objective(_));
+        let same = |own: &&Measured| own.of == m.of || objective(&m.of) && own.class == Class::Forward;
+        let own = samples.iter().flatten().filter(same);
         let [square, top] = own.fold([0.0f64; 2], |[s, t], own| {
             let worse = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) };
             [worse(s, own.square), worse(t, own.top)]
@@ -325,7 +353,7 @@ pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce
         };
         let fault = if m.finite { Fault::Off { square: m.square, top: m.top } } else { Fault::NotFinite };
         let excused = m.square <= AMPLIFIED * square && (m.class == Class::Forward || m.top <= AMPLIFIED * top);
-        if overflows || !(AMPLIFIED * most <= MOST) {
+        if overflows || !(AMPLIFIED * most <= MOST) || !m.finite && near.contains(&m.of) {
             verdict.unjudged.push((m.of, most));
         } else if !m.finite || !excused {
             verdict.findings.push(Finding { run: String::new(), of: m.of, fault });
@@ -450,11 +478,12 @@ impl Case {
                     let got = session.gradients(&self.batch, objective)?;
                     all.push(Group::number(Quantity::Objective(what), Class::Forward, got.objective, floor));
                     let of = |name| Quantity::Gradient(what, name);
-                    let (mut params, inputs) =
-                        (Group::new(Class::Gradient, got.params, of), Group::new(Class::Gradient, got.inputs, of));
+                    let scale = if what == "R" { norm(&self.r) } else { 1.0 };
+                    let group = |tensors| Group { scale, ..Group::new(Class::Gradient, tensors, of) };
+                    let (mut params, inputs) = (group(got.params), group(got.inputs));
                     if self.one {
                         params.numbers.extend(inputs.numbers);
-                        all.push(params);
+                        all.push(Group { share: SHARE_OF_ALL, ..params });
                     } else {
                         all.extend([params, inputs]);
                     }
@@ -492,16 +521,19 @@ impl Case {
         self.run_on(&mut session, job)
     }
 
-    /// What rounding does to a device that is right: in f32, on these numbers and on some that are moved by one rounding.
-    pub(crate) fn noise(&self, device: &dyn Device, job: &Job) -> Vec<Results> {
-        let mut all: Vec<Results> = self.run(device, Dtype::F32, job).into_iter().collect();
+    /// What rounding does to a device that is right.
+    pub(crate) fn noise(&self, device: &dyn Device, job: &Job) -> Noise {
+        let mut samples: Vec<Results> = self.run(device, Dtype::F32, job).into_iter().collect();
         for salt in 1..SAMPLES {
             let mut moved = self.clone();
             moved.params.params = jittered(&self.params.params, salt);
             moved.batch.inputs = jittered(&self.batch.inputs, salt);
-            all.extend(moved.run(device, Dtype::F32, job));
+            samples.extend(moved.run(device, Dtype::F32, job));
         }
-        all
+        let mut large = self.clone();
+        large.r.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x *= NEAR);
+        let near = large.run(device, Dtype::F32, job).map(|all| not_finite(&all)).unwrap_or_default();
+        Noise { samples, near }
     }
 }
 
@@ -570,7 +602,7 @@ impl<'a> Subject<'a> {
     pub fn judge(&self, have: &Results, wanted: &Wanted<'_>, job: &Job) -> Verdict {
         let want = if *job == wanted.job { wanted.results.clone() } else { wanted.outputs() };
         judge(have, &want, &self.bounds, || {
-            if self.bounds.dtype == Dtype::F32 { wanted.case.noise(wanted.device, job) } else { Vec::new() }
+            if self.bounds.dtype == Dtype::F32 { wanted.case.noise(wanted.device, job) } else { Noise::default() }
         })
     }
 
@@ -643,7 +675,10 @@ mod tests {
     #[test]
     fn tolerance_is_the_bound_or_what_rounding_does_to_the_reference() {
         let want = output(&[1.0, 1.0]);
-        let judged = |have: &[f64], own: &[f64]| judge(&output(have), &want, &Bounds::F32, || vec![output(own)]);
+        let judged = |have: &[f64], own: &[f64]| {
+            let noise = || Noise { samples: vec![output(own)], near: Vec::new() };
+            judge(&output(have), &want, &Bounds::F32, noise)
+        };
         let found = |v: Verdict| (v.findings.len(), v.unjudged.len());
         assert_eq!(found(judged(&[1.0, 1.0 + 1e-6], &[1.0, 1.0])), (0, 0), "within the bound");
         assert_eq!(found(judged(&[1.001, 1.001], &[1.0, 1.0])), (1, 0), "the reference does better");

@@ -1,7 +1,7 @@
 //! What a program is held to in one run.
 
 use crate::agree::{
-    Case, Fault, Finding, Group, Job, Quantity, Results, Subject, Wanted, all_finite, judge, named, not_finite,
+    Case, Fault, Finding, Group, Job, Noise, Quantity, Results, Subject, Wanted, all_finite, judge, named, not_finite,
 };
 use crate::differences::differences;
 use crate::generate::Dice;
@@ -161,7 +161,10 @@ pub fn unseen(
         Ok(have) => have,
         Err(e) => return vec![Finding { run, of: Quantity::Run, fault: Fault::Refused(e.message) }],
     };
-    let noise = || wanted.case.noise(&Reference, &whole).iter().map(seen).collect();
+    let noise = || {
+        let all = wanted.case.noise(&Reference, &whole);
+        Noise { samples: all.samples.iter().map(seen).collect(), ..all }
+    };
     let verdict = judge(&seen(&have), &seen(&wanted.results), &subject.bounds, noise);
     let leak = |f: Finding| {
         let top = if let Fault::Off { top, .. } = f.fault { top } else { f64::INFINITY };

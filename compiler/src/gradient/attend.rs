@@ -10,6 +10,7 @@
 use super::activity::{Activity, attend_body};
 use super::site::{Arithmetic, narrow, product, total};
 use super::sweep::{Port, Sweep, copy};
+use crate::graph::BinaryOp;
 use crate::lowered::{Attend, AttendGrad, Builder, DimId, Op, TIME, ValueId, Weighing};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -127,29 +128,47 @@ pub(super) fn differentiate(
     shares.into_iter().map(|s| s.into_iter().reduce(|x, y| b.add(x, y))).collect()
 }
 
-/// The delta of a tile: the given one, or in the last tile the sum of all w dw, and what earlier tiles subtracted too little or too much of
-/// it, by their share of the weights. `running`: the sums of w dw and of w.
+/// The delta of a tile: the given one, or what the tile's own numbers say where these are all that counts.
+///
+/// - Where the weights so far are 1 but for rounding, it is the sum of all w dw so far over them: then the gradient of a score whose weight is
+///   nearly 1 is what the other pairs leave of it.
+/// - In the last tile, what all tiles subtract is made the sum of all w dw, times their weights: the tile makes up for what earlier ones
+///   subtracted too little or too much, by its share of the weights.
+///
+/// `running`: the sums of w dw, of w, and of what was subtracted.
 fn consistent(b: &mut Builder, a: &Attend, weight: ValueId, dw: ValueId, running: &mut Vec<ValueId>) -> ValueId {
     let given = b.op(Op::Delta(a.rows), &[]);
-    let [before, weighed] = [0, 1].map(|i| b.op(Op::Sofar(a.rows, i), &[]));
+    let [before, weighed, subtracted] = [0, 1, 2].map(|i| b.op(Op::Sofar(a.rows, i), &[]));
     let own = product(b, weight, dw, &[a.cols]);
     let own = b.expand(own, &[a.rows]);
     let here = b.sum(weight, &[a.cols]);
     let total = b.add(before, own);
     let all = b.add(weighed, here);
-    running.extend([total, all]);
-    let off = b.sub(total, given);
-    let missed = b.mul(off, weighed);
+    let whole = b.above(all, 1.0 - ROUNDED);
+    let mean = b.div(total, all);
+    let mean = b.only_where(whole, mean);
+    let delta = b.select(whole, mean, given);
+    // the last tile: (total * all - subtracted) / here
+    let due = b.mul(total, weighed);
+    let missed = b.sub(due, subtracted);
     let change = b.div(missed, here);
+    let closing = b.add(total, change);
     let counts = b.above(here, LEAST_SHARE);
-    let change = b.only_where(counts, change);
-    let exact = b.add(total, change);
+    let closing = b.only_where(counts, closing);
     let last = b.op(Op::Last, &[]);
-    b.select(last, exact, given)
+    let close = b.binary(BinaryOp::Min, last, counts);
+    let delta = b.select(close, closing, delta);
+    let taken = b.mul(delta, here);
+    let taken = b.add(subtracted, taken);
+    running.extend([total, all, taken]);
+    delta
 }
 
+/// Weights that are missing from 1 by this are none in f32.
+const ROUNDED: f64 = 2e-7;
+
 /// A tile with less of the weights than this makes up for nothing: its few pairs would get all of it.
-const LEAST_SHARE: f64 = 1e-3;
+const LEAST_SHARE: f64 = 0.05;
 
 /// Emit i of a node: one with a cotangent is read, and what a copy normalises by.
 fn emitted(b: &Builder, node: ValueId, emit: usize) -> ValueId {

@@ -192,7 +192,9 @@ impl Masked {
                         *y = if seen { x } else { T::zero() };
                     }
                 }
-                Kind::Softmax => weigh(x, mask, sink.as_ref().map(|s| s[r]), y),
+                Kind::Softmax => {
+                    weigh(x, mask, sink.as_ref().map(|s| s[r]), y);
+                }
             }
         }
         out
@@ -220,29 +222,26 @@ impl Masked {
             }
         }
         if let Some((sink, ds)) = sinks {
-            // The sink's own weight is exp(sink) / denominator, read off the largest visible weight.
+            let mut again = vec![T::zero(); width];
             for (r, (&sink, ds)) in sink.iter().zip(ds).enumerate() {
                 let row = r * width..(r + 1) * width;
-                let (y, x) = (&y[row.clone()], &x[row]);
-                let best = (0..width).max_by(|&i, &j| y[i].total_cmp(&y[j])).unwrap_or(0);
-                if y[best] != T::zero() {
-                    *ds = -dots[r] * y[best] * (sink - x[best]).exp();
-                }
+                *ds = -dots[r] * weigh(&x[row.clone()], &self.mask[row], Some(sink), &mut again);
             }
         }
         out
     }
 }
 
-/// y = exp(x) / (sum of the visible exp(x) + exp(sink)); 0 where nothing is visible.
-fn weigh<T: Real>(x: &[T], mask: &[bool], sink: Option<T>, y: &mut [T]) {
+/// y = exp(x) / (sum of the visible exp(x) + exp(sink)), y staying as it is where nothing is visible. Gives the weight of the sink.
+fn weigh<T: Real>(x: &[T], mask: &[bool], sink: Option<T>, y: &mut [T]) -> T {
     let never = T::of(f64::NEG_INFINITY);
     let seen = || x.iter().zip(mask).filter(|(_, m)| **m).map(|(&x, _)| x);
     let top = seen().chain(sink).fold(never, |m, v| if v > m || v.is_nan() { v } else { m });
     if top == never {
-        return;
+        return T::zero();
     }
-    let mut total = sink.map_or(T::zero(), |s| (s - top).exp());
+    let own = sink.map_or(T::zero(), |s| (s - top).exp());
+    let mut total = own;
     for ((y, &x), &seen) in y.iter_mut().zip(x).zip(mask) {
         if seen {
             *y = (x - top).exp();
@@ -250,6 +249,7 @@ fn weigh<T: Real>(x: &[T], mask: &[bool], sink: Option<T>, y: &mut [T]) {
         }
     }
     y.iter_mut().for_each(|y| *y /= total);
+    own / total
 }
 
 impl CustomOp1 for Masked {

@@ -5,7 +5,7 @@
 //! (axes and their sizes, whether a value is bounded, how fast it grows), so that nearly every program checks and stays finite:
 //! logarithms get positive operands, exponentials bounded ones, and what has been multiplied too often is squashed.
 //!
-//! Ops that jump (floor, comparisons, `topk`) mostly get operands that every arithmetic has to the bit: inputs, parameters, small
+//! Ops that jump (floor, comparisons, `topk`) get operands that every arithmetic has to the bit: inputs, parameters, small
 //! integers, and what only moves these. Elsewhere one rounding may decide on which side of a jump a number lies, and then two right
 //! devices differ.
 
@@ -286,9 +286,9 @@ impl Writer {
         self.operand(|_, _| true)
     }
 
-    /// For ops that jump: mostly what every arithmetic has to the bit.
+    /// For ops that jump: what every arithmetic has to the bit.
     fn steady(&mut self, fits: impl Fn(&Self, &Val) -> bool) -> Option<usize> {
-        if self.dice.chance(0.9) { self.operand(|w, v| v.exact && fits(w, v)) } else { self.operand(fits) }
+        self.operand(|w, v| v.exact && fits(w, v))
     }
 
     fn text(&self, v: usize) -> String {
