@@ -9,7 +9,7 @@ use super::factors::Rows;
 use super::form::{Decay, Scaled, Seen};
 use super::tile::Tile;
 use super::turned::Frame;
-use crate::graph::{AxisId, Dag, NodeId};
+use crate::graph::{AxisId, BinaryOp, Dag, NodeId};
 use crate::lowered::{BATCH, Builder, DimId, Extent, Loop, LoopState, Lowered, Op, TIME, ValueId, order};
 use std::collections::BTreeMap;
 
@@ -62,22 +62,24 @@ pub fn lower_chunk(
             outer.node(b, form, operand, node, past);
         }
     }
-    let mut frame = forms[0].rotation.map(|rotation| Frame::new(b, &mut outer, forms[0], rotation, operand));
-    if let Some(frame) = &mut frame {
-        forms.iter().for_each(|form| frame.take(b, &mut outer, form, operand));
-    }
-    let ones = forms[0].negative.then(|| outer.ones(b));
     let pos = env.resets.then(|| {
         let pos = b.op(Op::Pos, &[]);
-        let pos = b.op(Op::Chunk { chunks, rows, fill: PAST_END }, &[pos]);
-        outer.capture(pos)
+        b.op(Op::Chunk { chunks, rows, fill: PAST_END }, &[pos])
     });
+    let frame = forms[0].rotation.map(|rotation| {
+        let starts = pos.map(|pos| {
+            let zero = b.number(0.0);
+            b.binary(BinaryOp::Eq, pos, zero)
+        });
+        let mut frame = Frame::new(b, &mut outer, forms[0], rotation, starts, operand);
+        forms.iter().for_each(|form| frame.take(b, &mut outer, form, operand));
+        frame
+    });
+    let ones = forms[0].negative.then(|| outer.ones(b));
+    let pos = pos.map(|pos| outer.capture(pos));
     let restarts = |form: &Form| env.resets && !form.from_zero;
     let fresh: Vec<Option<usize>> =
         forms.iter().zip(starts).map(|(form, start)| restarts(form).then(|| outer.capture(start.fresh))).collect();
-    if let (Some(frame), true) = (&mut frame, fresh.iter().any(Option::is_some)) {
-        frame.restarts(&mut outer);
-    }
 
     let mut map = vec![BATCH];
     map.extend(&heads);
@@ -101,8 +103,7 @@ pub fn lower_chunk(
         own.into_iter().enumerate().map(|(i, dims)| body.op(Op::Capture(i, dims), &[])).collect();
     let nodes = outer.nodes.iter().map(|(key, i)| (*key, captured[*i])).collect();
     let turned = frame.map(|frame| frame.inside(&captured));
-    let earlier = turned.as_ref().and_then(|t| t.earlier);
-    let rates = Rows { rows, cols, ones: ones.map(|i| captured[i]), pos: pos.map(|i| captured[i]), earlier };
+    let rates = Rows { rows, cols, ones: ones.map(|i| captured[i]), pos: pos.map(|i| captured[i]) };
     let mut factors = rates.factors(&mut body, forms[0], &nodes, forms.iter().any(|form| restarts(form)));
     let (mut next, mut emits) = (Vec::new(), Vec::new());
     for (i, form) in forms.iter().enumerate() {

@@ -3,7 +3,6 @@
 use super::chunk::Past;
 use super::form::{Decay, Form, Seen};
 use super::rate::{Rate, index};
-use super::turned::Angle;
 use crate::graph::{BinaryOp, NodeId, ReduceOp};
 use crate::lowered::{Builder, DimId, Op, Pairs, ValueId};
 use std::collections::BTreeMap;
@@ -19,8 +18,6 @@ pub(super) struct Rows {
     pub ones: Option<ValueId>,
     /// Positions in the document, if documents may start inside.
     pub pos: Option<ValueId>,
-    /// The sum of the angles of the rows above each, if the state turns and documents start from states.
-    pub earlier: Option<ValueId>,
 }
 
 /// Factors of rows that are asked for once and again.
@@ -38,9 +35,6 @@ pub(super) struct Factors {
     pub whole_fresh: Option<ValueId>,
     /// Signs of decays after and before each row's own.
     pub signs: Option<[ValueId; 2]>,
-    /// The angle up to the start of each row's document, and of the last one, of those that start inside.
-    pub start: Option<Angle>,
-    pub last_start: Option<Angle>,
     /// Pairs of rows of one document.
     pub document: Option<ValueId>,
     /// Decays between pairs: (strict, before).
@@ -113,8 +107,6 @@ impl Rows {
             whole: None,
             whole_fresh: None,
             signs: None,
-            start: None,
-            last_start: None,
             document: None,
             pairs: BTreeMap::new(),
             between: BTreeMap::new(),
@@ -187,15 +179,6 @@ impl Rows {
                 factor = b.mul(factor, sign);
             }
             f.whole_fresh = Some(factor);
-            if let Some(earlier) = self.earlier {
-                let first = b.binary(BinaryOp::Eq, row, last);
-                let angle = b.contract(first, earlier, &[self.rows]);
-                f.last_start = Some(Angle::of(b, angle));
-                let first = b.binary(BinaryOp::Eq, col, start);
-                let earlier = b.rename(earlier, self.rows, self.cols);
-                let angle = b.contract(first, earlier, &[self.cols]);
-                f.start = Some(Angle::of(b, angle));
-            }
         }
         for kept in &mut f.kept {
             *kept = times(b, *kept, Some(goes_on));

@@ -143,15 +143,6 @@ impl Tile<'_> {
         b.expand(vector, &self.keys)
     }
 
-    /// A reader's vector for the entry's state, or for a fresh one.
-    fn entry_vector(&self, b: &mut Builder, f: &Factors, reader: Reader, fresh: bool) -> ValueId {
-        let vector = self.vector(b, reader);
-        match (self.turned, f.start) {
-            (Some(turned), Some(start)) if fresh => start.whole(b, vector, turned.part, false),
-            _ => vector,
-        }
-    }
-
     /// What a reader gets of the entry's state or of a `fresh` one, of which so much is kept.
     fn kept_read(
         &self,
@@ -167,7 +158,7 @@ impl Tile<'_> {
                 let vector = match f.faded.get(&(reader.vector, kept)) {
                     Some(known) => *known,
                     None => {
-                        let own = self.entry_vector(b, f, reader, fresh.is_some());
+                        let own = self.vector(b, reader);
                         let faded = b.mul(own, kept);
                         f.faded.insert((reader.vector, kept), faded);
                         faded
@@ -176,7 +167,7 @@ impl Tile<'_> {
                 b.contract(vector, state, &self.keys)
             }
             _ => {
-                let vector = self.entry_vector(b, f, reader, fresh.is_some());
+                let vector = self.vector(b, reader);
                 let read = b.contract(vector, state, &self.keys);
                 times(b, Some(read), kept).unwrap_or(read)
             }
@@ -319,10 +310,6 @@ impl Tile<'_> {
     fn next(&self, b: &mut Builder, f: &mut Factors, solved: &[Option<ValueId>]) -> ValueId {
         let mut next = times(b, Some(self.state), f.whole).unwrap_or(self.state);
         if let (Some(fresh), Some(whole)) = (self.fresh, f.whole_fresh) {
-            let fresh = match (self.turned, f.last_start) {
-                (Some(turned), Some(start)) => start.whole(b, fresh, turned.part, true),
-                _ => fresh,
-            };
             let part = b.mul(fresh, whole);
             next = b.add(next, part);
         }

@@ -7,7 +7,8 @@
 //! and what is carried is what the program means. At the end the state is turned, S' = Rot(W_C) U_C. A read before the row's own
 //! rotation turns by the sum up to the row above.
 //!
-//! A document that starts at row s from a state F sees Rot(W_i - W_{s-1}) F: its queries turn back by W_{s-1} once more.
+//! In a document that starts at row s, W_i counts from there, and what it starts from stands in for S: so no other document's angles reach
+//! its digits.
 
 use super::chunk::Outer;
 use super::form::{Form, Rotation};
@@ -66,12 +67,9 @@ pub(crate) fn stacked(b: &mut Builder, parts: [ValueId; 2], part: DimId) -> Valu
 pub(super) struct Frame {
     part: DimId,
     /// The sum of the angles up to each row, and up to the one above it.
-    sums: [ValueId; 2],
     angles: [Angle; 2],
     /// Cosine and sine of the angle of all rows.
     end: [usize; 2],
-    /// The sum of the angles up to the row above each, where documents start from states.
-    earlier: Option<usize>,
     /// Turned keys and queries, by whether they lack the row's own angle.
     vectors: BTreeMap<(NodeId, bool), usize>,
 }
@@ -81,33 +79,28 @@ pub(super) struct Turned {
     pub part: DimId,
     pub vectors: BTreeMap<(NodeId, bool), ValueId>,
     pub end: Angle,
-    pub earlier: Option<ValueId>,
 }
 
 /// Gives the outer value of a form's node.
 pub(super) type Operand<'o> = dyn FnMut(&mut Builder, &Dag, NodeId) -> ValueId + 'o;
 
 impl Frame {
+    /// `starts` is not 0 where a document starts.
     pub(super) fn new(
         b: &mut Builder,
         outer: &mut Outer,
         form: &Form,
         rotation: Rotation,
+        starts: Option<ValueId>,
         operand: &mut Operand<'_>,
     ) -> Self {
         let in_steps = in_steps(b, outer, form, rotation, operand);
-        let sums = sums(b, in_steps, outer.rows);
-        let angles = sums.map(|sum| Angle::of(b, sum));
+        let angles = sums(b, in_steps, starts, outer.rows).map(|sum| Angle::of(b, sum));
         let last = count(b, outer.rows) - 1;
         let end = [angles[0].cos, angles[0].sin].map(|x| b.op(Op::Pick(outer.rows, last), &[x]));
         let end = end.map(|x| outer.capture(x));
         let part = Lowered::axis_dim(rotation.part);
-        Self { part, sums, angles, end, earlier: None, vectors: BTreeMap::new() }
-    }
-
-    /// Documents start from states that are not 0.
-    pub(super) fn restarts(&mut self, outer: &mut Outer) {
-        self.earlier = Some(outer.capture(self.sums[1]));
+        Self { part, angles, end, vectors: BTreeMap::new() }
     }
 
     /// Turns the keys and queries of a form.
@@ -132,7 +125,6 @@ impl Frame {
             part: self.part,
             vectors: self.vectors.iter().map(|(key, i)| (*key, captured[*i])).collect(),
             end: Angle { cos: captured[self.end[0]], sin: captured[self.end[1]] },
-            earlier: self.earlier.map(|i| captured[i]),
         }
     }
 }
@@ -188,11 +180,14 @@ fn nearest(b: &mut Builder, x: ValueId) -> ValueId {
     b.unary(UnaryOp::Floor, x)
 }
 
-/// The sums of angles up to each row and up to the one above it, up to whole turns.
-fn sums(b: &mut Builder, in_steps: [ValueId; 2], rows: DimId) -> [ValueId; 2] {
+/// The sums of angles up to each row and up to the one above it, up to whole turns; they start anew where `starts` is not 0.
+fn sums(b: &mut Builder, in_steps: [ValueId; 2], starts: Option<ValueId>, rows: DimId) -> [ValueId; 2] {
     let tau = b.number(TAU);
     [false, true].map(|exclusive| {
-        let [turns, rest] = in_steps.map(|x| b.op(Op::Cumsum { dim: rows, reverse: false, exclusive }, &[x]));
+        let [turns, rest] = in_steps.map(|x| {
+            let operands: Vec<ValueId> = [x].into_iter().chain(starts).collect();
+            b.op(Op::Cumsum { dim: rows, reverse: false, exclusive }, &operands)
+        });
         let turns = part_of_a_turn(b, turns);
         let turned = b.mul(turns, tau);
         b.add(turned, rest)
