@@ -2,7 +2,7 @@
 
 use super::site::{Arithmetic, Cotangents, Site, product};
 use crate::graph::{BinaryOp, UnaryOp};
-use crate::lowered::{Builder, DimId, Op, Pairs, ValueId};
+use crate::lowered::{Builder, DimId, Extent, Op, Pairs, ValueId};
 
 /// (I - L) P = X with L = tril(A, -1): X gets R with (I - L)^T R = dP, and L gets R P^T; no inverse is formed.
 /// With the transpose, (I - L)^T P = X: R solves (I - L) R = dP, and L gets P R^T.
@@ -62,50 +62,22 @@ pub(super) fn pair_product(s: &mut Site) -> Cotangents {
     Site::sole(s.b.op(Op::PairProductGrad(pairs), &[s.operands[0], s.result, e]))
 }
 
-/// A_ij = sum over K of q_i k_j decay_ij. With E_ij the terms of dA_ij A_ij, row l of g has sum of E_ij over
-/// j < l <= i. All pairs with i >= l are q_i dq_i summed over i >= l; of those, the ones with j >= l are k_j dk_j summed
-/// over j >= l. With `before` the pairs are j < l < i: the first sum is over i > l, the second the same, as j < i.
+/// A_ij = sum over K of q_i k_j decay_ij: the gradients by q, k and g are made together, for they sum the same terms.
 pub(super) fn decay_dot(s: &mut Site) -> Cotangents {
     let Op::DecayDot { over, pairs } = *s.op else { panic!("archc bug: {:?} is no decayed product", s.op) };
-    let Pairs { rows, cols, before, .. } = pairs;
-    let (q, k, g) = (s.operands[0], s.operands[1], s.operands[2]);
+    let Pairs { rows, cols, .. } = pairs;
     let all = s.b.dims_of(s.result).to_vec();
     let da = s.dy_along(&all);
-    let mix = |s: &mut Site, by_cols: bool| {
-        s.b.op(Op::DecayMix { over, pairs, by_cols }, &[da, if by_cols { q } else { k }, g])
-    };
-    let by_g = s.wanted[2];
-    let dq = (s.wanted[0] || by_g).then(|| mix(s, false));
-    let dk = (s.wanted[1] || by_g).then(|| mix(s, true));
-    let fit = |s: &mut Site, x: ValueId, i: usize| {
+    // one after the other in memory
+    let count = if s.wanted[2] { 3 } else { 2 };
+    let parts = s.b.dim("parts", Extent::Fixed(count), s.b.dims[rows.0 as usize].rank - 1);
+    let operands = [&[da], s.operands].concat();
+    let grad = s.b.op(Op::DecayDotGrad { over, pairs, parts }, &operands);
+    s.each(|s, i| {
+        let part = s.b.op(Op::Pick(parts, i), &[grad]);
+        let part = if i == 1 { s.b.rename(part, rows, cols) } else { part };
         let own = s.dims(i);
-        let gone: Vec<DimId> = s.b.dims_of(x).iter().copied().filter(|d| !own.contains(d)).collect();
-        s.b.sum(x, &gone)
-    };
-    let dg = by_g.then(|| {
-        let (dq, dk) = (dq.expect("made for g"), dk.expect("made for g"));
-        let own = s.dims(2);
-        let part = |s: &mut Site, x: ValueId, dx: ValueId| {
-            let gone: Vec<DimId> = s.b.dims_of(dx).iter().copied().filter(|d| !own.contains(d) && *d != cols).collect();
-            let part = product(s.b, x, dx, &gone);
-            s.b.rename(part, cols, rows)
-        };
-        let (read, written) = (part(s, q, dq), part(s, k, dk));
-        let back = |s: &mut Site, x: ValueId, exclusive: bool| {
-            let own = s.dims(2);
-            let x = s.b.expand(x, &own);
-            s.b.op(Op::Cumsum { dim: rows, reverse: true, exclusive }, &[x])
-        };
-        if before {
-            let (read, written) = (back(s, read, true), back(s, written, false));
-            s.b.sub(read, written)
-        } else {
-            // one sum of the differences: what cancels does so before it is summed
-            let change = s.b.sub(read, written);
-            back(s, change, false)
-        }
-    });
-    let dq = dq.filter(|_| s.wanted[0]).map(|x| fit(s, x, 0));
-    let dk = dk.filter(|_| s.wanted[1]).map(|x| fit(s, x, 1));
-    vec![dq, dk, dg]
+        let gone: Vec<DimId> = s.b.dims_of(part).iter().copied().filter(|d| !own.contains(d)).collect();
+        Some(s.b.sum(part, &gone))
+    })
 }

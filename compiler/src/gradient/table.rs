@@ -97,7 +97,7 @@ pub(super) fn rule(op: &Op) -> Rule {
         | Op::CumprodGrad { .. }
         | Op::PairDecayGrad(_)
         | Op::PairProductGrad(_)
-        | Op::DecayMix { .. }
+        | Op::DecayDotGrad { .. }
         | Op::AttendGrad(_) => Rule::BackwardOnly,
     }
 }

@@ -190,7 +190,7 @@ pub(crate) fn shape(table: &[Dim], dag: &Dag, op: &Op, operands: &[ValueId]) -> 
         Op::PairDecay(p) | Op::PairProduct(p) => swap(dims, &[], &[p.cols]),
         Op::PairDecayGrad(p) | Op::PairProductGrad(p) => swap(dims, &[p.cols], &[]),
         Op::DecayDot { over, .. } => swap(dims, &[*over], &[]),
-        Op::DecayMix { pairs, by_cols, .. } => swap(dims, &[if *by_cols { pairs.rows } else { pairs.cols }], &[]),
+        Op::DecayDotGrad { pairs, parts, .. } => swap(dims, &[pairs.cols], &[*parts]),
         Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_) => Vec::new(),
         Op::Emit(i) => match &dag.node(operands[0]).op {
             Op::Loop(l) => {

@@ -97,10 +97,9 @@ impl Op {
                 f(&mut pairs.rows);
                 f(&mut pairs.cols);
             }
-            Self::DecayDot { over, pairs } | Self::DecayMix { over, pairs, .. } => {
-                f(over);
-                f(&mut pairs.rows);
-                f(&mut pairs.cols);
+            Self::DecayDot { over, pairs } => [over, &mut pairs.rows, &mut pairs.cols].into_iter().for_each(f),
+            Self::DecayDotGrad { over, pairs, parts } => {
+                [over, &mut pairs.rows, &mut pairs.cols, parts].into_iter().for_each(f);
             }
             Self::Loop(l) => l.map.iter_mut().chain([&mut l.over]).for_each(f),
             Self::Attend(a) => std::sync::Arc::make_mut(a).each_dim(f),

@@ -368,15 +368,16 @@ pub enum Op {
         /// The pairs.
         pairs: Pairs,
     },
-    /// The gradient of a DecayDot by q (`[rows, K]`, operands dA, k, g) or k (`[cols, K]`, operands dA, q, g):
-    /// sum over the other side of dA_ij times the other factor times the decay. Backward only.
-    DecayMix {
+    /// Operands dA `[rows, cols]`, q `[rows, K]`, k `[cols, K]`, g `[rows, K]`: the gradients of a DecayDot by q, k and, if `parts` has a third
+    /// part, g: `[parts, rows, K]`. That by g is dg_l = sum over j < l <= i of e_ij (l < i with `before`), e_ij = dA_ij q_i k_j times the decay; it is no
+    /// difference of larger sums. Backward only.
+    DecayDotGrad {
         /// The dimension K.
         over: DimId,
         /// The pairs.
         pairs: Pairs,
-        /// The gradient by k.
-        by_cols: bool,
+        /// Of length 2 or 3.
+        parts: DimId,
     },
     // ---- control
     /// See [`Loop`]. The node itself has no dimensions; read by [`Op::Emit`] and [`Op::Final`].

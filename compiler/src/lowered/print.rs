@@ -254,8 +254,8 @@ pub(crate) fn op_text(op: &Op, names: &Names) -> String {
         Op::PairProduct(p) => format!("pair_product{}", pairs(p, names)),
         Op::PairProductGrad(p) => format!("pair_product_grad{}", pairs(p, names)),
         Op::DecayDot { over, pairs: p } => format!("decay_dot[{}]{}", one(over), pairs(p, names)),
-        Op::DecayMix { over, pairs: p, by_cols } => {
-            format!("decay_mix[{}]{} by {}", one(over), pairs(p, names), if *by_cols { "cols" } else { "rows" })
+        Op::DecayDotGrad { over, pairs: p, parts } => {
+            format!("decay_dot_grad[{}]{} as {}", one(over), pairs(p, names), one(parts))
         }
         Op::Loop(l) => {
             let map = if l.map.is_empty() { String::new() } else { format!(" map {}", list(&l.map)) };

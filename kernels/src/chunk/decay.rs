@@ -8,6 +8,12 @@
 //! exp(-[`SPAN`]), which is looked up; else each pair has its own exponential. Where all rows together decay by no more
 //! than that, one such anchor does for all of them, and nothing is cut into blocks but the triangle of pairs.
 //!
+//! The gradient by the log decays, dg_l = the sum of e_ij over the pairs with j < l <= i, e_ij being a pair's term times its cotangent, is no
+//! difference of sums over more pairs: where decays are strong, nothing would be left of it. Rows are cut in halves, these in halves, and so on. Each
+//! pair lies on both sides of one cut, at m say: then dg_l gets from it, for l up to m, a running sum over the columns, and for l behind m one over the
+//! rows; the sums over the other side are products, of which the gradients by q and k are made as well. Only positive parts of e are ever added to
+//! positive ones.
+//!
 //! The products of a chunk and their gradients have the same decays, one after the other: sums and exponentials of the last ones are kept.
 
 use super::Pairs;
@@ -34,10 +40,10 @@ struct Frame {
     scaled: *mut f32,
     /// `[n, width]`
     wide: *mut f32,
-    /// `[n, width]`: exp of each running sum over the middle, where all rows have one.
+    /// `[n, width]`: exp of each running sum over the middle, where all rows have one; else room.
     decay: *mut f32,
-    /// `[n, n]`
-    square: *mut f32,
+    /// `[n, width]`
+    third: *mut f32,
     /// `[BLOCK, width]`
     block: *mut f32,
     /// `[BLOCK, width]`
@@ -61,7 +67,7 @@ impl Frame {
         g: *const f32,
         sg: usize,
     ) -> Self {
-        let start = room.of(4 * width + (2 * n + 2 * BLOCK + 1) * width + n * n);
+        let start = room.of(4 * width + (3 * n + 2 * BLOCK + 1) * width);
         let held = known.room.of(2 * (n + 1) * width + 2 * n * width);
         // SAFETY: the rooms are as large as the parts together.
         unsafe {
@@ -72,13 +78,13 @@ impl Frame {
             let middle = anchor.add(width);
             let scaled = middle.add(width).cast::<f32>();
             let wide = scaled.add(n * width);
-            let square = wide.add(n * width);
-            let block = square.add(n * n);
+            let third = wide.add(n * width);
+            let block = third.add(n * width);
             let other = block.add(BLOCK * width);
             let factor = other.add(BLOCK * width);
             let whole = known.whole;
             let mut frame =
-                Self { sums, anchor, middle, scaled, wide, decay, square, block, other, factor, width, before, whole };
+                Self { sums, anchor, middle, scaled, wide, third, decay, block, other, factor, width, before, whole };
             let row = |at: *const f32| std::slice::from_raw_parts(at, width);
             let same = (known.rows, known.width) == (n, width);
             if !same || (0..n).any(|i| row(own.add(i * width)) != row(g.add(i * sg))) {
@@ -133,16 +139,15 @@ impl Frame {
         unsafe { self.sums.add(if self.before { i } else { i + 1 } * self.width) }
     }
 
-    /// Puts the anchor between the rows from i on and the columns before; `factor` becomes exp of the way from the last one, or to it
-    /// if blocks are taken from the last to the first.
+    /// Puts the anchor between the rows from i on and the columns before; `factor` becomes exp of the way from the last one.
     #[inline(always)]
-    unsafe fn anchor_at<I: Isa>(&self, i: usize, back: bool) {
+    unsafe fn anchor_at<I: Isa>(&self, i: usize) {
         // SAFETY: all have `width` entries.
         unsafe {
             let to = self.row(i);
             for l in 0..self.width {
                 let way = *to.add(l) - *self.anchor.add(l);
-                *self.factor.add(l) = math::exp_wide::<I>(if back { -way } else { way });
+                *self.factor.add(l) = math::exp_wide::<I>(way);
             }
             std::ptr::copy_nonoverlapping(to, self.anchor, self.width);
         }
@@ -175,21 +180,6 @@ impl Frame {
                 for l in 0..self.width {
                     *to.add(l) = *x.add(l) / *e.add(l);
                 }
-            }
-        }
-    }
-
-    /// A cotangent in `square`, zeros where no pairs are meant.
-    #[inline(always)]
-    unsafe fn meant(&self, n: usize, pairs: Pairs, da: *const f32, sda: usize) {
-        // SAFETY: the caller's contract.
-        unsafe {
-            for i in 0..n {
-                let (row, from, end) = (self.square.add(i * n), da.add(i * sda), pairs.end(i));
-                for j in 0..end {
-                    *row.add(j) = *from.add(j);
-                }
-                std::ptr::write_bytes(row.add(end), 0, n - end);
             }
         }
     }
@@ -263,31 +253,6 @@ unsafe fn decayed_dot<I: Isa>(width: usize, q: *const f32, k: *const f32, high: 
     acc[0]
 }
 
-/// y += a x exp(high - low)
-#[inline(always)]
-unsafe fn decayed_add<I: Isa>(width: usize, a: f32, x: *const f32, high: *const f64, low: *const f64, y: *mut f32) {
-    // SAFETY: all have `width` entries.
-    unsafe {
-        for l in 0..width {
-            let e = math::exp_wide::<I>(*high.add(l) - *low.add(l));
-            *y.add(l) = I::fma(a * *x.add(l), e, *y.add(l));
-        }
-    }
-}
-
-/// A diagonal block of a cotangent, zeros where no pairs are meant.
-#[inline(always)]
-unsafe fn masked(from: usize, to: usize, pairs: Pairs, da: *const f32, sda: usize) -> [f32; BLOCK * BLOCK] {
-    let mut t = [0.0; BLOCK * BLOCK];
-    for i in from..to {
-        for j in from..pairs.end(i) {
-            // SAFETY: the caller's contract.
-            t[(i - from) * BLOCK + j - from] = unsafe { *da.add(i * sda + j) };
-        }
-    }
-    t
-}
-
 #[inline(always)]
 unsafe fn dot_body<I: Isa>(
     _: I,
@@ -325,7 +290,7 @@ unsafe fn dot_body<I: Isa>(
             let to = n.min(from + BLOCK);
             let rows = to - from;
             if from > 0 {
-                frame.anchor_at::<I>(from, false);
+                frame.anchor_at::<I>(from);
                 // Columns of earlier blocks follow the anchor; those of the last block are new.
                 for j in 0..from {
                     if j < from - BLOCK {
@@ -375,105 +340,77 @@ unsafe fn dot_body<I: Isa>(
     keep_decays(known);
 }
 
-#[inline(always)]
-unsafe fn mix_rows_body<I: Isa>(
-    _: I,
-    n: usize,
+/// Rows whose pairs are done one by one.
+const LEAF: usize = 8;
+
+/// What the gradient of the products goes to, each `[n, width]`.
+struct Gradient {
+    q: *mut f32,
+    k: *mut f32,
+    /// None if it is not wanted.
+    g: Option<*mut f32>,
+    /// Distance between rows.
+    step: usize,
     width: usize,
-    pairs: Pairs,
-    da: *const f32,
-    sda: usize,
-    k: *const f32,
-    sk: usize,
-    g: *const f32,
-    sg: usize,
-    dq: *mut f32,
-    sdq: usize,
-) {
-    let (mut room, mut known) = (work(), decays());
-    let w = width as isize;
-    // SAFETY: the caller's contract; rows and columns below n.
-    unsafe {
-        let frame = Frame::new::<I>(&mut room, &mut known, n, width, pairs.before, g, sg);
-        let Frame { anchor, middle, scaled, square, block, other, factor, .. } = frame;
-        let whole = frame.whole;
-        if whole {
-            frame.scale_cols(n, k, sk, scaled, width);
-            frame.meant(n, pairs, da, sda);
-            let (side, step) = (n as isize, sdq as isize);
-            for from in (0..n).step_by(BLOCK) {
-                let to = n.min(from + BLOCK);
-                let (a, out) = (square.add(from * n), dq.add(from * sdq));
-                gemm(to - from, width, to, 1.0, a, side, 1, scaled, w, 1, 0.0, out, step, 1);
+    before: bool,
+}
+
+impl Gradient {
+    /// y_l += x_l
+    #[inline(always)]
+    unsafe fn add(&self, x: *const f32, y: *mut f32) {
+        // SAFETY: both have `width` entries.
+        unsafe {
+            for l in 0..self.width {
+                *y.add(l) += *x.add(l);
             }
-            frame.scale_rows(n, dq, sdq, dq, sdq);
-        }
-        let mut from = if whole { n } else { 0 };
-        while from < n {
-            let to = n.min(from + BLOCK);
-            let rows = to - from;
-            if from > 0 {
-                frame.anchor_at::<I>(from, false);
-                for j in 0..from {
-                    if j < from - BLOCK {
-                        multiply(width, factor, scaled.add(j * width));
-                    } else {
-                        scale::<I>(width, k.add(j * sk), anchor, frame.col(j), scaled.add(j * width));
-                    }
-                }
-                let out = dq.add(from * sdq);
-                gemm(
-                    rows,
-                    width,
-                    from,
-                    1.0,
-                    da.add(from * sda),
-                    sda as isize,
-                    1,
-                    scaled,
-                    w,
-                    1,
-                    0.0,
-                    out,
-                    sdq as isize,
-                    1,
-                );
-                for i in from..to {
-                    let row = dq.add(i * sdq);
-                    scale::<I>(width, row, frame.row(i), anchor, row);
-                }
-            } else {
-                for i in from..to {
-                    std::ptr::write_bytes(dq.add(i * sdq), 0, width);
-                }
-            }
-            let t = masked(from, to, pairs, da, sda);
-            if frame.anchor_inside(from, to) {
-                for j in from..to {
-                    scale::<I>(width, k.add(j * sk), middle, frame.col(j), other.add((j - from) * width));
-                }
-                gemm(rows, width, rows, 1.0, t.as_ptr(), BLOCK as isize, 1, other, w, 1, 0.0, block, w, 1);
-                for i in from + usize::from(pairs.before)..to {
-                    let (row, part) = (dq.add(i * sdq), block.add((i - from) * width));
-                    decayed_add::<I>(width, 1.0, part, frame.row(i), middle, row);
-                }
-            } else {
-                for i in from..to {
-                    for j in from..pairs.end(i) {
-                        let a = t[(i - from) * BLOCK + j - from];
-                        decayed_add::<I>(width, a, k.add(j * sk), frame.row(i), frame.col(j), dq.add(i * sdq));
-                    }
-                }
-            }
-            from = to;
         }
     }
-    keep_work(room);
-    keep_decays(known);
+
+    /// y_l = sum_l + a_l b_l
+    #[inline(always)]
+    unsafe fn sum<I: Isa>(&self, a: *const f32, b: *const f32, sum: *mut f32) {
+        // SAFETY: all have `width` entries.
+        unsafe {
+            for l in 0..self.width {
+                *sum.add(l) = I::fma(*a.add(l), *b.add(l), *sum.add(l));
+            }
+        }
+    }
+
+    /// Gives the decays between the pairs that lie on both sides of the cut at `m` their parts: `rows[i]` times `by_rows[i]` is the sum of e_ij over
+    /// the columns from `from` to `m`, `cols[j]` times `by_cols[j]` that over the rows from `m` to `to`. `sum` is room for a row.
+    #[inline(always)]
+    unsafe fn across<I: Isa>(
+        &self,
+        [from, m, to]: [usize; 3],
+        [rows, by_rows]: [*const f32; 2],
+        [cols, by_cols]: [*const f32; 2],
+        sum: *mut f32,
+    ) {
+        let Some(dg) = self.g else { return };
+        let width = self.width;
+        let before = usize::from(self.before);
+        // SAFETY: the caller's contract; rows below n.
+        unsafe {
+            std::ptr::write_bytes(sum, 0, width);
+            for l in from + 1..m + 1 - before {
+                let at = (l - 1) * width;
+                self.sum::<I>(cols.add(at), by_cols.add(at), sum);
+                self.add(sum, dg.add(l * self.step));
+            }
+            std::ptr::write_bytes(sum, 0, width);
+            for i in (m + 1..to).rev() {
+                let at = i * width;
+                self.sum::<I>(rows.add(at), by_rows.add(at), sum);
+                self.add(sum, dg.add((i - before) * self.step));
+            }
+        }
+    }
 }
 
 #[inline(always)]
-unsafe fn mix_cols_body<I: Isa>(
+unsafe fn grad_body<I: Isa>(
     _: I,
     n: usize,
     width: usize,
@@ -482,76 +419,116 @@ unsafe fn mix_cols_body<I: Isa>(
     sda: usize,
     q: *const f32,
     sq: usize,
+    k: *const f32,
+    sk: usize,
     g: *const f32,
     sg: usize,
-    dk: *mut f32,
-    sdk: usize,
+    to: *mut f32,
+    step: usize,
+    parts: usize,
 ) {
     let (mut room, mut known) = (work(), decays());
-    let w = width as isize;
-    // SAFETY: the caller's contract; rows and columns below n.
+    let (w, side) = (width as isize, sda as isize);
+    // SAFETY: the caller's contract; rows and columns below n, and three rooms of n rows.
     unsafe {
         let frame = Frame::new::<I>(&mut room, &mut known, n, width, pairs.before, g, sg);
-        // `scaled` gathers what later blocks of rows give to the columns, up to the decay from the anchor to the column.
-        let Frame { anchor, middle, scaled, square, block, other, factor, .. } = frame;
-        let whole = frame.whole;
-        if whole {
-            frame.scale_rows(n, q, sq, scaled, width);
-            frame.meant(n, pairs, da, sda);
-            let (side, step) = (n as isize, sdk as isize);
-            for from in (0..n).step_by(BLOCK) {
-                let rows = BLOCK.min(n - from);
-                let (a, b, out) = (square.add(from * n + from), scaled.add(from * width), dk.add(from * sdk));
-                gemm(rows, width, n - from, 1.0, a, 1, side, b, w, 1, 0.0, out, step, 1);
-            }
-            frame.scale_cols(n, dk, sdk, dk, sdk);
+        let Frame { anchor, scaled, wide, third, decay, factor, whole, .. } = frame;
+        let part = n * step;
+        let by_g = (parts > 2).then(|| to.add(2 * part));
+        let grad = Gradient { q: to, k: to.add(part), g: by_g, step, width, before: pairs.before };
+        for i in 0..parts * n {
+            std::ptr::write_bytes(to.add(i * step), 0, width);
         }
-        let blocks = if whole { 0 } else { n.div_ceil(BLOCK) };
-        for b in (0..blocks).rev() {
-            let from = b * BLOCK;
-            let to = n.min(from + BLOCK);
-            let rows = to - from;
-            for j in from..to {
-                let row = dk.add(j * sdk);
-                if to < n {
-                    scale::<I>(width, scaled.add(j * width), anchor, frame.col(j), row);
+        // q and k times their decays from and to where the exponents split: of all rows, or of those at a cut
+        if whole {
+            frame.scale_rows(n, q, sq, wide, width);
+            frame.scale_cols(n, k, sk, scaled, width);
+        }
+        // halves of halves: none has more parts than there are bits
+        let mut open = [[0usize; 2]; 2 * usize::BITS as usize];
+        open[0] = [0, n];
+        let mut count = usize::from(n > 0);
+        while count > 0 {
+            count -= 1;
+            let [from, to] = open[count];
+            if to - from <= LEAF {
+                for i in from..to {
+                    std::ptr::write_bytes(factor, 0, width);
+                    for j in from..i {
+                        let a = *da.add(i * sda + j);
+                        let (dq, dk) = (grad.q.add(i * step), grad.k.add(j * step));
+                        if whole {
+                            let (q, k) = (wide.add(i * width), scaled.add(j * width));
+                            for l in 0..width {
+                                let (x, y) = (a * *q.add(l), a * *k.add(l));
+                                *dk.add(l) += x;
+                                *dq.add(l) += y;
+                                *factor.add(l) = I::fma(x, *k.add(l), *factor.add(l));
+                            }
+                        } else {
+                            let (q, k, high, low) = (q.add(i * sq), k.add(j * sk), frame.row(i), frame.col(j));
+                            for l in 0..width {
+                                let e = a * math::exp_wide::<I>(*high.add(l) - *low.add(l));
+                                let (x, y) = (e * *q.add(l), e * *k.add(l));
+                                *dk.add(l) += x;
+                                *dq.add(l) += y;
+                                *factor.add(l) = I::fma(x, *k.add(l), *factor.add(l));
+                            }
+                        }
+                        // the decay of row j + 1 is the last one that acts on the pair and not on those of later columns
+                        if let (Some(dg), true) = (grad.g, j + 1 < i || !pairs.before) {
+                            grad.add(factor, dg.add((j + 1) * step));
+                        }
+                    }
+                }
+                continue;
+            }
+            let half = (to - from).div_ceil(2).next_multiple_of(LEAF);
+            let m = from + half;
+            open[count] = [m, to];
+            open[count + 1] = [from, m];
+            count += 2;
+            if !whole {
+                std::ptr::copy_nonoverlapping(frame.row(m), anchor, width);
+                for i in from..to {
+                    let (x, e) = (wide.add(i * width), decay.add(i * width));
+                    let x_of = if i < m { k.add(i * sk) } else { q.add(i * sq) };
+                    let at = if i < m { frame.col(i) } else { frame.row(i) };
+                    for l in 0..width {
+                        let way = *at.add(l) - *anchor.add(l);
+                        *e.add(l) = math::exp_wide::<I>(if i < m { -way } else { way });
+                        *x.add(l) = *x_of.add(l) * *e.add(l);
+                    }
+                }
+            }
+            let cols = if whole { scaled } else { wide };
+            let a = da.add(m * sda + from);
+            let (by_rows, by_cols) = (third.add(m * width), third.add(from * width));
+            gemm(to - m, width, m - from, 1.0, a, side, 1, cols.add(from * width), w, 1, 0.0, by_rows, w, 1);
+            gemm(m - from, width, to - m, 1.0, a, 1, side, wide.add(m * width), w, 1, 0.0, by_cols, w, 1);
+            for i in from..to {
+                let own = if i < m { grad.k } else { grad.q }.add(i * step);
+                let x = third.add(i * width);
+                if whole {
+                    grad.add(x, own);
                 } else {
-                    std::ptr::write_bytes(row, 0, width);
+                    grad.sum::<I>(x, decay.add(i * width), own);
                 }
             }
-            let t = masked(from, to, pairs, da, sda);
-            if frame.anchor_inside(from, to) {
-                for i in from..to {
-                    if pairs.before && i == from {
-                        std::ptr::write_bytes(other, 0, width);
-                    } else {
-                        scale::<I>(width, q.add(i * sq), frame.row(i), middle, other.add((i - from) * width));
-                    }
+            grad.across::<I>([from, m, to], [wide, third], [cols, third], factor);
+        }
+        if whole {
+            frame.scale_rows(n, grad.q, step, grad.q, step);
+            frame.scale_cols(n, grad.k, step, grad.k, step);
+        }
+        // a row and its own column: no decay lies between them
+        for i in 0..if pairs.end(0) > 0 { n } else { 0 } {
+            let a = *da.add(i * sda + i);
+            for (x, dy) in [(k.add(i * sk), grad.q), (q.add(i * sq), grad.k)] {
+                let dy = dy.add(i * step);
+                for l in 0..width {
+                    *dy.add(l) = I::fma(a, *x.add(l), *dy.add(l));
                 }
-                gemm(rows, width, rows, 1.0, t.as_ptr(), 1, BLOCK as isize, other, w, 1, 0.0, block, w, 1);
-                for j in from..to {
-                    decayed_add::<I>(width, 1.0, block.add((j - from) * width), middle, frame.col(j), dk.add(j * sdk));
-                }
-            } else {
-                for i in from..to {
-                    for j in from..pairs.end(i) {
-                        let a = t[(i - from) * BLOCK + j - from];
-                        decayed_add::<I>(width, a, q.add(i * sq), frame.row(i), frame.col(j), dk.add(j * sdk));
-                    }
-                }
-            }
-            if from > 0 {
-                frame.anchor_at::<I>(from, true);
-                for i in from..to {
-                    scale::<I>(width, q.add(i * sq), frame.row(i), anchor, block.add((i - from) * width));
-                }
-                if to < n {
-                    for j in 0..from {
-                        multiply(width, factor, scaled.add(j * width));
-                    }
-                }
-                let beta = if to < n { 1.0 } else { 0.0 };
-                gemm(from, width, rows, 1.0, da.add(from * sda), 1, sda as isize, block, w, 1, beta, scaled, w, 1);
             }
         }
     }
@@ -566,14 +543,10 @@ versions! {
         n: usize, width: usize, pairs: Pairs, q: *const f32, sq: usize, k: *const f32, sk: usize, g: *const f32, sg: usize, y: *mut f32,
         sy: usize,
     ) = dot_body;
-    /// The gradient of [`decay_dot`] by q: dq_i = sum over the pairs of da_ij k_j times the decay. Of da only meant pairs are read.
-    pub unsafe fn decay_mix_rows(
-        n: usize, width: usize, pairs: Pairs, da: *const f32, sda: usize, k: *const f32, sk: usize, g: *const f32, sg: usize,
-        dq: *mut f32, sdq: usize,
-    ) = mix_rows_body;
-    /// The gradient of [`decay_dot`] by k: dk_j = sum over the pairs of da_ij q_i times the decay.
-    pub unsafe fn decay_mix_cols(
-        n: usize, width: usize, pairs: Pairs, da: *const f32, sda: usize, q: *const f32, sq: usize, g: *const f32, sg: usize,
-        dk: *mut f32, sdk: usize,
-    ) = mix_cols_body;
+    /// The gradients of [`decay_dot`] by q, k and, with three `parts`, g, one after the other in `to`: `[parts, n, width]`, rows `step` apart. da is its
+    /// cotangent, of which only meant pairs are read.
+    pub unsafe fn decay_dot_grad(
+        n: usize, width: usize, pairs: Pairs, da: *const f32, sda: usize, q: *const f32, sq: usize, k: *const f32, sk: usize,
+        g: *const f32, sg: usize, to: *mut f32, step: usize, parts: usize,
+    ) = grad_body;
 }

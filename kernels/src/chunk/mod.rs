@@ -8,7 +8,7 @@ mod decay;
 mod product;
 mod solve;
 
-pub use decay::{decay_dot, decay_mix_cols, decay_mix_rows};
+pub use decay::{decay_dot, decay_dot_grad};
 pub use product::{cumprod, cumprod_grad, pair_product, pair_product_grad};
 pub use solve::solve_unit_lower;
 

@@ -171,42 +171,23 @@ fn decayed_products() {
                 let g = decays(n, width, kind);
                 for pairs in PAIRS {
                     let mut y = vec![f32::NAN; n * n];
-                    let mut dq = vec![f32::NAN; n * s];
-                    let mut dk = vec![f32::NAN; n * s];
+                    let mut to = vec![f32::NAN; 3 * n * s];
+                    // the gradients of q and k alone are the same bits
+                    let mut two = vec![f32::NAN; 2 * n * s];
                     // SAFETY: rows as long as the strides.
                     unsafe {
-                        decay_dot(n, width, pairs, q.as_ptr(), s, k.as_ptr(), s, g.as_ptr(), width, y.as_mut_ptr(), n);
-                        decay_mix_rows(
-                            n,
-                            width,
-                            pairs,
-                            da.as_ptr(),
-                            n,
-                            k.as_ptr(),
-                            s,
-                            g.as_ptr(),
-                            width,
-                            dq.as_mut_ptr(),
-                            s,
-                        );
-                        decay_mix_cols(
-                            n,
-                            width,
-                            pairs,
-                            da.as_ptr(),
-                            n,
-                            q.as_ptr(),
-                            s,
-                            g.as_ptr(),
-                            width,
-                            dk.as_mut_ptr(),
-                            s,
-                        );
+                        let (q, k, g, da) = (q.as_ptr(), k.as_ptr(), g.as_ptr(), da.as_ptr());
+                        decay_dot(n, width, pairs, q, s, k, s, g, width, y.as_mut_ptr(), n);
+                        decay_dot_grad(n, width, pairs, da, n, q, s, k, s, g, width, to.as_mut_ptr(), s, 3);
+                        decay_dot_grad(n, width, pairs, da, n, q, s, k, s, g, width, two.as_mut_ptr(), s, 2);
                     }
+                    let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+                    assert_eq!(bits(&to[..2 * n * s]), bits(&two));
                     // Sum and sum of sizes.
                     let mut wants = vec![[0.0f64; 2]; n * n];
                     let mut wantq = vec![[0.0f64; 2]; n * width];
                     let mut wantk = vec![[0.0f64; 2]; n * width];
+                    let mut wantg = vec![[0.0f64; 2]; n * width];
                     let add = |to: &mut [f64; 2], x: f64| *to = [to[0] + x, to[1] + x.abs()];
                     for i in 0..n {
                         for j in 0..n {
@@ -217,6 +198,10 @@ fn decayed_products() {
                                     add(&mut wants[i * n + j], q * k * d);
                                     add(&mut wantq[i * width + l], a * k * d);
                                     add(&mut wantk[j * width + l], a * q * d);
+                                    let last = if pairs.before { i } else { i + 1 };
+                                    for r in j + 1..last {
+                                        add(&mut wantg[r * width + l], a * q * k * d);
+                                    }
                                 }
                             }
                         }
@@ -227,9 +212,12 @@ fn decayed_products() {
                             close(y[i * n + j], want, size, "dot");
                         }
                         for l in 0..width {
-                            let ([wq, zq], [wk, zk]) = (wantq[i * width + l], wantk[i * width + l]);
-                            close(dq[i * s + l], wq, zq, "rows");
-                            close(dk[i * s + l], wk, zk, "cols");
+                            for (part, want) in [&wantq, &wantk, &wantg].into_iter().enumerate() {
+                                let [want, size] = want[i * width + l];
+                                // no larger terms have cancelled: the bound is that of these alone
+                                let got = to[(part * n + i) * s + l];
+                                assert!((f64::from(got) - want).abs() <= 2e-6 * size + 1e-30, "{part}: {got} for {want} ({size})");
+                            }
                         }
                     }
                 }

@@ -17,7 +17,7 @@ thread_local! {
 }
 
 /// Most operands of an op on tiles, its result included.
-const OPERANDS: usize = 4;
+const OPERANDS: usize = 5;
 
 /// An operand of an op on tiles: a matrix of rows and columns, repeated over other dimensions.
 #[derive(Clone, Copy, Debug)]
@@ -84,15 +84,14 @@ impl Tiles {
                 [vec![pairs.rows], vec![*over]],
                 [vec![pairs.rows], vec![pairs.cols]],
             ],
-            Op::DecayMix { over, pairs, by_cols } => {
-                let (own, other) = if *by_cols { (pairs.cols, pairs.rows) } else { (pairs.rows, pairs.cols) };
-                vec![
-                    [vec![pairs.rows], vec![pairs.cols]],
-                    [vec![other], vec![*over]],
-                    [vec![pairs.rows], vec![*over]],
-                    [vec![own], vec![*over]],
-                ]
-            }
+            Op::DecayDotGrad { over, pairs, parts } => vec![
+                [vec![pairs.rows], vec![pairs.cols]],
+                [vec![pairs.rows], vec![*over]],
+                [vec![pairs.cols], vec![*over]],
+                [vec![pairs.rows], vec![*over]],
+                // the parts one after the other, which dense results have at the distance of their rows
+                [vec![*parts, pairs.rows], vec![*over]],
+            ],
             _ => return None,
         };
         let core: Vec<DimId> = axes.iter().flatten().flatten().copied().collect();
@@ -106,7 +105,7 @@ impl Tiles {
                 | Op::CumsumLow { .. }
                 | Op::SolveUnitLower { .. }
                 | Op::DecayDot { .. }
-                | Op::DecayMix { .. }
+                | Op::DecayDotGrad { .. }
         );
         let mut room = 0;
         let mut tiles = Vec::new();
@@ -226,9 +225,13 @@ impl Tiles {
                     let k = self.tiles[0].cols;
                     chunk::decay_dot(n, k, meant(pairs), at[0], row[0], at[1], row[1], at[2], row[2], at[3], row[3]);
                 }
-                Op::DecayMix { pairs, by_cols, .. } => {
-                    let f = if *by_cols { chunk::decay_mix_cols } else { chunk::decay_mix_rows };
-                    f(n, width, meant(pairs), at[0], row[0], at[1], row[1], at[2], row[2], at[3], row[3]);
+                Op::DecayDotGrad { pairs, .. } => {
+                    let rows = self.tiles[0].rows;
+                    let [da, q, k, g] = [0, 1, 2, 3].map(|i| (at[i].cast_const(), row[i]));
+                    let (to, step, parts) = (at[4], row[4], n / rows);
+                    chunk::decay_dot_grad(
+                        rows, width, meant(pairs), da.0, da.1, q.0, q.1, k.0, k.1, g.0, g.1, to, step, parts,
+                    );
                 }
                 op => panic!("archc bug: {op:?} does not work on tiles"),
             }

@@ -89,7 +89,7 @@ impl SingleStep {
             Op::SolveUnitLower { .. } => "solve",
             Op::PairDecay(_) | Op::PairDecayGrad(_) | Op::PairProduct(_) | Op::PairProductGrad(_) => "pair_decay",
             Op::Cumprod { .. } | Op::CumprodGrad { .. } => "cumprod",
-            Op::DecayDot { .. } | Op::DecayMix { .. } => "decay_dot",
+            Op::DecayDot { .. } | Op::DecayDotGrad { .. } => "decay_dot",
             Op::LongConv { .. } | Op::LongConvBack { .. } | Op::LongConvFilter { .. } => "long_conv",
             _ => "other",
         };
@@ -180,7 +180,7 @@ impl SingleStep {
                 | Op::Cumprod { .. }
                 | Op::CumprodGrad { .. }
                 | Op::DecayDot { .. }
-                | Op::DecayMix { .. } => {
+                | Op::DecayDotGrad { .. } => {
                     if let Some(tiles) = &self.tiles {
                         tiles.run(bases);
                     }

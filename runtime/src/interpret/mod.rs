@@ -332,9 +332,19 @@ fn apply(frame: &Frame<'_>, scope: &Scope<'_>, op: &Op, dims: &[DimId], x: &[Val
             let weighed = binary(archc_compiler::graph::BinaryOp::Mul, &x[0], &chunks::pair_decay(pairs, &x[2])?)?;
             contract(&weighed, &x[1], &[name(*over)])
         }
-        Op::DecayMix { pairs, by_cols, .. } => {
-            let weighed = binary(archc_compiler::graph::BinaryOp::Mul, &x[0], &chunks::pair_decay(pairs, &x[2])?)?;
-            contract(&weighed, &x[1], &[name(if *by_cols { pairs.rows } else { pairs.cols })])
+        Op::DecayDotGrad { pairs, parts, .. } => {
+            let mul = |a: &Value, b: &Value| binary(archc_compiler::graph::BinaryOp::Mul, a, b);
+            let (rows, cols) = (name(pairs.rows), name(pairs.cols));
+            let (q, k) = (&x[1], &x[2]);
+            let weighed = mul(&x[0], &chunks::pair_decay(pairs, &x[3])?)?;
+            let by_q = contract(&weighed, k, &[cols])?;
+            let mut by_k = contract(&weighed, q, &[rows])?;
+            by_k.dims.iter_mut().filter(|d| **d == cols).for_each(|d| *d = rows);
+            let mut all = vec![by_q, by_k];
+            if frame.size(scope, *parts) > 2 {
+                all.push(chunks::pair_decay_grad(pairs, &mul(&mul(&weighed, q)?, k)?)?);
+            }
+            layout::stack(axis(parts), &all.iter().collect::<Vec<_>>())
         }
         Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_) | Op::Emit(_) | Op::Final(_) => {
             bail!("{} gives no value", short(op))

@@ -81,7 +81,7 @@ fn products(dag: &Dag, from: usize) -> usize {
             let (a, b) = (&dag.node(n.operands[0]).dims, &dag.node(n.operands[1]).dims);
             a.iter().any(|d| !b.contains(d)) && b.iter().any(|d| !a.contains(d))
         }
-        Op::SolveUnitLower { .. } | Op::DecayDot { .. } | Op::DecayMix { .. } => true,
+        Op::SolveUnitLower { .. } | Op::DecayDot { .. } | Op::DecayDotGrad { .. } => true,
         _ => false,
     };
     let inside = |n: &Node| match &n.op {

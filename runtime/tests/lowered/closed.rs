@@ -127,6 +127,7 @@ fn decays_between_pairs() {
         let mut hand = Hand::new(1, 1);
         let [rows, cols] = ["rows", "cols"].map(|n| hand.dim(n, Extent::Fixed(N), if n == "rows" { 2 } else { 3 }));
         let k = hand.axis("K", 3);
+        let parts = hand.dim("parts", Extent::Fixed(3), 1);
         let p = pairs(rows, cols, which);
         let results = hand.run(|b| {
             let (g, e) = (leaf(b, "g", &[rows]), leaf(b, "e", &[rows, cols]));
@@ -137,8 +138,7 @@ fn decays_between_pairs() {
                 d,
                 b.op(Op::PairDecayGrad(p), &[cotangent]),
                 b.op(Op::DecayDot { over: k, pairs: p }, &[q, key, gk]),
-                b.op(Op::DecayMix { over: k, pairs: p, by_cols: false }, &[e, key, gk]),
-                b.op(Op::DecayMix { over: k, pairs: p, by_cols: true }, &[e, q, gk]),
+                b.op(Op::DecayDotGrad { over: k, pairs: p, parts }, &[e, q, key, gk]),
             ]
         });
         let g = hand.numbers("g");
@@ -156,7 +156,8 @@ fn decays_between_pairs() {
         }
         let (q, key, gk, e) = (hand.numbers("q"), hand.numbers("k"), hand.numbers("gk"), hand.numbers("e"));
         let along = |c: usize| (0..N).map(|i| gk[i * 3 + c]).collect::<Vec<f64>>();
-        let (mut products, mut by_q, mut by_k) = (vec![0.0; N * N], vec![0.0; N * 3], vec![0.0; N * 3]);
+        let mut products = vec![0.0; N * N];
+        let [mut by_q, mut by_k, mut by_g] = [(); 3].map(|()| vec![0.0; N * 3]);
         for c in 0..3 {
             let g = along(c);
             for i in 0..N {
@@ -165,12 +166,15 @@ fn decays_between_pairs() {
                     products[i * N + j] += q[i * 3 + c] * key[j * 3 + c] * d;
                     by_q[i * 3 + c] += e[i * N + j] * key[j * 3 + c] * d;
                     by_k[j * 3 + c] += e[i * N + j] * q[i * 3 + c] * d;
+                    let last = if which == 2 { i } else { i + 1 };
+                    for l in j + 1..last {
+                        by_g[l * 3 + c] += e[i * N + j] * q[i * 3 + c] * key[j * 3 + c] * d;
+                    }
                 }
             }
         }
         same(&results[2].data, &products);
-        same(&results[3].data, &by_q);
-        same(&results[4].data, &by_k);
+        same(&results[3].data, &[by_q, by_k, by_g].concat());
     }
 }
 

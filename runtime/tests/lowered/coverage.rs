@@ -48,7 +48,7 @@ fn programs_have_all_ops() {
         "CumprodGrad",
         "Cumsum",
         "DecayDot",
-        "DecayMix",
+        "DecayDotGrad",
         "Delta",
         "Dropout",
         "Emit",
