@@ -332,15 +332,17 @@ impl Normalizer<'_> {
         let mut events = Vec::new();
         for draft in drafts {
             let mut key = self.key_node(draft);
-            // decays that come after it scale what it writes: by its key, or by its numbers if nothing sees it before
+            // decays that come after it scale what it writes: by its numbers, or by its key if that is seen before or has a decay a channel;
+            // what is written by the same key after the one and before the other decay is scaled by what comes after
             let later: Vec<usize> = decays.iter().copied().filter(|s| *s > draft.step).collect();
             let in_key = later.iter().any(|s| self.keyed(*s)) || self.seen_midway(draft.step, decays);
-            let factor = self.decay_of(later.into_iter());
-            let mut scale = None;
-            match factor {
-                Some(f) if in_key => key = self.operands.binary(BinaryOp::Mul, key, f),
-                other => scale = other,
+            let last = draft.values.iter().map(|v| v.0).fold(draft.step, usize::max);
+            let (of_numbers, of_key): (Vec<usize>, Vec<usize>) =
+                later.into_iter().partition(|s| !in_key || *s <= last);
+            if let Some(f) = self.decay_of(of_key.into_iter()) {
+                key = self.operands.binary(BinaryOp::Mul, key, f);
             }
+            let scale = self.decay_of(of_numbers.iter().copied());
             let delta = match &draft.delta {
                 None => None,
                 Some(read) => {
@@ -363,7 +365,7 @@ impl Normalizer<'_> {
                     value.factors.iter().cloned().partition(|f| of_value(&self.algebra.factor_axes(f)));
                 let own = self.operands.product(&Product { c: value.c, factors });
                 let vector = self.operands.product(&Product { c: 1.0, factors: vector });
-                let passed = if in_key { None } else { self.decay_of(decays.iter().copied().filter(|s| s > step)) };
+                let passed = self.decay_of(of_numbers.iter().copied().filter(|s| s > step));
                 written.push(match passed {
                     Some(f) if of_value(self.operands.axes(f)) => {
                         Scaled { scale: own, vector: self.times(vector, Some(f)) }
