@@ -10,7 +10,7 @@
 use crate::batches::cotangents;
 use crate::pieces::in_pieces;
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::graph::Graph;
+use archc_compiler::graph::{Dag, Graph, Op};
 use archc_runtime::{
     Batch, BatchShape, Device, Dtype, Objective, Reference, Session, SessionOptions, Snapshot, Tensor, Tensors,
 };
@@ -52,8 +52,8 @@ pub const AMPLIFIED: f64 = 4.0;
 /// No tolerance is above this.
 pub const MOST: f64 = 1e-2;
 
-/// How often what rounding does is looked at: few pairs of tokens may decide, and then one look says little.
-const SAMPLES: u64 = 6;
+/// How often what rounding does is looked at: few pairs of tokens may decide, or a sum that cancels, and then one look says little.
+const SAMPLES: u64 = 20;
 
 /// What is compared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,6 +203,9 @@ pub struct Group {
     scale: f64,
 }
 
+/// What outputs are of that all are 0: with the share of 1e-3 and the bound of 1e-5, errors up to 1e-6.
+const OUTPUTS: f64 = 100.0;
+
 /// In f32, what an error is relative to is this share of the largest number at least: 1e-4 of that is one rounding of the largest.
 const SHARE: f64 = 1e-3;
 /// The same where the gradients of everything are one vector, so that sums over all tokens cancel beside them: some ten roundings.
@@ -296,8 +299,9 @@ fn measure(have: &Results, want: &Results, dtype: Dtype) -> Vec<Measured> {
         let largest = want.numbers.values().flat_map(|t| &t.data).fold(0.0f64, |m, x| m.max(x.abs()));
         // In f64 1e-16 of the largest number around is what a sum that cancels may leave; 1e-9 of this floor is less.
         let share = if dtype == Dtype::F64 { 1e-6 } else { want.share };
-        // where nothing is left of any number but what f64 rounds off
-        let largest = if largest < 1e-9 * want.scale { want.scale } else { largest };
+        // where nothing is left of any number but what f64 rounds off, or of outputs nothing at all
+        let cancels = if want.class == Class::Gradient { 1e-9 } else { 1e-14 };
+        let largest = if largest < cancels * want.scale { want.scale } else { largest };
         let floor = (largest * share).max(want.floor).max(1e-300);
         assert!(have.numbers.keys().eq(want.numbers.keys()), "not the same quantities");
         for (of, want_numbers) in &want.numbers {
@@ -411,18 +415,31 @@ pub fn round(batch: &mut Batch) {
     batch.inputs.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x = f64::from(*x as f32));
 }
 
-/// The same with every number moved by at most one rounding of f32; equal numbers stay equal, and 0 stays 0.
+/// A number moved by at most one rounding of f32; equal numbers stay equal, and 0 stays 0.
+fn moved(x: f64, salt: u64) -> f64 {
+    // splitmix64 (Steele, Lea, Flood 2014) of the number's bits
+    let mut z = x.to_bits().wrapping_add(salt.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let unit = ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
+    x * (1.0 + (2.0 * unit - 1.0) * f64::from(f32::EPSILON) / 2.0)
+}
+
 fn jittered(tensors: &Tensors, salt: u64) -> Tensors {
-    let moved = |x: f64| {
-        // splitmix64 (Steele, Lea, Flood 2014) of the number's bits
-        let mut z = x.to_bits().wrapping_add(salt.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let unit = ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
-        x * (1.0 + (2.0 * unit - 1.0) * f64::from(f32::EPSILON) / 2.0)
-    };
-    let each = |t: &Tensor| Tensor { shape: t.shape.clone(), data: t.data.iter().map(|x| moved(*x)).collect() };
+    let each = |t: &Tensor| Tensor { shape: t.shape.clone(), data: t.data.iter().map(|x| moved(*x, salt)).collect() };
     tensors.iter().map(|(name, t)| (name.clone(), each(t))).collect()
+}
+
+/// The same of the constants that f32 has to round, in bodies as well.
+fn jittered_constants(dag: &mut Dag, salt: u64) {
+    for id in dag.ids() {
+        match &mut dag.node_mut(id).op {
+            Op::Const(x) if f64::from(*x as f32) != *x => *x = moved(*x, salt),
+            Op::Scan(scan) => jittered_constants(&mut scan.body, salt),
+            Op::Attend(attend) => jittered_constants(&mut attend.body, salt),
+            _ => {}
+        }
+    }
 }
 
 impl Case {
@@ -464,14 +481,14 @@ impl Case {
         match job {
             Job::Pieces(ends) => {
                 let outputs = in_pieces(session, &self.batch, ends)?;
-                Ok(vec![Group::new(Class::Forward, outputs, Quantity::Output)])
+                Ok(vec![Group { scale: OUTPUTS, ..Group::new(Class::Forward, outputs, Quantity::Output) }])
             }
             Job::Whole => {
                 let outputs = session.forward(&self.batch, None)?.outputs;
                 // Outputs off by a fraction of their norm move the sum of output * R by that fraction of this, at most.
                 let norm = |all: &Tensors| all.values().flat_map(|t| &t.data).map(|x| x * x).sum::<f64>().sqrt();
                 let reach = norm(&outputs) * norm(&self.r);
-                let mut all = vec![Group::new(Class::Forward, outputs, Quantity::Output)];
+                let mut all = vec![Group { scale: OUTPUTS, ..Group::new(Class::Forward, outputs, Quantity::Output) }];
                 for what in self.objectives() {
                     let (objective, floor) =
                         if what == "R" { (Objective::Cotangents(&self.r), reach) } else { (Objective::Loss, 0.0) };
@@ -528,6 +545,7 @@ impl Case {
             let mut moved = self.clone();
             moved.params.params = jittered(&self.params.params, salt);
             moved.batch.inputs = jittered(&self.batch.inputs, salt);
+            jittered_constants(&mut Arc::make_mut(&mut moved.graph).dag, salt);
             samples.extend(moved.run(device, Dtype::F32, job));
         }
         let mut large = self.clone();

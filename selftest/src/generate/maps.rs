@@ -104,11 +104,14 @@ impl Writer {
         draft.degree = self.values[a].degree.max(self.values[b].degree);
         let turn = self.dice.chance(0.5);
         let (p, q) = if turn { (y.clone(), x.clone()) } else { (x.clone(), y.clone()) };
+        // what underflows may be 0 in one arithmetic and not in another, and then be equal to a 0 that is one
+        let vanishing = |v: usize| !self.values[v].exact && matches!(self.values[v].kind, Kind::Unit | Kind::Positive);
+        let level = vanishing(a) == vanishing(b);
         draft.text = match self.dice.below(12) {
-            0..=2 => format!("{p} + {q}"),
+            5 if level => format!("min({p}, {q})"),
+            6 if level => format!("max({p}, {q})"),
+            0..=2 | 5 | 6 => format!("{p} + {q}"),
             3 | 4 => format!("{p} - {q}"),
-            5 => format!("min({p}, {q})"),
-            6 => format!("max({p}, {q})"),
             7 => {
                 draft.degree = self.values[a].degree + self.values[b].degree;
                 format!("{p} * {q}")

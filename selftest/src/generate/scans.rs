@@ -203,8 +203,8 @@ impl Writer {
         }
         let keys = self.subset(axes, 1);
         let (k, r) = (keys.clone(), axes.to_vec());
-        // the key has the axes that are read over, and maybe heads
-        let key = self.operand(|_, v| v.token && within(&k, &v.axes) && within(&v.axes, &r))?;
+        // the key has the axes that are read over, and maybe heads; it is no read of a state, whose norm at 0 would amplify 1000 times a token
+        let key = self.operand(|_, v| v.token && v.degree <= 2 && within(&k, &v.axes) && within(&v.axes, &r))?;
         let brackets = self.brackets(&keys);
         let unit = self.fresh("k");
         let x = self.text(key);
