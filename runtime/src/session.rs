@@ -88,11 +88,13 @@ pub struct SessionOptions {
     pub optimizer: AdamW,
     /// Threads that one call may use, at least 1. Results do not depend on it, to the bit.
     pub threads: usize,
+    /// Whether what the compiler makes is checked at every stage; a device panics where an invariant does not hold. On in debug builds.
+    pub verify: bool,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { dtype: Dtype::F32, seed: 0, optimizer: AdamW::default(), threads: 1 }
+        Self { dtype: Dtype::F32, seed: 0, optimizer: AdamW::default(), threads: 1, verify: cfg!(debug_assertions) }
     }
 }
 

@@ -398,7 +398,7 @@ pub struct Case {
 /// # Errors
 /// Those of the device.
 pub fn try_session(device: &dyn Device, graph: &Arc<Graph>, dtype: Dtype) -> Result<Box<dyn Session>, Diagnostic> {
-    let options = SessionOptions { dtype, seed: 7, ..Default::default() };
+    let options = SessionOptions { dtype, seed: 7, verify: true, ..Default::default() };
     device.compile(graph, BatchShape { batch: 1, len: 1 }, &options)
 }
 

@@ -107,6 +107,7 @@ impl TrainConfig {
                 ..AdamW::default()
             },
             threads: self.threads,
+            ..SessionOptions::default()
         }
     }
 }

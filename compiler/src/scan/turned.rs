@@ -183,6 +183,9 @@ fn nearest(b: &mut Builder, x: ValueId) -> ValueId {
 /// The sums of angles up to each row and up to the one above it, up to whole turns; they start anew where `starts` is not 0.
 fn sums(b: &mut Builder, in_steps: [ValueId; 2], starts: Option<ValueId>, rows: DimId) -> [ValueId; 2] {
     let tau = b.number(TAU);
+    // an angle that is the same for all sequences is summed for each, as its documents start
+    let own = starts.map_or_else(Vec::new, |starts| b.dims_of(starts).to_vec());
+    let in_steps = in_steps.map(|x| b.expand(x, &own));
     [false, true].map(|exclusive| {
         let [turns, rest] = in_steps.map(|x| {
             let operands: Vec<ValueId> = [x].into_iter().chain(starts).collect();

@@ -18,7 +18,7 @@ use archc_compiler::diag::Diagnostic;
 use archc_compiler::gradient::{self, Seed, Wanted};
 use archc_compiler::graph::{Graph, ParamId};
 use archc_compiler::lower::{LowerOptions, lower};
-use archc_compiler::lowered::{BATCH, Lowered, Shape, TIME, ValueId};
+use archc_compiler::lowered::{BATCH, Lowered, Shape, TIME, ValueId, print, verify};
 pub(crate) use archc_compiler::scan::CHUNK;
 use std::sync::Arc;
 
@@ -120,6 +120,11 @@ impl<E: Executor> CompiledSession<E> {
         let mut made = lower(&self.graph, &purpose.options);
         if let Some(wanted) = &purpose.gradients {
             made = gradient::recompute(&gradient::differentiate(&made, wanted));
+        }
+        if self.options.verify
+            && let Err(why) = verify(&made)
+        {
+            panic!("archc bug: {why}\n{}", print(&made));
         }
         let made = Arc::new(made);
         self.lowered.push((purpose, made.clone()));

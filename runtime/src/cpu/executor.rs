@@ -61,7 +61,7 @@ impl Cpu {
         graph: &Arc<Graph>,
         options: &SessionOptions,
     ) -> Result<CompiledSession<CpuExecutor>, Diagnostic> {
-        Ok(CompiledSession::new(graph, options, CpuExecutor::new(graph, options.threads))?.with_chunk(self.chunk))
+        Ok(CompiledSession::new(graph, options, CpuExecutor::new(graph, options))?.with_chunk(self.chunk))
     }
 }
 
@@ -92,12 +92,14 @@ pub struct CpuExecutor {
     version: u64,
     /// Threads that share the work; results do not depend on them.
     threads: usize,
+    /// Whether plans are checked.
+    verify: bool,
     /// Seconds by kind of kernel, where someone asks.
     pub profile: Option<Profile>,
 }
 
 impl CpuExecutor {
-    fn new(graph: &Arc<Graph>, threads: usize) -> Self {
+    fn new(graph: &Arc<Graph>, options: &SessionOptions) -> Self {
         let layout = graph.param_layout();
         let numbers = |i: usize| graph.param_numbers(ParamId(i as u32));
         let ranges = layout.starts.iter().enumerate().map(|(i, start)| *start..start + numbers(i));
@@ -110,7 +112,8 @@ impl CpuExecutor {
             first: zeros(),
             second: zeros(),
             version: 0,
-            threads: threads.max(1),
+            threads: options.threads.max(1),
+            verify: options.verify,
             profile: None,
         }
     }
@@ -227,7 +230,7 @@ impl Executor for CpuExecutor {
 
     fn compile(&self, graph: &Arc<Lowered>, shape: Shape) -> Result<Compiled, Diagnostic> {
         let plan = plan(graph, shape);
-        if cfg!(debug_assertions)
+        if self.verify
             && let Err(why) = archc_compiler::plan::verify(&plan)
         {
             panic!("archc bug: {why}\n{}", archc_compiler::plan::print(&plan));
