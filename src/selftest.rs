@@ -183,9 +183,15 @@ impl Tally {
 /// Prints a failing program.
 fn tell(args: &Args, number: u64, drawn: &Failure, small: &Failure, output: &Output) -> Result<(), Stop> {
     let set = |f: &Failure| f.program.set.iter().map(|(n, s)| format!(" --set {n}={s}")).collect::<String>();
-    let device = if args.device.name() == device::FAST { String::new() } else { format!(" --device {}", args.device.name()) };
+    let device =
+        if args.device.name() == device::FAST { String::new() } else { format!(" --device {}", args.device.name()) };
     let repeat = format!("archc selftest{device} --seed {} --first {number} --programs 1 --only-random", args.seed);
-    let own = format!("archc selftest wrong.arch{device}{} --block {} --batch {}", set(small), small.program.block, small.setting);
+    let own = format!(
+        "archc selftest wrong.arch{device}{} --block {} --batch {}",
+        set(small),
+        small.program.block,
+        small.setting
+    );
     output.object(
         "wrong",
         json!({

@@ -111,9 +111,8 @@ fn small_gradients(wanted: &Wanted<'_>) -> Results {
 fn other_bits(a: &Results, b: &Results) -> Option<Quantity> {
     let bits = |r: &Results| -> Vec<(Quantity, Vec<u64>)> {
         let each = |g: &Group| -> Vec<(Quantity, Vec<u64>)> {
-            let of = |(q, t): (&Quantity, &archc_runtime::Tensor)| {
-                (q.clone(), t.data.iter().map(|x| x.to_bits()).collect())
-            };
+            let of =
+                |(q, t): (&Quantity, &archc_runtime::Tensor)| (q.clone(), t.data.iter().map(|x| x.to_bits()).collect());
             g.numbers().iter().map(of).collect()
         };
         r.iter().flat_map(each).collect()
@@ -137,13 +136,7 @@ const POISONS: [f64; 4] = [1.0, 1e4, 1e18, 1e30];
 
 /// Everything else than these tokens becomes something else, `size` times as large, so that it may overflow: their outputs stay. They
 /// are the first ones of a document.
-pub fn unseen(
-    subject: &Subject<'_>,
-    wanted: &Wanted<'_>,
-    row: usize,
-    tokens: Range<usize>,
-    size: f64,
-) -> Vec<Finding> {
+pub fn unseen(subject: &Subject<'_>, wanted: &Wanted<'_>, row: usize, tokens: Range<usize>, size: f64) -> Vec<Finding> {
     let mut poisoned = wanted.case.clone();
     let Batch { batch, len, inputs, tokens: ids, .. } = &mut poisoned.batch;
     let (batch, len) = (*batch, *len);

@@ -56,15 +56,12 @@ fn attempt(
 }
 
 /// Fewer tokens, sequences, documents, pieces; ordinary numbers.
-fn settings(
-    best: &mut Failure,
-    fails: &mut dyn FnMut(&Program, &Setting) -> Option<Finding>,
-    left: &mut usize,
-) {
+fn settings(best: &mut Failure, fails: &mut dyn FnMut(&Program, &Setting) -> Option<Finding>, left: &mut usize) {
     loop {
         let now = best.setting.clone();
         let mut smaller = Vec::new();
-        smaller.extend([1, 2, 3, 4, 5, 8, 16, 17, 33, 65].into_iter().filter(|n| *n < now.len).map(|n| now.shortened(n)));
+        smaller
+            .extend([1, 2, 3, 4, 5, 8, 16, 17, 33, 65].into_iter().filter(|n| *n < now.len).map(|n| now.shortened(n)));
         if now.len > 1 {
             smaller.push(now.shortened(now.len - 1));
         }

@@ -161,7 +161,11 @@ fn random(plan: &Plan<'_>, number: u64) -> Tested {
         Ok(Ok(graph)) => graph,
         Ok(Err(found)) => {
             let first = found.iter().find(|d| d.is_error());
-            return Tested::Void(number, first.map_or_else(String::new, |d| format!("{}: {}", d.code, d.message)), drawn);
+            return Tested::Void(
+                number,
+                first.map_or_else(String::new, |d| format!("{}: {}", d.code, d.message)),
+                drawn,
+            );
         }
         Err(message) => {
             let finding = Finding { run: String::new(), of: Quantity::Run, fault: Fault::Panicked(message) };
@@ -202,4 +206,3 @@ pub fn smallest(subject: &Subject<'_>, failure: Failure, check_reference: bool) 
     };
     reduce(failure, &mut fails)
 }
-

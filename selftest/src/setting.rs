@@ -89,7 +89,8 @@ impl FromStr for Setting {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no batch; write one as a finding does, like 2x130/large/1234/0:5,1:7/10,130");
+        let wrong =
+            || format!("`{text}` is no batch; write one as a finding does, like 2x130/large/1234/0:5,1:7/10,130");
         let number = |t: &str| t.parse::<usize>().map_err(|_| wrong());
         let [shape, style, salt, starts, ends] = text.split('/').collect::<Vec<_>>()[..] else { return Err(wrong()) };
         let (batch, len) = shape.split_once('x').ok_or_else(wrong)?;
@@ -123,7 +124,11 @@ impl Setting {
         let any = 1 + dice.below(LONGEST);
         let short = *dice.pick(&[1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64]);
         let packed = dice.below(2);
-        [long, any, short].iter().enumerate().map(|(i, len)| Self::drawn(dice, *len, (i + packed).is_multiple_of(2))).collect()
+        [long, any, short]
+            .iter()
+            .enumerate()
+            .map(|(i, len)| Self::drawn(dice, *len, (i + packed).is_multiple_of(2)))
+            .collect()
     }
 
     fn drawn(dice: &mut Dice, len: usize, packed: bool) -> Self {

@@ -100,7 +100,8 @@ struct Pole {
 const LARGE: f64 = 80.0;
 
 fn poles(op: &Op) -> Vec<Pole> {
-    let pole = |operand: usize, harmless_at: fn(Interval) -> bool| Pole { operand, is_pole: true, harmless_at, harmless: 1.0 };
+    let pole =
+        |operand: usize, harmless_at: fn(Interval) -> bool| Pole { operand, is_pole: true, harmless_at, harmless: 1.0 };
     let exponential = Pole { operand: 0, is_pole: false, harmless_at: |x| x.at_most(LARGE), harmless: 0.0 };
     match op {
         Op::Unary(UnaryOp::Log | UnaryOp::Sqrt | UnaryOp::Rsqrt) => vec![pole(0, |x| x.above(0.0))],
@@ -171,9 +172,7 @@ impl<'a> Body<'a> {
             let known = (p.harmless_at)(self.ranges.interval(self.ranges.inner_vertex(self.home, x)));
             // what columns alone decide is computed once a token; as a value of pairs it would cost more than an overflow is worth
             let single = self.sides(x).within(COL) || self.sides(x).within(ROW);
-            let safe = self.sides(x) == NONE
-                || known && self.sides(x).within(ROW.and(COL))
-                || single && !p.is_pole;
+            let safe = self.sides(x) == NONE || known && self.sides(x).within(ROW.and(COL)) || single && !p.is_pole;
             (!safe).then_some((p.operand, p.harmless))
         };
         poles(dag.op(id)).into_iter().filter_map(danger).collect()

@@ -111,8 +111,14 @@ pub(super) fn differentiate(
     }
     let visible = a.visible.map(at);
     let body = body.dag;
-    let grad =
-        AttendGrad { forward: a.clone(), body, weighing: a.weighing.with(weighing), visible, sums: sums.clone(), running };
+    let grad = AttendGrad {
+        forward: a.clone(),
+        body,
+        weighing: a.weighing.with(weighing),
+        visible,
+        sums: sums.clone(),
+        running,
+    };
     if !sums.is_empty() {
         let grad = b.op(Op::AttendGrad(Box::new(grad)), &operands);
         for (i, (c, _)) in sums.iter().enumerate() {

@@ -117,7 +117,11 @@ pub fn differentiate(lowered: &Lowered, wanted: &Wanted) -> Lowered {
         dag,
         outputs: lowered.outputs.iter().map(|o| crate::lowered::Output { value: at(o.value), ..o.clone() }).collect(),
         objective: lowered.objective.map(|(a, b)| (at(a), at(b))),
-        carries: lowered.carries.iter().map(|c| crate::lowered::Carry { value: at(c.value), ..c.clone() }).collect(),
+        carries: lowered
+            .carries
+            .iter()
+            .map(|c| crate::lowered::Carry { value: at(c.value), low: c.low.map(at), ..c.clone() })
+            .collect(),
         param_grads,
         input_grads,
         forward_nodes,

@@ -116,6 +116,7 @@ fn is_free(op: &Op) -> bool {
             | Op::Step
             | Op::TokenWeight
             | Op::Carried(..)
+            | Op::CarriedLow(..)
     )
 }
 

@@ -34,6 +34,7 @@ pub(super) fn rule(op: &Op) -> Rule {
         | Op::Step
         | Op::TokenWeight
         | Op::Carried(..)
+        | Op::CarriedLow(..)
         | Op::Capture(..)
         | Op::Past(..)
         | Op::Lag(..)

@@ -143,10 +143,9 @@ impl<'a> Pairs<'a> {
                 && let (Source::Capture(c), Source::Past(p)) = (dag.op(*row), dag.op(*col))
                 && let (true, Some(low)) = (c == p, l.low_parts.get(&pairs.captures[*c]).copied())
             {
-                // of what was carried, no more is known than it has
-                let nothing = l.b.number(0.0);
-                let past =
-                    past(l, low, dims(&graph.dag.ty(nodes[*c]).axes), most, &mut |l, own| l.b.expand(nothing, &own));
+                let name = capture_name(l.origin(id).node, l.origin(id).operands[*c]);
+                let own = dims(&graph.dag.ty(nodes[*c]).axes);
+                let past = past(l, low, own, most, &mut |l, own| l.carried_low(&name, own));
                 pairs.low_parts.insert(id_in, [low, past]);
             }
         }
@@ -289,12 +288,13 @@ fn past<'a>(
 /// A capture at all tokens that may be seen; what is seen later is carried on.
 fn join(l: &mut Lowering<'_>, attend: NodeId, capture: usize, node: NodeId, value: ValueId, most: usize) -> ValueId {
     let own = dims(&l.graph.dag.ty(node).axes);
+    let low = l.low_parts.get(&value).copied();
     let value = if l.options.carry { l.b.expand(value, &[BATCH, TIME]) } else { value };
     past(l, value, own, most, &mut |l, own| {
         let origin = l.origin(attend);
         let name = capture_name(origin.node, origin.operands[capture]);
         let carried = l.carried(&name, own);
-        l.carries.push(Carry { name, value, keep: Keep::Seen(most) });
+        l.carries.push(Carry { name, value, low, keep: Keep::Seen(most) });
         carried
     })
 }

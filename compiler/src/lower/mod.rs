@@ -34,7 +34,7 @@ pub use reach::most_carried;
 
 use crate::graph::Graph;
 use crate::lowered::{Dim, Extent, FIXED, Lowered, Output, STACKED};
-use crate::scan::{classify_scans, is_part_axis, split_scans_and_tell};
+use crate::scan::{Classes, classify_scans, is_part_axis, split_scans_and_tell};
 use std::sync::Arc;
 
 /// What a graph is lowered for.
@@ -64,7 +64,11 @@ pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
     };
     scores::regroup(&mut graph);
     let graph = Arc::new(graph);
-    let classes = options.chunk.map(|tokens| classify_scans(&graph, tokens)).unwrap_or_default();
+    // without chunks, which scans are sums: what is carried of these has a low part
+    let classes = match options.chunk.or(options.carry.then_some(1)) {
+        Some(tokens) => classify_scans(&graph, tokens),
+        None => Classes::default(),
+    };
     let mut dims = vec![
         Dim { name: "B".into(), extent: Extent::Batch, rank: 0 },
         Dim { name: "T".into(), extent: Extent::Time, rank: 2 },

@@ -8,7 +8,7 @@ use super::carried::state_name;
 use super::loops::Recurrence;
 use super::ordinary::{dims, ordinary};
 use super::tokens::Lowering;
-use crate::graph::{self, BinaryOp, NodeId, Op as Source, Scan};
+use crate::graph::{self, BinaryOp, NodeId, Op as Source, Scan, UnaryOp};
 use crate::lowered::{BATCH, Builder, Carry, Keep, LoopState, Lowered, Op, TIME, ValueId, order};
 use crate::scan::{ChunkEnv, ChunkStart, Elementwise, Form, ScanClass, lower_chunk, stacked};
 
@@ -20,78 +20,135 @@ pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -
     }
     let operands: Vec<ValueId> = l.graph.dag.operands(id).iter().map(|o| l.value(*o)).collect();
     let (inits, captures) = operands.split_at(scan.states.len());
+    if let Some(ScanClass::Elementwise(Elementwise::Sum(term))) = class
+        && (l.options.chunk.is_some() || l.options.carry)
+    {
+        return vec![(id, summed(l, id, scan, captures, inits[0], *term))];
+    }
     let first = first_states(l, id, scan, inits);
     let own_ways = matches!(class, Some(ScanClass::Elementwise(_)));
-    if let (Some(ScanClass::Elementwise(Elementwise::Sum(term))), Some(_)) = (class, l.options.chunk) {
-        let (emits, last) = summed(l, scan, captures, [inits[0], first[0]], *term);
-        leave(l, id, scan, vec![last]);
-        return vec![(id, emits)];
-    }
     let (emits, last) = by_token(l, scan, inits, captures, &first, own_ways);
     leave(l, id, scan, last);
     vec![(id, emits)]
 }
 
-/// A running sum over all tokens, anew in each document: its emits, and the last sum. `init` is what it starts from, `first` what is
-/// there before the first token.
+/// A number in two parts: the low one is what rounding takes from the high one. Of values that are exact, it is 0.
+#[derive(Clone, Copy, Debug)]
+struct Double {
+    high: ValueId,
+    low: ValueId,
+}
+
+impl Double {
+    fn exact(l: &mut Lowering<'_>, high: ValueId) -> Self {
+        Self { high, low: l.b.number(0.0) }
+    }
+
+    /// The sum, with what rounding takes from it (TwoSum: Knuth, The Art of Computer Programming 2, 4.2.2, theorem B). Its gradient
+    /// is that of the high parts.
+    fn plus(self, l: &mut Lowering<'_>, other: Self) -> Self {
+        let sum = |l: &mut Lowering<'_>, a: ValueId, b: ValueId, low: Option<ValueId>| {
+            let sum = l.b.add(a, b);
+            let second = l.b.sub(sum, a);
+            let first = l.b.sub(sum, second);
+            let [first, second] = [l.b.sub(a, first), l.b.sub(b, second)];
+            let mut lost = l.b.add(first, second);
+            if let Some(low) = low {
+                lost = l.b.add(lost, low);
+            }
+            // what is infinite has no low part
+            let (size, most, none) = (l.b.unary(UnaryOp::Abs, sum), l.b.number(f64::from(f32::MAX)), l.b.number(0.0));
+            let finite = l.b.binary(BinaryOp::Le, size, most);
+            lost = l.b.op(Op::Select, &[finite, lost, none]);
+            [sum, l.b.op(Op::StopGrad, &[lost])]
+        };
+        let low = l.b.add(self.low, other.low);
+        let [high, low] = sum(l, self.high, other.high, Some(low));
+        let [high, low] = sum(l, high, low, None);
+        Self { high, low }
+    }
+
+    /// This one where the condition is not 0, else the other.
+    fn where_or(self, l: &mut Lowering<'_>, condition: ValueId, other: Self) -> Self {
+        let select = |l: &mut Lowering<'_>, a, b| l.b.op(Op::Select, &[condition, a, b]);
+        Self { high: select(l, self.high, other.high), low: select(l, self.low, other.low) }
+    }
+}
+
+/// A running sum over all tokens, anew in each document: its emits, and the last sum. `init` is what it starts from; a carry says what is
+/// there before the first token. All is kept in two parts, so that differences of large sums have their digits however long the document
+/// is and however it was cut.
 fn summed<'a>(
     l: &mut Lowering<'a>,
+    id: NodeId,
     scan: &'a Scan,
     captures: &[ValueId],
-    [init, first]: [ValueId; 2],
+    init: ValueId,
     term: NodeId,
-) -> (Vec<ValueId>, ValueId) {
+) -> Vec<ValueId> {
     let body = Body::new(l, scan, captures);
     let x = body.outer[term.0 as usize].expect("archc bug: a term of a running sum depends on it");
     // a term may lack axes of its sum
-    let own = [dims(&scan.states[0].axes), vec![BATCH, TIME]].concat();
+    let state = dims(&scan.states[0].axes);
+    let own = [state.clone(), vec![BATCH, TIME]].concat();
     let x = l.b.expand(x, &own);
     let starts = l.options.resets.then(|| l.starts());
-    let sum = |l: &mut Lowering<'_>, op: Op, x: ValueId| {
-        let operands: Vec<ValueId> = [x].into_iter().chain(starts).collect();
-        l.b.op(op, &operands)
+    let sum = |l: &mut Lowering<'_>, reverse: bool, exclusive: bool, x: ValueId| {
+        let operands: Vec<ValueId> = [x].into_iter().chain(starts.filter(|_| !reverse)).collect();
+        let high = l.b.op(Op::Cumsum { dim: TIME, reverse, exclusive }, &operands);
+        Double { high, low: l.b.op(Op::CumsumLow { dim: TIME, reverse, exclusive }, &operands) }
     };
-    let forward = |exclusive: bool| Op::Cumsum { dim: TIME, reverse: false, exclusive };
-    // what is there before a document counts as a part of its first term: what is added later is rounded once more
-    let zero = is_zero(&l.b, first) && is_zero(&l.b, init);
-    let mut from_first = x;
-    let mut before = first;
-    if !zero {
-        let mut given = l.b.op(Op::Put(TIME, 0), &[first]);
-        if let Some(starts) = starts {
-            // the first token has what is there, whether a document starts or goes on
-            let at_first = l.b.op(Op::Pick(TIME, 0), &[starts]);
-            let at_first = l.b.op(Op::Put(TIME, 0), &[at_first]);
-            let later = l.b.binary(BinaryOp::Sub, starts, at_first);
-            let none = l.b.number(0.0);
-            let later = l.b.op(Op::Select, &[later, init, none]);
-            given = l.b.add(given, later);
-            before = sum(l, forward(false), given);
-        }
-        from_first = l.b.add(x, given);
+    let init = Double::exact(l, init);
+    let name = state_name(l.origin(id).node, scan.states[0].number);
+    let (mut first, mut before) = (init, None);
+    if l.options.carry {
+        let [high, low] =
+            [l.carried(&name, [&state[..], &[BATCH]].concat()), l.carried_low(&name, [&state[..], &[BATCH]].concat())];
+        let at_first = l.starts();
+        let at_first = l.b.op(Op::Pick(TIME, 0), &[at_first]);
+        first = init.where_or(l, at_first, Double { high, low });
     }
+    if l.options.carry || !is_zero(&l.b, init.high) {
+        // what is there before each token of a document
+        before = Some(match starts {
+            Some(starts) => {
+                // tokens of the document that begins here or goes on
+                let others = l.b.op(Op::Cumsum { dim: TIME, reverse: false, exclusive: false }, &[starts]);
+                let at_first = l.b.op(Op::Pick(TIME, 0), &[starts]);
+                let later = l.b.sub(others, at_first);
+                init.where_or(l, later, first)
+            }
+            None => first,
+        });
+    }
+    let from = |l: &mut Lowering<'_>, before: Option<Double>, sum: Double| match before {
+        Some(before) => before.plus(l, sum),
+        None => sum,
+    };
     let mut emits = Vec::with_capacity(scan.emits.len());
     for (_, emit) in &scan.emits {
         let exclusive = matches!(scan.body.op(*emit), Source::State(_));
-        let terms = if exclusive { x } else { from_first };
-        let total = sum(l, forward(exclusive), terms);
-        if exclusive && !zero {
-            emits.push(l.b.add(total, before));
-        } else {
-            let low = sum(l, Op::CumsumLow { dim: TIME, exclusive }, terms);
-            l.low_parts.insert(total, low);
-            emits.push(total);
+        let total = sum(l, false, exclusive, x);
+        let total = from(l, before, total);
+        l.low_parts.insert(total.high, total.low);
+        emits.push(total.high);
+    }
+    if l.options.carry {
+        // of the last document only
+        let (mut of_last, mut from_there) = (x, first);
+        if let Some(starts) = starts {
+            let later = l.b.op(Op::Cumsum { dim: TIME, reverse: true, exclusive: true }, &[starts]);
+            let none = l.b.number(0.0);
+            of_last = l.b.op(Op::Select, &[later, none, x]);
+            let later = l.b.op(Op::Pick(TIME, 0), &[later]);
+            from_there = init.where_or(l, later, first);
         }
+        let all = sum(l, true, false, of_last);
+        let all = Double { high: l.b.op(Op::Pick(TIME, 0), &[all.high]), low: l.b.op(Op::Pick(TIME, 0), &[all.low]) };
+        let last = from_there.plus(l, all);
+        l.carries.push(Carry { name, value: last.high, low: Some(last.low), keep: Keep::Whole });
     }
-    // summed in f64 as well, so that what is carried is what was given out; of the last document only
-    let backward = |exclusive: bool| Op::Cumsum { dim: TIME, reverse: true, exclusive };
-    let mut of_last = from_first;
-    if let Some(starts) = starts {
-        let (later, none) = (l.b.op(backward(true), &[starts]), l.b.number(0.0));
-        of_last = l.b.op(Op::Select, &[later, none, of_last]);
-    }
-    let all = l.b.op(backward(false), &[of_last]);
-    (emits, l.b.op(Op::Pick(TIME, 0), &[all]))
+    emits
 }
 
 /// Whether a value is 0 as written.
@@ -111,7 +168,7 @@ fn leave(l: &mut Lowering<'_>, id: NodeId, scan: &Scan, last: Vec<ValueId>) {
             let name = state_name(l.origin(id).node, state.number);
             // a second hop runs the same recurrence again
             if !l.carries.iter().any(|c| c.name == name) {
-                l.carries.push(Carry { name, value, keep: Keep::Whole });
+                l.carries.push(Carry { name, value, low: None, keep: Keep::Whole });
             }
         }
     }

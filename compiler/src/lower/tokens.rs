@@ -207,7 +207,7 @@ impl<'a> Lowering<'a> {
             let mut own = dims(&self.graph.dag.ty(x).axes);
             own.extend([BATCH, before]);
             operands.push(self.carried(&name, own));
-            self.carries.push(Carry { name, value, keep: Keep::Last(tail) });
+            self.carries.push(Carry { name, value, low: None, keep: Keep::Last(tail) });
         }
         self.b.op(Op::Window { dim, step }, &operands)
     }
@@ -216,6 +216,12 @@ impl<'a> Lowering<'a> {
     pub fn carried(&mut self, name: &str, mut own: Vec<DimId>) -> ValueId {
         order(self.b.dims, &mut own);
         self.b.op(Op::Carried(name.into(), own), &[])
+    }
+
+    /// What rounding takes from it.
+    pub fn carried_low(&mut self, name: &str, mut own: Vec<DimId>) -> ValueId {
+        order(self.b.dims, &mut own);
+        self.b.op(Op::CarriedLow(name.into(), own), &[])
     }
 
     /// Mean over the tokens that count, of what differs per token.

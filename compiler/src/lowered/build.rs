@@ -149,7 +149,12 @@ pub(crate) fn shape(table: &[Dim], dag: &Dag, op: &Op, operands: &[ValueId]) -> 
         Op::Index(along) => along.clone(),
         Op::Table(d, _) => vec![*d],
         Op::Pos | Op::Doc | Op::TokenWeight => vec![super::BATCH, TIME],
-        Op::Carried(_, d) | Op::Cotangent(_, d) | Op::Capture(_, d) | Op::Past(_, d) | Op::State(_, d) => d.clone(),
+        Op::Carried(_, d)
+        | Op::CarriedLow(_, d)
+        | Op::Cotangent(_, d)
+        | Op::Capture(_, d)
+        | Op::Past(_, d)
+        | Op::State(_, d) => d.clone(),
         Op::Lag(r, c) | Op::Weight(r, c) | Op::Visible(r, c) => vec![*r, *c],
         Op::Delta(r) | Op::Sofar(r, _) => vec![*r],
         Op::Unary(_) | Op::Binary(_) | Op::Select => dims,

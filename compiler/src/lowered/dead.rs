@@ -13,7 +13,7 @@ pub fn remove_dead(mut graph: Lowered) -> Lowered {
     graph.dag = dag;
     graph.outputs.iter_mut().for_each(|o| o.value = at(o.value));
     graph.objective = graph.objective.map(|(a, b)| (at(a), at(b)));
-    graph.carries.iter_mut().for_each(|c| c.value = at(c.value));
+    graph.carries.iter_mut().flat_map(|c| [Some(&mut c.value), c.low.as_mut()]).flatten().for_each(|v| *v = at(*v));
     graph.param_grads.iter_mut().for_each(|g| g.1 = at(g.1));
     graph.input_grads.iter_mut().for_each(|g| g.1 = at(g.1));
     graph.forward_nodes = forward_nodes;
@@ -173,7 +173,14 @@ fn fewer_sums(g: AttendGrad, kept: &Kept) -> AttendGrad {
     let at = |id: ValueId| map[id.0 as usize].expect("a root is live");
     sums.iter_mut().for_each(|s| s.1 = at(s.1));
     let running = g.running.into_iter().map(at).collect();
-    AttendGrad { body, weighing: g.weighing.with(at(g.weighing.value())), visible: g.visible.map(at), sums, running, ..g }
+    AttendGrad {
+        body,
+        weighing: g.weighing.with(at(g.weighing.value())),
+        visible: g.visible.map(at),
+        sums,
+        running,
+        ..g
+    }
 }
 
 fn chosen<T>(all: Vec<T>, keep: &[bool]) -> Vec<T> {

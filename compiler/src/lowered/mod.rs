@@ -197,6 +197,8 @@ pub struct Carry {
     pub name: String,
     /// What it is.
     pub value: ValueId,
+    /// What rounding took from it, if that is known and matters: of running sums.
+    pub low: Option<ValueId>,
     /// How much of it.
     pub keep: Keep,
 }
@@ -253,11 +255,16 @@ impl Lowered {
         order(&self.dims, dims);
     }
 
+    /// What is carried, part by part, each with its low part if it has one.
+    pub fn carried(&self) -> impl Iterator<Item = ValueId> {
+        self.carries.iter().flat_map(|c| [Some(c.value), c.low]).flatten()
+    }
+
     /// Everything that something outside reads.
     pub fn roots(&self) -> Vec<ValueId> {
         let objective = self.objective.iter().flat_map(|(a, b)| [*a, *b]);
         let outputs = self.outputs.iter().map(|o| o.value);
-        let carries = self.carries.iter().map(|c| c.value);
+        let carries = self.carried();
         let params = self.param_grads.iter().map(|g| g.1);
         let inputs = self.input_grads.iter().map(|g| g.1);
         outputs.chain(objective).chain(carries).chain(params).chain(inputs).collect()

@@ -39,6 +39,7 @@ impl Op {
             | Self::Final(_) => {}
             Self::Index(dims)
             | Self::Carried(_, dims)
+            | Self::CarriedLow(_, dims)
             | Self::Cotangent(_, dims)
             | Self::Capture(_, dims)
             | Self::Past(_, dims)

@@ -143,6 +143,8 @@ pub enum Op {
     TokenWeight,
     /// What an earlier piece of the sequences left, by name (see `Carry`): a state, a window's last tokens.
     Carried(String, Vec<DimId>),
+    /// What rounding takes from it: what is carried has f64's digits. 0 in exact arithmetic, hence without a gradient.
+    CarriedLow(String, Vec<DimId>),
     /// The R of output i in sum(output * R), or of emit i in the body of an [`AttendGrad`]. Backward only.
     Cotangent(usize, Vec<DimId>),
     /// In a body: capture i.
@@ -193,6 +195,8 @@ pub enum Op {
     CumsumLow {
         /// Along this.
         dim: DimId,
+        /// From the last index.
+        reverse: bool,
         /// Without the entry itself.
         exclusive: bool,
     },

@@ -28,7 +28,8 @@ pub fn print(graph: &Lowered) -> String {
             Keep::Seen(usize::MAX) => " tokens of the document".into(),
             Keep::Seen(n) => format!(" last {n} tokens of the document"),
         };
-        let _ = writeln!(text, "  carry {} = %{}{last}", carry.name, carry.value.0);
+        let low = carry.low.map_or_else(String::new, |low| format!(" + %{}", low.0));
+        let _ = writeln!(text, "  carry {} = %{}{low}{last}", carry.name, carry.value.0);
     }
     for (param, value) in &graph.param_grads {
         let _ = writeln!(text, "  gradient of {} = %{}", graph.source.param(*param).path, value.0);
@@ -188,6 +189,7 @@ pub(crate) fn op_text(op: &Op, names: &Names) -> String {
         Op::Step => "step".into(),
         Op::TokenWeight => "token_weight".into(),
         Op::Carried(name, _) => format!("carried {name}"),
+        Op::CarriedLow(name, _) => format!("carried_low {name}"),
         Op::Cotangent(i, _) => format!("cotangent {i}"),
         Op::Capture(i, _) => format!("capture {i}"),
         Op::Past(i, _) => format!("past {i}"),
@@ -214,7 +216,7 @@ pub(crate) fn op_text(op: &Op, names: &Names) -> String {
         Op::Softmax(dims) => format!("softmax{}", list(dims)),
         Op::Sparsemax(d) => format!("sparsemax[{}]", one(d)),
         Op::Cumsum { dim, reverse, exclusive } => format!("cumsum{}", running(&one(dim), *reverse, *exclusive)),
-        Op::CumsumLow { dim, exclusive } => format!("cumsum_low{}", running(&one(dim), false, *exclusive)),
+        Op::CumsumLow { dim, reverse, exclusive } => format!("cumsum_low{}", running(&one(dim), *reverse, *exclusive)),
         Op::Cumprod { dim, reverse, exclusive } => format!("cumprod{}", running(&one(dim), *reverse, *exclusive)),
         Op::CumprodGrad { dim, reverse, exclusive } => {
             format!("cumprod_grad{}", running(&one(dim), *reverse, *exclusive))

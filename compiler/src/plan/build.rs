@@ -83,7 +83,7 @@ fn root_leaf(scope: &mut ScopePlan<'_>, planner: &Planner<'_>, id: ValueId) -> V
 fn same_leaf(a: &Op, b: &Op) -> bool {
     match (a, b) {
         (Op::Input(i), Op::Input(j)) | (Op::Cotangent(i, _), Op::Cotangent(j, _)) => i == j,
-        (Op::Carried(m, _), Op::Carried(n, _)) => m == n,
+        (Op::Carried(m, _), Op::Carried(n, _)) | (Op::CarriedLow(m, _), Op::CarriedLow(n, _)) => m == n,
         (Op::Pos, Op::Pos) | (Op::Doc, Op::Doc) | (Op::Step, Op::Step) | (Op::TokenWeight, Op::TokenWeight) => true,
         _ => false,
     }
@@ -444,6 +444,7 @@ pub(super) fn is_leaf(op: &Op) -> bool {
             | Op::Step
             | Op::TokenWeight
             | Op::Carried(..)
+            | Op::CarriedLow(..)
             | Op::Cotangent(..)
             | Op::Capture(..)
             | Op::Past(..)

@@ -337,8 +337,7 @@ impl Normalizer<'_> {
             let later: Vec<usize> = decays.iter().copied().filter(|s| *s > draft.step).collect();
             let in_key = later.iter().any(|s| self.keyed(*s)) || self.seen_midway(draft.step, decays);
             let last = draft.values.iter().map(|v| v.0).fold(draft.step, usize::max);
-            let (of_numbers, of_key): (Vec<usize>, Vec<usize>) =
-                later.into_iter().partition(|s| !in_key || *s <= last);
+            let (of_numbers, of_key): (Vec<usize>, Vec<usize>) = later.into_iter().partition(|s| !in_key || *s <= last);
             if let Some(f) = self.decay_of(of_key.into_iter()) {
                 key = self.operands.binary(BinaryOp::Mul, key, f);
             }

@@ -216,7 +216,10 @@ fn decayed_products() {
                                 let [want, size] = want[i * width + l];
                                 // no larger terms have cancelled: the bound is that of these alone
                                 let got = to[(part * n + i) * s + l];
-                                assert!((f64::from(got) - want).abs() <= 2e-6 * size + 1e-30, "{part}: {got} for {want} ({size})");
+                                assert!(
+                                    (f64::from(got) - want).abs() <= 2e-6 * size + 1e-30,
+                                    "{part}: {got} for {want} ({size})"
+                                );
                             }
                         }
                     }

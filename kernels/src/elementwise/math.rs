@@ -146,8 +146,8 @@ pub fn tanh<I: Isa>(x: f32) -> f32 {
     let t = x.abs();
     // From 10 on it is 1.
     let t = if t > 10.0 { 10.0 } else { t };
-    let w = expm1::<I>(2.0 * t);
-    let far = (w / (w + 2.0)).copysign(x);
+    // What is taken from 1 is small where the result is near 1: its own errors count little there.
+    let far = (1.0 - 2.0 / (exp::<I>(2.0 * t) + 1.0)).copysign(x);
     // Near 0, where what it differs from x by may be all that is left of it: a polynomial (Cephes, tanhf).
     let z = x * x;
     let p = poly::<I, 5>(z, [-0.333_332_82, 0.133_314_42, -5.373_971_6e-2, 2.063_908_9e-2, -5.704_988_7e-3]);

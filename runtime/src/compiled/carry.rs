@@ -61,14 +61,20 @@ pub(super) fn turn(graph: &Lowered, carried: &mut Tensors, inside: bool) {
     }
 }
 
-/// The carry that a program leaves; `values` are those of [`Lowered::carries`], in order. Tokens are put behind those that the
-/// leaves hold, where these lie.
+/// The carry that a program leaves. Tokens are put behind those that the
+/// leaves hold, where these lie. `values` are those of [`Lowered::carried`].
 pub(super) fn write(graph: &Lowered, leaves: &mut Leaves, values: Vec<Tensor>) -> Carry {
     let ends: Vec<f64> =
         leaves.pos.chunks_exact(leaves.len).map(|row| row.last().map_or(0.0, |&p| f64::from(p) + 1.0)).collect();
     let reach = ends.iter().fold(0.0f64, |m, &p| m.max(p)) as usize;
     let mut tensors = Tensors::new();
-    for (part, value) in graph.carries.iter().zip(values) {
+    let mut values = values.into_iter();
+    for part in &graph.carries {
+        let mut value = values.next().expect("archc bug: a carry has no value");
+        if part.low.is_some() {
+            let low = values.next().expect("archc bug: a carry has no low part");
+            value.data.iter_mut().zip(low.data).filter(|(x, _)| x.is_finite()).for_each(|(x, low)| *x += low);
+        }
         let before = leaves.carried.remove(&part.name);
         let axis = graph.dag.node(part.value).dims.iter().position(|d| *d == TIME).unwrap_or(0);
         let kept = match part.keep {

@@ -197,7 +197,7 @@ impl<E: Executor> CompiledSession<E> {
     fn run_on(&mut self, purpose: Purpose, leaves: &mut Leaves) -> Result<(Arc<Lowered>, Vec<Tensor>), Diagnostic> {
         let (graph, executor, program) = self.compiled(purpose, leaves.shape())?;
         let outputs = graph.outputs.iter().map(|o| o.value);
-        let wanted: Vec<ValueId> = outputs.chain(graph.carries.iter().map(|c| c.value)).collect();
+        let wanted: Vec<ValueId> = outputs.chain(graph.carried()).collect();
         carry::turn(&graph, &mut leaves.carried, true);
         let values = executor.run(program, leaves, &wanted);
         carry::turn(&graph, &mut leaves.carried, false);

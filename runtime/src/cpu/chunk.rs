@@ -199,7 +199,8 @@ impl Tiles {
             let meant = |p: &archc_compiler::lowered::Pairs| chunk::Pairs { strict: p.strict, before: p.before };
             match &self.op {
                 Op::Cumsum { exclusive, .. } | Op::CumsumLow { exclusive, .. } => {
-                    let reverse = matches!(self.op, Op::Cumsum { reverse: true, .. });
+                    let reverse =
+                        matches!(self.op, Op::Cumsum { reverse: true, .. } | Op::CumsumLow { reverse: true, .. });
                     let low = matches!(self.op, Op::CumsumLow { .. });
                     let starts =
                         if last == 2 { chunk::Starts { at: at[1], step: row[1] } } else { chunk::Starts::NONE };
@@ -230,7 +231,20 @@ impl Tiles {
                     let [da, q, k, g] = [0, 1, 2, 3].map(|i| (at[i].cast_const(), row[i]));
                     let (to, step, parts) = (at[4], row[4], n / rows);
                     chunk::decay_dot_grad(
-                        rows, width, meant(pairs), da.0, da.1, q.0, q.1, k.0, k.1, g.0, g.1, to, step, parts,
+                        rows,
+                        width,
+                        meant(pairs),
+                        da.0,
+                        da.1,
+                        q.0,
+                        q.1,
+                        k.0,
+                        k.1,
+                        g.0,
+                        g.1,
+                        to,
+                        step,
+                        parts,
                     );
                 }
                 op => panic!("archc bug: {op:?} does not work on tiles"),

@@ -175,6 +175,12 @@ fn dense(shape: &[usize]) -> Vec<isize> {
     strides
 }
 
+/// What rounding to f32 takes from a number.
+fn rounded_off(x: f64) -> f32 {
+    let high = f64::from(x as f32);
+    if high.is_finite() { (x - high) as f32 } else { 0.0 }
+}
+
 /// Puts a leaf where the plan wants it. All leaves lie densely.
 fn fill(op: &Op, view: &View, arena: *mut f32, leaves: &Leaves, graph: &Lowered) {
     let len = view.len();
@@ -194,10 +200,15 @@ fn fill(op: &Op, view: &View, arena: *mut f32, leaves: &Leaves, graph: &Lowered)
         Op::TokenWeight => put(to, &leaves.weights),
         Op::Input(i) => put(to, &leaves.inputs[*i].data),
         Op::Cotangent(i, _) => put(to, leaves.cotangents.get(*i).map_or(&[], |t| &t.data)),
-        Op::Carried(name, _) => {
+        Op::Carried(name, _) | Op::CarriedLow(name, _) => {
+            let low = matches!(op, Op::CarriedLow(..));
             let mut at = 0;
             leaves.carried_numbers(name, len, |part| {
-                put(&mut to[at..at + part.len()], part);
+                let to = &mut to[at..at + part.len()];
+                match low {
+                    true => to.iter_mut().zip(part).for_each(|(t, x)| *t = rounded_off(*x)),
+                    false => put(to, part),
+                }
                 at += part.len();
             });
             to[at..].fill(0.0);

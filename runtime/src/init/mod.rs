@@ -53,6 +53,7 @@ fn first_value(graph: &Graph, param: &Param, seed: u64) -> Result<Vec<f64>, Diag
         tokens: &tokens,
         step: 0,
         dropout: None,
+        moved: None,
         params: &[],
         inputs: &[],
         weights: &weights,

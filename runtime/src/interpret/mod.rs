@@ -251,6 +251,10 @@ fn apply(frame: &Frame<'_>, scope: &Scope<'_>, op: &Op, dims: &[DimId], x: &[Val
             numbers.resize(count, 0.0);
             frame.constant(scope, numbers, d)
         }
+        Op::CarriedLow(_, d) => {
+            let count = d.iter().map(|&d| frame.size(scope, d)).product();
+            frame.constant(scope, vec![0.0; count], d)
+        }
         Op::Cotangent(i, d) => match scope.tile {
             Some(tile) => tile.cotangent(*i),
             None => frame.constant(scope, tokens::cotangent(frame, scope, *i, d), d),

@@ -162,7 +162,13 @@ fn part(x: &Value, dim: Dim, range: Range<usize>, to: Dim) -> Result<Value> {
 }
 
 /// Weights `[.., cols]`, 0 where the mask is; with a score also the largest one and the logarithm of the sum, `[..]`.
-fn weights(weighing: &Value, kind: Weighing, mask: &Value, sink: Option<&Value>, cols: Dim) -> Result<(Value, [Value; 2])> {
+fn weights(
+    weighing: &Value,
+    kind: Weighing,
+    mask: &Value,
+    sink: Option<&Value>,
+    cols: Dim,
+) -> Result<(Value, [Value; 2])> {
     let operands: Vec<&Value> = [Some(mask), Some(weighing), sink].into_iter().flatten().collect();
     let mut order = Value::union(&operands);
     let Some(at) = order.iter().position(|o| o.0 == cols) else { bail!("no columns") };

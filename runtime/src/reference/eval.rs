@@ -30,6 +30,8 @@ pub(crate) struct Frame<'a> {
     pub step: u64,
     /// The seed of dropout, in training only.
     pub dropout: Option<u64>,
+    /// The seed by which states are moved, if they are.
+    pub moved: Option<u64>,
     /// Parameters in the order of the graph.
     pub params: &'a [Value],
     /// Inputs in the order of the graph, [Batch, Time, axes].

@@ -22,6 +22,7 @@ pub(crate) struct Task<'a> {
     pub params: &'a [Vec<f64>],
     pub step: u64,
     pub dropout: Option<u64>,
+    pub moved: Option<u64>,
     pub batch: &'a Batch,
     pub tokens: &'a Tokens,
 }
@@ -162,6 +163,7 @@ impl Leaves {
             tokens: task.tokens,
             step: task.step,
             dropout: task.dropout,
+            moved: task.moved,
             params: &self.params,
             inputs: &self.inputs,
             weights: &self.weights,

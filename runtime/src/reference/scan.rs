@@ -4,6 +4,7 @@
 //! cutting tokens off one by one would cost O(T^2), and by halves it costs O(T log T).
 
 use super::eval::{Body, Frame, taken};
+use super::moved::Moved;
 use super::value::{Dim, Value, axes};
 use super::wiring::Wiring;
 use crate::batch::Grid;
@@ -42,6 +43,7 @@ pub(crate) fn scan(
     }
     let body = Body { dag: &scan.body, wiring, pairs: None, time: None };
     let constants = body.constants(frame)?;
+    let mut moved = frame.moved.map(|seed| Moved::new(seed, scan, grid.batch));
     let mut emitted: Vec<Vec<Value>> = vec![Vec::with_capacity(grid.len); scan.emits.len()];
     for t in 0..grid.len {
         for (state, fresh) in states.iter_mut().zip(&fresh) {
@@ -65,6 +67,10 @@ pub(crate) fn scan(
             // A state that was overwritten by something constant still is one state a sequence.
             let order: Vec<(Dim, usize)> = fresh[i].dims.iter().map(|&d| (d, fresh[i].size(d))).collect();
             states[i] = if next.dims.len() == order.len() { next.clone() } else { next.expanded(&order)? };
+            if let Some(moved) = &mut moved {
+                let starts: Vec<bool> = (0..grid.batch).map(|b| grid.pos[b * grid.len + t] == 0).collect();
+                states[i] = moved.after(i, states[i].clone(), &values, &starts, t)?;
+            }
         }
     }
     let emits = emitted.iter().map(|e| over_time(e)).collect::<Result<_>>()?;

@@ -21,6 +21,8 @@ use std::sync::Arc;
 pub(crate) struct ReferenceSession {
     graph: Arc<Graph>,
     options: SessionOptions,
+    /// See [`super::Moved`].
+    moved: Option<u64>,
     /// What the outputs need, and what the outputs and losses need.
     to_outputs: Wiring,
     to_objective: Wiring,
@@ -32,7 +34,7 @@ pub(crate) struct ReferenceSession {
 }
 
 impl ReferenceSession {
-    pub fn new(graph: &Arc<Graph>, options: &SessionOptions) -> Result<Self, Diagnostic> {
+    pub fn new(graph: &Arc<Graph>, options: &SessionOptions, moved: Option<u64>) -> Result<Self, Diagnostic> {
         let outputs: Vec<NodeId> = graph.outputs.iter().map(|o| o.value).collect();
         let all: Vec<NodeId> = outputs.iter().chain(&graph.losses).copied().collect();
         let mut init = initial_params(graph, options.seed)?;
@@ -48,6 +50,7 @@ impl ReferenceSession {
             to_objective: Wiring::new(&graph.dag, &all),
             graph: graph.clone(),
             options: *options,
+            moved,
             params,
             first: zeros.clone(),
             second: zeros,
@@ -64,7 +67,8 @@ impl ReferenceSession {
 
     fn task<'a>(&'a self, wiring: &'a Wiring, batch: &'a Batch, tokens: &'a Tokens) -> Task<'a> {
         let (dtype, params) = (self.dtype(), self.params.as_slice());
-        Task { graph: &self.graph, wiring, dtype, params, step: self.step, dropout: None, batch, tokens }
+        let (moved, step) = (self.moved, self.step);
+        Task { graph: &self.graph, wiring, dtype, params, step, dropout: None, moved, batch, tokens }
     }
 
     /// Runs one differentiation on a thread whose stack the tape's depth decides.

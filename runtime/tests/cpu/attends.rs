@@ -2,8 +2,8 @@
 
 use crate::agree::{Subject, lines};
 use crate::batches::{cotangents, packed, random_batch};
-use crate::programs::compiled;
 use crate::device;
+use crate::programs::compiled;
 use archc_runtime::{BatchShape, Device, Dtype, Gradients, Objective, SessionOptions};
 
 /// Keys have an axis that queries lack: products run over it and the columns of a tile together. What the score reads, its gradient

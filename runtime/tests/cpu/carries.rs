@@ -2,9 +2,9 @@
 
 use crate::agree::{Bounds, Class, Group, Quantity, Results, judge, named, session};
 use crate::batches::{packed, random_batch};
+use crate::device;
 use crate::pieces::piece;
 use crate::whole::{all, each};
-use crate::device;
 use archc_runtime::compiled::Interpreted;
 use archc_runtime::{Device, Dtype, Forward, Reference, Tensor, Tensors};
 

@@ -2,8 +2,8 @@
 
 use crate::agree::{Subject, lines};
 use crate::batches::{packed, random_batch};
-use crate::programs::compiled;
 use crate::device;
+use crate::programs::compiled;
 use archc_runtime::Dtype;
 
 /// From some step on, only the first tap meets a token.

@@ -1,8 +1,8 @@
 //! Two published designs against the numbers that the original programs gave.
 
 use crate::check::{distance, relative_rms};
-use crate::{DTYPES, device};
 use crate::programs::compiled;
+use crate::{DTYPES, device};
 use archc_runtime::{
     Batch, BatchShape, Device, Dtype, Objective, SessionOptions, Snapshot, Tensor, Tensors, read_tensors,
 };

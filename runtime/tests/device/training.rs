@@ -1,7 +1,7 @@
 //! Losses, masks, dropout.
 
-use crate::build::Build;
 use crate::agree::{Subject, lines};
+use crate::build::Build;
 use crate::check::{check_gradients, exact, known, noise, packed, random_batch, session, within};
 use crate::decode::prefixed;
 use crate::device;

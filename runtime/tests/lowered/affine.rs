@@ -5,9 +5,9 @@
 
 use crate::agree::{Subject, lines};
 use crate::batches::{packed, random_batch};
-use crate::programs::compiled;
 use crate::check::exact;
 use crate::chunked;
+use crate::programs::compiled;
 use proptest::prelude::*;
 
 /// The text of a recurrence.

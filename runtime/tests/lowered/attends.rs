@@ -136,7 +136,8 @@ fn check(scored: bool) {
             out.push(lse);
         }
         operands.push(dy);
-        let grad = AttendGrad { forward: attend, body: backward, weighing, visible: Some(visible), sums, running: Vec::new() };
+        let grad =
+            AttendGrad { forward: attend, body: backward, weighing, visible: Some(visible), sums, running: Vec::new() };
         let grad = b.op(Op::AttendGrad(Box::new(grad)), &operands);
         out.extend((0..3).map(|i| b.op(Op::Emit(i), &[grad])));
         out

@@ -1,8 +1,8 @@
 //! The device under test against the reference in f64: the standard library, seeds and examples.
 
 use crate::agree::{Finding, Subject, Wanted, lines, named};
-use crate::check::exact;
 use crate::batches::{packed, random_batch};
+use crate::check::exact;
 use crate::programs::{files, programs};
 use crate::{LARGE, chunked, device};
 use archc_compiler::graph::{Graph, Op};

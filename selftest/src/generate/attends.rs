@@ -30,7 +30,8 @@ impl Writer {
         let mut values = Vec::new();
         for _ in 0..1 + self.dice.below(2) {
             let h = heads.clone();
-            let v = self.operand(|w, v| v.token && w.count(&union([v.axes.as_slice(), h.as_slice()].into_iter())) <= 48)?;
+            let v =
+                self.operand(|w, v| v.token && w.count(&union([v.axes.as_slice(), h.as_slice()].into_iter())) <= 48)?;
             values.push(v);
         }
         let mask = if self.dice.chance(0.5) { self.steady(|_, v| v.token && v.axes.is_empty()) } else { None };
@@ -39,12 +40,15 @@ impl Writer {
             None if self.dice.chance(0.3) => {
                 let v = self.steady(|_, v| v.token && !v.axes.is_empty())?;
                 let mut draft = self.like(v, self.text(v));
-                let picks: Vec<String> =
-                    draft.axes.iter().map(|a| {
+                let picks: Vec<String> = draft
+                    .axes
+                    .iter()
+                    .map(|a| {
                         let axis = &self.axes[*a];
                         let at = axis.labels.first().cloned().unwrap_or_else(|| "0".into());
                         format!("[{} = {at}]", axis.name)
-                    }).collect();
+                    })
+                    .collect();
                 draft.text.push_str(&picks.concat());
                 draft.axes.clear();
                 Some(self.add(draft))
@@ -102,10 +106,13 @@ impl Writer {
                         let o = own.clone();
                         let u = w.operand(|_, u| u.token && within(&u.axes, &o));
                         degree += 1;
-                        u.map_or_else(|| format!("past({x})"), |u| {
-                            let u = w.signed(u);
-                            format!("past({x}) * {u}")
-                        })
+                        u.map_or_else(
+                            || format!("past({x})"),
+                            |u| {
+                                let u = w.signed(u);
+                                format!("past({x}) * {u}")
+                            },
+                        )
                     }
                     7 => format!("past({x}) * {}", w.falling()),
                     8 => format!("tanh(past({x}) - {x})"),
@@ -117,7 +124,15 @@ impl Writer {
                 let axes = union([own.as_slice(), heads.as_slice()].into_iter());
                 emits.push((
                     name,
-                    Draft { text: String::new(), axes, token: true, kind: Kind::Any, degree, exact: false, alive: true },
+                    Draft {
+                        text: String::new(),
+                        axes,
+                        token: true,
+                        kind: Kind::Any,
+                        degree,
+                        exact: false,
+                        alive: true,
+                    },
                 ));
             }
             emits
@@ -137,10 +152,13 @@ impl Writer {
     fn running(&mut self, heads: &[usize]) -> Option<usize> {
         let h = heads.to_vec();
         let v = self.operand(|_, v| v.token && within(&v.axes, &h))?;
-        let text = format!("running_sum({})", match self.dice.below(2) {
-            0 => format!("-softplus({})", self.text(v)),
-            _ => format!("logsigmoid({})", self.text(v)),
-        });
+        let text = format!(
+            "running_sum({})",
+            match self.dice.below(2) {
+                0 => format!("-softplus({})", self.text(v)),
+                _ => format!("logsigmoid({})", self.text(v)),
+            }
+        );
         let mut draft = self.like(v, text);
         (draft.token, draft.kind, draft.exact) = (true, Kind::Any, false);
         let at = self.add(draft);
@@ -188,7 +206,9 @@ impl Writer {
         let plain = match self.dice.below(10) {
             0..=5 => format!("sum{brackets}({x} * past({y}))"),
             6 => format!("0.5 * sum{brackets}({x} * past({y}))"),
-            7 if within(&self.values[k].axes, &self.values[q].axes) || within(&self.values[q].axes, &self.values[k].axes) => {
+            7 if within(&self.values[k].axes, &self.values[q].axes)
+                || within(&self.values[q].axes, &self.values[k].axes) =>
+            {
                 format!("-0.5 * sum{brackets}(({x} - past({y})) ^ 2)")
             }
             8 => format!("sum{brackets}(relu({x}) * past({y}))"),

@@ -253,15 +253,8 @@ fn whole_model(dice: Dice, sizes: &[usize], callee: Option<&Callee>, length: usi
         w.line(&format!("prefix meta[{}, {width}] = normal(0.5)", w.axes[m].name));
     }
     w.line(&format!("let embedding = embed[{width}](tokens)"));
-    let embedded = Draft {
-        text: String::new(),
-        axes: vec![d],
-        token: true,
-        kind: Kind::Any,
-        degree: 1,
-        exact: true,
-        alive: true,
-    };
+    let embedded =
+        Draft { text: String::new(), axes: vec![d], token: true, kind: Kind::Any, degree: 1, exact: true, alive: true };
     w.known("embedding".into(), embedded);
     // the table starts small
     let mut scaled = w.like(0, "8 * embedding".into());

@@ -23,10 +23,8 @@ impl Writer {
         let from = *self.dice.pick(&own);
         let size = self.axes[from].size;
         let to = self.axis("J", size, false);
-        let mut draft = self.like(
-            v,
-            format!("rename[{} -> {}]({})", self.axes[from].name, self.axes[to].name, self.text(v)),
-        );
+        let mut draft =
+            self.like(v, format!("rename[{} -> {}]({})", self.axes[from].name, self.axes[to].name, self.text(v)));
         draft.axes = sorted(&[without(&own, &[from]), vec![to]].concat());
         let at = self.add(draft);
         if self.count(&own) * size > self.room || self.dice.chance(0.3) {
@@ -88,10 +86,8 @@ impl Writer {
         self.dice.shuffle(&mut from);
         let size = self.count(&from);
         let to = self.axis("F", size, false);
-        let mut draft = self.like(
-            v,
-            format!("flatten[{} -> {}]({})", self.names(&from), self.axes[to].name, self.text(v)),
-        );
+        let mut draft =
+            self.like(v, format!("flatten[{} -> {}]({})", self.names(&from), self.axes[to].name, self.text(v)));
         draft.axes = sorted(&[without(&own, &from), vec![to]].concat());
         Some(self.add(draft))
     }
@@ -124,8 +120,7 @@ impl Writer {
         let u = self.operand(|_, v| v.axes == o)?;
         let e = self.axis("E", 2 * self.axes[a].size, false);
         let name = &self.axes[a].name;
-        let text =
-            format!("cat[{name} + {name} -> {}]({}, {})", self.axes[e].name, self.text(v), self.text(u));
+        let text = format!("cat[{name} + {name} -> {}]({}, {})", self.axes[e].name, self.text(v), self.text(u));
         let mut draft = self.joined(&[v, u], text);
         draft.axes = sorted(&[without(&own, &[a]), vec![e]].concat());
         draft.degree = self.values[v].degree.max(self.values[u].degree);

@@ -58,7 +58,10 @@ impl Writer {
                 (draft.text, draft.kind) = (format!("{name}({inner})"), Kind::Any);
                 draft.degree = degree.min(1);
             }
-            8 => (draft.text, draft.kind) = (format!("sqrt({})", self.dice.pick(&["abs(", "relu("]).to_string() + &x + ")"), Kind::Any),
+            8 => {
+                (draft.text, draft.kind) =
+                    (format!("sqrt({})", self.dice.pick(&["abs(", "relu("]).to_string() + &x + ")"), Kind::Any)
+            }
             9 | 10 => (draft.text, draft.kind, draft.degree) = (format!("sigmoid({x})"), Kind::Unit, 0),
             11 | 12 => (draft.text, draft.kind, draft.degree) = (format!("tanh({x})"), Kind::Signed, 0),
             13 => (draft.text, draft.kind) = (format!("silu({x})"), Kind::Any),
@@ -204,11 +207,8 @@ impl Writer {
     /// Ops that keep the axes they run along.
     fn along(&mut self) -> Option<usize> {
         let kind = self.dice.below(7);
-        let v = if kind >= 4 {
-            self.steady(|_, v| !v.axes.is_empty())?
-        } else {
-            self.operand(|_, v| !v.axes.is_empty())?
-        };
+        let v =
+            if kind >= 4 { self.steady(|_, v| !v.axes.is_empty())? } else { self.operand(|_, v| !v.axes.is_empty())? };
         let x = self.text(v);
         let own = self.values[v].axes.clone();
         let one = *self.dice.pick(&own);
@@ -334,7 +334,10 @@ impl Writer {
         let mut out = Vec::new();
         for a in candidates {
             let numbers = self.count(&out) * self.axes[a].size * self.count(&stay);
-            if out.len() < most && numbers <= self.room && self.count(&out) * self.axes[a].size * self.count(&from) <= 256 {
+            if out.len() < most
+                && numbers <= self.room
+                && self.count(&out) * self.axes[a].size * self.count(&from) <= 256
+            {
                 out.push(a);
             }
         }

@@ -141,7 +141,8 @@ impl Writer {
         let mut text = self.bounded(first);
         if !rest.is_empty() {
             let r = rest.clone();
-            let second = self.operand(|_, v| v.token && within(&v.axes, &own) && within(&r, &v.axes) && v.degree <= 2)?;
+            let second =
+                self.operand(|_, v| v.token && within(&v.axes, &own) && within(&r, &v.axes) && v.degree <= 2)?;
             text = format!("{text} * {}", self.bounded(second));
         } else if self.dice.chance(0.3) {
             let second = self.operand(|_, v| within(&v.axes, &own) && v.degree <= 1)?;

@@ -38,7 +38,7 @@ pub(super) fn rebuild(mut graph: Lowered, rule: Rule<'_>) -> Lowered {
 pub(super) fn move_roots(graph: &mut Lowered, at: impl Fn(ValueId) -> ValueId) {
     graph.outputs.iter_mut().for_each(|o| o.value = at(o.value));
     graph.objective = graph.objective.map(|(a, b)| (at(a), at(b)));
-    graph.carries.iter_mut().for_each(|c| c.value = at(c.value));
+    graph.carries.iter_mut().flat_map(|c| [Some(&mut c.value), c.low.as_mut()]).flatten().for_each(|v| *v = at(*v));
 }
 
 /// How often each value of a DAG is read, roots included.
