@@ -498,7 +498,10 @@ impl Case {
                     let (objective, floor) =
                         if what == "R" { (Objective::Cotangents(&self.r), reach) } else { (Objective::Loss, 0.0) };
                     let got = session.gradients(&self.batch, objective)?;
-                    all.push(Group::number(Quantity::Objective(what), Class::Forward, got.objective, floor));
+                    let of = Quantity::Objective(what);
+                    // where outputs are rounded from 0, so is this
+                    let scale = if what == "R" { OUTPUTS * norm(&self.r) } else { 0.0 };
+                    all.push(Group { scale, ..Group::number(of, Class::Forward, got.objective, floor) });
                     let of = |name| Quantity::Gradient(what, name);
                     let scale = if what == "R" { norm(&self.r) } else { 1.0 };
                     let group = |tensors| Group { scale, ..Group::new(Class::Gradient, tensors, of) };

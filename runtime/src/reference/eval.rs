@@ -7,6 +7,7 @@ use super::kernels::host;
 use super::layout;
 use super::linear::linear;
 use super::loss::token_mean;
+use super::moved::Moves;
 use super::rows::{RowOp, rows};
 use super::scan::scan;
 use super::training::{DropoutSeed, anneal, dropout};
@@ -19,6 +20,7 @@ use archc_compiler::graph::{Dag, Graph, NodeId, Op, Rate, ReduceOp};
 use archc_compiler::lower::carried::{capture_name, window_name};
 use archc_compiler::lower::most_carried;
 use candle_core::{DType, Result, Tensor, bail};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// What is the same for all ops of one evaluation.
@@ -30,8 +32,8 @@ pub(crate) struct Frame<'a> {
     pub step: u64,
     /// The seed of dropout, in training only.
     pub dropout: Option<u64>,
-    /// The seed by which states are moved, if they are.
-    pub moved: Option<u64>,
+    /// How numbers are moved, if they are.
+    pub moved: Option<Moves>,
     /// Parameters in the order of the graph.
     pub params: &'a [Value],
     /// Inputs in the order of the graph, [Batch, Time, axes].
@@ -89,7 +91,7 @@ impl Body<'_> {
                             given = spread.iter().collect();
                         }
                     }
-                    apply(frame, self.time, op, &given)?
+                    moving(frame, op, &given, |x| apply(frame, self.time, op, x))?
                 }
             };
             values[i] = Some(value);
@@ -109,6 +111,13 @@ impl Body<'_> {
         }
         Ok(values)
     }
+}
+
+/// What an op computes of its operands; moved, where numbers are.
+fn moving(frame: &Frame<'_>, op: &Op, x: &[&Value], compute: impl FnOnce(&[&Value]) -> Result<Value>) -> Result<Value> {
+    let Some(moves) = &frame.moved else { return compute(x) };
+    let x: Vec<Cow<'_, Value>> = x.iter().map(|x| moves.operand(x)).collect::<Result<_>>()?;
+    moves.result(op, compute(&x.iter().map(|x| &**x).collect::<Vec<_>>())?)
 }
 
 /// Ops that mean the same in a graph and in any body: everything that does not touch time.
@@ -294,9 +303,11 @@ fn node(
         Op::Attend(body) => {
             let pasts = pasts(frame, wiring, i, &x, carry)?;
             let pairs = Pairs { carried: frame.tokens.carried, len: grid.len };
-            return attend(frame, body, &wiring.bodies[&i], &x, &pasts, &pairs).map(Slot::Emits);
+            let emits = attend(frame, body, &wiring.bodies[&i], &x, &pasts, &pairs)?;
+            let Some(moves) = &frame.moved else { return Ok(Slot::Emits(emits)) };
+            return emits.into_iter().map(|e| moves.result(op, e)).collect::<Result<_>>().map(Slot::Emits);
         }
-        _ => apply(frame, None, op, &x)?,
+        _ => moving(frame, op, &x, |x| apply(frame, None, op, x))?,
     }))
 }
 

@@ -65,8 +65,8 @@ impl Device for Reference {
     }
 }
 
-/// The reference device with states that are moved after each token by at most one rounding to f32 of the largest number that was part
-/// of them, where updates erase from them: what a right device with another order of sums may give. The number seeds the moves.
+/// The reference device with numbers moved at random by what rounding to f32 may do to a right device with another order of sums; the
+/// number seeds the moves. Parker, Monte Carlo Arithmetic, 1997.
 #[derive(Clone, Copy, Debug)]
 pub struct Moved(pub u64);
 

@@ -1,13 +1,108 @@
-//! What a device that is right may do to states that updates erase from: a delta rule in chunks adds first and takes away
-//! later what a loop never holds, so that a state is as sure as the largest number that it is made of.
+//! What rounding may do to a device that is right, by moving the reference's numbers at random (Parker, Monte Carlo Arithmetic, 1997):
+//!
+//! - what an op computes, and in backward what flows into each of its operands, by at most one unit of the last place; what is exact (a
+//!   whole number, a choice, a copy) stays;
+//! - states that updates erase from, by a rounding of the largest number that was part of them: a delta rule in chunks adds first
+//!   and takes away later what a loop never holds.
 
+use super::kernels::{View, dispatch, host};
 use super::value::{Dim, Value};
 use crate::random::Stream;
-use archc_compiler::graph::{NodeId, Op, Scan};
-use candle_core::{DType, Result};
+use archc_compiler::graph::{BinaryOp, NodeId, Op, ReduceOp, Scan, UnaryOp};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, backend::BackendStorage};
+use std::borrow::Cow;
+use std::cell::Cell;
+
+/// How far a number moves, relative to it.
+const UNIT: f64 = f32::EPSILON as f64;
+
+/// Where the moves of a run come from.
+#[derive(Debug)]
+pub(crate) struct Moves {
+    pub seed: u64,
+    count: Cell<u64>,
+}
+
+impl Moves {
+    pub fn new(seed: u64) -> Self {
+        Self { seed, count: Cell::new(0) }
+    }
+
+    fn stream(&self) -> Draws {
+        self.count.set(self.count.get() + 1);
+        Draws { seed: self.seed, number: self.count.get() }
+    }
+
+    /// An operand whose gradient is moved.
+    pub fn operand<'a>(&self, x: &'a Value) -> Result<Cow<'a, Value>> {
+        if !x.tracked() {
+            return Ok(Cow::Borrowed(x));
+        }
+        Ok(Cow::Owned(Value::new(x.tensor.apply_op1(self.stream())?, x.dims.clone())))
+    }
+
+    /// What an op computes, moved.
+    pub fn result(&self, op: &Op, x: Value) -> Result<Value> {
+        let exact = match op {
+            Op::Unary(f) => {
+                matches!(f, UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sign | UnaryOp::Floor | UnaryOp::Relu | UnaryOp::Not)
+            }
+            Op::Binary(f) => {
+                !matches!(f, BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Pow)
+            }
+            Op::Reduce(f, _) => matches!(f, ReduceOp::Max | ReduceOp::Min),
+            Op::Contract(_) | Op::Softmax(_) | Op::Sparsemax(_) | Op::Cumsum(_) | Op::Linear(_) | Op::Attend(_) => {
+                false
+            }
+            _ => true,
+        };
+        if exact {
+            return Ok(x);
+        }
+        let by: Vec<f64> = self.stream().moves(host(&x.tensor)?.into_iter()).collect();
+        let by = Value::constant(by, x.tensor.dims().to_vec(), x.dims.clone(), x.tensor.dtype())?;
+        Ok(Value::new((x.tensor + by.tensor)?, x.dims))
+    }
+}
+
+/// The draws of one place in a run.
+struct Draws {
+    seed: u64,
+    number: u64,
+}
+
+impl Draws {
+    /// By how much numbers move.
+    fn moves(&self, numbers: impl Iterator<Item = f64>) -> impl Iterator<Item = f64> {
+        let mut stream = Stream::new(&[b"moved", &self.seed.to_le_bytes(), &self.number.to_le_bytes()]);
+        numbers.map(move |x| {
+            let unit = 2.0 * stream.uniform_short() - 1.0;
+            if x.is_finite() && x.fract() != 0.0 { x * unit * UNIT } else { 0.0 }
+        })
+    }
+}
+
+impl CustomOp1 for Draws {
+    fn name(&self) -> &'static str {
+        "moved"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        dispatch!(x, T => {
+            let y = View::<T>::of(x, layout)?.dense().into_owned();
+            Ok((candle_core::WithDType::to_cpu_storage_owned(y), layout.shape().clone()))
+        })
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        let by: Vec<f64> = self.moves(host(g)?.into_iter()).collect();
+        let by = Tensor::from_vec(by, g.shape(), g.device())?.to_dtype(g.dtype())?;
+        Ok(Some((g + by)?))
+    }
+}
 
 /// The states of a scan, each moved after each token by at most one rounding to f32 of the largest number that was part of it.
-pub(super) struct Moved {
+pub(super) struct States {
     seed: u64,
     /// By node of the body: whether it depends on a state.
     depends: Vec<bool>,
@@ -17,7 +112,7 @@ pub(super) struct Moved {
     largest: Vec<Vec<f64>>,
 }
 
-impl Moved {
+impl States {
     pub fn new(seed: u64, scan: &Scan, sequences: usize) -> Self {
         let dag = &scan.body;
         let mut depends = vec![false; dag.len()];

@@ -4,6 +4,7 @@ use super::carry::{self, Before};
 use super::eval::{Frame, Outcome, evaluate};
 use super::kernels::host;
 use super::loss::{add, cross_entropy, inner_product, loss_term};
+use super::moved::Moves;
 use super::value::{Dim, Value, axes};
 use super::wiring::Wiring;
 use crate::batch::Tokens;
@@ -163,7 +164,7 @@ impl Leaves {
             tokens: task.tokens,
             step: task.step,
             dropout: task.dropout,
-            moved: task.moved,
+            moved: task.moved.map(Moves::new),
             params: &self.params,
             inputs: &self.inputs,
             weights: &self.weights,

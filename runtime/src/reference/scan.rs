@@ -4,7 +4,7 @@
 //! cutting tokens off one by one would cost O(T^2), and by halves it costs O(T log T).
 
 use super::eval::{Body, Frame, taken};
-use super::moved::Moved;
+use super::moved::States;
 use super::value::{Dim, Value, axes};
 use super::wiring::Wiring;
 use crate::batch::Grid;
@@ -43,7 +43,7 @@ pub(crate) fn scan(
     }
     let body = Body { dag: &scan.body, wiring, pairs: None, time: None };
     let constants = body.constants(frame)?;
-    let mut moved = frame.moved.map(|seed| Moved::new(seed, scan, grid.batch));
+    let mut moved = frame.moved.as_ref().map(|moves| States::new(moves.seed, scan, grid.batch));
     let mut emitted: Vec<Vec<Value>> = vec![Vec::with_capacity(grid.len); scan.emits.len()];
     for t in 0..grid.len {
         for (state, fresh) in states.iter_mut().zip(&fresh) {

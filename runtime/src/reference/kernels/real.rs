@@ -118,7 +118,9 @@ pub(crate) struct View<'a, T> {
 impl<'a, T: Real> View<'a, T> {
     pub fn of(storage: &'a CpuStorage, layout: &'a Layout) -> Result<Self> {
         let data = T::cpu_storage_as_slice(storage)?;
-        Ok(Self { data: &data[layout.start_offset()..], shape: layout.dims(), strides: layout.stride() })
+        // a view of nothing may start behind the end
+        let data = data.get(layout.start_offset()..).unwrap_or(&[]);
+        Ok(Self { data, shape: layout.dims(), strides: layout.stride() })
     }
 
     pub fn count(&self) -> usize {
