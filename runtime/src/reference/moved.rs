@@ -2,14 +2,14 @@
 //!
 //! - what an op computes, and in backward what flows into each of its operands, by at most one unit of the last place; what is exact (a
 //!   whole number, a choice, a copy) stays;
-//! - states that updates erase from, by a rounding of the largest number that was part of them: a delta rule in chunks adds first
-//!   and takes away later what a loop never holds.
+//! - states that updates erase from, by the roundings of all that was part of them: a delta rule in chunks adds first and takes away
+//!   later what a loop never holds.
 
 use super::kernels::{View, dispatch, host};
 use super::value::{Dim, Value};
 use crate::random::Stream;
 use archc_compiler::graph::{BinaryOp, NodeId, Op, ReduceOp, Scan, UnaryOp};
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, backend::BackendStorage};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, backend::BackendStorage};
 use std::borrow::Cow;
 use std::cell::Cell;
 
@@ -101,15 +101,15 @@ impl CustomOp1 for Draws {
     }
 }
 
-/// The states of a scan, each moved after each token by at most one rounding to f32 of the largest number that was part of it.
+/// The states of a scan, each moved after each token by what roundings of all numbers that were part of it come to.
 pub(super) struct States {
     seed: u64,
     /// By node of the body: whether it depends on a state.
     depends: Vec<bool>,
     /// By state: whether sums over it are part of its update.
     erased: Vec<bool>,
-    /// By state and sequence: the largest number of its document so far.
-    largest: Vec<Vec<f64>>,
+    /// By state and sequence: the squares of the largest numbers of each token of its document so far, summed.
+    squares: Vec<Vec<f64>>,
 }
 
 impl States {
@@ -129,7 +129,7 @@ impl States {
             })
         };
         let erased: Vec<bool> = scan.next.iter().map(erased).collect();
-        Self { seed, depends, largest: vec![vec![0.0; sequences]; erased.len()], erased }
+        Self { seed, depends, squares: vec![vec![0.0; sequences]; erased.len()], erased }
     }
 
     /// The state after a token at which documents start in some sequences; `values` are those of the body.
@@ -144,30 +144,31 @@ impl States {
         if !self.erased[i] {
             return Ok(state);
         }
-        let largest = &mut self.largest[i];
-        largest.iter_mut().zip(starts).filter(|(_, starts)| **starts).for_each(|(m, _)| *m = 0.0);
+        let squares = &mut self.squares[i];
+        squares.iter_mut().zip(starts).filter(|(_, starts)| **starts).for_each(|(m, _)| *m = 0.0);
         let parts = values.iter().zip(&self.depends).filter(|(_, depends)| **depends).filter_map(|(v, _)| v.as_ref());
+        let mut now = vec![0.0f64; squares.len()];
         for part in parts.chain([&state]).filter(|v| state.dims.iter().all(|d| v.has(*d))) {
             let order: Vec<(Dim, usize)> = part.dims.iter().map(|d| (*d, part.size(*d))).collect();
             let (batch, others): (Vec<_>, Vec<_>) = order.into_iter().partition(|(d, _)| *d == Dim::Batch);
-            let numbers = part.expanded(&[batch, others].concat())?;
-            let numbers = numbers.tensor.detach().to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
-            let width = numbers.len() / largest.len();
-            for (m, row) in largest.iter_mut().zip(numbers.chunks_exact(width)) {
+            let numbers = host(&part.expanded(&[batch, others].concat())?.tensor)?;
+            let width = numbers.len() / now.len();
+            for (m, row) in now.iter_mut().zip(numbers.chunks_exact(width)) {
                 *m = row.iter().fold(*m, |m, x| m.max(x.abs()));
             }
         }
+        squares.iter_mut().zip(now).for_each(|(sum, now)| *sum += now * now);
         let shape = state.tensor.dims().to_vec();
-        let width = shape.iter().product::<usize>() / largest.len();
+        let width = shape.iter().product::<usize>() / squares.len();
         let place = state.index(Dim::Batch)?;
         let inner: usize = shape[place + 1..].iter().product();
         let mut stream = Stream::new(&[b"moved", &self.seed.to_le_bytes(), &(i as u64).to_le_bytes()]);
         stream.seek(t as u64);
         let by = |n: usize| {
             let unit = stream.uniform();
-            (2.0 * unit - 1.0) * f64::from(f32::EPSILON) / 2.0 * largest[n / inner % largest.len()]
+            (2.0 * unit - 1.0) * UNIT * squares[n / inner % squares.len()].sqrt()
         };
-        let by: Vec<f64> = (0..width * largest.len()).map(by).collect();
+        let by: Vec<f64> = (0..width * squares.len()).map(by).collect();
         let by = Value::constant(by, shape, state.dims.clone(), state.tensor.dtype())?;
         Ok(Value::new((state.tensor + by.tensor)?, state.dims))
     }
