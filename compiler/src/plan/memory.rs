@@ -103,23 +103,21 @@ pub(super) fn place(mut kernels: Vec<Kernel>, buffers: &[Buffer], others: &mut [
     // large ones first, each at the lowest place that is free all its life
     order.sort_by_key(|&b| (usize::MAX - buffers[b].len, b));
     let mut at = vec![0usize; buffers.len()];
-    let mut placed: Vec<(usize, usize, usize, usize)> = Vec::new(); // start, end, first, last
+    let mut placed: Vec<(usize, usize, usize, usize)> = Vec::new(); // start, end, first, last; in order
     let mut arena = 0;
     for b in order {
         let (first, last) = alive[b].unwrap_or((0, end));
         let len = buffers[b].len.next_multiple_of(ALIGN);
-        let mut spans: Vec<(usize, usize)> =
-            placed.iter().filter(|p| p.2 <= last && first <= p.3).map(|p| (p.0, p.1)).collect();
-        spans.sort_unstable();
         let mut start = 0;
-        for (s, e) in spans {
-            if start + len <= s {
+        for (s, e, ..) in placed.iter().filter(|p| p.2 <= last && first <= p.3) {
+            if start + len <= *s {
                 break;
             }
-            start = start.max(e);
+            start = start.max(*e);
         }
         at[b] = start;
-        placed.push((start, start + len, first, last));
+        let this = (start, start + len, first, last);
+        placed.insert(placed.partition_point(|p| *p < this), this);
         arena = arena.max(start + len);
     }
     let mut translate = |base: &mut Base, offset: &mut usize| {

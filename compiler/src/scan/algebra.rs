@@ -6,6 +6,8 @@
 //! state-free, or nothing of it at all.
 
 use crate::graph::{AxisId, BinaryOp, Dag, Graph, Node, NodeId, Op, ReduceOp, Scan, UnaryOp};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// A value that is free of the state: in the scan's body, or in the graph around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,12 +99,15 @@ pub(super) struct Algebra<'a> {
     pub scan: &'a Scan,
     /// The nodes behind the captures.
     pub captures: Vec<NodeId>,
+    /// What [`Self::is_outer`] knows.
+    outer: RefCell<BTreeMap<Ref, bool>>,
 }
 
 impl<'a> Algebra<'a> {
     /// The body of a scan node.
     pub(super) fn new(graph: &'a Graph, id: NodeId, scan: &'a Scan) -> Self {
-        Self { graph, scan, captures: graph.dag.operands(id)[scan.states.len()..].to_vec() }
+        let captures = graph.dag.operands(id)[scan.states.len()..].to_vec();
+        Self { graph, scan, captures, outer: RefCell::default() }
     }
 
     pub(super) fn body(&self) -> &'a Dag {
@@ -436,8 +441,11 @@ impl<'a> Algebra<'a> {
 
     /// Whether a value is, up to factors, an outer product: larger than what it is made of.
     fn is_outer(&self, r: Ref) -> bool {
+        if let Some(known) = self.outer.borrow().get(&r) {
+            return *known;
+        }
         let size = |r: Ref| self.axes(r).iter().map(|a| self.graph.size(*a)).product::<usize>();
-        match &self.node(r).op {
+        let outer = match &self.node(r).op {
             Op::Binary(BinaryOp::Mul) => {
                 let operands = self.operands(r);
                 operands.iter().all(|o| size(*o) < size(r)) || operands.iter().any(|o| self.is_outer(*o))
@@ -446,10 +454,12 @@ impl<'a> Algebra<'a> {
                 self.operands(r).iter().any(|o| self.is_outer(*o))
             }
             _ => false,
-        }
+        };
+        self.outer.borrow_mut().insert(r, outer);
+        outer
     }
 
-    /// Takes an outer product apart; other products stay whole.
+    /// Takes an outer product apart, as long as its factors are few; other products stay whole.
     pub(super) fn factors(&self, r: Ref, into: &mut Product) {
         if let Some(c) = self.number(r) {
             into.c *= c;
@@ -460,7 +470,7 @@ impl<'a> Algebra<'a> {
                 into.c = -into.c;
                 self.factors(self.operands(r)[0], into);
             }
-            Op::Binary(BinaryOp::Mul) if self.is_outer(r) => {
+            Op::Binary(BinaryOp::Mul) if into.factors.len() < TERMS && self.is_outer(r) => {
                 self.operands(r).into_iter().for_each(|o| self.factors(o, into));
             }
             Op::Expand(_) => self.factors(self.operands(r)[0], into),

@@ -3,6 +3,7 @@
 use super::chunk::Past;
 use super::form::{Decay, Form, Seen};
 use super::rate::{Rate, index};
+use super::stack::Stack;
 use crate::graph::{BinaryOp, NodeId, ReduceOp};
 use crate::lowered::{Builder, DimId, Op, Pairs, ValueId};
 use std::collections::BTreeMap;
@@ -43,6 +44,8 @@ pub(super) struct Factors {
     pub between: BTreeMap<(Option<NodeId>, bool, NodeId, Seen), ValueId>,
     /// Under decays by key: vectors over K times what is kept of the entry's state, and keys times what is kept to the end.
     pub faded: BTreeMap<(Option<NodeId>, ValueId), ValueId>,
+    /// Events with deltas that come one after the other: by their keys, vectors and scales.
+    pub stacks: Vec<(Vec<[Option<NodeId>; 3]>, Stack)>,
 }
 
 impl Factors {
@@ -111,6 +114,7 @@ impl Rows {
             pairs: BTreeMap::new(),
             between: BTreeMap::new(),
             faded: BTreeMap::new(),
+            stacks: Vec::new(),
         };
         let mut sign_to_end = None;
         let mut sign_whole = None;

@@ -38,6 +38,7 @@ mod print;
 mod rate;
 mod rotation;
 mod split;
+mod stack;
 mod tile;
 mod turned;
 

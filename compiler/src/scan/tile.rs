@@ -19,8 +19,9 @@
 
 use super::chunk::Past;
 use super::factors::{Factors, Operands, times};
-use super::form::{Decay, Form, Scaled, Seen, Side, Sight};
-use super::rate::{Rate, count, index};
+use super::form::{Decay, Delta, Form, Scaled, Seen, Side, Sight};
+use super::stack::{Flat, Stack};
+use super::rate::{Rate, index};
 use super::turned::Turned;
 use crate::graph::{BinaryOp, NodeId};
 use crate::lowered::{Builder, DimId, Extent, FIXED, Op, Pairs, ValueId};
@@ -50,9 +51,17 @@ pub(super) struct Tiled {
 
 /// A reader: its vector over K (none: ones), when it reads.
 #[derive(Clone, Copy)]
-struct Reader<'a> {
-    vector: Option<NodeId>,
-    sight: &'a Sight,
+pub(super) struct Reader<'a> {
+    pub vector: Option<NodeId>,
+    pub sight: &'a Sight,
+}
+
+/// What the events of a chunk write.
+struct Solved {
+    /// u of every event by itself, `[rows, V]`; none for one that writes nothing or is in the stack.
+    alone: Vec<Option<ValueId>>,
+    /// Events with deltas that come one after the other.
+    stack: Option<(Stack, ValueId)>,
 }
 
 impl Tile<'_> {
@@ -63,12 +72,16 @@ impl Tile<'_> {
             Side::Key => {
                 let reader = Reader { vector: Some(read.query), sight: &read.sight };
                 let mut sum = self.entry(b, factors, reader);
-                for (e, u) in solved.iter().enumerate() {
+                for (e, u) in solved.alone.iter().enumerate() {
                     if let Some(u) = u {
                         let a = self.between(b, factors, reader, e);
                         let part = self.mixed(b, a, *u);
                         sum = b.add(sum, part);
                     }
+                }
+                if let Some((stack, u)) = &solved.stack {
+                    let part = self.read_stack(b, factors, reader, stack, *u);
+                    sum = b.add(sum, part);
                 }
                 sum
             }
@@ -81,12 +94,12 @@ impl Tile<'_> {
 
     // ---- operands
 
-    fn operand(&self, node: NodeId) -> ValueId {
+    pub(super) fn operand(&self, node: NodeId) -> ValueId {
         self.nodes[&(node, Past::Any)]
     }
 
     /// An event's key, with all of K.
-    fn key(&self, b: &mut Builder, event: usize) -> ValueId {
+    pub(super) fn key(&self, b: &mut Builder, event: usize) -> ValueId {
         let node = self.form.events[event].key;
         let key = match self.turned {
             Some(turned) => turned.vectors[&(node, false)],
@@ -104,7 +117,7 @@ impl Tile<'_> {
     }
 
     /// The sum of what an event writes by itself.
-    fn written(&self, b: &mut Builder, event: usize) -> Option<ValueId> {
+    pub(super) fn written(&self, b: &mut Builder, event: usize) -> Option<ValueId> {
         let mut sum: Option<ValueId> = None;
         for value in &self.form.events[event].values {
             let value = self.scaled(b, value).unwrap_or_else(|| b.number(1.0));
@@ -117,7 +130,7 @@ impl Tile<'_> {
     }
 
     /// Whether factors go to K, so that they must be multiplied before a contraction.
-    fn by_key(&self) -> bool {
+    pub(super) fn by_key(&self) -> bool {
         matches!(self.form.decay, Decay::Key(_))
     }
 
@@ -134,7 +147,7 @@ impl Tile<'_> {
         sum
     }
 
-    fn vector(&self, b: &mut Builder, reader: Reader) -> ValueId {
+    pub(super) fn vector(&self, b: &mut Builder, reader: Reader) -> ValueId {
         let vector = match (reader.vector, self.turned) {
             (Some(node), Some(turned)) => turned.vectors[&(node, reader.sight.before)],
             (Some(node), None) => self.operand(node),
@@ -176,7 +189,7 @@ impl Tile<'_> {
 
     // ---- pairs of rows
 
-    fn pairs(&self, strict: bool, before: bool) -> Pairs {
+    pub(super) fn pairs(&self, strict: bool, before: bool) -> Pairs {
         Pairs { rows: self.rows, cols: self.cols, strict, before }
     }
 
@@ -235,25 +248,28 @@ impl Tile<'_> {
 
     // ---- events
 
-    /// u of every event, `[rows, V]`; none for one that writes nothing.
-    fn solve(&self, b: &mut Builder, f: &mut Factors) -> Vec<Option<ValueId>> {
+    fn solve(&self, b: &mut Builder, f: &mut Factors) -> Solved {
         let events = &self.form.events;
-        let mut solved: Vec<Option<ValueId>> = Vec::new();
+        let mut alone: Vec<Option<ValueId>> = Vec::new();
         for (e, event) in events.iter().enumerate() {
             let plain = if event.delta.is_none() { self.written(b, e) } else { None };
-            solved.push(plain);
+            alone.push(plain);
         }
         let deltas: Vec<usize> = (0..events.len()).filter(|e| events[*e].delta.is_some()).collect();
         if deltas.is_empty() {
-            return solved;
+            return Solved { alone, stack: None };
+        }
+        if let Some(stack) = self.stack(b, f, &deltas) {
+            let u = self.solve_stack(b, f, &stack, &alone);
+            return Solved { alone, stack: Some((stack, u)) };
         }
         let (mut right, mut left) = (Vec::new(), Vec::new());
         for &e in &deltas {
-            let delta = events[e].delta.as_ref().expect("just filtered");
+            let delta = self.delta(e);
             let reader = Reader { vector: delta.key.vector, sight: &delta.sight };
             let scale = delta.key.scale.map(|s| self.operand(s));
             let mut sum = self.entry(b, f, reader);
-            for (w, u) in solved.iter().enumerate() {
+            for (w, u) in alone.iter().enumerate() {
                 if let Some(u) = u {
                     let a = self.between(b, f, reader, w);
                     let part = self.mixed(b, a, *u);
@@ -281,39 +297,35 @@ impl Tile<'_> {
             _ => self.solve_in_turn(b, left, right),
         };
         for (e, u) in deltas.into_iter().zip(found) {
-            solved[e] = Some(u);
+            alone[e] = Some(u);
         }
-        solved
+        Solved { alone, stack: None }
     }
 
-    /// Several deltas a token: their rows one after the other make one triangular system.
+    pub(super) fn delta(&self, event: usize) -> &Delta {
+        self.form.events[event].delta.as_ref().expect("archc bug: an event without a delta among those with one")
+    }
+
+    /// Several deltas a token of any kind: their rows one after the other make one triangular system.
     fn solve_in_turn(&self, b: &mut Builder, left: Vec<Vec<ValueId>>, right: Vec<ValueId>) -> Vec<ValueId> {
-        let n = right.len();
-        let tokens = count(b, self.rows);
-        let steps = b.dim("steps", Extent::Fixed(n), 2);
-        let other_steps = b.dim("other steps", Extent::Fixed(n), 3);
-        let rows = b.dim("rows and steps", Extent::Fixed(tokens * n), 2);
-        let cols = b.dim("cols and steps", Extent::Fixed(tokens * n), 3);
-        let lines: Vec<ValueId> = left.into_iter().map(|row| b.op(Op::Stack(other_steps), &row)).collect();
-        let a = b.op(Op::Stack(steps), &lines);
-        let a = b.op(Op::Flatten(vec![self.rows, steps], rows), &[a]);
-        let a = b.op(Op::Flatten(vec![self.cols, other_steps], cols), &[a]);
-        let x = b.op(Op::Stack(steps), &right);
-        let x = b.op(Op::Flatten(vec![self.rows, steps], rows), &[x]);
-        let u = b.op(Op::SolveUnitLower { rows, cols, transpose: false }, &[a, x]);
-        let u = b.op(Op::Split(rows, vec![self.rows, steps]), &[u]);
-        (0..n).map(|i| b.op(Op::Pick(steps, i), &[u])).collect()
+        let flat = Flat::new(b, self, right.len());
+        let lines: Vec<ValueId> = left.into_iter().map(|row| b.op(Op::Stack(flat.other_steps), &row)).collect();
+        let a = b.op(Op::Stack(flat.steps), &lines);
+        let a = flat.flatten(b, a);
+        let x = flat.stacked(b, right);
+        let u = b.op(Op::SolveUnitLower { rows: flat.rows, cols: flat.cols, transpose: false }, &[a, x]);
+        flat.apart(b, u)
     }
 
     // ---- the next state and reads over values
 
-    fn next(&self, b: &mut Builder, f: &mut Factors, solved: &[Option<ValueId>]) -> ValueId {
+    fn next(&self, b: &mut Builder, f: &mut Factors, solved: &Solved) -> ValueId {
         let mut next = times(b, Some(self.state), f.whole).unwrap_or(self.state);
         if let (Some(fresh), Some(whole)) = (self.fresh, f.whole_fresh) {
             let part = b.mul(fresh, whole);
             next = b.add(next, part);
         }
-        for (e, u) in solved.iter().enumerate() {
+        for (e, u) in solved.alone.iter().enumerate() {
             let Some(mut u) = *u else { continue };
             let mut key = self.key(b, e);
             if let (true, Some(to_end)) = (self.by_key(), f.to_end) {
@@ -323,6 +335,12 @@ impl Tile<'_> {
                 u = times(b, Some(u), f.to_end).unwrap_or(u);
             }
             let part = b.contract(key, u, &[self.rows]);
+            next = b.add(next, part);
+        }
+        if let Some((stack, u)) = &solved.stack {
+            let kept = f.to_end.map(|kept| stack.flat.repeated(b, kept));
+            let u = times(b, Some(*u), kept).unwrap_or(*u);
+            let part = b.contract(stack.keys, u, &[stack.flat.rows]);
             next = b.add(next, part);
         }
         match self.turned {
@@ -338,8 +356,13 @@ impl Tile<'_> {
         f: &mut Factors,
         query: NodeId,
         sight: &Sight,
-        solved: &[Option<ValueId>],
+        solved: &Solved,
     ) -> ValueId {
+        let mut each = solved.alone.clone();
+        if let Some((stack, u)) = &solved.stack {
+            let apart = stack.flat.apart(b, *u);
+            stack.deltas.iter().zip(apart).for_each(|(e, u)| each[*e] = Some(u));
+        }
         let query = self.operand(query);
         let query = b.expand(query, &self.values);
         let i = usize::from(sight.before);
@@ -353,8 +376,8 @@ impl Tile<'_> {
             let part = read(b, Some(kept), fresh);
             sum = b.add(sum, part);
         }
-        for (e, u) in solved.iter().enumerate() {
-            let Some(u) = *u else { continue };
+        for (e, u) in each.into_iter().enumerate() {
+            let Some(u) = u else { continue };
             let u = b.expand(u, &self.values);
             let u = b.rename(u, self.rows, self.cols);
             let strict = sight.before || sight.sees[e] != Seen::Yes;

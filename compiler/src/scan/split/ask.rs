@@ -6,15 +6,17 @@ use crate::scan::algebra::{Factor, Product, Ref};
 use std::collections::BTreeSet;
 
 impl Splitter<'_> {
-    /// The hop after which a value is known: one more than that of the reads of this group behind it.
+    /// The hop after which a value is known: one more than that of the reads of this group behind it. The value's plan is made, and so are
+    /// those of what it is computed from.
     pub(super) fn hop(&self, id: NodeId, group: usize) -> usize {
         if !self.groups[group].on[id.0 as usize] {
             return 0;
         }
+        let known = |o: &NodeId| self.hops[o.0 as usize][group];
         match &self.plans[id.0 as usize] {
             Plan::Given(g) if *g == group => 1,
             Plan::Given(_) => 0,
-            Plan::Computed => self.body().operands(id).iter().map(|o| self.hop(*o, group)).max().unwrap_or(0),
+            Plan::Computed => self.body().operands(id).iter().map(known).max().unwrap_or(0),
             Plan::Reads(g, reads) => {
                 let own = |(by, read): &(Product, Option<Query>)| {
                     let query = read.as_ref().map_or(0, |r| self.product_hop(&r.by, group));
@@ -27,15 +29,9 @@ impl Splitter<'_> {
     }
 
     pub(super) fn product_hop(&self, product: &Product, group: usize) -> usize {
-        let hop = |f: &Factor| match f {
-            Factor::Dot(_, product) => self.product_hop(product, group),
-            Factor::Plain(Ref::Body(id))
-            | Factor::Recip(Ref::Body(id))
-            | Factor::Is(Ref::Body(id))
-            | Factor::Not(Ref::Body(id)) => self.hop(*id, group),
-            _ => 0,
-        };
-        product.factors.iter().map(hop).max().unwrap_or(0)
+        let mut nodes = Vec::new();
+        refs(product, &mut nodes);
+        nodes.iter().map(|id| self.hops[id.0 as usize][group]).max().unwrap_or(0)
     }
 
     pub(super) fn ask(&mut self, id: NodeId) {

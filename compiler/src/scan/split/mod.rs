@@ -122,6 +122,8 @@ struct Splitter<'a> {
     id: NodeId,
     groups: Vec<Group>,
     plans: Vec<Plan>,
+    /// By body node and group.
+    hops: Vec<Vec<usize>>,
     /// Everything asked for, by group and hop.
     asked: BTreeMap<(usize, usize), Vec<Given>>,
     /// New outer nodes of body nodes.
@@ -142,6 +144,7 @@ impl<'a> Splitter<'a> {
                 algebra: Algebra::new(graph, id, scan),
                 id,
                 plans: Vec::new(),
+                hops: Vec::new(),
                 asked: BTreeMap::new(),
                 outside: BTreeMap::new(),
                 scans: BTreeMap::new(),
@@ -210,6 +213,7 @@ impl<'a> Splitter<'a> {
                 Some(group) => self.plan_of(id, group),
             };
             self.plans.push(plan);
+            self.hops.push((0..self.groups.len()).map(|group| self.hop(id, group)).collect());
         }
     }
 

@@ -1,0 +1,221 @@
+//! Events with deltas that come one after the other in each token, as many as there are: their rows are rows of one sequence that is as
+//! many times as long (DeltaProduct, arXiv 2502.10297). So the ops of a tile are as many for one of them as for a hundred.
+
+use super::factors::{Factors, times};
+use super::form::Seen;
+use super::rate::{count, index};
+use super::tile::{Reader, Tile};
+use crate::graph::{BinaryOp, NodeId};
+use crate::lowered::{Builder, DimId, Extent, Op, ValueId};
+
+/// The dimensions of rows and steps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flat {
+    token: [DimId; 2],
+    pub steps: DimId,
+    pub other_steps: DimId,
+    /// Rows and steps of them.
+    pub rows: DimId,
+    /// Columns and steps of them.
+    pub cols: DimId,
+    count: usize,
+}
+
+impl Flat {
+    pub fn new(b: &mut Builder, tile: &Tile<'_>, count_of_steps: usize) -> Self {
+        let tokens = count(b, tile.rows);
+        Self {
+            token: [tile.rows, tile.cols],
+            steps: b.dim("steps", Extent::Fixed(count_of_steps), 2),
+            other_steps: b.dim("other steps", Extent::Fixed(count_of_steps), 3),
+            rows: b.dim("rows and steps", Extent::Fixed(tokens * count_of_steps), 2),
+            cols: b.dim("cols and steps", Extent::Fixed(tokens * count_of_steps), 3),
+            count: count_of_steps,
+        }
+    }
+
+    /// Of `[rows, (steps), (cols, other steps), ..]` the rows with their steps, the columns with theirs.
+    pub fn flatten(&self, b: &mut Builder, x: ValueId) -> ValueId {
+        let x = b.expand(x, &[self.token[0], self.steps]);
+        let x = b.op(Op::Flatten(vec![self.token[0], self.steps], self.rows), &[x]);
+        self.flatten_cols(b, x)
+    }
+
+    fn flatten_cols(&self, b: &mut Builder, x: ValueId) -> ValueId {
+        if !b.has(x, self.token[1]) || !b.has(x, self.other_steps) {
+            return x;
+        }
+        b.op(Op::Flatten(vec![self.token[1], self.other_steps], self.cols), &[x])
+    }
+
+    /// Values of the steps, `[rows, ..]` or fewer dimensions, as `[rows and steps, ..]`.
+    pub fn stacked(&self, b: &mut Builder, values: Vec<ValueId>) -> ValueId {
+        let mut all = vec![self.token[0]];
+        values.iter().for_each(|v| all.extend(b.dims_of(*v)));
+        let values: Vec<ValueId> = values.into_iter().map(|v| b.expand(v, &all)).collect();
+        let x = b.op(Op::Stack(self.steps), &values);
+        self.flatten(b, x)
+    }
+
+    /// The same for all steps.
+    pub fn repeated(&self, b: &mut Builder, x: ValueId) -> ValueId {
+        self.flatten(b, x)
+    }
+
+    /// The values of the steps again.
+    pub fn apart(&self, b: &mut Builder, x: ValueId) -> Vec<ValueId> {
+        let x = b.op(Op::Split(self.rows, vec![self.token[0], self.steps]), &[x]);
+        (0..self.count).map(|i| b.op(Op::Pick(self.steps, i), &[x])).collect()
+    }
+}
+
+/// Events with deltas, one after the other.
+#[derive(Clone, Debug)]
+pub(super) struct Stack {
+    pub flat: Flat,
+    pub deltas: Vec<usize>,
+    /// Their keys, `[rows and steps, K]`.
+    pub keys: ValueId,
+    /// The same by columns.
+    key_cols: ValueId,
+    /// What they read by.
+    readers: ValueId,
+    /// What they read is scaled by, if by anything.
+    scale: Option<ValueId>,
+    /// Scaled products of readers and keys, with what is kept: strictly lower triangular.
+    products: ValueId,
+}
+
+impl Tile<'_> {
+    /// The stack of events with deltas, if they are several and each sees those before it and no others. Not under decays by key, whose
+    /// pairs are no products.
+    pub(super) fn stack(&self, b: &mut Builder, f: &mut Factors, deltas: &[usize]) -> Option<Stack> {
+        let dot = |seen: &Seen| matches!(seen, Seen::Dot(_));
+        let in_turn = |(i, e): (usize, &usize)| {
+            let sight = &self.delta(*e).sight;
+            let sees = |(j, d): (usize, &usize)| sight.sees[*d] == if j < i { Seen::Yes } else { Seen::No };
+            !sight.before && deltas.iter().enumerate().all(sees) && !sight.sees.iter().any(dot)
+        };
+        let dots = self.form.reads.iter().any(|r| deltas.iter().any(|e| dot(&r.sight.sees[*e])));
+        if deltas.len() < 2 || self.by_key() || dots || !deltas.iter().enumerate().all(in_turn) {
+            return None;
+        }
+        // forms of one loop have the same keys
+        let of: Vec<[Option<NodeId>; 3]> = deltas
+            .iter()
+            .map(|e| [Some(self.form.events[*e].key), self.delta(*e).key.vector, self.delta(*e).key.scale])
+            .collect();
+        if let Some((_, known)) = f.stacks.iter().find(|s| s.0 == of) {
+            return Some(Stack { deltas: deltas.to_vec(), ..known.clone() });
+        }
+        let flat = Flat::new(b, self, deltas.len());
+        let keys = deltas.iter().map(|e| self.key(b, *e)).collect();
+        let keys = flat.stacked(b, keys);
+        let key_cols = b.rename(keys, flat.rows, flat.cols);
+        let readers = deltas.iter().map(|e| {
+            let delta = self.delta(*e);
+            self.vector(b, Reader { vector: delta.key.vector, sight: &delta.sight })
+        });
+        let readers = readers.collect();
+        let readers = flat.stacked(b, readers);
+        let scaled = deltas.iter().any(|e| self.delta(*e).key.scale.is_some());
+        let scale = scaled.then(|| {
+            let scales = deltas.iter().map(|e| match self.delta(*e).key.scale {
+                Some(scale) => self.operand(scale),
+                None => b.number(1.0),
+            });
+            let scales = scales.collect();
+            flat.stacked(b, scales)
+        });
+        let (step, other) = (index(b, flat.steps), index(b, flat.other_steps));
+        let later = b.binary(BinaryOp::Gt, step, other);
+        let [strict, with_own] = [true, false].map(|strict| f.pair(b, self.pairs(strict, false)));
+        let kept = b.op(Op::Select, &[later, with_own, strict]);
+        let kept = flat.flatten(b, kept);
+        let products = b.contract(readers, key_cols, &self.keys);
+        let products = b.mul(products, kept);
+        let products = times(b, Some(products), scale).unwrap_or(products);
+        let stack = Stack { flat, deltas: deltas.to_vec(), keys, key_cols, readers, scale, products };
+        f.stacks.push((of, stack.clone()));
+        Some(stack)
+    }
+
+    /// u of the stack, `[rows and steps, V]`, given those of the events without deltas.
+    pub(super) fn solve_stack(
+        &self,
+        b: &mut Builder,
+        f: &mut Factors,
+        stack: &Stack,
+        alone: &[Option<ValueId>],
+    ) -> ValueId {
+        let flat = stack.flat;
+        let entry = |b: &mut Builder, state: ValueId, kept: Option<ValueId>| {
+            let state = b.expand(state, &self.keys);
+            let read = b.contract(stack.readers, state, &self.keys);
+            let kept = kept.map(|kept| flat.repeated(b, kept));
+            times(b, Some(read), kept).unwrap_or(read)
+        };
+        let mut sum = entry(b, self.state, f.kept[0]);
+        if let (Some(fresh), Some(kept)) = (self.fresh, f.kept_fresh[0]) {
+            let part = entry(b, fresh, Some(kept));
+            sum = b.add(sum, part);
+        }
+        for (w, u) in alone.iter().enumerate() {
+            let Some(u) = u else { continue };
+            let seen: Vec<bool> = stack.deltas.iter().map(|e| self.delta(*e).sight.sees[w] == Seen::Yes).collect();
+            let kept = self.kept_of(b, f, flat.steps, &seen, false);
+            let kept = flat.flatten(b, kept);
+            let key = self.key(b, w);
+            let key = b.rename(key, self.rows, self.cols);
+            let products = b.contract(stack.readers, key, &self.keys);
+            let products = b.mul(products, kept);
+            let u = b.rename(*u, self.rows, self.cols);
+            let part = b.contract(products, u, &[self.cols]);
+            sum = b.add(sum, part);
+        }
+        sum = times(b, Some(sum), stack.scale).unwrap_or(sum);
+        let written: Vec<Option<ValueId>> = stack.deltas.iter().map(|e| self.written(b, *e)).collect();
+        if written.iter().any(Option::is_some) {
+            let none = b.number(0.0);
+            let written = flat.stacked(b, written.into_iter().map(|w| w.unwrap_or(none)).collect());
+            sum = b.add(written, sum);
+        }
+        let sum = b.expand(sum, &[flat.rows]);
+        b.op(Op::SolveUnitLower { rows: flat.rows, cols: flat.cols, transpose: false }, &[stack.products, sum])
+    }
+
+    /// What a read gets of what the stack wrote.
+    pub(super) fn read_stack(
+        &self,
+        b: &mut Builder,
+        f: &mut Factors,
+        reader: Reader,
+        stack: &Stack,
+        u: ValueId,
+    ) -> ValueId {
+        let flat = stack.flat;
+        let before = reader.sight.before;
+        let seen: Vec<bool> =
+            stack.deltas.iter().map(|e| !before && reader.sight.sees[*e] == Seen::Yes).collect();
+        let kept = self.kept_of(b, f, flat.other_steps, &seen, before);
+        let kept = b.expand(kept, &[flat.other_steps]);
+        let kept = flat.flatten_cols(b, kept);
+        let vector = self.vector(b, reader);
+        let products = b.contract(vector, stack.key_cols, &self.keys);
+        let products = b.mul(products, kept);
+        let u = b.rename(u, flat.rows, flat.cols);
+        b.contract(products, u, &[flat.cols])
+    }
+
+    /// What is kept between pairs of rows, with the own row at the steps where it is seen: `[rows, cols]`, with the steps if these differ.
+    fn kept_of(&self, b: &mut Builder, f: &mut Factors, steps: DimId, seen: &[bool], before: bool) -> ValueId {
+        let mut pair = |b: &mut Builder, seen: bool| f.pair(b, self.pairs(!seen, before));
+        if seen.iter().all(|s| *s == seen[0]) {
+            return pair(b, seen[0]);
+        }
+        let numbers = seen.iter().map(|s| f64::from(u8::from(*s))).collect();
+        let seen = b.op(Op::Table(steps, numbers), &[]);
+        let [own, strict] = [true, false].map(|seen| pair(b, seen));
+        b.op(Op::Select, &[seen, own, strict])
+    }
+}
