@@ -11,7 +11,7 @@ use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered::{Lowered, Shape};
 use archc_compiler::plan;
 use archc_compiler::scan::CHUNK;
-use archc_compiler::{compile, graph, lowered};
+use archc_compiler::{compile, graph, lowered, work};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     }
     let compilation = compile(&program.sources, program.file, &args.sizes.with(&args.model));
     let code = output.findings(&compilation.diagnostics, &program.sources)?;
-    let text =
+    let made = work::bounded(|| {
         match (args.emit, &compilation.graph) {
             // hir is there, with the types that are known, even where the graph is refused
             (Stage::Hir, _) => compilation.module.as_ref().zip(compilation.target).map(|(module, target)| {
@@ -86,9 +86,12 @@ pub fn run(args: &Args, output: &Output) -> Done {
                 Some(plan::print(&plan::plan(&Arc::new(joint(graph)), shape)))
             }
             _ => None,
-        };
-    if let Some(text) = text {
-        output.raw(&text)?;
+        }
+    });
+    match made {
+        Ok(Some(text)) => output.raw(&text)?,
+        Ok(None) => {}
+        Err(error) => return output.findings(&[error], &program.sources),
     }
     Ok(code)
 }

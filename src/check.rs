@@ -8,7 +8,7 @@ use archc_compiler::graph::{Graph, Op, ParamId};
 use archc_compiler::hash::{canonical_hash, family_hash};
 use archc_compiler::hir::{CallableKind, Library};
 use archc_compiler::scan::{CHUNK, Part, classify_scans, print_classes, split_scans};
-use archc_compiler::{Compilation, compile, targets};
+use archc_compiler::{Compilation, compile, targets, work};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -119,7 +119,15 @@ fn report(program: &Program, compilation: &Compilation, verbose: bool, output: &
 
 /// How each scan runs, and why.
 fn scans(program: &Program, graph: &Graph) -> String {
-    let split = split_scans(graph);
+    let split = work::bounded(|| {
+        let split = split_scans(graph);
+        let classes = classify_scans(&split, CHUNK);
+        (split, classes)
+    });
+    let (split, classes) = match split {
+        Ok(split) => split,
+        Err(error) => return format!("scans: {}\n", error.message),
+    };
     let place = |part: &Part| {
         let file = program.sources.file(part.place.file);
         let before = &file.text[..(part.place.span.start as usize).min(file.text.len())];
@@ -127,7 +135,7 @@ fn scans(program: &Program, graph: &Graph) -> String {
         let column = before.len() - before.rfind('\n').map_or(0, |i| i + 1) + 1;
         format!("{}:{line}:{column}", file.name)
     };
-    print_classes(&split, &classify_scans(&split, CHUNK), &place)
+    print_classes(&split, &classes, &place)
 }
 
 /// The axes by name, the first of each; those that calls of fns made are left out where they share one.

@@ -5,7 +5,7 @@ use crate::output::{Done, Output};
 use crate::sizes::{ModelArgs, SizeArgs};
 use archc_compiler::hir::Library;
 use archc_compiler::scan::{ScanClass, classify_scans, derive, split_scans};
-use archc_compiler::{compile, targets};
+use archc_compiler::{compile, targets, work};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -48,8 +48,18 @@ pub fn run(args: &Args, output: &Output) -> Done {
         let compilation = compile(&program.sources, program.file, &options);
         worst = worst.max(output.findings(&compilation.diagnostics, &program.sources)?);
         let Some(graph) = &compilation.graph else { continue };
-        let graph = split_scans(graph);
-        let classes = classify_scans(&graph, archc_compiler::scan::CHUNK);
+        let split = work::bounded(|| {
+            let graph = split_scans(graph);
+            let classes = classify_scans(&graph, archc_compiler::scan::CHUNK);
+            (graph, classes)
+        });
+        let (graph, classes) = match split {
+            Ok(split) => split,
+            Err(error) => {
+                worst = worst.max(output.findings(&[error], &program.sources)?);
+                continue;
+            }
+        };
         for part in classes.parts.values() {
             let head = format!("{block}, scan {}: {}, {}", part.states.join(", "), part.class.name(), part.why);
             let comment = if args.latex { "% " } else { "" };

@@ -6,6 +6,7 @@ use crate::elaborate::{Sizes, elaborate};
 use crate::graph::{Graph, verify};
 use crate::hir::{CallableKind, ItemRef, Library, Module, TypeTable, nearest};
 use crate::source::{FileId, SourceMap};
+use crate::work;
 use std::sync::Arc;
 
 /// What to compile, and for which sizes.
@@ -95,7 +96,10 @@ fn instantiate(library: &Library, target: ItemRef, sizes: &Sizes, result: &mut C
     if let Err(problem) = verify(&graph) {
         panic!("archc bug: elaborate made an invalid graph: {problem}\n{}", crate::graph::print(&graph));
     }
-    let checked = check(&graph, COST_TOKENS);
+    let checked = match work::bounded(|| check(&graph, COST_TOKENS)) {
+        Ok(checked) => checked,
+        Err(error) => return result.diagnostics.push(error),
+    };
     result.diagnostics.extend(checked.diagnostics);
     result.cost = Some(checked.cost);
     result.states = checked.states;

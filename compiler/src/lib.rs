@@ -18,6 +18,7 @@ pub mod plan;
 pub mod scan;
 pub mod source;
 pub mod stdlib;
+pub mod work;
 
 pub use driver::{COST_TOKENS, Compilation, Options, compile, targets};
 pub use elaborate::{DEFAULT_D, Sizes};

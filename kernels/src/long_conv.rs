@@ -2,27 +2,28 @@
 //! for long ones.
 //!
 //! A document is independent of those before it, so each is convolved alone: y = h * x, cut to its length. The transform's length is at least twice
-//! the document's, so that nothing wraps around. Filters and sequences are `[len, channels]`, channels contiguous; a block of channels is
+//! the document's, so that nothing wraps around. It runs in f64: its rounding is that of the largest numbers of the document everywhere, and
+//! tokens may be much smaller than those or cancel. Filters and sequences are `[len, channels]`, channels contiguous; a block of channels is
 //! turned to lie along time, transformed, and turned back.
 
 use crate::conv::{Filter, Past, conv, conv_back, conv_filter};
-use realfft::num_complex::Complex32;
+use realfft::num_complex::Complex64;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// From this many tokens on, a document goes through the transform. Measured with 64 channels (AVX2, microseconds, direct and transform):
-/// 46 and 57 at 96 tokens, 98 and 71 at 128, 232 and 112 at 192.
-pub const TRANSFORM_FROM: usize = 112;
+/// From this many tokens on, a document goes through the transform. Measured with 64 channels (AVX-512,
+/// microseconds, direct and transform): 137 and 185 at 192 tokens, 184 and 240 at 224, 247 and 233 at 256, 560 and 297 at 384.
+pub const TRANSFORM_FROM: usize = 240;
 
 /// The ways of one length, and memory for three sequences.
 struct Transform {
     len: usize,
-    to: Arc<dyn RealToComplex<f32>>,
-    back: Arc<dyn ComplexToReal<f32>>,
-    time: Vec<f32>,
-    spectra: [Vec<Complex32>; 2],
-    scratch: Vec<Complex32>,
+    to: Arc<dyn RealToComplex<f64>>,
+    back: Arc<dyn ComplexToReal<f64>>,
+    time: Vec<f64>,
+    spectra: [Vec<Complex64>; 2],
+    scratch: Vec<Complex64>,
 }
 
 thread_local! {
@@ -42,7 +43,7 @@ fn with_transform<T>(len: usize, f: impl FnOnce(&mut Transform) -> T) -> T {
         let at = all.iter().position(|t| t.len == len).unwrap_or_else(|| {
             let mut planner = RealFftPlanner::new();
             let (to, back) = (planner.plan_fft_forward(len), planner.plan_fft_inverse(len));
-            let scratch = vec![Complex32::default(); to.get_scratch_len().max(back.get_scratch_len())];
+            let scratch = vec![Complex64::default(); to.get_scratch_len().max(back.get_scratch_len())];
             let spectra = [to.make_output_vec(), to.make_output_vec()];
             all.push(Transform { len, to, back, time: vec![0.0; len], spectra, scratch });
             all.len() - 1
@@ -56,7 +57,7 @@ impl Transform {
     unsafe fn spectrum(&mut self, which: usize, x: *const f32, stride: usize, n: usize, reverse: bool) {
         for (t, v) in self.time[..n].iter_mut().enumerate() {
             // SAFETY: the caller's contract.
-            *v = unsafe { *x.add(if reverse { n - 1 - t } else { t } * stride) };
+            *v = f64::from(unsafe { *x.add(if reverse { n - 1 - t } else { t } * stride) });
         }
         self.time[n..].fill(0.0);
         let done = self.to.process_with_scratch(&mut self.time, &mut self.spectra[which], &mut self.scratch);
@@ -81,10 +82,10 @@ impl Transform {
 }
 
 /// How much larger than its first number a sequence may become in a transform.
-const WIDENS: f32 = 1e4;
+const WIDENS: f32 = 1e8;
 
-/// Whether a transform would show: it spreads the rounding of the largest numbers over all tokens, those before them included, which may
-/// hold much smaller ones.
+/// Whether a transform would show: it spreads the rounding of the largest numbers (in f64) over all tokens, those before them included,
+/// which may hold much smaller ones.
 unsafe fn widens(x: *const f32, stride: usize, n: usize, reverse: bool) -> bool {
     // SAFETY: the caller's contract.
     let at = |t: usize| unsafe { *x.add(if reverse { n - 1 - t } else { t } * stride) }.abs();
@@ -135,7 +136,7 @@ pub unsafe fn long_conv(
                 continue;
             }
             with_transform(fast_length(2 * n), |f| {
-                let scale = 1.0 / f.len as f32;
+                let scale = 1.0 / f.len as f64;
                 for c in 0..channels {
                     if widens(x.add(c), sx, n, false) {
                         let (h, x, y) = (h.add(c), x.add(c), y.add(c));
@@ -146,7 +147,7 @@ pub unsafe fn long_conv(
                     f.spectrum(1, x.add(c), sx, n, false);
                     f.convolve();
                     for (t, v) in f.time[..n].iter().enumerate() {
-                        *y.add(t * sy + c) = v * scale;
+                        *y.add(t * sy + c) = (v * scale) as f32;
                     }
                 }
             });
@@ -176,7 +177,7 @@ pub unsafe fn long_conv_back(
             }
             // Reversed in time it is the same convolution.
             with_transform(fast_length(2 * n), |f| {
-                let scale = 1.0 / f.len as f32;
+                let scale = 1.0 / f.len as f64;
                 for c in 0..channels {
                     if widens(dy.add(c), sdy, n, true) {
                         let (h, dy, dx) = (h.add(c), dy.add(c), dx.add(c));
@@ -187,7 +188,7 @@ pub unsafe fn long_conv_back(
                     f.spectrum(1, dy.add(c), sdy, n, true);
                     f.convolve();
                     for (t, v) in f.time[..n].iter().enumerate() {
-                        *dx.add((n - 1 - t) * sdx + c) = v * scale;
+                        *dx.add((n - 1 - t) * sdx + c) = (v * scale) as f32;
                     }
                 }
             });
@@ -220,13 +221,13 @@ pub unsafe fn long_conv_filter(
             }
             // A correlation: the convolution with x reversed, from its last entry on.
             with_transform(fast_length(2 * n), |f| {
-                let scale = 1.0 / f.len as f32;
+                let scale = 1.0 / f.len as f64;
                 for c in 0..channels {
                     f.spectrum(0, x.add(c), sx, n, true);
                     f.spectrum(1, dy.add(c), sdy, n, false);
                     f.convolve();
                     for (lag, v) in f.time[n - 1..].iter().take(n.min(lags)).enumerate() {
-                        *dh.add(lag * sdh + c) += v * scale;
+                        *dh.add(lag * sdh + c) += (v * scale) as f32;
                     }
                 }
             });

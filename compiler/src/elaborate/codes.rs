@@ -148,6 +148,13 @@ input and one output over one axis into the standard stack; other blocks are use
 The message says which values the option takes.\n",
     },
     Code {
+        code: "E0316",
+        title: "compiling takes too much work",
+        text: "\
+Each stage of the compiler counts its steps and stops at a bound, so that no program can hold it up for ever. The label says what was \
+compiled then: mostly a scan or an attend in a loop with very many rounds, each of which reads what the one before it gave.\n",
+    },
+    Code {
         code: "E0401",
         title: "a value leaves its scan or attend",
         text: "\

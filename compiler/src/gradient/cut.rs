@@ -57,6 +57,7 @@ impl Network {
         levels[source] = 0;
         let mut queue = std::collections::VecDeque::from([source]);
         while let Some(node) = queue.pop_front() {
+            crate::work::spend(1);
             for &e in &self.edges[node] {
                 if self.left[e] > 0 && levels[self.to[e]] == usize::MAX {
                     levels[self.to[e]] = levels[node] + 1;
@@ -72,6 +73,7 @@ impl Network {
         let mut path: Vec<usize> = Vec::new();
         let mut node = source;
         while node != sink {
+            crate::work::spend(1);
             let onward = self.edges[node][next[node]..]
                 .iter()
                 .position(|&e| self.left[e] > 0 && levels[self.to[e]] == levels[node].wrapping_add(1));

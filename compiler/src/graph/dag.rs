@@ -57,6 +57,7 @@ impl Dag {
 
     /// Operands in order.
     pub fn operands(&self, id: NodeId) -> Vec<NodeId> {
+        crate::work::spend(1);
         let mut edges: Vec<(u16, NodeId)> = self
             .graph
             .edges_directed(NodeIndex::new(id.0 as usize), Direction::Incoming)

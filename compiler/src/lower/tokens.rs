@@ -128,6 +128,7 @@ impl<'a> Lowering<'a> {
         let node = self.graph.dag.node(id);
         self.b.name.clone_from(&node.name);
         self.b.place = node.place;
+        crate::work::at(node.place);
     }
 
     /// The value of a node that is lowered.

@@ -45,6 +45,7 @@ impl<'d> Builder<'d> {
 
     /// Adds an op.
     pub fn op(&mut self, op: Op, operands: &[ValueId]) -> ValueId {
+        crate::work::spend(1);
         let dims = shape(self.dims, &self.dag, &op, operands);
         let node = Node { op, operands: operands.to_vec(), dims, name: self.name.clone(), place: self.place };
         self.dag.nodes.push(node);

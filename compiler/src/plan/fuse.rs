@@ -239,6 +239,7 @@ impl Fusion<'_> {
             }
         }
         while let Some(unit) = stack.pop() {
+            crate::work::spend(all.units[unit].members.len());
             for m in &all.units[unit].members {
                 for need in &self.needs[m.0 as usize] {
                     match all.of[need.0 as usize] {

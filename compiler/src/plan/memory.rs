@@ -108,6 +108,7 @@ pub(super) fn place(mut kernels: Vec<Kernel>, buffers: &[Buffer], others: &mut [
     for b in order {
         let (first, last) = alive[b].unwrap_or((0, end));
         let len = buffers[b].len.next_multiple_of(ALIGN);
+        crate::work::spend(placed.len());
         let mut start = 0;
         for (s, e, ..) in placed.iter().filter(|p| p.2 <= last && first <= p.3) {
             if start + len <= *s {

@@ -127,6 +127,7 @@ pub fn classify_scans(graph: &Graph, chunk: usize) -> Classes {
     }
     for id in scans {
         if let Op::Scan(scan) = graph.dag.op(id) {
+            crate::work::at(graph.dag.node(id).place);
             let algebra = Algebra::new(graph, id, scan);
             let (class, why) = class_of(&algebra, &ranges, id, scan, &first);
             let place = scan.next.first().map_or(graph.dag.node(id).place, |n| scan.body.node(*n).place);

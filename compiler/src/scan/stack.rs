@@ -195,8 +195,7 @@ impl Tile<'_> {
     ) -> ValueId {
         let flat = stack.flat;
         let before = reader.sight.before;
-        let seen: Vec<bool> =
-            stack.deltas.iter().map(|e| !before && reader.sight.sees[*e] == Seen::Yes).collect();
+        let seen: Vec<bool> = stack.deltas.iter().map(|e| !before && reader.sight.sees[*e] == Seen::Yes).collect();
         let kept = self.kept_of(b, f, flat.other_steps, &seen, before);
         let kept = b.expand(kept, &[flat.other_steps]);
         let kept = flat.flatten_cols(b, kept);

@@ -20,8 +20,8 @@
 use super::chunk::Past;
 use super::factors::{Factors, Operands, times};
 use super::form::{Decay, Delta, Form, Scaled, Seen, Side, Sight};
-use super::stack::{Flat, Stack};
 use super::rate::{Rate, index};
+use super::stack::{Flat, Stack};
 use super::turned::Turned;
 use crate::graph::{BinaryOp, NodeId};
 use crate::lowered::{Builder, DimId, Extent, FIXED, Op, Pairs, ValueId};

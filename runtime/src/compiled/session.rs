@@ -20,6 +20,7 @@ use archc_compiler::graph::{Graph, ParamId};
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered::{BATCH, Lowered, Shape, TIME, ValueId, print, verify};
 pub(crate) use archc_compiler::scan::CHUNK;
+use archc_compiler::work;
 use std::sync::Arc;
 
 /// Pieces shorter than this run token by token: most of a chunk would be rows past the end.
@@ -113,14 +114,17 @@ impl<E: Executor> CompiledSession<E> {
         Purpose { options, gradients: Some(Wanted { seed: Seed::Loss, inputs: false, params: true }) }
     }
 
-    fn lowered(&mut self, purpose: Purpose) -> Arc<Lowered> {
+    fn lowered(&mut self, purpose: Purpose) -> Result<Arc<Lowered>, Diagnostic> {
         if let Some((_, done)) = self.lowered.iter().find(|(p, _)| *p == purpose) {
-            return done.clone();
+            return Ok(done.clone());
         }
-        let mut made = lower(&self.graph, &purpose.options);
-        if let Some(wanted) = &purpose.gradients {
-            made = gradient::recompute(&gradient::differentiate(&made, wanted));
-        }
+        let made = work::bounded(|| {
+            let made = lower(&self.graph, &purpose.options);
+            match &purpose.gradients {
+                Some(wanted) => gradient::recompute(&gradient::differentiate(&made, wanted)),
+                None => made,
+            }
+        })?;
         if self.options.verify
             && let Err(why) = verify(&made)
         {
@@ -128,7 +132,7 @@ impl<E: Executor> CompiledSession<E> {
         }
         let made = Arc::new(made);
         self.lowered.push((purpose, made.clone()));
-        made
+        Ok(made)
     }
 
     /// The graph for a purpose, ready for a shape; the program is the last of the list.
@@ -137,14 +141,14 @@ impl<E: Executor> CompiledSession<E> {
         purpose: Purpose,
         shape: Shape,
     ) -> Result<(Arc<Lowered>, &mut E, &mut E::Compiled), Diagnostic> {
-        let graph = self.lowered(purpose);
+        let graph = self.lowered(purpose)?;
         let program = match self.programs.iter().position(|p| p.0 == purpose && p.1 == shape) {
             Some(at) => self.programs.remove(at),
             None => {
                 if self.programs.len() >= PROGRAMS {
                     self.programs.remove(0);
                 }
-                (purpose, shape, self.executor.compile(&graph, shape)?)
+                (purpose, shape, work::bounded(|| self.executor.compile(&graph, shape))??)
             }
         };
         let last = self.programs.len();
@@ -159,7 +163,7 @@ impl<E: Executor> CompiledSession<E> {
         leaves.step = self.step;
         let options = LowerOptions { carry: true, ..self.plain(leaves.len, leaves.restarts(carry.is_some())) };
         let purpose = Purpose { options, gradients: None };
-        let graph = self.lowered(purpose);
+        let graph = self.lowered(purpose)?;
         if let (Some(carry), Some(pos)) = (carry, &pos) {
             carry::check(&graph, carry, pos)?;
         }

@@ -77,7 +77,13 @@ impl Draws {
         let mut stream = Stream::new(&[b"moved", &self.seed.to_le_bytes(), &self.number.to_le_bytes()]);
         numbers.map(move |x| {
             let unit = 2.0 * stream.uniform_short() - 1.0;
-            if x.is_finite() && x.fract() != 0.0 { x * unit * UNIT } else { 0.0 }
+            // what is below the normal numbers may be 0 as well
+            let small = x.abs() < f64::from(f32::MIN_POSITIVE);
+            match x.is_finite() && x.fract() != 0.0 {
+                true if small && unit < 0.0 => -x,
+                true => x * unit * UNIT,
+                false => 0.0,
+            }
         })
     }
 }

@@ -20,7 +20,7 @@ use super::algebra::{Algebra, Part, Product};
 use super::rotation::{add_part_axis, read_of};
 use crate::graph::{AxisId, BinaryOp, Dag, Graph, NodeId, Op, ReduceOp, Scan, UnaryOp, verify};
 use parts::{Group, components};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// See the module's essay.
 ///
@@ -117,6 +117,22 @@ enum Given {
     Read(Query),
 }
 
+/// The given values and reads behind a value.
+#[derive(Clone, Copy, Debug)]
+struct Behind {
+    /// Numbers of the largest value that is given, if any is.
+    given: usize,
+    /// Whether all are reads.
+    reads: bool,
+}
+
+impl Default for Behind {
+    /// Nothing.
+    fn default() -> Self {
+        Self { given: 0, reads: true }
+    }
+}
+
 struct Splitter<'a> {
     algebra: Algebra<'a>,
     id: NodeId,
@@ -124,6 +140,8 @@ struct Splitter<'a> {
     plans: Vec<Plan>,
     /// By body node and group.
     hops: Vec<Vec<usize>>,
+    /// By body node, as an operand of others.
+    behind: Vec<Behind>,
     /// Everything asked for, by group and hop.
     asked: BTreeMap<(usize, usize), Vec<Given>>,
     /// New outer nodes of body nodes.
@@ -136,6 +154,7 @@ struct Splitter<'a> {
 
 impl<'a> Splitter<'a> {
     fn new(graph: &'a Graph, id: NodeId, scan: &'a Scan) -> Self {
+        crate::work::at(graph.dag.node(id).place);
         let algebra = Algebra::new(graph, id, scan);
         let mut parts = components(&algebra);
         loop {
@@ -145,6 +164,7 @@ impl<'a> Splitter<'a> {
                 id,
                 plans: Vec::new(),
                 hops: Vec::new(),
+                behind: Vec::new(),
                 asked: BTreeMap::new(),
                 outside: BTreeMap::new(),
                 scans: BTreeMap::new(),
@@ -213,6 +233,7 @@ impl<'a> Splitter<'a> {
                 Some(group) => self.plan_of(id, group),
             };
             self.plans.push(plan);
+            self.behind.push(self.as_operand(id));
             self.hops.push((0..self.groups.len()).map(|group| self.hop(id, group)).collect());
         }
     }
@@ -241,30 +262,26 @@ impl<'a> Splitter<'a> {
             return Plan::Given(group);
         }
         // a version much larger than what comes of it stays inside
-        let wide = self.leaves(id).into_iter().any(|leaf| {
-            let state = matches!(self.plans[leaf.0 as usize], Plan::Given(_));
-            state && self.size(&body.ty(leaf).axes) > WIDE * self.size(&body.ty(id).axes)
-        });
+        let wide = self.behind(id).given > WIDE * self.size(&body.ty(id).axes);
         if wide { Plan::Given(group) } else { Plan::Computed }
     }
 
-    /// The given values and reads from which a node is computed, if it is.
-    fn leaves(&self, id: NodeId) -> BTreeSet<NodeId> {
-        let body = self.body();
-        let (mut leaves, mut seen) = (BTreeSet::new(), BTreeSet::new());
-        let mut stack: Vec<NodeId> = body.operands(id);
-        while let Some(node) = stack.pop() {
-            if !self.dependent(node) || !seen.insert(node) {
-                continue;
-            }
-            match self.plans[node.0 as usize] {
-                Plan::Computed => stack.extend(body.operands(node)),
-                _ => {
-                    leaves.insert(node);
-                }
-            }
+    /// What a node is computed from, if it is.
+    fn behind(&self, id: NodeId) -> Behind {
+        let all = self.body().operands(id).into_iter().map(|o| self.behind[o.0 as usize]);
+        all.fold(Behind::default(), |a, b| Behind { given: a.given.max(b.given), reads: a.reads && b.reads })
+    }
+
+    /// The same as an operand of others: what is given or read is not looked behind.
+    fn as_operand(&self, id: NodeId) -> Behind {
+        if !self.dependent(id) {
+            return Behind::default();
         }
-        leaves
+        match self.plans[id.0 as usize] {
+            Plan::Computed => self.behind(id),
+            Plan::Given(_) => Behind { given: self.size(&self.body().ty(id).axes), reads: false },
+            Plan::Reads(..) => Behind::default(),
+        }
     }
 
     /// A sum over axes as reads of a group's state.
@@ -275,7 +292,7 @@ impl<'a> Splitter<'a> {
         let through_reads = |node: NodeId| {
             !g.core[node.0 as usize]
                 && !matches!(self.plans[node.0 as usize], Plan::Given(_))
-                && self.leaves(node).iter().all(|l| matches!(self.plans[l.0 as usize], Plan::Reads(..)))
+                && self.behind(node).reads
         };
         let free = |node: NodeId| !g.on[node.0 as usize] || node < id && through_reads(node);
         let terms = self.algebra.expand(id, version, &free).ok()?;

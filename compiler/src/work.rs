@@ -1,0 +1,88 @@
+//! A bound on what a compilation may take, counted in steps and never in seconds: the same program passes or fails on every machine.
+//!
+//! Stages [`spend`] where their work is: at each look at a node's operands, each op that is built, each comparison of two buffers. Beyond the
+//! bound the stage is left, and [`bounded`] gives the error with the construct that was compiled.
+
+use crate::diag::Diagnostic;
+use crate::source::Place;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// Steps that one stage may take: some seconds.
+pub const STEPS: u64 = 100_000_000;
+
+thread_local! {
+    static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+    static AT: Cell<Option<Place>> = const { Cell::new(None) };
+}
+
+/// What leaves a stage.
+struct TooMuch;
+
+/// Says what is compiled now.
+pub(crate) fn at(place: Place) {
+    AT.with(|at| at.set(Some(place)));
+}
+
+/// Counts steps.
+pub(crate) fn spend(steps: usize) {
+    LEFT.with(|left| {
+        let Some(have) = left.get() else { return };
+        match have.checked_sub(steps as u64) {
+            Some(less) => left.set(Some(less)),
+            None => {
+                left.set(None);
+                // no panic: it is an answer, and nothing is to be printed of it
+                resume_unwind(Box::new(TooMuch));
+            }
+        }
+    });
+}
+
+/// Runs a stage within the bound. A stage inside of another shares its bound.
+///
+/// # Errors
+/// E0316 if it takes more.
+pub fn bounded<T>(stage: impl FnOnce() -> T) -> Result<T, Diagnostic> {
+    within(STEPS, stage)
+}
+
+fn within<T>(steps: u64, stage: impl FnOnce() -> T) -> Result<T, Diagnostic> {
+    if LEFT.with(Cell::get).is_some() {
+        return Ok(stage());
+    }
+    LEFT.with(|left| left.set(Some(steps)));
+    AT.with(|at| at.set(None));
+    // what the stage leaves half made is its own and dropped with it
+    let done = catch_unwind(AssertUnwindSafe(stage));
+    LEFT.with(|left| left.set(None));
+    done.map_err(|payload| {
+        if !payload.is::<TooMuch>() {
+            resume_unwind(payload);
+        }
+        let mut error = Diagnostic::error("E0316", "compiling this takes too much work");
+        if let Some(place) = AT.with(Cell::get) {
+            error = error.at(place, "the bound was reached here");
+        }
+        error.help("loops are unrolled: use fewer rounds, or fewer scans and attends that depend on each other")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_left_at_the_bound() {
+        assert_eq!(within(10, || (0..10).for_each(|_| spend(1))).ok(), Some(()));
+        let error = within(10, || (0..11).for_each(|_| spend(1))).unwrap_err();
+        assert_eq!(error.code, "E0316");
+        // and the next one has all of it
+        assert!(within(10, || spend(10)).is_ok());
+    }
+
+    #[test]
+    fn a_stage_inside_of_another_shares_its_bound() {
+        assert!(within(10, || within(100, || spend(20)).is_ok()).is_err());
+    }
+}
