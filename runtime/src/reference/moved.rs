@@ -3,15 +3,16 @@
 //! - what an op computes, and in backward what flows into each of its operands, by at most one unit of the last place; what is exact (a
 //!   whole number, a choice, a copy) stays;
 //! - states that updates erase from, by the roundings of all that was part of them: a delta rule in chunks adds first and takes away
-//!   later what a loop never holds.
+//!   later what a loop never holds. The same in backward, where the gradient of a state is erased from.
 
 use super::kernels::{View, dispatch, host};
-use super::value::{Dim, Value};
+use super::value::{Dim, Value, axes};
 use crate::random::Stream;
 use archc_compiler::graph::{BinaryOp, NodeId, Op, ReduceOp, Scan, UnaryOp};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, backend::BackendStorage};
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How far a number moves, relative to it.
 const UNIT: f64 = f32::EPSILON as f64;
@@ -21,16 +22,63 @@ const UNIT: f64 = f32::EPSILON as f64;
 pub(crate) struct Moves {
     pub seed: u64,
     count: Cell<u64>,
+    /// In the body of a scan whose states are erased from.
+    inside: RefCell<Option<Inside>>,
+}
+
+/// The token of a scan, and where the gradients of what is as large as its states are summed up.
+#[derive(Clone, Debug)]
+struct Inside {
+    dims: Vec<Dim>,
+    token: u64,
+    sums: Arc<Mutex<Sums>>,
+}
+
+/// Squares of the largest gradients of each token, by sequence, from the last token on.
+#[derive(Debug)]
+struct Sums {
+    token: u64,
+    now: Vec<f64>,
+    before: Vec<f64>,
+}
+
+impl Sums {
+    /// The sums, with the gradient of something at a token. `inner` numbers of a sequence lie in one run.
+    fn with(&mut self, token: u64, numbers: &[f64], inner: usize) -> Vec<f64> {
+        if self.token != token {
+            self.before.iter_mut().zip(&mut self.now).for_each(|(sum, now)| *sum += std::mem::take(now));
+            self.token = token;
+        }
+        for (n, x) in numbers.iter().enumerate() {
+            let now = n / inner % self.now.len();
+            self.now[now] = self.now[now].max(x * x);
+        }
+        self.before.iter().zip(&self.now).map(|(a, b)| a + b).collect()
+    }
+}
+
+fn locked(sums: &Mutex<Sums>) -> MutexGuard<'_, Sums> {
+    sums.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Moves {
     pub fn new(seed: u64) -> Self {
-        Self { seed, count: Cell::new(0) }
+        Self { seed, count: Cell::new(0), inside: RefCell::default() }
     }
 
     fn stream(&self) -> Draws {
         self.count.set(self.count.get() + 1);
-        Draws { seed: self.seed, number: self.count.get() }
+        Draws { seed: self.seed, number: self.count.get(), inside: None }
+    }
+
+    /// Says at which token of a scan the ops are that follow.
+    pub(super) fn enter(&self, states: &States, token: usize) {
+        *self.inside.borrow_mut() = states.inside(token as u64);
+    }
+
+    /// Says that they are outside again.
+    pub(super) fn leave(&self) {
+        *self.inside.borrow_mut() = None;
     }
 
     /// An operand whose gradient is moved.
@@ -38,7 +86,11 @@ impl Moves {
         if !x.tracked() {
             return Ok(Cow::Borrowed(x));
         }
-        Ok(Cow::Owned(Value::new(x.tensor.apply_op1(self.stream())?, x.dims.clone())))
+        let mut draws = self.stream();
+        if let Some(inside) = self.inside.borrow().as_ref().filter(|i| i.dims.iter().all(|d| x.has(*d))) {
+            draws.inside = Some((inside.clone(), inner(x)?));
+        }
+        Ok(Cow::Owned(Value::new(x.tensor.apply_op1(draws)?, x.dims.clone())))
     }
 
     /// What an op computes, moved.
@@ -69,6 +121,8 @@ impl Moves {
 struct Draws {
     seed: u64,
     number: u64,
+    /// Where gradients are summed up, and how many numbers of a sequence lie in one run.
+    inside: Option<(Inside, usize)>,
 }
 
 impl Draws {
@@ -94,14 +148,15 @@ impl CustomOp1 for Draws {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        dispatch!(x, T => {
-            let y = View::<T>::of(x, layout)?.dense().into_owned();
-            Ok((candle_core::WithDType::to_cpu_storage_owned(y), layout.shape().clone()))
-        })
+        same(x, layout)
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
-        let by: Vec<f64> = self.moves(host(g)?.into_iter()).collect();
+        let numbers = host(g)?;
+        if let Some((inside, inner)) = &self.inside {
+            locked(&inside.sums).with(inside.token, &numbers, *inner);
+        }
+        let by: Vec<f64> = self.moves(numbers.into_iter()).collect();
         let by = Tensor::from_vec(by, g.shape(), g.device())?.to_dtype(g.dtype())?;
         Ok(Some((g + by)?))
     }
@@ -116,6 +171,10 @@ pub(super) struct States {
     erased: Vec<bool>,
     /// By state and sequence: the squares of the largest numbers of each token of its document so far, summed.
     squares: Vec<Vec<f64>>,
+    /// The dimensions of the smallest state that is erased from.
+    dims: Vec<Dim>,
+    /// The same of gradients, from the last token on.
+    sums: Arc<Mutex<Sums>>,
 }
 
 impl States {
@@ -135,7 +194,32 @@ impl States {
             })
         };
         let erased: Vec<bool> = scan.next.iter().map(erased).collect();
-        Self { seed, depends, squares: vec![vec![0.0; sequences]; erased.len()], erased }
+        let zeros = vec![0.0; sequences];
+        let smallest = scan.states.iter().zip(&erased).filter(|(_, erased)| **erased).map(|(state, _)| &state.axes);
+        let mut dims = smallest.min_by_key(|axes| axes.len()).map_or_else(Vec::new, |own| axes(own));
+        dims.push(Dim::Batch);
+        let sums = Arc::new(Mutex::new(Sums { token: u64::MAX, now: zeros.clone(), before: zeros.clone() }));
+        Self { seed, depends, squares: vec![zeros; erased.len()], dims, sums, erased }
+    }
+
+    /// The first value of a state.
+    pub fn first(&self, i: usize, state: Value) -> Result<Value> {
+        if !self.erased[i] || !state.tracked() {
+            return Ok(state);
+        }
+        self.back(state, 0)
+    }
+
+    fn inside(&self, token: u64) -> Option<Inside> {
+        let erased = self.erased.contains(&true);
+        erased.then(|| Inside { dims: self.dims.clone(), token, sums: self.sums.clone() })
+    }
+
+    /// A state whose gradient is moved by those of all tokens from here on.
+    fn back(&self, state: Value, token: u64) -> Result<Value> {
+        let inside = Inside { dims: Vec::new(), token, sums: self.sums.clone() };
+        let back = Back { inside, inner: inner(&state)?, seed: self.seed };
+        Ok(Value::new(state.tensor.apply_op1(back)?, state.dims))
     }
 
     /// The state after a token at which documents start in some sequences; `values` are those of the body.
@@ -164,18 +248,56 @@ impl States {
             }
         }
         squares.iter_mut().zip(now).for_each(|(sum, now)| *sum += now * now);
-        let shape = state.tensor.dims().to_vec();
-        let width = shape.iter().product::<usize>() / squares.len();
-        let place = state.index(Dim::Batch)?;
-        let inner: usize = shape[place + 1..].iter().product();
         let mut stream = Stream::new(&[b"moved", &self.seed.to_le_bytes(), &(i as u64).to_le_bytes()]);
         stream.seek(t as u64);
-        let by = |n: usize| {
-            let unit = stream.uniform();
-            (2.0 * unit - 1.0) * UNIT * squares[n / inner % squares.len()].sqrt()
-        };
-        let by: Vec<f64> = (0..width * squares.len()).map(by).collect();
-        let by = Value::constant(by, shape, state.dims.clone(), state.tensor.dtype())?;
-        Ok(Value::new((state.tensor + by.tensor)?, state.dims))
+        let by = spread(&mut stream, squares, inner(&state)?, state.tensor.elem_count());
+        let by = Value::constant(by, state.tensor.dims().to_vec(), state.dims.clone(), state.tensor.dtype())?;
+        let tracked = state.tracked();
+        let state = Value::new((state.tensor + by.tensor)?, state.dims);
+        if tracked { self.back(state, t as u64 + 1) } else { Ok(state) }
     }
+}
+
+/// How many numbers of a sequence lie in one run.
+fn inner(x: &Value) -> Result<usize> {
+    Ok(x.tensor.dims()[x.index(Dim::Batch)? + 1..].iter().product())
+}
+
+/// Moves by roundings of numbers whose squares sum to these, by sequence; each entry of a sequence has `inner` numbers in one run.
+fn spread(stream: &mut Stream, squares: &[f64], inner: usize, count: usize) -> Vec<f64> {
+    let by = |n: usize| (2.0 * stream.uniform() - 1.0) * UNIT * squares[n / inner % squares.len()].sqrt();
+    (0..count).map(by).collect()
+}
+
+/// A state whose gradient is moved.
+struct Back {
+    inside: Inside,
+    inner: usize,
+    seed: u64,
+}
+
+impl CustomOp1 for Back {
+    fn name(&self) -> &'static str {
+        "moved state"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        same(x, layout)
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
+        let numbers = host(g)?;
+        let squares = locked(&self.inside.sums).with(self.inside.token, &numbers, self.inner);
+        let mut stream = Stream::new(&[b"moved back", &self.seed.to_le_bytes()]);
+        stream.seek(self.inside.token);
+        let by = spread(&mut stream, &squares, self.inner, numbers.len());
+        Ok(Some((g + Tensor::from_vec(by, g.shape(), g.device())?.to_dtype(g.dtype())?)?))
+    }
+}
+
+fn same(x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    dispatch!(x, T => {
+        let y = View::<T>::of(x, layout)?.dense().into_owned();
+        Ok((candle_core::WithDType::to_cpu_storage_owned(y), layout.shape().clone()))
+    })
 }

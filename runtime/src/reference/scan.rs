@@ -32,18 +32,21 @@ pub(crate) fn scan(
 ) -> Result<Scanned> {
     let grid = &frame.tokens.grid;
     let tokens: Vec<Capture> = captures.iter().map(|x| Capture::of(x, grid)).collect::<Result<_>>()?;
+    let mut moved = frame.moved.as_ref().map(|moves| States::new(moves.seed, scan, grid.batch));
     let mut fresh = Vec::with_capacity(initial.len());
     let mut states = Vec::with_capacity(initial.len());
     for (i, state) in scan.states.iter().enumerate() {
         let sizes = axes(&state.axes).into_iter().zip(state.axes.iter().map(|&a| frame.graph.size(a)));
         let order: Vec<(Dim, usize)> = [(Dim::Batch, grid.batch)].into_iter().chain(sizes).collect();
-        let start = initial[i].expanded(&order)?.contiguous()?;
+        let mut start = initial[i].expanded(&order)?.contiguous()?;
+        if let Some(moved) = &moved {
+            start = moved.first(i, start)?;
+        }
         states.push(frame.carry.get(&state_name(node, state.number)).unwrap_or(&start).clone());
         fresh.push(start);
     }
     let body = Body { dag: &scan.body, wiring, pairs: None, time: None };
     let constants = body.constants(frame)?;
-    let mut moved = frame.moved.as_ref().map(|moves| States::new(moves.seed, scan, grid.batch));
     let mut emitted: Vec<Vec<Value>> = vec![Vec::with_capacity(grid.len); scan.emits.len()];
     for t in 0..grid.len {
         for (state, fresh) in states.iter_mut().zip(&fresh) {
@@ -58,7 +61,13 @@ pub(crate) fn scan(
         };
         let mut values = constants.clone();
         let body = Body { dag: &scan.body, wiring, pairs: None, time: Some(t) };
+        if let (Some(moves), Some(moved)) = (&frame.moved, &moved) {
+            moves.enter(moved, t);
+        }
         body.evaluate(frame, &mut leaf, &mut values)?;
+        if let Some(moves) = &frame.moved {
+            moves.leave();
+        }
         for (out, (_, e)) in emitted.iter_mut().zip(&scan.emits) {
             out.push(taken(&values, *e)?.clone());
         }
