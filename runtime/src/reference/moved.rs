@@ -2,7 +2,7 @@
 //!
 //! - what an op computes, and in backward what flows into each of its operands, by at most one unit of the last place; what is exact (a
 //!   whole number, a choice, a copy) stays;
-//! - states that updates erase from, by the roundings of all that was part of them: a delta rule in chunks adds first and takes away
+//! - states that updates erase from, by a rounding of the sum of all that was part of them: a delta rule in chunks adds first and takes away
 //!   later what a loop never holds. The same in backward, where the gradient of a state is erased from.
 
 use super::kernels::{View, dispatch, host};
@@ -34,7 +34,7 @@ struct Inside {
     sums: Arc<Mutex<Sums>>,
 }
 
-/// Squares of the largest gradients of each token, by sequence, from the last token on.
+/// The largest gradients of each token, summed from the last token on, by sequence.
 #[derive(Debug)]
 struct Sums {
     token: u64,
@@ -51,7 +51,7 @@ impl Sums {
         }
         for (n, x) in numbers.iter().enumerate() {
             let now = n / inner % self.now.len();
-            self.now[now] = self.now[now].max(x * x);
+            self.now[now] = self.now[now].max(x.abs());
         }
         self.before.iter().zip(&self.now).map(|(a, b)| a + b).collect()
     }
@@ -162,15 +162,15 @@ impl CustomOp1 for Draws {
     }
 }
 
-/// The states of a scan, each moved after each token by what roundings of all numbers that were part of it come to.
+/// The states of a scan, each moved after each token by a rounding of the sum of all that was part of it.
 pub(super) struct States {
     seed: u64,
     /// By node of the body: whether it depends on a state.
     depends: Vec<bool>,
     /// By state: whether sums over it are part of its update.
     erased: Vec<bool>,
-    /// By state and sequence: the squares of the largest numbers of each token of its document so far, summed.
-    squares: Vec<Vec<f64>>,
+    /// By state and sequence: the largest numbers of each token of its document so far, summed.
+    sizes: Vec<Vec<f64>>,
     /// The dimensions of the smallest state that is erased from.
     dims: Vec<Dim>,
     /// The same of gradients, from the last token on.
@@ -199,7 +199,7 @@ impl States {
         let mut dims = smallest.min_by_key(|axes| axes.len()).map_or_else(Vec::new, |own| axes(own));
         dims.push(Dim::Batch);
         let sums = Arc::new(Mutex::new(Sums { token: u64::MAX, now: zeros.clone(), before: zeros.clone() }));
-        Self { seed, depends, squares: vec![zeros; erased.len()], dims, sums, erased }
+        Self { seed, depends, sizes: vec![zeros; erased.len()], dims, sums, erased }
     }
 
     /// The first value of a state.
@@ -234,10 +234,10 @@ impl States {
         if !self.erased[i] {
             return Ok(state);
         }
-        let squares = &mut self.squares[i];
-        squares.iter_mut().zip(starts).filter(|(_, starts)| **starts).for_each(|(m, _)| *m = 0.0);
+        let sizes = &mut self.sizes[i];
+        sizes.iter_mut().zip(starts).filter(|(_, starts)| **starts).for_each(|(m, _)| *m = 0.0);
         let parts = values.iter().zip(&self.depends).filter(|(_, depends)| **depends).filter_map(|(v, _)| v.as_ref());
-        let mut now = vec![0.0f64; squares.len()];
+        let mut now = vec![0.0f64; sizes.len()];
         for part in parts.chain([&state]).filter(|v| state.dims.iter().all(|d| v.has(*d))) {
             let order: Vec<(Dim, usize)> = part.dims.iter().map(|d| (*d, part.size(*d))).collect();
             let (batch, others): (Vec<_>, Vec<_>) = order.into_iter().partition(|(d, _)| *d == Dim::Batch);
@@ -247,10 +247,10 @@ impl States {
                 *m = row.iter().fold(*m, |m, x| m.max(x.abs()));
             }
         }
-        squares.iter_mut().zip(now).for_each(|(sum, now)| *sum += now * now);
+        sizes.iter_mut().zip(now).for_each(|(sum, now)| *sum += now);
         let mut stream = Stream::new(&[b"moved", &self.seed.to_le_bytes(), &(i as u64).to_le_bytes()]);
         stream.seek(t as u64);
-        let by = spread(&mut stream, squares, inner(&state)?, state.tensor.elem_count());
+        let by = spread(&mut stream, sizes, inner(&state)?, state.tensor.elem_count());
         let by = Value::constant(by, state.tensor.dims().to_vec(), state.dims.clone(), state.tensor.dtype())?;
         let tracked = state.tracked();
         let state = Value::new((state.tensor + by.tensor)?, state.dims);
@@ -263,9 +263,9 @@ fn inner(x: &Value) -> Result<usize> {
     Ok(x.tensor.dims()[x.index(Dim::Batch)? + 1..].iter().product())
 }
 
-/// Moves by roundings of numbers whose squares sum to these, by sequence; each entry of a sequence has `inner` numbers in one run.
-fn spread(stream: &mut Stream, squares: &[f64], inner: usize, count: usize) -> Vec<f64> {
-    let by = |n: usize| (2.0 * stream.uniform() - 1.0) * UNIT * squares[n / inner % squares.len()].sqrt();
+/// Moves by a rounding of sums of so much, by sequence; each entry of a sequence has `inner` numbers in one run.
+fn spread(stream: &mut Stream, sizes: &[f64], inner: usize, count: usize) -> Vec<f64> {
+    let by = |n: usize| (2.0 * stream.uniform() - 1.0) * UNIT * sizes[n / inner % sizes.len()];
     (0..count).map(by).collect()
 }
 
@@ -287,10 +287,10 @@ impl CustomOp1 for Back {
 
     fn bwd(&self, _: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let numbers = host(g)?;
-        let squares = locked(&self.inside.sums).with(self.inside.token, &numbers, self.inner);
+        let sizes = locked(&self.inside.sums).with(self.inside.token, &numbers, self.inner);
         let mut stream = Stream::new(&[b"moved back", &self.seed.to_le_bytes()]);
         stream.seek(self.inside.token);
-        let by = spread(&mut stream, &squares, self.inner, numbers.len());
+        let by = spread(&mut stream, &sizes, self.inner, numbers.len());
         Ok(Some((g + Tensor::from_vec(by, g.shape(), g.device())?.to_dtype(g.dtype())?)?))
     }
 }
