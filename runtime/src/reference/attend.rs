@@ -7,12 +7,14 @@ use super::binary::select;
 use super::contract::contract;
 use super::eval::{Body, Frame, taken};
 use super::kernels::{Held, Real, View, dispatch, host, tensor};
+use super::moved::Draws;
 use super::value::{Dim, Value};
 use super::wiring::Wiring;
 use archc_compiler::graph::{Attend, NodeId, Op, Weighing};
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType, backend::BackendStorage,
 };
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The present and the past of an attend.
@@ -77,10 +79,22 @@ pub(crate) fn attend(
         Weighing::Weight(weight) => {
             let weight = value(weight)?;
             let (order, mask) = visibility(frame, pairs, &[&weight], visible.as_ref())?;
-            apply(&weight.expanded(&order)?, None, Masked { mask, kind: Kind::Plain })?
+            apply(&weight.expanded(&order)?, None, Masked { mask, kind: Kind::Plain, draws: None })?
         }
     };
-    attend.emits.iter().map(|(_, e)| contract(&weights, &seen(&weights, value(*e)?)?, &[Dim::Past])).collect()
+    let weights = match &frame.moved {
+        Some(moves) => moves.rounded(weights)?,
+        None => weights,
+    };
+    let emit = |(_, e): &(String, NodeId)| {
+        let emit = seen(&weights, value(*e)?)?;
+        let weights = match &frame.moved {
+            Some(moves) => moves.operand(&weights)?,
+            None => Cow::Borrowed(&weights),
+        };
+        contract(&weights, &emit, &[Dim::Past])
+    };
+    attend.emits.iter().map(emit).collect()
 }
 
 /// An emit of which a token holds what is not finite, as a value of pairs that is 0 where its weight is.
@@ -154,7 +168,8 @@ fn softmax_over_past(
     let (order, mask) = visibility(frame, pairs, &operands, visible)?;
     let score = score.expanded(&order)?;
     let sink = sink.map(|s| s.expanded(&order[..order.len() - 1])).transpose()?;
-    apply(&score, sink.as_ref(), Masked { mask, kind: Kind::Softmax })
+    let draws = frame.moved.as_ref().map(|moves| moves.stream());
+    apply(&score, sink.as_ref(), Masked { mask, kind: Kind::Softmax, draws })
 }
 
 fn apply(x: &Value, sink: Option<&Value>, op: Masked) -> Result<Value> {
@@ -177,6 +192,8 @@ enum Kind {
 struct Masked {
     mask: Arc<[bool]>,
     kind: Kind,
+    /// Where numbers are moved: in backward the two that a weight's gradient is the difference of.
+    draws: Option<Draws>,
 }
 
 impl Masked {
@@ -203,6 +220,11 @@ impl Masked {
     fn backward<T: Real>(&self, y: &[T], g: &[T], width: usize, sinks: Option<(&[T], &mut [T])>, x: &[T]) -> Vec<T> {
         let mut out = vec![T::default(); y.len()];
         let mut dots = vec![T::default(); y.len() / width];
+        let mut units = self.draws.as_ref().map(Draws::units);
+        let mut moved = |x: T| match &mut units {
+            Some(units) => x * T::of(units.next().unwrap_or(1.0)),
+            None => x,
+        };
         for (r, (y, d)) in y.chunks_exact(width).zip(out.chunks_exact_mut(width)).enumerate() {
             let g = &g[r * width..][..width];
             let mask = &self.mask[r * width..][..width];
@@ -216,7 +238,7 @@ impl Masked {
                     let dot = y.iter().zip(g).fold(T::zero(), |s, (&y, &g)| if y == T::zero() { s } else { s + y * g });
                     dots[r] = dot;
                     for ((d, &g), &y) in d.iter_mut().zip(g).zip(y) {
-                        *d = if y == T::zero() { T::zero() } else { y * (g - dot) };
+                        *d = if y == T::zero() { T::zero() } else { y * (moved(g) - moved(dot)) };
                     }
                 }
             }

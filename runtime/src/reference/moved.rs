@@ -66,7 +66,8 @@ impl Moves {
         Self { seed, count: Cell::new(0), inside: RefCell::default() }
     }
 
-    fn stream(&self) -> Draws {
+    /// The draws of the next place.
+    pub(super) fn stream(&self) -> Draws {
         self.count.set(self.count.get() + 1);
         Draws { seed: self.seed, number: self.count.get(), inside: None }
     }
@@ -108,9 +109,11 @@ impl Moves {
             }
             _ => true,
         };
-        if exact {
-            return Ok(x);
-        }
+        if exact { Ok(x) } else { self.rounded(x) }
+    }
+
+    /// Numbers that were computed, moved.
+    pub fn rounded(&self, x: Value) -> Result<Value> {
         let by: Vec<f64> = self.stream().moves(host(&x.tensor)?.into_iter()).collect();
         let by = Value::constant(by, x.tensor.dims().to_vec(), x.dims.clone(), x.tensor.dtype())?;
         Ok(Value::new((x.tensor + by.tensor)?, x.dims))
@@ -118,7 +121,7 @@ impl Moves {
 }
 
 /// The draws of one place in a run.
-struct Draws {
+pub(super) struct Draws {
     seed: u64,
     number: u64,
     /// Where gradients are summed up, and how many numbers of a sequence lie in one run.
@@ -126,6 +129,12 @@ struct Draws {
 }
 
 impl Draws {
+    /// Factors near 1.
+    pub fn units(&self) -> impl Iterator<Item = f64> + use<> {
+        let mut stream = Stream::new(&[b"moved", &self.seed.to_le_bytes(), &self.number.to_le_bytes()]);
+        std::iter::repeat_with(move || 1.0 + (2.0 * stream.uniform_short() - 1.0) * UNIT)
+    }
+
     /// By how much numbers move.
     fn moves(&self, numbers: impl Iterator<Item = f64>) -> impl Iterator<Item = f64> {
         let mut stream = Stream::new(&[b"moved", &self.seed.to_le_bytes(), &self.number.to_le_bytes()]);
