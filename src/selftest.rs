@@ -14,7 +14,7 @@ use archc_selftest::reduce::Failure;
 use archc_selftest::run::{Counts, Plan, Tested, run as test};
 use archc_selftest::setting::Setting;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -129,20 +129,23 @@ struct Tally {
 }
 
 impl Tally {
+    fn count(&mut self, counts: Counts) {
+        self.counts.judged += counts.judged;
+        self.counts.unjudged += counts.unjudged;
+    }
+
     fn take(&mut self, args: &Args, tested: Tested, output: &Output) -> Result<(), Stop> {
         match tested {
-            Tested::Library(name, findings) => {
+            Tested::Library(name, findings, counts) => {
                 self.library += 1;
+                self.count(counts);
                 self.wrong += usize::from(!findings.is_empty());
                 for finding in findings {
                     output.text(&format!("{name}, {finding}\n"))?;
                     output.object("wrong", json!({ "library": name, "finding": finding.to_string() }))?;
                 }
             }
-            Tested::Right(_, counts) => {
-                self.counts.judged += counts.judged;
-                self.counts.unjudged += counts.unjudged;
-            }
+            Tested::Right(_, counts) => self.count(counts),
             Tested::Void(number, why, program) => {
                 self.void += 1;
                 output.object("void", json!({ "program": number, "why": why, "text": program.text }))?;
@@ -208,7 +211,7 @@ fn tell(args: &Args, number: u64, drawn: &Failure, small: &Failure, output: &Out
     ))
 }
 
-fn one(args: &Args, file: &PathBuf, output: &Output) -> Done {
+fn one(args: &Args, file: &Path, output: &Output) -> Done {
     let program = load::load(file)?;
     let compilation = compile(&program.sources, program.file, &args.sizes.options(None, VOCAB));
     let code = output.findings(&compilation.diagnostics, &program.sources)?;

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Steps that one stage may take: some seconds.
-pub const STEPS: u64 = 100_000_000;
+pub const STEPS: u64 = 50_000_000;
 
 thread_local! {
     static LEFT: Cell<Option<u64>> = const { Cell::new(None) };

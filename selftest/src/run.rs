@@ -41,7 +41,7 @@ pub struct Plan<'a> {
 #[derive(Clone, Debug)]
 pub enum Tested {
     /// A block or model of the library, with what is wrong.
-    Library(String, Vec<Finding>),
+    Library(String, Vec<Finding>, Counts),
     /// A random program that is right.
     Right(u64, Counts),
     /// One that is not, as drawn and in its smallest form.
@@ -57,6 +57,13 @@ pub struct Counts {
     pub judged: usize,
     /// Quantities that amplify rounding too much.
     pub unjudged: usize,
+}
+
+impl Counts {
+    fn add(&mut self, outcome: &Outcome) {
+        self.judged += outcome.judged;
+        self.unjudged += outcome.unjudged;
+    }
 }
 
 /// One program in so many holds the reference against differences.
@@ -81,7 +88,10 @@ pub fn run(plan: &Plan<'_>, tell: &mut dyn FnMut(Tested)) -> std::io::Result<u64
                         return;
                     }
                     let tested = match library.get(at as usize) {
-                        Some((name, graph)) => Tested::Library(name.clone(), of_library(plan, graph)),
+                        Some((name, graph)) => {
+                            let (findings, counts) = of_library(plan, graph);
+                            Tested::Library(name.clone(), findings, counts)
+                        }
                         None => {
                             begun.fetch_add(1, Ordering::Relaxed);
                             random(plan, plan.first + at - library.len() as u64)
@@ -120,15 +130,16 @@ pub fn library() -> Vec<(String, Arc<Graph>)> {
     all
 }
 
-fn of_library(plan: &Plan<'_>, graph: &Arc<Graph>) -> Vec<Finding> {
+fn of_library(plan: &Plan<'_>, graph: &Arc<Graph>) -> (Vec<Finding>, Counts) {
     let subject = Subject::new(plan.device, plan.dtype);
     let mut dice = Dice::new(&[b"library", graph.name.as_bytes(), &plan.seed.to_le_bytes()]);
-    let mut findings = Vec::new();
+    let (mut findings, mut counts) = (Vec::new(), Counts::default());
     for setting in Setting::three(&mut dice) {
         let outcome = guarded(&subject, graph, &setting, false);
+        counts.add(&outcome);
         findings.extend(crate::agree::named(outcome.findings, &setting.to_string()));
     }
-    findings
+    (findings, counts)
 }
 
 /// The graph of a program.
@@ -180,8 +191,7 @@ fn random(plan: &Plan<'_>, number: u64) -> Tested {
     let check_reference = number.is_multiple_of(CHECKED);
     for setting in Setting::three(&mut dice) {
         let outcome = guarded(&subject, &graph, &setting, check_reference);
-        counts.judged += outcome.judged;
-        counts.unjudged += outcome.unjudged;
+        counts.add(&outcome);
         void += u32::from(outcome.without_values);
         if let Some(finding) = outcome.findings.into_iter().next() {
             let failure = Failure { program: drawn.clone(), setting, finding };

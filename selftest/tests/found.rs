@@ -2,14 +2,18 @@
 //!
 //! The first line of each says how it runs: the batch as `archc selftest --batch` takes it, then sizes.
 
+use archc_compiler::graph::Graph;
 use archc_runtime::compiled::Interpreted;
-use archc_runtime::{Cpu, Device, Dtype, Reference};
-use archc_selftest::agree::Subject;
+use archc_runtime::{Cpu, Device, Dtype, Objective, Reference, Session};
+use archc_selftest::agree::{Subject, errors, session};
+use archc_selftest::batches::{packed, random_batch};
 use archc_selftest::battery::hold;
 use archc_selftest::generate::Program;
-use archc_selftest::run::graph;
+use archc_selftest::pieces::in_pieces;
+use archc_selftest::run::{graph, library};
 use archc_selftest::setting::Setting;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The vocabulary of the models among them.
 const VOCAB: usize = 7;
@@ -55,4 +59,78 @@ fn on_the_lowered_graph() {
 #[test]
 fn on_the_reference() {
     holds(&Reference, Dtype::F32);
+}
+
+/// A block of the library, D = 16.
+fn block(name: &str) -> Arc<Graph> {
+    library().into_iter().find(|b| b.0 == name).unwrap().1
+}
+
+/// A session in which some parameters are moved.
+fn moved(device: &dyn Device, graph: &Arc<Graph>, dtype: Dtype, by: &[(&str, f64)]) -> Box<dyn Session> {
+    let mut session = session(device, graph, dtype);
+    let mut snapshot = session.snapshot().unwrap();
+    for (path, by) in by {
+        snapshot.params.get_mut(*path).unwrap().data.iter_mut().for_each(|x| *x += by);
+    }
+    session.restore(&snapshot).unwrap();
+    session
+}
+
+#[test]
+fn the_scalar_memory_does_not_depend_on_the_offset_of_its_input_gates() {
+    let graph = block("SLSTM");
+    let batch = packed(random_batch(&graph, 2, 20));
+    let outputs = |offset: f64| {
+        let mut session = moved(&Reference, &graph, Dtype::F64, &[("ix.linear.bias", offset)]);
+        session.forward(&batch, None).unwrap().outputs
+    };
+    let wanted = outputs(0.0);
+    for offset in [-60.0, -20.0, 20.0] {
+        for (name, have) in outputs(offset) {
+            // gates of 60 have an error of 1e-14
+            let [_, top] = errors(&have, &wanted[&name], 0.0);
+            assert!(top < 1e-12, "{offset}: {top:e}");
+        }
+    }
+}
+
+#[test]
+fn gradients_of_the_matrix_memory_are_finite_at_any_gate() {
+    let graph = block("MLSTM");
+    let batch = packed(random_batch(&graph, 2, 40));
+    for (i, f) in [(-100.0, -100.0), (-1e4, -100.0), (1e4, 0.0), (200.0, -1e3), (0.0, -1e4)] {
+        let mut session = moved(&Cpu::default(), &graph, Dtype::F32, &[("i.linear.bias", i), ("f.linear.bias", f)]);
+        let outputs = session.forward(&batch, None).unwrap().outputs;
+        let got = session.gradients(&batch, Objective::Cotangents(&outputs)).unwrap();
+        let mut numbers = outputs.values().chain(got.params.values()).chain(got.inputs.values()).flat_map(|t| &t.data);
+        assert!(numbers.all(|x| x.is_finite()), "i {i}, f {f}");
+    }
+}
+
+#[test]
+fn windows_of_forgetting_attention_keep_their_digits_in_decoding() {
+    let text = "block Drawn[K] {
+        input q[K]
+        input k[K]
+        input f[]
+        let c = running_sum(logsigmoid(f - 5))
+        attend {
+            where lag < 64
+            score sum[K](q * past(k)) + c - past(c)
+            emit o = past(k)
+        }
+        output o
+    }";
+    let program = Program { text: text.into(), block: "Drawn".into(), set: vec![("K".into(), 2)], vocab: VOCAB };
+    let graph = graph(&program).unwrap();
+    let batch = random_batch(&graph, 1, 2000);
+    let mut session = session(&Cpu::default(), &graph, Dtype::F32);
+    let whole = session.forward(&batch, None).unwrap().outputs;
+    let ends: Vec<usize> = (1..=2000).collect();
+    for (name, have) in in_pieces(&mut session, &batch, &ends).unwrap() {
+        // the sum comes to -10,000: kept in f32 alone, its differences have an error of 1e-3
+        let [square, _] = errors(&have, &whole[&name], 0.0);
+        assert!(square < 1e-6, "{square:e}");
+    }
 }

@@ -123,7 +123,12 @@ impl<'d> Builder<'d> {
 
     /// x made constant along those of the dimensions that it lacks.
     pub fn expand(&mut self, x: ValueId, dims: &[DimId]) -> ValueId {
-        let new: Vec<DimId> = dims.iter().copied().filter(|d| !self.has(x, *d)).collect();
+        let mut new: Vec<DimId> = Vec::new();
+        for d in dims {
+            if !self.has(x, *d) && !new.contains(d) {
+                new.push(*d);
+            }
+        }
         if new.is_empty() { x } else { self.op(Op::Expand(new), &[x]) }
     }
 

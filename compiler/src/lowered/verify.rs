@@ -58,6 +58,9 @@ fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usi
         match &node.op {
             Op::Capture(i, _) | Op::Past(i, _) if captures.is_none_or(|n| *i >= n) => return fail("no such capture"),
             Op::State(..) | Op::Lag(..) if captures.is_none() => return fail("a body's leaf outside of a body"),
+            Op::Expand(new) if (1..new.len()).any(|i| new[..i].contains(&new[i])) => {
+                return fail("it adds a dimension twice");
+            }
             Op::Reduce(_, over) | Op::Softmax(over) if over.iter().any(|d| misses(0, d)) => {
                 return fail("its operand lacks a dimension that it is over");
             }

@@ -286,10 +286,17 @@ impl Deriver<'_> {
         for (r, read) in f.reads.iter().enumerate() {
             let (t, l) = self.read(r);
             let (st, sl) = self.seen(&read.sight);
-            lines.push(match read.side {
+            let (mut text, mut latex) = match read.side {
                 Side::Key => (format!("o{t} = {st}^T q{t}"), format!("o{l} &= {sl}^\\top q{l}")),
                 Side::Value => (format!("o{t} = {st} q{t}"), format!("o{l} &= {sl} q{l}")),
-            });
+            };
+            if !read.summed.is_empty() {
+                let names: Vec<&str> =
+                    read.summed.iter().map(|a| self.graph.axes[a.0 as usize].name.as_str()).collect();
+                text += &format!("   summed over {}", names.join(", "));
+                latex += &format!("\\quad (\\text{{summed over }} {})", names.join(",\\, "));
+            }
+            lines.push((text, latex));
         }
         lines
     }

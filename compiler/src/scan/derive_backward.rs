@@ -125,6 +125,8 @@ impl Deriver<'_> {
         lines.push((format!("dS = {}dS' + {}", c0.0, start.0), format!("dS &= {}dS' + {}", c0.1, start.1)));
         if self.by_product() {
             lines.extend(self.product_gradient(deltas.is_empty()));
+        } else if let Decay::Key(_) = self.form.decay {
+            lines.extend(self.key_decay_gradient(deltas.is_empty()));
         } else if self.alpha().is_some() {
             let (text, latex) = if deltas.is_empty() {
                 line("q_i dq_i - b_i db_i", "q_i \\odot dq_i - b_i \\odot db_i")
@@ -158,6 +160,29 @@ impl Deriver<'_> {
                 "&\\text{{where }} {latex},\\ \\mathrm{{kept}}_i = D(i, 0),\\text{{ or a row earlier for a read before the decay}}"
             ),
         )
+    }
+
+    /// The gradient of decays by key: what passes each row, in rectangles of pairs. No pair of a row with itself is among them.
+    fn key_decay_gradient(&self, no_delta: bool) -> Vec<Line> {
+        let mut pair = line("D(i, j) q_i dB_ij b_j", "D(i, j) \\odot q_i \\odot dB_{ij}\\, b_j");
+        let mut entry = line("kept_i q_i (S dO_i)", "\\mathrm{kept}_i \\odot q_i \\odot (S\\, dO_i)");
+        if !no_delta {
+            let own = line("D(i, j) a_i dA_ij b_j", "D(i, j) \\odot a_i \\odot dA_{ij}\\, b_j");
+            pair = join(&[pair, own], " + ", " + ");
+            let own = line("kept_i a_i (S s_i R_i)", "\\mathrm{kept}_i \\odot a_i \\odot (S\\, s_i R_i)");
+            entry = join(&[entry, own], " + ", " + ");
+        }
+        vec![
+            (
+                format!("dg_l = sum over j < l <= i of {}   (l < i for a read before the decay)", pair.0),
+                format!("dg_l &= \\textstyle\\sum_{{j < l \\le i}} {}", pair.1),
+            ),
+            (format!("  + sum over i >= l of {}", entry.0), format!("&+ \\textstyle\\sum_{{i \\ge l}} {}", entry.1)),
+            line(
+                "  + sum over j < l of D(C, j) b_j (dS' u_j) + D(C, 0) sum over V of dS' S",
+                "&+ \\textstyle\\sum_{j < l} D(C, j) \\odot b_j \\odot (dS'\\, u_j) + D(C, 0) \\odot \\textstyle\\sum_V dS' \\odot S",
+            ),
+        ]
     }
 
     /// The gradient of a decay without logarithm: the recurrence of D from the other end.

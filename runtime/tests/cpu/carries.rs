@@ -1,6 +1,6 @@
 //! What one device left, every other one reads: sequences that change the device in the middle.
 
-use crate::agree::{Bounds, Class, Group, Quantity, Results, judge, named, session};
+use crate::agree::{Bounds, Class, Group, Noise, Quantity, Results, judge, named, session};
 use crate::batches::{packed, random_batch};
 use crate::device;
 use crate::pieces::piece;
@@ -46,7 +46,8 @@ fn sequences_change_the_device() {
                         Ok(done) => {
                             let exact = from != "cpu" && to != "cpu";
                             let bounds = if exact { Bounds::F64 } else { Bounds::F32 };
-                            let verdict = judge(&outputs(done.outputs), &outputs(wanted.clone()), &bounds, Vec::new);
+                            let verdict =
+                                judge(&outputs(done.outputs), &outputs(wanted.clone()), &bounds, Noise::default);
                             found.extend(named(verdict.findings, &format!("from {from} to {to}")));
                         }
                         Err(e) => panic!("from {from} to {to}: {}", e.message),
