@@ -116,7 +116,11 @@ impl Body<'_> {
 /// What an op computes of its operands; moved, where numbers are.
 fn moving(frame: &Frame<'_>, op: &Op, x: &[&Value], compute: impl FnOnce(&[&Value]) -> Result<Value>) -> Result<Value> {
     let Some(moves) = &frame.moved else { return compute(x) };
-    let x: Vec<Cow<'_, Value>> = x.iter().map(|x| moves.operand(x)).collect::<Result<_>>()?;
+    let mut x: Vec<Cow<'_, Value>> = x.iter().map(|x| moves.operand(x)).collect::<Result<_>>()?;
+    if let Op::Reduce(ReduceOp::Var { .. } | ReduceOp::Std { .. }, _) = op {
+        // equal numbers differ from their mean as that is rounded
+        x[0] = Cow::Owned(moves.rounded(x[0].clone().into_owned())?);
+    }
     moves.result(op, compute(&x.iter().map(|x| &**x).collect::<Vec<_>>())?)
 }
 
