@@ -362,7 +362,9 @@ pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce
         };
         let fault = if m.finite { Fault::Off { square: m.square, top: m.top } } else { Fault::NotFinite };
         let excused = m.square <= AMPLIFIED * square && (m.class == Class::Forward || m.top <= AMPLIFIED * top);
-        if overflows || !(AMPLIFIED * most <= MOST) || !m.finite && near.contains(&m.of) {
+        // no tolerance is above the cap: beyond it nothing can be said, below it all is well
+        let below = excused && m.square <= MOST && (m.class == Class::Forward || m.top <= MOST);
+        if overflows || !(AMPLIFIED * most <= MOST || below) || !m.finite && near.contains(&m.of) {
             verdict.unjudged.push((m.of, most));
         } else if !m.finite || !excused {
             verdict.findings.push(Finding { run: String::new(), of: m.of, fault });

@@ -91,7 +91,7 @@ fn scores() {
                 emits: vec![value, t.past[1]],
             }
         });
-        vec![b.op(Op::Emit(0), &[node]), b.op(Op::Emit(1), &[node]), b.op(Op::Emit(2), &[node])]
+        vec![b.op(Op::Emit(0), &[node]), b.op(Op::Emit(1), &[node])]
     });
     check(&m, &lowered);
 }

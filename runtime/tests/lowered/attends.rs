@@ -131,9 +131,10 @@ fn check(scored: bool) {
         let mut operands = captures.to_vec();
         let mut out = vec![y];
         if scored {
-            let lse = b.op(Op::Emit(1), &[node]);
-            operands.extend([lse, b.mul(y, dy)]);
-            out.push(lse);
+            // the largest score, and the logarithm of the sum beside it
+            let [top, log] = [1, 2].map(|i| b.op(Op::Emit(i), &[node]));
+            operands.extend([top, log, b.mul(y, dy)]);
+            out.push(b.add(top, log));
         }
         operands.push(dy);
         let grad =
@@ -192,7 +193,8 @@ fn nothing_visible_is_zero_and_minus_infinity() {
             reach: (1, None),
         };
         let node = b.op(Op::Attend(Arc::new(attend)), &[v]);
-        vec![b.op(Op::Emit(0), &[node]), b.op(Op::Emit(1), &[node])]
+        let [y, top, log] = [0, 1, 2].map(|i| b.op(Op::Emit(i), &[node]));
+        vec![y, b.add(top, log)]
     });
     for (s, v) in hand.numbers("v").chunks(3).enumerate() {
         same(&results[0].data[s * 3..][..3], &[0.0, v[0], (v[0] + v[1]) / 2.0]);
