@@ -104,7 +104,7 @@ fn lowered_for_training(graph: &Graph) -> Lowered {
 fn joint(graph: &Graph) -> Lowered {
     let forward = lowered_for_training(graph);
     let seed = if forward.objective.is_some() { Seed::Loss } else { Seed::Cotangents };
-    let wanted = Wanted { seed, inputs: seed == Seed::Cotangents, params: true };
+    let wanted = Wanted { seed, inputs: seed == Seed::Cotangents, params: true, exact: false };
     recompute(&differentiate(&forward, &wanted))
 }
 

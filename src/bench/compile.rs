@@ -144,7 +144,7 @@ fn once(item: &Item, args: &Args) -> Result<[f64; STAGES.len()], Stop> {
     let training = LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
     let lowered = lower(&graph, &training);
     let lower = lap();
-    let joint = differentiate(&lowered, &Wanted { seed: Seed::Loss, inputs: false, params: true });
+    let joint = differentiate(&lowered, &Wanted { seed: Seed::Loss, inputs: false, params: true, exact: false });
     let gradient = lap();
     let joint = Arc::new(recompute(&joint));
     let recompute = lap();

@@ -150,7 +150,7 @@ fn consistent(b: &mut Builder, a: &Attend, weight: ValueId, dw: ValueId, running
     let here = b.sum(weight, &[a.cols]);
     let total = b.add(before, own);
     let all = b.add(weighed, here);
-    let whole = b.above(all, 1.0 - ROUNDED);
+    let whole = b.above(all, 1.0 - ROUNDED * b.unit);
     let mean = b.div(total, all);
     let mean = b.only_where(whole, mean);
     let delta = b.select(whole, mean, given);
@@ -170,8 +170,8 @@ fn consistent(b: &mut Builder, a: &Attend, weight: ValueId, dw: ValueId, running
     delta
 }
 
-/// Weights that are missing from 1 by this are none in f32.
-const ROUNDED: f64 = 2e-7;
+/// Weights that are missing from 1 by so many units are none.
+const ROUNDED: f64 = 3.0;
 
 /// A tile with less of the weights than this makes up for nothing: its few pairs would get all of it.
 const LEAST_SHARE: f64 = 0.05;

@@ -54,6 +54,8 @@ pub struct Wanted {
     pub inputs: bool,
     /// By the parameters.
     pub params: bool,
+    /// The arithmetic that will run it is f64, else f32: what counts as rounded.
+    pub exact: bool,
 }
 
 /// The joint graph. Parameters and inputs on which nothing depends have no gradient in it.
@@ -61,6 +63,9 @@ pub fn differentiate(lowered: &Lowered, wanted: &Wanted) -> Lowered {
     let mut dims = lowered.dims.clone();
     let Some(place) = lowered.dag.nodes.first().map(|n| n.place) else { return lowered.clone() };
     let mut b = Builder::new(&mut dims, place);
+    if wanted.exact {
+        b.unit = f64::EPSILON / 2.0;
+    }
     let map = copy(&mut b, &lowered.dag, &mut |_, _| None);
     let at = |id: ValueId| map[id.0 as usize];
     let forward_nodes = b.dag.nodes.len();

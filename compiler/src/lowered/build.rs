@@ -14,17 +14,19 @@ pub struct Builder<'d> {
     pub name: String,
     /// The place that new nodes get.
     pub place: Place,
+    /// Half of the distance of 1 to the next number of the arithmetic that will run this.
+    pub unit: f64,
 }
 
 impl<'d> Builder<'d> {
     /// An empty DAG.
     pub fn new(dims: &'d mut Vec<Dim>, place: Place) -> Self {
-        Self { dims, dag: Dag::default(), name: String::new(), place }
+        Self { dims, dag: Dag::default(), name: String::new(), place, unit: f64::from(f32::EPSILON) / 2.0 }
     }
 
     /// A builder for a body, with the same dimensions.
     pub fn body(&mut self) -> Builder<'_> {
-        Builder { dims: self.dims, dag: Dag::default(), name: String::new(), place: self.place }
+        Builder { dims: self.dims, dag: Dag::default(), name: String::new(), place: self.place, unit: self.unit }
     }
 
     /// A new dimension.

@@ -11,7 +11,7 @@ use crate::checks;
 use crate::init::initial_param;
 use crate::pieces;
 use crate::session::{
-    Batch, BatchShape, Carry, Forward, Gradients, Memory, Metrics, Objective, Session, SessionOptions, Snapshot,
+    Batch, BatchShape, Carry, Dtype, Forward, Gradients, Memory, Metrics, Objective, Session, SessionOptions, Snapshot,
     Tensor, Tensors,
 };
 use archc_compiler::diag::Diagnostic;
@@ -111,7 +111,8 @@ impl<E: Executor> CompiledSession<E> {
     /// What a training step on a piece of so many tokens needs.
     fn training(&self, len: usize, resets: bool) -> Purpose {
         let options = LowerOptions { losses: true, training: true, ..self.plain(len, resets) };
-        Purpose { options, gradients: Some(Wanted { seed: Seed::Loss, inputs: false, params: true }) }
+        let exact = self.options.dtype == Dtype::F64;
+        Purpose { options, gradients: Some(Wanted { seed: Seed::Loss, inputs: false, params: true, exact }) }
     }
 
     fn lowered(&mut self, purpose: Purpose) -> Result<Arc<Lowered>, Diagnostic> {
@@ -313,7 +314,8 @@ impl<E: Executor> Session for CompiledSession<E> {
             }
         };
         let options = LowerOptions { losses: seed == Seed::Loss, ..self.plain(leaves.len, leaves.restarts(false)) };
-        let purpose = Purpose { options, gradients: Some(Wanted { seed, inputs: true, params: true }) };
+        let exact = self.options.dtype == Dtype::F64;
+        let purpose = Purpose { options, gradients: Some(Wanted { seed, inputs: true, params: true, exact }) };
         let (graph, executor, program) = self.compiled(purpose, leaves.shape())?;
         let values: Vec<ValueId> = match (objective, graph.objective) {
             (Objective::Loss, Some((objective, _))) => vec![objective],

@@ -245,7 +245,7 @@ pub fn run(lowered: &Lowered, params: &[Vec<f64>], leaves: &Leaves, wanted: &[Va
 
 /// The joint graph with every gradient, both as made and with its recomputations, after both were verified.
 pub fn joint(lowered: &Lowered) -> (Lowered, Lowered) {
-    let joint = differentiate(lowered, &Wanted { seed: Seed::Cotangents, inputs: true, params: true });
+    let joint = differentiate(lowered, &Wanted { seed: Seed::Cotangents, inputs: true, params: true, exact: true });
     assert_valid(&joint);
     let lean = recompute(&joint);
     assert_valid(&lean);
