@@ -160,6 +160,9 @@ impl fmt::Display for Finding {
     }
 }
 
+/// The run of what amplifies rounding too much.
+pub const NOT_JUDGED: &str = "not judged";
+
 /// What was found, and what could not be judged.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
@@ -173,7 +176,7 @@ impl Verdict {
     /// Everything that speaks against a program of which everything can be judged.
     pub fn strict(self) -> Vec<Finding> {
         let unjudged = self.unjudged.into_iter().map(|(of, noise)| Finding {
-            run: "not judged".into(),
+            run: NOT_JUDGED.into(),
             of,
             fault: Fault::Off { square: noise, top: noise },
         });
