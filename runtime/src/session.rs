@@ -107,6 +107,16 @@ pub struct BatchShape {
     pub len: usize,
 }
 
+impl BatchShape {
+    /// Whether there is anything to run.
+    pub(crate) fn check(self) -> Result<(), Diagnostic> {
+        if self.batch == 0 || self.len == 0 {
+            return Err(crate::errors::empty_batch(self.batch, self.len));
+        }
+        Ok(())
+    }
+}
+
 /// Outputs of a forward pass by name, each [B, T, axes]; a model's `output` is the logits [B, T, VOCAB].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {

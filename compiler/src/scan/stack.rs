@@ -34,7 +34,7 @@ impl Flat {
         }
     }
 
-    /// Of `[rows, (steps), (cols, other steps), ..]` the rows with their steps, the columns with theirs.
+    /// Of `[rows, (steps), (cols, other steps), ..]` the rows with their steps, the columns with theirs; what has no steps is the same for all.
     pub fn flatten(&self, b: &mut Builder, x: ValueId) -> ValueId {
         let x = b.expand(x, &[self.token[0], self.steps]);
         let x = b.op(Op::Flatten(vec![self.token[0], self.steps], self.rows), &[x]);
@@ -54,11 +54,6 @@ impl Flat {
         values.iter().for_each(|v| all.extend(b.dims_of(*v)));
         let values: Vec<ValueId> = values.into_iter().map(|v| b.expand(v, &all)).collect();
         let x = b.op(Op::Stack(self.steps), &values);
-        self.flatten(b, x)
-    }
-
-    /// The same for all steps.
-    pub fn repeated(&self, b: &mut Builder, x: ValueId) -> ValueId {
         self.flatten(b, x)
     }
 
@@ -152,7 +147,7 @@ impl Tile<'_> {
         let entry = |b: &mut Builder, state: ValueId, kept: Option<ValueId>| {
             let state = b.expand(state, &self.keys);
             let read = b.contract(stack.readers, state, &self.keys);
-            let kept = kept.map(|kept| flat.repeated(b, kept));
+            let kept = kept.map(|kept| flat.flatten(b, kept));
             times(b, Some(read), kept).unwrap_or(read)
         };
         let mut sum = entry(b, self.state, f.kept[0]);

@@ -338,7 +338,7 @@ impl Tile<'_> {
             next = b.add(next, part);
         }
         if let Some((stack, u)) = &solved.stack {
-            let kept = f.to_end.map(|kept| stack.flat.repeated(b, kept));
+            let kept = f.to_end.map(|kept| stack.flat.flatten(b, kept));
             let u = times(b, Some(*u), kept).unwrap_or(*u);
             let part = b.contract(stack.keys, u, &[stack.flat.rows]);
             next = b.add(next, part);

@@ -35,9 +35,7 @@ impl Device for Interpreted {
         shape: BatchShape,
         options: &SessionOptions,
     ) -> Result<Box<dyn Session>, Diagnostic> {
-        if shape.batch == 0 || shape.len == 0 {
-            return Err(errors::empty_batch(shape.batch, shape.len));
-        }
+        shape.check()?;
         let zeros = zeros(graph);
         let executor = Interpreter { dtype: options.dtype, held: [zeros.clone(), zeros.clone(), zeros] };
         Ok(Box::new(CompiledSession::new(graph, options, executor)?.with_chunk(self.chunk)))

@@ -41,9 +41,7 @@ impl Device for Cpu {
         shape: BatchShape,
         options: &SessionOptions,
     ) -> Result<Box<dyn Session>, Diagnostic> {
-        if shape.batch == 0 || shape.len == 0 {
-            return Err(errors::empty_batch(shape.batch, shape.len));
-        }
+        shape.check()?;
         if options.dtype == Dtype::F64 {
             return Err(errors::single_precision());
         }

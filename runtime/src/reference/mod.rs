@@ -37,7 +37,6 @@ pub use threads::keep_to_one_thread;
 
 pub(crate) use kernels::host;
 
-use crate::errors;
 use crate::session::{BatchShape, Device, Session, SessionOptions};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
@@ -58,9 +57,7 @@ impl Device for Reference {
         shape: BatchShape,
         options: &SessionOptions,
     ) -> Result<Box<dyn Session>, Diagnostic> {
-        if shape.batch == 0 || shape.len == 0 {
-            return Err(errors::empty_batch(shape.batch, shape.len));
-        }
+        shape.check()?;
         Ok(Box::new(session::ReferenceSession::new(graph, options, None)?))
     }
 }
@@ -81,9 +78,7 @@ impl Device for Moved {
         shape: BatchShape,
         options: &SessionOptions,
     ) -> Result<Box<dyn Session>, Diagnostic> {
-        if shape.batch == 0 || shape.len == 0 {
-            return Err(errors::empty_batch(shape.batch, shape.len));
-        }
+        shape.check()?;
         Ok(Box::new(session::ReferenceSession::new(graph, options, Some(self.0))?))
     }
 }

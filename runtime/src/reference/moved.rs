@@ -49,11 +49,16 @@ impl Sums {
             self.before.iter_mut().zip(&mut self.now).for_each(|(sum, now)| *sum += std::mem::take(now));
             self.token = token;
         }
-        for (n, x) in numbers.iter().enumerate() {
-            let now = n / inner % self.now.len();
-            self.now[now] = self.now[now].max(x.abs());
-        }
+        raise(&mut self.now, numbers, inner);
         self.before.iter().zip(&self.now).map(|(a, b)| a + b).collect()
+    }
+}
+
+/// The largest sizes so far, by sequence, with those of further numbers; `inner` of a sequence lie in one run.
+fn raise(largest: &mut [f64], numbers: &[f64], inner: usize) {
+    for (n, x) in numbers.iter().enumerate() {
+        let row = n / inner % largest.len();
+        largest[row] = largest[row].max(x.abs());
     }
 }
 
@@ -129,17 +134,20 @@ pub(super) struct Draws {
 }
 
 impl Draws {
+    /// Numbers between -1 and 1.
+    fn signed(&self) -> impl Iterator<Item = f64> + use<> {
+        let mut stream = Stream::new(&[b"moved", &self.seed.to_le_bytes(), &self.number.to_le_bytes()]);
+        std::iter::repeat_with(move || 2.0 * stream.uniform_short() - 1.0)
+    }
+
     /// Factors near 1.
     pub fn units(&self) -> impl Iterator<Item = f64> + use<> {
-        let mut stream = Stream::new(&[b"moved", &self.seed.to_le_bytes(), &self.number.to_le_bytes()]);
-        std::iter::repeat_with(move || 1.0 + (2.0 * stream.uniform_short() - 1.0) * UNIT)
+        self.signed().map(|unit| 1.0 + unit * UNIT)
     }
 
     /// By how much numbers move.
     fn moves(&self, numbers: impl Iterator<Item = f64>) -> impl Iterator<Item = f64> {
-        let mut stream = Stream::new(&[b"moved", &self.seed.to_le_bytes(), &self.number.to_le_bytes()]);
-        numbers.map(move |x| {
-            let unit = 2.0 * stream.uniform_short() - 1.0;
+        numbers.zip(self.signed()).map(|(x, unit)| {
             // what is below the normal numbers may be 0 as well
             let small = x.abs() < f64::from(f32::MIN_POSITIVE);
             match x.is_finite() && x.fract() != 0.0 {
@@ -165,9 +173,7 @@ impl CustomOp1 for Draws {
         if let Some((inside, inner)) = &self.inside {
             locked(&inside.sums).with(inside.token, &numbers, *inner);
         }
-        let by: Vec<f64> = self.moves(numbers.into_iter()).collect();
-        let by = Tensor::from_vec(by, g.shape(), g.device())?.to_dtype(g.dtype())?;
-        Ok(Some((g + by)?))
+        moved_by(g, self.moves(numbers.into_iter()).collect())
     }
 }
 
@@ -180,10 +186,10 @@ pub(super) struct States {
     erased: Vec<bool>,
     /// By state and sequence: the largest numbers of each token of its document so far, summed.
     sizes: Vec<Vec<f64>>,
-    /// The dimensions of the smallest state that is erased from.
-    dims: Vec<Dim>,
     /// The same of gradients, from the last token on.
     sums: Arc<Mutex<Sums>>,
+    /// The dimensions of the smallest state that is erased from.
+    dims: Vec<Dim>,
 }
 
 impl States {
@@ -248,13 +254,7 @@ impl States {
         let parts = values.iter().zip(&self.depends).filter(|(_, depends)| **depends).filter_map(|(v, _)| v.as_ref());
         let mut now = vec![0.0f64; sizes.len()];
         for part in parts.chain([&state]).filter(|v| state.dims.iter().all(|d| v.has(*d))) {
-            let order: Vec<(Dim, usize)> = part.dims.iter().map(|d| (*d, part.size(*d))).collect();
-            let (batch, others): (Vec<_>, Vec<_>) = order.into_iter().partition(|(d, _)| *d == Dim::Batch);
-            let numbers = host(&part.expanded(&[batch, others].concat())?.tensor)?;
-            let width = numbers.len() / now.len();
-            for (m, row) in now.iter_mut().zip(numbers.chunks_exact(width)) {
-                *m = row.iter().fold(*m, |m, x| m.max(x.abs()));
-            }
+            raise(&mut now, &host(&part.tensor)?, inner(part)?);
         }
         sizes.iter_mut().zip(now).for_each(|(sum, now)| *sum += now);
         let mut stream = Stream::new(&[b"moved", &self.seed.to_le_bytes(), &(i as u64).to_le_bytes()]);
@@ -299,9 +299,12 @@ impl CustomOp1 for Back {
         let sizes = locked(&self.inside.sums).with(self.inside.token, &numbers, self.inner);
         let mut stream = Stream::new(&[b"moved back", &self.seed.to_le_bytes()]);
         stream.seek(self.inside.token);
-        let by = spread(&mut stream, &sizes, self.inner, numbers.len());
-        Ok(Some((g + Tensor::from_vec(by, g.shape(), g.device())?.to_dtype(g.dtype())?)?))
+        moved_by(g, spread(&mut stream, &sizes, self.inner, numbers.len()))
     }
+}
+
+fn moved_by(g: &Tensor, by: Vec<f64>) -> Result<Option<Tensor>> {
+    Ok(Some((g + Tensor::from_vec(by, g.shape(), g.device())?.to_dtype(g.dtype())?)?))
 }
 
 fn same(x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
