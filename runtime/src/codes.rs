@@ -96,6 +96,13 @@ pub const CODES: &[Code] = &[
                `archc forward block.arch --dtype f64 --device reference ...`.",
     },
     Code {
+        code: "E0815",
+        title: "no memory for the buffers",
+        text: "The cpu device takes the memory of a plan before it runs: activations for so many sequences of so many \
+               tokens, parameters, gradients and two moments. The system refused. Give fewer or shorter sequences at a \
+               time (a carry joins the pieces of a long one), smaller axes, or fewer threads.",
+    },
+    Code {
         code: "E0820",
         title: "a file that cannot be read",
         text: "The file does not exist, is a folder, or may not be read by this user.",

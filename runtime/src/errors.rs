@@ -169,6 +169,12 @@ pub(crate) fn single_precision() -> Diagnostic {
         .help("use the reference device for f64: `--device reference`")
 }
 
+/// The system does not give so much memory.
+pub(crate) fn no_memory(bytes: usize, why: impl std::fmt::Display) -> Diagnostic {
+    Diagnostic::error("E0815", format!("there is no memory for a buffer of {:.1} GB: {why}", bytes as f64 / 1e9))
+        .help("give fewer or shorter sequences at a time, or smaller axes; `archc check` counts what a program takes")
+}
+
 /// A failure that no input should be able to cause.
 pub(crate) fn bug(stage: &str, why: impl std::fmt::Display) -> Diagnostic {
     // candle appends a backtrace after its message when one is enabled.

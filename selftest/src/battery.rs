@@ -1,8 +1,7 @@
 //! What a program is held to in one run.
 
-use crate::agree::{
-    Case, Fault, Finding, Group, Job, Noise, Quantity, Results, Subject, Wanted, all_finite, judge, named, not_finite,
-};
+use crate::agree::{Fault, Finding, Group, Noise, Quantity, Results, all_finite, judge, named, not_finite};
+use crate::case::{Case, Job, Subject, Wanted};
 use crate::differences::differences;
 use crate::generate::Dice;
 use crate::setting::Setting;

@@ -1,6 +1,7 @@
 //! The reference's gradients against differences of its values, so that the reference is not the only judge.
 
-use crate::agree::{Case, Fault, Finding, Quantity};
+use crate::agree::{Fault, Finding, Quantity};
+use crate::case::Case;
 use crate::generate::Dice;
 use archc_compiler::graph::{Dag, Op};
 use archc_runtime::{Dtype, Forward, Objective, Reference, Tensor, Tensors};
@@ -39,7 +40,7 @@ pub fn differences(case: &Case, salt: u64) -> Vec<Finding> {
     let tensors = beside.params.params.values_mut().chain(beside.batch.inputs.values_mut());
     tensors.flat_map(|t| &mut t.data).for_each(|x| *x += 1e-3 * (1.0 + x.abs()) * dice.normal());
     let case = &beside;
-    let Ok(mut session) = crate::agree::try_session(&Reference, &case.graph, Dtype::F64) else { return found };
+    let Ok(mut session) = crate::case::try_session(&Reference, &case.graph, Dtype::F64) else { return found };
     if session.restore(&case.params).is_err() {
         return found;
     }

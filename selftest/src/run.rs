@@ -1,7 +1,8 @@
 //! The whole self-test: the library, then random programs, on a few threads.
 
-use crate::agree::{Fault, Finding, Quantity, Subject};
+use crate::agree::{Fault, Finding, Quantity};
 use crate::battery::{Outcome, hold};
+use crate::case::Subject;
 use crate::generate::{Dice, Program, program};
 use crate::reduce::{Failure, reduce};
 use crate::setting::Setting;

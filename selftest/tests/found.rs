@@ -5,9 +5,10 @@
 use archc_compiler::graph::Graph;
 use archc_runtime::compiled::Interpreted;
 use archc_runtime::{Cpu, Device, Dtype, Objective, Reference, Session};
-use archc_selftest::agree::{Subject, errors, session};
+use archc_selftest::agree::errors;
 use archc_selftest::batches::{packed, random_batch};
 use archc_selftest::battery::hold;
+use archc_selftest::case::{Subject, session};
 use archc_selftest::generate::Program;
 use archc_selftest::pieces::in_pieces;
 use archc_selftest::run::{graph, library};

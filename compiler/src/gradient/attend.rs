@@ -152,7 +152,6 @@ fn consistent(b: &mut Builder, a: &Attend, weight: ValueId, dw: ValueId, running
     let all = b.add(weighed, here);
     let whole = b.above(all, 1.0 - ROUNDED * b.unit);
     let mean = b.div(total, all);
-    let mean = b.only_where(whole, mean);
     let delta = b.select(whole, mean, given);
     // the last tile: (total * all - subtracted) / here
     let due = b.mul(total, weighed);
@@ -160,7 +159,6 @@ fn consistent(b: &mut Builder, a: &Attend, weight: ValueId, dw: ValueId, running
     let change = b.div(missed, here);
     let closing = b.add(total, change);
     let counts = b.above(here, LEAST_SHARE);
-    let closing = b.only_where(counts, closing);
     let last = b.op(Op::Last, &[]);
     let close = b.binary(BinaryOp::Min, last, counts);
     let delta = b.select(close, closing, delta);

@@ -38,6 +38,8 @@ pub(super) struct Factors {
     pub signs: Option<[ValueId; 2]>,
     /// Pairs of rows of one document.
     pub document: Option<ValueId>,
+    /// The row of the document's first token; below 0 if it lies in an earlier chunk.
+    pub start: Option<ValueId>,
     /// Decays between pairs: (strict, before).
     pub pairs: BTreeMap<(bool, bool), ValueId>,
     /// A_ij by the reader's vector, whether it reads before its decay, the event's key and how it is seen.
@@ -51,34 +53,38 @@ pub(super) struct Factors {
 impl Factors {
     /// The decay between pairs of rows, 0 for pairs that are not meant.
     pub(super) fn pair(&mut self, b: &mut Builder, pairs: Pairs) -> ValueId {
-        let Pairs { rows, cols, strict, before } = pairs;
+        let Pairs { strict, before, .. } = pairs;
         if let Some(known) = self.pairs.get(&(strict, before)) {
             return *known;
         }
-        let pair = match self.rate {
-            Some(rate) => rate.pairs(b, pairs),
-            None => {
-                let (row, col) = (index(b, rows), index(b, cols));
-                b.binary(if strict { BinaryOp::Gt } else { BinaryOp::Ge }, row, col)
-            }
-        };
+        let pair = decayed(b, self.rate, pairs);
         let pair = self.masked(b, pairs, pair);
         self.pairs.insert((strict, before), pair);
         pair
     }
 
     /// With signs of decays, within documents.
-    pub(super) fn masked(&self, b: &mut Builder, pairs: Pairs, mut pair: ValueId) -> ValueId {
-        if let Some(signs) = self.signs {
-            let col = b.rename(signs[0], pairs.rows, pairs.cols);
-            let sign = b.mul(signs[usize::from(pairs.before)], col);
-            pair = b.mul(pair, sign);
-        }
-        if let Some(document) = self.document {
-            pair = b.mul(pair, document);
-        }
-        pair
+    pub(super) fn masked(&self, b: &mut Builder, pairs: Pairs, pair: ValueId) -> ValueId {
+        let pair = signed(b, self.signs, pairs, pair);
+        times(b, Some(pair), self.document).unwrap_or(pair)
     }
+}
+
+/// The decay between pairs of rows, 0 for pairs that are not meant.
+pub(super) fn decayed(b: &mut Builder, rate: Option<Rate>, pairs: Pairs) -> ValueId {
+    if let Some(rate) = rate {
+        return rate.pairs(b, pairs);
+    }
+    let (row, col) = (index(b, pairs.rows), index(b, pairs.cols));
+    b.binary(if pairs.strict { BinaryOp::Gt } else { BinaryOp::Ge }, row, col)
+}
+
+/// Pairs with the signs of decays after and before each row's own.
+pub(super) fn signed(b: &mut Builder, signs: Option<[ValueId; 2]>, pairs: Pairs, pair: ValueId) -> ValueId {
+    let Some(signs) = signs else { return pair };
+    let col = b.rename(signs[0], pairs.rows, pairs.cols);
+    let sign = b.mul(signs[usize::from(pairs.before)], col);
+    b.mul(pair, sign)
 }
 
 impl Rows {
@@ -111,6 +117,7 @@ impl Rows {
             whole_fresh: None,
             signs: None,
             document: None,
+            start: None,
             pairs: BTreeMap::new(),
             between: BTreeMap::new(),
             faded: BTreeMap::new(),
@@ -147,7 +154,6 @@ impl Rows {
     /// Masks and factors for documents that start inside of the chunk.
     fn documents(&self, b: &mut Builder, f: &mut Factors, pos: ValueId, fresh: bool) {
         let (row, col) = (index(b, self.rows), index(b, self.cols));
-        // the row of the document's first token; below 0 if it lies in an earlier chunk
         let start = b.sub(row, pos);
         let (zero, one) = (b.number(0.0), b.number(1.0));
         let goes_on = b.binary(BinaryOp::Lt, start, zero);
@@ -156,6 +162,7 @@ impl Rows {
         let last_goes_on = b.binary(BinaryOp::Lt, last, zero);
         let in_last = b.binary(BinaryOp::Ge, row, last);
         f.document = Some(document);
+        f.start = Some(start);
         if fresh {
             let new = b.sub(one, goes_on);
             let last_new = b.sub(one, last_goes_on);

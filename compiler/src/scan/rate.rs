@@ -26,6 +26,14 @@ pub(super) fn index(b: &mut Builder, dim: DimId) -> ValueId {
 }
 
 impl Rate {
+    /// The same decay in other rows: `f` gives them, and what leaves all as it is.
+    pub(super) fn spread(self, f: impl FnOnce(ValueId, f64) -> ValueId) -> Self {
+        match self {
+            Self::Log(g) => Self::Log(f(g, 0.0)),
+            Self::Factor(a) => Self::Factor(f(a, 1.0)),
+        }
+    }
+
     /// Between pairs of rows, `[rows, cols]`.
     pub(super) fn pairs(self, b: &mut Builder, pairs: Pairs) -> ValueId {
         match self {

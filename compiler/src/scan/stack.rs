@@ -1,12 +1,12 @@
 //! Events with deltas that come one after the other in each token, as many as there are: their rows are rows of one sequence that is as
 //! many times as long (DeltaProduct, arXiv 2502.10297). So the ops of a tile are as many for one of them as for a hundred.
 
-use super::factors::{Factors, times};
+use super::factors::{Factors, decayed, signed, times};
 use super::form::Seen;
 use super::rate::{count, index};
 use super::tile::{Reader, Tile};
 use crate::graph::{BinaryOp, NodeId};
-use crate::lowered::{Builder, DimId, Extent, Op, ValueId};
+use crate::lowered::{Builder, DimId, Extent, Op, Pairs, ValueId};
 
 /// The dimensions of rows and steps.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +59,34 @@ impl Flat {
 
     /// The values of the steps again.
     pub fn apart(&self, b: &mut Builder, x: ValueId) -> Vec<ValueId> {
+        (0..self.count).map(|i| self.at(b, x, i)).collect()
+    }
+
+    /// The values of one step.
+    fn at(&self, b: &mut Builder, x: ValueId, step: usize) -> ValueId {
         let x = b.op(Op::Split(self.rows, vec![self.token[0], self.steps]), &[x]);
-        (0..self.count).map(|i| b.op(Op::Pick(self.steps, i), &[x])).collect()
+        b.op(Op::Pick(self.steps, step), &[x])
+    }
+
+    /// What is kept between pairs of rows and steps, where each token decays before its first step: strictly lower triangular.
+    fn kept(&self, b: &mut Builder, f: &Factors) -> ValueId {
+        let pairs = Pairs { rows: self.rows, cols: self.cols, strict: true, before: false };
+        let mut first = |x: ValueId, none: f64| {
+            let mut values = vec![b.number(none); self.count];
+            values[0] = x;
+            self.stacked(b, values)
+        };
+        let rate = f.rate.map(|rate| rate.spread(&mut first));
+        let pair = decayed(b, rate, pairs);
+        let signs = f.signs.map(|s| [self.flatten(b, s[0]); 2]);
+        let pair = signed(b, signs, pairs, pair);
+        let Some(start) = f.start else { return pair };
+        let steps = b.number(self.count as f64);
+        let start = b.mul(start, steps);
+        let start = self.flatten(b, start);
+        let col = index(b, self.cols);
+        let document = b.binary(BinaryOp::Ge, col, start);
+        b.mul(pair, document)
     }
 }
 
@@ -77,7 +103,9 @@ pub(super) struct Stack {
     readers: ValueId,
     /// What they read is scaled by, if by anything.
     scale: Option<ValueId>,
-    /// Scaled products of readers and keys, with what is kept: strictly lower triangular.
+    /// What is kept between them: strictly lower triangular.
+    kept: ValueId,
+    /// Scaled products of readers and keys, with that.
     products: ValueId,
 }
 
@@ -104,15 +132,15 @@ impl Tile<'_> {
             return Some(Stack { deltas: deltas.to_vec(), ..known.clone() });
         }
         let flat = Flat::new(b, self, deltas.len());
-        let keys = deltas.iter().map(|e| self.key(b, *e)).collect();
-        let keys = flat.stacked(b, keys);
+        let each: Vec<ValueId> = deltas.iter().map(|e| self.key(b, *e)).collect();
+        let keys = flat.stacked(b, each.clone());
         let key_cols = b.rename(keys, flat.rows, flat.cols);
         let readers = deltas.iter().map(|e| {
             let delta = self.delta(*e);
             self.vector(b, Reader { vector: delta.key.vector, sight: &delta.sight })
         });
-        let readers = readers.collect();
-        let readers = flat.stacked(b, readers);
+        let readers: Vec<ValueId> = readers.collect();
+        let readers = if readers == each { keys } else { flat.stacked(b, readers) };
         let scaled = deltas.iter().any(|e| self.delta(*e).key.scale.is_some());
         let scale = scaled.then(|| {
             let scales = deltas.iter().map(|e| match self.delta(*e).key.scale {
@@ -122,15 +150,11 @@ impl Tile<'_> {
             let scales = scales.collect();
             flat.stacked(b, scales)
         });
-        let (step, other) = (index(b, flat.steps), index(b, flat.other_steps));
-        let later = b.binary(BinaryOp::Gt, step, other);
-        let [strict, with_own] = [true, false].map(|strict| f.pair(b, self.pairs(strict, false)));
-        let kept = b.op(Op::Select, &[later, with_own, strict]);
-        let kept = flat.flatten(b, kept);
+        let kept = flat.kept(b, f);
         let products = b.contract(readers, key_cols, &self.keys);
         let products = b.mul(products, kept);
         let products = times(b, Some(products), scale).unwrap_or(products);
-        let stack = Stack { flat, deltas: deltas.to_vec(), keys, key_cols, readers, scale, products };
+        let stack = Stack { flat, deltas: deltas.to_vec(), keys, key_cols, readers, scale, kept, products };
         f.stacks.push((of, stack.clone()));
         Some(stack)
     }
@@ -191,14 +215,27 @@ impl Tile<'_> {
         let flat = stack.flat;
         let before = reader.sight.before;
         let seen: Vec<bool> = stack.deltas.iter().map(|e| !before && reader.sight.sees[*e] == Seen::Yes).collect();
-        let kept = self.kept_of(b, f, flat.other_steps, &seen, before);
-        let kept = b.expand(kept, &[flat.other_steps]);
-        let kept = flat.flatten_cols(b, kept);
+        let first = seen.iter().take_while(|s| **s).count();
+        let in_turn = !before && !seen[first..].contains(&true);
+        let kept = if in_turn {
+            // as the next step does; the last one sees all but its own
+            flat.at(b, stack.kept, first.min(flat.count - 1))
+        } else {
+            let kept = self.kept_of(b, f, flat.other_steps, &seen, before);
+            let kept = b.expand(kept, &[flat.other_steps]);
+            flat.flatten_cols(b, kept)
+        };
         let vector = self.vector(b, reader);
         let products = b.contract(vector, stack.key_cols, &self.keys);
         let products = b.mul(products, kept);
-        let u = b.rename(u, flat.rows, flat.cols);
-        b.contract(products, u, &[flat.cols])
+        let cols = b.rename(u, flat.rows, flat.cols);
+        let read = b.contract(products, cols, &[flat.cols]);
+        let Some(last) = stack.deltas.last().filter(|_| in_turn && first == flat.count) else { return read };
+        let key = self.key(b, *last);
+        let own = b.contract(vector, key, &self.keys);
+        let u = flat.at(b, u, flat.count - 1);
+        let own = b.mul(own, u);
+        b.add(read, own)
     }
 
     /// What is kept between pairs of rows, with the own row at the steps where it is seen: `[rows, cols]`, with the steps if these differ.

@@ -59,7 +59,7 @@ impl Cpu {
         graph: &Arc<Graph>,
         options: &SessionOptions,
     ) -> Result<CompiledSession<CpuExecutor>, Diagnostic> {
-        Ok(CompiledSession::new(graph, options, CpuExecutor::new(graph, options))?.with_chunk(self.chunk))
+        Ok(CompiledSession::new(graph, options, CpuExecutor::new(graph, options)?)?.with_chunk(self.chunk))
     }
 }
 
@@ -97,23 +97,23 @@ pub struct CpuExecutor {
 }
 
 impl CpuExecutor {
-    fn new(graph: &Arc<Graph>, options: &SessionOptions) -> Self {
+    fn new(graph: &Arc<Graph>, options: &SessionOptions) -> Result<Self, Diagnostic> {
         let layout = graph.param_layout();
         let numbers = |i: usize| graph.param_numbers(ParamId(i as u32));
         let ranges = layout.starts.iter().enumerate().map(|(i, start)| *start..start + numbers(i));
         let zeros = || Memory::zeros(layout.len);
-        Self {
+        Ok(Self {
             graph: graph.clone(),
             ranges: ranges.collect(),
-            params: zeros(),
-            grads: zeros(),
-            first: zeros(),
-            second: zeros(),
+            params: zeros()?,
+            grads: zeros()?,
+            first: zeros()?,
+            second: zeros()?,
             version: 0,
             threads: options.threads.max(1),
             verify: options.verify,
             profile: None,
-        }
+        })
     }
 
     fn held(&self, what: Held) -> &Memory {
@@ -247,8 +247,9 @@ impl Executor for CpuExecutor {
         let program = Launches::new(&plan.root, &plan.sizes);
         let constants = Program::new(&plan.constants.kernels, &plan.sizes);
         let registers = program.kernels.registers.max(constants.registers);
-        let room = |_| [Memory::zeros(program.kernels.bodies), Memory::zeros(registers)];
-        let mut rooms: Vec<[Memory; 2]> = (1..self.threads).map(room).collect();
+        let room = |_| Ok([Memory::zeros(program.kernels.bodies)?, Memory::zeros(registers)?]);
+        let rooms: Result<Vec<[Memory; 2]>, Diagnostic> = (1..self.threads).map(room).collect();
+        let mut rooms = rooms?;
         let addresses =
             rooms.iter_mut().map(|[arena, registers]| Room { arena: arena.start(), registers: registers.start() });
         let workers = match self.threads {
@@ -262,9 +263,9 @@ impl Executor for CpuExecutor {
             }
         };
         let mut compiled = Compiled {
-            arena: Memory::zeros(plan.root.arena.max(plan.constants.arena)),
-            constants: Memory::zeros(plan.constants_len),
-            registers: Memory::zeros(registers),
+            arena: Memory::zeros(plan.root.arena.max(plan.constants.arena))?,
+            constants: Memory::zeros(plan.constants_len)?,
+            registers: Memory::zeros(registers)?,
             rooms,
             workers,
             program,

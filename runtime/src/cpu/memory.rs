@@ -1,5 +1,7 @@
 //! Buffers of a run: where each base of a plan starts.
 
+use crate::errors;
+use archc_compiler::diag::Diagnostic;
 use archc_compiler::plan::{Base, Start, View};
 
 /// A place in a buffer: the base's number and the distance from its start.
@@ -61,18 +63,18 @@ pub(super) struct Memory {
 impl Memory {
     /// So many zeros.
     ///
-    /// # Panics
-    /// If the system has no such memory, as for every other allocation.
-    pub fn zeros(len: usize) -> Self {
-        let bytes = (len * size_of::<f32>()).max(1);
-        let map = memmap2::MmapMut::map_anon(bytes).unwrap_or_else(|e| panic!("no memory for {bytes} bytes: {e}"));
+    /// # Errors
+    /// E0815 where the system does not give so much memory.
+    pub fn zeros(len: usize) -> Result<Self, Diagnostic> {
+        let bytes = len.saturating_mul(size_of::<f32>()).max(1);
+        let map = memmap2::MmapMut::map_anon(bytes).map_err(|e| errors::no_memory(bytes, e))?;
         // Rows of activations lie kilobytes apart, and with small pages each would need a translation of its own. A refusal
         // changes nothing.
         #[cfg(target_os = "linux")]
         if bytes > LARGE {
             let _ = map.advise(memmap2::Advice::HugePage);
         }
-        Self { map, len }
+        Ok(Self { map, len })
     }
 
     pub fn start(&mut self) -> *mut f32 {
@@ -95,3 +97,16 @@ impl Memory {
 /// Bytes of a large page.
 #[cfg(target_os = "linux")]
 const LARGE: usize = 2 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_not_there_is_refused() {
+        for len in [usize::MAX / 8, usize::MAX] {
+            assert_eq!(Memory::zeros(len).err().unwrap().code, "E0815");
+        }
+        assert_eq!(Memory::zeros(3).unwrap().numbers(), [0.0; 3]);
+    }
+}

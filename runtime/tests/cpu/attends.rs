@@ -1,7 +1,8 @@
 //! Attends whose tiles are more than one product of queries and keys.
 
-use crate::agree::{Subject, lines};
+use crate::agree::lines;
 use crate::batches::{cotangents, packed, random_batch};
+use crate::case::Subject;
 use crate::device;
 use crate::programs::compiled;
 use archc_runtime::{BatchShape, Device, Dtype, Gradients, Objective, SessionOptions};

@@ -1,7 +1,8 @@
 //! What one device left, every other one reads: sequences that change the device in the middle.
 
-use crate::agree::{Bounds, Class, Group, Noise, Quantity, Results, judge, named, session};
+use crate::agree::{Bounds, Class, Group, Noise, Quantity, Results, judge, named};
 use crate::batches::{packed, random_batch};
+use crate::case::session;
 use crate::device;
 use crate::pieces::piece;
 use crate::whole::{all, each};

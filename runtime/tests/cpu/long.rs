@@ -4,8 +4,9 @@
 //! and builds T x T pairs, so that 500 and 1000 tokens would take it minutes; there the device is held against the interpreter, which has the
 //! same chunks but neither the plan, nor the kernels, nor the arithmetic.
 
-use crate::agree::{Subject, Wanted, named};
+use crate::agree::named;
 use crate::batches::random_batch;
+use crate::case::{Subject, Wanted};
 use crate::whole::{all, each};
 use archc_runtime::compiled::Interpreted;
 use archc_runtime::{Dtype, Reference};

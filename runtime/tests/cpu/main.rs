@@ -35,7 +35,7 @@ mod whole;
 mod windows;
 
 use archc_runtime::{Cpu, Device, Dtype};
-use archc_selftest::{agree, batches, pieces};
+use archc_selftest::{agree, batches, case, pieces};
 
 /// The device under test.
 fn device() -> Cpu {

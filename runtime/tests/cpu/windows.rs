@@ -1,7 +1,8 @@
 //! Convolutions whose taps are further apart than the sequence is long.
 
-use crate::agree::{Subject, lines};
+use crate::agree::lines;
 use crate::batches::{packed, random_batch};
+use crate::case::Subject;
 use crate::device;
 use crate::programs::compiled;
 use archc_runtime::Dtype;

@@ -1,7 +1,8 @@
 //! What the areas share: sessions, random batches, finite differences.
 
-use crate::agree::{Subject, lines};
+use crate::agree::lines;
 pub use crate::batches::{cotangents, noise, packed, random_batch};
+use crate::case::Subject;
 use crate::{DTYPES, device};
 use archc_compiler::graph::Graph;
 use archc_runtime::{

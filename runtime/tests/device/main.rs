@@ -15,7 +15,7 @@ mod time;
 mod training;
 
 use archc_runtime::{Dtype, Reference};
-use archc_selftest::{agree, batches, pieces};
+use archc_selftest::{agree, batches, case, pieces};
 
 /// The device under test.
 fn device() -> Reference {

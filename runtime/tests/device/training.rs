@@ -1,7 +1,8 @@
 //! Losses, masks, dropout.
 
-use crate::agree::{Subject, lines};
+use crate::agree::lines;
 use crate::build::Build;
+use crate::case::Subject;
 use crate::check::{check_gradients, exact, known, noise, packed, random_batch, session, within};
 use crate::decode::prefixed;
 use crate::device;

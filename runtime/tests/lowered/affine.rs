@@ -3,8 +3,9 @@
 //! A program is drawn: a decay (none, one a head, by key, by value), some updates in turn or at once (writes, delta steps, steps that
 //! take out with another key), and reads at two points. The reference runs it token by token; the device in chunks.
 
-use crate::agree::{Subject, lines};
+use crate::agree::lines;
 use crate::batches::{packed, random_batch};
+use crate::case::Subject;
 use crate::check::exact;
 use crate::chunked;
 use crate::programs::compiled;

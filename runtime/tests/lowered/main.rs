@@ -32,7 +32,7 @@ mod whole;
 
 use archc_runtime::compiled::Interpreted;
 use archc_runtime::{Device, Dtype};
-use archc_selftest::{agree, batches, pieces};
+use archc_selftest::{agree, batches, case, pieces};
 
 /// The device under test.
 fn device() -> Interpreted {

@@ -1,7 +1,8 @@
 //! The device under test against the reference in f64: the standard library, seeds and examples.
 
-use crate::agree::{Finding, NOT_JUDGED, Subject, Wanted, lines, named};
+use crate::agree::{Finding, NOT_JUDGED, lines, named};
 use crate::batches::{packed, random_batch};
+use crate::case::{Subject, Wanted};
 use crate::check::exact;
 use crate::programs::{files, programs};
 use crate::{LARGE, chunked, device};

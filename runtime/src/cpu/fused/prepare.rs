@@ -13,6 +13,9 @@ use archc_kernels::elementwise::{AROUND, Around, Binary, Chain};
 /// Numbers of a block: with four bytes each and some eight registers alive it fits a first-level cache of 32 KiB.
 const TARGET: usize = 1024;
 
+/// The same where most ops have fewer numbers than that: few values are as long as the block, and an op costs its start.
+const TARGET_OF_FEW: usize = 4 * TARGET;
+
 /// Numbers of a run that is worth not copying an operand.
 const SHORT: usize = 4;
 
@@ -82,16 +85,19 @@ pub(in crate::cpu) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
             first_inner = first_inner.min(*first);
         }
     }
+    let computed = (0..count).filter(|i| !matches!(kernel.code[*i].op, FusedOp::Input(_) | FusedOp::Number(_)));
+    let (long, short): (Vec<usize>, Vec<usize>) = computed.partition(|i| of[*i].len() == space.sizes.len());
+    let target = if short.len() > long.len() { TARGET_OF_FEW } else { TARGET };
     let (split, block) = loop {
         let mut inner: usize = space.sizes[first_inner..].iter().product();
         let mut first = first_inner;
-        while first > 0 && inner * space.sizes[first - 1] <= TARGET {
+        while first > 0 && inner * space.sizes[first - 1] <= target {
             first -= 1;
             inner *= space.sizes[first];
         }
         // the dimension before the inner ones is split
         let split = first.checked_sub(1);
-        let block = split.map_or(1, |s| (TARGET / inner).clamp(1, space.sizes[s]));
+        let block = split.map_or(1, |s| (target / inner).clamp(1, space.sizes[s]));
         // a sum that reaches beyond the block counts twice what is computed for several blocks
         let outside = |g: &usize| split.is_some_and(|s| *g <= s);
         let twice = (0..count).any(|i| {
