@@ -5,7 +5,8 @@
 
 use crate::diag::Diagnostic;
 use crate::source::Place;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Steps that one stage may take: some seconds.
@@ -13,7 +14,25 @@ pub const STEPS: u64 = 50_000_000;
 
 thread_local! {
     static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
-    static AT: Cell<Option<Place>> = const { Cell::new(None) };
+    static SPENT: RefCell<Account> = const { RefCell::new(Account { at: None, left: 0, by_place: BTreeMap::new() }) };
+}
+
+/// Steps by what they were spent on.
+struct Account {
+    /// What is compiled now, and what was left when that began.
+    at: Option<Place>,
+    left: u64,
+    by_place: BTreeMap<Place, u64>,
+}
+
+impl Account {
+    /// Books what was spent since the last time.
+    fn book(&mut self, left: u64) {
+        if let Some(place) = self.at {
+            *self.by_place.entry(place).or_default() += self.left.saturating_sub(left);
+        }
+        self.left = left;
+    }
 }
 
 /// What leaves a stage.
@@ -21,7 +40,11 @@ struct TooMuch;
 
 /// Says what is compiled now.
 pub(crate) fn at(place: Place) {
-    AT.with(|at| at.set(Some(place)));
+    let Some(left) = LEFT.with(Cell::get) else { return };
+    SPENT.with_borrow_mut(|spent| {
+        spent.book(left);
+        spent.at = Some(place);
+    });
 }
 
 /// Counts steps.
@@ -52,7 +75,7 @@ fn within<T>(steps: u64, stage: impl FnOnce() -> T) -> Result<T, Diagnostic> {
         return Ok(stage());
     }
     LEFT.with(|left| left.set(Some(steps)));
-    AT.with(|at| at.set(None));
+    SPENT.set(Account { at: None, left: steps, by_place: BTreeMap::new() });
     // what the stage leaves half made is its own and dropped with it
     let done = catch_unwind(AssertUnwindSafe(stage));
     LEFT.with(|left| left.set(None));
@@ -61,8 +84,12 @@ fn within<T>(steps: u64, stage: impl FnOnce() -> T) -> Result<T, Diagnostic> {
             resume_unwind(payload);
         }
         let mut error = Diagnostic::error("E0316", "compiling this takes too much work");
-        if let Some(place) = AT.with(Cell::get) {
-            error = error.at(place, "the bound was reached here");
+        let most = SPENT.with_borrow_mut(|spent| {
+            spent.book(0);
+            spent.by_place.iter().max_by_key(|(_, steps)| **steps).map(|(place, _)| *place)
+        });
+        if let Some(place) = most {
+            error = error.at(place, "most of it is for this");
         }
         error.help("loops are unrolled: use fewer rounds, or fewer scans and attends that depend on each other")
     })
@@ -79,6 +106,19 @@ mod tests {
         assert_eq!(error.code, "E0316");
         // and the next one has all of it
         assert!(within(10, || spend(10)).is_ok());
+    }
+
+    #[test]
+    fn the_construct_that_took_most_is_named() {
+        let place = |start| Place { file: crate::source::FileId(0), span: archc_grammar::Span::new(start, start + 1) };
+        let error = within(10, || {
+            for (start, steps) in [(0, 2), (5, 6), (9, 3)] {
+                at(place(start));
+                spend(steps);
+            }
+        });
+        let label = &error.unwrap_err().labels[0];
+        assert_eq!((label.place, label.text.as_str()), (place(5), "most of it is for this"));
     }
 
     #[test]

@@ -151,8 +151,8 @@ The message says which values the option takes.\n",
         code: "E0316",
         title: "compiling takes too much work",
         text: "\
-Each stage of the compiler counts its steps and stops at a bound, so that no program can hold it up for ever. The label says what was \
-compiled then: mostly a scan or an attend in a loop with very many rounds, each of which reads what the one before it gave.\n",
+Each stage of the compiler counts its steps and stops at a bound, so that no program can hold it up for ever. The label says for \
+what most of them were: mostly a scan or an attend in a loop with very many rounds, each of which reads what the one before it gave.\n",
     },
     Code {
         code: "E0401",

@@ -60,6 +60,7 @@ pub struct Wanted {
 
 /// The joint graph. Parameters and inputs on which nothing depends have no gradient in it.
 pub fn differentiate(lowered: &Lowered, wanted: &Wanted) -> Lowered {
+    lowered.largest().into_iter().for_each(crate::work::at);
     let mut dims = lowered.dims.clone();
     let Some(place) = lowered.dag.nodes.first().map(|n| n.place) else { return lowered.clone() };
     let mut b = Builder::new(&mut dims, place);

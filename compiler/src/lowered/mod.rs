@@ -49,6 +49,7 @@ pub use verify::verify;
 
 use crate::graph::{AxisId, Graph, ParamId, ParamLayout};
 use crate::source::Place;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A dimension of a [`Lowered`] graph.
@@ -240,6 +241,21 @@ pub struct Lowered {
 }
 
 impl Lowered {
+    /// The construct of which most ops came, those of bodies included.
+    pub fn largest(&self) -> Option<Place> {
+        let forward = &self.dag.nodes[..self.forward_nodes.min(self.dag.nodes.len())];
+        let mut ops: BTreeMap<Place, usize> = BTreeMap::new();
+        for node in forward {
+            let inside = match &node.op {
+                Op::Loop(l) => l.body.nodes.len(),
+                Op::Attend(a) => a.body.nodes.len(),
+                _ => 0,
+            };
+            *ops.entry(node.place).or_default() += 1 + inside;
+        }
+        ops.into_iter().max_by_key(|(_, ops)| *ops).map(|(place, _)| place)
+    }
+
     /// The dimension of an axis of the source graph.
     pub fn axis_dim(axis: AxisId) -> DimId {
         DimId(axis.0 + 2)

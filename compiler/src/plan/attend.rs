@@ -101,10 +101,10 @@ impl ScopePlan<'_> {
         let mut emits = Vec::new();
         let mut sums = Vec::new();
         let mut normal = [None, None];
-        let users: Vec<(usize, ValueId)> = self
-            .dag
-            .ids()
-            .filter(|u| self.live[u.0 as usize] && self.dag.node(*u).operands.first() == Some(&id))
+        let users: Vec<(usize, ValueId)> = self.users[id.0 as usize]
+            .iter()
+            .copied()
+            .filter(|u| self.live[u.0 as usize])
             .filter_map(|u| if let Op::Emit(i) = self.dag.node(u).op { Some((i, u)) } else { None })
             .collect();
         let places: Vec<View> = grad.iter().flat_map(|g| &g.sums).map(|s| body.read(planner, s.1)).collect();

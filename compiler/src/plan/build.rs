@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 /// Plans a graph for a batch shape.
 pub fn plan(graph: &Arc<Lowered>, shape: Shape) -> Plan {
+    graph.largest().into_iter().for_each(crate::work::at);
     let sizes: Vec<usize> = graph.dims.iter().map(|d| d.extent.at(shape)).collect();
     let mut planner = Planner { graph, shape, sizes, constants: Constants::default(), scopes: 0 };
     let mut scope = ScopePlan::new(&mut planner, &graph.dag, graph.roots());

@@ -23,13 +23,11 @@ impl ScopePlan<'_> {
         // emits that someone reads, and final values, with their places outside
         let mut emits: Vec<(usize, ValueId)> = Vec::new();
         let mut finals: Vec<(usize, ValueId)> = Vec::new();
-        for user in self.dag.ids().filter(|u| self.live[u.0 as usize]) {
-            if self.dag.node(user).operands.first() == Some(&id) {
-                match self.dag.node(user).op {
-                    Op::Emit(i) => emits.push((i, user)),
-                    Op::Final(i) => finals.push((i, user)),
-                    _ => {}
-                }
+        for &user in self.users[id.0 as usize].iter().filter(|u| self.live[u.0 as usize]) {
+            match self.dag.node(user).op {
+                Op::Emit(i) => emits.push((i, user)),
+                Op::Final(i) => finals.push((i, user)),
+                _ => {}
             }
         }
         let mut roots = l.next.clone();
@@ -62,10 +60,15 @@ impl ScopePlan<'_> {
             body.wish(value, view.clone());
             copies.push((value, view));
         }
+        let mut read = vec![false; node.operands.len()];
+        for v in l.body.ids().filter(|v| body.live[v.0 as usize]) {
+            if let Op::Capture(c, _) = l.body.node(v).op {
+                read[c] = true;
+            }
+        }
         let mut capture_ports: Vec<Option<View>> = Vec::new();
         for (i, outer) in node.operands[l.states.len()..].iter().enumerate() {
-            let reads = |v: ValueId| matches!(l.body.node(v).op, Op::Capture(c, _) if c == i);
-            if !l.body.ids().any(|v| body.live[v.0 as usize] && reads(v)) {
+            if !read[i] {
                 capture_ports.push(None);
                 continue;
             }

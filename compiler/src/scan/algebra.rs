@@ -212,27 +212,27 @@ impl<'a> Algebra<'a> {
         None
     }
 
-    /// The latest of the versions through which a node reads the state.
-    pub(super) fn version_read(&self, versions: &[NodeId], on: &[bool], node: NodeId) -> Option<usize> {
+    /// Of every node the latest of the versions through which it reads the state: each is on every way to the next one. None for what reads
+    /// nothing or another state.
+    pub(super) fn versions_read(&self, versions: &[NodeId], on: &[bool]) -> Vec<Option<usize>> {
         let body = self.body();
-        (0..versions.len()).rev().find(|v| {
-            let mut seen = vec![false; body.len()];
-            let mut stack = vec![node];
-            let mut found = false;
-            while let Some(id) = stack.pop() {
-                if std::mem::replace(&mut seen[id.0 as usize], true) || !on[id.0 as usize] {
-                    continue;
+        let mut version = vec![None; body.len()];
+        versions.iter().enumerate().for_each(|(v, id)| version[id.0 as usize] = Some(v));
+        let mut read: Vec<Option<usize>> = Vec::with_capacity(body.len());
+        for id in body.ids() {
+            let i = id.0 as usize;
+            let of = match body.op(id) {
+                _ if !on[i] => None,
+                Op::State(_) => versions.iter().take(1).position(|v| self.same(id, *v)),
+                _ if version[i].is_some() => version[i],
+                _ => {
+                    let operands = body.operands(id).into_iter().filter(|o| on[o.0 as usize]);
+                    operands.map(|o| read[o.0 as usize]).min().flatten()
                 }
-                if self.same(id, versions[*v]) {
-                    found = true;
-                } else if matches!(body.op(id), Op::State(_)) {
-                    return false;
-                } else {
-                    stack.extend(body.operands(id));
-                }
-            }
-            found
-        })
+            };
+            read.push(of);
+        }
+        read
     }
 
     fn same(&self, a: NodeId, b: NodeId) -> bool {

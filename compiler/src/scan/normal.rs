@@ -100,13 +100,14 @@ pub(super) fn normalize(
         .windows(2)
         .map(|pair| Ok(Step::of(algebra.expand(pair[1], pair[0], &free)?)))
         .collect::<Result<Vec<Step>, Obstacle>>()?;
+    let read = algebra.versions_read(&versions, &on);
     let mut readings = Vec::new();
     for (name, emit) in &scan.emits {
         let unreadable = || Unfit::Other(format!("`{name}` is not a read of it"));
         if versions.contains(emit) || matches!(scan.body.op(*emit), Op::State(_)) {
             return Err(Unfit::NoRead);
         }
-        let version = algebra.version_read(&versions, &on, *emit).ok_or_else(unreadable)?;
+        let version = read[emit.0 as usize].ok_or_else(unreadable)?;
         match algebra.expand(*emit, versions[version], &free).map_err(|_| unreadable())?.as_slice() {
             [Term { by, part: Part::Read(over, query), .. }] if by.factors.is_empty() => {
                 let mut query = query.clone();

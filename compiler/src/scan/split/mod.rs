@@ -287,7 +287,7 @@ impl<'a> Splitter<'a> {
     /// A sum over axes as reads of a group's state.
     fn reads(&self, id: NodeId, group: usize, versions: &[NodeId]) -> Option<Plan> {
         let g = &self.groups[group];
-        let version = versions[self.algebra.version_read(versions, &g.on, id)?];
+        let version = versions[g.read[id.0 as usize]?];
         // what depends on the state through reads alone may be a query of another hop
         let through_reads = |node: NodeId| {
             !g.core[node.0 as usize]

@@ -13,6 +13,8 @@ pub(super) struct Group {
     pub core: Vec<bool>,
     /// The versions of its one state, if its update is affine in them.
     pub versions: Option<Vec<NodeId>>,
+    /// Of each body node, the one of them through which it reads the state.
+    pub read: Vec<Option<usize>>,
     /// Of two states that may turn into each other: their next values, and they themselves.
     pub turned: Vec<[NodeId; 2]>,
 }
@@ -37,7 +39,8 @@ impl Group {
             }
             _ => Vec::new(),
         };
-        Self { states: states.to_vec(), on, core, versions, turned }
+        let read = versions.iter().flat_map(|versions| algebra.versions_read(versions, &on)).collect();
+        Self { states: states.to_vec(), on, core, versions, read, turned }
     }
 }
 
