@@ -6,9 +6,9 @@ use archc_compiler::graph::Graph;
 use archc_runtime::compiled::Interpreted;
 use archc_runtime::{Cpu, Device, Dtype, Objective, Reference, Session};
 use archc_selftest::agree::errors;
-use archc_selftest::batches::{packed, random_batch};
+use archc_selftest::batches::{cotangents, packed, random_batch};
 use archc_selftest::battery::hold;
-use archc_selftest::case::{Subject, session};
+use archc_selftest::case::{Subject, round, session};
 use archc_selftest::generate::Program;
 use archc_selftest::pieces::in_pieces;
 use archc_selftest::run::{graph, library};
@@ -133,5 +133,33 @@ fn windows_of_forgetting_attention_keep_their_digits_in_decoding() {
         // the sum comes to -10,000: kept in f32 alone, its differences have an error of 1e-3
         let [square, _] = errors(&have, &whole[&name], 0.0);
         assert!(square < 1e-6, "{square:e}");
+    }
+}
+
+/// The decay of each key, moved to where a token keeps almost nothing.
+#[test]
+fn gradients_of_strong_key_decays_keep_their_digits() {
+    for (name, path, by) in [
+        ("GLA", "a.linear_2.bias", [0.0, -80.0, -270.0]),
+        ("KDA", "dt_bias", [0.0, 3.0, 5.0]),
+        ("RWKV6", "w_base", [0.0, 3.0, 5.0]),
+    ] {
+        let graph = block(name);
+        let mut batch = packed(random_batch(&graph, 2, 130));
+        round(&mut batch);
+        for by in by {
+            let mut cpu = moved(&Cpu::default(), &graph, Dtype::F32, &[(path, by)]);
+            let mut reference = session(&Reference, &graph, Dtype::F64);
+            reference.restore(&cpu.snapshot().unwrap()).unwrap();
+            let r = cotangents(&reference.forward(&batch, None).unwrap());
+            let [have, wanted] =
+                [&mut cpu, &mut reference].map(|s| s.gradients(&batch, Objective::Cotangents(&r)).unwrap());
+            for (of, have) in have.params.iter().chain(&have.inputs) {
+                let wanted = wanted.params.get(of).unwrap_or_else(|| &wanted.inputs[of]);
+                let [square, _] = errors(have, wanted, 0.0);
+                // some hundred roundings; a decay's gradient that held the pair of a token with itself lost two digits more
+                assert!(square < 2e-5, "{name}, {path} moved by {by}, {of}: {square:.1e}");
+            }
+        }
     }
 }

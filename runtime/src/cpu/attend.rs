@@ -220,7 +220,8 @@ impl AttendStep {
                     sum.tile.zero(scratch, 0);
                 }
                 for [before, _] in &self.running {
-                    (0..k.tile_rows as isize).for_each(|i| *inner.at(before.at).offset(i * before.row) = 0.0);
+                    let to = inner.at(before.at);
+                    (0..k.tile_rows as isize).for_each(|i| *to.offset(i * before.row) = 0.0);
                 }
                 let mut met = false;
                 let mut first_col = begin - begin % k.tile_cols;
@@ -246,8 +247,9 @@ impl AttendStep {
                             after.run(inner, context);
                         }
                         for [before, now] in &self.running {
+                            let (to, from) = (inner.at(before.at), inner.at(now.at));
                             for i in 0..k.tile_rows as isize {
-                                *inner.at(before.at).offset(i * before.row) = *inner.at(now.at).offset(i * now.row);
+                                *to.offset(i * before.row) = *from.offset(i * now.row);
                             }
                         }
                         for Sum { tile, .. } in self.sums.iter().filter(|s| !s.adds) {
