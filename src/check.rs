@@ -1,14 +1,14 @@
 //! `archc check`: what is wrong with a program, and what it costs.
 
 use crate::load::{self, Program};
-use crate::output::{Done, Output, Stop};
+use crate::output::{Done, Output, REFUSED, Stop};
 use crate::sizes::{ModelArgs, SizeArgs};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, Op, ParamId};
 use archc_compiler::hash::{canonical_hash, family_hash};
 use archc_compiler::hir::{CallableKind, Library};
-use archc_compiler::scan::{CHUNK, Part, classify_scans, print_classes, split_scans};
-use archc_compiler::{Compilation, compile, targets, work};
+use archc_compiler::scan::{CHUNK, Classes, Part, ScanClass, classify_scans, print_classes, split_scans};
+use archc_compiler::{Compilation, compile, offers, work};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -38,6 +38,9 @@ pub struct Args {
     /// Also print hashes, the number of ops of each kind, how each scan runs, and all parameters
     #[arg(long, short)]
     verbose: bool,
+    /// Take warnings for errors, as a check in CI does
+    #[arg(long)]
+    deny_warnings: bool,
 }
 
 /// Runs the command.
@@ -56,11 +59,11 @@ pub fn run(args: &Args, output: &Output) -> Done {
 fn check(path: &Path, args: &Args, output: &Output) -> Done {
     let program = load::load(path)?;
     let (library, findings) = Library::load(&program.sources, program.file);
-    let mut worst = output.findings(&findings, &program.sources)?;
+    let mut worst = told_as(args, output.findings(&findings, &program.sources)?, &findings);
     let mut told = findings;
     let blocks = match library.user_module(program.file) {
-        Some(module) if args.sizes.block.is_none() => {
-            targets(&module).into_iter().map(|t| module.callables[t.index as usize].name.name.clone()).collect()
+        Some(_) if args.sizes.block.is_none() => {
+            offers(&library, program.file).into_iter().map(|(name, _)| name).collect()
         }
         // What is named may be missing, which the compiler tells.
         Some(_) => args.sizes.block.iter().cloned().collect(),
@@ -75,11 +78,16 @@ fn check(path: &Path, args: &Args, output: &Output) -> Done {
         let compilation = compile(&program.sources, program.file, &options);
         // What is wrong with the file itself is found again for each of its blocks.
         let new: Vec<Diagnostic> = compilation.diagnostics.iter().filter(|d| !told.contains(*d)).cloned().collect();
-        worst = worst.max(output.findings(&new, &program.sources)?);
+        worst = worst.max(told_as(args, output.findings(&new, &program.sources)?, &new));
         told.extend(new);
         report(&program, &compilation, args.verbose, output)?;
     }
     Ok(worst)
+}
+
+/// The exit code of findings.
+fn told_as(args: &Args, code: u8, findings: &[Diagnostic]) -> u8 {
+    if args.deny_warnings && !findings.is_empty() { code.max(REFUSED) } else { code }
 }
 
 fn report(program: &Program, compilation: &Compilation, verbose: bool, output: &Output) -> Result<(), Stop> {
@@ -104,6 +112,9 @@ fn report(program: &Program, compilation: &Compilation, verbose: bool, output: &
         let _ = write!(text, "{}{name}={size}", if i == 0 { "  " } else { " " });
     }
     let _ = write!(text, "\n{}", indented(&cost.to_string()));
+    if !verbose {
+        text.push_str(&indented(&memories(graph)));
+    }
     if verbose {
         let (hash, family) = (canonical_hash(graph), family_hash(graph));
         let _ = writeln!(text, "  hash            {hash}, without sizes {family}");
@@ -117,16 +128,39 @@ fn report(program: &Program, compilation: &Compilation, verbose: bool, output: &
     output.text(&text)
 }
 
-/// How each scan runs, and why.
-fn scans(program: &Program, graph: &Graph) -> String {
-    let split = work::bounded(|| {
+/// The scans of a graph and how they run.
+fn classified(graph: &Graph) -> Result<(Graph, Classes), String> {
+    let classified = work::bounded(|| {
         let split = split_scans(graph);
         let classes = classify_scans(&split, CHUNK);
         (split, classes)
     });
-    let (split, classes) = match split {
-        Ok(split) => split,
-        Err(error) => return format!("scans: {}\n", error.message),
+    classified.map_err(|error| format!("scans: {}\n", error.message))
+}
+
+/// One line for each memory: how it runs, and why.
+fn memories(graph: &Graph) -> String {
+    let classes = match classified(graph) {
+        Ok((_, classes)) => classes,
+        Err(error) => return error,
+    };
+    let mut text = String::new();
+    for part in classes.parts.values() {
+        let how = match part.class {
+            ScanClass::Chunk(_) => format!("in chunks of {CHUNK} tokens"),
+            ScanClass::Elementwise(_) => "element by element".to_owned(),
+            ScanClass::Sequential(_) => "token by token".to_owned(),
+        };
+        let _ = writeln!(text, "memory {:<8} {how}: {}", part.states.join(", "), part.why);
+    }
+    text
+}
+
+/// How each scan runs, and why.
+fn scans(program: &Program, graph: &Graph) -> String {
+    let (split, classes) = match classified(graph) {
+        Ok(classified) => classified,
+        Err(error) => return error,
     };
     let place = |part: &Part| {
         let file = program.sources.file(part.place.file);

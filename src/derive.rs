@@ -5,7 +5,7 @@ use crate::output::{Done, Output};
 use crate::sizes::{ModelArgs, SizeArgs};
 use archc_compiler::hir::Library;
 use archc_compiler::scan::{ScanClass, classify_scans, derive, split_scans};
-use archc_compiler::{compile, targets, work};
+use archc_compiler::{compile, offers, work};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -36,9 +36,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let program = load::load(&args.file)?;
     let (library, _) = Library::load(&program.sources, program.file);
     let blocks: Vec<String> = match (&args.sizes.block, library.user_module(program.file)) {
-        (None, Some(module)) => {
-            targets(&module).into_iter().map(|t| module.callables[t.index as usize].name.name.clone()).collect()
-        }
+        (None, Some(_)) => offers(&library, program.file).into_iter().map(|(name, _)| name).collect(),
         (block, _) => block.iter().cloned().collect(),
     };
     let mut worst = 0;

@@ -38,6 +38,9 @@ pub fn is_stdin(path: &Path) -> bool {
 /// E0820, E0002, E0003 for a file that cannot be read, is no text, or is too large. A used file that is
 /// missing is left to the compiler, which knows where it was asked for.
 pub fn load(path: &Path) -> Result<Program, Stop> {
+    if let Some(program) = of_library(path) {
+        return Ok(program);
+    }
     let (name, folder) = if is_stdin(path) {
         ("<stdin>".to_owned(), Path::new(""))
     } else {
@@ -62,6 +65,15 @@ pub fn load(path: &Path) -> Result<Program, Stop> {
         sources.add(used, text);
     }
     Ok(Program { sources, file, name })
+}
+
+/// `std::mixers::GLA`: a block of the library, as a file that imports it and nothing else.
+fn of_library(path: &Path) -> Option<Program> {
+    let name = path.to_str()?.strip_prefix("std::").map(|rest| format!("std::{rest}"))?;
+    let (module, item) = name.rsplit_once("::").filter(|(module, _)| *module != "std")?;
+    let mut sources = SourceMap::new();
+    let file = sources.add(&name, format!("use {module}::{{{item}}}\n"));
+    Some(Program { sources, file, name })
 }
 
 /// The text of one file, or of standard input for `-`.

@@ -2,9 +2,9 @@
 
 use crate::checks::{CostReport, StateBound, check};
 use crate::diag::{self, Diagnostic};
-use crate::elaborate::{Sizes, elaborate};
+use crate::elaborate::{Sizes, elaborate, errors};
 use crate::graph::{Graph, verify};
-use crate::hir::{CallableKind, ItemRef, Library, Module, TypeTable, nearest};
+use crate::hir::{CallableKind, Callee, ExprKind, ItemRef, Library, Module, TypeTable, nearest};
 use crate::source::{FileId, SourceMap};
 use crate::work;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Options {
 /// Everything that is known about a program after its checks.
 #[derive(Debug)]
 pub struct Compilation {
-    /// The resolved file; none after syntax errors.
+    /// The resolved file, or that of the target where it is imported; none after syntax errors.
     pub module: Option<Arc<Module>>,
     /// What was compiled.
     pub target: Option<ItemRef>,
@@ -71,10 +71,11 @@ pub fn compile(sources: &SourceMap, file: FileId, options: &Options) -> Compilat
         states: Vec::new(),
         diagnostics,
     };
-    if let Some(module) = result.module.clone() {
-        match select(&module, options.block.as_deref()) {
+    if result.module.is_some() {
+        match select(&library, file, options.block.as_deref()) {
             Ok(target) => {
                 result.target = Some(target);
+                result.module = Some(library.module(target.module));
                 // A fault found on the source would only come back in another form.
                 if !result.diagnostics.iter().any(Diagnostic::is_error) {
                     instantiate(&library, target, &options.sizes, &mut result);
@@ -84,6 +85,8 @@ pub fn compile(sources: &SourceMap, file: FileId, options: &Options) -> Compilat
             Err(d) => result.diagnostics.push(*d),
         }
     }
+    let target = result.target;
+    result.diagnostics.retain(|d| !library.allows(target, d));
     diag::sort(&mut result.diagnostics);
     result
 }
@@ -92,7 +95,12 @@ fn instantiate(library: &Library, target: ItemRef, sizes: &Sizes, result: &mut C
     let elaborated = elaborate(library, target, sizes);
     result.types = elaborated.types;
     result.diagnostics.extend(elaborated.diagnostics);
-    let Some(graph) = elaborated.graph else { return };
+    let Some(graph) = elaborated.graph else {
+        if !result.diagnostics.iter().any(Diagnostic::is_error) {
+            result.diagnostics.push(errors::silent(target_place(library, target)));
+        }
+        return;
+    };
     if let Err(problem) = verify(&graph) {
         panic!("archc bug: elaborate made an invalid graph: {problem}\n{}", crate::graph::print(&graph));
     }
@@ -100,10 +108,25 @@ fn instantiate(library: &Library, target: ItemRef, sizes: &Sizes, result: &mut C
         Ok(checked) => checked,
         Err(error) => return result.diagnostics.push(error),
     };
-    result.diagnostics.extend(checked.diagnostics);
+    // a helper need not mix time: who calls it does
+    let helper = is_called(library, target);
+    result.diagnostics.extend(checked.diagnostics.into_iter().filter(|d| !(helper && d.code == "W0604")));
     result.cost = Some(checked.cost);
     result.states = checked.states;
     result.graph = Some(checked.graph);
+}
+
+/// Whether something in its file calls the target.
+fn is_called(library: &Library, target: ItemRef) -> bool {
+    let (module, _) = library.callable(target);
+    let calls = |kind: &ExprKind| matches!(kind, ExprKind::Call(call) if call.callee == Callee::Item(target));
+    module.exprs.iter().any(|e| calls(&e.kind))
+}
+
+/// The name of what is compiled.
+fn target_place(library: &Library, target: ItemRef) -> crate::source::Place {
+    let (module, callable) = library.callable(target);
+    module.place(callable.name.span)
 }
 
 /// The blocks and models of a module.
@@ -114,28 +137,40 @@ pub fn targets(module: &Module) -> Vec<ItemRef> {
     module.callables.iter().enumerate().filter_map(is_target).collect()
 }
 
-/// The block or model that is meant.
-fn select(module: &Module, name: Option<&str>) -> Result<ItemRef, Box<Diagnostic>> {
-    let targets = targets(module);
-    let named = |t: &ItemRef| module.callables[t.index as usize].name.name.as_str();
-    let names: Vec<&str> = targets.iter().map(named).collect();
+/// What a file offers to be compiled: its blocks and models by name, or if it has none, those that it imports.
+pub fn offers(library: &Library, file: FileId) -> Vec<(String, ItemRef)> {
+    let Some(module) = library.user_module(file) else { return Vec::new() };
+    let named = |t: ItemRef| (module.callables[t.index as usize].name.name.clone(), t);
+    let own: Vec<(String, ItemRef)> = targets(&module).into_iter().map(named).collect();
+    if own.is_empty() { library.imports(file) } else { own }
+}
+
+/// The block or model that is meant: the one that is named, the only one, or the only model among helpers.
+fn select(library: &Library, file: FileId, name: Option<&str>) -> Result<ItemRef, Box<Diagnostic>> {
+    let targets = offers(library, file);
+    let names: Vec<&str> = targets.iter().map(|t| t.0.as_str()).collect();
     let error = |message: String, help: String| Err(Box::new(Diagnostic::error("E0314", message).help(help)));
-    match (name, targets.as_slice()) {
-        (Some(name), _) => match names.iter().position(|n| *n == name) {
-            Some(i) => Ok(targets[i]),
-            None => {
-                let help = match nearest(name, names.iter().copied()) {
-                    Some(near) => format!("did you mean `--block {near}`?"),
-                    None => format!("it has {}", names.join(", ")),
-                };
-                error(format!("the file has no block or model `{name}`"), help)
-            }
-        },
-        (None, [only]) => Ok(*only),
-        (None, []) => {
+    if let Some(name) = name {
+        let imports = library.imports(file);
+        if let Some((_, item)) = targets.iter().chain(&imports).find(|t| t.0 == name) {
+            return Ok(*item);
+        }
+        let all = names.iter().copied().chain(imports.iter().map(|i| i.0.as_str()));
+        let help = match nearest(name, all.clone()) {
+            Some(near) => format!("did you mean `--block {near}`?"),
+            None => format!("it has {}", all.collect::<Vec<_>>().join(", ")),
+        };
+        return error(format!("the file has no block or model `{name}`"), help);
+    }
+    let is_model = |t: &&(String, ItemRef)| library.callable(t.1).1.kind == CallableKind::Model;
+    let models: Vec<&(String, ItemRef)> = targets.iter().filter(is_model).collect();
+    match (targets.as_slice(), models.as_slice()) {
+        ([only], _) => Ok(only.1),
+        (_, [model]) => Ok(model.1),
+        ([], _) => {
             error("the file has no block and no model".into(), "write `block Name[D] { input x[D] ... }`".into())
         }
-        (None, _) => error(
+        _ => error(
             format!("the file has {} blocks and models", targets.len()),
             format!("name one: `--block {}`", names.join("`, `--block ")),
         ),

@@ -20,8 +20,13 @@ pub mod source;
 pub mod stdlib;
 pub mod work;
 
-pub use driver::{COST_TOKENS, Compilation, Options, compile, targets};
+pub use driver::{COST_TOKENS, Compilation, Options, compile, offers, targets};
 pub use elaborate::{DEFAULT_D, Sizes};
+
+/// Whether a code is that of a warning of the compiler.
+pub(crate) fn is_warning(code: &str) -> bool {
+    code.starts_with('W') && codes().iter().any(|known| known.code == code)
+}
 
 /// The long texts of the grammar's and the compiler's codes, in order of code.
 pub fn codes() -> Vec<diag::Code> {

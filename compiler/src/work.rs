@@ -117,7 +117,7 @@ mod tests {
                 spend(steps);
             }
         });
-        let label = &error.unwrap_err().labels[0];
+        let label = error.unwrap_err().primary.unwrap();
         assert_eq!((label.place, label.text.as_str()), (place(5), "most of it is for this"));
     }
 

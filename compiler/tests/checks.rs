@@ -126,6 +126,8 @@ fn every_code_has_a_program_that_earns_it() {
         ("W0704", shifted("x ^ 0.5")),
         ("E0705", shifted("exp(100 + softplus(x))")),
         ("W0705", shifted("exp(x)")),
+        ("E0709", shifted("x * (1e200 * 1e200)")),
+        ("E0709", shifted("x * 1e39")),
         ("W0706", block("scan { state s[D] = 0; s = x * s + x; emit o = s }\n let y = o")),
         ("W0707", delta("|> silu", "x |> linear[H] |> sigmoid", "-")),
         ("W0708", delta("|> l2norm[K]", "x |> linear[H] |> softplus", "-")),

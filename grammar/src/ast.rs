@@ -39,13 +39,40 @@ pub struct Trivia {
     pub trailing: Option<String>,
 }
 
-/// `#[name("value")]`, today only `cite`.
+/// `#[cite("value")]`, `#[allow(W0706)]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribute {
     /// Before the parenthesis.
     pub name: Ident,
-    /// The string, without quotes.
-    pub value: String,
+    /// In it.
+    pub value: AttributeValue,
+}
+
+/// What an attribute says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttributeValue {
+    /// A string, without quotes.
+    Text(String),
+    /// One or more words.
+    Words(Vec<Ident>),
+}
+
+impl Attribute {
+    /// The string of an attribute of this name.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match &self.value {
+            AttributeValue::Text(text) if self.name.name == name => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The words of an attribute of this name.
+    pub fn words(&self, name: &str) -> &[Ident] {
+        match &self.value {
+            AttributeValue::Words(words) if self.name.name == name => words,
+            _ => &[],
+        }
+    }
 }
 
 /// An item of a file.

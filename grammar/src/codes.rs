@@ -179,11 +179,10 @@ white space.
     (
         "E0021",
         "empty parentheses",
-        "A function without arguments is written without parentheses: `fan`, `index[A]`, `x |> silu`. The same
-holds for declarations.
+        "Parentheses hold a value. Only those of a function may be empty, `fan()`, where `archc fmt` drops them.
 
-    wrong: let a = b |> silu()
-    right: let a = b |> silu",
+    wrong: let a = ()
+    right: let a = 0",
     ),
     (
         "E0022",

@@ -217,7 +217,7 @@ pub(crate) fn after_pipe(found: &str, span: Span) -> SyntaxError {
 }
 
 pub(crate) fn empty_parentheses(span: Span) -> SyntaxError {
-    error("E0021", span, "empty parentheses are not written", "nothing between `(` and `)`").help("remove `()`")
+    error("E0021", span, "empty parentheses are no value", "nothing between `(` and `)`").help("write a value in them")
 }
 
 pub(crate) fn if_expression(span: Span) -> SyntaxError {

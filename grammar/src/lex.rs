@@ -401,7 +401,10 @@ impl Matcher<'_> {
         match self.word(at) {
             "use" | "fn" | "block" | "model" => {
                 let attributed = self.stack.len() == 1 && self.before(at) == "]";
-                self.is_name(at + 1) && !attributed && !is_binder(self.before(at))
+                let before = self.before(at);
+                // in the middle of an expression it is a slip for a name
+                let operand = wants_operand(before) && !self.first_of_line(at);
+                self.is_name(at + 1) && !attributed && !is_binder(before) && !operand
             }
             "#" => self.stack.len() == 1 && self.word(at + 1) == "[" && self.before(at) != "]",
             _ => false,
@@ -437,6 +440,12 @@ impl Matcher<'_> {
         let line = self.text[..start].rfind('\n').map_or(0, |n| n + 1);
         self.text[line..].bytes().take_while(|&b| b == b' ' || b == b'\t').count()
     }
+}
+
+/// Whether an operand must follow.
+fn wants_operand(word: &str) -> bool {
+    let operators = ["==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "%", "^", "|>", "=", "(", "[", ","];
+    operators.contains(&word) || matches!(word, "and" | "or" | "not")
 }
 
 /// A word that is followed by the name it binds.

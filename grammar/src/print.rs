@@ -136,8 +136,11 @@ impl Printer {
             self.out.push('\n');
         }
         for Attribute { name, value } in &item.attributes {
-            let value = value.replace(['"', '\n', '\r'], "'");
-            self.out.push_str(&format!("#[{}(\"{value}\")]\n", name.name));
+            let value = match value {
+                AttributeValue::Text(text) => format!("\"{}\"", text.replace(['"', '\n', '\r'], "'")),
+                AttributeValue::Words(words) => words.iter().map(|w| w.name.as_str()).collect::<Vec<_>>().join(", "),
+            };
+            self.out.push_str(&format!("#[{}({value})]\n", name.name));
         }
         match &item.kind {
             ItemKind::Use { path, names } => {

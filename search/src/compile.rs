@@ -82,11 +82,7 @@ impl Screen for Compiler {
                 screened.family = family_hash(graph).to_string();
                 screened.cost = Some(summary(graph, cost));
             }
-            _ if screened.refusal.is_none() => {
-                let message = "archc bug: no graph and no error".to_owned();
-                screened.refusal = Some(Refusal { check: "bug", code: String::new(), message });
-            }
-            _ => {}
+            _ => debug_assert!(screened.refusal.is_some(), "no graph and no error"),
         }
         screened
     }

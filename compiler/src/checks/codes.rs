@@ -317,4 +317,21 @@ Right:
     S = S + beta * k * (v - sum[K](k * S))
 ",
     },
+    Code {
+        code: "E0709",
+        title: "a constant that is not finite",
+        text: "Numbers that are known when the program is compiled are computed then. An operator whose operands are finite must \
+give a finite number, and a constant of a tensor must fit f32 (up to 3.4e38): everything that it reaches would be infinite or no number at \
+all. `inf` as written is allowed, and so is what a `select` with a known condition leaves out.
+
+Wrong:
+
+    let y = x * (1e200 * 1e200)
+    let z = x / 1e-50 * 1e39
+
+Right:
+
+    where lag < inf
+",
+    },
 ];

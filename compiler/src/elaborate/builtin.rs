@@ -3,7 +3,7 @@
 use super::elementwise::recipe;
 use super::value::{Frame, RecipeOp, Value};
 use super::{Elaborator, Eval, errors};
-use crate::graph::{AnnealShape, AxisId, BinaryOp, Draw, Op, Rate, ReduceOp};
+use crate::graph::{AnnealShape, AxisId, BinaryOp, Draw, Op, Rate, ReduceOp, UnaryOp};
 use crate::hir::{Builtin, Call, Callee, ExprId, ExprKind, TypeNote};
 use archc_grammar::ast;
 
@@ -34,6 +34,15 @@ impl Elaborator<'_> {
         }
     }
 
+    /// Evaluates what may be left out: then its numbers need not be finite.
+    fn eval_where(&mut self, frame: &mut Frame, e: ExprId, left_out: bool) -> Eval<Value> {
+        let was = self.not_taken;
+        self.not_taken |= left_out;
+        let value = self.eval(frame, e);
+        self.not_taken = was;
+        value
+    }
+
     fn eval_kind(&mut self, frame: &mut Frame, e: ExprId) -> Eval<Value> {
         let module = std::sync::Arc::clone(&frame.module);
         let place = frame.at(e);
@@ -45,11 +54,14 @@ impl Elaborator<'_> {
             ExprKind::Unary(op, x) => {
                 let x = self.eval(frame, *x)?;
                 match op {
-                    ast::UnaryOp::Neg => self.unary(crate::graph::UnaryOp::Neg, x, place),
-                    ast::UnaryOp::Not => self.unary(crate::graph::UnaryOp::Not, x, place),
+                    ast::UnaryOp::Neg => self.unary(UnaryOp::Neg, x, place),
+                    ast::UnaryOp::Not => self.unary(UnaryOp::Not, x, place),
                 }
             }
             ExprKind::Binary(op, a, b) => self.operator(frame, e, *op, *a, *b),
+            ExprKind::Call(call) if call.brackets.as_ref().is_some_and(|b| b.is_empty()) => {
+                self.fail(errors::empty_brackets(place, &call.name.name))
+            }
             ExprKind::Call(call) => match call.callee {
                 Callee::Builtin(builtin) => self.builtin(frame, e, call, builtin),
                 Callee::Item(item) => self.call_item(frame, e, call, item),
@@ -97,13 +109,21 @@ impl Elaborator<'_> {
             }
             Builtin::Select => {
                 self.no_brackets(frame, call)?;
-                let mut values = self.values(frame, call, &["c", "a", "b"], 3)?;
-                let (b, a, c) = (values.remove(2), values.remove(1), values.remove(0));
+                let slots = self.arguments(frame, call, &["c", "a", "b"], 3)?;
+                let [Some(c), Some(a), Some(b)] = slots[..] else { return Err(super::Failed) };
+                let c = self.eval(frame, c)?;
+                // a condition that is known now leaves one of them out
+                let left_out = |taken: bool| matches!(&c, Value::Number(c) if (*c != 0.0) != taken);
+                let a = self.eval_where(frame, a, left_out(true))?;
+                let b = self.eval_where(frame, b, left_out(false))?;
                 self.select(c, a, b, place)
             }
             Builtin::Reduce(op) => self.reduce(frame, call, e, op),
             Builtin::Softmax => {
                 let (x, axes) = self.over_axes(frame, call, "softmax[A](x)")?;
+                if axes.is_empty() {
+                    return Ok(Value::Number(1.0));
+                }
                 let (all, rate) = (x.axes.clone(), x.rate);
                 self.make(Op::Softmax(axes), &[x], all, rate, place).map(Value::Tensor)
             }
@@ -198,6 +218,7 @@ impl Elaborator<'_> {
                 }
                 Ok(recipe(RecipeOp::Fan, Vec::new(), place))
             }
+            Builtin::Draw(Draw::Eye) if call.brackets.is_some() => self.eye(frame, call),
             Builtin::Draw(draw) => {
                 self.no_brackets(frame, call)?;
                 let names: &[&str] = match draw {
@@ -271,6 +292,16 @@ impl Elaborator<'_> {
             ReduceOp::Std { .. } => ReduceOp::Std { sample },
             op => op,
         };
+        // an empty pack: each entry is alone
+        if axes.is_empty() {
+            return match op {
+                ReduceOp::Var { .. } | ReduceOp::Std { .. } => Ok(Value::Number(0.0)),
+                ReduceOp::Norm => self.unary(UnaryOp::Abs, Value::Tensor(x), place),
+                ReduceOp::Sum | ReduceOp::Mean | ReduceOp::Max | ReduceOp::Min | ReduceOp::LogSumExp => {
+                    Ok(Value::Tensor(x))
+                }
+            };
+        }
         let rest = x.axes.iter().copied().filter(|a| !axes.contains(a)).collect();
         let rate = x.rate;
         self.make(Op::Reduce(op, axes), &[x], rest, rate, place).map(Value::Tensor)

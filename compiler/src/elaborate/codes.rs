@@ -155,6 +155,13 @@ Each stage of the compiler counts its steps and stops at a bound, so that no pro
 what most of them were: mostly a scan or an attend in a loop with very many rounds, each of which reads what the one before it gave.\n",
     },
     Code {
+        code: "E0399",
+        title: "a bug of archc: no graph and no reason",
+        text: "\
+The compiler gave no graph for a program and found nothing wrong with it. One of the two is false. Please report the program and the \
+command; the process ends with exit code 101.\n",
+    },
+    Code {
         code: "E0401",
         title: "a value leaves its scan or attend",
         text: "\

@@ -7,6 +7,7 @@ use crate::source::Place;
 use std::collections::HashMap;
 
 /// A graph inside the graph, while it is being built.
+#[derive(Clone)]
 pub struct Context {
     /// Its level.
     pub serial: u32,
@@ -189,6 +190,9 @@ impl Elaborator<'_> {
 
     /// A number as a tensor.
     pub(super) fn constant(&mut self, x: f64, place: Place) -> Eval<Tensor> {
+        if x.is_finite() && !(x as f32).is_finite() && !self.not_taken {
+            return self.fail(errors::constant_not_finite(place, "E0709", &format!("{x:e}"), x));
+        }
         self.make(Op::Const(x), &[], Vec::new(), Rate::Fixed, place)
     }
 }

@@ -43,7 +43,16 @@ impl Elaborator<'_> {
 
     pub(super) fn unary(&mut self, op: UnaryOp, x: Value, place: Place) -> Eval<Value> {
         match x {
-            Value::Number(x) => Ok(Value::Number(op.of(x))),
+            Value::Number(x) => {
+                let code = match op {
+                    UnaryOp::Log | UnaryOp::Log1p => "E0701",
+                    UnaryOp::Sqrt | UnaryOp::Rsqrt => "E0702",
+                    UnaryOp::Exp | UnaryOp::Expm1 => "E0705",
+                    _ => "E0709",
+                };
+                let text = || format!("{}({})", format!("{op:?}").to_lowercase(), written(x));
+                self.finite(code, op.of(x), &[x], text, place)
+            }
             Value::Recipe(_) if !self.in_init() => Ok(recipe(RecipeOp::Unary(op), vec![x], place)),
             x => {
                 let t = self.tensor(x, place)?;
@@ -55,7 +64,20 @@ impl Elaborator<'_> {
 
     pub(super) fn binary(&mut self, op: BinaryOp, symbol: &str, a: Value, b: Value, place: Place) -> Eval<Value> {
         match (&a, &b) {
-            (Value::Number(x), Value::Number(y)) => return Ok(Value::Number(op.of(*x, *y))),
+            (Value::Number(x), Value::Number(y)) => {
+                let code = match op {
+                    BinaryOp::Div | BinaryOp::Rem => "E0703",
+                    BinaryOp::Pow => "E0704",
+                    _ => "E0709",
+                };
+                return self.finite(
+                    code,
+                    op.of(*x, *y),
+                    &[*x, *y],
+                    || format!("{} {symbol} {}", written(*x), written(*y)),
+                    place,
+                );
+            }
             (Value::Tensor(_), Value::Number(y)) if y.is_infinite() => {
                 if let Some(known) = against_infinity(op, *y) {
                     return Ok(Value::Number(known));
@@ -72,9 +94,27 @@ impl Elaborator<'_> {
         self.make(Op::Binary(op), &operands, axes, rate, place).map(Value::Tensor)
     }
 
+    /// A number computed now. What comes of finite numbers must be finite, but where it is not taken.
+    fn finite(
+        &mut self,
+        code: &'static str,
+        result: f64,
+        operands: &[f64],
+        text: impl Fn() -> String,
+        place: Place,
+    ) -> Eval<Value> {
+        if result.is_finite() || self.not_taken || operands.iter().any(|x| !x.is_finite()) {
+            return Ok(Value::Number(result));
+        }
+        self.fail(errors::constant_not_finite(place, code, &text(), result))
+    }
+
     pub(super) fn select(&mut self, c: Value, a: Value, b: Value, place: Place) -> Eval<Value> {
         if let Value::Number(c) = c {
             return Ok(if c != 0.0 { a } else { b });
+        }
+        if !self.in_init() && [&c, &a, &b].iter().any(|x| matches!(x, Value::Recipe(_))) {
+            return Ok(recipe(RecipeOp::Select, vec![c, a, b], place));
         }
         let operands = [self.tensor(c, place)?, self.tensor(a, place)?, self.tensor(b, place)?];
         let (axes, rate) = self.broadcast("select", false, &operands, place)?;
@@ -135,6 +175,10 @@ impl Elaborator<'_> {
                 let (a, b) = (recipe.operands[0].clone(), recipe.operands[1].clone());
                 self.binary(op, "this operator", a, b, recipe.place)?
             }
+            RecipeOp::Select => {
+                let [c, a, b] = [0, 1, 2].map(|i| recipe.operands[i].clone());
+                self.select(c, a, b, recipe.place)?
+            }
         };
         let tensor = self.tensor(value, recipe.place)?;
         if let Some(context) = self.contexts.last_mut() {
@@ -142,6 +186,11 @@ impl Elaborator<'_> {
         }
         Ok(tensor)
     }
+}
+
+/// A number as a person writes it.
+fn written(x: f64) -> String {
+    if x != 0.0 && !(1e-4..1e7).contains(&x.abs()) { format!("{x:e}") } else { format!("{x}") }
 }
 
 /// A recipe as a value.

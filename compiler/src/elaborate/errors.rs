@@ -233,6 +233,27 @@ pub fn other_axes(place: Place, what: &str, own: &str, has: &str) -> Diagnostic 
         .help(format!("give it a value with the axes {own}"))
 }
 
+pub fn constant_not_finite(place: Place, code: &'static str, text: &str, result: f64) -> Diagnostic {
+    let what = match result {
+        x if x.is_nan() => "is not a number",
+        x if x.is_finite() => "does not fit f32",
+        _ => "is infinite",
+    };
+    error(code, place, format!("`{text}` {what}"), "a constant that is computed now")
+        .help("change the numbers that it is computed from; an infinity that is meant is written `inf`")
+}
+
+/// A program that is refused without a word.
+pub fn silent(place: Place) -> Diagnostic {
+    error("E0399", place, "archc bug: this was refused without a reason", "")
+        .help("please report it with the program and the command")
+}
+
+pub fn emit_axes(place: Place, name: &str, own: &str, other: &str) -> Diagnostic {
+    error("E0308", place, format!("`{name}` has {own} in one branch and {other} in another"), format!("here {own}"))
+        .help("emit values of the same axes in every branch")
+}
+
 pub fn declared_axes(place: Place, declared: Place, own: &str, has: &str) -> Diagnostic {
     error("E0212", place, format!("declared as {own}, but the value has {has}"), format!("its axes are {has}"))
         .label(declared, "declared here")
@@ -474,7 +495,23 @@ pub fn only_in_loss(place: Place) -> Diagnostic {
 
 pub fn draw_outside_init(place: Place) -> Diagnostic {
     error("E0501", place, "random numbers outside of an init", "a draw takes the shape of a parameter")
-        .help("write `param p[A] = normal(0.02)`")
+        .help("write `param p[A] = normal(0.02)`; a state starts from a number, a `param`, or `eye`")
+}
+
+pub fn empty_brackets(place: Place, name: &str) -> Diagnostic {
+    error("E0204", place, format!("the brackets of `{name}` are empty"), "no axis is named")
+        .help(format!("name the axes, as in `{name}[A](x)`"))
+}
+
+pub fn eye_axes(place: Place, count: usize) -> Diagnostic {
+    error("E0204", place, format!("an identity has two axes, not {count}"), "").help("write `eye[K, J]`")
+}
+
+pub fn eye_sizes(place: Place, names: &[String; 2], sizes: [usize; 2]) -> Diagnostic {
+    let [a, b] = names;
+    let text = format!("an identity over {a} = {} and {b} = {}", sizes[0], sizes[1]);
+    error("E0208", place, text, "its axes have one size")
+        .help(format!("declare `axis J = {a}` and write `eye[{a}, J]`"))
 }
 
 pub fn init_depends(place: Place) -> Diagnostic {

@@ -2,7 +2,7 @@
 
 use super::value::{Frame, Tensor, Value};
 use super::{Elaborator, Eval, errors};
-use crate::graph::{AxisId, Op, Rate};
+use crate::graph::{AxisId, BinaryOp, Op, Rate};
 use crate::hir::{Call, ExprId, ExprKind};
 use archc_grammar::ast::{AxisSum, Ident};
 
@@ -12,7 +12,35 @@ impl Elaborator<'_> {
         let axes = self.plain_axes(frame, brackets)?;
         self.arguments(frame, call, &[], 0)?;
         let place = frame.place(call.name.span);
+        if axes.is_empty() {
+            return Ok(Value::Number(0.0));
+        }
         self.make(Op::Index(axes.clone()), &[], axes, Rate::Fixed, place).map(Value::Tensor)
+    }
+
+    /// `eye[K, J]`
+    pub(super) fn eye(&mut self, frame: &mut Frame, call: &Call) -> Eval<Value> {
+        let brackets = self.need_brackets(frame, call, "eye[K, J]")?;
+        let axes = self.plain_axes(frame, brackets)?;
+        self.arguments(frame, call, &[], 0)?;
+        let place = frame.place(call.name.span);
+        let [rows, cols] = axes[..] else { return self.fail(errors::eye_axes(place, axes.len())) };
+        self.identity(rows, cols, place).map(Value::Tensor)
+    }
+
+    /// 1 where the indices along two axes of one size are equal, else 0.
+    pub(super) fn identity(&mut self, rows: AxisId, cols: AxisId, place: crate::source::Place) -> Eval<Tensor> {
+        let sizes = [rows, cols].map(|a| self.graph.size(a));
+        if sizes[0] != sizes[1] {
+            let names = [rows, cols].map(|a| self.graph.axis(a).name.clone());
+            return self.fail(errors::eye_sizes(place, &names, sizes));
+        }
+        let index = |s: &mut Self, own: AxisId, other: AxisId| {
+            let index = s.make(Op::Index(vec![own]), &[], vec![own], Rate::Fixed, place)?;
+            s.expanded(index, &[other], place)
+        };
+        let operands = [index(self, rows, cols)?, index(self, cols, rows)?];
+        self.make(Op::Binary(BinaryOp::Eq), &operands, vec![rows, cols], Rate::Fixed, place)
     }
 
     /// `stack[P](a, b, c = expr)`: P's labels are the names, in the order written.

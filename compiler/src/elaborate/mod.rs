@@ -20,7 +20,7 @@ mod call;
 mod codes;
 mod context;
 mod elementwise;
-mod errors;
+pub(crate) mod errors;
 mod layout;
 mod learned;
 mod params;
@@ -116,6 +116,7 @@ pub fn elaborate(library: &Library, target: ItemRef, sizes: &Sizes) -> Elaborate
         shared_axes: HashMap::new(),
         paths: HashMap::new(),
         in_loss: false,
+        not_taken: false,
     };
     let root = if stacked { stack_item(library) } else { target };
     let done = elaborator.check_stackable(&callable, stacked).and_then(|()| elaborator.root(root));
@@ -135,6 +136,7 @@ fn stack_item(library: &Library) -> ItemRef {
     ItemRef { module: id, index: index.expect("archc bug: std::stack has no model") as u32 }
 }
 
+#[derive(Clone)]
 pub(crate) struct Elaborator<'a> {
     library: &'a Library,
     sizes: &'a Sizes,
@@ -162,6 +164,8 @@ pub(crate) struct Elaborator<'a> {
     /// Parameters by path.
     paths: HashMap<String, crate::graph::ParamId>,
     in_loss: bool,
+    /// In what a `select` leaves out.
+    not_taken: bool,
 }
 
 impl Elaborator<'_> {

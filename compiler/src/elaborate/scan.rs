@@ -1,9 +1,9 @@
 //! `scan { }`: recurrent memory.
 
 use super::context::ContextKind;
-use super::value::{Frame, Tensor, Value};
+use super::value::{Frame, RecipeOp, Tensor, Value};
 use super::{Elaborator, Eval, errors};
-use crate::graph::{AxisId, Op, Rate, Scan, State};
+use crate::graph::{AxisId, Draw, Op, Rate, Scan, State};
 use crate::hir::{LocalId, Stmt, StmtKind};
 use crate::source::Place;
 
@@ -19,7 +19,8 @@ impl Elaborator<'_> {
                 None => Vec::new(),
             };
             let at = frame.at(*init);
-            let value = self.eval_tensor(frame, *init)?;
+            let value = self.eval(frame, *init)?;
+            let value = self.start(value, &axes, at)?;
             if value.rate != Rate::Fixed {
                 return self.fail(errors::state_init_token(at, frame.name(*local)));
             }
@@ -61,6 +62,34 @@ impl Elaborator<'_> {
         }
         let node = self.make(Op::Scan(Box::new(scan)), &operands, Vec::new(), Rate::Token, place)?;
         self.bind_emits(frame, &node, &emits, |t| t.axes.clone(), place)
+    }
+
+    /// The first value of a state with these axes. `eye` is the identity over the last two.
+    fn start(&mut self, value: Value, axes: &[AxisId], place: Place) -> Eval<Tensor> {
+        let Value::Recipe(recipe) = value else { return self.tensor(value, place) };
+        let mut operands = Vec::new();
+        if !matches!(recipe.op, RecipeOp::Draw(_)) {
+            for operand in &recipe.operands {
+                operands.push(Value::Tensor(self.start(operand.clone(), axes, recipe.place)?));
+            }
+        }
+        let value = match (recipe.op, axes) {
+            (RecipeOp::Draw(Draw::Eye), [.., rows, cols]) => {
+                return self.identity(*rows, *cols, recipe.place);
+            }
+            (RecipeOp::Draw(Draw::Eye), _) => return self.fail(errors::eye_axes(recipe.place, axes.len())),
+            (RecipeOp::Draw(_) | RecipeOp::Fan, _) => return self.fail(errors::draw_outside_init(recipe.place)),
+            (RecipeOp::Unary(op), _) => self.unary(op, operands.remove(0), recipe.place)?,
+            (RecipeOp::Binary(op), _) => {
+                let b = operands.remove(1);
+                self.binary(op, "this operator", operands.remove(0), b, recipe.place)?
+            }
+            (RecipeOp::Select, _) => {
+                let (b, a) = (operands.remove(2), operands.remove(1));
+                self.select(operands.remove(0), a, b, recipe.place)?
+            }
+        };
+        self.tensor(value, recipe.place)
     }
 
     #[allow(clippy::type_complexity)]

@@ -3,7 +3,14 @@
 use super::value::{Frame, Slot, Tensor, Value};
 use super::{Elaborator, Eval, Failed, errors};
 use crate::graph::{AxisId, Input, Op, Output, ParamKind, Rate};
-use crate::hir::{BoundBrackets, CallableKind, ExprId, LocalId, Stmt, StmtKind};
+use crate::hir::{BoundBrackets, CallableKind, ExprId, ExprKind, LocalId, Stmt, StmtKind, emits};
+use std::rc::Rc;
+
+/// What a branch emits.
+struct Emitted {
+    local: LocalId,
+    axes: String,
+}
 
 impl Elaborator<'_> {
     /// Runs statements in order. A statement that fails poisons what it binds; the rest is still checked.
@@ -13,6 +20,7 @@ impl Elaborator<'_> {
             if self.stmt(frame, stmt).is_err() {
                 outcome = Err(Failed);
                 poison(frame, stmt);
+                poison_axes(frame, stmt);
                 if self.nodes > super::MAX_NODES {
                     break;
                 }
@@ -58,12 +66,13 @@ impl Elaborator<'_> {
             }
             StmtKind::Mut { local, axes, value } => {
                 frame.bind_local(*local);
-                let v = self.eval(frame, *value)?;
-                self.check_axes(frame, &v, axes.as_ref(), *value)?;
+                let mut v = self.eval(frame, *value)?;
                 if let Some(b) = axes {
                     let declared = self.plain_axes(frame, b)?;
+                    v = self.repeated(v, &declared, frame.at(*value))?;
                     frame.declared.insert(*local, declared);
                 }
+                self.check_axes(frame, &v, axes.as_ref(), *value)?;
                 self.name_node(&v, frame.name(*local));
                 frame.set(*local, v);
                 Ok(())
@@ -106,12 +115,21 @@ impl Elaborator<'_> {
                 outcome
             }
             StmtKind::If { arms, otherwise } => {
+                let mut taken = otherwise;
                 for (condition, body) in arms {
                     if self.real(frame, *condition)? != 0.0 {
-                        return self.run_scoped(frame, body);
+                        taken = body;
+                        break;
                     }
                 }
-                self.run_scoped(frame, otherwise)
+                if !emits(taken) {
+                    return self.run_scoped(frame, taken);
+                }
+                let others = arms.iter().map(|(_, body)| body).chain([otherwise]).filter(|b| !std::ptr::eq(*b, taken));
+                let others: Vec<Emitted> = others.flat_map(|body| self.would_emit(frame, body)).collect();
+                let before = frame.emits.len();
+                self.run_scoped(frame, taken)?;
+                self.check_branches(frame, before, &others)
             }
             StmtKind::Prefix { local, axes, init } => self.prefix_statement(frame, *local, axes, *init),
             StmtKind::Shared { local, call } => {
@@ -147,6 +165,38 @@ impl Elaborator<'_> {
             // The attend itself reads these.
             StmtKind::Where(_) | StmtKind::Score(_) | StmtKind::Weight(_) | StmtKind::Sink(_) => Ok(()),
         }
+    }
+
+    /// What a branch that is not taken would emit; nothing if it makes no sense at these sizes, for which it was not meant.
+    fn would_emit(&mut self, frame: &Frame, body: &[Stmt]) -> Vec<Emitted> {
+        let (saved, mut frame) = (self.clone(), frame.clone());
+        let slots = frame.axes.iter().flat_map(|scope| scope.values());
+        let open: Vec<_> = slots
+            .filter_map(|slot| match slot {
+                Slot::Open(_, made) if made.get().is_none() => Some(Rc::clone(made)),
+                _ => None,
+            })
+            .collect();
+        frame.emits.clear();
+        let done = self.run_scoped(&mut frame, body);
+        let emits = frame.emits.iter().map(|(local, t)| Emitted { local: *local, axes: self.axes_text(&t.axes) });
+        let emits = if done.is_ok() { emits.collect() } else { Vec::new() };
+        *self = saved;
+        open.iter().for_each(|made| made.set(None));
+        emits
+    }
+
+    /// All branches emit values of the same axes.
+    fn check_branches(&mut self, frame: &Frame, before: usize, others: &[Emitted]) -> Eval<()> {
+        for (local, t) in &frame.emits[before..] {
+            let own = self.axes_text(&t.axes);
+            if let Some(other) = others.iter().find(|o| o.local == *local && o.axes != own) {
+                let place = frame.place(frame.callable.locals[local.0 as usize].span);
+                let (name, other) = (frame.name(*local).to_string(), other.axes.clone());
+                return self.fail(errors::emit_axes(place, &name, &own, &other));
+            }
+        }
+        Ok(())
     }
 
     /// Loops cost work even where their bodies make no nodes.
@@ -257,6 +307,18 @@ impl Elaborator<'_> {
         Ok(())
     }
 
+    /// What has no axes is the same along the declared ones.
+    fn repeated(&mut self, value: Value, declared: &[AxisId], place: crate::source::Place) -> Eval<Value> {
+        match value {
+            Value::Number(x) if !declared.is_empty() => {
+                let one = self.constant(x, place)?;
+                self.expanded(one, declared, place).map(Value::Tensor)
+            }
+            Value::Tensor(t) if t.axes.is_empty() => self.expanded(t, declared, place).map(Value::Tensor),
+            value => Ok(value),
+        }
+    }
+
     /// `let name[AXES] = ...`: checked, never coerced.
     fn check_axes(&mut self, frame: &Frame, value: &Value, axes: Option<&BoundBrackets>, e: ExprId) -> Eval<()> {
         let Some(brackets) = axes else { return Ok(()) };
@@ -301,5 +363,35 @@ fn poison(frame: &mut Frame, stmt: &Stmt) {
             arms.iter().flat_map(|(_, b)| b).chain(otherwise).for_each(|s| poison(frame, s));
         }
         _ => {}
+    }
+}
+
+/// Axes that a failed statement would have made are errors from here on, and not unknown.
+fn poison_axes(frame: &mut Frame, stmt: &Stmt) {
+    let mut open: Vec<ExprId> = match &stmt.kind {
+        StmtKind::Let { value, .. } | StmtKind::Mut { value, .. } | StmtKind::Emit { value, .. } => vec![*value],
+        StmtKind::Assign { values, .. } => values.clone(),
+        _ => return,
+    };
+    let module = std::sync::Arc::clone(&frame.module);
+    while let Some(e) = open.pop() {
+        match &module.expr(e).kind {
+            ExprKind::Unary(_, x) | ExprKind::Field(x, _) | ExprKind::Pick { base: x, .. } => open.push(*x),
+            ExprKind::Binary(_, a, b) => open.extend([*a, *b]),
+            ExprKind::Call(call) => {
+                open.extend(call.args.iter().map(|a| a.value));
+                let syntax = call.brackets.iter().map(|b| &b.syntax);
+                let sums = syntax.flat_map(|b| b.left.iter().chain(b.right.iter().flatten()));
+                for term in sums.flat_map(|sum| &sum.terms) {
+                    let name = &term.name.name;
+                    if !frame.axes.iter().any(|scope| scope.contains_key(name))
+                        && let Some(scope) = frame.axes.last_mut()
+                    {
+                        scope.insert(name.clone(), Slot::Error);
+                    }
+                }
+            }
+            _ => {}
+        }
     }
 }

@@ -73,6 +73,8 @@ pub enum RecipeOp {
     Unary(UnaryOp),
     /// Element-wise, two operands.
     Binary(BinaryOp),
+    /// The second or the third, as the first says.
+    Select,
 }
 
 /// What an axis name stands for.
@@ -89,7 +91,7 @@ pub enum Slot {
 }
 
 /// One call of a callable being elaborated.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Frame {
     /// Its module.
     pub module: Arc<Module>,

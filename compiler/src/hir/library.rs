@@ -20,6 +20,8 @@ pub type Names = BTreeMap<String, ItemRef>;
 #[derive(Clone, Debug, Default)]
 pub struct Library {
     user: BTreeMap<ModuleId, Arc<Module>>,
+    /// What each of them imports, in order.
+    imported: BTreeMap<ModuleId, Vec<(String, ItemRef)>>,
 }
 
 impl Library {
@@ -43,6 +45,30 @@ impl Library {
     /// The module of a user's file; none where it has syntax errors.
     pub fn user_module(&self, file: FileId) -> Option<Arc<Module>> {
         self.user.get(&ModuleId(file.0)).map(Arc::clone)
+    }
+
+    /// The blocks and models that a user's file imports, by the names under which it does.
+    pub fn imports(&self, file: FileId) -> Vec<(String, ItemRef)> {
+        // a file with errors of its own is not there
+        let known = |m: ModuleId| (m.0 as usize) < stdlib::FILES.len() || self.user.contains_key(&m);
+        let is_target = |item: ItemRef| known(item.module) && self.callable(item).1.kind != CallableKind::Fn;
+        let imported = self.imported.get(&ModuleId(file.0)).into_iter().flatten();
+        imported.filter(|(_, item)| is_target(*item)).cloned().collect()
+    }
+
+    /// Whether the item in which a warning stands says that it is meant; what stands in none belongs to the target.
+    pub fn allows(&self, target: Option<ItemRef>, finding: &Diagnostic) -> bool {
+        if finding.is_error() {
+            return false;
+        }
+        let place = finding.primary.as_ref().map(|label| label.place);
+        let around = place.and_then(|place| {
+            let module = self.user_module(place.file)?;
+            let inside = |c: &&Arc<Callable>| c.span.start <= place.span.start && place.span.end <= c.span.end;
+            module.callables.iter().find(inside).map(Arc::clone)
+        });
+        let item = around.or_else(|| target.map(|t| self.callable(t).1));
+        item.is_some_and(|item| item.allows.iter().any(|code| code == finding.code))
     }
 
     /// A callable by reference, with its module.
@@ -145,6 +171,7 @@ impl Loader<'_> {
         }
         self.open.push(file);
         let mut names = prelude().clone();
+        let mut imported = Vec::new();
         let mut complete = true;
         for item in &parsed.file.items {
             let ItemKind::Use { path, names: used } = &item.kind else { continue };
@@ -157,6 +184,7 @@ impl Loader<'_> {
                 match exported.get(&name.name) {
                     Some(item) => {
                         names.insert(name.name.clone(), *item);
+                        imported.push((name.name.clone(), *item));
                     }
                     None => {
                         complete = false;
@@ -172,6 +200,7 @@ impl Loader<'_> {
             let (module, findings) = resolve_module(id, file, &parsed.file, &names, true);
             self.diagnostics.extend(findings);
             self.library.user.insert(id, Arc::new(module));
+            self.library.imported.insert(id, imported);
         }
         Some(own)
     }

@@ -29,6 +29,7 @@ pub use builtins::Builtin;
 pub use library::{Library, ModuleId, uses};
 pub use print::brackets_text;
 pub use print::print;
+pub(crate) use resolve::emits;
 pub use resolve::{CODES, resolve_module};
 pub use scope::{edit_distance, nearest};
 
@@ -90,6 +91,8 @@ pub struct Callable {
     pub docs: Vec<String>,
     /// `#[cite("...")]` values.
     pub cites: Vec<String>,
+    /// Codes in `#[allow(...)]`: warnings that are not told.
+    pub allows: Vec<String>,
     /// `[AXES]`
     pub axes: Option<Brackets>,
     /// Arguments of a fn, hyperparameters of a block or model.
@@ -206,6 +209,13 @@ pub struct BoundBrackets {
     pub syntax: Brackets,
     /// For each spread term that names a value, by its name.
     pub values: BTreeMap<String, LocalId>,
+}
+
+impl BoundBrackets {
+    /// Whether nothing is written in them.
+    pub fn is_empty(&self) -> bool {
+        self.syntax.left.is_empty() && self.syntax.right.is_none()
+    }
 }
 
 /// What is applied.

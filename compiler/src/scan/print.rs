@@ -10,7 +10,7 @@ pub fn print_classes(graph: &Graph, classes: &Classes, place: &dyn Fn(&Part) -> 
     let mut text = String::new();
     for part in classes.parts.values() {
         let _ =
-            writeln!(text, "scan {:<11}{}: {} ({})", part.states.join(", "), part.class.name(), part.why, place(part));
+            writeln!(text, "scan {:<10} {}: {} ({})", part.states.join(", "), part.class.name(), part.why, place(part));
         if let ScanClass::Chunk(form) = &part.class {
             let _ = writeln!(text, "{:16}{}", "", details(graph, form, classes.chunk));
         }

@@ -147,7 +147,8 @@ impl<'a> Builder<'a> {
                             args.push(Argument { name: named, value: node.expr });
                         }
                     }
-                    call.args = Some(args);
+                    // `f()` is `f`
+                    call.args = Some(args).filter(|args| !args.is_empty());
                 }
             }
         }

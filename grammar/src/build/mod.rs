@@ -113,15 +113,18 @@ impl<'a> Builder<'a> {
     }
 
     fn attribute(&mut self, pair: Pair<'a, Rule>) -> Attribute {
-        let (mut name, mut value) = (missing(pair.as_span().start()), String::new());
+        let mut names = Vec::new();
+        let mut text = None;
+        let start = pair.as_span().start();
         for part in pair.into_inner() {
             match part.as_rule() {
-                Rule::name => name = ident(&part),
-                Rule::string => value = part.as_str().trim_matches('"').to_owned(),
+                Rule::name => names.push(ident(&part)),
+                Rule::string => text = Some(part.as_str().trim_matches('"').to_owned()),
                 _ => {}
             }
         }
-        Attribute { name, value }
+        let name = if names.is_empty() { missing(start) } else { names.remove(0) };
+        Attribute { name, value: text.map_or(AttributeValue::Words(names), AttributeValue::Text) }
     }
 
     fn callable(&mut self, pair: Pair<'a, Rule>) -> Callable {
@@ -138,7 +141,8 @@ impl<'a> Builder<'a> {
                         match piece.as_rule() {
                             Rule::name => callable.name = ident(&piece),
                             Rule::brackets => callable.axes = Some(self.brackets(piece)),
-                            _ => callable.params = Some(self.parameters(piece)),
+                            // `block B[D]()` is `block B[D]`
+                            _ => callable.params = Some(self.parameters(piece)).filter(|p| !p.is_empty()),
                         }
                     }
                 }

@@ -226,7 +226,7 @@ fn item() -> impl Strategy<Value = Item> {
     ];
     let doc = select(&["A norm.", "", "  indented", "x |> f // not a comment", "\u{e9}"][..]).prop_map(str::to_owned);
     let attribute = select(&["arXiv:2412.06464", "https://arxiv.org/abs/1", ""][..])
-        .prop_map(|value| Attribute { name: Ident::new("cite"), value: value.to_owned() });
+        .prop_map(|value| Attribute { name: Ident::new("cite"), value: AttributeValue::Text(value.to_owned()) });
     (trivia(), vec(doc, 0..3), vec(attribute, 0..2), kind).prop_map(|(trivia, docs, attributes, kind)| Item {
         trivia,
         docs,

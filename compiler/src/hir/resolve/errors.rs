@@ -61,6 +61,19 @@ pub fn duplicate_parameter(file: FileId, name: &Ident, first: Span) -> Diagnosti
         .help("rename one of them")
 }
 
+pub fn allow(file: FileId, word: &Ident) -> Diagnostic {
+    Diagnostic::error("E0110", format!("`{}` is the code of no warning", word.name))
+        .at(at(file, word.span), "")
+        .help("a warning's code stands behind `warning[...]`, as in `#[allow(W0706)]`; errors are not allowed away")
+}
+
+pub fn two_ports(file: FileId, what: &str, name: &Ident, first: Span) -> Diagnostic {
+    Diagnostic::error("E0103", format!("two {what} are called `{}`", name.name))
+        .at(at(file, name.span), "the second one")
+        .label(at(file, first), "the first one")
+        .help("rename one of them")
+}
+
 pub fn two_meanings(file: FileId, name: &Ident, other: Span) -> Diagnostic {
     Diagnostic::error("E0104", format!("`{}` is already the name of an axis or value", name.name))
         .at(at(file, name.span), "second meaning")
@@ -170,6 +183,16 @@ pub fn silent_scan(file: FileId, span: Span) -> Diagnostic {
         .help("write `emit y = expr` in it; `y` is visible after the scan")
 }
 
+pub fn emitted_in_some(file: FileId, name: &Ident, choice: Span) -> Diagnostic {
+    Diagnostic::error("E0308", format!("`{}` is emitted in some branches only", name.name))
+        .at(at(file, name.span), "emitted here")
+        .label(at(file, choice), "but not in every branch of this `if`, the `else` included")
+        .help(format!(
+            "emit `{0}` in every branch; or assign to a `mut` in the branches, and emit that after the `if`",
+            name.name
+        ))
+}
+
 pub fn fn_return(file: FileId, name: &Ident, returns: usize) -> Diagnostic {
     let what = if returns == 0 { "returns nothing" } else { "does not return exactly once, at its end" };
     Diagnostic::error("E0305", format!("fn `{}` {what}", name.name))
@@ -250,7 +273,8 @@ Blocks of the standard library are imported: `use std::mixers::{GLA}`.\n\nWrong:
         code: "E0103",
         title: "declared twice",
         text: "\
-Fns, blocks and models of a file share one namespace; so do the arguments and axes of one declaration. \
+Fns, blocks and models of a file share one namespace; so do the arguments and axes of one declaration, the inputs of a block, and \
+its outputs. \
 A second declaration of the same name is refused, because a reader could not tell which is meant.\n",
     },
     Code {
@@ -285,6 +309,13 @@ Two files may not use each other, directly or through others. Move what both nee
         title: "pipe into something that is not an application",
         text: "\
 `x |> f(a)` means `f(x, a)`. The right side is a function name or an application, nothing else.\n",
+    },
+    Code {
+        code: "E0110",
+        title: "an `allow` of something that is no warning",
+        text: "\
+`#[allow(W0706)]` before a `fn`, `block` or `model` silences warnings that are known and meant, in that item. Several codes are \
+separated by commas. Errors cannot be silenced.\n",
     },
     Code {
         code: "E0301",
@@ -334,6 +365,14 @@ A block has at least one `input name[AXES]` and at least one `output expr`; a mo
         text: "\
 A block may have several outputs if each has a name: `output left = a`. The caller reads `t.left`. \
 A model has exactly one output.\n",
+    },
+    Code {
+        code: "E0308",
+        title: "branches that emit different things",
+        text: "\
+What a `scan` emits must not depend on which branch of an `if` is taken: all branches, the `else` included, emit the same names \
+with the same axes.\n\n\
+Wrong:\n    if H > 8 { emit y = s }\nRight:\n    if H > 8 { emit y = s } else { emit y = 2 * s }\n",
     },
     Code {
         code: "W0101",

@@ -5,6 +5,7 @@ mod lints;
 mod stmts;
 
 pub use errors::CODES;
+pub(crate) use stmts::emits;
 
 use super::builtins::builtin;
 use super::library::{ModuleId, Names, callables};
@@ -73,6 +74,7 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn callable(&mut self, item: &ast::Item, callable: &ast::Callable, kind: CallableKind) -> Callable {
+        let before = self.diagnostics.len();
         self.frame = Frame { kind: Some(kind), scopes: vec![BTreeMap::new()], ..Frame::default() };
         if let Some(axes) = &callable.axes {
             for term in bracket_terms(axes) {
@@ -105,18 +107,33 @@ impl Resolver<'_> {
         if self.lint {
             self.lint_unused(kind);
         }
+        let allows = self.allows(item);
+        let mut number = 0;
+        self.diagnostics.retain(|d| {
+            number += 1;
+            number <= before || !allows.iter().any(|code| code == d.code)
+        });
         let frame = std::mem::take(&mut self.frame);
         Callable {
             kind,
             name: callable.name.clone(),
             docs: item.docs.clone(),
-            cites: item.attributes.iter().filter(|a| a.name.name == "cite").map(|a| a.value.clone()).collect(),
+            cites: item.attributes.iter().filter_map(|a| a.text("cite")).map(str::to_owned).collect(),
+            allows,
             axes: callable.axes.clone(),
             params,
             body,
             locals: frame.locals,
             span: item.span,
         }
+    }
+
+    /// The warnings that an item is not told of.
+    fn allows(&mut self, item: &ast::Item) -> Vec<String> {
+        let words = item.attributes.iter().flat_map(|a| a.words("allow"));
+        let (known, others): (Vec<&Ident>, Vec<&Ident>) = words.partition(|word| crate::is_warning(&word.name));
+        self.diagnostics.extend(others.into_iter().map(|word| errors::allow(self.file, word)));
+        known.into_iter().map(|word| word.name.clone()).collect()
     }
 
     fn push(&mut self, kind: ExprKind, span: Span) -> ExprId {

@@ -21,10 +21,8 @@ impl Resolver<'_> {
 
     /// A scan's or attend's body; what it emits is declared around it.
     fn memory(&mut self, block: &ast::Block, around: Around) -> Vec<Stmt> {
-        let body = self.scoped(block, around);
-        let mut emits = Vec::new();
-        collect_emits(&body, &mut emits);
-        for local in emits {
+        let mut body = self.scoped(block, around);
+        for local in self.emitted(&mut body) {
             let Local { name, span, .. } = self.frame.locals[local.0 as usize].clone();
             let ident = Ident { name, span };
             if let Some(earlier) = self.lookup(&ident.name) {
@@ -36,6 +34,59 @@ impl Resolver<'_> {
             self.bind(&ident, local);
         }
         body
+    }
+
+    /// What a body emits, in order. All branches of an `if` emit the same names, and a name is one local in all of them.
+    fn emitted(&mut self, body: &mut [Stmt]) -> Vec<LocalId> {
+        let mut all = Vec::new();
+        for stmt in body {
+            let choice = Span { end: stmt.span.start + 2, ..stmt.span };
+            match &mut stmt.kind {
+                StmtKind::Emit { local, .. } => all.push(*local),
+                // it was refused: its names are not unknown as well
+                StmtKind::For { body, .. } => all.extend(self.emitted(body)),
+                StmtKind::If { arms, otherwise } => {
+                    let branches = arms.iter_mut().map(|(_, body)| body).chain([otherwise]);
+                    all.extend(self.emitted_in_branches(branches, choice));
+                }
+                _ => {}
+            }
+        }
+        all
+    }
+
+    fn emitted_in_branches<'b>(
+        &mut self,
+        branches: impl Iterator<Item = &'b mut Vec<Stmt>>,
+        choice: Span,
+    ) -> Vec<LocalId> {
+        let mut all: Vec<LocalId> = Vec::new();
+        let mut each: Vec<Vec<LocalId>> = Vec::new();
+        for branch in branches {
+            let mut own = Vec::new();
+            for emit in self.emitted(branch) {
+                let name = |l: LocalId| &self.frame.locals[l.0 as usize].name;
+                match all.iter().find(|l| name(**l) == name(emit) && !own.contains(*l)) {
+                    Some(first) => {
+                        own.push(*first);
+                        rename_emit(branch, emit, *first);
+                        self.frame.reads[emit.0 as usize] += 1;
+                    }
+                    None => {
+                        own.push(emit);
+                        all.push(emit);
+                    }
+                }
+            }
+            each.push(own);
+        }
+        for emit in &all {
+            if each.iter().any(|own| !own.contains(emit)) {
+                let Local { name, span, .. } = self.frame.locals[emit.0 as usize].clone();
+                self.diagnostics.push(errors::emitted_in_some(self.file, &Ident { name, span }, choice));
+            }
+        }
+        all
     }
 
     fn stmt(&mut self, stmt: &ast::Stmt) -> Option<Stmt> {
@@ -83,9 +134,7 @@ impl Resolver<'_> {
             }
             ast::StmtKind::Scan(block) => {
                 let body = self.memory(block, Around::Scan);
-                let mut emits = Vec::new();
-                collect_emits(&body, &mut emits);
-                if emits.is_empty() {
+                if !emits(&body) {
                     self.diagnostics.push(errors::silent_scan(self.file, stmt.span));
                 }
                 StmtKind::Scan(body)
@@ -173,7 +222,10 @@ impl Resolver<'_> {
     /// Why a statement may not stand where it stands.
     fn misplaced(&self, stmt: &ast::Stmt) -> Option<Diagnostic> {
         use ast::StmtKind as S;
-        let memory = self.frame.around.iter().rev().find(|a| matches!(a, Around::Scan | Around::Attend));
+        let around = &self.frame.around;
+        let innermost = around.iter().rposition(|a| matches!(a, Around::Scan | Around::Attend));
+        let memory = innermost.map(|at| &around[at]);
+        let inside = &around[innermost.map_or(0, |at| at + 1)..];
         let fail = |what, where_, help| Some(errors::misplaced(self.file, stmt.span, what, where_, help));
         let kind = self.frame.kind?;
         match (&stmt.kind, memory) {
@@ -184,7 +236,7 @@ impl Resolver<'_> {
             }
             (S::State { .. }, Some(Around::Scan)) => None,
             (S::State { .. }, _) => fail("`state`", "outside `scan`", "write `scan { state S[K, V] = 0 ... }`"),
-            (S::Emit { .. }, Some(_)) if self.frame.around.contains(&Around::For) => {
+            (S::Emit { .. }, Some(_)) if inside.contains(&Around::For) => {
                 fail("`emit`", "inside `for`", "assign to a `mut` in the loop and emit it after")
             }
             (S::Emit { .. }, Some(_)) => None,
@@ -261,9 +313,27 @@ impl Resolver<'_> {
         }
     }
 
+    /// Inputs have names of their own, and so do outputs: weights, files and callers go by them.
+    fn check_names(&mut self, callable: &ast::Callable) {
+        let mut inputs: BTreeMap<&str, Span> = BTreeMap::new();
+        let mut outputs: BTreeMap<&str, Span> = BTreeMap::new();
+        let ast::Body::Block(body) = &callable.body else { return };
+        for stmt in &body.stmts {
+            let (seen, name, what) = match &stmt.kind {
+                ast::StmtKind::Input { name, .. } => (&mut inputs, name, "inputs"),
+                ast::StmtKind::Output { name: Some(name), .. } => (&mut outputs, name, "outputs"),
+                _ => continue,
+            };
+            if let Some(first) = seen.insert(&name.name, name.span) {
+                self.diagnostics.push(errors::two_ports(self.file, what, name, first));
+            }
+        }
+    }
+
     /// A block needs inputs and outputs, a model an output, a fn a return at its end.
     pub(super) fn check_shape(&mut self, callable: &ast::Callable, kind: CallableKind, body: &[Stmt]) {
         let outputs: Vec<&Stmt> = body.iter().filter(|s| matches!(s.kind, StmtKind::Output { .. })).collect();
+        self.check_names(callable);
         let name = &callable.name;
         match kind {
             CallableKind::Fn => {
@@ -290,17 +360,27 @@ impl Resolver<'_> {
     }
 }
 
-/// The emits of a body; those in a `for` too, which was refused, so that their names are not unknown as well.
-fn collect_emits(body: &[Stmt], emits: &mut Vec<LocalId>) {
+/// Another local for an emit.
+fn rename_emit(body: &mut [Stmt], from: LocalId, to: LocalId) {
     for stmt in body {
-        match &stmt.kind {
-            StmtKind::Emit { local, .. } => emits.push(*local),
-            StmtKind::For { body, .. } => collect_emits(body, emits),
+        match &mut stmt.kind {
+            StmtKind::Emit { local, .. } if *local == from => *local = to,
+            StmtKind::For { body, .. } => rename_emit(body, from, to),
             StmtKind::If { arms, otherwise } => {
-                arms.iter().for_each(|(_, b)| collect_emits(b, emits));
-                collect_emits(otherwise, emits);
+                arms.iter_mut().for_each(|(_, body)| rename_emit(body, from, to));
+                rename_emit(otherwise, from, to);
             }
             _ => {}
         }
     }
+}
+
+/// Whether a body emits something.
+pub(crate) fn emits(body: &[Stmt]) -> bool {
+    body.iter().any(|stmt| match &stmt.kind {
+        StmtKind::Emit { .. } => true,
+        StmtKind::For { body, .. } => emits(body),
+        StmtKind::If { arms, otherwise } => arms.iter().any(|(_, body)| emits(body)) || emits(otherwise),
+        _ => false,
+    })
 }
