@@ -10,6 +10,7 @@ pub struct Finding {
     /// `E0101`
     pub code: String,
     /// Refused, or only warned about.
+    #[allow(dead_code, reason = "of right programs nothing is said")]
     pub is_error: bool,
     /// What is wrong.
     pub message: String,
