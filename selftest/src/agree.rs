@@ -2,7 +2,7 @@
 //!
 //! One rule of tolerance for every program. A quantity (an output, a gradient) of a device in f32 may be off by the [`Bounds`], or by
 //! [`AMPLIFIED`] times what rounding does to the reference itself, if that is more: the worst of what the reference in f32 gives of these
-//! inputs and parameters and of some that are moved by at most one rounding of f32. Where that comes to more than [`MOST`], the program amplifies
+//! inputs and parameters and of some that are moved by at most one rounding of f32 (for a device in f64, by its unit instead). Where that comes to more than [`MOST`], the program amplifies
 //! rounding so much that nothing can be said: the quantity is not judged, and is given as such. A number that is not finite where the
 //! reference has a finite one, in f32 as well, is a finding whatever the bounds are.
 #![allow(clippy::neg_cmp_op_on_partial_ord)] // not a number is off, too
@@ -351,16 +351,19 @@ pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce
     }
     let Noise { samples, near } = noise();
     let samples: Vec<Vec<Measured>> = samples.iter().map(|own| measure(own, want, dtype)).collect();
+    // f64 rounds by so much less, and holds what overflows f32
+    let double = dtype == Dtype::F64;
+    let unit = if double { f64::EPSILON / f64::from(f32::EPSILON) } else { 1.0 };
     // what overflows f32 on its way has no gradient there either
-    let overflows = samples.iter().flatten().any(|own| own.class == Class::Forward && !own.finite);
+    let overflows = !double && samples.iter().flatten().any(|own| own.class == Class::Forward && !own.finite);
     for m in off {
         // sum(output * R) is as sure as the outputs are
         let objective = |q: &Quantity| matches!(q, Quantity::Objective(_));
         let same = |own: &&Measured| own.of == m.of || objective(&m.of) && own.class == Class::Forward;
-        let own = samples.iter().flatten().filter(same);
+        let own = samples.iter().flatten().filter(same).filter(|own| own.finite || !double);
         let [square, top] = own.fold([0.0f64; 2], |[s, t], own| {
             let worse = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) };
-            [worse(s, own.square), worse(t, own.top)]
+            [worse(s, own.square * unit), worse(t, own.top * unit)]
         });
         let most = match m.class {
             Class::Forward => square,

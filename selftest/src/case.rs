@@ -271,9 +271,7 @@ impl<'a> Subject<'a> {
     /// The same of results that are there already.
     pub fn judge(&self, have: &Results, wanted: &Wanted<'_>, job: &Job) -> Verdict {
         let want = if *job == wanted.job { wanted.results.clone() } else { wanted.outputs() };
-        judge(have, &want, &self.bounds, || {
-            if self.bounds.dtype == Dtype::F32 { wanted.case.noise(wanted.device, job) } else { Noise::default() }
-        })
+        judge(have, &want, &self.bounds, || wanted.case.noise(wanted.device, job))
     }
 
     fn strict(&self, graph: &Arc<Graph>, batch: &Batch, want: Job, job: &Job) -> Vec<Finding> {
