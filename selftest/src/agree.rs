@@ -1,10 +1,10 @@
 //! Agreement with the reference: what is compared, how far it may be off, and what is found.
 //!
-//! One rule of tolerance for every program. A quantity (an output, a gradient) of a device in f32 may be off by the [`Bounds`], or by
+//! One rule of tolerance for every program. A quantity (an output, a gradient) of a device may be off by the [`Bounds`], or by
 //! [`AMPLIFIED`] times what rounding does to the reference itself, if that is more: the worst of what the reference in f32 gives of these
-//! inputs and parameters and of some that are moved by at most one rounding of f32 (for a device in f64, by its unit instead). Where that comes to more than [`MOST`], the program amplifies
-//! rounding so much that nothing can be said: the quantity is not judged, and is given as such. A number that is not finite where the
-//! reference has a finite one, in f32 as well, is a finding whatever the bounds are.
+//! inputs and parameters and of some that are moved by at most one rounding of f32; for a device in f64, by its unit instead. Where that
+//! comes to more than [`MOST`], the program amplifies rounding so much that nothing can be said: the quantity is not judged, and is given as
+//! such. A number that is not finite where the reference has a finite one, in f32 as well, is a finding whatever the bounds are.
 #![allow(clippy::neg_cmp_op_on_partial_ord)] // not a number is off, too
 
 use archc_runtime::{Dtype, Tensor, Tensors};

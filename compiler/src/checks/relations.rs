@@ -396,6 +396,12 @@ fn products(ranges: &Ranges, value: Value, fact: &mut Fact) {
     let args = &ranges.values.args[value];
     for (x, by) in [(args[0], args[1]), (args[1], args[0])] {
         scaled(&ranges.facts[x].norms, interval(ranges, by).magnitude(), fact);
+        // as written: x itself may be a product
+        if let Op::Unary(UnaryOp::Rsqrt) = ranges.values.op(by)
+            && let Some(norm) = sum_of_squares(ranges, ranges.values.args[by][0], x)
+        {
+            fact.norms.push(norm);
+        }
     }
     let product = ranges.values.product(value);
     let count = product.factors.len();

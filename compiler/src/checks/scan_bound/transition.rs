@@ -425,6 +425,7 @@ impl<'r, 'a> Transition<'r, 'a> {
             symmetric: write_key == erase_key && !write_key.is_empty(),
             factor,
             norms: (norm(&write_key), norm(&erase_key)),
+            whole: by.abs() * norm(&write) * norm(&erase),
             by,
             write,
             erase,
@@ -441,6 +442,8 @@ struct Step {
     factor: Interval,
     /// Bounds on |u| and |w|.
     norms: (f64, f64),
+    /// A bound on |c| |u| |w|, of u and w as they are written: each may be normalised by itself.
+    whole: f64,
     by: f64,
     write: Vec<Value>,
     erase: Vec<Value>,
@@ -450,7 +453,8 @@ struct Step {
 impl Step {
     /// c |k|^2, the eigenvalue along the key.
     fn eigenvalue(&self) -> Interval {
-        self.factor * Interval::closed(0.0, self.norms.0.powi(2))
+        let along = self.factor * Interval::closed(0.0, self.norms.0.powi(2));
+        if self.whole.is_finite() { along.meet(Interval::symmetric(self.whole)) } else { along }
     }
 
     /// A bound on the norm of c u w^T.
