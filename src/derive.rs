@@ -35,9 +35,9 @@ pub struct Args {
 pub fn run(args: &Args, output: &Output) -> Done {
     let program = load::load(&args.file)?;
     let (library, _) = Library::load(&program.sources, program.file);
-    let blocks: Vec<String> = match (&args.sizes.block, library.user_module(program.file)) {
-        (None, Some(_)) => offers(&library, program.file).into_iter().map(|(name, _)| name).collect(),
-        (block, _) => block.iter().cloned().collect(),
+    let blocks: Vec<String> = match &args.sizes.block {
+        None => offers(&library, program.file).into_iter().map(|(name, _)| name).collect(),
+        Some(block) => vec![block.clone()],
     };
     let mut worst = 0;
     for block in blocks {

@@ -69,11 +69,11 @@ pub fn load(path: &Path) -> Result<Program, Stop> {
 
 /// `std::mixers::GLA`: a block of the library, as a file that imports it and nothing else.
 fn of_library(path: &Path) -> Option<Program> {
-    let name = path.to_str()?.strip_prefix("std::").map(|rest| format!("std::{rest}"))?;
+    let name = path.to_str().filter(|name| name.starts_with("std::"))?;
     let (module, item) = name.rsplit_once("::").filter(|(module, _)| *module != "std")?;
     let mut sources = SourceMap::new();
-    let file = sources.add(&name, format!("use {module}::{{{item}}}\n"));
-    Some(Program { sources, file, name })
+    let file = sources.add(name, format!("use {module}::{{{item}}}\n"));
+    Some(Program { sources, file, name: name.to_owned() })
 }
 
 /// The text of one file, or of standard input for `-`.

@@ -169,7 +169,9 @@ fn items() {
     one_item("fn f(x: D) = x", "E0027", ":");
     one_item("fn f(x) -> y = x", "E0027", "->");
     one_item("fn f(x)", "E0010", ")");
-    one_item("#[cite(3)] fn f(x) = x", "E0029", "3");
+    one_item("#[cite(3)] fn f(x) = x", "E0010", "3");
+    one_item("#[cite(W0604)] fn f(x) = x", "E0010", "W0604");
+    one_item("#[allow(\"W0604\")] fn f(x) = x", "E0010", "\"W0604\"");
     one_item("#[cite(\"a\")]", "E0010", "]");
 }
 

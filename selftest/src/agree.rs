@@ -349,10 +349,13 @@ pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce
     if off.is_empty() {
         return verdict;
     }
-    let Noise { samples, near } = noise();
+    let Noise { samples, mut near } = noise();
     let samples: Vec<Vec<Measured>> = samples.iter().map(|own| measure(own, want, dtype)).collect();
     // f64 rounds by so much less, and holds what overflows f32
     let double = dtype == Dtype::F64;
+    if double {
+        near.clear();
+    }
     let unit = if double { f64::EPSILON / f64::from(f32::EPSILON) } else { 1.0 };
     // what overflows f32 on its way has no gradient there either
     let overflows = !double && samples.iter().flatten().any(|own| own.class == Class::Forward && !own.finite);
@@ -431,5 +434,20 @@ mod tests {
         assert_eq!(found(judged(&[f64::NAN, 1.0], &[1.0, 1.0])), (1, 0), "not a number");
         assert_eq!(found(judged(&[f64::NAN, 1.0], &[1.0003, 1.0003])), (1, 0), "whatever rounding does");
         assert_eq!(found(judged(&[f64::NAN, 1.0], &[f64::NAN, 1.0])), (0, 1), "f32 cannot hold it");
+    }
+
+    #[test]
+    fn a_device_in_f64_is_held_in_its_own_unit() {
+        let want = output(&[1.0, 1.0]);
+        let judged = |have: &[f64], own: &[f64], near: Vec<Quantity>| {
+            let noise = || Noise { samples: vec![output(own)], near };
+            let verdict = judge(&output(have), &want, &Bounds::F64, noise);
+            (verdict.findings.len(), verdict.unjudged.len())
+        };
+        // an error of 10 in f32 is one of 2e-8 in f64
+        assert_eq!(judged(&[1.0 + 5e-8, 1.0 + 5e-8], &[11.0, 11.0], Vec::new()), (0, 0));
+        assert_eq!(judged(&[1.0 + 5e-7, 1.0 + 5e-7], &[11.0, 11.0], Vec::new()), (1, 0));
+        let near = vec![Quantity::Output("y".into())];
+        assert_eq!(judged(&[f64::NAN, 1.0], &[f64::NAN, 1.0], near), (1, 0), "f64 holds what overflows f32");
     }
 }

@@ -1,6 +1,6 @@
 //! Element-wise operators on numbers (folded), tensors (a node) and recipes (kept for the parameter).
 
-use super::value::{Frame, Recipe, RecipeOp, Tensor, Value};
+use super::value::{Frame, Function, Recipe, RecipeOp, Tensor, Value};
 use super::{Elaborator, Eval, Failed, errors};
 use crate::graph::{BinaryOp, Op, UnaryOp};
 use crate::hir::{ExprId, ExprKind};
@@ -53,7 +53,7 @@ impl Elaborator<'_> {
                 let text = || format!("{}({})", format!("{op:?}").to_lowercase(), written(x));
                 self.finite(code, op.of(x), &[x], text, place)
             }
-            Value::Recipe(_) if !self.in_init() => Ok(recipe(RecipeOp::Unary(op), vec![x], place)),
+            Value::Recipe(_) if !self.in_init() => Ok(recipe(RecipeOp::Of(Function::Unary(op)), vec![x], place)),
             x => {
                 let t = self.tensor(x, place)?;
                 let (axes, rate) = (t.axes.clone(), t.rate);
@@ -84,7 +84,7 @@ impl Elaborator<'_> {
                 }
             }
             (Value::Recipe(_), _) | (_, Value::Recipe(_)) if !self.in_init() => {
-                return Ok(recipe(RecipeOp::Binary(op), vec![a, b], place));
+                return Ok(recipe(RecipeOp::Of(Function::Binary(op)), vec![a, b], place));
             }
             _ => {}
         }
@@ -114,7 +114,7 @@ impl Elaborator<'_> {
             return Ok(if c != 0.0 { a } else { b });
         }
         if !self.in_init() && [&c, &a, &b].iter().any(|x| matches!(x, Value::Recipe(_))) {
-            return Ok(recipe(RecipeOp::Select, vec![c, a, b], place));
+            return Ok(recipe(RecipeOp::Of(Function::Select), vec![c, a, b], place));
         }
         let operands = [self.tensor(c, place)?, self.tensor(a, place)?, self.tensor(b, place)?];
         let (axes, rate) = self.broadcast("select", false, &operands, place)?;
@@ -158,6 +158,17 @@ impl Elaborator<'_> {
         self.binary(graph_op, op.symbol(), x, y, place)
     }
 
+    /// A recipe's function of its operands.
+    pub(super) fn applied(&mut self, function: Function, operands: Vec<Value>, place: Place) -> Eval<Value> {
+        let mut operands = operands.into_iter();
+        let mut next = || operands.next().unwrap_or(Value::Error);
+        match function {
+            Function::Unary(op) => self.unary(op, next(), place),
+            Function::Binary(op) => self.binary(op, "this operator", next(), next(), place),
+            Function::Select => self.select(next(), next(), next(), place),
+        }
+    }
+
     /// The tensor of a recipe, for the parameter whose init is being built; the same each time it is met there.
     fn realise(&mut self, recipe: &Rc<Recipe>) -> Eval<Tensor> {
         let key = Rc::as_ptr(recipe) as usize;
@@ -170,15 +181,7 @@ impl Elaborator<'_> {
                 Value::Tensor(self.draw(draw, arguments, recipe.place)?)
             }
             RecipeOp::Fan => Value::Tensor(self.fan(recipe.place)?),
-            RecipeOp::Unary(op) => self.unary(op, recipe.operands[0].clone(), recipe.place)?,
-            RecipeOp::Binary(op) => {
-                let (a, b) = (recipe.operands[0].clone(), recipe.operands[1].clone());
-                self.binary(op, "this operator", a, b, recipe.place)?
-            }
-            RecipeOp::Select => {
-                let [c, a, b] = [0, 1, 2].map(|i| recipe.operands[i].clone());
-                self.select(c, a, b, recipe.place)?
-            }
+            RecipeOp::Of(function) => self.applied(function, recipe.operands.clone(), recipe.place)?,
         };
         let tensor = self.tensor(value, recipe.place)?;
         if let Some(context) = self.contexts.last_mut() {

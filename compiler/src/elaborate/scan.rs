@@ -67,29 +67,18 @@ impl Elaborator<'_> {
     /// The first value of a state with these axes. `eye` is the identity over the last two.
     fn start(&mut self, value: Value, axes: &[AxisId], place: Place) -> Eval<Tensor> {
         let Value::Recipe(recipe) = value else { return self.tensor(value, place) };
-        let mut operands = Vec::new();
-        if !matches!(recipe.op, RecipeOp::Draw(_)) {
-            for operand in &recipe.operands {
-                operands.push(Value::Tensor(self.start(operand.clone(), axes, recipe.place)?));
+        let place = recipe.place;
+        match (recipe.op, axes) {
+            (RecipeOp::Of(function), _) => {
+                let operands = recipe.operands.iter().map(|x| self.start(x.clone(), axes, place).map(Value::Tensor));
+                let operands = operands.collect::<Eval<Vec<_>>>()?;
+                let value = self.applied(function, operands, place)?;
+                self.tensor(value, place)
             }
+            (RecipeOp::Draw(Draw::Eye), [.., rows, cols]) => self.identity(*rows, *cols, place),
+            (RecipeOp::Draw(Draw::Eye), _) => self.fail(errors::eye_axes(place, axes.len())),
+            (RecipeOp::Draw(_) | RecipeOp::Fan, _) => self.fail(errors::draw_outside_init(place)),
         }
-        let value = match (recipe.op, axes) {
-            (RecipeOp::Draw(Draw::Eye), [.., rows, cols]) => {
-                return self.identity(*rows, *cols, recipe.place);
-            }
-            (RecipeOp::Draw(Draw::Eye), _) => return self.fail(errors::eye_axes(recipe.place, axes.len())),
-            (RecipeOp::Draw(_) | RecipeOp::Fan, _) => return self.fail(errors::draw_outside_init(recipe.place)),
-            (RecipeOp::Unary(op), _) => self.unary(op, operands.remove(0), recipe.place)?,
-            (RecipeOp::Binary(op), _) => {
-                let b = operands.remove(1);
-                self.binary(op, "this operator", operands.remove(0), b, recipe.place)?
-            }
-            (RecipeOp::Select, _) => {
-                let (b, a) = (operands.remove(2), operands.remove(1));
-                self.select(operands.remove(0), a, b, recipe.place)?
-            }
-        };
-        self.tensor(value, recipe.place)
     }
 
     #[allow(clippy::type_complexity)]

@@ -69,9 +69,16 @@ pub enum RecipeOp {
     Draw(Draw),
     /// `fan`
     Fan,
-    /// Element-wise, one operand.
+    /// A function of the operands.
+    Of(Function),
+}
+
+/// What a recipe does with others, element-wise.
+#[derive(Clone, Copy, Debug)]
+pub enum Function {
+    /// One operand.
     Unary(UnaryOp),
-    /// Element-wise, two operands.
+    /// Two operands.
     Binary(BinaryOp),
     /// The second or the third, as the first says.
     Select,

@@ -31,7 +31,9 @@ impl Library {
     pub fn load(sources: &SourceMap, root: FileId) -> (Self, Vec<Diagnostic>) {
         let mut loader = Loader { sources, library: Self::default(), diagnostics: Vec::new(), open: Vec::new() };
         loader.module(root);
-        (loader.library, loader.diagnostics)
+        let Loader { library, mut diagnostics, .. } = loader;
+        diagnostics.retain(|d| !library.allows(None, d));
+        (library, diagnostics)
     }
 
     /// A module by id.

@@ -103,9 +103,7 @@ impl ScopePlan<'_> {
         let mut normal = [None, None];
         let users: Vec<(usize, ValueId)> = self.users[id.0 as usize]
             .iter()
-            .copied()
-            .filter(|u| self.live[u.0 as usize])
-            .filter_map(|u| if let Op::Emit(i) = self.dag.node(u).op { Some((i, u)) } else { None })
+            .filter_map(|u| if let Op::Emit(i) = self.dag.node(*u).op { Some((i, *u)) } else { None })
             .collect();
         let places: Vec<View> = grad.iter().flat_map(|g| &g.sums).map(|s| body.read(planner, s.1)).collect();
         let mut running = Vec::new();

@@ -23,7 +23,7 @@ impl ScopePlan<'_> {
         // emits that someone reads, and final values, with their places outside
         let mut emits: Vec<(usize, ValueId)> = Vec::new();
         let mut finals: Vec<(usize, ValueId)> = Vec::new();
-        for &user in self.users[id.0 as usize].iter().filter(|u| self.live[u.0 as usize]) {
+        for &user in &self.users[id.0 as usize] {
             match self.dag.node(user).op {
                 Op::Emit(i) => emits.push((i, user)),
                 Op::Final(i) => finals.push((i, user)),

@@ -223,7 +223,7 @@ impl<'a> Algebra<'a> {
             let i = id.0 as usize;
             let of = match body.op(id) {
                 _ if !on[i] => None,
-                Op::State(_) => versions.iter().take(1).position(|v| self.same(id, *v)),
+                Op::State(_) => versions.first().is_some_and(|first| self.same(id, *first)).then_some(0),
                 _ if version[i].is_some() => version[i],
                 _ => {
                     let operands = body.operands(id).into_iter().filter(|o| on[o.0 as usize]);

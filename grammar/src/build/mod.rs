@@ -118,7 +118,7 @@ impl<'a> Builder<'a> {
         let start = pair.as_span().start();
         for part in pair.into_inner() {
             match part.as_rule() {
-                Rule::name => names.push(ident(&part)),
+                Rule::allow_word | Rule::name => names.push(ident(&part)),
                 Rule::string => text = Some(part.as_str().trim_matches('"').to_owned()),
                 _ => {}
             }

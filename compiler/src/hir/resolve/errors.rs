@@ -47,11 +47,11 @@ pub fn unknown_function(
     }
 }
 
-pub fn duplicate_item(file: FileId, name: &Ident, first: Span) -> Diagnostic {
-    Diagnostic::error("E0103", format!("two items are called `{}`", name.name))
+pub fn same_name(file: FileId, what: &str, name: &Ident, first: Span, help: &str) -> Diagnostic {
+    Diagnostic::error("E0103", format!("two {what} are called `{}`", name.name))
         .at(at(file, name.span), "the second one")
         .label(at(file, first), "the first one")
-        .help("rename one; fns, blocks and models share one namespace")
+        .help(help)
 }
 
 pub fn duplicate_parameter(file: FileId, name: &Ident, first: Span) -> Diagnostic {
@@ -65,13 +65,6 @@ pub fn allow(file: FileId, word: &Ident) -> Diagnostic {
     Diagnostic::error("E0110", format!("`{}` is the code of no warning", word.name))
         .at(at(file, word.span), "")
         .help("a warning's code stands behind `warning[...]`, as in `#[allow(W0706)]`; errors are not allowed away")
-}
-
-pub fn two_ports(file: FileId, what: &str, name: &Ident, first: Span) -> Diagnostic {
-    Diagnostic::error("E0103", format!("two {what} are called `{}`", name.name))
-        .at(at(file, name.span), "the second one")
-        .label(at(file, first), "the first one")
-        .help("rename one of them")
 }
 
 pub fn two_meanings(file: FileId, name: &Ident, other: Span) -> Diagnostic {

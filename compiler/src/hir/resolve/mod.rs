@@ -29,7 +29,8 @@ pub fn resolve_module(
     let mut resolved = Vec::new();
     for (item, callable, kind) in callables(tree) {
         if let Some(first) = seen.insert(&callable.name.name, callable.name.span) {
-            resolver.diagnostics.push(errors::duplicate_item(file, &callable.name, first));
+            let help = "rename one; fns, blocks and models share one namespace";
+            resolver.diagnostics.push(errors::same_name(file, "items", &callable.name, first, help));
         }
         resolved.push(Arc::new(resolver.callable(item, callable, kind)));
     }
@@ -74,7 +75,6 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn callable(&mut self, item: &ast::Item, callable: &ast::Callable, kind: CallableKind) -> Callable {
-        let before = self.diagnostics.len();
         self.frame = Frame { kind: Some(kind), scopes: vec![BTreeMap::new()], ..Frame::default() };
         if let Some(axes) = &callable.axes {
             for term in bracket_terms(axes) {
@@ -108,11 +108,6 @@ impl Resolver<'_> {
             self.lint_unused(kind);
         }
         let allows = self.allows(item);
-        let mut number = 0;
-        self.diagnostics.retain(|d| {
-            number += 1;
-            number <= before || !allows.iter().any(|code| code == d.code)
-        });
         let frame = std::mem::take(&mut self.frame);
         Callable {
             kind,

@@ -325,7 +325,7 @@ impl Resolver<'_> {
                 _ => continue,
             };
             if let Some(first) = seen.insert(&name.name, name.span) {
-                self.diagnostics.push(errors::two_ports(self.file, what, name, first));
+                self.diagnostics.push(errors::same_name(self.file, what, name, first, "rename one of them"));
             }
         }
     }

@@ -86,8 +86,9 @@ pub(in crate::cpu) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
         }
     }
     let computed = (0..count).filter(|i| !matches!(kernel.code[*i].op, FusedOp::Input(_) | FusedOp::Number(_)));
-    let (long, short): (Vec<usize>, Vec<usize>) = computed.partition(|i| of[*i].len() == space.sizes.len());
-    let target = if short.len() > long.len() { TARGET_OF_FEW } else { TARGET };
+    let (mut long, mut short) = (0, 0);
+    computed.for_each(|i| *if of[i].len() == space.sizes.len() { &mut long } else { &mut short } += 1);
+    let target = if short > long { TARGET_OF_FEW } else { TARGET };
     let (split, block) = loop {
         let mut inner: usize = space.sizes[first_inner..].iter().product();
         let mut first = first_inner;
