@@ -343,6 +343,52 @@ unsafe fn dot_body<I: Isa>(
 /// Rows whose pairs are done one by one.
 const LEAF: usize = 8;
 
+/// Channels that are held in a register.
+const LANES: usize = 8;
+
+/// Numbers of some channels, the `live` first of which there are.
+#[inline(always)]
+unsafe fn load<T: Copy + Default>(x: *const T, live: usize) -> [T; LANES] {
+    // SAFETY: x has `live` entries.
+    unsafe {
+        if live == LANES {
+            return x.cast::<[T; LANES]>().read_unaligned();
+        }
+        let mut lanes = [T::default(); LANES];
+        for (l, lane) in lanes.iter_mut().enumerate().take(live) {
+            *lane = *x.add(l);
+        }
+        lanes
+    }
+}
+
+/// y_l += x_l, for the `live` first ones.
+#[inline(always)]
+unsafe fn add(x: [f32; LANES], y: *mut f32, live: usize) {
+    // SAFETY: y has `live` entries.
+    unsafe {
+        if live == LANES {
+            let mut sum = load(y, LANES);
+            for l in 0..LANES {
+                sum[l] += x[l];
+            }
+            y.cast::<[f32; LANES]>().write_unaligned(sum);
+        } else {
+            for (l, x) in x.iter().enumerate().take(live) {
+                *y.add(l) += *x;
+            }
+        }
+    }
+}
+
+/// sum_l += a_l b_l
+#[inline(always)]
+fn fma<I: Isa>(a: [f32; LANES], b: [f32; LANES], sum: &mut [f32; LANES]) {
+    for l in 0..LANES {
+        sum[l] = I::fma(a[l], b[l], sum[l]);
+    }
+}
+
 /// What the gradient of the products goes to, each `[n, width]`.
 struct Gradient {
     q: *mut f32,
@@ -356,54 +402,93 @@ struct Gradient {
 }
 
 impl Gradient {
-    /// y_l += x_l
+    /// The channels, some at a time: the first of them, and how many there are.
     #[inline(always)]
-    unsafe fn add(&self, x: *const f32, y: *mut f32) {
-        // SAFETY: both have `width` entries.
-        unsafe {
-            for l in 0..self.width {
-                *y.add(l) += *x.add(l);
-            }
-        }
+    fn lanes(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let width = self.width;
+        (0..width).step_by(LANES).map(move |l| (l, LANES.min(width - l)))
     }
 
-    /// y_l = sum_l + a_l b_l
+    /// The parts of all pairs of the rows from `from` to `to`, one by one. `row(i, l)`, `col(j, l)` and `decay(i, j, l)` give the channels from l on:
+    /// a row, a column, and what both are multiplied by for the pair.
     #[inline(always)]
-    unsafe fn sum<I: Isa>(&self, a: *const f32, b: *const f32, sum: *mut f32) {
-        // SAFETY: all have `width` entries.
+    unsafe fn leaf<I: Isa>(
+        &self,
+        [from, to]: [usize; 2],
+        (da, sda): (*const f32, usize),
+        row: impl Fn(usize, usize) -> *const f32,
+        col: impl Fn(usize, usize) -> *const f32,
+        decay: impl Fn(usize, usize, usize, usize) -> Option<[f32; LANES]>,
+    ) {
+        // SAFETY: the caller's contract; rows below n.
         unsafe {
-            for l in 0..self.width {
-                *sum.add(l) = I::fma(*a.add(l), *b.add(l), *sum.add(l));
+            for (l, live) in self.lanes() {
+                let mut cols = [[0.0; LANES]; LEAF];
+                for (j, k) in cols.iter_mut().enumerate().take(to - from) {
+                    *k = load(col(from + j, l), live);
+                }
+                let (mut by_cols, mut by_decays) = ([[0.0; LANES]; LEAF], [[0.0; LANES]; LEAF + 1]);
+                for i in 1..to - from {
+                    let q = load(row(from + i, l), live);
+                    let (mut by_row, mut running) = ([0.0; LANES], [0.0; LANES]);
+                    for (j, k) in cols.iter().enumerate().take(i) {
+                        let mut a = [*da.add((from + i) * sda + from + j); LANES];
+                        if let Some(e) = decay(from + i, from + j, l, live) {
+                            for l in 0..LANES {
+                                a[l] *= e[l];
+                            }
+                        }
+                        let mut x = [0.0; LANES];
+                        for l in 0..LANES {
+                            x[l] = a[l] * q[l];
+                            by_cols[j][l] += x[l];
+                        }
+                        fma::<I>(a, *k, &mut by_row);
+                        fma::<I>(x, *k, &mut running);
+                        // the decay of row j + 1 is the last one that acts on the pair and not on those of later columns
+                        if j + 1 < i || !self.before {
+                            for l in 0..LANES {
+                                by_decays[j + 1][l] += running[l];
+                            }
+                        }
+                    }
+                    add(by_row, self.q.add((from + i) * self.step + l), live);
+                }
+                for i in 0..to - from {
+                    add(by_cols[i], self.k.add((from + i) * self.step + l), live);
+                    if let Some(dg) = self.g {
+                        add(by_decays[i], dg.add((from + i) * self.step + l), live);
+                    }
+                }
             }
         }
     }
 
     /// Gives the decays between the pairs that lie on both sides of the cut at `m` their parts: `rows[i]` times `by_rows[i]` is the sum of e_ij over
-    /// the columns from `from` to `m`, `cols[j]` times `by_cols[j]` that over the rows from `m` to `to`. `sum` is room for a row.
+    /// the columns from `from` to `m`, `cols[j]` times `by_cols[j]` that over the rows from `m` to `to`.
     #[inline(always)]
     unsafe fn across<I: Isa>(
         &self,
         [from, m, to]: [usize; 3],
         [rows, by_rows]: [*const f32; 2],
         [cols, by_cols]: [*const f32; 2],
-        sum: *mut f32,
     ) {
         let Some(dg) = self.g else { return };
-        let width = self.width;
         let before = usize::from(self.before);
         // SAFETY: the caller's contract; rows below n.
         unsafe {
-            std::ptr::write_bytes(sum, 0, width);
-            for l in from + 1..m + 1 - before {
-                let at = (l - 1) * width;
-                self.sum::<I>(cols.add(at), by_cols.add(at), sum);
-                self.add(sum, dg.add(l * self.step));
-            }
-            std::ptr::write_bytes(sum, 0, width);
-            for i in (m + 1..to).rev() {
-                let at = i * width;
-                self.sum::<I>(rows.add(at), by_rows.add(at), sum);
-                self.add(sum, dg.add((i - before) * self.step));
+            for (l, live) in self.lanes() {
+                let part = |of: *const f32, i: usize| load(of.add(i * self.width + l), live);
+                let mut sum = [0.0; LANES];
+                for i in from + 1..m + 1 - before {
+                    fma::<I>(part(cols, i - 1), part(by_cols, i - 1), &mut sum);
+                    add(sum, dg.add(i * self.step + l), live);
+                }
+                let mut sum = [0.0; LANES];
+                for i in (m + 1..to).rev() {
+                    fma::<I>(part(rows, i), part(by_rows, i), &mut sum);
+                    add(sum, dg.add((i - before) * self.step + l), live);
+                }
             }
         }
     }
@@ -432,7 +517,7 @@ unsafe fn grad_body<I: Isa>(
     // SAFETY: the caller's contract; rows and columns below n, and three rooms of n rows.
     unsafe {
         let frame = Frame::new::<I>(&mut room, &mut known, n, width, pairs.before, g, sg);
-        let Frame { anchor, scaled, wide, third, decay, factor, whole, .. } = frame;
+        let Frame { anchor, scaled, wide, third, decay, whole, .. } = frame;
         let part = n * step;
         let by_g = (parts > 2).then(|| to.add(2 * part));
         let grad = Gradient { q: to, k: to.add(part), g: by_g, step, width, before: pairs.before };
@@ -452,34 +537,16 @@ unsafe fn grad_body<I: Isa>(
             count -= 1;
             let [from, to] = open[count];
             if to - from <= LEAF {
-                for i in from..to {
-                    std::ptr::write_bytes(factor, 0, width);
-                    for j in from..i {
-                        let a = *da.add(i * sda + j);
-                        let (dq, dk) = (grad.q.add(i * step), grad.k.add(j * step));
-                        if whole {
-                            let (q, k) = (wide.add(i * width), scaled.add(j * width));
-                            for l in 0..width {
-                                let (x, y) = (a * *q.add(l), a * *k.add(l));
-                                *dk.add(l) += x;
-                                *dq.add(l) += y;
-                                *factor.add(l) = I::fma(x, *k.add(l), *factor.add(l));
-                            }
-                        } else {
-                            let (q, k, high, low) = (q.add(i * sq), k.add(j * sk), frame.row(i), frame.col(j));
-                            for l in 0..width {
-                                let e = a * math::exp_wide::<I>(*high.add(l) - *low.add(l));
-                                let (x, y) = (e * *q.add(l), e * *k.add(l));
-                                *dk.add(l) += x;
-                                *dq.add(l) += y;
-                                *factor.add(l) = I::fma(x, *k.add(l), *factor.add(l));
-                            }
-                        }
-                        // the decay of row j + 1 is the last one that acts on the pair and not on those of later columns
-                        if let (Some(dg), true) = (grad.g, j + 1 < i || !pairs.before) {
-                            grad.add(factor, dg.add((j + 1) * step));
-                        }
-                    }
+                let da = (da, sda);
+                if whole {
+                    let at = |of: *mut f32| move |i: usize, l: usize| of.add(i * width + l).cast_const();
+                    grad.leaf::<I>([from, to], da, at(wide), at(scaled), |_, _, _, _| None);
+                } else {
+                    let (row, col) = (|i, l| q.add(i * sq + l), |j, l| k.add(j * sk + l));
+                    grad.leaf::<I>([from, to], da, row, col, |i, j, l, live| {
+                        let (high, low) = (load(frame.row(i).add(l), live), load(frame.col(j).add(l), live));
+                        Some(std::array::from_fn(|l| math::exp_wide::<I>(high[l] - low[l])))
+                    });
                 }
                 continue;
             }
@@ -508,14 +575,19 @@ unsafe fn grad_body<I: Isa>(
             gemm(m - from, width, to - m, 1.0, a, 1, side, wide.add(m * width), w, 1, 0.0, by_cols, w, 1);
             for i in from..to {
                 let own = if i < m { grad.k } else { grad.q }.add(i * step);
-                let x = third.add(i * width);
-                if whole {
-                    grad.add(x, own);
-                } else {
-                    grad.sum::<I>(x, decay.add(i * width), own);
+                let (x, e) = (third.add(i * width), decay.add(i * width));
+                for (l, live) in grad.lanes() {
+                    let mut part = load(x.add(l), live);
+                    if !whole {
+                        let e = load(e.add(l), live);
+                        for l in 0..LANES {
+                            part[l] *= e[l];
+                        }
+                    }
+                    add(part, own.add(l), live);
                 }
             }
-            grad.across::<I>([from, m, to], [wide, third], [cols, third], factor);
+            grad.across::<I>([from, m, to], [wide, third], [cols, third]);
         }
         if whole {
             frame.scale_rows(n, grad.q, step, grad.q, step);
