@@ -73,7 +73,7 @@ impl Printer<'_> {
         let text = match &stmt.kind {
             StmtKind::Input { name, axes: a } => format!("input {}{}", name.name, axes(Some(a))),
             StmtKind::Axis { name, size } => format!("axis {} = {}", name.name, expr(size)),
-            StmtKind::Let { pattern, value } => format!("let {} = {}", pattern_text(pattern), expr(value)),
+            StmtKind::Let { pattern, values } => format!("let {} = {}", pattern_text(pattern), list(values)),
             StmtKind::Mut { name, axes: a, value } => {
                 format!("mut {}{} = {}", name.name, axes(a.as_ref()), expr(value))
             }

@@ -12,6 +12,7 @@ use archc_compiler::{Options, Sizes, compile};
 use archc_grammar::{format_source, parse};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proptest::test_runner::FileFailurePersistence;
 use std::sync::LazyLock;
 
 static PROGRAMS: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -81,7 +82,11 @@ fn edited(text: &str, edits: &[Edit]) -> String {
 
 proptest! {
     // About ten seconds in a debug build.
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases * 75 / 32,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_text_breaks_the_front(

@@ -201,12 +201,12 @@ pub enum StmtKind {
         /// The size, an exact integer.
         size: Expr,
     },
-    /// `let pattern = expr`
+    /// `let pattern = expr` or `let (a, b) = (e, f)`
     Let {
         /// What is bound.
         pattern: Pattern,
-        /// To what.
-        value: Expr,
+        /// One value, or as many as there are names (or one tuple-valued expression).
+        values: Vec<Expr>,
     },
     /// `mut name[AXES] = expr`
     Mut {
@@ -455,6 +455,18 @@ pub enum BinaryOp {
 }
 
 impl BinaryOp {
+    /// How tightly it binds, loosest first.
+    pub fn level(self) -> u8 {
+        match self {
+            Self::Or => 2,
+            Self::And => 3,
+            Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge => 5,
+            Self::Add | Self::Sub => 6,
+            Self::Mul | Self::Div | Self::Rem => 7,
+            Self::Pow => 9,
+        }
+    }
+
     /// As written in a program.
     pub fn symbol(self) -> &'static str {
         match self {

@@ -62,7 +62,7 @@ closed the body too soon.
         "E0008",
         "an unknown character",
         "Names are of ASCII letters, digits and `_`; operators are `+ - * / % ^ == != < <= > >= |>` and the words
-`not and or`. Comments and the texts in attributes may hold anything.
+`not and or`. Comments, which start with `//`, and the texts in attributes may hold anything.
 
     wrong: let a = b × c
     right: let a = b * c",
@@ -259,5 +259,14 @@ between values at each token, use `select(condition, a, b)`.
 
     wrong: let a = if b > 0 { c } else { d }
     right: let a = select(b > 0, c, d)",
+    ),
+    (
+        "E0031",
+        "a method",
+        "Values have no methods: a function is applied to them, in front or behind a `|>`. `x.name` without
+parentheses is an output of a block that has several.
+
+    wrong: let a = x.relu()
+    right: let a = relu(x)",
     ),
 ];

@@ -13,8 +13,14 @@ use crate::lex::{Token, TokenKind, is_binder, is_keyword};
 use crate::parser::{ArchParser, Rule};
 use crate::span::Span;
 
+/// Why a slice does not parse, and the text that says nothing more: errors that begin in it follow from this one.
+pub(crate) struct Explained {
+    pub error: SyntaxError,
+    pub covers: Span,
+}
+
 /// Parses a bad slice again, alone or as the tail of what precedes it, and puts the failure into words.
-pub(crate) fn explain(text: &str, tokens: &[Token], slice: BadSlice) -> SyntaxError {
+pub(crate) fn explain(text: &str, tokens: &[Token], slice: BadSlice) -> Explained {
     let first = tokens.partition_point(|t| t.start < slice.span.start as usize);
     let end = slice.span.end as usize;
     let start = match slice.previous {
@@ -30,7 +36,9 @@ pub(crate) fn explain(text: &str, tokens: &[Token], slice: BadSlice) -> SyntaxEr
             match error.variant {
                 ErrorVariant::ParsingError { positives, .. } => (at, positives),
                 // The parser's own limit on the stack, which the limit on nesting should have kept us from.
-                ErrorVariant::CustomError { .. } => return errors::too_deep(slice.span),
+                ErrorVariant::CustomError { .. } => {
+                    return Explained { error: errors::too_deep(slice.span), covers: slice.span };
+                }
             }
         }
     };
@@ -43,7 +51,43 @@ pub(crate) fn explain(text: &str, tokens: &[Token], slice: BadSlice) -> SyntaxEr
         at: tokens.partition_point(|t| t.end <= at),
         end: tokens.partition_point(|t| t.end <= end),
     };
-    failure.slip().unwrap_or_else(|| failure.unexpected())
+    let error = failure.slip().unwrap_or_else(|| failure.unexpected());
+    Explained { covers: covered(text, tokens, &error), error }
+}
+
+/// What belongs to the same slip: a comment as other languages write it, an `if` with its branches, the names behind the first.
+fn covered(text: &str, tokens: &[Token], error: &SyntaxError) -> Span {
+    let at = error.span;
+    let from = at.start as usize;
+    let word = |i: usize| tokens.get(i).map_or("", |t| &text[t.start..t.end]);
+    let end = match text.get(from..at.end as usize) {
+        Some("#" | ",") if matches!(error.code, "E0008" | "E0026") => {
+            text[from..].find(['\n', '\r']).map_or(text.len(), |i| from + i)
+        }
+        Some("/*") => text[from..].find("*/").map_or(text.len(), |i| from + i + 2),
+        Some("if") => {
+            let mut i = tokens.partition_point(|t| t.start < from);
+            let mut depth = 0usize;
+            // up to the `}` that no `else` follows
+            loop {
+                match tokens.get(i).map(|t| t.kind) {
+                    None => break text.len(),
+                    Some(TokenKind::Open) => depth += 1,
+                    Some(TokenKind::Close) if depth == 0 => break tokens[i].start,
+                    Some(TokenKind::Close) => {
+                        depth -= 1;
+                        if depth == 0 && word(i) == "}" && word(i + 1) != "else" {
+                            break tokens[i].end;
+                        }
+                    }
+                    _ => {}
+                }
+                i += 1;
+            }
+        }
+        _ => return at,
+    };
+    Span::new(from, end)
 }
 
 /// Whether a slice reads as the tail of the statement before it: a word on a new line starts afresh.
@@ -132,15 +176,18 @@ impl<'a> Failure<'a> {
     // ---- slips
 
     fn slip(&self) -> Option<SyntaxError> {
-        let slips: [fn(&Self) -> Option<SyntaxError>; 12] = [
+        let slips: [fn(&Self) -> Option<SyntaxError>; 15] = [
+            Self::comment,
             Self::unknown_character,
             Self::outside,
             Self::foreign_word,
             Self::keyword_as_name,
+            Self::range_of_entries,
             Self::brackets,
             Self::number,
             Self::comparison,
             Self::pipe,
+            Self::method,
             Self::space,
             Self::tuple_or_empty,
             Self::declaration,
@@ -149,8 +196,26 @@ impl<'a> Failure<'a> {
         slips.iter().find_map(|slip| slip(self))
     }
 
+    /// `# ...` and `/* ... */`
+    fn comment(&self) -> Option<SyntaxError> {
+        let next = self.at + 1;
+        match self.found() {
+            "#" if self.word(next) != "[" => Some(errors::comment("#", self.span())),
+            "/" if self.word(next).starts_with('*') && self.touches(next) => {
+                let start = self.span().start as usize;
+                Some(errors::comment("/*", Span::new(start, start + 2)))
+            }
+            _ => None,
+        }
+    }
+
     fn unknown_character(&self) -> Option<SyntaxError> {
         let found = self.found();
+        if let Some(operator) = found.strip_suffix('=').filter(|o| matches!(*o, "+" | "-" | "*" | "/")) {
+            let name = if self.is_name(self.at.saturating_sub(1)) { self.before() } else { "x" };
+            let help = format!("write `{name} = {name} {operator} ...`");
+            return Some(errors::foreign_operator(found, self.span(), &help));
+        }
         if let Some(help) = foreign_operator(found) {
             return Some(errors::foreign_operator(found, self.span(), help));
         }
@@ -203,6 +268,25 @@ impl<'a> Failure<'a> {
             _ if binder || self.wants(Rule::name) || self.wants_expr() => Some(errors::keyword(found, self.span())),
             _ => None,
         }
+    }
+
+    /// `x[A = 0..4]`
+    fn range_of_entries(&self) -> Option<SyntaxError> {
+        let open = self.opener().filter(|&open| self.word(open) == "[" && self.word(open + 2) == "=")?;
+        let range = matches!(self.found(), "." | ".." | ":");
+        let value =
+            open.checked_sub(1).filter(|&at| at >= self.first && self.is_name(at)).map_or("x", |i| self.word(i));
+        range.then(|| errors::range_of_entries(value, self.word(open + 1), self.span()))
+    }
+
+    /// `x.relu()`
+    fn method(&self) -> Option<SyntaxError> {
+        let (name, dot) = (self.at.checked_sub(1)?, self.at.checked_sub(2)?);
+        if self.found() != "(" || !self.touches(self.at) || dot < self.first || self.word(dot) != "." {
+            return None;
+        }
+        let value = dot.checked_sub(1).filter(|&at| at >= self.first && self.is_name(at)).map_or("x", |i| self.word(i));
+        Some(errors::method(value, self.word(name), Span::new(self.tokens[dot].start, self.tokens[name].end)))
     }
 
     fn number(&self) -> Option<SyntaxError> {
@@ -344,11 +428,74 @@ impl<'a> Failure<'a> {
                 let open = self.partner(self.at - 1).filter(|&open| self.touches(open))?;
                 Some(errors::brace_touches(self.tokens[open].span()))
             }
-            _ if self.wants(Rule::path_sep) && self.word(self.first) == "use" => Some(errors::use_braces(self.span())),
+            "," if self.wants(Rule::equals) && self.names_before().is_some() => {
+                let names = self.names_before()?;
+                let keyword = if self.word(self.first) == "let" { "let " } else { "" };
+                Some(errors::names_without_parentheses(keyword, &names, self.span()))
+            }
+            _ if self.wants(Rule::equals) && (self.at == self.end || self.new_line()) => self.without_value(),
+            _ if self.wants(Rule::equals) && self.word(self.first) == "emit" && self.at == self.first + 2 => {
+                self.without_value()
+            }
+            _ if self.wants(Rule::path_sep) && self.word(self.first) == "use" => {
+                Some(errors::use_braces(&self.path(), self.span()))
+            }
             _ if self.wants(Rule::range) && self.after_operand() && self.found() == "{" => {
                 Some(errors::no_range(self.span()))
             }
             _ => None,
+        }
+    }
+
+    /// `a, b =` where a statement binds or assigns one name; `b =` starts a slice of its own.
+    fn names_before(&self) -> Option<Vec<&'a str>> {
+        let whole = Failure { end: self.tokens.len(), ..*self };
+        let mut at = if self.word(self.first) == "let" { self.first + 1 } else { self.first };
+        let mut names = Vec::new();
+        loop {
+            names.push(whole.word(at));
+            match (whole.is_name(at), whole.word(at + 1)) {
+                (true, ",") => at += 2,
+                (true, "=") => return Some(names),
+                _ => return None,
+            }
+        }
+    }
+
+    /// A declaration that ends before its `=`.
+    fn without_value(&self) -> Option<SyntaxError> {
+        let keyword = self.word(self.first);
+        let declared = self.first + 1;
+        if declared >= self.at || !self.is_name(declared) {
+            return None;
+        }
+        let text = |from: usize, to: usize| self.text[self.tokens[from].start..self.tokens[to - 1].end].to_owned();
+        let help = match keyword {
+            "emit" => {
+                let name = if self.word(declared) == "y" { "z" } else { "y" };
+                format!("write `emit {name} = {}`: the rest of the block calls it `{name}`", text(declared, self.end))
+            }
+            "state" | "mut" => format!("write `{keyword} {} = 0`", text(declared, self.at)),
+            "param" | "prefix" => format!("write `{keyword} {} = normal(0.02)`", text(declared, self.at)),
+            "axis" => format!("write `axis {} = 16`", text(declared, self.at)),
+            "let" => format!("write `let {} = ...`", text(declared, self.at)),
+            _ => return None,
+        };
+        let found =
+            if self.at == self.end { "the end of the statement".to_owned() } else { format!("`{}`", self.found()) };
+        Some(errors::without_value(&self.wanted_words(), self.before(), self.span(), &found, help))
+    }
+
+    /// A path of `use` as written, the last name apart.
+    fn path(&self) -> [String; 2] {
+        let words: Vec<&str> = (self.first + 1..self.end).map(|i| self.word(i)).collect();
+        let plain = words
+            .iter()
+            .enumerate()
+            .all(|(i, w)| if i % 2 == 1 { *w == "::" } else { self.is_name(self.first + 1 + i) });
+        match &words[..] {
+            [path @ .., "::", last] if plain => [path.concat(), (*last).to_owned()],
+            _ => Default::default(),
         }
     }
 
@@ -464,10 +611,6 @@ fn foreign_operator(found: &str) -> Option<&'static str> {
         "&&" | "&" => "write `a and b`",
         "||" | "|" => "write `a or b`",
         "!" => "write `not a`",
-        "+=" => "write `x = x + ...`",
-        "-=" => "write `x = x - ...`",
-        "*=" => "write `x = x * ...`",
-        "/=" => "write `x = x / ...`",
         ":=" => "write `let x = ...`, or `x = ...` for a name that is bound",
         "=>" => "write `->` between axes, `=` elsewhere",
         "?" => "write `select(condition, a, b)`",

@@ -30,7 +30,6 @@ macro_rules! parts {
             match &$($mutable)? stmt.kind {
                 StmtKind::Input { .. } | StmtKind::Scan(_) | StmtKind::Attend(_) | StmtKind::Error => Vec::new(),
                 StmtKind::Axis { size: e, .. }
-                | StmtKind::Let { value: e, .. }
                 | StmtKind::Mut { value: e, .. }
                 | StmtKind::Param { init: e, .. }
                 | StmtKind::State { init: e, .. }
@@ -45,7 +44,9 @@ macro_rules! parts {
                 | StmtKind::Sink(e) => vec![e],
                 StmtKind::For { from, to, .. } => vec![from, to],
                 StmtKind::If { arms, .. } => arms.into_iter().map(|(condition, _)| condition).collect(),
-                StmtKind::Assign { values, .. } | StmtKind::Return(values) => values.into_iter().collect(),
+                StmtKind::Let { values, .. } | StmtKind::Assign { values, .. } | StmtKind::Return(values) => {
+                    values.into_iter().collect()
+                }
             }
         }
 

@@ -119,6 +119,11 @@ pub(crate) fn unknown_character(found: char, span: Span, instead: Option<&str>) 
     }
 }
 
+pub(crate) fn comment(found: &str, span: Span) -> SyntaxError {
+    error("E0008", span, format!("`{found}` starts no comment"), "not a comment of the language")
+        .help("a comment starts with `//` and ends with the line")
+}
+
 pub(crate) fn foreign_operator(found: &str, span: Span, help: &str) -> SyntaxError {
     error("E0009", span, format!("`{found}` is not an operator of the language"), "unknown operator").help(help)
 }
@@ -199,6 +204,33 @@ pub(crate) fn not_an_axis(found: &str, applied: &str, span: Span) -> SyntaxError
     )
 }
 
+pub(crate) fn range_of_entries(value: &str, axis: &str, span: Span) -> SyntaxError {
+    error("E0013", span, format!("`{value}[{axis} = ...]` picks one entry, not a range"), "a range")
+        .help(format!("cut the axis into parts: `let (first, rest) = cut[{axis} -> A + B]({value})`"))
+}
+
+pub(crate) fn method(value: &str, name: &str, span: Span) -> SyntaxError {
+    let help = match name {
+        "view" | "reshape" | "unflatten" => format!(
+            "axes have names: `split[D -> H, K]({value})` makes two of one, `flatten[H, K -> D]({value})` one of two"
+        ),
+        "transpose" | "permute" | "t" | "swapaxes" | "contiguous" | "unsqueeze" | "squeeze" => {
+            "leave it out: axes have names, and no order matters".to_owned()
+        }
+        "sum" | "mean" | "max" | "min" | "var" | "std" | "norm" | "softmax" | "cumsum" | "sort" | "logsumexp" => {
+            format!("write `{name}[A]({value})`, where A is the axis")
+        }
+        "chunk" | "split" => format!("write `cut[A -> B + C]({value})`"),
+        "expand" | "repeat" => format!("write `expand[A]({value})`"),
+        _ => format!("write `{name}({value})` or `{value} |> {name}`"),
+    };
+    error("E0031", span, "values have no methods", format!("`.{name}(...)`")).help(help)
+}
+
+pub(crate) fn without_value(what: &str, after: &str, span: Span, found: &str, help: String) -> SyntaxError {
+    expected(what, Some(after), span, found).help(help)
+}
+
 pub(crate) fn space_before(found: &str, before: &str, span: Span) -> SyntaxError {
     error("E0017", span, format!("`{found}` must touch the `{before}` before it"), "white space before it").help(
         format!("write `{before}{found}` without the space; a new statement starts with a keyword or is an assignment"),
@@ -226,9 +258,13 @@ pub(crate) fn if_expression(span: Span) -> SyntaxError {
 }
 
 pub(crate) fn tuple(span: Span) -> SyntaxError {
-    error("E0026", span, "a tuple is no value", "found `,`").help(
-        "tuples stand in `let (a, b) = f(x)`, `(a, b) = (x, y)` and `return (a, b)`; bind each name with a `let` of its own",
-    )
+    error("E0026", span, "a tuple is no value", "found `,`")
+        .help("tuples stand in `let (a, b) = (x, y)`, `(a, b) = (x, y)` and `return (a, b)`, nowhere else")
+}
+
+pub(crate) fn names_without_parentheses(keyword: &str, names: &[&str], span: Span) -> SyntaxError {
+    error("E0026", span, "several names stand in parentheses", "found `,`")
+        .help(format!("write `{keyword}({}) = ...`", names.join(", ")))
 }
 
 pub(crate) fn tuple_of_one(span: Span) -> SyntaxError {
@@ -283,9 +319,12 @@ pub(crate) fn no_axes_here(name: &str, span: Span) -> SyntaxError {
         .help(format!("write `{name} = ...`; check axes with `let {name}[AXES] = ...`"))
 }
 
-pub(crate) fn use_braces(span: Span) -> SyntaxError {
-    error("E0028", span, "names are imported in braces", "expected `::{`")
-        .help("write `use std::mixers::{GLA}` or `use self::file::{names}`")
+pub(crate) fn use_braces([path, name]: &[String; 2], span: Span) -> SyntaxError {
+    let error = error("E0028", span, "names are imported in braces", "expected `::{`");
+    if name.is_empty() {
+        return error.help("write `use std::mixers::{GLA}` or `use self::file::{names}`");
+    }
+    error.help(format!("write `use {path}::{{{name}}}`"))
 }
 
 pub(crate) fn no_range(span: Span) -> SyntaxError {

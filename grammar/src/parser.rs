@@ -100,14 +100,21 @@ where
         // A file always parses, for what does not is a bad item; a piece may fail.
         _ => {
             let whole = BadSlice { wanted: rule, span: Span::new(0, text.len()), previous: None };
-            return Err(errors.into_iter().next().unwrap_or_else(|| diagnose::explain(clean, &lexed.tokens, whole)));
+            let explain = || diagnose::explain(clean, &lexed.tokens, whole).error;
+            return Err(errors.into_iter().next().unwrap_or_else(explain));
         }
     };
     let mut builder = Builder { text: clean, tokens: &lexed.tokens, errors: Vec::new(), bad: Vec::new() };
     let tree = build(&mut builder, pair);
     let Builder { errors: found, bad, .. } = builder;
     errors.extend(found);
-    errors.extend(bad.into_iter().take(MAX_ERRORS).map(|slice| diagnose::explain(clean, &lexed.tokens, slice)));
+    let mut covered: Vec<Span> = Vec::new();
+    for slice in bad.into_iter().take(MAX_ERRORS) {
+        let explained = diagnose::explain(clean, &lexed.tokens, slice);
+        covered.push(explained.covers);
+        errors.push(explained.error);
+    }
+    errors.retain(|e| !covered.iter().any(|c| c.start < e.span.start && e.span.start < c.end));
     errors.sort_by_key(|e| (e.span.start, e.span.end));
     errors.dedup_by_key(|e| e.span.start);
     errors.truncate(MAX_ERRORS);

@@ -11,7 +11,7 @@
 use std::fmt;
 
 use crate::ast::*;
-use crate::build::{PIPE_LEVEL, binary_level, unary_level};
+use crate::build::{PIPE_LEVEL, unary_level};
 use crate::doc::{Doc, INDENT};
 use crate::errors::SyntaxError;
 
@@ -220,11 +220,12 @@ impl Printer {
         match &stmt.kind {
             StmtKind::Input { name, axes } => self.binding("input ", &declared(name, Some(axes)), None),
             StmtKind::Axis { name, size } => self.binding("axis ", &name.name, Some(size)),
-            StmtKind::Let { pattern: Pattern::Name { name, axes }, value } => {
-                self.binding("let ", &declared(name, axes.as_ref()), Some(value));
-            }
-            StmtKind::Let { pattern: Pattern::Tuple { names, .. }, value } => {
-                self.binding("let ", &targets(names), Some(value));
+            StmtKind::Let { pattern, values } => {
+                let left = match pattern {
+                    Pattern::Name { name, axes } => declared(name, axes.as_ref()),
+                    Pattern::Tuple { names, .. } => targets(names),
+                };
+                self.write(&format!("let {left} = "), &tuple(values));
             }
             StmtKind::Mut { name, axes, value } => self.binding("mut ", &declared(name, axes.as_ref()), Some(value)),
             StmtKind::Param { name, axes, init } => self.binding("param ", &declared(name, axes.as_ref()), Some(init)),
@@ -345,7 +346,7 @@ fn axis_sum(sum: &AxisSum) -> String {
 fn level(expr: &Expr) -> u8 {
     match &expr.kind {
         ExprKind::Pipe(..) => PIPE_LEVEL,
-        ExprKind::Binary(op, ..) => binary_level(*op),
+        ExprKind::Binary(op, ..) => op.level(),
         ExprKind::Unary(op, _) => unary_level(*op),
         ExprKind::Number { value, text } if number(*value, text).starts_with('-') => unary_level(UnaryOp::Neg),
         _ => OPERAND,
@@ -440,7 +441,7 @@ fn chain(whole: &Expr) -> Doc {
 
 /// The levels that the operands of a binary operator must have.
 fn operand_levels(op: BinaryOp) -> (u8, u8) {
-    let own = binary_level(op);
+    let own = op.level();
     match op {
         BinaryOp::Pow => (OPERAND, unary_level(UnaryOp::Neg)),
         BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => (own + 1, own + 1),

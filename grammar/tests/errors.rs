@@ -144,7 +144,11 @@ fn statements() {
     one("let a: [H] = b", "E0027", ":");
     one("emit a[H] = b", "E0027", "[");
     one("let (a) = f(x)", "E0026", ")");
-    one("let (a, b) = (c, d)", "E0026", ",");
+    one("let a = (c, d)", "E0026", ",");
+    one("let a, b = f(x)", "E0026", ",");
+    one("a, b = b, a", "E0026", ",");
+    one("x = a.relu()", "E0031", ".relu");
+    one("x = a[K = 0..4]", "E0013", "..");
     one("for i in 3 { x = 1 }", "E0010", "{");
     one("for i = 0 { x = 1 }", "E0010", "=");
     one("scan x", "E0010", "x");

@@ -10,6 +10,7 @@ use archc_grammar::edit::{
 use archc_grammar::{Span, format, parse};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::test_runner::FileFailurePersistence;
 
 fn programs() -> Vec<&'static str> {
     vec![
@@ -190,7 +191,11 @@ fn stmt_spans(file: &File) -> Vec<Span> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases * 3 / 4,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     /// Any tree, parentheses missing or not, prints to a text that means the same.
     #[test]

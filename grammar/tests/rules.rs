@@ -257,6 +257,7 @@ fn every_statement() {
         "let q[H, K] = x",
         "let q = x",
         "let (a, b) = f(x)",
+        "let (a, b) = (c, d)",
         "let (a, b, c,) = f(x)",
         "mut h[D] = x",
         "param A_log[H] = log(uniform(1, 16))",
@@ -293,7 +294,7 @@ fn every_statement() {
         "axis J",
         "axis J[K] = 2",
         "let (a) = f(x)",
-        "let (a, b) = (c, d)",
+        "let a = (c, d)",
         "let a[H]",
         "mut (a, b) = f(x)",
         "x = (a, b)",
@@ -459,7 +460,8 @@ fn spans_are_exact() {
     let at = |span: archc_grammar::Span| &text[span.start as usize..span.end as usize];
     assert_eq!(at(stmts[0].span), "let a[H] = f( x ) + 2 * b");
     assert_eq!(at(stmts[1].span), "scan { s = 1 }");
-    let StmtKind::Let { pattern: Pattern::Name { name, axes }, value } = &stmts[0].kind else { panic!() };
+    let StmtKind::Let { pattern: Pattern::Name { name, axes }, values } = &stmts[0].kind else { panic!() };
+    let [value] = &values[..] else { panic!() };
     assert_eq!((at(name.span), axes.as_ref().map(|b| at(b.span))), ("a", Some("[H]")));
     assert_eq!(at(value.span), "f( x ) + 2 * b");
     let ExprKind::Binary(BinaryOp::Add, left, right) = &value.kind else { panic!() };

@@ -221,7 +221,9 @@ fn edits(file: &File) -> Vec<Edit> {
         }
     }
     for stmt in &statements {
-        if let StmtKind::Let { pattern: Pattern::Name { name, .. }, value } = &stmt.kind {
+        if let StmtKind::Let { pattern: Pattern::Name { name, .. }, values } = &stmt.kind
+            && let [value] = &values[..]
+        {
             all.push(Edit::Inline(stmt.span, name.name.clone(), value.clone()));
         }
     }

@@ -406,7 +406,11 @@ impl Findings {
         } else {
             "operand"
         };
-        let message = format!("the {operand} of {what} {severity} {wanted}: it lies in {range}");
+        let message = if range == Interval::point(0.0) && meets == Meets::Outside {
+            format!("the {operand} of {what} is always 0; it should be {wanted}")
+        } else {
+            format!("the {operand} of {what} {severity} {wanted}: it lies in {range}")
+        };
         let diagnostic =
             if meets == Meets::Outside { Diagnostic::error(code, message) } else { Diagnostic::warning(code, message) };
         self.list.push(diagnostic.at(node.place, format!("this {operand} should be {wanted}")).help(help));

@@ -1,6 +1,6 @@
 //! Positional arguments and named options of the compiler's own functions.
 
-use super::value::{Frame, Value};
+use super::value::{Frame, Tensor, Value};
 use super::{Elaborator, Eval, errors};
 use crate::hir::{Call, ExprId};
 
@@ -56,7 +56,9 @@ impl Elaborator<'_> {
             }
         }
         if let Some(missing) = slots[..required].iter().position(Option::is_none) {
-            return self.fail(errors::missing_argument(place, &call.name.name, names[missing]));
+            let needed: Vec<&str> = (0..required).filter(|i| slots[*i].is_none()).map(|i| names[i]).collect();
+            let line = frame.call_with(call, &needed);
+            return self.fail(errors::missing_argument(place, &call.name.name, names[missing], &line, None));
         }
         Ok(slots)
     }
@@ -85,9 +87,30 @@ impl Elaborator<'_> {
             }
         }
         if arguments.positional.is_empty() {
-            return self.fail(errors::missing_argument(place, &call.name.name, "x"));
+            let line = frame.call_with(call, &["x"]);
+            return self.fail(errors::missing_argument(place, &call.name.name, "x", &line, None));
         }
         Ok(arguments)
+    }
+
+    /// Brackets are needed; those of a call of one value name some of its axes.
+    pub(super) fn need_axes<'c>(
+        &mut self,
+        frame: &Frame,
+        call: &'c Call,
+        x: &Tensor,
+    ) -> Eval<&'c crate::hir::BoundBrackets> {
+        let axes = self.declared_order(x.axes.clone());
+        match (&call.brackets, axes.last()) {
+            (None, Some(last)) => {
+                let last = &self.graph.axis(*last).name;
+                let args: Vec<String> = call.args.iter().map(|a| frame.argument(a)).collect();
+                let example = format!("{}[{last}]({})", call.name.name, args.join(", "));
+                let (place, has) = (frame.place(call.name.span), self.axes_text(&axes));
+                self.fail(errors::brackets_missing(place, &call.name.name, &example, Some(&has)))
+            }
+            _ => self.need_brackets(frame, call, &format!("{}[A](x)", call.name.name)),
+        }
     }
 
     /// Brackets are needed.
@@ -101,7 +124,7 @@ impl Elaborator<'_> {
             Some(brackets) => Ok(brackets),
             None => {
                 let place = frame.place(call.name.span);
-                self.fail(errors::brackets_missing(place, &call.name.name, example))
+                self.fail(errors::brackets_missing(place, &call.name.name, example, None))
             }
         }
     }

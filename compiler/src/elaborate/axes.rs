@@ -3,9 +3,22 @@
 use super::value::{Frame, Slot, Tensor, Value};
 use super::{Elaborator, Eval, errors, faster};
 use crate::graph::{Axis, AxisId, Rate};
-use crate::hir::BoundBrackets;
+use crate::hir::{BoundBrackets, Stmt, StmtKind};
 use crate::source::Place;
+use archc_grammar::Span;
 use archc_grammar::ast::{AxisSum, AxisTerm, Ident};
+
+/// Where a body declares an axis.
+fn declaration(body: &[Stmt], name: &str) -> Option<Span> {
+    body.iter().find_map(|stmt| match &stmt.kind {
+        StmtKind::Axis { name: own, .. } if own.name == name => Some(own.span),
+        StmtKind::Scan(body) | StmtKind::For { body, .. } => declaration(body, name),
+        StmtKind::If { arms, otherwise } => {
+            arms.iter().map(|(_, body)| body).chain([otherwise]).find_map(|body| declaration(body, name))
+        }
+        _ => None,
+    })
+}
 
 /// The longest axis that is accepted.
 const MAX_SIZE: f64 = (1 << 24) as f64;
@@ -79,11 +92,18 @@ impl Elaborator<'_> {
             Some(Slot::Axis(id)) => Ok(id),
             Some(Slot::Error) => Err(super::Failed),
             Some(_) => self.fail(errors::pack_as_axis(frame.place(name.span), &name.name)),
-            None => {
-                let known: Vec<&str> = frame.axes.iter().flat_map(|s| s.keys().map(String::as_str)).collect();
-                self.fail(errors::unknown_axis(frame.place(name.span), &name.name, &known))
-            }
+            None => self.unknown_axis(frame, frame.place(name.span), &name.name),
         }
+    }
+
+    /// No axis has this name, or none yet.
+    pub(super) fn unknown_axis<T>(&mut self, frame: &Frame, place: Place, name: &str) -> Eval<T> {
+        let later = declaration(&frame.callable.body, name).filter(|span| span.start > place.span.start);
+        if let Some(later) = later.filter(|_| !frame.axes.iter().any(|s| s.contains_key(name))) {
+            return self.fail(errors::axis_declared_later(place, name, frame.place(later)));
+        }
+        let known: Vec<&str> = frame.axes.iter().flat_map(|s| s.keys().map(String::as_str)).collect();
+        self.fail(errors::unknown_axis(place, name, &known))
     }
 
     /// A declared axis of this size, or a new one: the target of `stack`, `flatten`, `cat`, `rename`.
@@ -133,7 +153,7 @@ impl Elaborator<'_> {
             Some(Slot::Pack(axes)) => Ok(axes),
             Some(Slot::Axis(id)) => Ok(vec![id]),
             Some(Slot::Error) => Err(super::Failed),
-            _ => self.fail(errors::unknown_axis(place, &term.name.name, &[])),
+            _ => self.unknown_axis(frame, place, &term.name.name),
         }
     }
 
@@ -148,7 +168,7 @@ impl Elaborator<'_> {
             for axis in self.term(frame, term, brackets)? {
                 if axes.contains(&axis) {
                     let name = self.graph.axis(axis).name.clone();
-                    return self.fail(errors::axis_twice(frame.place(term.name.span), &name));
+                    return self.fail(errors::listed_twice(frame.place(term.name.span), &name));
                 }
                 axes.push(axis);
             }

@@ -120,7 +120,7 @@ impl Elaborator<'_> {
             }
             Builtin::Reduce(op) => self.reduce(frame, call, e, op),
             Builtin::Softmax => {
-                let (x, axes) = self.over_axes(frame, call, "softmax[A](x)")?;
+                let (x, axes) = self.over_axes(frame, call)?;
                 if axes.is_empty() {
                     return Ok(Value::Number(1.0));
                 }
@@ -128,7 +128,7 @@ impl Elaborator<'_> {
                 self.make(Op::Softmax(axes), &[x], all, rate, place).map(Value::Tensor)
             }
             Builtin::Sparsemax | Builtin::Cumsum | Builtin::Sort => {
-                let (x, axes) = self.over_axes(frame, call, "cumsum[A](x)")?;
+                let (x, axes) = self.over_axes(frame, call)?;
                 let [axis] = axes[..] else {
                     return self.fail(errors::one_axis(place, &call.name.name));
                 };
@@ -144,7 +144,7 @@ impl Elaborator<'_> {
                 let slots = self.arguments(frame, call, &["x", "n"], 2)?;
                 let (Some(x), Some(n)) = (slots[0], slots[1]) else { return Err(super::Failed) };
                 let tensor = self.eval_tensor(frame, x)?;
-                let brackets = self.need_brackets(frame, call, "topk[E](x, n)")?;
+                let brackets = self.need_axes(frame, call, &tensor)?;
                 let axes = self.plain_axes(frame, brackets)?;
                 let [axis] = axes[..] else {
                     return self.fail(errors::one_axis(place, "topk"));
@@ -253,14 +253,9 @@ impl Elaborator<'_> {
     }
 
     /// `op[A, B](x)`: the value and its named axes.
-    fn over_axes(
-        &mut self,
-        frame: &mut Frame,
-        call: &Call,
-        example: &str,
-    ) -> Eval<(super::value::Tensor, Vec<AxisId>)> {
+    fn over_axes(&mut self, frame: &mut Frame, call: &Call) -> Eval<(super::value::Tensor, Vec<AxisId>)> {
         let x = self.only(frame, call)?;
-        let brackets = self.need_brackets(frame, call, example)?;
+        let brackets = self.need_axes(frame, call, &x)?;
         let axes = self.plain_axes(frame, brackets)?;
         for axis in &axes {
             self.need_axis(&x, *axis, frame, call.args[0].value)?;
@@ -275,7 +270,7 @@ impl Elaborator<'_> {
         let slots = self.arguments(frame, call, names, 1)?;
         let Some(arg) = slots[0] else { return Err(super::Failed) };
         let x = self.eval_tensor(frame, arg)?;
-        let brackets = self.need_brackets(frame, call, &format!("{}[A](x)", call.name.name))?;
+        let brackets = self.need_axes(frame, call, &x)?;
         let axes = self.plain_axes(frame, brackets)?;
         for axis in &axes {
             self.need_axis(&x, *axis, frame, arg)?;

@@ -106,8 +106,18 @@ impl Elaborator<'_> {
                 return self.fail(errors::argument_twice(at, &name, &params[index].name.name));
             }
         }
+        let axes = brackets.map(|b| &b.syntax).or(callable.axes.as_ref());
+        let called = format!("{name}{}", axes.map(crate::hir::brackets_text).unwrap_or_default());
+        let declared = crate::hir::signature(&module, &callable);
         if is_block && given_inputs.len() < inputs {
-            return self.fail(errors::missing_argument(place, &name, "an input"));
+            let names = callable.body.iter().filter_map(|s| match s.kind {
+                StmtKind::Input { local, .. } => Some(callable.locals[local.0 as usize].name.as_str()),
+                _ => None,
+            });
+            let names: Vec<&str> = names.collect();
+            let line = format!("{called}({})", names.join(", "));
+            let missing = format!("an input for its `{}`", names[given_inputs.len()]);
+            return self.fail(errors::missing_input(place, &name, &missing, &line, &declared));
         }
         if is_mixer {
             for (i, p) in params.iter().enumerate() {
@@ -115,6 +125,13 @@ impl Elaborator<'_> {
                     given.insert(i, Value::Number(*x));
                 }
             }
+        }
+
+        let missing = params.iter().enumerate().filter(|(i, p)| p.default.is_none() && !given.contains_key(i));
+        let missing: Vec<&str> = missing.map(|(_, p)| p.name.name.as_str()).collect();
+        if let Some(first) = missing.first() {
+            let line = frame.applied(&called, arguments, &missing);
+            return self.fail(errors::missing_argument(place, &name, first, &line, Some(&declared)));
         }
 
         let shared = matches!(instance, Instance::Shared(_));
@@ -138,6 +155,15 @@ impl Elaborator<'_> {
             Some(Value::Tensor(t)) => Some(t.clone()),
             _ => None,
         };
+        if let (None, false, Some(pattern)) = (brackets, is_block, &callable.axes) {
+            let axes = first.as_ref().map(|t| self.declared_order(t.axes.clone())).unwrap_or_default();
+            let one = pattern.right.is_none() && pattern.left.iter().map(|sum| sum.terms.len()).sum::<usize>() == 1;
+            let last = axes.last().filter(|_| one).map(|last| format!("[{}]", self.graph.axis(*last).name));
+            let has = last.as_ref().map(|_| self.axes_text(&axes));
+            let example = format!("{name}{}", last.unwrap_or_else(|| crate::hir::brackets_text(pattern)));
+            let example = frame.applied(&example, arguments, &[]);
+            return self.fail(errors::brackets_missing(place, &name, &example, has.as_deref()));
+        }
         let bound = self.bind_brackets(frame, &mut callee, brackets, first.as_ref(), place);
         if shared && bound.is_err() {
             self.shared.pop();
@@ -231,8 +257,7 @@ impl Elaborator<'_> {
     }
 
     fn missing(&mut self, frame: &Frame, parameter: &Parameter, call: Place) -> Eval<()> {
-        let name = frame.callable.name.name.clone();
-        self.fail(errors::missing_argument(call, &name, &parameter.name.name))
+        self.fail(errors::not_set(call, &frame.callable.name.name, &parameter.name.name))
     }
 
     /// Binds the names of a callable's brackets to the caller's axes; gives those axes.
@@ -251,10 +276,6 @@ impl Elaborator<'_> {
             };
         };
         let Some(brackets) = brackets else {
-            if callee.callable.kind == CallableKind::Fn {
-                let example = format!("{}{}", callee.callable.name.name, crate::hir::brackets_text(&pattern));
-                return self.fail(errors::brackets_missing(place, &callee.callable.name.name, &example));
-            }
             // By name.
             let mut axes = Vec::new();
             for term in pattern.left.iter().flat_map(|s| &s.terms) {

@@ -27,10 +27,22 @@ pub fn not_contained(place: Place, what: &str, axes: &[String], stray: &str, par
 
 pub fn unknown_axis(place: Place, name: &str, known: &[&str]) -> Diagnostic {
     let d = error("E0202", place, format!("no axis is called `{name}` here"), "not declared");
-    match nearest(name, known.iter().copied()) {
-        Some(near) => d.help(format!("did you mean `{near}`?")),
-        None => d.help(format!("declare it: `axis {name} = 16`, or as a hyperparameter of the block: `({name} = 16)`")),
+    match (name, nearest(name, known.iter().copied())) {
+        ("True" | "False", _) => d.help(
+            "there are no truth values: a number, or the option left out; `bias = zeros` or `bias = fan` adds a bias",
+        ),
+        ("None", _) => d.help("write `none`, or leave the option out"),
+        (_, Some(near)) => d.help(format!("did you mean `{near}`?")),
+        (_, None) => {
+            d.help(format!("declare it: `axis {name} = 16`, or as a hyperparameter of the block: `({name} = 16)`"))
+        }
     }
+}
+
+pub fn axis_declared_later(place: Place, name: &str, later: Place) -> Diagnostic {
+    error("E0202", place, format!("no axis is called `{name}` yet"), "used here")
+        .label(later, "declared here, later")
+        .help(format!("move `axis {name} = ...` before its first use"))
 }
 
 pub fn no_axes(place: Place, name: &str) -> Diagnostic {
@@ -71,8 +83,10 @@ pub fn no_arrow(place: Place, name: &str, example: &str) -> Diagnostic {
     error("E0204", place, format!("`{name}` needs an arrow in its brackets"), "").help(format!("write `{example}`"))
 }
 
-pub fn brackets_missing(place: Place, name: &str, example: &str) -> Diagnostic {
-    error("E0204", place, format!("`{name}` needs its axes in brackets"), "").help(format!("write `{example}`"))
+/// `has`: the axes of the value that it is applied to, if they are known.
+pub fn brackets_missing(place: Place, name: &str, example: &str, has: Option<&str>) -> Diagnostic {
+    let has = has.map(|has| format!("; the value has {has}")).unwrap_or_default();
+    error("E0204", place, format!("`{name}` needs its axes in brackets"), "").help(format!("write `{example}`{has}"))
 }
 
 pub fn brackets_refused(place: Place, name: &str) -> Diagnostic {
@@ -94,9 +108,12 @@ pub fn bind_by_name(place: Place, block: &str, axis: &str) -> Diagnostic {
         .help(format!("name it: `{block}[D](x)`; without brackets the caller's axis of the same name is taken"))
 }
 
-pub fn inexact_size(place: Place, x: f64, y: f64, left: &str, right: &str) -> Diagnostic {
-    error("E0205", place, format!("{x} / {y} is no integer"), format!("{left} = {x}, {right} = {y}"))
-        .help(format!("choose sizes that divide, or round on purpose: `floor({left} / {right})`"))
+/// The texts of both sides and of the whole.
+pub fn inexact_size(place: Place, x: f64, y: f64, [left, right, whole]: &[String; 3]) -> Diagnostic {
+    let sides = [(left, x), (right, y)].into_iter().filter(|(text, value)| **text != format!("{value}"));
+    let sides: Vec<String> = sides.map(|(text, value)| format!("{text} = {value}")).collect();
+    error("E0205", place, format!("{x} / {y} is no integer"), sides.join(", "))
+        .help(format!("choose sizes that divide, or round on purpose: `floor({whole})`"))
 }
 
 pub fn size_by_zero(place: Place) -> Diagnostic {
@@ -155,6 +172,11 @@ pub fn sizes_differ(place: Place, what: &str, from: usize, into: usize) -> Diagn
 pub fn axis_twice(place: Place, name: &str) -> Diagnostic {
     error("E0209", place, format!("a value would have the axis `{name}` twice"), "")
         .help(format!("give one of them another name: `rename[{name} -> J](x)`"))
+}
+
+pub fn listed_twice(place: Place, name: &str) -> Diagnostic {
+    error("E0209", place, format!("the axis `{name}` is listed twice"), "the second time")
+        .help(format!("another axis of the same size is declared, `axis J = {name}`, and listed: `[{name}, J]`"))
 }
 
 pub fn other_labels(place: Place, name: &str, old: &[String], new: &[String]) -> Diagnostic {
@@ -260,14 +282,17 @@ pub fn declared_axes(place: Place, declared: Place, own: &str, has: &str) -> Dia
         .help("declared axes are checked, never coerced: correct the list or the value")
 }
 
-pub fn output_axes(place: Place, own: &str, has: &str) -> Diagnostic {
+/// `own` and `has` are lists of names in brackets, `text` is the value as written.
+pub fn output_axes(place: Place, own: &str, has: &str, text: &str) -> Diagnostic {
+    let inner = |list: &str| list.trim_matches(['[', ']']).to_owned();
+    let (from, into) = (inner(has), inner(own));
     error(
         "E0212",
         place,
         format!("the output has {has}, but the block's brackets say {own}"),
         format!("its axes are {has}"),
     )
-    .help("map back to the block's axes: `linear[H, V -> D](o)`, or list the axis in the brackets")
+    .help(format!("map back to the block's axes: `linear[{from} -> {into}]({text})`, or list the axis in the brackets"))
 }
 
 pub fn model_output(place: Place, has: &str) -> Diagnostic {
@@ -314,9 +339,21 @@ pub fn argument_twice(place: Place, callee: &str, name: &str) -> Diagnostic {
     error("E0310", place, format!("`{name}` of `{callee}` is given twice"), "the second time").help("remove one")
 }
 
-pub fn missing_argument(place: Place, callee: &str, name: &str) -> Diagnostic {
-    error("E0310", place, format!("`{callee}` needs `{name}`"), "not given")
-        .help(format!("write `{callee}(... {name} = ...)`"))
+/// `line` is the call with all that it needs; `declared` its declaration.
+pub fn missing_argument(place: Place, callee: &str, name: &str, line: &str, declared: Option<&str>) -> Diagnostic {
+    let declared = declared.map(|text| format!("; it is declared `{text}`")).unwrap_or_default();
+    error("E0310", place, format!("`{callee}` needs `{name}`"), "not given").help(format!("write `{line}`{declared}"))
+}
+
+pub fn missing_input(place: Place, callee: &str, what: &str, line: &str, declared: &str) -> Diagnostic {
+    error("E0310", place, format!("`{callee}` needs {what}"), "not given")
+        .help(format!("write `{line}`; it is declared `{declared}`"))
+}
+
+/// A hyperparameter without a default, of a block that nothing calls.
+pub fn not_set(place: Place, name: &str, parameter: &str) -> Diagnostic {
+    error("E0310", place, format!("`{name}` needs `{parameter}`"), "not given")
+        .help(format!("give it a default, `{parameter} = 4`, or a value on the command line, `--set {parameter}=4`"))
 }
 
 pub fn not_a_tensor(place: Place, what: &str, help: &str) -> Diagnostic {

@@ -65,7 +65,8 @@ impl Elaborator<'_> {
             entries.push(self.eval_tensor(frame, argument.value)?);
         }
         if entries.is_empty() {
-            return self.fail(errors::missing_argument(place, "stack", "a"));
+            let line = frame.call_with(call, &["a", "b"]);
+            return self.fail(errors::missing_argument(place, "stack", "a", &line, None));
         }
         let (mut axes, rate) = self.broadcast("stack", false, &entries, place)?;
         let target = self.target_axis(frame, &terms[0].name.clone(), labels.len(), Some(labels))?;

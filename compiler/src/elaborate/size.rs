@@ -28,8 +28,8 @@ impl Elaborator<'_> {
                     }
                     ast::BinaryOp::Rem => x - y * (x / y).floor(),
                     ast::BinaryOp::Div if (x / y).fract() != 0.0 => {
-                        let text = (self.expr_text(frame, *a), self.expr_text(frame, *b));
-                        return self.fail(errors::inexact_size(place, x, y, &text.0, &text.1));
+                        let text = [*a, *b, e].map(|e| frame.text(e));
+                        return self.fail(errors::inexact_size(place, x, y, &text));
                     }
                     ast::BinaryOp::Div => x / y,
                     _ => return self.fail(errors::not_a_size(place, "this operator")),
@@ -69,20 +69,7 @@ impl Elaborator<'_> {
             Some(Slot::Axis(id)) => Ok(self.graph.size(id) as f64),
             Some(Slot::Pack(axes)) => Ok(self.elements(&axes) as f64),
             Some(Slot::Error) => Err(super::Failed),
-            _ => {
-                let known: Vec<&str> = frame.axes.iter().flat_map(|s| s.keys().map(String::as_str)).collect();
-                self.fail(errors::unknown_axis(frame.at(e), name, &known))
-            }
-        }
-    }
-
-    /// An expression's source kind, for messages about sizes: the axis's name or the number.
-    fn expr_text(&self, frame: &Frame, e: ExprId) -> String {
-        match &frame.module.expr(e).kind {
-            ExprKind::AxisSize(name) => name.clone(),
-            ExprKind::Local(l) => frame.name(*l).to_string(),
-            ExprKind::Number(x) => format!("{x}"),
-            _ => "the left side".into(),
+            _ => self.unknown_axis(frame, frame.at(e), name),
         }
     }
 }

@@ -45,20 +45,10 @@ impl Elaborator<'_> {
                 let size = self.size(frame, *size)?;
                 self.declare_axis(frame, name, size, None).map(|_| ())
             }
-            StmtKind::Let { targets, tuple: false, axes, value } => {
-                let local = targets[0];
-                frame.bind_local(local);
-                let v = self.eval(frame, *value)?;
-                self.check_axes(frame, &v, axes.as_ref(), *value)?;
-                self.name_node(&v, frame.name(local));
-                frame.set(local, v);
-                Ok(())
-            }
-            StmtKind::Let { targets, value, .. } => {
-                let names: Vec<String> = targets.iter().map(|l| frame.name(*l).to_string()).collect();
-                frame.bind(&names[0]);
-                let values = self.unpack(frame, *value, targets.len())?;
-                for (local, v) in targets.iter().zip(values) {
+            StmtKind::Let { targets, axes, values } => {
+                let results = self.each_value(frame, targets, values)?;
+                for (local, v) in targets.iter().zip(results) {
+                    self.check_axes(frame, &v, axes.as_ref(), values[0])?;
                     self.name_node(&v, frame.name(*local));
                     frame.set(*local, v);
                 }
@@ -234,16 +224,7 @@ impl Elaborator<'_> {
     }
 
     fn assign(&mut self, frame: &mut Frame, targets: &[LocalId], values: &[ExprId]) -> Eval<()> {
-        frame.bind_local(targets[0]);
-        let at = frame.at(values[0]);
-        let results: Vec<Value> = if targets.len() > 1 && values.len() == 1 {
-            self.unpack(frame, values[0], targets.len())?
-        } else if targets.len() == values.len() {
-            // The right side reads the old values, also of the names on its left.
-            values.iter().map(|v| self.eval(frame, *v)).collect::<Eval<_>>()?
-        } else {
-            return self.fail(errors::tuple_length(at, targets.len(), values.len()));
-        };
+        let results = self.each_value(frame, targets, values)?;
         for (i, (local, value)) in targets.iter().zip(results).enumerate() {
             let name = frame.name(*local).to_string();
             let at = frame.at(values[i.min(values.len() - 1)]);
@@ -255,6 +236,24 @@ impl Elaborator<'_> {
             frame.set(*local, value);
         }
         Ok(())
+    }
+
+    /// A value for each target: one each, or a tuple of them. All are computed before the first is bound.
+    fn each_value(&mut self, frame: &mut Frame, targets: &[LocalId], values: &[ExprId]) -> Eval<Vec<Value>> {
+        frame.bind_local(targets[0]);
+        if targets.len() > 1 && values.len() == 1 {
+            return self.unpack(frame, values[0], targets.len());
+        }
+        if targets.len() != values.len() {
+            let last = frame.at(values[values.len() - 1]);
+            return self.fail(errors::tuple_length(last, targets.len(), values.len()));
+        }
+        let each = targets.iter().zip(values);
+        each.map(|(local, value)| {
+            frame.bind_local(*local);
+            self.eval(frame, *value)
+        })
+        .collect()
     }
 
     /// A tuple of this many values.
@@ -292,7 +291,7 @@ impl Elaborator<'_> {
             return self.fail(if model {
                 errors::model_output(place, &has)
             } else {
-                errors::output_axes(place, &own, &has)
+                errors::output_axes(place, &own, &has, &frame.text(e))
             });
         }
         if t.level != 0 {
@@ -369,8 +368,8 @@ fn poison(frame: &mut Frame, stmt: &Stmt) {
 /// Axes that a failed statement would have made are errors from here on, and not unknown.
 fn poison_axes(frame: &mut Frame, stmt: &Stmt) {
     let mut open: Vec<ExprId> = match &stmt.kind {
-        StmtKind::Let { value, .. } | StmtKind::Mut { value, .. } | StmtKind::Emit { value, .. } => vec![*value],
-        StmtKind::Assign { values, .. } => values.clone(),
+        StmtKind::Mut { value, .. } | StmtKind::Emit { value, .. } => vec![*value],
+        StmtKind::Let { values, .. } | StmtKind::Assign { values, .. } => values.clone(),
         _ => return,
     };
     let module = std::sync::Arc::clone(&frame.module);

@@ -1,7 +1,7 @@
 //! What an expression can be worth while a program is elaborated.
 
 use crate::graph::{AxisId, BinaryOp, Draw, NodeId, Rate, UnaryOp};
-use crate::hir::{Callable, ExprId, LocalId, Module};
+use crate::hir::{Argument, Call, Callable, ExprId, LocalId, Module};
 use crate::source::Place;
 use archc_grammar::Span;
 use std::cell::Cell;
@@ -154,6 +154,30 @@ impl Frame {
     /// The place of an expression.
     pub fn at(&self, e: ExprId) -> Place {
         self.module.place(self.module.expr(e).span)
+    }
+
+    /// An expression as it is written.
+    pub fn text(&self, e: ExprId) -> String {
+        crate::hir::expr_text(&self.module, &self.callable, e)
+    }
+
+    /// An argument as it is written.
+    pub fn argument(&self, argument: &Argument) -> String {
+        let value = self.text(argument.value);
+        argument.name.as_ref().map_or(value.clone(), |name| format!("{} = {value}", name.name))
+    }
+
+    /// A call as it is written, with these arguments as well.
+    pub fn call_with(&self, call: &Call, needed: &[&str]) -> String {
+        let axes = call.brackets.as_ref().map(|b| crate::hir::brackets_text(&b.syntax)).unwrap_or_default();
+        self.applied(&format!("{}{axes}", call.name.name), &call.args, needed)
+    }
+
+    /// `f(args)`, with these arguments as well.
+    pub fn applied(&self, f: &str, args: &[Argument], needed: &[&str]) -> String {
+        let given = args.iter().map(|a| self.argument(a));
+        let all: Vec<String> = given.chain(needed.iter().map(|name| format!("{name} = {name}"))).collect();
+        format!("{f}({})", all.join(", "))
     }
 
     /// The name of a local.

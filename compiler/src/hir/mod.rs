@@ -27,8 +27,8 @@ mod scope;
 
 pub use builtins::Builtin;
 pub use library::{Library, ModuleId, uses};
-pub use print::brackets_text;
 pub use print::print;
+pub use print::{brackets_text, expr_text, signature};
 pub(crate) use resolve::emits;
 pub use resolve::{CODES, resolve_module};
 pub use scope::{edit_distance, nearest};
@@ -268,7 +268,7 @@ pub struct Stmt {
 pub enum StmtKind {
     Input { local: LocalId, axes: BoundBrackets },
     Axis { name: Ident, size: ExprId },
-    Let { targets: Vec<LocalId>, tuple: bool, axes: Option<BoundBrackets>, value: ExprId },
+    Let { targets: Vec<LocalId>, axes: Option<BoundBrackets>, values: Vec<ExprId> },
     Mut { local: LocalId, axes: Option<BoundBrackets>, value: ExprId },
     Assign { targets: Vec<LocalId>, values: Vec<ExprId> },
     Param { local: LocalId, axes: Option<BoundBrackets>, init: ExprId },

@@ -5,30 +5,21 @@ use std::fmt::Write;
 
 /// Prints one callable of a module; types come from the elaboration of that callable, where there was one.
 pub fn print(module: &Module, callable: &Callable, types: &TypeTable) -> String {
-    let printer = Printer { module, callable, types };
-    let kind = match callable.kind {
-        CallableKind::Fn => "fn",
-        CallableKind::Block => "block",
-        CallableKind::Model => "model",
-    };
-    let mut text = format!("{kind} {}", callable.name.name);
-    if let Some(axes) = &callable.axes {
-        text.push_str(&brackets_text(axes));
-    }
-    if !callable.params.is_empty() {
-        let params: Vec<String> = callable
-            .params
-            .iter()
-            .map(|p| match p.default {
-                Some(d) => format!("{} = {}", p.name.name, printer.expr(d)),
-                None => p.name.name.clone(),
-            })
-            .collect();
-        let _ = write!(text, "({})", params.join(", "));
-    }
+    let printer = Printer { module, callable, types, written: false };
+    let mut text = printer.signature();
     text.push('\n');
     printer.body(&mut text, &callable.body, 1);
     text
+}
+
+/// `fn f[A..](x, n = 4)` as it is written, for messages.
+pub fn signature(module: &Module, callable: &Callable) -> String {
+    Printer { module, callable, types: &TypeTable::new(), written: true }.signature()
+}
+
+/// An expression as it is written, for messages.
+pub fn expr_text(module: &Module, callable: &Callable, id: ExprId) -> String {
+    Printer { module, callable, types: &TypeTable::new(), written: true }.expr(id)
 }
 
 /// `[A, B -> C + D]`
@@ -54,9 +45,32 @@ struct Printer<'a> {
     module: &'a Module,
     callable: &'a Callable,
     types: &'a TypeTable,
+    /// As in the source: an axis's size by its name, parentheses only where they are needed.
+    written: bool,
 }
 
 impl Printer<'_> {
+    fn signature(&self) -> String {
+        let kind = match self.callable.kind {
+            CallableKind::Fn => "fn",
+            CallableKind::Block => "block",
+            CallableKind::Model => "model",
+        };
+        let mut text = format!("{kind} {}", self.callable.name.name);
+        if let Some(axes) = &self.callable.axes {
+            text.push_str(&brackets_text(axes));
+        }
+        let params = self.callable.params.iter().map(|p| match p.default {
+            Some(d) => format!("{} = {}", p.name.name, self.expr(d)),
+            None => p.name.name.clone(),
+        });
+        let params: Vec<String> = params.collect();
+        if !params.is_empty() {
+            let _ = write!(text, "({})", params.join(", "));
+        }
+        text
+    }
+
     fn local(&self, id: LocalId) -> &str {
         &self.callable.locals[id.0 as usize].name
     }
@@ -85,8 +99,9 @@ impl Printer<'_> {
                     format!("input {}{}", self.local(*local), brackets_text(&axes.syntax))
                 }
                 StmtKind::Axis { name, size } => format!("axis {} = {}", name.name, self.expr(*size)),
-                StmtKind::Let { targets, axes: a, value, .. } => {
-                    format!("let {}{} = {}", self.locals(targets), axes(a), self.typed(*value))
+                StmtKind::Let { targets, axes: a, values } => {
+                    let values: Vec<String> = values.iter().map(|v| self.typed(*v)).collect();
+                    format!("let {}{} = {}", self.locals(targets), axes(a), values.join(", "))
                 }
                 StmtKind::Mut { local, axes: a, value } => {
                     format!("mut {}{} = {}", self.local(*local), axes(a), self.typed(*value))
@@ -161,11 +176,20 @@ impl Printer<'_> {
         match &self.module.expr(id).kind {
             ExprKind::Number(x) => format!("{x}"),
             ExprKind::Local(l) => self.local(*l).to_string(),
+            ExprKind::AxisSize(a) if self.written => a.clone(),
             ExprKind::AxisSize(a) => format!("|{a}|"),
             ExprKind::Word(w) => w.clone(),
             ExprKind::Unary(UnaryOp::Neg, x) => format!("-{}", self.operand(*x)),
             ExprKind::Unary(UnaryOp::Not, x) => format!("not {}", self.operand(*x)),
-            ExprKind::Binary(op, a, b) => format!("{} {} {}", self.operand(*a), op.symbol(), self.operand(*b)),
+            ExprKind::Binary(op, a, b) => {
+                let side = |id: ExprId, right: bool| match self.module.expr(id).kind {
+                    ExprKind::Binary(inner, ..) if self.written && (inner.level(), !right) > (op.level(), false) => {
+                        self.expr(id)
+                    }
+                    _ => self.operand(id),
+                };
+                format!("{} {} {}", side(*a, false), op.symbol(), side(*b, true))
+            }
             ExprKind::Call(call) => self.call(call),
             ExprKind::Pick { base, axis, at } => format!("{}[{} = {}]", self.operand(*base), axis.name, self.expr(*at)),
             ExprKind::Labels { axis, entries } => {

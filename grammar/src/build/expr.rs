@@ -216,8 +216,8 @@ impl Folder {
             let (level, above) = match operator {
                 Operator::Pipe => (PIPE_LEVEL, PIPE_LEVEL + 1),
                 // `^` groups to the right, and its right operand may start with a sign.
-                Operator::Infix(BinaryOp::Pow) => (binary_level(BinaryOp::Pow), unary_level(UnaryOp::Neg)),
-                Operator::Infix(op) => (binary_level(*op), binary_level(*op) + 1),
+                Operator::Infix(BinaryOp::Pow) => (BinaryOp::Pow.level(), unary_level(UnaryOp::Neg)),
+                Operator::Infix(op) => (op.level(), op.level() + 1),
                 Operator::Prefix(_) => break,
             };
             if level < least {
@@ -246,17 +246,5 @@ pub(crate) fn unary_level(op: UnaryOp) -> u8 {
     match op {
         UnaryOp::Not => 4,
         UnaryOp::Neg => 8,
-    }
-}
-
-/// How tightly an infix operator binds, loosest first.
-pub(crate) fn binary_level(op: BinaryOp) -> u8 {
-    match op {
-        BinaryOp::Or => 2,
-        BinaryOp::And => 3,
-        BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => 5,
-        BinaryOp::Add | BinaryOp::Sub => 6,
-        BinaryOp::Mul | BinaryOp::Div | BinaryOp::Rem => 7,
-        BinaryOp::Pow => 9,
     }
 }

@@ -15,7 +15,7 @@ use crate::span::Span;
 mod expr;
 
 use expr::Node;
-pub(crate) use expr::{PIPE_LEVEL, binary_level, unary_level};
+pub(crate) use expr::{PIPE_LEVEL, unary_level};
 
 /// A slice that no rule took.
 #[derive(Clone, Copy, Debug)]
@@ -255,7 +255,7 @@ impl<'a> Builder<'a> {
                     }
                     None => Pattern::Tuple { names: Vec::new(), span },
                 };
-                StmtKind::Let { pattern, value: self.required(parts) }
+                StmtKind::Let { pattern, values: self.values(parts) }
             }
             Rule::input_stmt => {
                 let (name, axes) = self.declared(parts);

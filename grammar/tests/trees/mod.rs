@@ -133,10 +133,12 @@ fn simple_kind() -> impl Strategy<Value = StmtKind> {
     prop_oneof![
         (ident(), brackets()).prop_map(|(name, axes)| StmtKind::Input { name, axes }),
         (ident(), expr()).prop_map(|(name, size)| StmtKind::Axis { name, size }),
-        (ident(), axes(), expr())
-            .prop_map(|(name, axes, value)| StmtKind::Let { pattern: Pattern::Name { name, axes }, value }),
-        (vec(ident(), 2..4), expr()).prop_map(|(names, value)| {
-            StmtKind::Let { pattern: Pattern::Tuple { names, span: Span::default() }, value }
+        (ident(), axes(), expr()).prop_map(|(name, axes, value)| StmtKind::Let {
+            pattern: Pattern::Name { name, axes },
+            values: vec![value]
+        }),
+        (vec(ident(), 2..4), vec(expr(), 1..4)).prop_map(|(names, values)| {
+            StmtKind::Let { pattern: Pattern::Tuple { names, span: Span::default() }, values }
         }),
         (ident(), axes(), expr()).prop_map(|(name, axes, value)| StmtKind::Mut { name, axes, value }),
         (ident(), axes(), expr()).prop_map(|(name, axes, init)| StmtKind::Param { name, axes, init }),

@@ -10,6 +10,7 @@ use crate::check::exact;
 use crate::chunked;
 use crate::programs::compiled;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 /// The text of a recurrence.
 fn program(decay: usize, updates: &[usize], early: bool, wide: bool) -> String {
@@ -49,7 +50,11 @@ fn program(decay: usize, updates: &[usize], early: bool, wide: bool) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases * 3 / 32,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn chunks_are_the_recurrence(

@@ -249,7 +249,7 @@ pub(super) fn plain_axes(brackets: Option<&Brackets>) -> Option<Vec<String>> {
 /// The one name that a `let` binds, and its value.
 pub(super) fn let_parts(stmt: &Stmt) -> Option<(&str, &Expr)> {
     match &stmt.kind {
-        StmtKind::Let { pattern: Pattern::Name { name, .. }, value } => Some((&name.name, value)),
+        StmtKind::Let { pattern: Pattern::Name { name, .. }, values } => Some((&name.name, values.first()?)),
         _ => None,
     }
 }

@@ -65,8 +65,12 @@ impl Collector<'_> {
 
     fn stmt(&mut self, stmt: &hir::Stmt, top: usize, inner: bool) {
         match &stmt.kind {
-            Hir::Let { targets, tuple: false, value, .. } => self.bind(targets[0], Some(*value), top, inner),
-            Hir::Let { targets, .. } => targets.iter().for_each(|t| self.bind(*t, None, top, inner)),
+            Hir::Let { targets, values, .. } => {
+                for (i, target) in targets.iter().enumerate() {
+                    let own = values.get(i).copied().filter(|_| values.len() == targets.len());
+                    self.bind(*target, own, top, inner);
+                }
+            }
             Hir::Mut { local, value, .. } => self.bind(*local, Some(*value), top, inner),
             Hir::Input { local, .. } | Hir::Param { local, .. } | Hir::State { local, .. } => {
                 self.bind(*local, None, top, inner);

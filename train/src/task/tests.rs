@@ -4,6 +4,7 @@ use super::*;
 use crate::score::Tally;
 use archc_runtime::Tensor;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use std::collections::BTreeMap;
 
 fn corpus() -> Arc<Corpus> {
@@ -151,7 +152,11 @@ fn check_recall(task: &dyn Task, index: u64, keys: u32) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases * 3 / 16,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn recall_asks_what_was_seen(index in 0u64..1000, half in 2usize..20, extra in 1usize..60) {

@@ -36,6 +36,9 @@ pub fn unknown_function(
 ) -> Diagnostic {
     let d = Diagnostic::error("E0102", format!("no fn or block is called `{}`", name.name))
         .at(at(file, name.span), "not found");
+    if let Some(instead) = foreign_function(&name.name).filter(|_| !is_value && library.is_none()) {
+        return d.help(instead);
+    }
     match (is_value, library, near) {
         (true, _, _) => d.help(format!(
             "`{0}` is a value; pick one entry of an axis with `{0}[A = label]`, multiply with `{0} * ...`",
@@ -45,6 +48,45 @@ pub fn unknown_function(
         (_, _, Some(near)) => d.help(format!("did you mean `{near}`?")),
         _ => d.help("define it in this file with `fn`, or import it with `use`"),
     }
+}
+
+/// What this language writes for a function of PyTorch or NumPy.
+fn foreign_function(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "argmax" | "argmin" => {
+            "there is none, for it has no gradient: `topk[A](x, 1)` keeps the largest entry, `softmax[A](x)` weighs all"
+        }
+        "roll" => {
+            "along time write `shift(x, n)`; along an axis there is none: `cut` it and `cat` the parts in another order"
+        }
+        "matmul" | "mm" | "bmm" | "dot" | "einsum" | "inner" => {
+            "a contraction names its axis: `sum[K](a * b)`, or `linear[K -> V](a)` with learned weights"
+        }
+        "outer" => "write `a * b`: values of different axes make an outer product",
+        "transpose" | "permute" | "swapaxes" | "unsqueeze" | "squeeze" => {
+            "leave it out: axes have names, and no order matters"
+        }
+        "reshape" | "view" | "unflatten" => "write `split[D -> H, K](x)`, or `flatten[H, K -> D](x)`",
+        "concat" | "concatenate" | "hstack" => "write `cat[A + B -> C](a, b)`",
+        "chunk" => "write `let (a, b) = cut[C -> A + B](x)`",
+        "where" => "write `select(condition, a, b)`",
+        "repeat" | "tile" | "broadcast_to" => "write `expand[A](x)`",
+        "arange" | "range" => "write `index[A]`, 0 to the size of A less 1",
+        "zeros_like" => "write `0 * x`, or 0: numbers fit any axes",
+        "ones_like" | "full" => "write the number: numbers fit any axes",
+        "randn" => "a learned start is `param p[A] = normal(1)`",
+        "rand" => "a learned start is `param p[A] = uniform(0, 1)`",
+        "gather" | "scatter" | "take" | "index_select" => {
+            "nothing is addressed by a computed index: weigh all entries, `sum[N](softmax[N](score) * values)`"
+        }
+        "Linear" | "nn" => "write `linear[IN -> OUT](x)`",
+        "Conv1d" | "conv1d" => "write `conv(x, width = 4)`: causal, each channel by itself",
+        "LayerNorm" | "layer_norm" => "write `layernorm[D](x)`",
+        "RMSNorm" | "rms_norm" => "write `rmsnorm[D](x)`",
+        "swish" | "SiLU" => "write `silu(x)`",
+        "pow" => "write `a ^ b`",
+        _ => return None,
+    })
 }
 
 pub fn same_name(file: FileId, what: &str, name: &Ident, first: Span, help: &str) -> Diagnostic {
@@ -164,6 +206,14 @@ pub fn not_mutable(file: FileId, name: &Ident, declared: Span, kind: LocalKind) 
 
 pub fn misplaced(file: FileId, span: Span, what: &str, position: &str, help: &str) -> Diagnostic {
     Diagnostic::error("E0303", format!("{what} may not stand {position}")).at(at(file, span), "not here").help(help)
+}
+
+/// A statement that an `attend` has once, written again.
+pub fn attend_again(file: FileId, [first, second]: [Span; 2], what: &str, help: &str) -> Diagnostic {
+    Diagnostic::error("E0304", format!("this `attend` has more than one {what}"))
+        .at(at(file, second), "the second one")
+        .label(at(file, first), "the first one")
+        .help(help)
 }
 
 pub fn attend_shape(file: FileId, span: Span, what: &str, help: &str) -> Diagnostic {

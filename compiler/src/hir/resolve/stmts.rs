@@ -103,19 +103,15 @@ impl Resolver<'_> {
                 self.declare_axis(name);
                 StmtKind::Axis { name: name.clone(), size }
             }
-            ast::StmtKind::Let { pattern, value } => {
-                let value = self.expr(value);
-                match pattern {
-                    ast::Pattern::Name { name, axes } => {
-                        let axes = axes.as_ref().map(|a| self.brackets(a));
-                        let targets = vec![self.declare(name, LocalKind::Let)];
-                        StmtKind::Let { targets, tuple: false, axes, value }
-                    }
-                    ast::Pattern::Tuple { names, .. } => {
-                        let targets = names.iter().map(|n| self.declare(n, LocalKind::Let)).collect();
-                        StmtKind::Let { targets, tuple: true, axes: None, value }
-                    }
-                }
+            ast::StmtKind::Let { pattern, values } => {
+                let values = values.iter().map(|v| self.expr(v)).collect();
+                let (names, axes) = match pattern {
+                    ast::Pattern::Name { name, axes } => (std::slice::from_ref(name), axes.as_ref()),
+                    ast::Pattern::Tuple { names, .. } => (&names[..], None),
+                };
+                let axes = axes.map(|a| self.brackets(a));
+                let targets = names.iter().map(|n| self.declare(n, LocalKind::Let)).collect();
+                StmtKind::Let { targets, axes, values }
             }
             ast::StmtKind::Mut { name, axes, value } => {
                 let value = self.expr(value);
@@ -274,42 +270,32 @@ impl Resolver<'_> {
     /// One `where`, exactly one `score` or `weight`, one `sink`, at least one `emit`.
     fn check_attend(&mut self, block: &ast::Block, span: Span) {
         use ast::StmtKind as S;
-        let count = |f: fn(&S) -> bool| block.stmts.iter().filter(|s| f(&s.kind)).count();
-        let scores = count(|s| matches!(s, S::Score(_)));
-        let weights = count(|s| matches!(s, S::Weight(_)));
-        let sinks = count(|s| matches!(s, S::Sink(_)));
-        if count(|s| matches!(s, S::Where(_))) > 1 {
-            self.diagnostics.push(errors::attend_shape(
-                self.file,
-                span,
-                "has more than one `where`",
-                "join the conditions with `and`",
-            ));
+        let of =
+            |f: fn(&S) -> bool| -> Vec<Span> { block.stmts.iter().filter(|s| f(&s.kind)).map(|s| s.span).collect() };
+        let wheres = of(|s| matches!(s, S::Where(_)));
+        let maps = of(|s| matches!(s, S::Score(_) | S::Weight(_)));
+        let sinks = of(|s| matches!(s, S::Sink(_)));
+        let one_map = "write exactly one of `score expr` and `weight expr`";
+        let one_sink = "a `sink` adds exp(expr) to the softmax's denominator, once";
+        for (spans, what, help) in [
+            (&wheres, "`where`", "join the conditions with `and`"),
+            (&maps, "`score` or `weight`", one_map),
+            (&sinks, "`sink`", one_sink),
+        ] {
+            if let [first, second, ..] = spans[..] {
+                self.diagnostics.push(errors::attend_again(self.file, [first, second], what, help));
+            }
         }
-        if scores + weights != 1 {
-            let what = if scores + weights == 0 {
-                "has no `score` and no `weight`"
-            } else {
-                "has more than one `score` or `weight`"
-            };
-            self.diagnostics.push(errors::attend_shape(
-                self.file,
-                span,
-                what,
-                "write exactly one of `score expr` and `weight expr`",
-            ));
+        let head = Span { end: span.start + "attend".len() as u32, ..span };
+        let mut lacks = |span, what, help| self.diagnostics.push(errors::attend_shape(self.file, span, what, help));
+        if maps.is_empty() {
+            lacks(head, "has no `score` and no `weight`", one_map);
         }
-        if sinks > 1 || sinks == 1 && weights > 0 {
-            let what = if sinks > 1 { "has more than one `sink`" } else { "has a `sink` but no `score`" };
-            self.diagnostics.push(errors::attend_shape(
-                self.file,
-                span,
-                what,
-                "a `sink` adds exp(expr) to the softmax's denominator",
-            ));
+        if let ([sink], true) = (&sinks[..], of(|s| matches!(s, S::Weight(_))).len() == 1) {
+            lacks(*sink, "has a `sink` but no `score`", "a `sink` adds exp(expr) to the softmax's denominator");
         }
-        if count(|s| matches!(s, S::Emit { .. })) == 0 {
-            self.diagnostics.push(errors::attend_shape(self.file, span, "emits nothing", "write `emit o = past(v)`"));
+        if !block.stmts.iter().any(|s| matches!(s.kind, S::Emit { .. })) {
+            lacks(head, "emits nothing", "write `emit o = past(v)`");
         }
     }
 
