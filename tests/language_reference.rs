@@ -4,48 +4,16 @@
 //! After a change to the library, `ARCHC_UPDATE_DOCS=1 cargo test --test language_reference` rewrites the tables.
 
 mod checked;
+#[path = "../src/doc/examples.rs"]
+mod examples;
 
 use archc_grammar::ast::{Brackets, Callable, File, ItemKind};
 use checked::{Finding, check_text, root};
+use examples::examples;
 use std::fmt::Write as _;
 use std::fs;
 
 const REFERENCE: &str = "docs/language.md";
-
-/// A fenced block of the reference.
-struct Example {
-    /// Line of its fence, from 1.
-    line: usize,
-    /// The code of a refused example.
-    code: Option<String>,
-    /// The program; statements alone are wrapped in the block that the reference describes.
-    program: String,
-}
-
-/// What starts an item; anything else is statements.
-const ITEMS: &[&str] = &["use ", "fn ", "block ", "model ", "///", "#["];
-
-fn examples(text: &str) -> Vec<Example> {
-    let mut found = Vec::new();
-    let mut lines = text.lines().enumerate();
-    while let Some((number, line)) = lines.next() {
-        let Some(words) = line.strip_prefix("```arch") else { continue };
-        let code = match words.split_whitespace().collect::<Vec<_>>().as_slice() {
-            [] => None,
-            ["error" | "warning", code] => Some((*code).to_owned()),
-            _ => panic!("{REFERENCE}:{}: a fence is `arch`, `arch error CODE` or `arch warning CODE`", number + 1),
-        };
-        let body: Vec<&str> = lines.by_ref().map(|(_, l)| l).take_while(|l| *l != "```").collect();
-        let whole = ITEMS.iter().any(|item| body.first().is_some_and(|l| l.starts_with(item)));
-        let program = if whole {
-            body.join("\n")
-        } else {
-            format!("block Example[D](H = 4, K = D / H, V = D / H) {{\ninput x[D]\n{}\n}}", body.join("\n"))
-        };
-        found.push(Example { line: number + 1, code, program: program + "\n" });
-    }
-    found
-}
 
 #[test]
 fn examples_do_what_the_reference_says() {
