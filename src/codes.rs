@@ -18,7 +18,7 @@ Every path must be a parameter of the program (`archc params` lists them), and e
         code: "E0842",
         title: "no such code",
         text: "Codes are a letter (E for errors, W for warnings) and four digits. `archc explain` without a code lists \
-all of them.",
+all of them. Names of the language and of its library are looked up with `archc doc NAME`.",
     },
     Code {
         code: "E0843",
