@@ -126,6 +126,10 @@ fn without_numbers(text: &str) -> String {
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
+fn lines(text: &str) -> Vec<&str> {
+    text.trim_end().lines().map(str::trim_end).collect()
+}
+
 /// Whether the lines are the expected ones; `...` among these stands for any lines.
 fn matches(expected: &[&str], found: &[&str]) -> bool {
     match expected.split_first() {
@@ -149,11 +153,8 @@ fn commands_print_what_readme_shows() {
         };
         let form = |text: &str| if command.asked == Asked::Words { without_numbers(text) } else { text.to_owned() };
         let (expected, found) = (form(expected), form(&found));
-        let lines = |text: &'_ str| text.trim_end().lines().map(str::to_owned).collect::<Vec<_>>();
-        let (expected, found) = (lines(&expected), lines(&found));
-        let slices = |lines: &'_ [String]| lines.iter().map(String::as_str).collect::<Vec<_>>();
-        let same = matches(&slices(&expected), &slices(&found));
-        assert!(same, "{place}\nREADME has:\n{}\nit printed:\n{}", expected.join("\n"), found.join("\n"));
+        let same = matches(&lines(&expected), &lines(&found));
+        assert!(same, "{place}\nREADME has:\n{expected}\nit printed:\n{found}");
         shown += 1;
     }
     assert!(shown >= 6, "only {shown} outputs in README.md: have its blocks changed?");

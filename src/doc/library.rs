@@ -213,10 +213,13 @@ fn alone(item: &Item) -> ast::File {
 /// Names that a file applies, with arguments or without.
 fn called(file: &ast::File) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    edit::visit_exprs(file, &mut |expr| match &expr.kind {
-        ExprKind::Call(call) => drop(names.insert(call.callee.name.clone())),
-        ExprKind::Name(name) => drop(names.insert(name.clone())),
-        _ => {}
+    edit::visit_exprs(file, &mut |expr| {
+        let name = match &expr.kind {
+            ExprKind::Call(call) => &call.callee.name,
+            ExprKind::Name(name) => name,
+            _ => return,
+        };
+        names.insert(name.clone());
     });
     names
 }
@@ -228,7 +231,7 @@ fn reached<'a>(item: &'a Item, items: &'a [Item]) -> Vec<&'a Item> {
     let mut next = 0;
     while let Some(item) = found.get(next) {
         for name in called(&alone(item)) {
-            if let Some(item) = known.get(name.as_str())
+            if let Some(item) = known.get(name.as_str()).copied()
                 && !found.iter().any(|f| f.name == name)
             {
                 found.push(item);

@@ -50,8 +50,13 @@ fn doc_shows_items_of_the_library() {
 fn doc_explains_codes_and_says_what_was_meant() {
     assert_eq!(archc(&["doc", "E0201"]).done().out, archc(&["explain", "E0201"]).done().out);
     archc(&["doc", "E9999"]).refused(2, "E0842");
-    for (name, near) in [("sofmax", "softmax"), ("std::mixers::GLAA", "GLA"), ("rotary", "doc"), ("delta", "DeltaNet")]
-    {
+    for (name, near) in [
+        ("sofmax", "softmax"),
+        ("std::mixers::GLAA", "GLA"),
+        ("rotary", "rope"),
+        ("delta", "DeltaNet"),
+        ("zzz", "`archc doc`"),
+    ] {
         let run = archc(&["doc", name]);
         run.refused(2, "E0870");
         assert!(run.err.contains(near), "{name}: {}", run.err);
