@@ -32,12 +32,14 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let shown = path.display();
     write(&path, &TEMPLATE.replace("NAME", &block)).map_err(|error| failed(&path, &error))?;
     output.object("new", json!({ "file": path.to_string_lossy(), "block": block }))?;
-    output.text(&format!(
-        "wrote {shown} with the block {block}. What to do with it:
-  archc check {shown}                            what is wrong with it, and what it costs
-  archc train {shown} --task recall --steps 600  learn to look up a value by its key
-  archc doc                                      what may be written in it\n"
-    ))?;
+    let steps = [
+        (format!("archc check {shown}"), "what is wrong with it, and what it costs"),
+        (format!("archc train {shown} --task recall --set D=32 --layers 1 --steps 600"), "look up a value by its key"),
+        ("archc doc".to_owned(), "what may be written in it"),
+    ];
+    let width = steps.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    let steps = steps.iter().map(|(command, what)| format!("  {command:<width$}   {what}\n")).collect::<String>();
+    output.text(&format!("wrote {shown} with the block {block}. What to do with it:\n{steps}"))?;
     Ok(0)
 }
 

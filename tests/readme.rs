@@ -200,8 +200,8 @@ fn wrong_in(words: &[String]) -> Option<String> {
     options.filter(|option| !known(option)).map(|option| format!("`archc {}` has no {option}", path.join(" "))).next()
 }
 
-/// What stands between backticks, outside of blocks.
-fn code_spans(text: &str) -> Vec<String> {
+/// What stands outside of blocks: its text, and what is between backticks.
+fn prose(text: &str) -> (String, Vec<String>) {
     let mut prose = String::new();
     let mut fenced = false;
     for line in text.lines() {
@@ -211,13 +211,15 @@ fn code_spans(text: &str) -> Vec<String> {
             prose += &format!("{line}\n");
         }
     }
-    prose.split('`').skip(1).step_by(2).map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    let plain = prose.split('`').step_by(2).collect();
+    let code = prose.split('`').skip(1).step_by(2);
+    (plain, code.map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect())
 }
 
 #[test]
 fn every_command_that_readme_names_exists() {
     let mut commands: Vec<Vec<String>> = all_commands().into_iter().map(|command| command.words).collect();
-    for span in code_spans(&readme()) {
+    for span in prose(&readme()).1 {
         if let Some(words) = span.strip_prefix("archc ") {
             // `bench train\|scaling`: a choice in a table
             let choices = words.replace("\\|", "|");
@@ -234,14 +236,14 @@ fn every_command_that_readme_names_exists() {
 
 #[test]
 fn every_file_that_readme_names_exists() {
-    let text = readme();
-    let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target.to_owned());
+    let (plain, code) = prose(&readme());
+    let links = plain.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target.to_owned());
     let links = links.filter(|target| !target.starts_with("http") && !target.starts_with('#'));
     let is_path = |span: &String| {
         let of_path = span.chars().all(|c| c.is_ascii_alphanumeric() || "._/-".contains(c));
         of_path && (span.contains('/') && !span.starts_with("runs/") || span.ends_with(".arch"))
     };
-    let spans = code_spans(&text).into_iter().filter(is_path);
+    let spans = code.into_iter().filter(is_path);
     let words = all_commands().into_iter().flat_map(|command| command.words);
     let programs = words.filter(|word| word.ends_with(".arch") || word.starts_with("seeds/"));
     let named: Vec<String> = links.chain(spans).chain(programs).collect();

@@ -4,9 +4,9 @@ use super::examples::examples;
 use super::reference;
 use crate::check;
 use archc_compiler::graph::Graph;
-use archc_compiler::source::{FileId, Place, SourceMap};
+use archc_compiler::source::{Place, SourceMap};
 use archc_compiler::{COST_TOKENS, DEFAULT_D, Options, compile, stdlib};
-use archc_grammar::ast::{self, ExprKind, ItemKind, StmtKind};
+use archc_grammar::ast::{self, Expr, ExprKind, ItemKind, StmtKind};
 use archc_grammar::{Span, edit, parse};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,10 +53,6 @@ impl Item {
     /// Whether it is a function; otherwise it is a block or a model.
     pub fn is_fn(&self) -> bool {
         matches!(self.tree.kind, ItemKind::Fn(_))
-    }
-
-    fn contains(&self, place: Place) -> bool {
-        place.file == FileId(self.file as u32) && self.span.start <= place.span.start && place.span.end <= self.span.end
     }
 }
 
@@ -150,12 +146,7 @@ fn fn_runs(item: &Item, items: &[Item]) -> Vec<String> {
     let parts = reached(item, items);
     let mut lines = vec![time_of(&parts).to_owned()];
     if parts.iter().any(|part| Uses::of(part).scan) {
-        let here = |place: Place| parts.iter().any(|part| part.contains(place));
-        let mut found = BTreeSet::new();
-        for graph in callers(&item.name) {
-            found.extend(memories(&graph, &here));
-        }
-        lines.extend(found);
+        lines.extend(called_memories(&item.name));
     }
     lines
 }
@@ -242,16 +233,38 @@ fn reached<'a>(item: &'a Item, items: &'a [Item]) -> Vec<&'a Item> {
     found
 }
 
-/// The graphs of the reference's examples that call a function.
-fn callers(name: &str) -> Vec<Graph> {
-    let accepted = examples(reference::TEXT).into_iter().filter(|example| example.code.is_none());
-    let calling = accepted.filter(|example| called(&parse(&example.program).file).contains(name));
-    let compiled = calling.filter_map(|example| {
+/// How the memories of a function run where the reference's examples call it.
+fn called_memories(name: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for example in examples(reference::TEXT).into_iter().filter(|example| example.code.is_none()) {
+        let calls = calls(&parse(&example.program).file, name);
+        if calls.is_empty() {
+            continue;
+        }
         let mut sources = SourceMap::new();
         let file = sources.add("example", example.program);
-        compile(&sources, file, &Options::default()).graph
+        if let Some(graph) = compile(&sources, file, &Options::default()).graph {
+            found.extend(memories(&graph, &|place| place.file == file && calls.contains(&place.span)));
+        }
+    }
+    found
+}
+
+/// Where a file calls a function; a pipe into it is a call.
+fn calls(file: &ast::File, name: &str) -> Vec<Span> {
+    let is_call = |expr: &Expr| match &expr.kind {
+        ExprKind::Call(call) => call.callee.name == name,
+        ExprKind::Name(known) => known == name,
+        _ => false,
+    };
+    let mut spans = Vec::new();
+    edit::visit_exprs(file, &mut |expr| {
+        let piped = matches!(&expr.kind, ExprKind::Pipe(_, right) if is_call(right));
+        if piped || is_call(expr) {
+            spans.push(expr.span);
+        }
     });
-    compiled.collect()
+    spans
 }
 
 /// How the memories of a graph run that were written at such places.

@@ -81,8 +81,11 @@ fn find(name: &str) -> Option<Entry> {
     Some(entries.swap_remove(at).1)
 }
 
-/// The only chapter whose name begins so.
+/// The only chapter whose name begins so; `train` is a command.
 fn begins(entries: &[(String, Entry)], start: &str) -> Option<usize> {
+    if Cli::command().find_subcommand(start).is_some() {
+        return None;
+    }
     let is_chapter = |(name, entry): &(String, Entry)| {
         matches!(entry, Entry::Section(_)) && start.len() > 2 && name.starts_with(start)
     };
@@ -280,7 +283,8 @@ fn overview(output: &Output) -> Result<(), Stop> {
     let mut text = String::from("`archc doc NAME` shows any of these.\n\nThe language\n");
     for section in &sections {
         let about = section.first_sentence();
-        text.push_str(&row(&section.slug(), if about.is_empty() { section.title } else { &about }));
+        let name = format!("{}{}", "  ".repeat(section.level - 2), section.slug());
+        text.push_str(&row(&name, if about.is_empty() { section.title } else { &about }));
     }
     for (title, builtin) in [("Builtins", true), ("Keywords", false)] {
         let _ = write!(text, "\n{title}\n{}", by_section(&words, builtin));
