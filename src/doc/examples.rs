@@ -44,8 +44,8 @@ pub fn examples(text: &str) -> Vec<Example> {
         let program = if whole {
             text.clone()
         } else {
-            let line = |line: &&str| if line.is_empty() { "\n".into() } else { format!("    {line}\n") };
-            format!("{HEAD}{}}}\n", body.iter().map(|l| line(l)).collect::<String>())
+            let indented = |line: &&str| if line.is_empty() { "\n".into() } else { format!("    {line}\n") };
+            format!("{HEAD}{}}}\n", body.iter().map(indented).collect::<String>())
         };
         let as_written = words.trim() == "as written";
         found.push(Example { line: number + 1, code, text, program, as_written });

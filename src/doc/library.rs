@@ -183,7 +183,7 @@ impl Uses {
             StmtKind::Scan(_) => uses.scan = true,
             _ => {}
         });
-        uses.window = called(&file).contains("window");
+        uses.window = called(item).contains("window");
         uses
     }
 
@@ -201,10 +201,11 @@ fn alone(item: &Item) -> ast::File {
     ast::File { items: vec![item.tree.clone()], dangling: Vec::new() }
 }
 
-/// Names that a file applies, with arguments or without.
-fn called(file: &ast::File) -> BTreeSet<String> {
+/// Names that an item applies, with arguments or without; those of its own arguments are values.
+fn called(item: &Item) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    edit::visit_exprs(file, &mut |expr| {
+    let file = alone(item);
+    edit::visit_exprs(&file, &mut |expr| {
         let name = match &expr.kind {
             ExprKind::Call(call) => &call.callee.name,
             ExprKind::Name(name) => name,
@@ -212,6 +213,11 @@ fn called(file: &ast::File) -> BTreeSet<String> {
         };
         names.insert(name.clone());
     });
+    for callable in edit::callables(&file) {
+        for argument in callable.params.iter().flatten() {
+            names.remove(&argument.name.name);
+        }
+    }
     names
 }
 
@@ -221,7 +227,7 @@ fn reached<'a>(item: &'a Item, items: &'a [Item]) -> Vec<&'a Item> {
     let mut found = vec![item];
     let mut next = 0;
     while let Some(item) = found.get(next) {
-        for name in called(&alone(item)) {
+        for name in called(item) {
             if let Some(item) = known.get(name.as_str()).copied()
                 && !found.iter().any(|f| f.name == name)
             {

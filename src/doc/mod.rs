@@ -130,7 +130,7 @@ fn unknown(name: &str) -> Diagnostic {
     error.help(format!("did you mean {}?", shown.join(", ")))
 }
 
-/// What may have been meant: names that are spelled almost so, that hold the word, or whose comment begins with it.
+/// What may have been meant: names that are spelled almost so, that hold the word, or whose comment does at its head.
 fn near(name: &str) -> Vec<String> {
     let names: Vec<String> = entries().into_iter().map(|(name, _)| name).collect();
     let word = name.rsplit("::").next().unwrap_or(name).to_lowercase();
@@ -249,7 +249,7 @@ fn show_item(item: &Item, output: &Output) -> Result<(), Stop> {
 
 // ---- everything
 
-/// What the first four characters of a code say.
+/// What the two digits after the letter of a code say.
 const GROUPS: &[(&str, &str)] = &[
     ("00", "spelling"),
     ("01", "names"),
