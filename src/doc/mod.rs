@@ -237,7 +237,8 @@ fn show_item(item: &Item, output: &Output) -> Result<(), Stop> {
     for (i, line) in runs.iter().enumerate() {
         field(if i == 0 { "runs" } else { "" }, line);
     }
-    field("from", &format!("{file}, lines {first} to {last}"));
+    let lines = if first == last { format!("line {first}") } else { format!("lines {first} to {last}") };
+    field("from", &format!("{file}, {lines}"));
     if item.module.starts_with("std::prelude") {
         field("use", "in sight everywhere");
     } else if !item.is_fn() && item.module != "std::stack" {
