@@ -129,7 +129,10 @@ fn report(program: &Program, compilation: &Compilation, verbose: bool, output: &
 }
 
 /// The scans of a graph and how they run.
-fn classified(graph: &Graph) -> Result<(Graph, Classes), String> {
+///
+/// # Errors
+/// Where that would take too long, in a line.
+pub fn classified(graph: &Graph) -> Result<(Graph, Classes), String> {
     let classified = work::bounded(|| {
         let split = split_scans(graph);
         let classes = classify_scans(&split, CHUNK);
@@ -146,14 +149,19 @@ fn memories(graph: &Graph) -> String {
     };
     let mut text = String::new();
     for part in classes.parts.values() {
-        let how = match part.class {
-            ScanClass::Chunk(_) => format!("in chunks of {CHUNK} tokens"),
-            ScanClass::Elementwise(_) => "element by element".to_owned(),
-            ScanClass::Sequential(_) => "token by token".to_owned(),
-        };
-        let _ = writeln!(text, "memory {:<8} {how}: {}", part.states.join(", "), part.why);
+        let _ = writeln!(text, "memory {:<8} {}", part.states.join(", "), how(part));
     }
     text
+}
+
+/// How a memory runs, and why.
+pub fn how(part: &Part) -> String {
+    let how = match part.class {
+        ScanClass::Chunk(_) => format!("in chunks of {CHUNK} tokens"),
+        ScanClass::Elementwise(_) => "element by element".to_owned(),
+        ScanClass::Sequential(_) => "token by token".to_owned(),
+    };
+    format!("{how}: {}", part.why)
 }
 
 /// How each scan runs, and why.

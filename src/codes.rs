@@ -18,7 +18,7 @@ Every path must be a parameter of the program (`archc params` lists them), and e
         code: "E0842",
         title: "no such code",
         text: "Codes are a letter (E for errors, W for warnings) and four digits. `archc explain` without a code lists \
-all of them.",
+all of them. Names of the language and of its library are looked up with `archc doc NAME`.",
     },
     Code {
         code: "E0843",
@@ -66,6 +66,29 @@ check` take any file.",
         title: "a measurement that failed",
         text: "`archc bench scaling` runs each length in a process of its own. One of them could not be started, or ended \
 early; a length that needs more memory than there is ends like that.",
+    },
+    Code {
+        code: "E0870",
+        title: "nothing of this name to show",
+        text: "`archc doc NAME` shows builtins and keywords of the language, chapters of its reference, functions, blocks, \
+models and modules of the standard library, and codes. `archc doc` lists them all.",
+    },
+    Code {
+        code: "E0871",
+        title: "a file's name that cannot name a block",
+        text:
+            "`archc new NAME` writes NAME.arch with a block that is called as the file, in CamelCase. So the name is \
+letters, digits and `_`, and begins with a letter; other programs can then bring the block in by its file's name.
+
+Wrong:
+    archc new fast-memory
+Right:
+    archc new fast_memory         the block FastMemory",
+    },
+    Code {
+        code: "E0872",
+        title: "a new file where there is one",
+        text: "`archc new NAME` writes a new file and never over another. Choose another name, or remove the file.",
     },
 ];
 

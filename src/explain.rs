@@ -1,7 +1,7 @@
 //! `archc explain`: the long form of a code.
 
-use crate::codes;
 use crate::output::{Done, Output};
+use crate::{codes, doc};
 use archc_compiler::diag::Diagnostic;
 use serde_json::json;
 use std::fmt::Write;
@@ -31,11 +31,19 @@ pub fn run(args: &Args, output: &Output) -> Done {
         output.text(&text)?;
         return Ok(0);
     };
+    one(asked, output)
+}
+
+/// Explains one code, or says that there is none.
+pub fn one(asked: &str, output: &Output) -> Done {
+    let codes = codes::all();
     let wanted = spelled(asked);
     let Some(code) = codes.iter().find(|c| c.code == wanted) else {
         let near = codes.iter().min_by_key(|c| (differences(c.code, &wanted), c.code));
         let help = match near.filter(|c| differences(c.code, &wanted) <= 1) {
             Some(near) => format!("did you mean {} ({})?", near.code, near.title),
+            None if doc::knows(asked) => format!("it is no code but a name: `archc doc {asked}`"),
+            None if !is_code(asked) => "`archc explain` lists all codes, `archc doc` everything else".to_owned(),
             None => "`archc explain` lists all codes".to_owned(),
         };
         return Err(Diagnostic::error("E0842", format!("there is no code `{asked}`")).help(help).into());
@@ -59,6 +67,13 @@ fn spelled(text: &str) -> String {
     }
 }
 
+/// Whether a text is spelled like a code, known or not.
+pub fn is_code(text: &str) -> bool {
+    spelled(text)
+        .strip_prefix(['E', 'W'])
+        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// How many characters differ, place by place.
 fn differences(a: &str, b: &str) -> usize {
     a.chars().zip(b.chars()).filter(|(x, y)| x != y).count() + a.len().abs_diff(b.len())
@@ -77,5 +92,7 @@ mod tests {
         assert_eq!(spelled("E99999"), "E99999");
         assert_eq!(spelled("nonsense"), "NONSENSE");
         assert_eq!(spelled(""), "");
+        assert!(is_code("e201") && is_code("E99999") && is_code("[W0604]"));
+        assert!(!is_code("rope") && !is_code("E") && !is_code("eye") && !is_code(""));
     }
 }

@@ -29,14 +29,18 @@ mod carried;
 mod carry;
 mod check;
 mod codes;
+mod completions;
 mod derive;
 mod device;
+mod doc;
 mod eval;
 mod explain;
 mod fmt;
 mod forward;
 mod interrupt;
 mod load;
+mod man;
+mod new;
 mod output;
 mod params;
 mod report;
@@ -68,6 +72,8 @@ struct Cli {
 
 const HELP: &str = "\
 Examples:
+  archc new memory                         a block to begin with, in memory.arch
+  archc doc                                what may be written in it
   archc check seeds/delta_net.arch         findings, then what the block costs
   archc train seeds/delta_net.arch --task recall
   archc search seeds/                      look for better blocks for ten minutes
@@ -77,10 +83,12 @@ Exit codes: 0 done, 1 a file or folder failed, 2 refused, 3 diverged, 4 out of t
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::Args),
     Check(check::Args),
     Fmt(fmt::Args),
     Build(build::Args),
     Derive(derive::Args),
+    Doc(doc::Args),
     Explain(explain::Args),
     Params(params::Args),
     Forward(forward::Args),
@@ -90,6 +98,8 @@ enum Command {
     Report(report::Args),
     Bench(bench::Args),
     Selftest(selftest::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Programs may nest as deep as the language allows, in a debug build too; the memory is only reserved.
@@ -119,10 +129,12 @@ fn run() -> u8 {
 
 fn dispatch(command: Command, output: &Output) -> Done {
     match command {
+        Command::New(args) => new::run(&args, output),
         Command::Check(args) => check::run(&args, output),
         Command::Fmt(args) => fmt::run(&args, output),
         Command::Build(args) => build::run(&args, output),
         Command::Derive(args) => derive::run(&args, output),
+        Command::Doc(args) => doc::run(&args, output),
         Command::Explain(args) => explain::run(&args, output),
         Command::Params(args) => params::run(&args, output),
         Command::Forward(args) => forward::run(&args, output),
@@ -132,5 +144,7 @@ fn dispatch(command: Command, output: &Output) -> Done {
         Command::Report(args) => report::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),
         Command::Selftest(args) => selftest::run(&args, output),
+        Command::Completions(args) => completions::run(&args, output),
+        Command::Man(args) => man::run(&args, output),
     }
 }

@@ -3,6 +3,7 @@
 use archc_compiler::diag::{Diagnostic, render, to_json};
 use archc_compiler::source::SourceMap;
 use serde_json::{Map, Value, json};
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 
@@ -170,12 +171,17 @@ fn exit_code(code: &str) -> u8 {
     }
 }
 
-/// What is said of a panic.
+/// What is said of a panic; with RUST_BACKTRACE=1 also the calls that led to it.
 pub fn bug(info: &PanicHookInfo<'_>) -> String {
     let payload = info.payload();
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let text = text.unwrap_or("a panic without a message");
     let text = text.strip_prefix("archc bug: ").unwrap_or(text);
     let place = info.location().map_or_else(String::new, |l| format!(" ({}:{})", l.file(), l.line()));
-    format!("archc bug: {text}{place}\nPlease report it with the program and the command.\n")
+    let mut told = format!("archc bug: {text}{place}\nPlease report it with the program and the command.\n");
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        told.push_str(&format!("{trace}\n"));
+    }
+    told
 }

@@ -1,51 +1,21 @@
 //! Holds `docs/language.md` to what the checker does: every fenced `arch` block is checked, and either accepted or
 //! refused with the code it names; the tables of the standard library are those of the library.
 //!
-//! After a change to the library, `ARCHC_UPDATE_DOCS=1 cargo test --test language_reference` rewrites the tables.
+//! `ARCHC_UPDATE_DOCS=1 cargo test --test language_reference` rewrites the tables after a change to the library, and
+//! examples that are not formatted.
 
 mod checked;
+#[path = "../src/doc/examples.rs"]
+mod examples;
 
 use archc_grammar::ast::{Brackets, Callable, File, ItemKind};
 use checked::{Finding, check_text, root};
+use examples::{Example, HEAD, examples};
 use std::fmt::Write as _;
 use std::fs;
+use std::sync::Mutex;
 
 const REFERENCE: &str = "docs/language.md";
-
-/// A fenced block of the reference.
-struct Example {
-    /// Line of its fence, from 1.
-    line: usize,
-    /// The code of a refused example.
-    code: Option<String>,
-    /// The program; statements alone are wrapped in the block that the reference describes.
-    program: String,
-}
-
-/// What starts an item; anything else is statements.
-const ITEMS: &[&str] = &["use ", "fn ", "block ", "model ", "///", "#["];
-
-fn examples(text: &str) -> Vec<Example> {
-    let mut found = Vec::new();
-    let mut lines = text.lines().enumerate();
-    while let Some((number, line)) = lines.next() {
-        let Some(words) = line.strip_prefix("```arch") else { continue };
-        let code = match words.split_whitespace().collect::<Vec<_>>().as_slice() {
-            [] => None,
-            ["error" | "warning", code] => Some((*code).to_owned()),
-            _ => panic!("{REFERENCE}:{}: a fence is `arch`, `arch error CODE` or `arch warning CODE`", number + 1),
-        };
-        let body: Vec<&str> = lines.by_ref().map(|(_, l)| l).take_while(|l| *l != "```").collect();
-        let whole = ITEMS.iter().any(|item| body.first().is_some_and(|l| l.starts_with(item)));
-        let program = if whole {
-            body.join("\n")
-        } else {
-            format!("block Example[D](H = 4, K = D / H, V = D / H) {{\ninput x[D]\n{}\n}}", body.join("\n"))
-        };
-        found.push(Example { line: number + 1, code, program: program + "\n" });
-    }
-    found
-}
 
 #[test]
 fn examples_do_what_the_reference_says() {
@@ -69,6 +39,43 @@ fn examples_do_what_the_reference_says() {
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// An example as the formatter writes it.
+fn formatted(example: &Example) -> Option<String> {
+    let program = archc_grammar::format_source(&example.program).ok()?;
+    if example.program == example.text {
+        return Some(program);
+    }
+    let body = program.strip_prefix(HEAD)?.strip_suffix("}\n")?;
+    Some(body.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect())
+}
+
+/// The reference is as `update` makes it; with ARCHC_UPDATE_DOCS it is made so.
+fn held(update: impl FnOnce(&str) -> String) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _writing = ONE_AT_A_TIME.lock();
+    let path = root().join(REFERENCE);
+    let text = fs::read_to_string(&path).expect("the reference is in the repository");
+    let updated = update(&text);
+    if std::env::var_os("ARCHC_UPDATE_DOCS").is_some() {
+        return fs::write(&path, &updated).expect("the reference can be written");
+    }
+    let line = updated.lines().zip(text.lines()).position(|(a, b)| a != b).map_or(0, |i| i + 1);
+    assert!(updated == text, "{REFERENCE}:{line} is out of date: run this test once with ARCHC_UPDATE_DOCS=1");
+}
+
+#[test]
+fn accepted_examples_are_formatted() {
+    held(|text| {
+        let mut updated = text.to_owned();
+        for example in examples(text).iter().filter(|e| e.code.is_none() && !e.as_written) {
+            let formatted = formatted(example).unwrap_or_else(|| panic!("{REFERENCE}:{}: no program", example.line));
+            updated =
+                updated.replacen(&format!("```arch\n{}```", example.text), &format!("```arch\n{formatted}```"), 1);
+        }
+        updated
+    });
 }
 
 /// A fn's or block's name and brackets, as one calls it.
@@ -121,8 +128,6 @@ fn table(files: &[&str]) -> String {
 
 #[test]
 fn the_tables_are_those_of_the_library() {
-    let path = root().join(REFERENCE);
-    let text = fs::read_to_string(&path).expect("the reference is in the repository");
     let mut prelude: Vec<String> = fs::read_dir(root().join("stdlib/prelude"))
         .expect("the prelude is a folder")
         .map(|entry| format!("prelude/{}", entry.expect("a readable folder").file_name().to_string_lossy()))
@@ -130,18 +135,19 @@ fn the_tables_are_those_of_the_library() {
     prelude.sort();
     let prelude: Vec<&str> = prelude.iter().map(String::as_str).collect();
 
-    let mut updated = text.clone();
-    for (name, files) in [("prelude", prelude.as_slice()), ("mixers", &["mixers.arch"]), ("models", &["models.arch"])] {
-        let opening = format!("<!-- {name} -->\n");
-        let start = updated.find(&opening).unwrap_or_else(|| panic!("{REFERENCE} has no {opening}")) + opening.len();
-        let end = start + updated[start..].find("<!-- end -->").expect("every table has an end");
-        updated.replace_range(start..end, &table(files));
-    }
-    if std::env::var_os("ARCHC_UPDATE_DOCS").is_some() {
-        fs::write(&path, &updated).expect("the reference can be written");
-    } else {
-        assert!(updated == text, "the tables are out of date: run this test once with ARCHC_UPDATE_DOCS=1");
-    }
+    let tables: [(&str, &[&str]); 3] =
+        [("prelude", &prelude), ("mixers", &["mixers.arch"]), ("models", &["models.arch"])];
+    held(|text| {
+        let mut updated = text.to_owned();
+        for (name, files) in tables {
+            let opening = format!("<!-- {name} -->\n");
+            let start =
+                updated.find(&opening).unwrap_or_else(|| panic!("{REFERENCE} has no {opening}")) + opening.len();
+            let end = start + updated[start..].find("<!-- end -->").expect("every table has an end");
+            updated.replace_range(start..end, &table(files));
+        }
+        updated
+    });
 }
 
 /// Functions are checked where they are called, so one that nobody calls would not be checked at all.

@@ -3,6 +3,7 @@
 mod bad_input;
 mod bench;
 mod commands;
+mod first_steps;
 mod forward;
 mod runs;
 
