@@ -8,9 +8,9 @@ use archc_compiler::graph::{Graph, Op, ParamId};
 use archc_compiler::hash::{canonical_hash, family_hash};
 use archc_compiler::hir::{CallableKind, Library};
 use archc_compiler::scan::{CHUNK, Classes, Part, ScanClass, classify_scans, print_classes, split_scans};
-use archc_compiler::{Compilation, compile, offers, work};
+use archc_compiler::{Compilation, compile, offers, settable, work};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -61,20 +61,28 @@ fn check(path: &Path, args: &Args, output: &Output) -> Done {
     let (library, findings) = Library::load(&program.sources, program.file);
     let mut worst = told_as(args, output.findings(&findings, &program.sources)?, &findings);
     let mut told = findings;
-    let blocks = match library.user_module(program.file) {
+    let blocks: Vec<(String, Vec<String>)> = match library.user_module(program.file) {
         Some(_) if args.sizes.block.is_none() => {
-            offers(&library, program.file).into_iter().map(|(name, _)| name).collect()
+            let stacked = args.model.layers.is_some();
+            let named = |(name, item)| (name, settable(&library, item, stacked));
+            offers(&library, program.file).into_iter().map(named).collect()
         }
         // What is named may be missing, which the compiler tells.
-        Some(_) => args.sizes.block.iter().cloned().collect(),
+        Some(_) => args.sizes.block.iter().map(|name| (name.clone(), Vec::new())).collect(),
         None => Vec::new(),
     };
     if blocks.is_empty() && worst == 0 {
         output.note(&format!("{} has fns only, which are checked where they are called", program.name))?;
     }
-    for block in blocks {
+    let several = blocks.len() > 1;
+    let known: BTreeSet<&str> = blocks.iter().flat_map(|(_, settable)| settable).map(String::as_str).collect();
+    for (block, settable) in &blocks {
         let mut options = args.sizes.with(&args.model);
-        options.block = Some(block);
+        options.block = Some(block.clone());
+        if several {
+            // Of what one block has, others need not know; what none has is told.
+            options.sizes.set.retain(|name, _| settable.contains(name) || !known.contains(name.as_str()));
+        }
         let compilation = compile(&program.sources, program.file, &options);
         // What is wrong with the file itself is found again for each of its blocks.
         let new: Vec<Diagnostic> = compilation.diagnostics.iter().filter(|d| !told.contains(*d)).cloned().collect();

@@ -7,12 +7,30 @@ const OWN: &[Code] = &[
     Code {
         code: "E0841",
         title: "a map of names that cannot be used",
-        text: "`archc forward --names map.json` reads weights that were saved under other names. The file is one JSON \
-object from archc's paths to the names in the weights file; what is not in it keeps its name:
+        text: "`archc forward --names map.json` reads weights that were saved under other names, or in other shapes. The file is \
+one JSON object from archc's paths to the names in the weights file; what is not in it keeps its name:
 
-    { \"q.linear.weight\": \"attn.q_proj.weight\", \"k.linear.weight\": \"attn.k_proj.weight\" }
+    {
+        \"q.linear.weight\": \"attn.q_proj.weight\",
+        \"k.linear.weight\": [\"attn.qkv.weight\", {\"rows\": [64, 128]}, {\"reshape\": [2, 32, 64]}],
+        \"v.linear.weight\": [\"attn.v.kernel\", {\"permute\": [1, 0]}],
+        \"k.conv.linear.weight\": [\"attn.k_conv1d.weight\", {\"flip\": [2]}],
+        \"attn.rotary.inv_freq\": null
+    }
 
-Every path must be a parameter of the program (`archc params` lists them), and every name must be in the file.",
+A list is a name and what is done to the tensor, in this order: `permute` puts its axes (from 0) into another order, `reshape` gives \
+the same numbers in their order another shape, `rows` takes a part of the first axis, from the first number to before the second, `flip` turns axes round. \
+A name with null is a tensor of the file that is left out. One tensor may feed several paths.
+
+Where the map says nothing, the order of the numbers stays. A tensor of the parameter's own shape is taken as it is. One whose axes \
+are joined or split, or have an axis of length 1 more or less, is taken as well: [H*K, D] for [H, K, D], [D, H*V] for [D, H, V], [1] for \
+a number. But where another order of its axes fits too, as with a square [H*K, D], the map must say which is meant: a reshape, or a \
+permute before it. (PyTorch's linear is [out, in] and needs the reshape alone; flax's kernel is [in, out] and needs both.) And \
+a convolution in another shape, [C, 1, W] or [H*K, 1, W], must be flipped or reshaped: PyTorch has the present token's tap last, archc has \
+it first.
+
+Every path must be a parameter of the program (`archc params` lists them), and every name must be in the file. All that does not fit \
+is told at once.",
     },
     Code {
         code: "E0842",
@@ -58,14 +76,36 @@ archc needs Python.",
     Code {
         code: "E0848",
         title: "a block that the standard library has not",
-        text: "`archc bench` measures blocks of the standard library, by name: `--block GLA`. `archc build` and `archc \
-check` take any file.",
+        text: "`archc bench` measures blocks of the standard library, by name: `--block GLA`. `archc bench train` measures \
+a program of your own as well, which stands by itself as for other commands, and then `--block` names the block of it:
+
+    archc bench train block.arch --set H=4
+    archc bench train models.arch --block Hybrid",
     },
     Code {
         code: "E0849",
         title: "a measurement that failed",
         text: "`archc bench scaling` runs each length in a process of its own. One of them could not be started, or ended \
 early; a length that needs more memory than there is ends like that.",
+    },
+    Code {
+        code: "E0860",
+        title: "an instruction set that this machine has not",
+        text: "The kernels of the cpu device use the best instructions that the machine has: avx512, avx2 or sse2 on x86-64, neon on \
+aarch64. Sums are added in other orders with each, so results differ in their last bits, and a training by a little more. \
+The variable ARCHC_ISA keeps to a lower set, so that two machines give the same bits:
+
+    ARCHC_ISA=avx2 archc eval block.arch --tier search
+
+It names one of those that the machine has; an empty one counts as none.",
+    },
+    Code {
+        code: "E0861",
+        title: "two widths for one measurement",
+        text: "`archc bench train FILE` measures a program at one or several shapes: `--shape D,L,T,B` says the width D, the layers \
+of the standard stack, the tokens of a sequence and the sequences of a batch. `--set` is for its other axes and hyperparameters:
+
+    archc bench train block.arch --shape 128,2,512,8 --set H=4",
     },
     Code {
         code: "E0870",

@@ -6,9 +6,12 @@
 use crate::output::{Output, Stop};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Dag, Graph, Op, Rate};
+use archc_kernels::Level;
 use archc_runtime::compiled::Interpreted;
 use archc_runtime::{Cpu, Dtype, Reference, SharedDevice};
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, Command};
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 /// What there is to know of a device before it runs.
@@ -63,8 +66,62 @@ pub struct DeviceName(&'static Entry);
 
 /// Reads `--device`.
 pub fn parser() -> impl TypedValueParser<Value = DeviceName> {
-    PossibleValuesParser::new(DEVICES.iter().map(|d| PossibleValue::new(d.name).help(d.about)))
-        .map(|name| DeviceName::named(&name))
+    Parser
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Parser;
+
+impl TypedValueParser for Parser {
+    type Value = DeviceName;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<DeviceName, clap::Error> {
+        StringValueParser::new().try_map(|name| find(&name)).parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(DEVICES.iter().map(|d| PossibleValue::new(d.name).help(d.about))))
+    }
+}
+
+/// What people call a GPU.
+const GPUS: &[&str] =
+    &["gpu", "cuda", "nvidia", "rocm", "hip", "amd", "metal", "mps", "vulkan", "webgpu", "wgpu", "xpu", "tpu"];
+
+fn find(name: &str) -> Result<DeviceName, String> {
+    if let Some(found) = DEVICES.iter().find(|d| d.name == name) {
+        return Ok(DeviceName(found));
+    }
+    let mut names: Vec<&str> = DEVICES.iter().map(|d| d.name).collect();
+    names.sort_unstable();
+    let names = names.join(", ");
+    // `cuda:0` too
+    let kind = name.split(':').next().unwrap_or_default().to_lowercase();
+    Err(if GPUS.contains(&kind.as_str()) {
+        format!("archc has no GPU device; devices: {names}")
+    } else {
+        format!("there is no device `{name}`; devices: {names}")
+    })
+}
+
+/// The variable of the environment that keeps kernels to an instruction set.
+const ISA: &str = "ARCHC_ISA";
+
+/// Keeps the kernels of the cpu device to the instruction set that the environment names, if it does: so a machine gives the bits of one
+/// that has less.
+///
+/// # Errors
+/// E0860 for one that there is not, or that this machine has not.
+pub fn keep_to_isa() -> Result<(), Diagnostic> {
+    let Some(name) = std::env::var_os(ISA).filter(|name| !name.is_empty()) else { return Ok(()) };
+    let known = Level::ALL.iter().filter(|level| **level <= archc_kernels::best());
+    let Some(level) = known.clone().find(|level| name == level.name()) else {
+        let names: Vec<&str> = known.map(|level| level.name()).collect();
+        let message = format!("{ISA}={}: this machine has no such instruction set", name.display());
+        return Err(Diagnostic::error("E0860", message).help(format!("it has {}", names.join(", "))));
+    };
+    archc_kernels::limit(*level);
+    Ok(())
 }
 
 impl DeviceName {
@@ -73,8 +130,7 @@ impl DeviceName {
     /// # Panics
     /// If there is none; the parser lets only those through that there are.
     pub fn named(name: &str) -> Self {
-        let found = DEVICES.iter().find(|d| d.name == name);
-        Self(found.unwrap_or_else(|| panic!("archc bug: there is no device `{name}`")))
+        find(name).unwrap_or_else(|message| panic!("archc bug: {message}"))
     }
 
     /// What it is called.

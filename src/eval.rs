@@ -6,12 +6,11 @@ use crate::load::{self, Program};
 use crate::output::{BUG, Done, Output, REFUSED, Stop};
 use crate::search::duration;
 use crate::sizes::SizeArgs;
-use crate::{carried, interrupt};
+use crate::{carried, interrupt, number, threads};
 use archc_compiler::checks;
 use archc_compiler::compile;
 use archc_compiler::diag::{Diagnostic, to_json};
 use archc_compiler::graph::Graph;
-use archc_compiler::hash::canonical_hash;
 use archc_train::checkpoint::decode_weights;
 use archc_train::evaluate::{
     Candidate, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Status, evaluate, score_weights,
@@ -32,7 +31,9 @@ use std::time::Duration;
 Tiers: screen (one short task), search (the tasks that candidates are ranked by), verify (fresh seeds,
 other settings, a held-out task, several learning rates, the test part).
 
-The report is a function of program, device, tier and seed, but for the seconds it took; its key names them.
+The report is a function of program, weights, tier, seed, corpus and machine (device, instruction set,
+system), but for the seconds it took; its key names them, so that equal keys are equal results. Without a
+result there is no key. ARCHC_ISA=avx2 (avx512, sse2, neon) gives the bits of a machine with no more than that.
 Exit codes: 0 ok, 2 invalid, 3 diverged, 4 timeout, 75 interrupted (try again).
 
 Examples:
@@ -47,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "TIER", default_value = "screen")]
     tier: String,
     /// Index into the tier's seeds
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::count::<u64>)]
     seed: u64,
     /// Print the report as one line of JSON
     #[arg(long)]
@@ -59,7 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     corpus: Option<PathBuf>,
     /// Give up after so long, as in 90s or 10m
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     time_limit: Option<Duration>,
     /// What trains it
     #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
@@ -89,7 +90,7 @@ fn report(args: &Args, output: &Output) -> Done {
         seed: args.seed,
         corpus: carried::corpus(args.corpus.as_deref())?,
         time_limit: args.time_limit,
-        threads: usize::from(args.threads),
+        threads: threads::capped("--threads", usize::from(args.threads), output)?,
     };
     let candidate = Loaded { program: load::load(&args.file)?, sizes: args.sizes.clone(), device: args.device };
     let device = args.device.device();
@@ -145,15 +146,26 @@ fn table(report: &EvalReport) -> String {
         Status::Timeout => "timeout",
         Status::Retry => "retry",
     };
-    let mut text = format!(
-        "{status}: tier {}, seed {}, {:.1} s\nkey {}\n{} parameters, {:.0} FLOPs a token, state of {:.0} numbers\n",
-        report.tier, report.seed, report.seconds, report.key, report.params, report.flops_per_token, report.state
-    );
+    let mut text = format!("{status}: tier {}, seed {}, {:.1} s\n", report.tier, report.seed, report.seconds);
+    if let Some(key) = &report.key {
+        let _ = writeln!(text, "key {key} ({})", report.machine);
+    }
+    if report.params > 0 {
+        let _ = writeln!(
+            text,
+            "{} parameters, {:.0} FLOPs a token, state of {:.0} numbers",
+            report.params, report.flops_per_token, report.state
+        );
+    }
     for (name, task) in &report.tasks {
         let _ = writeln!(
             text,
-            "  {name:<20}{} {:.4}, score {:.4} (0 is chance), loss {:.4}",
-            task.metric, task.value, task.score, task.loss
+            "  {name:<20}{} {:.4}, score {:.4} (0 is chance), loss {:.4}{}",
+            task.metric,
+            task.value,
+            task.score,
+            task.loss,
+            task.width.map_or_else(String::new, |width| format!(", at D={width}"))
         );
     }
     if let Some(score) = report.score() {
@@ -196,21 +208,16 @@ impl Loaded {
         let word = |v: &Value, key: &str| v.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let told = report.diagnostics.iter().filter_map(|value| {
             let code = known.iter().find(|c| value.get("code").is_some_and(|v| v == c.code))?.code;
-            Some(Diagnostic::error(code, word(value, "message")).help(word(value, "help")))
+            let finding = Diagnostic::error(code, word(value, "message")).help(word(value, "help"));
+            let notes = value.get("notes").and_then(Value::as_array);
+            let notes = notes.into_iter().flatten().filter_map(Value::as_str);
+            Some(notes.fold(finding, |finding, note| finding.note(note)))
         });
         told.collect()
     }
 }
 
 impl Candidate for Loaded {
-    fn hash(&self) -> String {
-        match self.compile(SETTING).into_graph() {
-            Ok(graph) => canonical_hash(&graph).to_string(),
-            // A program that does not compile is only itself.
-            Err(_) => format!("refused {}", self.program.text()),
-        }
-    }
-
     fn graph(&self, size: ModelSize) -> Result<Arc<Graph>, Vec<Diagnostic>> {
         let graph = self.compile(size).into_graph()?;
         self.device.holds(&graph, TOKENS).map_err(|d| vec![d])?;

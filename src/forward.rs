@@ -6,17 +6,21 @@
 //! `R` of the output's shape in the input file, `--grads` writes the gradients of sum(output * R): of the
 //! parameters by their paths, of the inputs by their names. Other tensors of the input file are ignored, so
 //! that one file can hold what another implementation made of the same input.
+//!
+//! `--random` makes such a file instead of reading one: standard normal inputs (of a model, tokens), and R.
 
 use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
 use crate::sizes::{ModelArgs, SizeArgs};
-use crate::{carry, load};
+use crate::{carry, load, names, number};
 use archc_compiler::compile;
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::graph::Graph;
+use archc_compiler::graph::{AxisId, Graph};
 use archc_runtime::io::read_tensors_and_notes;
+use archc_runtime::random::Stream;
 use archc_runtime::{
-    Batch, BatchShape, Dtype, Objective, SessionOptions, Snapshot, Tensor, Tensors, read_tensors, write_tensors,
+    Batch, BatchShape, Dtype, Objective, SessionOptions, Snapshot, Tensor, Tensors, misfits, read_tensors,
+    write_tensors,
 };
 use archc_train::checkpoint::decode_weights;
 use serde_json::{Value, json};
@@ -31,11 +35,20 @@ The input file holds `input` [batch, tokens, axes] (several inputs: each by its 
 holds `output`. With a tensor `R` of the output's shape in the input file, --grads writes the gradients
 of sum(output * R), by path for the parameters and by name for the inputs.
 
+Without such a file --random makes one: standard normal inputs and R, or for a model tokens, the same for
+the same seed. --save-input keeps it, for another program.
+
+Weights of other programs are read by --names: a JSON object from paths to names in the weights file, with
+what is done to a tensor first, as in { \"q.linear.weight\": [\"attn.q.weight\", { \"reshape\": [2, 32, 64] }] }.
+`archc explain E0841` has all of it.
+
 A sequence may come in pieces: --carry-out keeps what its next tokens need (memories, windows, keys and
 values, positions), --carry-in goes on from there. --step runs every token by itself, so that a program
 that decodes can be held against the one that trained.
 
 Examples:
+  archc forward block.arch --random --output y.safetensors
+  archc forward block.arch --random --length 64 --batch 4 --save-input x.safetensors --output y.safetensors
   archc forward block.arch --weights w.safetensors --input x.safetensors --output y.safetensors
   archc forward block.arch --weights w.safetensors --input x.safetensors --output y.safetensors \\
       --dtype f64 --grads g.safetensors --set D=32 --set H=2
@@ -53,8 +66,20 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Inputs
-    #[arg(long, value_name = "FILE")]
-    input: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "random")]
+    input: Option<PathBuf>,
+    /// Make random inputs, by --seed
+    #[arg(long, conflicts_with = "input")]
+    random: bool,
+    /// Tokens a sequence of random inputs
+    #[arg(long, value_name = "T", default_value_t = 16, conflicts_with = "input", value_parser = number::positive::<usize>)]
+    length: usize,
+    /// Sequences of random inputs
+    #[arg(long, value_name = "B", default_value_t = 2, conflicts_with = "input", value_parser = number::positive::<usize>)]
+    batch: usize,
+    /// Where to write the random inputs
+    #[arg(long, value_name = "FILE", conflicts_with = "input")]
+    save_input: Option<PathBuf>,
     /// Where to write the outputs
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
@@ -70,7 +95,7 @@ pub struct Args {
     /// Where to write what the next tokens need
     #[arg(long, value_name = "FILE")]
     carry_out: Option<PathBuf>,
-    /// A JSON object from paths to the names that the weights file uses
+    /// A JSON object from paths to the names that the weights file uses, and what is done to its tensors
     #[arg(long, value_name = "FILE", requires = "weights")]
     names: Option<PathBuf>,
     /// Arithmetic, and the type of the numbers written: f32 or f64
@@ -79,8 +104,8 @@ pub struct Args {
     /// What runs it
     #[arg(long, value_name = "NAME", default_value = device::EXACT, value_parser = device::parser())]
     device: DeviceName,
-    /// Seed of the first values, without --weights
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// Seed of the first values, without --weights, and of random inputs
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::count::<u64>)]
     seed: u64,
     #[command(flatten)]
     sizes: SizeArgs,
@@ -103,13 +128,19 @@ pub fn run(args: &Args, output: &Output) -> Done {
         Ok(graph) => Arc::new(graph),
         Err(_) => return Ok(code),
     };
-    let given = read_tensors(&args.input)?;
-    let batch = batch(&graph, &given)?;
     let dtype = match args.dtype {
         Float::F32 => Dtype::F32,
         Float::F64 => Dtype::F64,
     };
     let device = args.device.computing(dtype, output)?;
+    let given = match &args.input {
+        Some(path) => read_tensors(path)?,
+        None => {
+            device.holds(&graph, args.batch.saturating_mul(args.length))?;
+            random(args, &graph, dtype, output)?
+        }
+    };
+    let batch = batch(&graph, &given)?;
     device.holds(&graph, batch.batch.saturating_mul(batch.len))?;
     let cotangents = args.grads.is_some().then(|| cotangents(&graph, &given)).transpose()?;
 
@@ -118,7 +149,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let options = SessionOptions { dtype, seed: args.seed, ..SessionOptions::default() };
     let mut session = device.device().compile(&graph, shape, &options)?;
     if let Some(path) = &args.weights {
-        session.restore(&weights(&graph, path, args.names.as_deref())?)?;
+        session.restore(&weights(&graph, path, args.names.as_deref(), dtype, output)?)?;
     }
     let forward = if args.step {
         carry::step(session.as_mut(), &batch, carry.as_ref())?
@@ -208,27 +239,63 @@ fn ids(tokens: &Tensor) -> Result<Vec<u32>, Diagnostic> {
 }
 
 /// `R`, or `R.NAME` for each of several outputs.
+fn weight_name(graph: &Graph, output: &str) -> String {
+    if graph.outputs.len() > 1 { format!("R.{output}") } else { "R".to_owned() }
+}
+
+/// What the outputs are weighed with, by output.
 fn cotangents(graph: &Graph, given: &Tensors) -> Result<Tensors, Diagnostic> {
-    let several = graph.outputs.len() > 1;
+    let names: Vec<String> = graph.outputs.iter().map(|o| weight_name(graph, &o.name)).collect();
     let found: Tensors = graph
         .outputs
         .iter()
-        .filter_map(|o| {
-            let name = if several { format!("R.{}", o.name) } else { "R".to_owned() };
-            Some((o.name.clone(), given.get(&name)?.clone()))
-        })
+        .zip(&names)
+        .filter_map(|(o, name)| Some((o.name.clone(), given.get(name)?.clone())))
         .collect();
     if found.is_empty() {
-        let names: Vec<String> = graph.outputs.iter().map(|o| format!("`R.{}`", o.name)).collect();
-        let wanted = if several { names.join(" or ") } else { "`R`".to_owned() };
+        let wanted = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
         return Err(Diagnostic::error("E0844", format!("the input file has no {wanted} to differentiate with"))
             .help("--grads writes the gradients of sum(output * R): add R, of the output's shape"));
     }
     Ok(found)
 }
 
+/// Random inputs for `--random`, in the layout of an input file.
+fn random(args: &Args, graph: &Graph, dtype: Dtype, output: &Output) -> Result<Tensors, Stop> {
+    let (batch, len) = (args.batch, args.length);
+    let stream = |name: &str| Stream::new(&[b"forward", &args.seed.to_le_bytes(), name.as_bytes()]);
+    let normal = |name: &str, axes: &[AxisId]| {
+        let shape: Vec<usize> = [batch, len].into_iter().chain(axes.iter().map(|&a| graph.size(a))).collect();
+        let mut stream = stream(name);
+        let count = shape.iter().product();
+        let numbers = std::iter::repeat_with(|| stream.normal_pair()).flatten().take(count);
+        // As a file of this type holds them, so that one that is saved gives the same outputs.
+        let data = numbers.map(|x| if dtype == Dtype::F32 { f64::from(x as f32) } else { x }).collect();
+        (name.to_owned(), Tensor { shape, data })
+    };
+    let mut made = Tensors::new();
+    if let Some(vocab) = graph.vocab.map(|axis| graph.size(axis)) {
+        let mut stream = stream("tokens");
+        let data = (0..batch * len).map(|_| (stream.uniform() * vocab as f64).floor()).collect();
+        made.insert("tokens".to_owned(), Tensor { shape: vec![batch, len], data });
+    }
+    made.extend(graph.inputs.iter().map(|i| normal(only_input(graph).map_or(&i.name, |_| INPUT), &i.axes)));
+    if args.grads.is_some() {
+        made.extend(graph.outputs.iter().map(|o| normal(&weight_name(graph, &o.name), &o.axes)));
+    }
+    let list: Vec<String> = made.iter().map(|(name, tensor)| format!("{name} {:?}", tensor.shape)).collect();
+    let what = if graph.vocab.is_some() { "uniform tokens, else standard normal" } else { "standard normal" };
+    output.note(&format!("random inputs of seed {}, {what}: {}", args.seed, list.join(", ")))?;
+    let shapes: Vec<Value> = made.iter().map(|(n, t)| json!({ "name": n, "shape": t.shape })).collect();
+    output.object("random", json!({ "seed": args.seed, "tensors": shapes }))?;
+    if let Some(path) = &args.save_input {
+        write(path, &made, dtype, output)?;
+    }
+    Ok(made)
+}
+
 /// Parameters from a file: weights of any program, or a checkpoint of `archc train`.
-fn weights(graph: &Graph, path: &Path, names: Option<&Path>) -> Result<Snapshot, Diagnostic> {
+fn weights(graph: &Graph, path: &Path, names: Option<&Path>, dtype: Dtype, output: &Output) -> Result<Snapshot, Stop> {
     let (tensors, notes) = read_tensors_and_notes(path)?;
     let mut snapshot = if notes.contains_key("archc") {
         let bytes = std::fs::read(path).map_err(|e| {
@@ -238,43 +305,14 @@ fn weights(graph: &Graph, path: &Path, names: Option<&Path>) -> Result<Snapshot,
     } else {
         Snapshot { params: tensors, ..Snapshot::default() }
     };
+    let mut findings = Vec::new();
     if let Some(map) = names {
-        rename(graph, &mut snapshot.params, path, map)?;
+        let renamed = names::rename(graph, std::mem::take(&mut snapshot.params), path, map)?;
+        renamed.tell(output)?;
+        (snapshot.params, findings) = (renamed.tensors, renamed.findings);
     }
-    Ok(snapshot)
-}
-
-/// Gives the tensors of a weights file the paths that a map has for them.
-fn rename(graph: &Graph, tensors: &mut Tensors, weights: &Path, map: &Path) -> Result<(), Diagnostic> {
-    let wrong = |message: String, help: &str| Err(Diagnostic::error("E0841", message).help(help));
-    let shown = map.display();
-    let text = load::read(map)?;
-    let names = match serde_json::from_str::<Value>(&text) {
-        Ok(Value::Object(names)) => names,
-        Ok(_) => return wrong(format!("`{shown}` is not a JSON object"), "write { \"path\": \"name in the file\" }"),
-        Err(e) => return wrong(format!("`{shown}` is not JSON: {e}"), "write { \"path\": \"name in the file\" }"),
-    };
-    let mut moved = Vec::with_capacity(names.len());
-    for (path, name) in &names {
-        let Value::String(name) = name else {
-            return wrong(format!("the name of `{path}` in `{shown}` is not a string"), "write \"path\": \"name\"");
-        };
-        if !graph.params.iter().any(|p| p.path == *path) {
-            return wrong(
-                format!("`{shown}` renames `{path}`, which is no parameter of the program"),
-                "`archc params` lists the paths; they stand before the colon",
-            );
-        }
-        match tensors.remove(name) {
-            Some(tensor) => moved.push((path.clone(), tensor)),
-            None => {
-                let message = format!("`{}` has no tensor `{name}`, which `{shown}` names", weights.display());
-                return wrong(message, "check the spelling; each tensor can be named once");
-            }
-        }
-    }
-    tensors.extend(moved);
-    Ok(())
+    findings.extend(misfits(graph, &snapshot.params, dtype));
+    if findings.is_empty() { Ok(snapshot) } else { Err(Stop::Findings(findings, Box::default())) }
 }
 
 fn write(path: &Path, tensors: &Tensors, dtype: Dtype, output: &Output) -> Result<(), Stop> {

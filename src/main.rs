@@ -40,17 +40,20 @@ mod forward;
 mod interrupt;
 mod load;
 mod man;
+mod names;
 mod new;
+mod number;
 mod output;
 mod params;
 mod report;
 mod search;
 mod selftest;
 mod sizes;
+mod threads;
 mod train;
 mod tree;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use output::{Color, Done, Format, Output};
 use std::process::ExitCode;
 
@@ -78,6 +81,8 @@ Examples:
   archc train seeds/delta_net.arch --task recall
   archc search seeds/                      look for better blocks for ten minutes
   archc report                             the newest search as one HTML page
+
+ARCHC_ISA=avx2 (avx512, sse2, neon) keeps the cpu device to an instruction set, for the bits of another machine.
 
 Exit codes: 0 done, 1 a file or folder failed, 2 refused, 3 diverged, 4 out of time, 75 interrupted.";
 
@@ -121,9 +126,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> u8 {
-    let cli = Cli::parse();
+    let matches = number::negative(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let output = Output::new(cli.message_format, cli.color);
-    let done = dispatch(cli.command, &output);
+    let done = device::keep_to_isa().map_err(output::Stop::from).and_then(|()| dispatch(cli.command, &output));
     output.finish(done)
 }
 

@@ -42,8 +42,6 @@ pub enum Color {
 pub enum Stop {
     /// With findings, not printed yet.
     Findings(Vec<Diagnostic>, Box<SourceMap>),
-    /// Whoever read our output has gone.
-    Gone,
     /// Our output cannot be written.
     Output(io::Error),
 }
@@ -56,7 +54,7 @@ impl From<Diagnostic> for Stop {
 
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe { Self::Gone } else { Self::Output(error) }
+        Self::Output(error)
     }
 }
 
@@ -104,9 +102,7 @@ impl Output {
 
     /// Text as it is, whatever the format: what was asked for is the text.
     pub fn raw(&self, text: &str) -> Result<(), Stop> {
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        Ok(out.flush()?)
+        written(&mut io::stdout().lock(), text)
     }
 
     /// A result for programs; nothing for people.
@@ -130,7 +126,7 @@ impl Output {
     }
 
     fn tell(&self, text: &str) -> Result<(), Stop> {
-        Ok(io::stderr().write_all(text.as_bytes())?)
+        written(&mut io::stderr(), text)
     }
 
     /// Prints what is left to say and gives the exit code of the process.
@@ -141,8 +137,6 @@ impl Output {
         };
         let (findings, sources) = match stop {
             Stop::Findings(findings, sources) => (findings, *sources),
-            // `archc ... | head` has read what it wanted.
-            Stop::Gone => return 0,
             Stop::Output(error) => {
                 let message = format!("cannot write the output: {error}");
                 let full = Diagnostic::error("E0823", message).help("make room, or write to another place");
@@ -151,11 +145,16 @@ impl Output {
                 return SURROUNDINGS;
             }
         };
-        match self.findings(&findings, &sources) {
-            Ok(code) => code,
-            Err(Stop::Gone) => exit_code(findings.first().map_or("", |d| d.code)),
-            Err(_) => SURROUNDINGS,
-        }
+        self.findings(&findings, &sources).unwrap_or(SURROUNDINGS)
+    }
+}
+
+/// Writes a text. Where whoever read has gone (`archc ... | head`) there is nothing more to write, and the command goes on: what it does
+/// and how it ends do not depend on who reads along.
+fn written(stream: &mut dyn Write, text: &str) -> Result<(), Stop> {
+    match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
-use crate::{carried, interrupt, load};
+use crate::{carried, interrupt, load, number, threads};
 use archc_compiler::diag::Diagnostic;
 use archc_search::rank::Ranking;
 use archc_search::stats::Interval;
@@ -41,22 +41,22 @@ pub struct Args {
     #[arg(long)]
     resume: bool,
     /// Time, of all sessions of the run together: 90s, 2m, 1h30m or none
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = limit)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = limit, allow_hyphen_values = true)]
     budget: Limit,
     /// Stop after so many proposals
     #[arg(long, value_name = "N")]
     candidates: Option<u32>,
     /// Stop after so many tokens of training
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::count::<u64>)]
     tokens: Option<u64>,
     /// Stop when this process needs more memory than so many GiB
     #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     memory: Option<u64>,
     /// Seed of all proposals and trainings
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::count::<u64>)]
     seed: u64,
     /// Evaluations side by side, one thread each [default: one a core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = number::count::<usize>)]
     jobs: usize,
     /// What the task `text` reads: a file, or a folder of files [default: the text that archc carries]
     #[arg(long, value_name = "PATH")]
@@ -79,7 +79,7 @@ fn limit(text: &str) -> Result<Limit, String> {
 
 /// `90s`, `2m`, `1h30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a time; write 90s, 2m or 1h30m");
+    let wrong = || format!("`{text}` is not a time above 0; write 90s, 2m or 1h30m");
     let mut rest = text.trim();
     let mut total = 0.0;
     while !rest.is_empty() {
@@ -116,7 +116,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
             memory: args.memory.map(|gib| gib << 30),
         },
         seed: args.seed,
-        jobs: args.jobs,
+        jobs: threads::capped("--jobs", args.jobs, output)?,
         corpus: args.corpus.clone(),
         carried: carried::text(),
         researcher: args.researcher.clone(),

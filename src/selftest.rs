@@ -3,7 +3,7 @@
 use crate::device::{self, DeviceName};
 use crate::output::{Done, INTERRUPTED, Output, Stop};
 use crate::sizes::SizeArgs;
-use crate::{interrupt, load};
+use crate::{interrupt, load, number, threads};
 use archc_compiler::compile;
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::Dtype;
@@ -45,16 +45,16 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
     device: DeviceName,
     /// How many random programs (with FILE: batches)
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = number::count::<u64>)]
     programs: u64,
     /// Seed of the random programs
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::count::<u64>)]
     seed: u64,
     /// Begin no program after so many minutes
     #[arg(long, value_name = "M")]
     minutes: Option<f64>,
     /// Number of the first program, to repeat one
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::count::<u64>)]
     first: u64,
     /// Leave the library out
     #[arg(long)]
@@ -89,7 +89,7 @@ fn many(args: &Args, output: &Output) -> Done {
     let stop = interrupt::flag();
     let began = Instant::now();
     let device = args.device.device();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = args.jobs.map_or(Ok(threads::cores()), |n| threads::capped("--jobs", usize::from(n), output))?;
     let plan = Plan {
         device: device.as_ref(),
         dtype: dtype(args.device),
@@ -98,7 +98,7 @@ fn many(args: &Args, output: &Output) -> Done {
         programs: args.programs,
         library: !args.only_random,
         until: args.minutes.map(|m| began + Duration::from_secs_f64(m * 60.0)),
-        jobs: args.jobs.map_or(cores, usize::from),
+        jobs,
         stop: &stop,
     };
     let mut tally = Tally::default();

@@ -41,7 +41,11 @@ impl SizeArgs {
     }
 }
 
-fn setting(text: &str) -> Result<(String, f64), String> {
+/// Reads `NAME=NUMBER`.
+///
+/// # Errors
+/// In words, for the command line.
+pub fn setting(text: &str) -> Result<(String, f64), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=NUMBER, as in D=64")?;
     let name = name.trim();
     if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_') {

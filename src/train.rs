@@ -3,7 +3,7 @@
 use crate::device::{self, DeviceName};
 use crate::output::{DIVERGED, Done, INTERRUPTED, Output, Stop};
 use crate::sizes::SizeArgs;
-use crate::{carried, interrupt, load};
+use crate::{carried, interrupt, load, number, threads};
 use archc_compiler::compile;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
@@ -36,10 +36,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     layers: u16,
     /// Updates
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = number::count::<u64>)]
     steps: u64,
     /// Sequences a batch
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = number::count::<usize>)]
     batch: usize,
     /// Peak of the learning rate
     #[arg(long, value_name = "RATE", default_value_t = 3e-3)]
@@ -48,13 +48,13 @@ pub struct Args {
     #[arg(long, value_name = "RATE", default_value_t = TrainConfig::default().weight_decay)]
     weight_decay: f64,
     /// Seed of first values, dropout and batches
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::count::<u64>)]
     seed: u64,
     /// The run's folder; a run that is in it goes on [default: a new one under runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Steps between two checkpoints
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = number::positive::<u64>)]
     checkpoint_every: u64,
     /// What trains it
     #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
@@ -105,7 +105,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         weight_decay: args.weight_decay,
         warmup: TrainConfig::default().warmup.min(args.steps / 10),
         seed: args.seed,
-        threads: usize::from(args.threads),
+        threads: threads::capped("--threads", usize::from(args.threads), output)?,
         ..TrainConfig::default()
     };
     let device = args.device.device();

@@ -21,6 +21,7 @@ pub mod stdlib;
 pub mod work;
 
 pub use driver::{COST_TOKENS, Compilation, Options, compile, offers, targets};
+pub use elaborate::settable;
 pub use elaborate::{DEFAULT_D, Sizes};
 
 /// Whether a code is that of a warning of the compiler.

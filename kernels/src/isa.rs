@@ -16,6 +16,23 @@ pub enum Level {
     Avx512 = 3,
 }
 
+impl Level {
+    /// Every level of the target, from the lowest.
+    pub const ALL: &[Self] =
+        if cfg!(target_arch = "x86_64") { &[Self::Base, Self::Avx2, Self::Avx512] } else { &[Self::Base] };
+
+    /// `avx512`, `avx2`, and for what the target always has `sse2`, `neon` or `plain`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Base if cfg!(target_arch = "x86_64") => "sse2",
+            Self::Base if cfg!(target_arch = "aarch64") => "neon",
+            Self::Base => "plain",
+        }
+    }
+}
+
 static LEVEL: AtomicU8 = AtomicU8::new(0);
 
 /// The best level of this machine.
@@ -48,7 +65,8 @@ pub fn level() -> Level {
     }
 }
 
-/// From now on uses this level, or the machine's best one if that is lower: for tests and measurements.
+/// From now on uses this level, or the machine's best one if that is lower: to get the bits of another machine, for tests and
+/// for measurements.
 pub fn limit(to: Level) {
     LEVEL.store(to.min(best()) as u8, Ordering::Relaxed);
 }
@@ -58,7 +76,7 @@ pub fn limit(to: Level) {
 pub(crate) fn at_each_level(test: impl Fn(Level)) {
     static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    for level in [Level::Base, Level::Avx2, Level::Avx512].into_iter().filter(|l| *l <= best()) {
+    for &level in Level::ALL.iter().filter(|l| **l <= best()) {
         limit(level);
         test(level);
     }

@@ -24,6 +24,7 @@ pub mod random;
 pub mod reference;
 pub mod session;
 
+pub use checks::misfits;
 pub use codes::CODES;
 pub use cpu::Cpu;
 pub use init::initial_params;

@@ -184,6 +184,11 @@ pub trait Device {
     /// `reference`, `cpu`, `cuda`.
     fn name(&self) -> &'static str;
 
+    /// What the bits of its results depend on beside program and numbers: its name, and the instructions that it uses.
+    fn arithmetic(&self) -> String {
+        self.name().to_owned()
+    }
+
     /// Specialises a graph for a batch shape. Parameters start at their seeded inits.
     ///
     /// # Errors

@@ -11,13 +11,34 @@ use archc_compiler::hash::{canonical_hash, family_hash};
 use archc_compiler::source::{FileId, SourceMap};
 use archc_compiler::{Compilation, Options, compile};
 use archc_grammar::ast::{Callable, ItemKind};
+use archc_train::corpus::Corpus;
 use archc_train::evaluate::{self, ModelSize};
+use archc_train::task;
+use archc_train::tier::tier;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-/// The setting in which programs are compared: the smallest one that the tiers train in.
+/// The setting in which costs are counted: the smallest one that the tiers train in.
 const SETTING: ModelSize = ModelSize { vocab: 16, width: 32, layers: 1 };
+
+/// What else the tiers of a search train in: programs are compared in all of it. Two that are the same at one width may differ at
+/// another, where an axis or a branch follows from it.
+static OTHERS: LazyLock<Vec<ModelSize>> = LazyLock::new(|| {
+    // Which text does not matter: the vocabulary is that of bytes.
+    let lines: String = (0..4000).map(|i| format!("Line {i}.\n\n")).collect();
+    let corpus = Corpus::carried(&lines).ok().flatten().map(Arc::new);
+    let mut sizes = Vec::new();
+    for run in ["screen", "search"].iter().filter_map(|name| tier(name).ok()).flat_map(|tier| tier.tasks) {
+        let task = task::build(&run.task, corpus.as_ref()).expect("the tiers' tasks are well-formed");
+        let size = ModelSize { vocab: task.vocab(), width: run.width, layers: run.layers };
+        if size != SETTING && !sizes.contains(&size) {
+            sizes.push(size);
+        }
+    }
+    sizes
+});
 
 /// The length at which state and FLOPs that grow with it are counted.
 const TOKENS: usize = 32;
@@ -84,8 +105,32 @@ impl Screen for Compiler {
             }
             _ => debug_assert!(screened.refusal.is_some(), "no graph and no error"),
         }
+        if screened.refusal.is_none() {
+            match compare(&source, &screened.hash) {
+                Ok(hash) => screened.hash = hash,
+                Err(refusal) => screened.refusal = Some(refusal),
+            }
+        }
         screened
     }
+}
+
+/// The canonical hashes of a program in all settings, the first one given, as one; or why it cannot be trained at one of them.
+fn compare(source: &Source, first: &str) -> Result<String, Refusal> {
+    let mut all = Sha256::new();
+    all.update(first);
+    for &size in OTHERS.iter() {
+        let compiled = source.compile(size);
+        match (&compiled.graph, refuse(&compiled.diagnostics)) {
+            (Some(graph), None) => all.update(canonical_hash(graph).0),
+            (_, Some(refusal)) => {
+                let at = format!("at D = {} and {} tokens: {}", size.width, size.vocab, refusal.message);
+                return Err(Refusal { message: at, ..refusal });
+            }
+            (None, None) => panic!("archc bug: no graph and no error"),
+        }
+    }
+    Ok(all.finalize()[..16].iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// The first error, by the check that found it. A program in which nothing mixes time is fine by itself (a
@@ -166,21 +211,16 @@ fn mixer(graph: &Graph) -> String {
 /// A candidate for the trainer's contract.
 pub struct Trainable {
     source: Source,
-    hash: String,
 }
 
 impl Trainable {
-    /// A program and its canonical hash.
-    pub fn new(name: &str, text: &str, hash: &str) -> Self {
-        Self { source: Source::new(name, text), hash: hash.to_owned() }
+    /// A program.
+    pub fn new(name: &str, text: &str) -> Self {
+        Self { source: Source::new(name, text) }
     }
 }
 
 impl evaluate::Candidate for Trainable {
-    fn hash(&self) -> String {
-        self.hash.clone()
-    }
-
     fn graph(&self, size: ModelSize) -> Result<Arc<Graph>, Vec<Diagnostic>> {
         self.source.compile(size).into_graph().map(Arc::new)
     }
@@ -192,5 +232,33 @@ impl evaluate::Candidate for Trainable {
 
     fn describe(&self, diagnostic: &Diagnostic) -> Value {
         to_json(diagnostic, &self.source.sources)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A memory of so many numbers.
+    fn memory(size: &str) -> Screened {
+        let text = format!(
+            "block M[D](K = {size}) {{\n    input x[D]\n    let k[K] = linear[K](x)\n    scan {{\n        state s[K] = 0\n        \
+             s = 0.5 * s + k\n        emit y = s\n    }}\n    output linear[D](y)\n}}\n"
+        );
+        Compiler.screen(&text)
+    }
+
+    #[test]
+    fn programs_are_compared_at_all_sizes_of_the_tiers() {
+        assert!(OTHERS.iter().any(|size| size.width != SETTING.width), "{:?}", *OTHERS);
+        // At D = 32 the three are one program; at D = 64 the first two still are.
+        let [half, also_half, fixed] = ["D / 2", "D - D / 2", "16"].map(memory);
+        assert_eq!(half.refusal, None);
+        assert_eq!(half.hash, also_half.hash);
+        assert_ne!(half.hash, fixed.hash);
+        assert_eq!(half.family, fixed.family);
+        // What checks at D = 32 alone cannot be trained.
+        let refusal = memory("4096 / (D - 30) / 128").refusal.expect("a refusal");
+        assert!(refusal.message.contains("at D = 64"), "{refusal:?}");
     }
 }

@@ -39,7 +39,8 @@ pub struct Job {
 }
 
 impl Job {
-    /// hash(canonical program, evaluator version, tier, seed): what names the result anywhere.
+    /// hash(canonical program, evaluator version, tier, seed): names the results of programs that compute the same, whatever their
+    /// parameters are called. What the contract of `archc eval` calls a key is finer: paths seed the first values.
     pub fn key(&self, version: &str) -> String {
         let mut hash = Sha256::new();
         for part in [&self.hash, version, self.tier.word()] {

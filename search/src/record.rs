@@ -181,7 +181,7 @@ pub struct Candidate {
     pub change: String,
     /// Unified diff from the first parent.
     pub diff: String,
-    /// Canonical hash with sizes; empty if it did not check.
+    /// Canonical hash with sizes, of all settings that the search trains in; empty if it did not check.
     pub hash: String,
     /// Canonical hash without sizes; empty if it did not check.
     pub family: String,

@@ -20,7 +20,7 @@ pub trait Screen: Sync {
 pub struct Screened {
     /// The name of the block; empty if it does not parse.
     pub name: String,
-    /// Canonical hash with sizes.
+    /// Canonical hash with sizes, of all settings that the search trains in.
     pub hash: String,
     /// Canonical hash without sizes.
     pub family: String,

@@ -50,9 +50,9 @@ impl Evaluator for Trained {
     fn version(&self) -> String {
         // The key of a request names the tier's content, the corpus and the contract's version; of no program, it
         // names the evaluator.
-        let device = self.device.name();
-        let key = |tier: &tier::Tier| self.request(tier, 0).key("", device);
-        format!("train {} {device} {} {}", contract::VERSION, &key(&self.screen)[..8], &key(&self.search)[..8])
+        let machine = contract::machine(self.device.as_ref());
+        let key = |tier: &tier::Tier| self.request(tier, 0).key("", &machine);
+        format!("train {} {machine} {} {}", contract::VERSION, &key(&self.screen)[..8], &key(&self.search)[..8])
     }
 
     fn evaluate(&self, job: &Job, cancel: &AtomicBool) -> Report {
@@ -61,7 +61,7 @@ impl Evaluator for Trained {
             Tier::Search => &self.search,
         };
         let request = self.request(tier, job.seed);
-        let program = Trainable::new(&job.name, &job.source, &job.hash);
+        let program = Trainable::new(&job.name, &job.source);
         let mut watch = |_: &contract::Moment<'_>| {
             if cancel.load(Ordering::Relaxed) { Flow::Cancel } else { Flow::Continue }
         };

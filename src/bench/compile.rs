@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     block: Vec<String>,
     /// Width, layers, tokens a sequence, sequences
-    #[arg(long, value_name = "D,L,T,B", default_value = "64,2,512,4", value_parser = shape)]
+    #[arg(long, value_name = "D,L,T,B", default_value = "64,2,512,4", value_parser = shape, allow_hyphen_values = true)]
     shape: Shape,
     /// Tokens of the vocabulary
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]

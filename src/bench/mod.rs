@@ -27,6 +27,7 @@ use crate::output::{Done, Output};
 #[command(after_help = "\
 Examples:
   archc bench train                                  all blocks and shapes, beside the machine's own rates
+  archc bench train block.arch --set H=4             a program of your own
   archc bench train --block GLA --shape 64,2,512,4 --torch python3 --torch-compile
   archc bench scaling
   archc bench decode

@@ -1,7 +1,8 @@
-//! What is measured: a block of the standard library in the standard stack, on a batch of random next tokens.
+//! What is measured: a block of the standard library, or of a file, in the standard stack, on a batch of random next tokens.
 
 use super::measure::Clock;
 use crate::device::{self, DeviceName};
+use crate::load::{Program, load};
 use crate::output::{Output, Stop};
 use archc_compiler::checks::CostReport;
 use archc_compiler::diag::Diagnostic;
@@ -9,6 +10,7 @@ use archc_compiler::graph::Graph;
 use archc_compiler::source::{FileId, SourceMap};
 use archc_compiler::{Options, Sizes, compile, stdlib};
 use archc_runtime::Batch;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Width, layers, tokens a sequence, sequences.
@@ -66,9 +68,9 @@ impl Stack {
     /// A block in it.
     ///
     /// # Errors
-    /// As for [`build`]; if the device has no room for such a batch.
+    /// As for [`Subject`]; if the device has no room for such a batch.
     pub fn build(&self, block: &str, shape: Shape, output: &Output) -> Result<(Arc<Graph>, CostReport), Stop> {
-        let built = build(block, shape, self.vocab as usize, output)?;
+        let built = Subject::library(block)?.build(shape, self.vocab as usize, output)?;
         self.device.holds(&built.0, shape.tokens())?;
         Ok(built)
     }
@@ -146,26 +148,65 @@ pub fn options(shape: Shape, vocab: usize) -> Options {
     Options { block: None, sizes: Sizes { set, vocab, layers: Some(shape.layers) } }
 }
 
-/// A block as a model, and what it costs.
-///
-/// # Errors
-/// E0848 for a name that the library has not; the compiler's findings where the block does not fit the shape.
-pub fn build(name: &str, shape: Shape, vocab: usize, output: &Output) -> Result<(Arc<Graph>, CostReport), Stop> {
-    let Some((sources, file)) = source(name) else {
-        let names: Vec<String> = blocks().into_iter().map(|b| b.name).collect();
-        return Err(Diagnostic::error("E0848", format!("the standard library has no block `{name}`"))
-            .help(format!("it has {}", names.join(", ")))
-            .into());
-    };
-    let mut compilation = compile(&sources, file, &options(shape, vocab));
-    let cost = compilation.cost.take();
-    let warnings = compilation.diagnostics.clone();
-    match (compilation.into_graph(), cost) {
-        (Ok(graph), Some(cost)) => Ok((Arc::new(graph), cost)),
-        (Err(findings), _) => Err(Stop::Findings(findings, Box::new(sources))),
-        (Ok(_), None) => {
-            output.findings(&warnings, &sources)?;
-            panic!("archc bug: a compiled program without a cost")
+/// A program that is measured, at whatever shape.
+pub struct Subject {
+    /// Whether it is a block of the standard library, which PyTorch may have too.
+    pub library: bool,
+    sources: SourceMap,
+    file: FileId,
+    block: Option<String>,
+    set: Vec<(String, f64)>,
+}
+
+impl Subject {
+    /// A block of the standard library, by name.
+    ///
+    /// # Errors
+    /// E0848 for a name that the library has not.
+    pub fn library(name: &str) -> Result<Self, Diagnostic> {
+        let Some((sources, file)) = source(name) else {
+            let error = Diagnostic::error("E0848", format!("the standard library has no block `{name}`"));
+            if Path::new(name).exists() {
+                return Err(error.help(format!("a file stands by itself: `archc bench train {name}`")));
+            }
+            let names: Vec<String> = blocks().into_iter().map(|b| b.name).collect();
+            return Err(error.help(format!("it has {}", names.join(", "))));
+        };
+        Ok(Self { library: true, sources, file, block: None, set: Vec::new() })
+    }
+
+    /// The block or model of a file, the one that is named where it has several, at these sizes.
+    ///
+    /// # Errors
+    /// E0861 for a width beside that of the shape; what [`load`] finds.
+    pub fn of_file(path: &Path, block: Option<&String>, set: &[(String, f64)]) -> Result<Self, Stop> {
+        if let Some((_, width)) = set.iter().find(|(name, _)| name == "D") {
+            return Err(Diagnostic::error("E0861", format!("--set D={width} is a second width"))
+                .help(format!("the first number of --shape is D, as in --shape {width},2,512,4"))
+                .into());
+        }
+        let Program { sources, file, .. } = load(path)?;
+        Ok(Self { library: false, sources, file, block: block.cloned(), set: set.to_vec() })
+    }
+
+    /// It as a model, and what that costs.
+    ///
+    /// # Errors
+    /// The compiler's findings where it does not fit the shape.
+    pub fn build(&self, shape: Shape, vocab: usize, output: &Output) -> Result<(Arc<Graph>, CostReport), Stop> {
+        let mut options = options(shape, vocab);
+        options.block.clone_from(&self.block);
+        options.sizes.set.extend(self.set.iter().cloned());
+        let mut compilation = compile(&self.sources, self.file, &options);
+        let cost = compilation.cost.take();
+        let warnings = compilation.diagnostics.clone();
+        match (compilation.into_graph(), cost) {
+            (Ok(graph), Some(cost)) => Ok((Arc::new(graph), cost)),
+            (Err(findings), _) => Err(Stop::Findings(findings, Box::new(self.sources.clone()))),
+            (Ok(_), None) => {
+                output.findings(&warnings, &self.sources)?;
+                panic!("archc bug: a compiled program without a cost")
+            }
         }
     }
 }

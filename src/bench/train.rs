@@ -9,10 +9,12 @@
 
 use super::machine::Machine;
 use super::measure::{self, Clock, Steps, Timing, short, steps, time};
-use super::model::{Shape, batch, build, shape};
+use super::model::{Shape, Subject, batch, shape};
 use super::peer::{self, Answer, Peer};
 use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
+use crate::sizes::setting;
+use crate::threads;
 use archc_compiler::checks::CostReport;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
@@ -35,14 +37,21 @@ Each block stands in the standard stack and learns random next tokens. Printed b
   eager, compile  PyTorch, with --torch; the first loss and gradient must be the same, or the row says so
 
 Examples:
+  archc bench train block.arch --set H=4 --shape 64,2,512,4
   archc bench train --block GLA --block DeltaNet --shape 64,2,512,4
   archc bench train --torch python3 --torch-compile --seconds 5 --json > bench.json")]
 pub struct Args {
-    /// Blocks of the standard library [default: eight, from attention to routers]
+    /// A program of your own; `-` for standard input, std::mixers::NAME for a block of the library
+    #[arg(value_name = "FILE", conflicts_with = "torch")]
+    file: Option<PathBuf>,
+    /// Blocks of the standard library, or of FILE [default: eight of the library, from attention to routers]
     #[arg(long, value_name = "NAME")]
     block: Vec<String>,
+    /// Size of an axis or value of a hyperparameter of FILE, but for D, e.g. --set H=8
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = setting, requires = "file")]
+    set: Vec<(String, f64)>,
     /// Width, layers, tokens a sequence, sequences [default: seven, from 32,2,64,4 to 256,4,2048,1]
-    #[arg(long, value_name = "D,L,T,B", value_parser = shape)]
+    #[arg(long, value_name = "D,L,T,B", value_parser = shape, allow_hyphen_values = true)]
     shape: Vec<Shape>,
     /// Tokens of the vocabulary
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
@@ -104,23 +113,23 @@ pub fn run(args: &Args, output: &Output) -> Done {
     }
     let quiet = args.json || output.is_json();
     let peer = args.torch.as_deref().map(|python| Peer::new(python, args.torch_compile)).transpose()?;
-    let blocks: Vec<&str> =
-        if args.block.is_empty() { peer::BLOCKS.to_vec() } else { args.block.iter().map(String::as_str).collect() };
+    let threads = threads::capped("--threads", usize::from(args.threads), output)?;
+    let subjects = subjects(args)?;
     let shapes = if args.shape.is_empty() { SHAPES.to_vec() } else { args.shape.clone() };
     // Every program is built before anything is measured, so that a wrong name costs no time.
-    for (block, shape) in blocks.iter().flat_map(|b| shapes.iter().map(move |s| (*b, *s))) {
-        let (graph, _) = build(block, shape, args.vocab as usize, output)?;
+    for (subject, shape) in subjects.iter().flat_map(|b| shapes.iter().map(move |s| (b, *s))) {
+        let (graph, _) = subject.build(shape, args.vocab as usize, output)?;
         args.device.holds(&graph, shape.tokens())?;
     }
     let machine = Machine::measure(args.clock);
     if !quiet {
-        output.text(&format!("{machine}\n{}\n", setting(args, peer.as_ref())))?;
+        output.text(&format!("{machine}\n{}\n", conditions(args, threads, peer.as_ref())))?;
         output.text(&heading(args, peer.as_ref()))?;
     }
     let mut rows = Vec::new();
-    for block in &blocks {
+    for subject in &subjects {
         for shape in &shapes {
-            let row = row(args, block, *shape, &machine, peer.as_ref(), output)?;
+            let row = row(args, subject, *shape, threads, &machine, peer.as_ref(), output)?;
             if !quiet {
                 output.text(&row.text(args, &machine))?;
             }
@@ -132,7 +141,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         let rows: Vec<Value> = rows.iter().map(|r| r.json()).collect();
         let torch = peer.as_ref().map(|p| &p.version);
         let all = json!({
-            "machine": machine.json(), "device": args.device.name(), "threads": args.threads, "clock": args.clock.word(), "vocab": args.vocab,
+            "machine": machine.json(), "device": args.device.name(), "threads": threads, "clock": args.clock.word(), "vocab": args.vocab,
             "torch": torch, "rows": rows,
         });
         output.raw(&format!("{all}\n"))?;
@@ -168,16 +177,30 @@ enum Reference {
     None,
 }
 
+/// What is measured: the blocks of a file, or of the library.
+fn subjects(args: &Args) -> Result<Vec<Subject>, Stop> {
+    match &args.file {
+        Some(file) if args.block.is_empty() => Ok(vec![Subject::of_file(file, None, &args.set)?]),
+        Some(file) => args.block.iter().map(|block| Subject::of_file(file, Some(block), &args.set)).collect(),
+        None if args.block.is_empty() => {
+            Ok(peer::BLOCKS.iter().map(|b| Subject::library(b)).collect::<Result<_, _>>()?)
+        }
+        None => Ok(args.block.iter().map(|b| Subject::library(b)).collect::<Result<_, _>>()?),
+    }
+}
+
 fn row(
     args: &Args,
-    block: &str,
+    subject: &Subject,
     shape: Shape,
+    threads: usize,
     machine: &Machine,
     peer: Option<&Peer>,
     output: &Output,
 ) -> Result<Row, Stop> {
     let vocab = args.vocab as usize;
-    let (graph, cost) = build(block, shape, vocab, output)?;
+    let (graph, cost) = subject.build(shape, vocab, output)?;
+    let block = graph.name.clone();
     let batch = batch(shape, vocab);
     let flops = useful(&cost, shape);
     let bound = flops / machine.sgemm + BYTES_A_PARAM * graph.param_count() as f64 / machine.copy;
@@ -188,7 +211,7 @@ fn row(
     let is_reference = args.device.name() == device::EXACT;
     let skipped = is_reference && matches!(reference, Reference::Estimated(_));
 
-    let (session, made) = args.clock.time(|| session(args.device, &graph, shape, usize::from(args.threads)));
+    let (session, made) = args.clock.time(|| session(args.device, &graph, shape, threads));
     let mut session = session?;
     let params = session.snapshot()?.params;
     let ours = if skipped { None } else { Some(steps(session.as_mut(), &batch, args.seconds, args.clock)?) };
@@ -197,17 +220,16 @@ fn row(
     let ready = made + ours.map_or(0.0, |o| o.first_seconds);
 
     let mut failed = None;
-    let torch = match peer.filter(|_| peer::BLOCKS.contains(&block)) {
-        Some(peer) => peer
-            .run(block, shape, vocab, &params, &batch, (args.seconds, usize::from(args.threads), args.clock))
-            .unwrap_or_else(|d| {
+    let torch = match peer.filter(|_| subject.library && peer::BLOCKS.contains(&block.as_str())) {
+        Some(peer) => {
+            peer.run(&block, shape, vocab, &params, &batch, (args.seconds, threads, args.clock)).unwrap_or_else(|d| {
                 failed = Some(d.message);
                 Vec::new()
-            }),
+            })
+        }
         None => Vec::new(),
     };
-    let (block, params) = (block.to_owned(), graph.param_count());
-    Ok(Row { block, shape, flops, bound, params, ours, ready, profile, reference, torch, failed })
+    Ok(Row { block, shape, flops, bound, params: graph.param_count(), ours, ready, profile, reference, torch, failed })
 }
 
 /// Operations of a step: the program's own, forward, and twice that backward.
@@ -364,13 +386,13 @@ fn modes(args: &Args) -> &'static [&'static str] {
     }
 }
 
-fn setting(args: &Args, peer: Option<&Peer>) -> String {
+fn conditions(args: &Args, threads: usize, peer: Option<&Peer>) -> String {
     let torch = peer.map_or_else(String::new, |p| format!(", PyTorch {}", p.version));
     format!(
         "device {}, {} thread{}{torch}; vocabulary {}; {} time, medians over {} s each, the warm-up left out",
         args.device.name(),
-        args.threads,
-        if args.threads == 1 { "" } else { "s" },
+        threads,
+        if threads == 1 { "" } else { "s" },
         args.vocab,
         if args.clock == Clock::Wall { "wall" } else { "processor" },
         args.seconds

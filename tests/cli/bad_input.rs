@@ -142,6 +142,44 @@ fn sizes_that_cannot_be() {
 }
 
 #[test]
+fn options_out_of_range_say_so() {
+    let folder = Folder::new(&[("t.arch", TINY)]);
+    let file = folder.text("t.arch");
+    let said = |args: &[&str], words: &str| {
+        let run = archc(&[args, &[file.as_str()]].concat());
+        assert_eq!(run.code, 2, "{}", run.err);
+        assert!(run.err.contains(words) && !run.err.contains("unexpected argument"), "{args:?}: {}", run.err);
+    };
+    let gpu = "archc has no GPU device; devices: cpu, lowered, reference";
+    for command in ["train", "eval", "search", "selftest"] {
+        said(&[command, "--device", "gpu"], gpu);
+    }
+    for name in ["cuda", "cuda:0", "MPS"] {
+        said(&["bench", "train", "--device", name], gpu);
+    }
+    said(&["train", "--device", "abacus"], "there is no device `abacus`; devices: cpu, lowered, reference");
+    said(&["train", "--lr", "-1"], "`lr = -1` is out of range");
+    said(&["train", "--steps", "-1"], "`-1` is not a whole number from 0");
+    said(&["train", "--batch", "-3"], "`-3` is not a whole number from 0");
+    said(&["train", "--checkpoint-every", "0"], "`0` is not a whole number from 1");
+    said(&["train", "--threads", "-2"], "-2 is not in 1..=65535");
+    said(&["train", "--seed", "-2"], "`-2` is not a whole number from 0");
+    said(&["search", "--budget", "-5s"], "`-5s` is not a time above 0");
+    said(&["search", "--jobs", "-5"], "`-5` is not a whole number from 0");
+    said(&["eval", "--time-limit", "-5s"], "`-5s` is not a time above 0");
+    said(&["bench", "train", "--seconds", "-1"], "`-1` is not a number of seconds");
+    said(&["bench", "train", "--shape", "-64,2,512,4"], "is not D,L,T,B");
+    said(&["check", "--set", "D=-8"], "error[E0206]");
+}
+
+#[test]
+fn instruction_sets_that_are_not_there() {
+    let run = |name: &str| finish(command(&["explain", "E0860"]).env("ARCHC_ISA", name).output().unwrap());
+    run("avx99").refused(2, "E0860");
+    run("").done();
+}
+
+#[test]
 fn corpora_that_teach_nothing() {
     let folder = Folder::new(&[("t.arch", TINY), ("small.txt", "Only a few words.\n"), ("empty.txt", " \n")]);
     let train = |corpus: &str| {
@@ -153,6 +191,7 @@ fn corpora_that_teach_nothing() {
     train(&folder.text("empty.txt")).refused(2, "E0905");
     fs::create_dir(folder.path("nothing")).unwrap();
     train(&folder.text("nothing")).refused(2, "E0905");
+    train(env!("CARGO_BIN_EXE_archc")).refused(2, "E0926");
     assert!(!folder.path("out").exists(), "nothing is made for a run that cannot start");
     archc(&["search", &folder.text("t.arch"), "--corpus", &folder.text("missing.txt"), "--out", &folder.text("s")])
         .refused(1, "E0904");

@@ -1,6 +1,6 @@
 //! `archc bench`: what it measures is there and adds up; how fast it is, no test says.
 
-use crate::archc;
+use crate::{Folder, TINY, archc};
 use serde_json::Value;
 
 /// The only JSON object that the command printed.
@@ -28,6 +28,29 @@ fn a_training_is_measured_beside_the_machine_and_the_reference() {
     assert!(row["reference"]["median_seconds"].as_f64() > Some(0.0));
     let table = archc(&args[..args.len() - 1]).done().out;
     assert!(table.contains("SGEMM") && table.lines().any(|line| line.starts_with("RGLRU")), "{table}");
+}
+
+#[test]
+fn a_program_of_the_user_is_measured() {
+    let folder = Folder::new(&[("two.arch", &format!("{TINY}\n{}", TINY.replace("Tiny[D]", "Other[D](W = 2)")))]);
+    let file = folder.text("two.arch");
+    let quick = ["--shape", "16,1,8,2", "--vocab", "11", "--seconds", "0", "--reference-limit", "0", "--json"];
+    let row = |args: &[&str]| json(&[&["bench", "train"], args, &quick[..]].concat())["rows"][0].clone();
+    let one = row(&[&file, "--block", "Other", "--set", "W=3"]);
+    assert_eq!((&one["block"], &one["width"]), (&"Other".into(), &16.into()));
+    assert!(one["archc"]["tokens_per_second"].as_f64() > Some(0.0));
+    // The same program by either way.
+    let (library, imported) = (row(&["--block", "RGLRU"]), row(&["std::mixers::RGLRU"]));
+    assert_eq!((&library["params"], &library["block"]), (&imported["params"], &imported["block"]));
+    assert_eq!(library["archc"]["loss"], imported["archc"]["loss"]);
+    archc(&["bench", "train", &file]).refused(2, "E0314");
+    archc(&["bench", "train", &file, "--block", "Other", "--set", "D=16"]).refused(2, "E0861");
+    archc(&["bench", "train", &file, "--block", "Other", "--set", "Q=16"]).refused(2, "E0207");
+    let named = archc(&["bench", "train", "--block", &file]);
+    named.refused(2, "E0848");
+    assert!(named.err.contains(&format!("archc bench train {file}")), "{}", named.err);
+    assert_eq!(archc(&["bench", "train", &file, "--torch", "python3"]).code, 2, "PyTorch has no such block");
+    assert_eq!(archc(&["bench", "train", "--set", "H=2"]).code, 2, "blocks of the library have their own sizes");
 }
 
 #[test]

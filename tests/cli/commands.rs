@@ -100,6 +100,52 @@ fn check_takes_all_blocks_of_a_file_or_one() {
 }
 
 #[test]
+fn check_gives_each_block_the_sizes_that_it_has() {
+    let other = TINY.replace("Tiny[D]", "Other[D](H = 2)").replace("width = 2", "width = H");
+    let folder = Folder::new(&[("two.arch", &format!("{TINY}\n{other}")), ("one.arch", TINY)]);
+    let file = folder.text("two.arch");
+    let both = archc(&["check", &file, "--set", "H=4", "--set", "D=16"]).done().out;
+    assert!(both.contains("block Tiny  D=16") && both.contains("block Other  D=16"), "{both}");
+    assert!(both.contains("320"), "16 * 16 + 16 * 4 parameters: {both}");
+    // What no block has, or the only one, or the one that is named, is told as ever.
+    archc(&["check", &file, "--set", "Q=4"]).refused(2, "E0207");
+    archc(&["check", &file, "--set", "H=4", "--block", "Tiny"]).refused(2, "E0207");
+    archc(&["check", &folder.text("one.arch"), "--set", "H=4"]).refused(2, "E0207");
+}
+
+#[test]
+fn a_closed_pipe_changes_no_exit_code() {
+    let folder = Folder::new(&[("bad.arch", "block B[D] { input x[D] output silu(y) }\n"), ("t.arch", TINY)]);
+    // A pipe that nobody reads: every write to it fails.
+    let closed = || std::io::pipe().expect("a pipe").1;
+    let code = |args: &[&str]| {
+        let status = command(args).stdout(closed()).stderr(closed()).status().expect("archc starts");
+        status.code().expect("no signal")
+    };
+    let (good, bad) = (folder.text("t.arch"), folder.text("bad.arch"));
+    assert_eq!(code(&["check", &good]), 0);
+    assert_eq!(code(&["check", &good, &bad]), 2, "the first one's costs cannot be written");
+    assert_eq!(code(&["check", &good, &bad, "--message-format", "json"]), 2);
+    assert_eq!(code(&["fmt", "--check", &bad]), 1, "it is not formatted");
+    assert_eq!(code(&["eval", &good, "--set", "D=8", "--time-limit", "0.001s"]), 4);
+    assert_eq!(code(&["explain", "E9999"]), 2);
+}
+
+#[test]
+fn threads_beyond_the_machine_are_not_started() {
+    let folder = Folder::new(&[("t.arch", TINY)]);
+    let out = folder.text("run");
+    let args = ["train", &folder.text("t.arch"), "--set", "D=8", "--steps", "2", "--out", &out, "--threads", "60000"];
+    let run = archc(&args).done();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    assert!(run.err.contains(&format!("--threads 60000: this machine has {cores} core")), "{}", run.err);
+    let run = archc(&[&args[..args.len() - 2], &["--threads", "1"]].concat()).done();
+    assert!(!run.err.contains("--threads"), "{}", run.err);
+    let args = ["selftest", "--only-random", "--programs", "0", "--jobs", "60000"];
+    assert!(archc(&args).done().err.contains("--jobs 60000: this machine has"));
+}
+
+#[test]
 fn json_is_one_object_a_line() {
     let folder = Folder::new(&[("b.arch", "block B[D] { input x[D] output silu(y) + z }\n"), ("t.arch", TINY)]);
     let run = archc(&["check", &folder.text("b.arch"), "--message-format", "json"]);

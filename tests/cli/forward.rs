@@ -341,3 +341,200 @@ fn carries_belong_to_a_program_and_a_batch() {
     let both = run(2, &["--set=D=16", "--step", "--grads", &folder.text("g.safetensors")]);
     assert_eq!(both.code, 2, "{}", both.err);
 }
+
+/// Two linears, a depthwise convolution and a scalar: what PyTorch keeps in other shapes.
+const LAYOUTS: &str = "block P[D, H, K] {
+    input x[D]
+    param g = 1
+    let q[H, K] = linear[H, K](x)
+    let k[H, K] = linear[H, K](x)
+    let c[H, K] = conv(q, width = 2)
+    output g * c * k
+}
+";
+
+/// A map for [`LAYOUTS`] and PyTorch's file.
+const MAP: &str = r#"{
+    "g": "gain",
+    "q.linear.weight": ["qk", {"rows": [0, 4]}],
+    "k.linear.weight": ["qk", {"rows": [4, 8]}, {"reshape": [2, 2, 3]}],
+    "c.conv.linear.weight": ["conv1d.weight", {"flip": [2]}, {"reshape": [2, 2, 2]}],
+    "inv_freq": null
+}"#;
+
+/// Rows 0 to 3 of `qk` are q's, 4 to 7 k's; a convolution of taps 10 (the token before) and 1.
+fn torch() -> Tensors {
+    let q = (1..=12).map(f64::from);
+    let k = (1..=4).flat_map(|row| [f64::from(row), 0.5, 0.0]);
+    [
+        ("gain", (vec![1], vec![2.0])),
+        ("qk", (vec![8, 3], q.chain(k).collect())),
+        ("conv1d.weight", (vec![4, 1, 2], [10.0, 1.0].repeat(4))),
+        ("inv_freq", (vec![2], vec![1.0, 0.5])),
+    ]
+    .map(|(name, tensor)| (name.to_owned(), tensor))
+    .into()
+}
+
+/// Runs [`LAYOUTS`] on two tokens with weights under a map.
+fn mapped(folder: &Folder, weights: &Tensors, map: &str) -> Run {
+    write(&folder.path("w.safetensors"), weights);
+    std::fs::write(folder.path("map.json"), map).unwrap();
+    let tokens = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+    write(&folder.path("x.safetensors"), &[("input".to_owned(), (vec![1, 2, 3], tokens))].into());
+    let text = |name: &str| folder.text(name);
+    let files = ["--weights", &text("w.safetensors"), "--names", &text("map.json"), "--input", &text("x.safetensors")];
+    let args = [
+        "forward",
+        &text("p.arch"),
+        "--set=D=3",
+        "--set=H=2",
+        "--set=K=2",
+        "--dtype=f64",
+        "--output",
+        &text("y.safetensors"),
+    ];
+    archc(&[&args[..], &files].concat())
+}
+
+#[test]
+fn weights_in_layouts_of_pytorch() {
+    let folder = Folder::new(&[("p.arch", LAYOUTS)]);
+    let run = mapped(&folder, &torch(), MAP).done();
+    // q is 1 4 7 10, then 2 5 8 11; so c is 1 4 7 10, then 12 45 78 111. k is 1 2 3 4, then 0.5 each. g is 2.
+    let (shape, data) = read(&folder.path("y.safetensors")).remove("output").expect("an output");
+    assert_eq!((shape, data), (vec![1, 2, 2, 2], vec![2.0, 16.0, 42.0, 80.0, 12.0, 45.0, 78.0, 111.0]));
+    // What was changed is said, with the shape that it had.
+    for words in ["q.linear.weight [2,2,3] is `qk` [8,3]", "c.conv.linear.weight [2,2,2] is `conv1d.weight` [4,1,2]"] {
+        assert!(run.err.contains(words), "no {words}: {}", run.err);
+    }
+    // The same numbers from the transposed matrix: [in, out].
+    let mut turned = torch();
+    let (_, qk) = turned["qk"].clone();
+    turned.insert("qk".into(), (vec![3, 8], (0..24).map(|i| qk[i % 8 * 3 + i / 8]).collect()));
+    let map = MAP.replace("[\"qk\", ", "[\"qk\", {\"permute\": [1, 0]}, ");
+    mapped(&folder, &turned, &map).done();
+    let (_, data) = read(&folder.path("y.safetensors")).remove("output").expect("an output");
+    assert_eq!(data, [2.0, 16.0, 42.0, 80.0, 12.0, 45.0, 78.0, 111.0]);
+    // The order of taps is never guessed.
+    let plain = mapped(
+        &folder,
+        &torch(),
+        &MAP.replace("[\"conv1d.weight\", {\"flip\": [2]}, {\"reshape\": [2, 2, 2]}]", "\"conv1d.weight\""),
+    );
+    plain.refused(2, "E0841");
+    assert!(plain.err.contains(r#"["conv1d.weight",{"flip":[2]}]"#), "{}", plain.err);
+    // One tensor may feed two paths: then k is q's as well.
+    let map = MAP.replace("[\"qk\", {\"rows\": [4, 8]}, {\"reshape\": [2, 2, 3]}]", "[\"qk\", {\"rows\": [0, 4]}]");
+    mapped(&folder, &torch(), &map).done();
+    let (_, data) = read(&folder.path("y.safetensors")).remove("output").expect("an output");
+    assert_eq!(data[..4], [2.0, 32.0, 98.0, 200.0]);
+}
+
+#[test]
+fn layouts_that_do_not_say_which_are_refused() {
+    let square = "block S[D, H, K] {\n    input x[D]\n    output linear[H, K](x)\n}\n";
+    let folder = Folder::new(&[("p.arch", square)]);
+    let path = "output.linear.weight";
+    let four = |shape: Vec<usize>| Tensors::from([("w".to_owned(), (shape, (0..16).map(f64::from).collect()))]);
+    let run = |weights: &Tensors, map: &str| {
+        write(&folder.path("w.safetensors"), weights);
+        std::fs::write(folder.path("map.json"), map).unwrap();
+        write(&folder.path("x.safetensors"), &[("input".to_owned(), (vec![1, 1, 4], vec![1.0, 0.0, 0.0, 0.0]))].into());
+        let text = |name: &str| folder.text(name);
+        let files =
+            ["--weights", &text("w.safetensors"), "--names", &text("map.json"), "--input", &text("x.safetensors")];
+        let args = [
+            "forward",
+            &text("p.arch"),
+            "--set=D=4",
+            "--set=H=2",
+            "--set=K=2",
+            "--dtype=f64",
+            "--output",
+            &text("y.safetensors"),
+        ];
+        archc(&[&args[..], &files].concat())
+    };
+    // [4, 4] for [2, 2, 4] may be [out, in] or [in, out].
+    let plain = run(&four(vec![4, 4]), &format!("{{\"{path}\": \"w\"}}"));
+    plain.refused(2, "E0841");
+    for words in ["fits in two ways", r#"["w",{"reshape":[2,2,4]}]"#, r#"["w",{"permute":[1,0]}]"#] {
+        assert!(plain.err.contains(words), "no {words}: {}", plain.err);
+    }
+    let output = || read(&folder.path("y.safetensors")).remove("output").expect("an output").1;
+    run(&four(vec![4, 4]), &format!("{{\"{path}\": [\"w\", {{\"reshape\": [2, 2, 4]}}]}}")).done();
+    assert_eq!(output(), [0.0, 4.0, 8.0, 12.0], "the first column");
+    let turned = format!("{{\"{path}\": [\"w\", {{\"permute\": [1, 0]}}, {{\"reshape\": [2, 2, 4]}}]}}");
+    run(&four(vec![4, 4]), &turned).done();
+    assert_eq!(output(), [0.0, 1.0, 2.0, 3.0], "the first row");
+    // Numbers in one row have one order.
+    run(&four(vec![16]), &format!("{{\"{path}\": \"w\"}}")).done();
+    assert_eq!(output(), [0.0, 4.0, 8.0, 12.0]);
+}
+
+#[test]
+fn all_that_does_not_fit_is_told_at_once() {
+    let folder = Folder::new(&[("p.arch", LAYOUTS)]);
+    let mut weights = torch();
+    weights.insert("gain".into(), (vec![2], vec![1.0, 2.0]));
+    weights.insert("bias".into(), (vec![1], vec![0.0]));
+    let map = MAP
+        .replace("{\"rows\": [0, 4]}", "{\"rows\": [6, 10]}")
+        .replace("{\"reshape\": [2, 2, 3]}", "{\"reshape\": [2, 2, 4]}")
+        .replace("conv1d.weight", "conv2d.weight")
+        .replace("inv_freq", "nothing.of.it");
+    let run = mapped(&folder, &weights, &map);
+    run.refused(2, "E0841");
+    assert_eq!(run.err.matches("error[E0841]").count(), 5, "{}", run.err);
+    for words in ["rows", "reshape", "conv2d.weight", "nothing.of.it", "`gain` gives [2]"] {
+        assert!(run.err.contains(words), "no {words}: {}", run.err);
+    }
+    // and what the map does not name: two tensors, the one of the misspelt name and the bias
+    assert_eq!(run.err.matches("error[E0807]").count(), 3, "{}", run.err);
+    assert!(!run.err.contains("error[E0806]") && !run.err.contains("error[E0808]"), "{}", run.err);
+}
+
+#[test]
+fn random_inputs_are_the_same_for_a_seed() {
+    let folder = Folder::new(&[("p.arch", LAYOUTS)]);
+    let text = |name: &str| folder.text(name);
+    let run = |more: &[&str]| {
+        let args = ["forward", &text("p.arch"), "--grads", &text("g.safetensors"), "--output"];
+        let run = archc(&[&args[..], &[&text("y.safetensors")], more].concat());
+        (run, read(&folder.path("y.safetensors")), read(&folder.path("g.safetensors")))
+    };
+    let x = text("x.safetensors");
+    let sizes = ["--set=D=8", "--set=H=2", "--set=K=2"];
+    let random = [&sizes[..], &["--random", "--length", "5", "--batch", "3", "--seed", "4"]].concat();
+    let (told, y, g) = run(&[&random[..], &["--save-input", &x]].concat());
+    let told = told.done();
+    assert!(
+        told.err.contains("random inputs of seed 4, standard normal: R [3, 5, 2, 2], input [3, 5, 8]"),
+        "{}",
+        told.err
+    );
+    assert_eq!(y["output"].0, [3, 5, 2, 2]);
+    assert!(y["output"].1.iter().any(|x| *x != 0.0) && g.contains_key("input"));
+    let inputs = read(x.as_ref());
+    let (_, data) = &inputs["input"];
+    let mean = data.iter().sum::<f64>() / data.len() as f64;
+    let square = data.iter().map(|x| x * x).sum::<f64>() / data.len() as f64;
+    assert!(mean.abs() < 0.3 && (square - 1.0).abs() < 0.4, "{mean} {square}");
+    let again = [&sizes[..], &["--input", &x, "--seed", "4"]].concat();
+    // The same command, and the saved inputs, give the same bits; another seed does not.
+    assert_eq!((run(&random).1, run(&random).2), (y.clone(), g.clone()));
+    assert_eq!((run(&again).1, run(&again).2), (y.clone(), g));
+    assert_ne!(run(&[&random[..random.len() - 1], &["5"]].concat()).1, y);
+    for wrong in
+        [&["--random", "--input", &x][..], &["--input", &x, "--length", "4"], &[], &["--random", "--length", "0"]]
+    {
+        assert_eq!(run(&[&sizes[..], wrong].concat()).0.code, 2, "{wrong:?}");
+    }
+    let model = "model M[D] {\n    let e = embed[D](tokens)\n    output head(e + shift(e, 1), tie = e)\n}\n";
+    std::fs::write(folder.path("p.arch"), model).unwrap();
+    let (_, y, _) = run(&["--random", "--vocab", "7", "--save-input", &x]);
+    assert_eq!(y["output"].0, [2, 16, 7]);
+    let tokens = &read(x.as_ref())["tokens"].1;
+    assert!(tokens.iter().all(|t| t.fract() == 0.0 && (0.0..7.0).contains(t)) && tokens.iter().any(|t| *t > 3.0));
+}

@@ -1,6 +1,7 @@
 //! Runs on disk: a killed training goes on, evaluations keep their contract, a search ends in good order.
 
 use crate::{Folder, TINY, archc, command, finish, skipped};
+use serde_json::Value;
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -46,7 +47,7 @@ fn a_killed_training_goes_on_to_the_same_curve() {
     let weights = folder.text("whole/weights.safetensors");
     let report =
         archc(&["eval", &file, "--set", "D=8", "--tier", "screen", "--weights", &weights, "--json"]).done().out;
-    let report: serde_json::Value = serde_json::from_str(&report).expect("one line of JSON");
+    let report: Value = serde_json::from_str(&report).expect("one line of JSON");
     assert_eq!((&report["status"], &report["tier"]), (&"ok".into(), &"screen".into()));
     let score = report["tasks"]["recall"]["score"].as_f64().expect("a score");
     assert!((0.0..=1.0).contains(&score));
@@ -78,7 +79,7 @@ fn evaluations_keep_their_contract() {
     ]);
     let eval = |file: &str, more: &[&str]| {
         let run = archc(&[&["eval", &folder.text(file), "--tier", "screen", "--json"], more].concat());
-        let report: serde_json::Value = serde_json::from_str(&run.out).expect("one line of JSON");
+        let report: Value = serde_json::from_str(&run.out).expect("one line of JSON");
         (run.code, report)
     };
     let (code, report) = eval("bad.arch", &[]);
@@ -86,9 +87,83 @@ fn evaluations_keep_their_contract() {
     let findings = report["diagnostics"].as_array().expect("a list");
     assert!(findings.iter().any(|f| f["code"] == "E0101" && f["primary"]["line"] == 3), "{findings:?}");
     let (code, report) = eval("t.arch", &["--time-limit", "0.01s"]);
-    assert_eq!((code, &report["status"]), (4, &"timeout".into()));
+    assert_eq!((code, &report["status"], &report["key"]), (4, &"timeout".into(), &Value::Null));
     let (code, report) = eval("wild.arch", &[]);
     assert_eq!((code, &report["status"]), (3, &"diverged".into()), "{report}");
+}
+
+#[test]
+fn keys_of_evaluations_tell_what_changes_the_number() {
+    let named =
+        TINY.replace("output conv", "let a = conv").replace("|> linear[D -> D]\n", "\n    output linear[D -> D](a)\n");
+    let folder = Folder::new(&[
+        ("t.arch", TINY),
+        ("spaced.arch", &format!("// the same\n{TINY}")),
+        ("a.arch", &named),
+        ("b.arch", &named.replace("let a", "let b").replace("(a)", "(b)")),
+    ]);
+    let eval = |file: &str, more: &[&str], isa: Option<&str>| {
+        let file = folder.text(file);
+        let mut command = command(&[&["eval", &file, "--json"], more].concat());
+        if let Some(name) = isa {
+            command.env("ARCHC_ISA", name);
+        }
+        let mut report: Value = serde_json::from_str(&finish(command.output().unwrap()).done().out).expect("JSON");
+        report.as_object_mut().expect("an object").remove("seconds");
+        report
+    };
+    let small = ["--set", "D=8"];
+    let first = eval("t.arch", &small, None);
+    assert_eq!(first, eval("t.arch", &small, None), "the same bytes but for the seconds");
+    assert_eq!(first, eval("spaced.arch", &small, None));
+    assert_eq!(first, eval("t.arch", &["--set", "D=8", "--threads", "2"], None));
+    // Twins, whose parameters have other paths and so other first values.
+    let paths = |file: &str| archc(&["params", &folder.text(file)]).done().out;
+    assert_ne!(paths("a.arch"), paths("b.arch"));
+    let (a, b) = (eval("a.arch", &small, None), eval("b.arch", &small, None));
+    assert_ne!(a["tasks"]["recall"]["loss"], b["tasks"]["recall"]["loss"]);
+    let out = folder.text("run");
+    let train = ["train", &folder.text("t.arch"), "--set", "D=8", "--layers", "1", "--task", "recall:len=32"];
+    archc(&[&train[..], &["--steps", "2", "--out", &out]].concat()).done();
+    let weights = folder.text("run/weights.safetensors");
+    let scored = eval("t.arch", &["--set", "D=8", "--weights", &weights], None);
+    let others = [
+        a,
+        b,
+        scored,
+        eval("t.arch", &["--set", "D=16"], None),
+        eval("t.arch", &["--set", "D=8", "--seed", "1"], None),
+        eval("t.arch", &["--set", "D=8", "--device", "lowered"], None),
+    ];
+    // On x86-64 every machine has this one, and on others no machine has it.
+    let lower = cfg!(target_arch = "x86_64").then(|| eval("t.arch", &small, Some("sse2")));
+    if let Some(lower) = &lower {
+        assert!(lower["machine"].as_str().is_some_and(|m| m.contains("sse2")), "{lower}");
+    }
+    let best = archc_kernels::best() > archc_kernels::Level::Base;
+    let mut keys = vec![first["key"].as_str().expect("a key")];
+    keys.extend(others.iter().chain(lower.as_ref().filter(|_| best)).map(|r| r["key"].as_str().expect("a key")));
+    let count = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), count);
+}
+
+#[test]
+fn weights_are_scored_on_tiers_of_one_model() {
+    let folder = Folder::new(&[("t.arch", TINY)]);
+    let file = folder.text("t.arch");
+    let out = folder.text("run");
+    archc(&["train", &file, "--set", "D=16", "--layers", "1", "--steps", "2", "--out", &out]).done();
+    let weights = folder.text("run/weights.safetensors");
+    let eval = |more: &[&str]| archc(&[&["eval", &file, "--weights", &weights], more].concat());
+    eval(&["--set", "D=16", "--tier", "search"]).refused(2, "E0925");
+    let unfit = eval(&[]);
+    unfit.refused(2, "E0808");
+    let shapes = unfit.err.matches("error[E0808]").count();
+    assert!(shapes > 3, "all that does not fit is told, not {shapes}: {}", unfit.err);
+    let fit = eval(&["--set", "D=16"]).done().out;
+    assert!(fit.contains(", at D=16"), "{fit}");
 }
 
 /// Sends a signal, where that is known how.

@@ -121,6 +121,24 @@ pub const CODES: &[Code] = &[
         text: "The time limit of this evaluation passed before its steps were done. Limits only guard against \
                programs that hang: scores never depend on time, so a slow program is not scored on fewer steps.",
     },
+    Code {
+        code: "E0925",
+        title: "weights for a tier of several models",
+        text: "`archc eval --weights` scores one trained model. The tasks of some tiers differ in width or vocabulary, \
+               and so train models whose parameters have other shapes; no file fits them all.\n\
+               \n\
+               Wrong:  archc eval block.arch --tier search --weights runs/train-1/weights.safetensors\n\
+               Right:  archc eval block.arch --tier screen --weights runs/train-1/weights.safetensors",
+    },
+    Code {
+        code: "E0926",
+        title: "a corpus that is not text",
+        text: "The task `text` learns the bytes of texts: UTF-8, Latin-1 or any other encoding whose texts have no byte 0. \
+               A file with one is a program, an archive, a picture, or text in UTF-16, and bits per byte of those say \
+               nothing about language. Take the file out of the folder, or convert it:\n\
+               \n\
+               iconv -f UTF-16 -t UTF-8 book.txt > book-utf8.txt",
+    },
 ];
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 /// With fewer files than this, pieces are the documents.
@@ -43,12 +44,8 @@ impl Corpus {
     /// Reads a file, or all files of a folder and its folders. Hidden files and links to folders are left out.
     ///
     /// # Errors
-    /// E0904 when something cannot be read, E0905 when there is no text.
+    /// E0904 when something cannot be read, E0926 for a file that is not text, E0905 when there is no text.
     pub fn read(path: &Path) -> Result<Self, Diagnostic> {
-        let unreadable = |path: &Path| {
-            let path = path.to_owned();
-            move |error| fault::corpus_unreadable(&path, &error)
-        };
         let mut files = Vec::new();
         let mut folders = Vec::new();
         if fs::metadata(path).map_err(unreadable(path))?.is_dir() {
@@ -71,7 +68,9 @@ impl Corpus {
                 }
             }
         }
-        let texts = files.iter().map(|file| fs::read(file).map_err(unreadable(file))).collect::<Result<Vec<_>, _>>()?;
+        // In order of their names, so that a message names the same file every time.
+        files.sort();
+        let texts = files.iter().map(|file| text_of(file)).collect::<Result<Vec<_>, _>>()?;
         Self::from_texts(texts, &format!("`{}`", path.display()))
     }
 
@@ -142,6 +141,30 @@ impl Corpus {
     /// Number of different documents.
     pub fn documents(&self) -> usize {
         self.documents
+    }
+}
+
+/// What becomes of a path that cannot be read.
+fn unreadable(path: &Path) -> impl Fn(io::Error) -> Diagnostic {
+    move |error| fault::corpus_unreadable(path, &error)
+}
+
+/// The bytes of a file, unless they are no text: no encoding but UTF-16 and UTF-32 has a byte 0 in a text.
+fn text_of(file: &Path) -> Result<Vec<u8>, Diagnostic> {
+    let mut bytes = Vec::new();
+    let mut reader = BufReader::new(fs::File::open(file).map_err(unreadable(file))?);
+    // By pieces: a large file that is no text shows it at its start.
+    loop {
+        let piece = reader.fill_buf().map_err(unreadable(file))?;
+        if piece.is_empty() {
+            return Ok(bytes);
+        }
+        if let Some(at) = piece.iter().position(|&b| b == 0) {
+            return Err(fault::corpus_not_text(file, bytes.len() + at));
+        }
+        bytes.extend_from_slice(piece);
+        let read = piece.len();
+        reader.consume(read);
     }
 }
 
@@ -237,5 +260,28 @@ mod tests {
         fs::write(folder.path().join("blank"), " \n\t").unwrap();
         assert_eq!(code(&folder.path().join("blank")), "E0905");
         assert!(Corpus::carried("").unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_not_text_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("book.txt");
+        // Latin-1 is text too.
+        let latin = [&b"caf\xe9\n\n"[..], story(100).as_bytes()].concat();
+        fs::write(&path, &latin).unwrap();
+        assert_eq!(Corpus::read(folder.path()).unwrap().part(Part::Train).bytes.iter().filter(|b| **b == 0).count(), 0);
+        let utf16: Vec<u8> = story(10).encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let late = [&vec![b'x'; 100_000][..], &[0]].concat();
+        for (bytes, at) in [(utf16, 1), (late, 100_000)] {
+            fs::write(&path, bytes).unwrap();
+            for given in [&path, folder.path()] {
+                let error = Corpus::read(given).unwrap_err();
+                assert_eq!(error.code, "E0926");
+                assert!(
+                    error.message.contains("book.txt") && error.message.contains(&format!("byte {at} ")),
+                    "{error:?}"
+                );
+            }
+        }
     }
 }

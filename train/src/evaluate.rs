@@ -1,8 +1,13 @@
 //! The contract of an evaluation: one program, one tier, one seed in; one report and an exit code out.
 //!
 //! `archc eval FILE --tier T --seed S --json` is this function in a process. It is idempotent: the report
-//! is a function of (program, tier, seed, device), but for the seconds it took, and its key is a hash of
+//! is a function of (program, weights, tier, seed, corpus, machine), but for the seconds it took, and its key is a hash of
 //! them, so that any engine may run it anywhere, twice, and keep either result.
+//!
+//! Equal keys mean equal bytes. So a key covers the graph at every size of the tier with the paths of its parameters, which seed their
+//! first values, and of the machine what bits depend on: the device, its instruction set, the system's functions. Two programs that
+//! compute the same under other names have two keys; to take them for one is up to whoever compares (the search does, by canonical
+//! hash). What was not scored to the end has no key: it is no result.
 //!
 //! At one seed every program gets the same batches, and parameters of the same path the same first
 //! values: differences between two programs are theirs, not the data's (common random numbers).
@@ -10,13 +15,13 @@
 use crate::corpus::Corpus;
 use crate::fault;
 use crate::random::seed_of;
-use crate::score::{Metric, Score};
+use crate::score::Score;
 use crate::task::{self, Part, Task};
 use crate::tier::{TaskRun, Tier};
 use crate::trainer::{Observer, Outcome, Record, TrainConfig, Trainer, measure};
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::graph::Graph;
-use archc_runtime::{BatchShape, Device, Snapshot};
+use archc_compiler::graph::{Graph, ParamId, print_whole};
+use archc_runtime::{BatchShape, Device, Dtype, Snapshot, misfits};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -26,10 +31,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Names the layout of [`EvalReport`].
-pub const SCHEMA: &str = "archc.eval/1";
+pub const SCHEMA: &str = "archc.eval/2";
 
 /// Part of every key. It changes when scores change: another task definition, optimizer, or device meaning.
-pub const VERSION: &str = "1";
+pub const VERSION: &str = "2";
 
 /// What a program is asked to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,9 +58,6 @@ pub struct Cost {
 
 /// A program that can be evaluated. The caller has the compiler; this crate has none.
 pub trait Candidate {
-    /// Its canonical hash: equal for programs that compute the same thing the same way.
-    fn hash(&self) -> String;
-
     /// Its graph as a model of a size.
     ///
     /// # Errors
@@ -115,6 +117,8 @@ const CURVE_POINTS: usize = 32;
 /// How a program did on one task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskReport {
+    /// D of the model; none if it has no such axis.
+    pub width: Option<usize>,
     /// 0 at chance, 1 when perfect.
     pub score: f64,
     /// In the task's own metric.
@@ -138,8 +142,10 @@ pub struct TaskReport {
 pub struct EvalReport {
     /// [`SCHEMA`].
     pub schema: String,
-    /// Names the result: equal requests, equal keys.
-    pub key: String,
+    /// Names the result: reports of one key differ in their seconds alone. None unless all tasks are scored as the tier says.
+    pub key: Option<String>,
+    /// What computed it: device, instruction set, system.
+    pub machine: String,
     /// How it ended.
     pub status: Status,
     /// The tier's name.
@@ -184,18 +190,36 @@ pub struct EvalRequest {
 }
 
 impl EvalRequest {
-    /// hash(program, evaluator version, device, tier, seed), and the corpus where a task reads it.
-    pub fn key(&self, program: &str, device: &str) -> String {
+    /// hash(program, evaluator version, machine, tier, seed), and the corpus where a task reads it.
+    pub fn key(&self, program: &str, machine: &str) -> String {
         let tier = serde_json::to_string(&self.tier).expect("a tier has only text keys and finite numbers");
         let reads = self.tier.tasks.iter().any(|run| run.task.name == "text");
         let corpus = self.corpus.as_ref().filter(|_| reads).map_or("", |corpus| corpus.digest());
-        let mut hash = Sha256::new();
-        for part in [program, VERSION, device, &tier, corpus] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part.as_bytes());
-        }
-        hash.update(self.seed.to_le_bytes());
-        hash.finalize()[..16].iter().fold(String::new(), |mut text, byte| {
+        let mut key = Key::default();
+        [program, VERSION, machine, &tier, corpus].into_iter().for_each(|part| key.add(part.as_bytes()));
+        key.add(&self.seed.to_le_bytes());
+        key.text()
+    }
+}
+
+/// What the bits of a device's results depend on: itself, its instructions, and the system that has the functions it calls.
+pub fn machine(device: &dyn Device) -> String {
+    format!("{} {}-{}", device.arithmetic(), std::env::consts::ARCH, std::env::consts::OS)
+}
+
+/// A hash of parts, each with its length.
+#[derive(Default)]
+struct Key(Sha256);
+
+impl Key {
+    fn add(&mut self, part: &[u8]) {
+        self.0.update((part.len() as u64).to_le_bytes());
+        self.0.update(part);
+    }
+
+    /// 128 bits, as hex.
+    fn text(self) -> String {
+        self.0.finalize()[..16].iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
         })
@@ -246,7 +270,17 @@ pub fn evaluate(
     watch: &mut dyn FnMut(&Moment<'_>) -> Flow,
 ) -> EvalReport {
     let deadline = request.time_limit.map(|limit| Instant::now() + limit);
-    for_tasks(candidate, device, request, &mut |job| train(device, job, deadline, watch))
+    let mut cut = false;
+    let mut watch = |moment: &Moment<'_>| {
+        let flow = watch(moment);
+        cut |= flow == Flow::Enough;
+        flow
+    };
+    let mut report = for_tasks(candidate, device, request, None, &mut |job| train(device, job, deadline, &mut watch));
+    if cut {
+        report.key = None;
+    }
+    report
 }
 
 /// Scores given weights on a tier's tasks, without training: `archc eval --weights`.
@@ -256,13 +290,17 @@ pub fn score_weights(
     weights: &Snapshot,
     request: &EvalRequest,
 ) -> EvalReport {
-    for_tasks(candidate, device, request, &mut |job| {
+    for_tasks(candidate, device, request, Some(weights), &mut |job| {
         let &Job { run, ref task, ref graph, seed, part, .. } = job;
         let shape = BatchShape { batch: run.batch, len: task.len(part) };
         let mut session = device.compile(graph, shape, &job.config(1.0).session_options())?;
-        session.restore(weights)?;
+        if let Err(first) = session.restore(weights) {
+            let all = misfits(graph, &weights.params, Dtype::F32);
+            let diagnostics = if all.is_empty() { vec![first] } else { all };
+            return Err(Failure { status: Status::Invalid, diagnostics });
+        }
         let score = measure(session.as_mut(), task.as_ref(), part, seed, run.score_batches, run.batch)?;
-        Ok(task_report(task.metric(), score, 0, 0.0, Vec::new()))
+        Ok(job.report(score, 0, 0.0, Vec::new()))
     })
 }
 
@@ -280,6 +318,66 @@ impl Job<'_> {
     fn config(&self, learning_rate: f64) -> TrainConfig {
         TrainConfig { threads: self.threads, ..self.run.config(learning_rate, self.seed) }
     }
+
+    /// Paths and shapes of the parameters.
+    fn params(&self) -> impl Iterator<Item = (&str, Vec<usize>)> {
+        let shape = |i: usize| self.graph.param_shape(ParamId(i as u32));
+        self.graph.params.iter().enumerate().map(move |(i, param)| (param.path.as_str(), shape(i)))
+    }
+
+    fn report(&self, score: Score, tokens: u64, learning_rate: f64, curve: Vec<CurvePoint>) -> TaskReport {
+        TaskReport {
+            width: self.graph.axes.iter().find(|axis| axis.name == "D").map(|axis| axis.size),
+            score: score.score,
+            value: score.value,
+            metric: self.task.metric().name().to_owned(),
+            loss: score.loss,
+            tokens,
+            learning_rate,
+            curve,
+        }
+    }
+}
+
+/// The tasks of a request, each with the program at its size.
+fn jobs<'a>(candidate: &dyn Candidate, request: &'a EvalRequest) -> Result<Vec<Job<'a>>, Failure> {
+    let seed = seed_of(&request.tier.seeds, request.seed);
+    let job = |run: &'a TaskRun| {
+        let task = task::build(&run.task, request.corpus.as_ref())?;
+        let size = ModelSize { vocab: task.vocab(), width: run.width, layers: run.layers };
+        let refused = |diagnostics| Failure { status: Status::Invalid, diagnostics };
+        let graph = candidate.graph(size).map_err(refused)?;
+        Ok(Job { run, task, graph, seed, part: request.tier.part, threads: request.threads })
+    };
+    request.tier.tasks.iter().map(job).collect()
+}
+
+/// Weights are of one model: refuses a tier whose tasks want several.
+fn one_model(jobs: &[Job<'_>], tier: &str) -> Result<(), Diagnostic> {
+    for pair in jobs.windows(2) {
+        if let Some(((path, a), (_, b))) = pair[0].params().zip(pair[1].params()).find(|(a, b)| a != b) {
+            let of = |job: &Job<'_>, shape: Vec<usize>| (job.run.name.clone(), shape);
+            return Err(fault::several_models(tier, path, [of(&pair[0], a), of(&pair[1], b)]));
+        }
+    }
+    Ok(())
+}
+
+/// Names what is evaluated: the program at each size, and given weights.
+fn identity(jobs: &[Job<'_>], weights: Option<&Snapshot>) -> String {
+    let mut key = Key::default();
+    for job in jobs {
+        key.add(job.run.name.as_bytes());
+        key.add(print_whole(&job.graph).as_bytes());
+    }
+    for (path, tensor) in weights.iter().flat_map(|weights| &weights.params) {
+        key.add(path.as_bytes());
+        tensor.data.iter().for_each(|x| key.0.update(x.to_le_bytes()));
+    }
+    if let Some(weights) = weights {
+        key.add(&weights.step.to_le_bytes());
+    }
+    key.text()
 }
 
 /// Fills a report, task by task, until one fails.
@@ -287,12 +385,14 @@ fn for_tasks(
     candidate: &dyn Candidate,
     device: &dyn Device,
     request: &EvalRequest,
+    weights: Option<&Snapshot>,
     score: &mut dyn FnMut(&Job<'_>) -> Result<TaskReport, Failure>,
 ) -> EvalReport {
     let began = Instant::now();
     let mut report = EvalReport {
         schema: SCHEMA.to_owned(),
-        key: request.key(&candidate.hash(), device.name()),
+        key: None,
+        machine: machine(device),
         status: Status::Ok,
         tier: request.tier.name.clone(),
         seed: request.seed,
@@ -303,30 +403,25 @@ fn for_tasks(
         seconds: 0.0,
         diagnostics: Vec::new(),
     };
-    let seed = seed_of(&request.tier.seeds, request.seed);
-    for (i, run) in request.tier.tasks.iter().enumerate() {
-        let mut one = || -> Result<TaskReport, Failure> {
-            let task = task::build(&run.task, request.corpus.as_ref())?;
-            let size = ModelSize { vocab: task.vocab(), width: run.width, layers: run.layers };
-            let refused = |diagnostics| Failure { status: Status::Invalid, diagnostics };
-            let graph = candidate.graph(size).map_err(refused)?;
-            if i == 0 {
-                let cost = candidate.cost(&graph, task.len(Part::Train));
-                report.params = graph.param_count() as u64;
-                (report.flops_per_token, report.state) = (cost.flops_per_token, cost.state);
-            }
-            score(&Job { run, task, graph, seed, part: request.tier.part, threads: request.threads })
-        };
-        match one() {
-            Ok(task) => {
-                report.tasks.insert(run.name.clone(), task);
-            }
-            Err(failure) => {
-                report.status = failure.status;
-                report.diagnostics = failure.diagnostics.iter().map(|d| candidate.describe(d)).collect();
-                break;
-            }
+    let mut fill = || -> Result<(), Failure> {
+        let jobs = jobs(candidate, request)?;
+        if let Some(first) = jobs.first() {
+            let cost = candidate.cost(&first.graph, first.task.len(Part::Train));
+            report.params = first.graph.param_count() as u64;
+            (report.flops_per_token, report.state) = (cost.flops_per_token, cost.state);
         }
+        if weights.is_some() {
+            one_model(&jobs, &request.tier.name)?;
+        }
+        for job in &jobs {
+            report.tasks.insert(job.run.name.clone(), score(job)?);
+        }
+        report.key = Some(request.key(&identity(&jobs, weights), &report.machine));
+        Ok(())
+    };
+    if let Err(failure) = fill() {
+        report.status = failure.status;
+        report.diagnostics = failure.diagnostics.iter().map(|d| candidate.describe(d)).collect();
     }
     report.seconds = began.elapsed().as_secs_f64();
     report
@@ -370,24 +465,12 @@ fn train(
         if better {
             let told =
                 if job.part == Part::Validation { pick } else { trainer.measure(job.part, run.score_batches)? };
-            best = Some((pick, task_report(job.task.metric(), told, tokens, learning_rate, curve)));
+            best = Some((pick, job.report(told, tokens, learning_rate, curve)));
         }
     }
     match best {
         Some((_, report)) => Ok(report),
         None => Err(Failure { status: Status::Diverged, diagnostics: diverged.into_iter().collect() }),
-    }
-}
-
-fn task_report(metric: Metric, score: Score, tokens: u64, learning_rate: f64, curve: Vec<CurvePoint>) -> TaskReport {
-    TaskReport {
-        score: score.score,
-        value: score.value,
-        metric: metric.name().to_owned(),
-        loss: score.loss,
-        tokens,
-        learning_rate,
-        curve,
     }
 }
 

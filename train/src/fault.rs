@@ -91,6 +91,19 @@ pub fn unknown_tier(name: &str, known: &[&str]) -> Diagnostic {
         .help(format!("the tiers are: {}", listed(known.iter().copied())))
 }
 
+pub fn several_models(tier: &str, path: &str, tasks: [(String, Vec<usize>); 2]) -> Diagnostic {
+    let [(a, of_a), (b, of_b)] = tasks;
+    Diagnostic::error("E0925", format!("the tier `{tier}` trains models of several sizes, and weights are of one"))
+        .note(format!("`{path}` is {of_a:?} in the task `{a}`, and {of_b:?} in `{b}`"))
+        .help("score weights on the tier `screen`, which has one task")
+}
+
+pub fn corpus_not_text(path: &Path, at: usize) -> Diagnostic {
+    Diagnostic::error("E0926", format!("`{}` in the corpus is not text: byte {at} is 0", path.display())).help(
+        "give files of text; `iconv -f UTF-16 -t UTF-8` makes one of UTF-16, `strings` takes the text out of others",
+    )
+}
+
 pub fn wrong_logits(shape: &[usize], wanted: [usize; 3]) -> Diagnostic {
     Diagnostic::error("E0916", format!("archc bug: the logits have shape {shape:?}, not {wanted:?}"))
         .help("please report this, with the program")

@@ -84,6 +84,17 @@ pub struct Elaborated {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// What `--set` may name of a block or model: its axes and hyperparameters, and of a block in the standard stack D.
+pub fn settable(library: &Library, target: ItemRef, stacked: bool) -> Vec<String> {
+    let (_, callable) = library.callable(target);
+    let axes = callable.axes.iter().flat_map(|a| &a.left).flat_map(|s| &s.terms).map(|t| t.name.name.clone());
+    let mut names: Vec<String> = axes.chain(callable.params.iter().map(|p| p.name.name.clone())).collect();
+    if stacked && callable.kind == CallableKind::Block && !names.iter().any(|name| name == "D") {
+        names.push("D".to_owned());
+    }
+    names
+}
+
 /// Instantiates a block alone, a block in the standard stack, or a model.
 pub fn elaborate(library: &Library, target: ItemRef, sizes: &Sizes) -> Elaborated {
     let (_, callable) = library.callable(target);
@@ -270,15 +281,12 @@ impl Elaborator<'_> {
 
     /// Every `--set` must mean something.
     fn check_set(&mut self, _root: &Frame) -> Eval<()> {
-        let (module, callable) = self.library.callable(self.target);
-        let axes = callable.axes.iter().flat_map(|a| &a.left).flat_map(|s| &s.terms).map(|t| &t.name.name);
-        let known: Vec<&String> = axes.chain(callable.params.iter().map(|p| &p.name.name)).collect();
-        for name in self.sizes.set.keys() {
-            if !(known.contains(&name) || self.stacked && name == "D") {
-                let names: Vec<&str> = known.iter().map(|n| n.as_str()).collect();
-                let place = module.place(callable.name.span);
-                return self.fail(errors::unknown_set(place, &callable.name.name, name, &names));
-            }
+        let known = settable(self.library, self.target, self.stacked);
+        if let Some(name) = self.sizes.set.keys().find(|name| !known.contains(name)) {
+            let (module, callable) = self.library.callable(self.target);
+            let names: Vec<&str> = known.iter().map(String::as_str).collect();
+            let place = module.place(callable.name.span);
+            return self.fail(errors::unknown_set(place, &callable.name.name, name, &names));
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ mod verify;
 
 pub use dag::{Dag, NodeId};
 pub use layout::ParamLayout;
-pub use print::{print, print_dot};
+pub use print::{print, print_dot, print_whole};
 pub use verify::verify;
 
 use crate::source::Place;

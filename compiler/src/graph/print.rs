@@ -28,6 +28,16 @@ pub fn print(graph: &Graph) -> String {
     text
 }
 
+/// All that decides which numbers a graph gives, as text: what [`print`] shows, and of each parameter what it leaves out.
+pub fn print_whole(graph: &Graph) -> String {
+    let mut text = print(graph);
+    for Param { path, kind, per, out, .. } in &graph.params {
+        let _ = writeln!(text, "  param {path}: {kind:?} per={per} out={out}");
+    }
+    let _ = writeln!(text, "  prefix {:?} vocab {:?}", graph.prefix, graph.vocab);
+    text
+}
+
 /// The same as a Graphviz digraph; bodies are clusters.
 pub fn print_dot(graph: &Graph) -> String {
     let names = AxisNames::of(graph);

@@ -35,6 +35,10 @@ impl Device for Cpu {
         "cpu"
     }
 
+    fn arithmetic(&self) -> String {
+        format!("cpu {} chunk={}", archc_kernels::level().name(), self.chunk)
+    }
+
     fn compile(
         &self,
         graph: &Arc<Graph>,

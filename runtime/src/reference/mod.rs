@@ -51,6 +51,11 @@ impl Device for Reference {
         "reference"
     }
 
+    fn arithmetic(&self) -> String {
+        // candle's products use whatever the machine has
+        format!("reference {}", archc_kernels::best().name())
+    }
+
     fn compile(
         &self,
         graph: &Arc<Graph>,

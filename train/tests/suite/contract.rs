@@ -3,7 +3,7 @@
 use crate::mock::{Fault, MockDevice, graph};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
-use archc_runtime::Device;
+use archc_runtime::{Device, Snapshot, Tensor, Tensors};
 use archc_train::corpus::Corpus;
 use archc_train::evaluate::{
     Candidate, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Status, evaluate, score_weights,
@@ -12,6 +12,7 @@ use archc_train::folder::read_weights;
 use archc_train::task::{Part, TaskSpec};
 use archc_train::tier::{TaskRun, Tier};
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,18 +20,23 @@ use std::time::Duration;
 struct Table {
     refuse: bool,
     other_vocabulary: bool,
+    /// How many graphs were asked for; the second one is of another program.
+    other_later: Cell<Option<u32>>,
 }
 
 impl Candidate for Table {
-    fn hash(&self) -> String {
-        "cafe".to_owned()
-    }
-
     fn graph(&self, size: ModelSize) -> Result<Arc<Graph>, Vec<Diagnostic>> {
         if self.refuse {
             return Err(vec![Diagnostic::error("E0201", "no axis `Q`")]);
         }
-        Ok(graph(size.vocab + usize::from(self.other_vocabulary)))
+        let mut graph = graph(size.vocab + usize::from(self.other_vocabulary));
+        if let Some(asked) = self.other_later.get() {
+            self.other_later.set(Some(asked + 1));
+            if asked == 1 {
+                Arc::make_mut(&mut graph).name.push('2');
+            }
+        }
+        Ok(graph)
     }
 
     fn cost(&self, _: &Graph, len: usize) -> Cost {
@@ -89,16 +95,19 @@ fn shape(value: &Value) -> Value {
 #[test]
 fn the_report_has_this_layout() {
     let mut report = go(&MockDevice::default(), &two_tasks());
-    report.key = "KEY".to_owned();
+    report.key = report.key.map(|_| "KEY".to_owned());
+    report.machine = "MACHINE".to_owned();
     insta::assert_snapshot!(serde_json::to_string_pretty(&shape(&serde_json::to_value(&report).unwrap())).unwrap(), @r#"
     {
-      "schema": "archc.eval/1",
+      "schema": "archc.eval/2",
       "key": "KEY",
+      "machine": "MACHINE",
       "status": "ok",
       "tier": "test",
       "seed": "whole",
       "tasks": {
         "map": {
+          "width": null,
           "score": "real",
           "value": "real",
           "metric": "accuracy",
@@ -113,6 +122,7 @@ fn the_report_has_this_layout() {
           ]
         },
         "parity": {
+          "width": null,
           "score": "real",
           "value": "real",
           "metric": "accuracy",
@@ -150,12 +160,12 @@ fn equal_requests_have_equal_reports() {
     let read: EvalReport = serde_json::from_str(&json).unwrap();
     assert_eq!((read.key, read.tasks.len(), read.status), (first.key.clone(), 2, Status::Ok));
     let other = go(&MockDevice::default(), &EvalRequest { seed: 4, ..two_tasks() });
-    assert_ne!(other.key, first.key);
+    assert!(first.key.is_some() && other.key.is_some() && other.key != first.key);
     assert_ne!(other.tasks["parity"].loss, first.tasks["parity"].loss);
 }
 
 #[test]
-fn keys_name_program_device_tier_seed_and_corpus() {
+fn keys_name_program_machine_tier_seed_and_corpus() {
     let base = two_tasks();
     let key = base.key("cafe", "mock");
     let mut longer = base.clone();
@@ -205,6 +215,7 @@ fn ends_have_their_exit_codes() {
     for (report, exit, code) in ends {
         assert_eq!((report.status.exit_code(), codes(report).concat().as_str()), (exit, code));
         assert_eq!(report.score().is_some(), exit == 0);
+        assert_eq!(report.key.is_some(), exit == 0, "what has no result has no key of one");
     }
     // What was scored before the end is told.
     assert_eq!(cancelled.tasks.keys().collect::<Vec<_>>(), ["map"]);
@@ -225,6 +236,32 @@ fn enough_ends_a_task_not_the_evaluation() {
     assert_eq!(report.status, Status::Ok);
     assert_eq!(steps, (1..=10).collect::<Vec<_>>());
     assert_eq!(report.tasks["map"].tokens, 10 * 8 * 16);
+    assert_eq!(report.key, None, "this is not the result that the tier asks for");
+}
+
+#[test]
+fn keys_tell_weights_and_programs_at_every_size() {
+    let request = request(vec![
+        run("map", "memorization:vocab=16,len=16", 5, &[0.05]),
+        run("other", "memorization:vocab=16,len=16", 5, &[0.05]),
+    ]);
+    let device = MockDevice::default();
+    let key = |candidate: &Table| evaluate(candidate, &device, &request, &mut |_| Flow::Continue).key.expect("a key");
+    let trained = key(&Table::default());
+    assert_eq!(trained, key(&Table::default()));
+    // The same at the first size, another program at the second one.
+    let second = Table { other_later: Cell::new(Some(0)), ..Table::default() };
+    let report = evaluate(&second, &device, &request, &mut |_| Flow::Continue);
+    assert_eq!(report.status, Status::Ok, "{:?}", report.diagnostics);
+    assert_ne!(report.key.expect("a key"), trained);
+    let weights = |x: f64| {
+        let tensor = Tensor { shape: vec![2, 16, 16], data: vec![x; 512] };
+        Snapshot { params: Tensors::from([("table.weight".to_owned(), tensor)]), ..Snapshot::default() }
+    };
+    let scored = |x| score_weights(&Table::default(), &device, &weights(x), &request).key.expect("a key");
+    assert_eq!(scored(0.5), scored(0.5));
+    assert_ne!(scored(0.5), scored(0.25));
+    assert_ne!(scored(0.5), trained);
 }
 
 #[test]

@@ -1,0 +1,34 @@
+//! Numbers on the command line: what is out of range is told with the range.
+//!
+//! Every option takes a value that begins with a minus sign ([`negative`]), so that `--lr -1` is a number out of range and no unknown
+//! option `-1`.
+
+/// Lets every option of a command and its subcommands have a negative number for a value.
+pub fn negative(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let option = !arg.is_positional() && arg.get_action().takes_values();
+        if option { arg.allow_negative_numbers(true) } else { arg }
+    });
+    command.mut_subcommands(negative)
+}
+
+/// A whole number from 0.
+///
+/// # Errors
+/// In words, for the command line.
+pub fn count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    whole(text, 0)
+}
+
+/// A whole number from 1.
+///
+/// # Errors
+/// In words, for the command line.
+pub fn positive<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    whole(text, 1)
+}
+
+fn whole<T: TryFrom<u64>>(text: &str, from: u64) -> Result<T, String> {
+    let number = text.trim().parse::<u64>().ok().filter(|n| *n >= from).and_then(|n| T::try_from(n).ok());
+    number.ok_or_else(|| format!("`{text}` is not a whole number from {from}"))
+}
