@@ -4,6 +4,7 @@ use crate::errors;
 use crate::session::{Batch, Dtype, Tensor, Tensors};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, ParamId};
+use std::collections::BTreeSet;
 
 /// Checks that a batch has what a loss needs.
 pub(crate) fn has_objective(graph: &Graph, batch: &Batch) -> Result<(), Diagnostic> {
@@ -53,29 +54,37 @@ pub(crate) fn by_path(graph: &Graph, values: &[Vec<f64>]) -> Tensors {
     ids.zip(values).map(tensor).collect()
 }
 
-/// Tensors by path, checked against the graph, in its order.
-pub(crate) fn params(graph: &Graph, tensors: &Tensors, dtype: Dtype) -> Result<Vec<Vec<f64>>, Diagnostic> {
-    let paths: Vec<String> = graph.params.iter().map(|p| p.path.clone()).collect();
-    if let Some(unknown) = tensors.keys().find(|k| !paths.contains(k)) {
-        return Err(errors::unknown_param(unknown, paths.iter().filter(|p| !tensors.contains_key(*p))));
-    }
-    let mut values = Vec::with_capacity(paths.len());
-    for (i, path) in paths.iter().enumerate() {
-        let Some(tensor) = tensors.get(path) else {
-            return Err(errors::missing_param(path, tensors.keys().filter(|k| !paths.contains(k))));
+/// Everything in which tensors differ from the parameters of a graph: unknown ones, missing ones, wrong shapes, numbers that are
+/// not finite in this arithmetic.
+pub fn misfits(graph: &Graph, tensors: &Tensors, dtype: Dtype) -> Vec<Diagnostic> {
+    let paths: BTreeSet<&String> = graph.params.iter().map(|p| &p.path).collect();
+    let lacking = || paths.iter().copied().filter(|p| !tensors.contains_key(*p));
+    let unknown: Vec<&String> = tensors.keys().filter(|k| !paths.contains(k)).collect();
+    let mut found: Vec<Diagnostic> = unknown.iter().map(|name| errors::unknown_param(name, lacking())).collect();
+    let round = rounding(dtype);
+    for (i, param) in graph.params.iter().enumerate() {
+        let Some(tensor) = tensors.get(&param.path) else {
+            found.push(errors::missing_param(&param.path, unknown.iter().copied()));
+            continue;
         };
         let want = graph.param_shape(ParamId(i as u32));
         if tensor.shape != want || tensor.data.len() != want.iter().product::<usize>() {
-            return Err(errors::param_shape(path, &tensor.shape, tensor.data.len(), &want));
+            found.push(errors::param_shape(&param.path, &tensor.shape, tensor.data.len(), &want));
+        } else if let Some(at) = tensor.data.iter().position(|&x| !round(x).is_finite()) {
+            found.push(errors::param_not_finite(&param.path, tensor.data[at], at));
         }
-        let round = rounding(dtype);
-        let data: Vec<f64> = tensor.data.iter().map(|&x| round(x)).collect();
-        if let Some(at) = data.iter().position(|x| !x.is_finite()) {
-            return Err(errors::param_not_finite(path, tensor.data[at], at));
-        }
-        values.push(data);
     }
-    Ok(values)
+    found
+}
+
+/// Tensors by path, checked against the graph, in its order.
+pub(crate) fn params(graph: &Graph, tensors: &Tensors, dtype: Dtype) -> Result<Vec<Vec<f64>>, Diagnostic> {
+    if let Some(first) = misfits(graph, tensors, dtype).into_iter().next() {
+        return Err(first);
+    }
+    let round = rounding(dtype);
+    let rounded = |path: &String| tensors[path].data.iter().map(|&x| round(x)).collect();
+    Ok(graph.params.iter().map(|param| rounded(&param.path)).collect())
 }
 
 /// What brings a number to a session's arithmetic.

@@ -122,6 +122,9 @@ pub struct TaskReport {
     pub value: f64,
     /// `accuracy` or `bits per byte`.
     pub metric: String,
+    /// The metric of an uninformed guess.
+    #[serde(default)]
+    pub chance: f64,
     /// Mean cross-entropy of the scored tokens, in nats.
     #[serde(with = "crate::score::number")]
     pub loss: f64,
@@ -347,8 +350,8 @@ fn train(
         let mut trainer = Trainer::new(device, &job.graph, Arc::clone(&job.task), config)?;
         let mut watcher = Watcher { run, watch, deadline, flow: Flow::Continue, late: false, curve: Vec::new() };
         match trainer.run(run.steps, &mut watcher)? {
-            Outcome::Diverged { step, loss } => {
-                diverged = Some(fault::diverged(step, loss));
+            Outcome::Diverged { since, loss, finite, .. } => {
+                diverged = Some(if finite { fault::far_above(since, loss) } else { fault::not_finite(since) });
                 continue;
             }
             Outcome::Stopped if watcher.late => {
@@ -363,6 +366,10 @@ fn train(
         let curve = thin(&watcher.curve);
         let tokens = watcher.curve.last().map_or(0, |point| point.tokens);
         let pick = trainer.measure(Part::Validation, run.score_batches)?;
+        if !pick.loss.is_finite() {
+            diverged = Some(fault::score_not_finite(Part::Validation, trainer.step(), pick.loss));
+            continue;
+        }
         let better = best.as_ref().is_none_or(|(other, _)| {
             // By score; where both are at the end of the scale, by loss.
             (pick.score, -pick.loss) > (other.score, -other.loss)
@@ -370,6 +377,10 @@ fn train(
         if better {
             let told =
                 if job.part == Part::Validation { pick } else { trainer.measure(job.part, run.score_batches)? };
+            if !told.loss.is_finite() {
+                diverged = Some(fault::score_not_finite(job.part, trainer.step(), told.loss));
+                continue;
+            }
             best = Some((pick, task_report(job.task.metric(), told, tokens, learning_rate, curve)));
         }
     }
@@ -384,6 +395,7 @@ fn task_report(metric: Metric, score: Score, tokens: u64, learning_rate: f64, cu
         score: score.score,
         value: score.value,
         metric: metric.name().to_owned(),
+        chance: metric.chance(),
         loss: score.loss,
         tokens,
         learning_rate,

@@ -5,6 +5,7 @@ use super::eval::{Frame, Outcome, evaluate};
 use super::kernels::host;
 use super::loss::{add, cross_entropy, inner_product, loss_term};
 use super::moved::Moves;
+use super::origin::{Notes, Origin};
 use super::value::{Dim, Value, axes};
 use super::wiring::Wiring;
 use crate::batch::Tokens;
@@ -24,6 +25,7 @@ pub(crate) struct Task<'a> {
     pub step: u64,
     pub dropout: Option<u64>,
     pub moved: Option<u64>,
+    pub notes: Option<&'a Notes>,
     pub batch: &'a Batch,
     pub tokens: &'a Tokens,
 }
@@ -62,6 +64,16 @@ impl Task<'_> {
             outputs.insert(output.name.clone(), tensor);
         }
         Ok(Forward { outputs, carry: carry::write(self.graph, self.wiring, &carry, self.tokens.grid.ends())? })
+    }
+
+    /// Where the first number that is not finite in the outputs or `loss` terms comes from.
+    pub fn origin(&self) -> Result<Option<Origin>> {
+        let notes = Notes::default();
+        let roots: Vec<NodeId> = self.graph.outputs.iter().map(|o| o.value).chain(self.graph.losses.iter().copied()).collect();
+        let leaves = Leaves::new(self, false, false)?;
+        let noting = Task { notes: Some(&notes), ..*self };
+        leaves.evaluate(&noting, &BTreeMap::new(), &roots)?;
+        Ok(notes.origin(&self.graph.dag, self.wiring, roots))
     }
 
     /// The objective and its derivatives by the parameters, and by the inputs if wanted.
@@ -165,6 +177,7 @@ impl Leaves {
             step: task.step,
             dropout: task.dropout,
             moved: task.moved.map(Moves::new),
+            notes: task.notes,
             params: &self.params,
             inputs: &self.inputs,
             weights: &self.weights,
