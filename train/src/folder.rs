@@ -194,7 +194,7 @@ pub fn read_run(folder: &Path) -> Result<Option<Found>, Diagnostic> {
     let path = folder.join(RUN);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
         Err(error) => return Err(fault::unreadable(&path, error)),
     };
     let wrong = |error: serde_json::Error| fault::unreadable(&path, error);
@@ -326,8 +326,11 @@ impl RunFolder {
     ) -> Result<Trained, Diagnostic> {
         let (identity, resumed) = self.resume(trainer, identity)?;
         if resumed.is_none() {
-            self.write_program()?;
             self.describe(&identity, trainer, "running", None)?;
+            if identity.weights.is_some() {
+                // What it started from may be gone when it goes on.
+                self.keep(&trainer.checkpoint()?, &identity.json())?;
+            }
         }
         let steps = trainer.config().steps;
         let mut keeper = Keeper {
@@ -359,7 +362,8 @@ impl RunFolder {
         Ok(Trained { outcome, step: trainer.step(), resumed, test })
     }
 
-    /// Restores the checkpoint, if there is one, and cuts the curve behind it. Which run it is then, and the step it goes on from.
+    /// Restores the checkpoint, if there is one, and cuts the curve behind it; keeps the program. Which run it is then, and the step it
+    /// goes on from.
     fn resume(&mut self, trainer: &mut Trainer, wanted: &Identity) -> Result<(Identity, Option<u64>), Diagnostic> {
         let path = self.path.join(CHECKPOINT);
         let mut identity = wanted.clone();
@@ -368,6 +372,7 @@ impl RunFolder {
                 let (checkpoint, found) = Checkpoint::decode(&bytes, &path)?;
                 let step = checkpoint.progress.step;
                 identity = self.reconcile(&found, wanted, step)?;
+                self.write_program()?;
                 trainer.restore(&checkpoint)?;
                 if identity.config.steps != found["config"]["steps"].as_u64().unwrap_or(identity.config.steps) {
                     // From here on the run has another end, whatever happens to this process.
@@ -376,7 +381,10 @@ impl RunFolder {
                 }
                 Some(step)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.write_program()?;
+                None
+            }
             Err(error) => return Err(fault::unreadable(&path, error)),
         };
         let curve = self.path.join(CURVE);

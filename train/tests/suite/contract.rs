@@ -250,6 +250,8 @@ fn weights_are_scored_as_they_were_trained() {
         task: task.clone(),
         corpus: None,
         device: "mock".to_owned(),
+        weights: None,
+        stretched: Vec::new(),
         config: config(150),
     };
     let mut trainer = trainer(&MockDevice::default(), &task.to_string(), config(150));
