@@ -13,10 +13,10 @@ use archc_compiler::diag::{Diagnostic, to_json};
 use archc_compiler::graph::Graph;
 use archc_compiler::hash::canonical_hash;
 use archc_train::checkpoint::decode_weights;
-use archc_train::folder::weights_file;
 use archc_train::evaluate::{
     Candidate, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Status, evaluate, score_weights,
 };
+use archc_train::folder::weights_file;
 use archc_train::tier::{Tier, tier};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;

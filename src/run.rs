@@ -120,11 +120,7 @@ impl Run {
 ///
 /// # Errors
 /// Of [`open`], [`Run::options`] and [`load::load`].
-pub fn resolve(
-    file: &Path,
-    sizes: &SizeArgs,
-    model: &ModelArgs,
-) -> Result<(Program, Options, Option<PathBuf>), Stop> {
+pub fn resolve(file: &Path, sizes: &SizeArgs, model: &ModelArgs) -> Result<(Program, Options, Option<PathBuf>), Stop> {
     Ok(match open(file)? {
         Some(run) => (run.program()?, run.options(sizes, model)?, Some(run.weights())),
         None => (load::load(file)?, sizes.with(model), None),

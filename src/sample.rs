@@ -126,12 +126,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
 }
 
 /// Prints the prompt and what follows it. Bytes that are no UTF-8 are shown as its replacement character.
-fn print(
-    session: &mut dyn Session,
-    prompt: Option<&str>,
-    sampling: &Sampling,
-    output: &Output,
-) -> Result<(), Stop> {
+fn print(session: &mut dyn Session, prompt: Option<&str>, sampling: &Sampling, output: &Output) -> Result<(), Stop> {
     if prompt == Some("") {
         return Err(idle("--prompt", "it is empty", "leave it out, or give at least one character").into());
     }

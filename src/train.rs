@@ -82,8 +82,8 @@ fn after_help() -> String {
     let tasks: Vec<String> = TASKS.iter().map(|t| format!("  {:<18}{}", t.name, t.summary)).collect();
     format!(
         "Tasks:\n{}\n\n\
-         A killed or interrupted run goes on from its last checkpoint when it is given itself, or when the same\n\
-         command is given with the same --out, to the same loss curve. The folder holds the program, run.json,\n\
+         A killed or interrupted run goes on from its last checkpoint when its folder is given as FILE, or the\n\
+         same command with the same --out, to the same loss curve. The folder holds the program, run.json,\n\
          curve.jsonl, weights.safetensors and report.html, the page of its curves.\n\n\
          Examples:\n  \
          archc train seeds/delta_net.arch --task recall --set D=32 --layers 1 --steps 500\n  \
@@ -259,13 +259,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
 }
 
 /// Says what begins.
-fn head(
-    graph: &Graph,
-    request: &Request,
-    recipe: &Recipe,
-    there: Option<&Found>,
-    output: &Output,
-) -> Result<(), Stop> {
+fn head(graph: &Graph, request: &Request, recipe: &Recipe, there: Option<&Found>, output: &Output) -> Result<(), Stop> {
     let (task, path) = (request.task.spec(), request.out.display().to_string());
     let metric = request.task.metric();
     output.object(
@@ -389,9 +383,9 @@ fn diverged(
     // The parameters are those before the first bad step, so that its forward pass can be done once more.
     let snapshot = trainer.session().snapshot().ok();
     let options = config.session_options();
-    let origin = batch.zip(snapshot).and_then(|(batch, parameters)| {
-        Reference.origin(graph, &options, &parameters, &batch).ok().flatten()
-    });
+    let origin = batch
+        .zip(snapshot)
+        .and_then(|(batch, parameters)| Reference.origin(graph, &options, &parameters, &batch).ok().flatten());
     let first = since == 1 && trained.test.is_none();
     match origin {
         Some(Origin { place, nan, token }) => {

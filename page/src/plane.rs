@@ -114,3 +114,29 @@ pub fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let air = (0.06 * (high - low)).max(0.01);
     (low - air, high + air)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_finite_interrupts_a_line_and_is_no_dot() {
+        let plane = Plane { height: 100.0, x: (0.0, 3.0), y: (0.0, 1.0) };
+        let points = [(0.0, 0.0), (1.0, 1.0), (2.0, f64::NAN), (3.0, 0.5)];
+        let mut page = Page::default();
+        plane.open(&mut page, "A \"title\"", "steps");
+        plane.line(&mut page, &"line", points);
+        plane.dots(&mut page, &"point", points);
+        plane.close(&mut page);
+        let drawn = page.close_document("");
+        assert!(drawn.contains("d=\"M52 70L363.3 14M986 42\""), "{drawn}");
+        assert_eq!(drawn.matches("<circle").count(), 3);
+        assert!(drawn.contains("A &quot;title&quot;") && !drawn.contains("NaN"), "{drawn}");
+    }
+
+    #[test]
+    fn ticks_are_round() {
+        assert_eq!(ticks((0.0, 600.0)), [0.0, 200.0, 400.0, 600.0]);
+        assert_eq!(range([].into_iter()), (0.0, 1.0));
+    }
+}

@@ -21,8 +21,10 @@ fn json(text: &str) -> Vec<serde_json::Value> {
 
 #[test]
 fn every_command_has_help_with_examples() {
-    for name in ["check", "fmt", "build", "derive", "explain", "params", "forward", "train", "eval", "search", "report"]
-    {
+    for name in [
+        "check", "fmt", "build", "derive", "explain", "params", "forward", "train", "sample", "eval", "search",
+        "report",
+    ] {
         let help = archc(&[name, "--help"]).done().out;
         assert!(help.contains("Examples:") && help.contains(&format!("archc {name}")), "{help}");
     }

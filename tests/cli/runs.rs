@@ -161,7 +161,8 @@ fn a_run_folder_is_enough_for_every_command() {
     // It goes on with its own program and options, to more steps under a longer schedule.
     let more = archc(&["train", &run, "--steps", "30", "--message-format", "json"]).done();
     let objects = json(&more.out);
-    let kind = |kind: &str| objects.iter().find(|o| o["kind"] == kind).unwrap_or_else(|| panic!("no {kind}: {}", more.out));
+    let kind =
+        |kind: &str| objects.iter().find(|o| o["kind"] == kind).unwrap_or_else(|| panic!("no {kind}: {}", more.out));
     assert_eq!((&kind("training")["program"], &kind("training")["folder"]), (&"Tiny".into(), &run.as_str().into()));
     assert!(kind("training")["parameters"].as_u64().unwrap() > 100);
     assert_eq!((&kind("trained")["status"], &kind("trained")["step"]), (&"finished".into(), &30.into()));
@@ -212,7 +213,8 @@ fn a_run_folder_is_enough_for_every_command() {
     }
     archc(&["report", &run]).done();
     // Weights that do not fit: all mismatches at once.
-    let wrong = archc(&["train", &folder.text("x.arch"), "--set", "D=16", "--weights", &run, "--out", &folder.text("w")]);
+    let wrong =
+        archc(&["train", &folder.text("x.arch"), "--set", "D=16", "--weights", &run, "--out", &folder.text("w")]);
     assert_eq!(wrong.code, 2, "{}", wrong.err);
     assert!(wrong.err.matches("E080").count() > 3, "{}", wrong.err);
     // A folder of an archc that kept only a hash.
@@ -237,6 +239,15 @@ fn a_training_that_diverges_says_where() {
     let again = trained(&folder, "run", &["--steps", "3", "--message-format", "json"]);
     assert_eq!(again.code, 3);
     assert!(json(&again.out).iter().any(|o| o["kind"] == "trained" && o["status"] == "diverged"), "{}", again.out);
+    // Inside of a scan, with the token. What is not taken is no fault, though it is NaN at every token.
+    let program = "block Wild[D] {\n    input x[D]\n    let z = select(x > 100, sqrt(x - 100), x)\n    scan {\n        \
+                   state s[D] = 1\n        s = s * (2 + z ^ 2)\n        emit y = exp(s)\n    }\n    output y\n}\n";
+    fs::write(folder.path("t.arch"), program).unwrap();
+    let run = trained(&folder, "wild", &["--steps", "3"]);
+    run.refused(3, "E0910");
+    for part in ["exp(s)", "an infinity", "first at token"] {
+        assert!(run.err.contains(part), "no `{part}`: {}", run.err);
+    }
 }
 
 #[test]
@@ -247,7 +258,8 @@ fn a_training_on_text_gives_a_sample() {
     let last = first.out.lines().last().unwrap().to_owned();
     assert!(first.out.contains("\nThe "), "{}", first.out);
     let sample = |more: &[&str]| {
-        let run = archc(&[&["sample", &folder.text("run"), "--sample", "12", "--message-format", "json"], more].concat());
+        let run =
+            archc(&[&["sample", &folder.text("run"), "--sample", "12", "--message-format", "json"], more].concat());
         json(&run.done().out)[0].clone()
     };
     let greedy = sample(&["--prompt", "The ", "--temperature", "0"]);
@@ -269,5 +281,6 @@ fn options_that_would_do_nothing_are_refused() {
     archc(&["train", &model, "--set", "D=8", "--layers", "3", "--out", &folder.text("out")]).refused(2, "E0919");
     assert!(!folder.path("out").exists());
     trained(&folder, "run", &["--corpus", &folder.text("t.arch")]).refused(2, "E0919");
-    archc(&["eval", &folder.text("t.arch"), "--tier", "screen", "--corpus", &folder.text("t.arch")]).refused(2, "E0919");
+    archc(&["eval", &folder.text("t.arch"), "--tier", "screen", "--corpus", &folder.text("t.arch")])
+        .refused(2, "E0919");
 }

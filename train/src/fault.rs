@@ -104,8 +104,11 @@ pub fn report_unwritable(path: &Path, error: &io::Error) -> Diagnostic {
 }
 
 pub fn no_token(drawn: usize) -> Diagnostic {
-    Diagnostic::error("E0921", format!("the model gives no token {} of the sample: its logits are not finite", drawn + 1))
-        .help("give weights of a training that did not diverge")
+    Diagnostic::error(
+        "E0921",
+        format!("the model gives no token {} of the sample: its logits are not finite", drawn + 1),
+    )
+    .help("give weights of a training that did not diverge")
 }
 
 pub fn held(path: &Path) -> Diagnostic {

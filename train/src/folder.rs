@@ -194,7 +194,9 @@ pub fn read_run(folder: &Path) -> Result<Option<Found>, Diagnostic> {
     let path = folder.join(RUN);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(fault::unreadable(&path, error)),
     };
     let wrong = |error: serde_json::Error| fault::unreadable(&path, error);

@@ -307,7 +307,8 @@ fn programs(page: &mut Page, runs: &[Shown]) {
         let Some(recipe) = &run.found.recipe else { continue };
         let text = |run: &Shown| run.found.recipe.as_ref().map(|r| r.sources.clone());
         if let Some(same) = runs[..i].iter().find(|other| text(other) == text(run)) {
-            page.element("p", &[("class", &"note")], format!("{} has the program of {}.", run.name, same.name)).raw("\n");
+            page.element("p", &[("class", &"note")], format!("{} has the program of {}.", run.name, same.name))
+                .raw("\n");
             continue;
         }
         for (file, text) in &recipe.sources {

@@ -69,7 +69,8 @@ impl Task<'_> {
     /// Where the first number that is not finite in the outputs or `loss` terms comes from.
     pub fn origin(&self) -> Result<Option<Origin>> {
         let notes = Notes::default();
-        let roots: Vec<NodeId> = self.graph.outputs.iter().map(|o| o.value).chain(self.graph.losses.iter().copied()).collect();
+        let roots: Vec<NodeId> =
+            self.graph.outputs.iter().map(|o| o.value).chain(self.graph.losses.iter().copied()).collect();
         let leaves = Leaves::new(self, false, false)?;
         let noting = Task { notes: Some(&notes), ..*self };
         leaves.evaluate(&noting, &BTreeMap::new(), &roots)?;
