@@ -6,7 +6,7 @@ use crate::load::{self, Program};
 use crate::output::{BUG, Done, Output, REFUSED, Stop};
 use crate::search::duration;
 use crate::sizes::SizeArgs;
-use crate::{carried, interrupt, run};
+use crate::{carried, interrupt, trained};
 use archc_compiler::checks;
 use archc_compiler::compile;
 use archc_compiler::diag::{Diagnostic, to_json};
@@ -93,9 +93,9 @@ fn report(args: &Args, output: &Output) -> Done {
         time_limit: args.time_limit,
         threads: usize::from(args.threads),
     };
-    let trained = run::open(&args.file)?;
-    useful(args, trained.is_some(), &request.tier)?;
-    let candidate = match &trained {
+    let run = trained::open(&args.file)?;
+    useful(args, run.is_some(), &request.tier)?;
+    let candidate = match &run {
         Some(run) => Loaded {
             program: run.program()?,
             sizes: run.scored(&args.sizes)?,
@@ -106,7 +106,7 @@ fn report(args: &Args, output: &Output) -> Done {
             Loaded { program: load::load(&args.file)?, sizes: args.sizes.clone(), device: args.device, layers: None }
         }
     };
-    let weights = args.weights.as_deref().map(weights_file).or(trained.map(|run| run.weights()));
+    let weights = args.weights.as_deref().map(weights_file).or(run.map(|run| run.weights()));
     let device = args.device.device();
     let report = match &weights {
         Some(path) => {
@@ -181,10 +181,14 @@ fn table(report: &EvalReport) -> String {
 fn useful(args: &Args, trained: bool, tier: &Tier) -> Result<(), Diagnostic> {
     if args.corpus.is_some() && !tier.tasks.iter().any(|run| run.task.name == "text") {
         let why = format!("no task of the tier `{}` reads a text", tier.name);
-        return Err(run::idle("--corpus", &why, "leave it out, or give a tier with the task `text`: search, verify"));
+        return Err(trained::idle(
+            "--corpus",
+            &why,
+            "leave it out, or give a tier with the task `text`: search, verify",
+        ));
     }
     if args.time_limit.is_some() && (trained || args.weights.is_some()) {
-        return Err(run::idle("--time-limit", "given weights are scored without training", "leave it out"));
+        return Err(trained::idle("--time-limit", "given weights are scored without training", "leave it out"));
     }
     Ok(())
 }

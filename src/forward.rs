@@ -10,7 +10,7 @@
 use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
 use crate::sizes::{ModelArgs, SizeArgs};
-use crate::{carry, load, run};
+use crate::{carry, load, trained};
 use archc_compiler::compile;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
@@ -96,7 +96,7 @@ enum Float {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
-    let (program, options, trained) = run::resolve(&args.file, &args.sizes, &args.model)?;
+    let (program, options, own) = trained::resolve(&args.file, &args.sizes, &args.model)?;
     let compilation = compile(&program.sources, program.file, &options);
     let code = output.findings(&compilation.diagnostics, &program.sources)?;
     let graph = match compilation.into_graph() {
@@ -117,7 +117,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let shape = BatchShape { batch: batch.batch, len: if args.step { batch.len.min(1) } else { batch.len } };
     let options = SessionOptions { dtype, seed: args.seed, ..SessionOptions::default() };
     let mut session = device.device().compile(&graph, shape, &options)?;
-    if let Some(path) = args.weights.as_deref().map(weights_file).or(trained) {
+    if let Some(path) = args.weights.as_deref().map(weights_file).or(own) {
         session.restore(&weights(&graph, &path, args.names.as_deref())?)?;
     }
     let forward = if args.step {

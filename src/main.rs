@@ -40,12 +40,12 @@ mod load;
 mod output;
 mod params;
 mod report;
-mod run;
 mod sample;
 mod search;
 mod selftest;
 mod sizes;
 mod train;
+mod trained;
 mod tree;
 
 use clap::{Parser, Subcommand};

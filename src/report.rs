@@ -1,7 +1,7 @@
 //! `archc report`: a search, a training, or several trainings side by side, as one HTML page.
 
 use crate::output::{Done, Output};
-use crate::run::idle;
+use crate::trained::idle;
 use archc_search::{report, store};
 use archc_train::folder::read_run;
 use serde_json::json;

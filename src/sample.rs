@@ -2,7 +2,7 @@
 
 use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
-use crate::run::{self, idle};
+use crate::trained::{self, idle};
 use archc_compiler::compile;
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::{BatchShape, Session, SessionOptions};
@@ -101,7 +101,7 @@ fn text_only(task: &str) -> Result<(), Diagnostic> {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
-    let Some(run) = run::open(&args.run)? else {
+    let Some(run) = trained::open(&args.run)? else {
         let message = format!("`{}` is no folder of a training", args.run.display());
         return Err(Diagnostic::error("E0912", message).help("`archc train FILE --task text` makes one").into());
     };

@@ -5,7 +5,7 @@ use crate::load::Program;
 use crate::output::{DIVERGED, Done, INTERRUPTED, Output, Stop};
 use crate::sample::SamplingArgs;
 use crate::sizes::SizeArgs;
-use crate::{carried, interrupt, load, run};
+use crate::{carried, interrupt, load, trained};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
 use archc_compiler::hash::canonical_hash;
@@ -114,7 +114,7 @@ struct Request {
 
 impl Request {
     fn new(args: &Args) -> Result<Self, Stop> {
-        let model = run::open(&args.file)?;
+        let model = trained::open(&args.file)?;
         // With a folder of its own this is another run, which takes from RUN what is not said.
         let goes_on = args.out.as_ref().is_none_or(|out| *out == args.file);
         let found = model.as_ref().map(|run| &run.found.identity);
@@ -126,7 +126,7 @@ impl Request {
         let of_model = model.as_ref().and_then(|run| run.recipe.corpus.as_ref()).map(PathBuf::from);
         if args.corpus.is_some() && spec.name != "text" {
             let why = format!("the task `{}` reads no text", spec.name);
-            return Err(run::idle("--corpus", &why, "leave it out, or give `--task text`").into());
+            return Err(trained::idle("--corpus", &why, "leave it out, or give `--task text`").into());
         }
         let path = args.corpus.clone().or(of_model).filter(|_| spec.name == "text");
         let corpus = if spec.name == "text" { carried::corpus(path.as_deref())? } else { None };
@@ -214,7 +214,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     if model {
         if let Some(layers) = args.layers {
             let why = format!("`{}` is a model, which has its own layers", graph.name);
-            return Err(run::idle(&format!("--layers {layers}"), &why, "leave it out, or change the model").into());
+            return Err(trained::idle(&format!("--layers {layers}"), &why, "leave it out, or change the model").into());
         }
         options.sizes.layers = None;
     }
@@ -243,15 +243,15 @@ pub fn run(args: &Args, output: &Output) -> Done {
     if let Some(there) = &there {
         identity.weights = identity.weights.or(there.identity.weights.clone());
     }
-    let recipe = run::recipe(program, &graph, &options, request.corpus.as_deref());
+    let recipe = trained::recipe(program, &graph, &options, request.corpus.as_deref());
     head(&graph, &request, &recipe, there.as_ref(), output)?;
     folder.keeps(recipe);
 
     let mut watcher = Watcher::new(output, config.steps, task.metric());
-    let trained = folder.train(&mut trainer, &identity, args.checkpoint_every, TEST_BATCHES, &mut watcher)?;
+    let done = folder.train(&mut trainer, &identity, args.checkpoint_every, TEST_BATCHES, &mut watcher)?;
     watcher.bar.finish_and_clear();
-    let pace = Pace::new(&trained, &request, &watcher, began.elapsed());
-    let ended = end(&trained, &mut trainer, &request, &graph, &pace, output)?;
+    let pace = Pace::new(&done, &request, &watcher, began.elapsed());
+    let ended = end(&done, &mut trainer, &request, &graph, &pace, output)?;
     if ended == 0 && args.sampling.wanted() {
         args.sampling.print(trainer.session(), config.seed, output)?;
     }

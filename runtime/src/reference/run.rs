@@ -25,7 +25,6 @@ pub(crate) struct Task<'a> {
     pub step: u64,
     pub dropout: Option<u64>,
     pub moved: Option<u64>,
-    pub notes: Option<&'a Notes>,
     pub batch: &'a Batch,
     pub tokens: &'a Tokens,
 }
@@ -72,8 +71,7 @@ impl Task<'_> {
         let roots: Vec<NodeId> =
             self.graph.outputs.iter().map(|o| o.value).chain(self.graph.losses.iter().copied()).collect();
         let leaves = Leaves::new(self, false, false)?;
-        let noting = Task { notes: Some(&notes), ..*self };
-        leaves.evaluate(&noting, &BTreeMap::new(), &roots)?;
+        leaves.evaluate_noting(self, &BTreeMap::new(), &roots, Some(&notes))?;
         Ok(notes.origin(&self.graph.dag, self.wiring, roots))
     }
 
@@ -171,6 +169,16 @@ impl Leaves {
     }
 
     fn evaluate(&self, task: &Task<'_>, carry: &BTreeMap<String, Value>, roots: &[NodeId]) -> Result<Outcome> {
+        self.evaluate_noting(task, carry, roots, None)
+    }
+
+    fn evaluate_noting(
+        &self,
+        task: &Task<'_>,
+        carry: &BTreeMap<String, Value>,
+        roots: &[NodeId],
+        notes: Option<&Notes>,
+    ) -> Result<Outcome> {
         let frame = Frame {
             graph: task.graph,
             dtype: task.dtype,
@@ -178,7 +186,7 @@ impl Leaves {
             step: task.step,
             dropout: task.dropout,
             moved: task.moved.map(Moves::new),
-            notes: task.notes,
+            notes,
             params: &self.params,
             inputs: &self.inputs,
             weights: &self.weights,

@@ -69,7 +69,7 @@ impl ReferenceSession {
     fn task<'a>(&'a self, wiring: &'a Wiring, batch: &'a Batch, tokens: &'a Tokens) -> Task<'a> {
         let (dtype, params) = (self.dtype(), self.params.as_slice());
         let (moved, step) = (self.moved, self.step);
-        Task { graph: &self.graph, wiring, dtype, params, step, dropout: None, moved, notes: None, batch, tokens }
+        Task { graph: &self.graph, wiring, dtype, params, step, dropout: None, moved, batch, tokens }
     }
 
     /// Runs one differentiation on a thread whose stack the tape's depth decides.
