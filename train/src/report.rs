@@ -74,7 +74,7 @@ pub fn render(runs: &[Shown]) -> String {
 }
 
 fn program(run: &Shown) -> &str {
-    run.found.recipe.as_ref().map_or("a program", |recipe| recipe.name.as_str())
+    run.found.recipe.as_ref().map_or("–", |recipe| recipe.name.as_str())
 }
 
 fn state(run: &Shown) -> String {
@@ -92,6 +92,7 @@ fn header(page: &mut Page, runs: &[Shown]) {
     page.raw("<header>\n");
     let tasks: BTreeSet<String> = runs.iter().map(|r| r.found.identity.task.to_string()).collect();
     let title = match runs {
+        [run] if run.found.recipe.is_none() => format!("Training on {}", run.found.identity.task.name),
         [run] => format!("{} on {}", program(run), run.found.identity.task.name),
         _ => format!("{} trainings side by side", runs.len()),
     };
@@ -193,7 +194,7 @@ fn curves(page: &mut Page, runs: &[Shown]) {
     if !same || runs.iter().all(|r| value(r).is_empty()) {
         return;
     }
-    let note = format!("{metric} on the validation part by step; the dashed line is chance.");
+    let note = format!("The {metric} on the validation part by step; the dashed line is chance.");
     page.section("validation", "Validation", &note);
     legend(page, runs);
     let chances: Vec<f64> = runs.iter().filter_map(|r| r.found.metric.as_ref()).map(|m| m.1).collect();
@@ -281,7 +282,7 @@ fn options(page: &mut Page, runs: &[Shown]) {
         }
     }
     match runs.len() {
-        1 => page.section("options", "Options", "What the run was given; `archc train RUN` takes them all by itself."),
+        1 => page.section("options", "Options", "What the run was given. Its folder, in the place of a program, stands for all of them."),
         _ => page.section("options", "What differs", "Options of which the runs do not all have the same value."),
     }
     if names.is_empty() {
@@ -304,7 +305,11 @@ fn options(page: &mut Page, runs: &[Shown]) {
 fn programs(page: &mut Page, runs: &[Shown]) {
     page.section("programs", "Program", "As it lies in the run's folder.");
     for (i, run) in runs.iter().enumerate() {
-        let Some(recipe) = &run.found.recipe else { continue };
+        let Some(recipe) = &run.found.recipe else {
+            let text = format!("The folder of {} holds no program: an older archc wrote only its hash.", run.name);
+            page.element("p", &[("class", &"note")], text).raw("\n");
+            continue;
+        };
         let text = |run: &Shown| run.found.recipe.as_ref().map(|r| r.sources.clone());
         if let Some(same) = runs[..i].iter().find(|other| text(other) == text(run)) {
             page.element("p", &[("class", &"note")], format!("{} has the program of {}.", run.name, same.name))

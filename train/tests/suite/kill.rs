@@ -7,7 +7,7 @@ use archc_train::folder::{
     Disk, FileSystem, Identity, RunFolder, Stretch, Trained, read_curve, read_run, read_weights,
 };
 use archc_train::recipe::Recipe;
-use archc_train::trainer::{Observer, Outcome, TrainConfig};
+use archc_train::trainer::{Observer, Outcome, Record, TrainConfig};
 use std::cell::Cell;
 use std::fs;
 use std::io;
@@ -210,9 +210,9 @@ fn more_steps_go_on_under_the_stretched_schedule() {
     let curve = read_curve(&whole).unwrap();
     assert_eq!(curve[..STEPS as usize], before, "what was done stays");
     let schedule = TrainConfig { steps: 40, ..config(STEPS) }.schedule();
-    let rates: Vec<f64> = curve[STEPS as usize..].iter().map(|r| r.learning_rate).collect();
-    let wanted: Vec<f64> = (STEPS..40).map(|step| schedule.rate(step)).collect();
-    assert_eq!(rates, wanted);
+    // what serde_json reads may be the neighbour of what it wrote
+    let near = |r: &Record| (r.learning_rate / schedule.rate(r.step - 1) - 1.0).abs() < 1e-15;
+    assert!(curve[STEPS as usize..].iter().all(near) && !curve[..STEPS as usize].iter().all(near));
     let found = read_run(&whole).unwrap().unwrap();
     assert_eq!((found.identity.config.steps, found.status.as_str()), (40, "finished"));
     assert_eq!(found.identity.stretched, [Stretch { from: STEPS, steps: STEPS }]);
