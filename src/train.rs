@@ -12,8 +12,7 @@ use archc_compiler::hash::canonical_hash;
 use archc_compiler::{Options, compile};
 use archc_runtime::{Dtype, Origin, Reference, Snapshot};
 use archc_train::checkpoint::{decode_weights, digest};
-use archc_train::folder::{Found, Identity, RunFolder, Trained, read_run, weights_file};
-use archc_train::recipe::Recipe;
+use archc_train::folder::{Identity, RunFolder, Trained, read_run, weights_file};
 use archc_train::score::{Metric, Score};
 use archc_train::task::{self, Part, TASKS, Task, TaskSpec};
 use archc_train::trainer::{Observer, Outcome, Record, TrainConfig, Trainer, first_broken};
@@ -239,13 +238,13 @@ pub fn run(args: &Args, output: &Output) -> Done {
     }
     let path = &request.out;
     let mut folder = RunFolder::open(path)?;
-    let there = read_run(path)?.filter(|run| run.begun);
+    let there = read_run(path)?.filter(|run| run.begun).map(|run| run.identity);
     if let Some(there) = &there {
-        identity.weights = identity.weights.or(there.identity.weights.clone());
+        identity.weights = identity.weights.or(there.weights.clone());
     }
-    let recipe = trained::recipe(program, &graph, &options, request.corpus.as_deref());
-    head(&graph, &request, &recipe, there.as_ref(), output)?;
-    folder.keeps(recipe);
+    folder.keeps(trained::recipe(program, &graph, &options, request.corpus.as_deref()));
+    let from = folder.begun(&identity)?;
+    head(&graph, &request, from, there.map(|there| there.config.steps), output)?;
 
     let mut watcher = Watcher::new(output, config.steps, task.metric());
     let done = folder.train(&mut trainer, &identity, args.checkpoint_every, TEST_BATCHES, &mut watcher)?;
@@ -258,26 +257,26 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(code.max(ended))
 }
 
-/// Says what begins.
-fn head(graph: &Graph, request: &Request, recipe: &Recipe, there: Option<&Found>, output: &Output) -> Result<(), Stop> {
-    let (task, path) = (request.task.spec(), request.out.display().to_string());
+/// Says what begins, or goes on from a step of a run that had so many.
+fn head(graph: &Graph, request: &Request, from: Option<u64>, had: Option<u64>, output: &Output) -> Result<(), Stop> {
+    let (task, path, steps) = (request.task.spec(), request.out.display().to_string(), request.config.steps);
     let metric = request.task.metric();
+    let parameters = graph.param_count();
     output.object(
         "training",
         json!({
-            "folder": path, "program": graph.name, "file": request.program.name, "parameters": recipe.parameters,
-            "task": task, "metric": metric.name(), "chance": metric.chance(), "steps": request.config.steps,
-            "device": request.device.name(), "archc": recipe.archc, "resumed": there.is_some(),
+            "folder": path, "program": graph.name, "file": request.program.name, "parameters": parameters,
+            "task": task, "metric": metric.name(), "chance": metric.chance(), "steps": steps,
+            "device": request.device.name(), "archc": env!("CARGO_PKG_VERSION"), "from": from,
         }),
     )?;
-    output.note(&format!("{} on {task}: {} parameters, into {path}", graph.name, recipe.parameters))?;
-    match there {
-        Some(run) if run.identity.config.steps < request.config.steps => {
-            let (old, new) = (run.identity.config.steps, request.config.steps);
-            output.note(&format!("goes on: a schedule of {new} steps instead of {old}"))
+    output.note(&format!("{} on {task}: {parameters} parameters, into {path}", graph.name))?;
+    match (from, had) {
+        (Some(from), Some(had)) if had < steps => {
+            output.note(&format!("goes on from step {from}, under a schedule of {steps} steps instead of {had}"))
         }
-        Some(_) => output.note("goes on from its last checkpoint"),
-        None => Ok(()),
+        (Some(from), _) => output.note(&format!("goes on from step {from}")),
+        (None, _) => Ok(()),
     }
 }
 
@@ -311,9 +310,6 @@ fn end(
     output: &Output,
 ) -> Done {
     let path = &request.out;
-    if let Some(step) = trained.resumed {
-        output.note(&format!("went on from step {step}"))?;
-    }
     let status = match trained.outcome {
         Outcome::Finished => "finished",
         Outcome::Stopped => "stopped",

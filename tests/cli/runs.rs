@@ -35,7 +35,7 @@ fn a_killed_training_goes_on_to_the_same_curve() {
     child.wait().unwrap();
     assert!(curve(&folder, "killed").lines().count() < 3000, "it was done before it could be killed");
     let resumed = archc(&args("killed")).done();
-    assert!(resumed.err.contains("goes on") && resumed.err.contains("went on from step"), "{}", resumed.err);
+    assert!(resumed.err.contains("goes on from step"), "{}", resumed.err);
     assert_eq!(curve(&folder, "killed"), curve(&folder, "whole"));
     let weights = |run: &str| fs::read(folder.path(run).join("weights.safetensors")).unwrap();
     assert_eq!(weights("killed"), weights("whole"), "the same bits");
@@ -143,8 +143,9 @@ fn an_interrupted_training_says_how_to_go_on() {
 /// A short training of the tiny block into a folder.
 fn trained(folder: &Folder, out: &str, more: &[&str]) -> crate::Run {
     let (file, out) = (folder.text("t.arch"), folder.text(out));
-    let args = ["train", &file, "--set", "D=8", "--layers", "1", "--batch", "2", "--steps", "20", "--out", &out];
-    archc(&[&args[..], more].concat())
+    let args = ["train", &file, "--set", "D=8", "--layers", "1", "--batch", "2", "--out", &out];
+    let steps: &[&str] = if more.contains(&"--steps") { &[] } else { &["--steps", "20"] };
+    archc(&[&args[..], steps, more].concat())
 }
 
 fn json(text: &str) -> Vec<serde_json::Value> {

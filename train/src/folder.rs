@@ -364,31 +364,44 @@ impl RunFolder {
         Ok(Trained { outcome, step: trainer.step(), resumed, test })
     }
 
+    /// The step from which a run would go on, if there is a checkpoint.
+    ///
+    /// # Errors
+    /// E0912 for a damaged checkpoint, E0913 for that of another run.
+    pub fn begun(&self, identity: &Identity) -> Result<Option<u64>, Diagnostic> {
+        let Some((checkpoint, found)) = self.stored()? else { return Ok(None) };
+        let step = checkpoint.progress.step;
+        self.reconcile(&found, identity, step).map(|_| Some(step))
+    }
+
+    /// The checkpoint and its identity, if there is one.
+    fn stored(&self) -> Result<Option<(Checkpoint, Value)>, Diagnostic> {
+        let path = self.path.join(CHECKPOINT);
+        match fs::read(&path) {
+            Ok(bytes) => Checkpoint::decode(&bytes, &path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(fault::unreadable(&path, error)),
+        }
+    }
+
     /// Restores the checkpoint, if there is one, and cuts the curve behind it; keeps the program. Which run it is then, and the step it
     /// goes on from.
     fn resume(&mut self, trainer: &mut Trainer, wanted: &Identity) -> Result<(Identity, Option<u64>), Diagnostic> {
-        let path = self.path.join(CHECKPOINT);
         let mut identity = wanted.clone();
-        let step = match fs::read(&path) {
-            Ok(bytes) => {
-                let (checkpoint, found) = Checkpoint::decode(&bytes, &path)?;
-                let step = checkpoint.progress.step;
-                identity = self.reconcile(&found, wanted, step)?;
-                self.write_program()?;
-                trainer.restore(&checkpoint)?;
-                if identity.config.steps != found["config"]["steps"].as_u64().unwrap_or(identity.config.steps) {
-                    // From here on the run has another end, whatever happens to this process.
-                    self.keep(&checkpoint, &identity.json())?;
-                    self.describe(&identity, trainer, "running", None)?;
-                }
-                Some(step)
+        let stored = self.stored()?;
+        if let Some((checkpoint, found)) = &stored {
+            identity = self.reconcile(found, wanted, checkpoint.progress.step)?;
+        }
+        self.write_program()?;
+        if let Some((checkpoint, found)) = &stored {
+            trainer.restore(checkpoint)?;
+            if found["config"]["steps"] != identity.config.steps {
+                // From here on the run has another end, whatever happens to this process.
+                self.keep(checkpoint, &identity.json())?;
+                self.describe(&identity, trainer, "running", None)?;
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.write_program()?;
-                None
-            }
-            Err(error) => return Err(fault::unreadable(&path, error)),
-        };
+        }
+        let step = stored.map(|(checkpoint, _)| checkpoint.progress.step);
         let curve = self.path.join(CURVE);
         let (kept, len) = whole_lines(&curve, step.unwrap_or(0))?;
         if kept < len {
@@ -407,6 +420,10 @@ impl RunFolder {
         // More steps are no other run.
         let mut compared = identity.clone();
         compared.config.steps = known.config.steps.min(wanted.config.steps);
+        if wanted.config.steps < known.config.steps {
+            // it follows from the steps
+            compared.config.warmup = known.config.warmup;
+        }
         let mut differ = differences(found, &compared.json(), "identity");
         if known.program != wanted.program {
             let there = read_run(&self.path).ok().flatten().and_then(|run| run.recipe);

@@ -282,7 +282,11 @@ fn options(page: &mut Page, runs: &[Shown]) {
         }
     }
     match runs.len() {
-        1 => page.section("options", "Options", "What the run was given. Its folder, in the place of a program, stands for all of them."),
+        1 => page.section(
+            "options",
+            "Options",
+            "What the run was given. Its folder, in the place of a program, stands for all of them.",
+        ),
         _ => page.section("options", "What differs", "Options of which the runs do not all have the same value."),
     }
     if names.is_empty() {
