@@ -140,6 +140,29 @@ fn an_interrupted_training_says_how_to_go_on() {
     }
 }
 
+#[test]
+fn a_hangup_under_nohup_changes_nothing() {
+    let folder = Folder::new(&[("t.arch", TINY)]);
+    let out = folder.text("run");
+    let args = ["train", &folder.text("t.arch"), "--set", "D=8", "--steps", "1000000", "--out", &out];
+    let mut nohup = Command::new("nohup");
+    nohup
+        .arg(env!("CARGO_BIN_EXE_archc"))
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let Ok(child) = nohup.spawn() else {
+        return skipped("a_hangup_under_nohup_changes_nothing", "there is no `nohup` here");
+    };
+    until("a training", || !curve(&folder, "run").is_empty());
+    let sent = signal(&child, "-HUP");
+    let before = curve(&folder, "run").len();
+    until("further steps", || curve(&folder, "run").len() > before + 2000);
+    assert!(sent && signal(&child, "-TERM"));
+    assert_eq!(finish(child.wait_with_output().unwrap()).code, 75);
+}
+
 /// A short training of the tiny block into a folder.
 fn trained(folder: &Folder, out: &str, more: &[&str]) -> crate::Run {
     let (file, out) = (folder.text("t.arch"), folder.text(out));
