@@ -243,7 +243,9 @@ fn a_run_folder_is_enough_for_every_command() {
     assert!(wrong.err.matches("E080").count() > 3, "{}", wrong.err);
     // A folder of an archc that kept only a hash.
     let mut old: serde_json::Value = serde_json::from_str(&about).unwrap();
-    ["recipe", "files", "metric"].map(|key| old.as_object_mut().unwrap().remove(key));
+    for key in ["recipe", "files", "metric"] {
+        old.as_object_mut().unwrap().remove(key);
+    }
     fs::write(folder.path("run/run.json"), old.to_string()).unwrap();
     archc(&["forward", &run, "--input", &weights, "--output", &folder.text("none")]).refused(2, "E0918");
     archc(&["report", &run]).done();
