@@ -133,6 +133,17 @@ impl DeviceName {
         find(name).unwrap_or_else(|message| panic!("archc bug: {message}"))
     }
 
+    /// The device of a name from a file.
+    ///
+    /// # Errors
+    /// E0912 for one that this build has not.
+    pub fn find(name: &str) -> Result<Self, Diagnostic> {
+        DEVICES.iter().find(|d| d.name == name).map(Self).ok_or_else(|| {
+            Diagnostic::error("E0912", format!("the run was on a device `{name}`, which this archc has not"))
+                .help("name another one with --device, and another folder with --out")
+        })
+    }
+
     /// What it is called.
     pub fn name(self) -> &'static str {
         self.0.name

@@ -6,7 +6,7 @@ use crate::load::{self, Program};
 use crate::output::{BUG, Done, Output, REFUSED, Stop};
 use crate::search::duration;
 use crate::sizes::SizeArgs;
-use crate::{carried, interrupt, number, threads};
+use crate::{carried, interrupt, number, threads, trained};
 use archc_compiler::checks;
 use archc_compiler::compile;
 use archc_compiler::diag::{Diagnostic, to_json};
@@ -15,6 +15,7 @@ use archc_train::checkpoint::decode_weights;
 use archc_train::evaluate::{
     Candidate, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Status, evaluate, score_weights,
 };
+use archc_train::folder::weights_file;
 use archc_train::tier::{Tier, tier};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
@@ -39,10 +40,11 @@ Exit codes: 0 ok, 2 invalid, 3 diverged, 4 timeout, 75 interrupted (try again).
 Examples:
   archc eval block.arch --tier screen
   archc eval block.arch --tier search --seed 3 --json
-  archc eval block.arch --tier screen --weights runs/train-1/weights.safetensors")]
+  archc eval runs/train-1 --tier screen             what was trained, as it is")]
 pub struct Args {
-    /// The program: one block of one input and one output over [D], or a model; `-` for standard input
-    #[arg(value_name = "FILE")]
+    /// The program: one block of one input and one output over [D], or a model; `-` for standard input. Or the folder of a training,
+    /// whose weights are scored
+    #[arg(value_name = "FILE|RUN")]
     file: PathBuf,
     /// What to train on and score
     #[arg(long, value_name = "TIER", default_value = "screen")]
@@ -92,9 +94,22 @@ fn report(args: &Args, output: &Output) -> Done {
         time_limit: args.time_limit,
         threads: threads::capped("--threads", usize::from(args.threads), output)?,
     };
-    let candidate = Loaded { program: load::load(&args.file)?, sizes: args.sizes.clone(), device: args.device };
+    let run = trained::open(&args.file)?;
+    useful(args, run.is_some(), &request.tier)?;
+    let candidate = match &run {
+        Some(run) => Loaded {
+            program: run.program()?,
+            sizes: run.scored(&args.sizes)?,
+            device: args.device,
+            layers: run.recipe.layers,
+        },
+        None => {
+            Loaded { program: load::load(&args.file)?, sizes: args.sizes.clone(), device: args.device, layers: None }
+        }
+    };
+    let weights = args.weights.as_deref().map(weights_file).or(run.map(|run| run.weights()));
     let device = args.device.device();
-    let report = match &args.weights {
+    let report = match &weights {
         Some(path) => {
             let bytes = std::fs::read(path).map_err(|e| {
                 Diagnostic::error("E0820", format!("cannot read `{}`: {}", path.display(), load::reason(&e)))
@@ -160,9 +175,10 @@ fn table(report: &EvalReport) -> String {
     for (name, task) in &report.tasks {
         let _ = writeln!(
             text,
-            "  {name:<20}{} {:.4}, score {:.4} (0 is chance), loss {:.4}{}",
+            "  {name:<20}{} {:.4} (chance {:.4}), score {:.4}, loss {:.4}{}",
             task.metric,
             task.value,
+            task.chance,
             task.score,
             task.loss,
             task.width.map_or_else(String::new, |width| format!(", at D={width}"))
@@ -172,6 +188,22 @@ fn table(report: &EvalReport) -> String {
         let _ = writeln!(text, "score {score:.4}");
     }
     text
+}
+
+/// Refuses options that would do nothing.
+fn useful(args: &Args, trained: bool, tier: &Tier) -> Result<(), Diagnostic> {
+    if args.corpus.is_some() && !tier.tasks.iter().any(|run| run.task.name == "text") {
+        let why = format!("no task of the tier `{}` reads a text", tier.name);
+        return Err(trained::idle(
+            "--corpus",
+            &why,
+            "leave it out, or give a tier with the task `text`: search, verify",
+        ));
+    }
+    if args.time_limit.is_some() && (trained || args.weights.is_some()) {
+        return Err(trained::idle("--time-limit", "given weights are scored without training", "leave it out"));
+    }
+    Ok(())
 }
 
 /// The setting in which programs are named: the one that the search screens in.
@@ -185,11 +217,13 @@ struct Loaded {
     program: Program,
     sizes: SizeArgs,
     device: DeviceName,
+    /// Of a training; none: those of the task.
+    layers: Option<usize>,
 }
 
 impl Loaded {
     fn compile(&self, size: ModelSize) -> archc_compiler::Compilation {
-        let mut options = self.sizes.options(Some(size.layers), size.vocab);
+        let mut options = self.sizes.options(Some(self.layers.unwrap_or(size.layers)), size.vocab);
         options.sizes.set.entry("D".into()).or_insert(size.width as f64);
         compile(&self.program.sources, self.program.file, &options)
     }

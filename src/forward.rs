@@ -12,7 +12,7 @@
 use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
 use crate::sizes::{ModelArgs, SizeArgs};
-use crate::{carry, load, names, number};
+use crate::{carry, load, names, number, trained};
 use archc_compiler::compile;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{AxisId, Graph};
@@ -23,6 +23,7 @@ use archc_runtime::{
     write_tensors,
 };
 use archc_train::checkpoint::decode_weights;
+use archc_train::folder::weights_file;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,15 +53,14 @@ Examples:
   archc forward block.arch --weights w.safetensors --input x.safetensors --output y.safetensors
   archc forward block.arch --weights w.safetensors --input x.safetensors --output y.safetensors \\
       --dtype f64 --grads g.safetensors --set D=32 --set H=2
-  archc forward model.arch --weights runs/train-1/weights.safetensors --vocab 16 \\
-      --input tokens.safetensors --output logits.safetensors
+  archc forward runs/train-1 --input tokens.safetensors --output logits.safetensors
   archc forward block.arch --weights w.safetensors --step --input head.safetensors \\
       --output y.safetensors --carry-out c.safetensors
   archc forward block.arch --weights w.safetensors --step --input tail.safetensors \\
       --output z.safetensors --carry-in c.safetensors")]
 pub struct Args {
-    /// The program; `-` for standard input
-    #[arg(value_name = "FILE")]
+    /// The program, or the folder of a training, with its sizes and weights; `-` for standard input
+    #[arg(value_name = "FILE|RUN")]
     file: PathBuf,
     /// Parameters by path (see `archc params`); without it their first values by --seed
     #[arg(long, value_name = "FILE")]
@@ -121,8 +121,8 @@ enum Float {
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
-    let program = load::load(&args.file)?;
-    let compilation = compile(&program.sources, program.file, &args.sizes.with(&args.model));
+    let (program, options, own) = trained::resolve(&args.file, &args.sizes, &args.model)?;
+    let compilation = compile(&program.sources, program.file, &options);
     let code = output.findings(&compilation.diagnostics, &program.sources)?;
     let graph = match compilation.into_graph() {
         Ok(graph) => Arc::new(graph),
@@ -148,8 +148,8 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let shape = BatchShape { batch: batch.batch, len: if args.step { batch.len.min(1) } else { batch.len } };
     let options = SessionOptions { dtype, seed: args.seed, ..SessionOptions::default() };
     let mut session = device.device().compile(&graph, shape, &options)?;
-    if let Some(path) = &args.weights {
-        session.restore(&weights(&graph, path, args.names.as_deref(), dtype, output)?)?;
+    if let Some(path) = args.weights.as_deref().map(weights_file).or(own) {
+        session.restore(&weights(&graph, &path, args.names.as_deref(), dtype, output)?)?;
     }
     let forward = if args.step {
         carry::step(session.as_mut(), &batch, carry.as_ref())?

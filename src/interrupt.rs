@@ -1,21 +1,42 @@
-//! Ctrl-C: the first one asks for an end in good order, the second one gets it at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first one asks for an end in good order, the second one gets it at once.
 
+use crate::output::INTERRUPTED;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::{register, register_conditional_shutdown};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-/// What a shell reports for a process that was interrupted.
-const INTERRUPTED: i32 = 130;
-
-/// A flag that Ctrl-C (or SIGTERM, or a closed terminal) sets.
+/// A flag that Ctrl-C sets, as well as the end of a job (SIGTERM) and a closed terminal (SIGHUP, unless `nohup` has it ignored).
 pub fn flag() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&flag);
-    let installed = ctrlc::set_handler(move || {
-        if seen.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
-        }
-    });
-    // Without a handler Ctrl-C ends the process at once, which loses no more than `kill -9` does.
-    drop(installed);
+    for signal in signals() {
+        // In this order: the first one finds the flag unset. Without a handler a signal ends the process at once, which loses no more
+        // than `kill -9` does.
+        let at_once = register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(&flag));
+        drop(at_once.and_then(|_| register(signal, Arc::clone(&flag))));
+    }
     flag
+}
+
+#[cfg(unix)]
+fn signals() -> Vec<i32> {
+    use signal_hook::consts::SIGHUP;
+    let mut signals = vec![SIGINT, SIGTERM];
+    if !ignored(SIGHUP) {
+        signals.push(SIGHUP);
+    }
+    signals
+}
+
+#[cfg(not(unix))]
+fn signals() -> Vec<i32> {
+    vec![SIGINT, SIGTERM]
+}
+
+/// Whether a signal was ignored when this process began, as far as the system tells.
+#[cfg(unix)]
+fn ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

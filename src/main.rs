@@ -12,7 +12,7 @@
 //! | 2 | refused: the program has errors, or the request makes no sense |
 //! | 3 | a training diverged (`train`, `eval`) |
 //! | 4 | out of time (`eval --time-limit`) |
-//! | 75 | interrupted; the same command may be tried again (`train`, `eval`) |
+//! | 75 | interrupted; the same command may be tried again (`train`, `eval`, `search`, `selftest`) |
 //! | 101 | a bug of archc, which says so |
 //!
 //! # Streams
@@ -46,11 +46,13 @@ mod number;
 mod output;
 mod params;
 mod report;
+mod sample;
 mod search;
 mod selftest;
 mod sizes;
 mod threads;
 mod train;
+mod trained;
 mod tree;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -98,6 +100,7 @@ enum Command {
     Params(params::Args),
     Forward(forward::Args),
     Train(train::Args),
+    Sample(sample::Args),
     Eval(eval::Args),
     Search(search::Args),
     Report(report::Args),
@@ -145,6 +148,7 @@ fn dispatch(command: Command, output: &Output) -> Done {
         Command::Params(args) => params::run(&args, output),
         Command::Forward(args) => forward::run(&args, output),
         Command::Train(args) => train::run(&args, output),
+        Command::Sample(args) => sample::run(&args, output),
         Command::Eval(args) => eval::run(&args, output),
         Command::Search(args) => search::run(&args, output),
         Command::Report(args) => report::run(&args, output),

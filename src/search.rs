@@ -1,7 +1,7 @@
 //! `archc search`: looks for better programs until its budget is used.
 
 use crate::device::{self, DeviceName};
-use crate::output::{Done, Output, Stop};
+use crate::output::{Done, INTERRUPTED, Output, Stop};
 use crate::{carried, interrupt, load, number, threads};
 use archc_compiler::diag::Diagnostic;
 use archc_search::rank::Ranking;
@@ -127,7 +127,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     screen.bar.finish_and_clear();
     let summary = done?;
     tell(&summary, output)?;
-    Ok(0)
+    Ok(if summary.reason == "interrupted" { INTERRUPTED } else { 0 })
 }
 
 /// Names and texts of the seed programs. A resumed run knows its own.

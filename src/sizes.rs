@@ -29,15 +29,15 @@ pub struct ModelArgs {
     /// Put the block into the standard stack of so many layers
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub layers: Option<u16>,
-    /// Tokens of a model's vocabulary
-    #[arg(long, value_name = "N", default_value_t = BYTES as u32, value_parser = clap::value_parser!(u32).range(1..))]
-    pub vocab: u32,
+    /// Tokens of a model's vocabulary [default: 256]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub vocab: Option<u32>,
 }
 
 impl SizeArgs {
     /// For the compiler.
     pub fn with(&self, model: &ModelArgs) -> Options {
-        self.options(model.layers.map(usize::from), model.vocab as usize)
+        self.options(model.layers.map(usize::from), model.vocab.map_or(BYTES, |n| n as usize))
     }
 }
 

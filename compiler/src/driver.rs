@@ -43,6 +43,12 @@ impl Compilation {
         self.graph.is_none() || self.diagnostics.iter().any(Diagnostic::is_error)
     }
 
+    /// Whether the target is a model, which has its own layers and vocabulary.
+    pub fn is_model(&self) -> bool {
+        let callable = self.module.as_ref().zip(self.target).map(|(m, target)| &m.callables[target.index as usize]);
+        callable.is_some_and(|callable| callable.kind == CallableKind::Model)
+    }
+
     /// The graph, or the findings.
     ///
     /// # Errors

@@ -29,5 +29,5 @@ pub use codes::CODES;
 pub use cpu::Cpu;
 pub use init::initial_params;
 pub use io::{read_tensors, write_tensors};
-pub use reference::{Moved, Reference, keep_to_one_thread};
+pub use reference::{Moved, Origin, Reference, keep_to_one_thread};
 pub use session::*;

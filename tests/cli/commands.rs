@@ -21,7 +21,7 @@ fn json(text: &str) -> Vec<serde_json::Value> {
 
 #[test]
 fn every_command_has_help_with_examples() {
-    let names = "new check fmt build derive doc explain params forward train eval search report completions man";
+    let names = "new check fmt build derive doc explain params forward train sample eval search report completions man";
     for name in names.split(' ') {
         let help = archc(&[name, "--help"]).done().out;
         assert!(help.contains("Examples:") && help.contains(&format!("archc {name}")), "{help}");

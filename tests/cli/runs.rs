@@ -1,6 +1,6 @@
 //! Runs on disk: a killed training goes on, evaluations keep their contract, a search ends in good order.
 
-use crate::{Folder, TINY, archc, command, finish, skipped};
+use crate::{Folder, TINY, archc, command, finish, root, skipped};
 use serde_json::Value;
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -36,7 +36,7 @@ fn a_killed_training_goes_on_to_the_same_curve() {
     child.wait().unwrap();
     assert!(curve(&folder, "killed").lines().count() < 3000, "it was done before it could be killed");
     let resumed = archc(&args("killed")).done();
-    assert!(resumed.err.contains("went on from step"), "{}", resumed.err);
+    assert!(resumed.err.contains("goes on from step"), "{}", resumed.err);
     assert_eq!(curve(&folder, "killed"), curve(&folder, "whole"));
     let weights = |run: &str| fs::read(folder.path(run).join("weights.safetensors")).unwrap();
     assert_eq!(weights("killed"), weights("whole"), "the same bits");
@@ -184,7 +184,8 @@ fn a_search_stops_in_good_order_and_can_be_read() {
         let _ = child.kill();
         return skipped("a_search_stops_in_good_order_and_can_be_read", "there is no `kill` here");
     }
-    let run = finish(child.wait_with_output().unwrap()).done();
+    let run = finish(child.wait_with_output().unwrap());
+    assert_eq!(run.code, 75, "{}", run.err);
     assert!(run.out.contains("ended: interrupted") && run.out.contains("archc report"), "{}\n{}", run.out, run.err);
     archc(&["report", &out]).done();
     let page = fs::read_to_string(folder.path("run/report.html")).unwrap();
@@ -196,18 +197,191 @@ fn a_search_stops_in_good_order_and_can_be_read() {
 
 #[test]
 fn an_interrupted_training_says_how_to_go_on() {
+    for name in ["-INT", "-TERM", "-HUP"] {
+        let folder = Folder::new(&[("t.arch", TINY)]);
+        let out = folder.text("run");
+        let args = ["train", &folder.text("t.arch"), "--set", "D=8", "--steps", "1000000", "--out", &out];
+        let child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        until("a training", || !curve(&folder, "run").is_empty());
+        if !signal(&child, name) {
+            let mut child = child;
+            let _ = child.kill();
+            return skipped("an_interrupted_training_says_how_to_go_on", "there is no `kill` here");
+        }
+        let run = finish(child.wait_with_output().unwrap());
+        assert_eq!(run.code, 75, "{name}: {}", run.err);
+        assert!(run.err.contains(&format!("archc train {out}")), "{}", run.err);
+        assert!(folder.path("run/weights.safetensors").exists() && folder.path("run/report.html").exists());
+    }
+}
+
+#[test]
+fn a_hangup_under_nohup_changes_nothing() {
     let folder = Folder::new(&[("t.arch", TINY)]);
     let out = folder.text("run");
     let args = ["train", &folder.text("t.arch"), "--set", "D=8", "--steps", "1000000", "--out", &out];
-    let child = command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut nohup = Command::new("nohup");
+    nohup
+        .arg(env!("CARGO_BIN_EXE_archc"))
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let Ok(child) = nohup.spawn() else {
+        return skipped("a_hangup_under_nohup_changes_nothing", "there is no `nohup` here");
+    };
     until("a training", || !curve(&folder, "run").is_empty());
-    if !signal(&child, "-INT") {
-        let mut child = child;
-        let _ = child.kill();
-        return skipped("an_interrupted_training_says_how_to_go_on", "there is no `kill` here");
+    let sent = signal(&child, "-HUP");
+    let before = curve(&folder, "run").len();
+    until("further steps", || curve(&folder, "run").len() > before + 2000);
+    assert!(sent && signal(&child, "-TERM"));
+    assert_eq!(finish(child.wait_with_output().unwrap()).code, 75);
+}
+
+/// A short training of the tiny block into a folder.
+fn trained(folder: &Folder, out: &str, more: &[&str]) -> crate::Run {
+    let (file, out) = (folder.text("t.arch"), folder.text(out));
+    let args = ["train", &file, "--set", "D=8", "--layers", "1", "--batch", "2", "--out", &out];
+    let steps: &[&str] = if more.contains(&"--steps") { &[] } else { &["--steps", "20"] };
+    archc(&[&args[..], steps, more].concat())
+}
+
+fn json(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON, line by line")).collect()
+}
+
+#[test]
+fn a_run_folder_is_enough_for_every_command() {
+    let folder = Folder::new(&[("t.arch", TINY)]);
+    let first = trained(&folder, "run", &["--task", "recall:len=17"]).done();
+    assert!(first.out.contains("(chance 0.1") && first.err.contains("tokens in"), "{}\n{}", first.out, first.err);
+    let run = folder.text("run");
+    fs::remove_file(folder.path("t.arch")).unwrap();
+    // It goes on with its own program and options, to more steps under a longer schedule.
+    let more = archc(&["train", &run, "--steps", "30", "--message-format", "json"]).done();
+    let objects = json(&more.out);
+    let kind =
+        |kind: &str| objects.iter().find(|o| o["kind"] == kind).unwrap_or_else(|| panic!("no {kind}: {}", more.out));
+    assert_eq!((&kind("training")["program"], &kind("training")["folder"]), (&"Tiny".into(), &run.as_str().into()));
+    assert!(kind("training")["parameters"].as_u64().unwrap() > 100);
+    assert_eq!((&kind("trained")["status"], &kind("trained")["step"]), (&"finished".into(), &30.into()));
+    assert!(kind("trained")["tokens_per_second"].as_f64().unwrap() > 0.0 && kind("trained")["seconds"].is_number());
+    assert_eq!(kind("trained")["tokens"], 10 * 2 * 17);
+    assert_eq!(curve(&folder, "run").lines().count(), 30);
+    let about = fs::read_to_string(folder.path("run/run.json")).unwrap();
+    assert!(about.contains("\"stretched\"") && about.contains("\"from\": 20"), "{about}");
+    // What is said and is not so is told with the option's name and both values.
+    let other = archc(&["train", &run, "--lr", "0.5", "--set", "D=16"]);
+    other.refused(2, "E0913");
+    assert!(other.err.contains("D is 8 there and 16 here"), "{}", other.err);
+    let other = archc(&["train", &run, "--lr", "0.5"]);
+    other.refused(2, "E0913");
+    assert!(other.err.contains("--lr is 0.003 there and 0.5 here"), "{}", other.err);
+    // The other commands.
+    let report = archc(&["eval", &run, "--tier", "screen", "--json"]).done().out;
+    assert_eq!(json(&report)[0]["status"], "ok", "{report}");
+    fs::write(folder.path("x.arch"), TINY).unwrap();
+    let forward = |model: &str, more: &[&str], output: &str| {
+        let output = folder.text(output);
+        archc(&[&["forward", model, "--input", &folder.text("tokens"), "--output", &output], more].concat())
+    };
+    let tokens = safetensors::tensor::TensorView::new(
+        safetensors::Dtype::F32,
+        vec![1, 4],
+        &[1.0f32, 2.0, 3.0, 4.0].map(f32::to_le_bytes).concat(),
+    )
+    .map(|view| safetensors::serialize([("tokens", view)], None).unwrap());
+    fs::write(folder.path("tokens"), tokens.unwrap()).unwrap();
+    forward(&run, &[], "short").done();
+    let weights = folder.text("run/weights.safetensors");
+    let sizes = ["--weights", &weights, "--layers", "1", "--vocab", "16", "--set", "D=8"];
+    forward(&folder.text("x.arch"), &sizes, "long").done();
+    assert_eq!(fs::read(folder.path("short")).unwrap(), fs::read(folder.path("long")).unwrap());
+    let refused = forward(&run, &["--layers", "2"], "none");
+    refused.refused(2, "E0913");
+    assert!(refused.err.contains("--layers is 1 there and 2 here"), "{}", refused.err);
+    // A new run with one other option, from the weights of this one; both on one page.
+    let new = folder.text("new");
+    let args = ["train", &run, "--lr", "0.01", "--weights", &run, "--steps", "5", "--out", &new];
+    archc(&args).done();
+    let page = archc(&["report", &run, &new]).done();
+    assert!(page.out.contains("comparison.html"), "{}", page.out);
+    let page = fs::read_to_string(folder.path("run/comparison.html")).unwrap();
+    for part in ["--lr", "0.003", "0.01", "--weights", "chance", "class=\"line s1\""] {
+        assert!(page.contains(part), "no {part}");
     }
-    let run = finish(child.wait_with_output().unwrap());
-    assert_eq!(run.code, 75, "{}", run.err);
-    assert!(run.err.contains(&format!("--out {out}")), "{}", run.err);
-    assert!(folder.path("run/weights.safetensors").exists());
+    archc(&["report", &run]).done();
+    // Weights that do not fit: all mismatches at once.
+    let wrong =
+        archc(&["train", &folder.text("x.arch"), "--set", "D=16", "--weights", &run, "--out", &folder.text("w")]);
+    assert_eq!(wrong.code, 2, "{}", wrong.err);
+    assert!(wrong.err.matches("E080").count() > 3, "{}", wrong.err);
+    // A folder of an archc that kept only a hash.
+    let mut old: Value = serde_json::from_str(&about).unwrap();
+    for key in ["recipe", "files", "metric"] {
+        old.as_object_mut().unwrap().remove(key);
+    }
+    fs::write(folder.path("run/run.json"), old.to_string()).unwrap();
+    archc(&["forward", &run, "--input", &weights, "--output", &folder.text("none")]).refused(2, "E0918");
+    archc(&["report", &run]).done();
+}
+
+#[test]
+fn a_training_that_diverges_says_where() {
+    let program = "block Nan[D] {\n    input x[D]\n    let y = shift(x, 1) * sqrt(x - 100)\n    output y\n}\n";
+    let folder = Folder::new(&[("t.arch", program)]);
+    let run = trained(&folder, "run", &["--steps", "3"]);
+    run.refused(3, "E0910");
+    for part in ["at step 1", "sqrt(x - 100)", "gives NaN of finite operands", "whatever --lr is"] {
+        assert!(run.err.contains(part), "no `{part}`: {}", run.err);
+    }
+    let about = fs::read_to_string(folder.path("run/run.json")).unwrap();
+    assert!(about.contains("\"diverged\""), "{about}");
+    let again = trained(&folder, "run", &["--steps", "3", "--message-format", "json"]);
+    assert_eq!(again.code, 3);
+    assert!(json(&again.out).iter().any(|o| o["kind"] == "trained" && o["status"] == "diverged"), "{}", again.out);
+    // Inside of a scan, with the token. What is not taken is no fault, though it is NaN at every token.
+    let program = "block Wild[D] {\n    input x[D]\n    let z = select(x > 100, sqrt(x - 100), x)\n    scan {\n        \
+                   state s[D] = 1\n        s = s * (2 + z ^ 2)\n        emit y = exp(s)\n    }\n    output y\n}\n";
+    fs::write(folder.path("t.arch"), program).unwrap();
+    let run = trained(&folder, "wild", &["--steps", "3"]);
+    run.refused(3, "E0910");
+    for part in ["exp(s)", "an infinity", "first at token"] {
+        assert!(run.err.contains(part), "no `{part}`: {}", run.err);
+    }
+}
+
+#[test]
+fn a_training_on_text_gives_a_sample() {
+    let folder = Folder::new(&[("t.arch", TINY)]);
+    let more = ["--task", "text:len=16", "--sample", "12", "--prompt", "The ", "--temperature", "0"];
+    let first = trained(&folder, "run", &more).done();
+    let last = first.out.lines().last().unwrap().to_owned();
+    assert!(first.out.contains("\nThe "), "{}", first.out);
+    let sample = |more: &[&str]| {
+        let run =
+            archc(&[&["sample", &folder.text("run"), "--sample", "12", "--message-format", "json"], more].concat());
+        json(&run.done().out)[0].clone()
+    };
+    let greedy = sample(&["--prompt", "The ", "--temperature", "0"]);
+    assert_eq!(greedy["bytes"].as_array().unwrap().len(), 12);
+    let text = greedy["text"].as_str().unwrap();
+    assert!(format!("The {text}").ends_with(&last), "{text:?} is not {last:?}");
+    assert_eq!(sample(&["--seed", "3"]), sample(&["--seed", "3"]));
+    assert_ne!(sample(&["--seed", "3"]), sample(&["--seed", "4"]));
+    trained(&folder, "other", &["--sample", "5"]).refused(2, "E0920");
+    trained(&folder, "plain", &[]).done();
+    archc(&["sample", &folder.text("plain")]).refused(2, "E0920");
+    archc(&["sample", &folder.text("nothing")]).refused(2, "E0912");
+}
+
+#[test]
+fn options_that_would_do_nothing_are_refused() {
+    let folder = Folder::new(&[("t.arch", TINY)]);
+    let model = root().join("examples/04_hybrid_model.arch").display().to_string();
+    archc(&["train", &model, "--set", "D=8", "--layers", "3", "--out", &folder.text("out")]).refused(2, "E0919");
+    assert!(!folder.path("out").exists());
+    trained(&folder, "run", &["--corpus", &folder.text("t.arch")]).refused(2, "E0919");
+    archc(&["eval", &folder.text("t.arch"), "--tier", "screen", "--corpus", &folder.text("t.arch")])
+        .refused(2, "E0919");
 }

@@ -15,6 +15,7 @@ use archc_runtime::{Snapshot, Tensor, Tensors};
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
@@ -129,9 +130,9 @@ impl Checkpoint {
     }
 }
 
-/// The bytes of a weights file.
-pub fn encode_weights(snapshot: &Snapshot) -> Vec<u8> {
-    let header = Header { format: FORMAT, updates: snapshot.step, progress: None, identity: Value::Null };
+/// The bytes of a weights file. `made` says of which run and program they are.
+pub fn encode_weights(snapshot: &Snapshot, made: &Value) -> Vec<u8> {
+    let header = Header { format: FORMAT, updates: snapshot.step, progress: None, identity: made.clone() };
     encode(stored("", &snapshot.params).collect(), &header)
 }
 
@@ -148,6 +149,11 @@ pub fn decode_weights(bytes: &[u8], path: &Path) -> Result<Snapshot, Diagnostic>
         tensors
     };
     Ok(Snapshot { params, step: header.updates, ..Snapshot::default() })
+}
+
+/// Names the bytes of a file.
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn decode(bytes: &[u8], path: &Path) -> Result<(Header, Tensors), Diagnostic> {
@@ -211,7 +217,7 @@ mod tests {
     #[test]
     fn weights_have_plain_paths() {
         let before = checkpoint();
-        let bytes = encode_weights(&before.snapshot);
+        let bytes = encode_weights(&before.snapshot, &Value::Null);
         let file = SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(file.names(), ["layers.0.q.linear.weight"]);
         for bytes in [bytes, before.encode(&Value::Null)] {
@@ -228,6 +234,6 @@ mod tests {
             assert_eq!(code(&bytes[..cut]), "E0912");
         }
         assert_eq!(code(b"not a safetensors file at all"), "E0912");
-        assert_eq!(code(&encode_weights(&checkpoint().snapshot)), "E0912");
+        assert_eq!(code(&encode_weights(&checkpoint().snapshot, &Value::Null)), "E0912");
     }
 }

@@ -71,12 +71,15 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0910",
         title: "training diverged",
-        text: "The loss or the gradient stopped being finite, or the loss stayed far above that of guessing. The \
-               parameters are those before the first bad step. Usual causes: a learning rate that is too high, a scan \
-               whose transition may grow (`archc check` warns: W07xx), exp or division outside their safe range.\n\
+        text: "The loss or the gradient stopped being finite for five steps in a row, is not finite at the last step or on \
+               the test part, or the loss stayed far above that of guessing for 50 steps. The parameters are those before \
+               the first bad step. `archc train` runs the forward pass of that step once more on the reference device and \
+               shows the op that first makes a number that is not finite of finite ones.\n\
                \n\
-               Try `--lr` three times smaller; bound the decay by `sigmoid` or `exp(-softplus(..))`; normalise keys \
-               with `l2norm`.",
+               Where that is the first step, the program computes it, whatever the learning rate: a square root of a \
+               negative number, an `exp` that overflows, a division by zero. Later, the usual causes are a learning rate \
+               that is too high (try `--lr` three times smaller), a scan whose transition may grow (`archc check` warns: \
+               W07xx), or what only some values reach.",
     },
     Code {
         code: "E0911",
@@ -95,7 +98,11 @@ pub const CODES: &[Code] = &[
         code: "E0913",
         title: "the run's folder belongs to another run",
         text: "The folder holds a checkpoint of another program, task, corpus or setting; to go on from it would mix \
-               two runs. The message names what differs. Give another `--out`, or the settings of the first run.",
+               two runs. The message names what differs, with both values. Give another `--out`, or the settings of the \
+               first run, which `archc train RUN` takes from the folder.\n\
+               \n\
+               More `--steps` are no other run: it goes on from the step that it has reached, under the schedule of the \
+               new number of steps, and `stretched` in run.json says from which step on.",
     },
     Code {
         code: "E0914",
@@ -120,6 +127,37 @@ pub const CODES: &[Code] = &[
         title: "the evaluation ran out of time",
         text: "The time limit of this evaluation passed before its steps were done. Limits only guard against \
                programs that hang: scores never depend on time, so a slow program is not scored on fewer steps.",
+    },
+    Code {
+        code: "E0918",
+        title: "a run that does not hold its program",
+        text: "Folders of trainings hold the program and its sizes, so that `archc train RUN`, `forward RUN`, `eval RUN` and \
+               `sample RUN` need nothing else. This folder was written by an archc that kept only a hash. Give the program \
+               and the options of the run:\n\
+               \n\
+               archc train block.arch --set D=32 --out runs/train-1\n\
+               archc forward block.arch --set D=32 --layers 2 --vocab 16 --weights runs/train-1 ...",
+    },
+    Code {
+        code: "E0919",
+        title: "an option that would do nothing",
+        text: "What is asked for does not depend on this option, so whoever gave it expects something else to happen: \
+               `--layers` for a model, which has its own layers; `--corpus` for a task that reads no text; `--time-limit` \
+               where nothing is trained. The message says why; leave the option out.",
+    },
+    Code {
+        code: "E0920",
+        title: "a sample of what is no text",
+        text: "`--sample` prints bytes that a model writes. The tokens of the task `text` are bytes; those of the other tasks \
+               are symbols without a text.\n\
+               \n\
+               archc train block.arch --task text --sample 300 --prompt \"The \"",
+    },
+    Code {
+        code: "E0921",
+        title: "a sample that cannot go on",
+        text: "The logits after some token are not finite, so no next token can be drawn: the weights are those of a \
+               training that diverged, or the program computes something unbounded on longer texts than it was trained on.",
     },
     Code {
         code: "E0925",

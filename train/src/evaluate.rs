@@ -126,6 +126,9 @@ pub struct TaskReport {
     pub value: f64,
     /// `accuracy` or `bits per byte`.
     pub metric: String,
+    /// The metric of an uninformed guess.
+    #[serde(default)]
+    pub chance: f64,
     /// Mean cross-entropy of the scored tokens, in nats.
     #[serde(with = "crate::score::number")]
     pub loss: f64,
@@ -331,6 +334,7 @@ impl Job<'_> {
             score: score.score,
             value: score.value,
             metric: self.task.metric().name().to_owned(),
+            chance: self.task.metric().chance(),
             loss: score.loss,
             tokens,
             learning_rate,
@@ -442,8 +446,8 @@ fn train(
         let mut trainer = Trainer::new(device, &job.graph, Arc::clone(&job.task), config)?;
         let mut watcher = Watcher { run, watch, deadline, flow: Flow::Continue, late: false, curve: Vec::new() };
         match trainer.run(run.steps, &mut watcher)? {
-            Outcome::Diverged { step, loss } => {
-                diverged = Some(fault::diverged(step, loss));
+            Outcome::Diverged { since, loss, finite, .. } => {
+                diverged = Some(if finite { fault::far_above(since, loss) } else { fault::not_finite(since) });
                 continue;
             }
             Outcome::Stopped if watcher.late => {
@@ -458,6 +462,10 @@ fn train(
         let curve = thin(&watcher.curve);
         let tokens = watcher.curve.last().map_or(0, |point| point.tokens);
         let pick = trainer.measure(Part::Validation, run.score_batches)?;
+        if !pick.loss.is_finite() {
+            diverged = Some(fault::score_not_finite(Part::Validation, trainer.step(), pick.loss));
+            continue;
+        }
         let better = best.as_ref().is_none_or(|(other, _)| {
             // By score; where both are at the end of the scale, by loss.
             (pick.score, -pick.loss) > (other.score, -other.loss)
@@ -465,6 +473,10 @@ fn train(
         if better {
             let told =
                 if job.part == Part::Validation { pick } else { trainer.measure(job.part, run.score_batches)? };
+            if !told.loss.is_finite() {
+                diverged = Some(fault::score_not_finite(job.part, trainer.step(), told.loss));
+                continue;
+            }
             best = Some((pick, job.report(told, tokens, learning_rate, curve)));
         }
     }

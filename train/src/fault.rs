@@ -1,5 +1,6 @@
 //! Constructors of this crate's diagnostics, one a code; the long texts are in [`crate::codes`].
 
+use crate::task::Part;
 use archc_compiler::diag::Diagnostic;
 use std::fmt::Display;
 use std::io;
@@ -61,9 +62,24 @@ pub fn wrong_vocabulary(name: &str, has: usize, task: &str, needs: usize) -> Dia
         .help("leave VOCAB to the task")
 }
 
-pub fn diverged(step: u64, loss: f64) -> Diagnostic {
-    Diagnostic::error("E0910", format!("training diverged at step {step} (loss {loss})"))
-        .help("lower the learning rate, or bound the decay and normalise the keys")
+pub fn far_above(since: u64, loss: f64) -> Diagnostic {
+    Diagnostic::error("E0910", format!("training diverged: its loss is far above that of guessing since step {since}"))
+        .note(format!("the last loss is {loss:.4}"))
+        .help("lower the learning rate")
+}
+
+pub fn not_finite(since: u64) -> Diagnostic {
+    let message = format!("training diverged at step {since}: the loss or its gradient is not finite");
+    let diagnostic = Diagnostic::error("E0910", message);
+    if since == 1 {
+        return diagnostic.help("this is before any update: the program computes it, not the training");
+    }
+    diagnostic.help("lower the learning rate, or bound what the program computes")
+}
+
+pub fn score_not_finite(part: Part, step: u64, loss: f64) -> Diagnostic {
+    let message = format!("training diverged: after {step} steps the loss on the {} part is {loss}", part.name());
+    Diagnostic::error("E0910", message).help("lower the learning rate, or bound what the program computes")
 }
 
 pub fn unwritable(path: &Path, error: &io::Error) -> Diagnostic {
@@ -76,9 +92,23 @@ pub fn unreadable(path: &Path, why: impl Display) -> Diagnostic {
         .help("give another folder, or a checkpoint written by `archc train`")
 }
 
-pub fn another_run(path: &Path, differs: &str) -> Diagnostic {
-    Diagnostic::error("E0913", format!("`{}` belongs to another run: {differs}", path.display()))
-        .help("give another `--out`, or the settings of that run")
+pub fn another_run(path: &Path, differ: &[String]) -> Diagnostic {
+    let shown = path.display();
+    Diagnostic::error("E0913", format!("`{shown}` belongs to another run: {}", differ.join(", ")))
+        .help(format!("give another `--out`, or the settings of that run, which `archc train {shown}` takes by itself"))
+}
+
+pub fn report_unwritable(path: &Path, error: &io::Error) -> Diagnostic {
+    Diagnostic::error("E0911", format!("cannot write `{}`: {error}", path.display()))
+        .help("make room, or give another place with `--output`")
+}
+
+pub fn no_token(drawn: usize) -> Diagnostic {
+    Diagnostic::error(
+        "E0921",
+        format!("the model gives no token {} of the sample: its logits are not finite", drawn + 1),
+    )
+    .help("give weights of a training that did not diverge")
 }
 
 pub fn held(path: &Path) -> Diagnostic {

@@ -2,7 +2,9 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `run.json` | which run this is, and how it ended |
+//! | `run.json` | which run this is, how its model is made again, and how it ended |
+//! | `program/` | the program, and what it uses |
+//! | `report.html` | curves, scores, options and program as a page |
 //! | `curve.jsonl` | one [`Record`] a line |
 //! | `checkpoint.safetensors` | the state to go on from |
 //! | `weights.safetensors` | the parameters, under their plain paths |
@@ -15,8 +17,10 @@
 
 use crate::checkpoint::{Checkpoint, decode_weights, encode_weights};
 use crate::fault;
-use crate::score::Score;
-use crate::task::{Part, TaskSpec};
+use crate::recipe::{Recipe, there_and_here};
+use crate::report;
+use crate::score::{Metric, Score};
+use crate::task::{self, Part, TaskSpec};
 use crate::trainer::{Observer, Outcome, Record, TrainConfig, Trainer};
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::Snapshot;
@@ -30,6 +34,8 @@ const RUN: &str = "run.json";
 const CURVE: &str = "curve.jsonl";
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const WEIGHTS: &str = "weights.safetensors";
+const PROGRAM: &str = "program";
+const REPORT: &str = "report.html";
 const LOCK: &str = "lock";
 
 /// The writes of a run, each of which may fail or be the last.
@@ -96,8 +102,23 @@ pub struct Identity {
     pub corpus: Option<String>,
     /// Name of the device, whose rounding decides the last bits.
     pub device: String,
+    /// Digest of the weights that it started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    /// Where its end was moved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stretched: Vec<Stretch>,
     /// Everything else.
     pub config: TrainConfig,
+}
+
+/// A run that was given more steps: from a step on its schedule has another end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// Steps done under the schedule before.
+    pub from: u64,
+    /// The end that it had before.
+    pub steps: u64,
 }
 
 impl Identity {
@@ -106,18 +127,135 @@ impl Identity {
         let text = serde_json::to_string(self).expect("an identity has only text keys and finite numbers");
         serde_json::from_str(&text).expect("what serde_json prints, it reads")
     }
+
+    /// This run as one that goes on after so many steps of what is in a folder: with more steps, if it has them.
+    fn after(&self, found: &Self, step: u64) -> Self {
+        let mut next = Self { stretched: found.stretched.clone(), ..self.clone() };
+        if found.config.steps < self.config.steps {
+            next.stretched.push(Stretch { from: step, steps: found.config.steps });
+        }
+        next
+    }
 }
 
-/// The first thing that differs between two identities, in words.
-fn difference(found: &Value, wanted: &Value, name: &str) -> Option<String> {
+/// What differs between two identities, in words, with the options' names; the program is left to the recipes.
+fn differences(found: &Value, wanted: &Value, name: &str) -> Vec<String> {
     if let (Value::Object(a), Value::Object(b)) = (found, wanted) {
-        return b
-            .iter()
-            .map(|(key, value)| (key, a.get(key).unwrap_or(&Value::Null), value))
-            .chain(a.iter().filter(|(key, _)| !b.contains_key(*key)).map(|(key, value)| (key, value, &Value::Null)))
-            .find_map(|(key, found, wanted)| difference(found, wanted, key));
+        let keys = b.keys().chain(a.keys().filter(|key| !b.contains_key(*key)));
+        let of = |map: &serde_json::Map<String, Value>, key| map.get(key).cloned().unwrap_or(Value::Null);
+        return keys.flat_map(|key| differences(&of(a, key), &of(b, key), key)).collect();
     }
-    (found != wanted).then(|| format!("its {name} is {found}, not {wanted}"))
+    let shown = |value: &Value| match value {
+        Value::Null => "not given".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match (found != wanted, name) {
+        (false, _) | (true, "program" | "stretched") => Vec::new(),
+        (true, "corpus") => vec!["the corpus is another one".to_owned()],
+        (true, "weights") => vec!["it did not start from the same --weights".to_owned()],
+        (true, _) => vec![there_and_here(&option(name), &shown(found), &shown(wanted))],
+    }
+}
+
+/// What the command line calls a setting.
+fn option(name: &str) -> String {
+    match name {
+        "learning_rate" => "--lr".to_owned(),
+        "task" | "device" | "steps" | "batch" | "weight_decay" | "seed" => format!("--{}", name.replace('_', "-")),
+        other => format!("`{other}`"),
+    }
+}
+
+/// What a folder says of its run.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// `running` (or killed), `finished`, `stopped` or `diverged`.
+    pub status: String,
+    /// Steps done when it was written.
+    pub step: u64,
+    /// Score on the test part, if it is finished.
+    pub test: Option<Score>,
+    /// Which run it is.
+    pub identity: Identity,
+    /// How its model is made; none in a folder of an archc that did not write it.
+    pub recipe: Option<Recipe>,
+    /// Name and chance level of the task's metric, where they are known.
+    pub metric: Option<(String, f64)>,
+    /// Whether there is a checkpoint to go on from.
+    pub begun: bool,
+}
+
+/// What a folder says of its run; none if it is not a run's.
+///
+/// # Errors
+/// E0912 when it cannot be read.
+pub fn read_run(folder: &Path) -> Result<Option<Found>, Diagnostic> {
+    let path = folder.join(RUN);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(fault::unreadable(&path, error)),
+    };
+    let wrong = |error: serde_json::Error| fault::unreadable(&path, error);
+    let run: RunFile = serde_json::from_str(&text).map_err(wrong)?;
+    let mut recipe = run.recipe;
+    if let Some(recipe) = &mut recipe {
+        for name in &run.files {
+            let path = folder.join(PROGRAM).join(name);
+            let text = fs::read_to_string(&path).map_err(|error| fault::unreadable(&path, error))?;
+            recipe.sources.insert(name.clone(), text);
+        }
+    }
+    let metric = run.metric.or_else(|| {
+        // what an older archc did not write; `text` cannot be asked without its corpus
+        let metric = task::build(&run.run.task, None).ok()?.metric();
+        Some(Measured { name: metric.name().to_owned(), chance: metric.chance() })
+    });
+    Ok(Some(Found {
+        status: run.status,
+        step: run.step,
+        test: run.test,
+        identity: run.run,
+        recipe,
+        metric: metric.map(|m| (m.name, m.chance)),
+        begun: folder.join(CHECKPOINT).is_file(),
+    }))
+}
+
+/// The program's file in a run's folder.
+pub fn program_file(folder: &Path, recipe: &Recipe) -> PathBuf {
+    folder.join(PROGRAM).join(&recipe.file)
+}
+
+/// The weights in a run's folder, or the file itself.
+pub fn weights_file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(WEIGHTS) } else { path.to_owned() }
+}
+
+/// `run.json`.
+#[derive(Serialize, Deserialize)]
+struct RunFile {
+    schema: String,
+    status: String,
+    step: u64,
+    test: Option<Score>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metric: Option<Measured>,
+    run: Identity,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recipe: Option<Recipe>,
+    /// What is in `program/`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    files: Vec<String>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Measured {
+    name: String,
+    chance: f64,
 }
 
 /// How a training into a folder ended.
@@ -137,6 +275,9 @@ pub struct Trained {
 pub struct RunFolder {
     path: PathBuf,
     disk: Box<dyn Disk>,
+    recipe: Option<Recipe>,
+    /// As `curve.jsonl` has it.
+    curve: Vec<Record>,
     _lock: File,
 }
 
@@ -159,14 +300,20 @@ impl RunFolder {
         let lock =
             OpenOptions::new().create(true).write(true).truncate(false).open(path.join(LOCK)).map_err(unwritable)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), disk, _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), disk, recipe: None, curve: Vec::new(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(fault::held(path)),
             Err(TryLockError::Error(error)) => Err(fault::unwritable(path, &error)),
         }
     }
 
+    /// Says how the model is made, which the folder then keeps.
+    pub fn keeps(&mut self, recipe: Recipe) {
+        self.recipe = Some(recipe);
+    }
+
     /// Trains into the folder, from its checkpoint if it has one, and writes a checkpoint every so many
-    /// steps, when the observer stops it, and at the end. A run that is already finished is only scored.
+    /// steps, when the observer stops it, and at the end. A run that is already finished is only scored,
+    /// unless it has more steps now: then it goes on, under the schedule stretched to the new end.
     ///
     /// # Errors
     /// E0911 for a failed write, E0912 for a damaged checkpoint, E0913 when the folder is of another run,
@@ -179,47 +326,123 @@ impl RunFolder {
         test_batches: u64,
         observer: &mut dyn Observer,
     ) -> Result<Trained, Diagnostic> {
-        let identity = identity.json();
-        let resumed = self.resume(trainer, &identity)?;
+        let (identity, resumed) = self.resume(trainer, identity)?;
         if resumed.is_none() {
-            self.describe(&identity, "running", trainer.step(), None)?;
+            self.describe(&identity, trainer, "running", None)?;
+            if identity.weights.is_some() {
+                // What it started from may be gone when it goes on.
+                self.keep(&trainer.checkpoint()?, &identity.json())?;
+            }
         }
         let steps = trainer.config().steps;
-        let mut keeper = Keeper { folder: self, identity: &identity, every: checkpoint_every, inner: observer };
-        let outcome = trainer.run(steps, &mut keeper)?;
-        let checkpoint = trainer.checkpoint()?;
-        self.keep(&checkpoint, &identity)?;
-        self.replace(WEIGHTS, &encode_weights(&checkpoint.snapshot))?;
-        let (status, test) = match outcome {
-            Outcome::Finished => ("finished", Some(trainer.measure(Part::Test, test_batches)?)),
-            Outcome::Stopped => ("stopped", None),
-            Outcome::Diverged { .. } => ("diverged", None),
+        let mut keeper = Keeper {
+            folder: self,
+            identity: &identity,
+            metric: trainer.task().metric(),
+            every: checkpoint_every,
+            inner: observer,
         };
-        self.describe(&identity, status, trainer.step(), test)?;
+        let mut outcome = trainer.run(steps, &mut keeper)?;
+        let checkpoint = trainer.checkpoint()?;
+        self.keep(&checkpoint, &identity.json())?;
+        let made = self.recipe.as_ref().map(|recipe| Recipe { command: Vec::new(), ..recipe.clone() });
+        self.replace(WEIGHTS, &encode_weights(&checkpoint.snapshot, &json!({ "run": identity, "recipe": made })))?;
+        let test = match outcome {
+            Outcome::Finished => Some(trainer.measure(Part::Test, test_batches)?),
+            _ => None,
+        };
+        if let Some(loss) = test.map(|t| t.loss).filter(|loss| !loss.is_finite()) {
+            outcome = Outcome::Diverged { step: trainer.step(), since: trainer.step(), loss, finite: false };
+        }
+        let status = match outcome {
+            Outcome::Finished => "finished",
+            Outcome::Stopped => "stopped",
+            Outcome::Diverged { .. } => "diverged",
+        };
+        self.describe(&identity, trainer, status, test)?;
+        self.report(&identity, trainer.task().metric(), trainer.step(), status, test)?;
         Ok(Trained { outcome, step: trainer.step(), resumed, test })
     }
 
-    /// Restores the checkpoint, if there is one, and cuts the curve behind it. The step it goes on from.
-    fn resume(&mut self, trainer: &mut Trainer, identity: &Value) -> Result<Option<u64>, Diagnostic> {
+    /// The step from which a run would go on, if there is a checkpoint.
+    ///
+    /// # Errors
+    /// E0912 for a damaged checkpoint, E0913 for that of another run.
+    pub fn begun(&self, identity: &Identity) -> Result<Option<u64>, Diagnostic> {
+        let Some((checkpoint, found)) = self.stored()? else { return Ok(None) };
+        let step = checkpoint.progress.step;
+        self.reconcile(&found, identity, step).map(|_| Some(step))
+    }
+
+    /// The checkpoint and its identity, if there is one.
+    fn stored(&self) -> Result<Option<(Checkpoint, Value)>, Diagnostic> {
         let path = self.path.join(CHECKPOINT);
-        let step = match fs::read(&path) {
-            Ok(bytes) => {
-                let (checkpoint, found) = Checkpoint::decode(&bytes, &path)?;
-                if let Some(differs) = difference(&found, identity, "identity") {
-                    return Err(fault::another_run(&self.path, &differs));
-                }
-                trainer.restore(&checkpoint)?;
-                Some(checkpoint.progress.step)
+        match fs::read(&path) {
+            Ok(bytes) => Checkpoint::decode(&bytes, &path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(fault::unreadable(&path, error)),
+        }
+    }
+
+    /// Restores the checkpoint, if there is one, and cuts the curve behind it; keeps the program. Which run it is then, and the step it
+    /// goes on from.
+    fn resume(&mut self, trainer: &mut Trainer, wanted: &Identity) -> Result<(Identity, Option<u64>), Diagnostic> {
+        let mut identity = wanted.clone();
+        let stored = self.stored()?;
+        if let Some((checkpoint, found)) = &stored {
+            identity = self.reconcile(found, wanted, checkpoint.progress.step)?;
+        }
+        self.write_program()?;
+        if let Some((checkpoint, found)) = &stored {
+            trainer.restore(checkpoint)?;
+            if found["config"]["steps"] != identity.config.steps {
+                // From here on the run has another end, whatever happens to this process.
+                self.keep(checkpoint, &identity.json())?;
+                self.describe(&identity, trainer, "running", None)?;
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(fault::unreadable(&path, error)),
-        };
+        }
+        let step = stored.map(|(checkpoint, _)| checkpoint.progress.step);
         let curve = self.path.join(CURVE);
         let (kept, len) = whole_lines(&curve, step.unwrap_or(0))?;
         if kept < len {
             self.disk.truncate(&curve, kept).map_err(|e| fault::unwritable(&curve, &e))?;
         }
-        Ok(step)
+        self.curve = if kept > 0 { read_curve(&self.path)? } else { Vec::new() };
+        Ok((identity, step))
+    }
+
+    /// The run as it goes on from a checkpoint of the identity `found`.
+    fn reconcile(&self, found: &Value, wanted: &Identity, step: u64) -> Result<Identity, Diagnostic> {
+        let Ok(known) = serde_json::from_value::<Identity>(found.clone()) else {
+            return Err(fault::another_run(&self.path, &differences(found, &wanted.json(), "identity")));
+        };
+        let identity = wanted.after(&known, step);
+        // More steps are no other run.
+        let mut compared = identity.clone();
+        compared.config.steps = known.config.steps.min(wanted.config.steps);
+        if wanted.config.steps < known.config.steps {
+            // it follows from the steps
+            compared.config.warmup = known.config.warmup;
+        }
+        let mut differ = differences(found, &compared.json(), "identity");
+        if known.program != wanted.program {
+            let there = read_run(&self.path).ok().flatten().and_then(|run| run.recipe);
+            let told = there.zip(self.recipe.as_ref()).map(|(there, here)| there.differences(here));
+            let told = told.filter(|told| !told.is_empty());
+            differ.extend(told.unwrap_or_else(|| vec!["the program, or a size of it, is another one".to_owned()]));
+        }
+        if differ.is_empty() { Ok(identity) } else { Err(fault::another_run(&self.path, &differ)) }
+    }
+
+    /// Writes the program's files.
+    fn write_program(&mut self) -> Result<(), Diagnostic> {
+        let Some(sources) = self.recipe.as_ref().map(|recipe| recipe.sources.clone()) else { return Ok(()) };
+        let folder = self.path.join(PROGRAM);
+        fs::create_dir_all(&folder).map_err(|error| fault::unwritable(&folder, &error))?;
+        for (name, text) in &sources {
+            self.replace(&format!("{PROGRAM}/{name}"), text.as_bytes())?;
+        }
+        Ok(())
     }
 
     fn keep(&mut self, checkpoint: &Checkpoint, identity: &Value) -> Result<(), Diagnostic> {
@@ -230,20 +453,59 @@ impl RunFolder {
 
     fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), Diagnostic> {
         let path = self.path.join(name);
-        let beside = self.path.join(format!(".{name}.new"));
+        let beside = path.with_file_name(format!(".{}.new", path.file_name().unwrap_or_default().to_string_lossy()));
         self.disk
             .write(&beside, bytes)
             .and_then(|()| self.disk.rename(&beside, &path))
             .map_err(|error| fault::unwritable(&path, &error))
     }
 
-    fn describe(&mut self, identity: &Value, status: &str, step: u64, test: Option<Score>) -> Result<(), Diagnostic> {
-        let mut text = serde_json::to_string_pretty(&json!({
-            "schema": "archc.run/1", "status": status, "step": step, "test": test, "run": identity,
-        }))
-        .expect("JSON values print");
+    fn describe(
+        &mut self,
+        identity: &Identity,
+        trainer: &Trainer,
+        status: &str,
+        test: Option<Score>,
+    ) -> Result<(), Diagnostic> {
+        let metric = trainer.task().metric();
+        let files = self.recipe.iter().flat_map(|recipe| recipe.sources.keys().cloned()).collect();
+        let run = RunFile {
+            schema: "archc.run/1".to_owned(),
+            status: status.to_owned(),
+            step: trainer.step(),
+            test,
+            metric: Some(Measured { name: metric.name().to_owned(), chance: metric.chance() }),
+            run: identity.clone(),
+            recipe: self.recipe.clone().map(|recipe| Recipe { sources: Default::default(), ..recipe }),
+            files,
+        };
+        let mut text = serde_json::to_string_pretty(&run).expect("a run has only text keys and finite numbers");
         text.push('\n');
         self.replace(RUN, text.as_bytes())
+    }
+
+    /// Writes the page of the run as it is.
+    fn report(
+        &mut self,
+        identity: &Identity,
+        metric: Metric,
+        step: u64,
+        status: &str,
+        test: Option<Score>,
+    ) -> Result<(), Diagnostic> {
+        let found = Found {
+            status: status.to_owned(),
+            step,
+            test,
+            identity: identity.clone(),
+            recipe: self.recipe.clone(),
+            metric: Some((metric.name().to_owned(), metric.chance())),
+            begun: true,
+        };
+        let shown = report::Shown { name: report::name(&self.path), found, curve: std::mem::take(&mut self.curve) };
+        let page = report::render(std::slice::from_ref(&shown));
+        self.curve = shown.curve;
+        self.replace(REPORT, page.as_bytes())
     }
 }
 
@@ -273,7 +535,8 @@ fn whole_lines(curve: &Path, step: u64) -> Result<(u64, u64), Diagnostic> {
 /// Writes what another observer sees.
 struct Keeper<'a> {
     folder: &'a mut RunFolder,
-    identity: &'a Value,
+    identity: &'a Identity,
+    metric: Metric,
     every: u64,
     inner: &'a mut dyn Observer,
 }
@@ -288,12 +551,14 @@ impl Observer for Keeper<'_> {
         line.push('\n');
         let curve = self.folder.path.join(CURVE);
         self.folder.disk.append(&curve, line.as_bytes()).map_err(|e| fault::unwritable(&curve, &e))?;
+        self.folder.curve.push(record.clone());
         self.inner.record(record)
     }
 
     fn settle(&mut self, step: u64, checkpoint: &dyn Fn() -> Result<Checkpoint, Diagnostic>) -> Result<(), Diagnostic> {
         if self.every > 0 && step.is_multiple_of(self.every) {
-            self.folder.keep(&checkpoint()?, self.identity)?;
+            self.folder.keep(&checkpoint()?, &self.identity.json())?;
+            self.folder.report(self.identity, self.metric, step, "running", None)?;
         }
         self.inner.settle(step, checkpoint)
     }
@@ -314,7 +579,7 @@ pub fn read_curve(folder: &Path) -> Result<Vec<Record>, Diagnostic> {
 /// # Errors
 /// E0912 when there are none.
 pub fn read_weights(path: &Path) -> Result<Snapshot, Diagnostic> {
-    let path = if path.is_dir() { path.join(WEIGHTS) } else { path.to_owned() };
+    let path = weights_file(path);
     let bytes = fs::read(&path).map_err(|error| fault::unreadable(&path, error))?;
     decode_weights(&bytes, &path)
 }

@@ -13,6 +13,9 @@
 //! | `trainer` | the loop: steps, records, validation, divergence, a hook to stop |
 //! | `checkpoint` | parameters, moments and the loop's state as safetensors |
 //! | `folder` | a run's folder on disk, written so that a kill at any moment loses nothing |
+//! | `recipe` | how a run's model is made again |
+//! | `report` | one run, or several side by side, as a page |
+//! | `sample` | tokens that a trained model gives |
 //! | `tier` | what an evaluation trains on, as data |
 //! | `evaluate` | the evaluation contract: request in, report and exit code out |
 //!
@@ -27,6 +30,9 @@ pub mod evaluate;
 mod fault;
 pub mod folder;
 pub mod random;
+pub mod recipe;
+pub mod report;
+pub mod sample;
 pub mod schedule;
 pub mod score;
 pub mod task;

@@ -36,6 +36,11 @@ impl Metric {
         }
     }
 
+    /// A value as it is printed: with its name, and what an uninformed guess would have.
+    pub fn show(self, value: f64) -> String {
+        format!("{} {value:.4} (chance {:.4})", self.name(), self.chance())
+    }
+
     /// Whether a higher value is a better one.
     pub fn higher_is_better(self) -> bool {
         matches!(self, Self::Accuracy { .. })

@@ -11,7 +11,7 @@ use crate::score::{Score, Tally};
 use crate::task::{Part, Task};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
-use archc_runtime::{AdamW, BatchShape, Device, Dtype, Metrics, Session, SessionOptions};
+use archc_runtime::{AdamW, Batch, BatchShape, Device, Dtype, Metrics, Session, SessionOptions};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -172,12 +172,16 @@ pub enum Outcome {
     Finished,
     /// The observer stopped it.
     Stopped,
-    /// The loss left the range of learning.
+    /// The loss left the range of learning, or the last one is not finite.
     Diverged {
         /// Steps done.
         step: u64,
+        /// The first of the bad steps in a row that led to this, counted from 1.
+        since: u64,
         /// The last loss.
         loss: f64,
+        /// Whether loss and gradient stayed finite: then the loss is far above that of guessing.
+        finite: bool,
     },
 }
 
@@ -207,6 +211,12 @@ impl Watch {
 
     fn diverged(&self) -> bool {
         self.broken >= BROKEN_STEPS || self.high >= HIGH_STEPS
+    }
+
+    /// The first of the bad steps in a row, after so many steps.
+    fn since(&self, step: u64) -> u64 {
+        let bad = if self.high >= HIGH_STEPS { self.high.max(self.broken) } else { self.broken };
+        step + 1 - u64::from(bad).min(step)
     }
 }
 
@@ -270,8 +280,14 @@ impl Trainer {
     pub fn run(&mut self, until: u64, observer: &mut dyn Observer) -> Result<Outcome, Diagnostic> {
         let until = until.min(self.config.steps);
         loop {
-            if self.watch.diverged() {
-                return Ok(Outcome::Diverged { step: self.step, loss: self.last_loss });
+            // Nothing follows the last step that could show whether a broken one was chance.
+            if self.watch.diverged() || self.step >= self.config.steps && self.watch.broken > 0 {
+                return Ok(Outcome::Diverged {
+                    step: self.step,
+                    since: self.watch.since(self.step),
+                    loss: self.last_loss,
+                    finite: self.watch.broken == 0,
+                });
             }
             if self.step >= until {
                 return Ok(Outcome::Finished);
@@ -336,6 +352,36 @@ impl Trainer {
     }
 }
 
+/// The first batch of a part whose loss is not finite, among those that [`measure`] takes.
+///
+/// # Errors
+/// As [`measure`].
+pub fn first_broken(
+    session: &mut dyn Session,
+    task: &dyn Task,
+    part: Part,
+    config: &TrainConfig,
+    batches: u64,
+) -> Result<Option<Batch>, Diagnostic> {
+    let available = task.batches(part, config.batch).unwrap_or(u64::MAX);
+    for index in 0..batches.min(available) {
+        let batch = task.batch(part, config.seed, index, config.batch);
+        if !score(session, task, &batch, &mut Tally::default())?.is_finite() {
+            return Ok(Some(batch));
+        }
+    }
+    Ok(None)
+}
+
+/// Adds a batch to a tally; gives the loss so far.
+fn score(session: &mut dyn Session, task: &dyn Task, batch: &Batch, tally: &mut Tally) -> Result<f64, Diagnostic> {
+    let forward = session.forward(batch, None)?;
+    // A model has one output, the logits; its name is the program's choice.
+    let logits = forward.outputs.values().next().ok_or_else(|| fault::wrong_logits(&[], [0; 3]))?;
+    tally.add(batch, logits, task.vocab())?;
+    Ok(tally.score(task.metric()).loss)
+}
+
 /// Scores a session on the first batches of a part of a task (on all, if the part has fewer).
 ///
 /// # Errors
@@ -352,10 +398,7 @@ pub fn measure(
     let available = task.batches(part, rows).unwrap_or(u64::MAX);
     for index in 0..batches.min(available) {
         let batch = task.batch(part, seed, index, rows);
-        let forward = session.forward(&batch, None)?;
-        // A model has one output, the logits; its name is the program's choice.
-        let logits = forward.outputs.values().next().ok_or_else(|| fault::wrong_logits(&[], [0; 3]))?;
-        tally.add(&batch, logits, task.vocab())?;
+        score(session, task, &batch, &mut tally)?;
     }
     Ok(tally.score(task.metric()))
 }

@@ -54,6 +54,7 @@ fn first_value(graph: &Graph, param: &Param, seed: u64) -> Result<Vec<f64>, Diag
         step: 0,
         dropout: None,
         moved: None,
+        notes: None,
         params: &[],
         inputs: &[],
         weights: &weights,

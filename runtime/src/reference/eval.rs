@@ -8,6 +8,7 @@ use super::layout;
 use super::linear::linear;
 use super::loss::token_mean;
 use super::moved::Moves;
+use super::origin::Notes;
 use super::rows::{RowOp, rows};
 use super::scan::scan;
 use super::training::{DropoutSeed, anneal, dropout};
@@ -34,6 +35,8 @@ pub(crate) struct Frame<'a> {
     pub dropout: Option<u64>,
     /// How numbers are moved, if they are.
     pub moved: Option<Moves>,
+    /// Where values that are not finite are noted, if they are.
+    pub notes: Option<&'a Notes>,
     /// Parameters in the order of the graph.
     pub params: &'a [Value],
     /// Inputs in the order of the graph, [Batch, Time, axes].
@@ -217,6 +220,17 @@ enum Slot {
     Emits(Vec<Value>),
 }
 
+impl Slot {
+    fn noted(&self, node: usize, notes: &Notes) -> Result<()> {
+        match self {
+            Self::Empty => Ok(()),
+            Self::One(value) => notes.see(node, [value]),
+            Self::Lags(lags) => notes.see(node, [&lags.unfolded()?]),
+            Self::Emits(emits) => notes.see(node, emits),
+        }
+    }
+}
+
 /// What an evaluation gives.
 pub(crate) struct Outcome {
     /// The roots' values, in the order asked for.
@@ -234,6 +248,9 @@ pub(crate) fn evaluate(frame: &Frame<'_>, wiring: &Wiring, roots: &[NodeId]) -> 
         let i = id.0 as usize;
         let operands = &wiring.operands[i];
         let slot = node(frame, wiring, i, dag.op(id), operands, &mut slots, &mut carry)?;
+        if let Some(notes) = frame.notes {
+            slot.noted(i, notes)?;
+        }
         slots[i] = slot;
         for &o in operands {
             if wiring.last_use[o] == i {

@@ -22,6 +22,7 @@ pub(crate) mod layout;
 mod linear;
 pub(crate) mod loss;
 mod moved;
+mod origin;
 pub(crate) mod rows;
 mod run;
 mod scan;
@@ -33,11 +34,12 @@ pub(crate) mod value;
 mod window;
 mod wiring;
 
+pub use origin::Origin;
 pub use threads::keep_to_one_thread;
 
 pub(crate) use kernels::host;
 
-use crate::session::{BatchShape, Device, Session, SessionOptions};
+use crate::session::{Batch, BatchShape, Device, Session, SessionOptions, Snapshot};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
 use std::sync::Arc;
@@ -64,6 +66,24 @@ impl Device for Reference {
     ) -> Result<Box<dyn Session>, Diagnostic> {
         shape.check()?;
         Ok(Box::new(session::ReferenceSession::new(graph, options, None)?))
+    }
+}
+
+impl Reference {
+    /// Where the first number that is not finite in a forward pass comes from; none where all outputs and `loss` terms are finite.
+    ///
+    /// # Errors
+    /// As [`Session::restore`] and [`Session::forward`].
+    pub fn origin(
+        &self,
+        graph: &Arc<Graph>,
+        options: &SessionOptions,
+        parameters: &Snapshot,
+        batch: &Batch,
+    ) -> Result<Option<Origin>, Diagnostic> {
+        let mut session = session::ReferenceSession::new(graph, options, None)?;
+        session.restore(parameters)?;
+        session.origin(batch)
     }
 }
 

@@ -5,6 +5,7 @@ use super::eval::{Frame, Outcome, evaluate};
 use super::kernels::host;
 use super::loss::{add, cross_entropy, inner_product, loss_term};
 use super::moved::Moves;
+use super::origin::{Notes, Origin};
 use super::value::{Dim, Value, axes};
 use super::wiring::Wiring;
 use crate::batch::Tokens;
@@ -62,6 +63,16 @@ impl Task<'_> {
             outputs.insert(output.name.clone(), tensor);
         }
         Ok(Forward { outputs, carry: carry::write(self.graph, self.wiring, &carry, self.tokens.grid.ends())? })
+    }
+
+    /// Where the first number that is not finite in the outputs or `loss` terms comes from.
+    pub fn origin(&self) -> Result<Option<Origin>> {
+        let notes = Notes::default();
+        let roots: Vec<NodeId> =
+            self.graph.outputs.iter().map(|o| o.value).chain(self.graph.losses.iter().copied()).collect();
+        let leaves = Leaves::new(self, false, false)?;
+        leaves.evaluate_noting(self, &BTreeMap::new(), &roots, Some(&notes))?;
+        Ok(notes.origin(&self.graph.dag, self.wiring, roots))
     }
 
     /// The objective and its derivatives by the parameters, and by the inputs if wanted.
@@ -158,6 +169,16 @@ impl Leaves {
     }
 
     fn evaluate(&self, task: &Task<'_>, carry: &BTreeMap<String, Value>, roots: &[NodeId]) -> Result<Outcome> {
+        self.evaluate_noting(task, carry, roots, None)
+    }
+
+    fn evaluate_noting(
+        &self,
+        task: &Task<'_>,
+        carry: &BTreeMap<String, Value>,
+        roots: &[NodeId],
+        notes: Option<&Notes>,
+    ) -> Result<Outcome> {
         let frame = Frame {
             graph: task.graph,
             dtype: task.dtype,
@@ -165,6 +186,7 @@ impl Leaves {
             step: task.step,
             dropout: task.dropout,
             moved: task.moved.map(Moves::new),
+            notes,
             params: &self.params,
             inputs: &self.inputs,
             weights: &self.weights,

@@ -68,6 +68,9 @@ pub(crate) fn scan(
         if let Some(moves) = &frame.moved {
             moves.leave();
         }
+        if let Some(notes) = frame.notes {
+            notes.see_token(node, scan, wiring, &values, t)?;
+        }
         for (out, (_, e)) in emitted.iter_mut().zip(&scan.emits) {
             out.push(taken(&values, *e)?.clone());
         }

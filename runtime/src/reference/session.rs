@@ -1,6 +1,7 @@
 //! A session of the reference device: parameters and moments on the host, evaluated anew at each call.
 
 use super::carry;
+use super::origin::Origin;
 use super::run::{Aim, Derived, Task};
 use super::wiring::Wiring;
 use crate::batch::{self, Tokens};
@@ -97,6 +98,14 @@ impl ReferenceSession {
         let attends = self.graph.dag.ids().any(|id| matches!(self.graph.dag.op(id), Op::Attend(_)));
         let pairs = batch.batch.saturating_mul(batch.len).saturating_mul(batch.len);
         if attends && pairs > MOST_PAIRS { Err(errors::too_many_pairs(batch.batch, batch.len)) } else { Ok(()) }
+    }
+
+    /// See [`super::origin`].
+    pub fn origin(&self, batch: &Batch) -> Result<Option<Origin>, Diagnostic> {
+        self.check(batch)?;
+        let tokens = batch::lay_out(&self.graph, batch, None);
+        let task = self.task(&self.to_objective, batch, &tokens);
+        task.origin().map_err(|e| errors::bug("a forward pass of the reference device", e))
     }
 
     fn forward_rows(&self, batch: &Batch, carry: Option<&Carry>) -> Result<Forward, Diagnostic> {

@@ -1,88 +1,12 @@
 //! Drawings as inline SVG, in colours of the page's style sheet.
 
-use super::html::Page;
 use crate::archive::{Archive, Cell};
 use crate::plan::Tier;
 use crate::rank::Ranking;
 use crate::record::{CandidateId, Origin};
 use crate::store::History;
+use archc_page::{Page, Plane, WIDTH, range, round};
 use std::collections::{BTreeMap, BTreeSet};
-
-const WIDTH: f64 = 1000.0;
-const LEFT: f64 = 52.0;
-const RIGHT: f64 = 14.0;
-const TOP: f64 = 14.0;
-const BOTTOM: f64 = 30.0;
-
-/// A plane with a frame, from data to pixels.
-struct Plane {
-    height: f64,
-    x: (f64, f64),
-    y: (f64, f64),
-}
-
-impl Plane {
-    fn px(&self, x: f64) -> f64 {
-        let (a, b) = self.x;
-        round(LEFT + (x - a) / (b - a).max(1e-12) * (WIDTH - LEFT - RIGHT))
-    }
-
-    fn py(&self, y: f64) -> f64 {
-        let (a, b) = self.y;
-        round(self.height - BOTTOM - (y - a) / (b - a).max(1e-12) * (self.height - TOP - BOTTOM))
-    }
-
-    /// Opens the drawing and draws grid lines with their numbers.
-    fn open(&self, page: &mut Page, title: &str, x_label: &str) {
-        let view = format!("0 0 {WIDTH} {}", self.height);
-        page.open("svg", &[("viewBox", &view), ("role", &"img"), ("aria-label", &title)]);
-        for y in ticks(self.y) {
-            let at = self.py(y);
-            page.open("line", &[("class", &"grid"), ("x1", &LEFT), ("x2", &(WIDTH - RIGHT)), ("y1", &at), ("y2", &at)]);
-            page.close("line");
-            page.element("text", &[("x", &(LEFT - 8.0)), ("y", &(at + 4.0)), ("text-anchor", &"end")], short(y));
-        }
-        for x in ticks(self.x) {
-            let place: [(&str, &dyn std::fmt::Display); 3] =
-                [("x", &self.px(x)), ("y", &(self.height - BOTTOM + 16.0)), ("text-anchor", &"middle")];
-            page.element("text", &place, short(x));
-        }
-        let place: [(&str, &dyn std::fmt::Display); 3] =
-            [("x", &(WIDTH - RIGHT)), ("y", &(self.height - 2.0)), ("text-anchor", &"end")];
-        page.element("text", &place, x_label);
-    }
-}
-
-/// About five round numbers inside a range.
-fn ticks((from, to): (f64, f64)) -> Vec<f64> {
-    let rough = ((to - from) / 5.0).max(1e-9);
-    let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= rough).unwrap_or(power);
-    let first = (from / step).ceil() as i64;
-    let last = (to / step).floor() as i64;
-    (first..=last).map(|i| i as f64 * step).collect()
-}
-
-fn round(x: f64) -> f64 {
-    (x * 10.0).round() / 10.0
-}
-
-/// A number with as many digits as a tick needs.
-fn short(x: f64) -> String {
-    let text = format!("{x:.3}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".to_owned() } else { text.to_owned() }
-}
-
-/// The range of some values with a little air; 0 to 1 of none.
-fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
-    if low > high {
-        return (0.0, 1.0);
-    }
-    let air = (0.06 * (high - low)).max(0.01);
-    (low - air, high + air)
-}
 
 /// Scores of the search tier over search time, with the best so far.
 pub(super) fn progress(page: &mut Page, history: &History) {

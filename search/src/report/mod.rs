@@ -5,13 +5,12 @@
 //! became of the drafts, what is believed, the winners with their programs, and every experiment.
 
 mod charts;
-mod html;
 mod sections;
 
 use crate::store::{self, History};
 use crate::{codes, rank};
 use archc_compiler::diag::Diagnostic;
-use html::Page;
+use archc_page::Page;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -39,11 +38,7 @@ pub fn write(folder: &Path) -> Result<PathBuf, Diagnostic> {
 pub fn render(run: &str, history: &History) -> String {
     // A run that is still going, or was killed, has no final ranking: then the page ranks what is there.
     let ranking = history.ranking().cloned().unwrap_or_else(|| rank::rank(history));
-    let mut page = Page::default();
-    page.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    page.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
-    page.text(run).raw(" · archc search</title>\n<style>\n").raw(include_str!("page.css")).raw("</style>\n</head>\n");
-    page.raw("<body>\n<main>\n");
+    let mut page = Page::open_document(&format!("{run} · archc search"));
     sections::header(&mut page, run, history, &ranking);
     sections::ranking(&mut page, history, &ranking);
     sections::progress(&mut page, history);
@@ -55,6 +50,5 @@ pub fn render(run: &str, history: &History) -> String {
     sections::winners(&mut page, history, &ranking);
     sections::experiments(&mut page, history);
     sections::footer(&mut page, history);
-    page.raw("</main>\n<script>\n").raw(include_str!("page.js")).raw("</script>\n</body>\n</html>\n");
-    page.finish()
+    page.close_document(include_str!("page.js"))
 }

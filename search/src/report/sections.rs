@@ -1,19 +1,13 @@
 //! The sections of the page.
 
 use super::charts;
-use super::html::Page;
 use crate::archive::Archive;
 use crate::rank::{Ranking, Row};
 use crate::record::{Candidate, CandidateId, Origin, Verdict};
 use crate::stats::Interval;
 use crate::store::History;
+use archc_page::{Page, big};
 use std::collections::BTreeSet;
-use std::fmt::Display;
-
-/// Opens a section with a heading and a sentence.
-fn section(page: &mut Page, id: &'static str, title: &'static str, note: &str) {
-    page.element("h2", &[("id", &id)], title).element("p", &[], note).raw("\n");
-}
 
 /// Title, numbers, contents.
 pub(super) fn header(page: &mut Page, run: &str, history: &History, ranking: &Ranking) {
@@ -41,7 +35,7 @@ pub(super) fn header(page: &mut Page, run: &str, history: &History, ranking: &Ra
     for (id, title) in contents {
         page.element("a", &[("href", &format!("#{id}"))], title);
     }
-    page.raw("</nav>\n</header>\n<div class=\"numbers\">");
+    page.raw("</nav>\n</header>\n");
     let spent = history.spent().as_secs();
     let numbers: [(String, &str); 8] = [
         (counts.proposed.to_string(), "proposed"),
@@ -53,10 +47,7 @@ pub(super) fn header(page: &mut Page, run: &str, history: &History, ranking: &Ra
         (format!("{}:{:02}", spent / 60, spent % 60), "search time, min:s"),
         (format!("{:.0} s", counts.seconds), "of training, all workers"),
     ];
-    for (number, what) in numbers {
-        page.raw("<div>").element("b", &[], number).element("span", &[], what).raw("</div>");
-    }
-    page.raw("</div>\n");
+    page.numbers(&numbers);
 }
 
 /// What came out, in a sentence.
@@ -73,24 +64,13 @@ fn headline(ranking: &Ranking) -> String {
     }
 }
 
-/// 12.3k, 4.56M
-fn big(x: f64) -> String {
-    match x {
-        x if x >= 1e9 => format!("{:.2}G", x / 1e9),
-        x if x >= 1e6 => format!("{:.2}M", x / 1e6),
-        x if x >= 1e4 => format!("{:.1}k", x / 1e3),
-        x => format!("{x:.0}"),
-    }
-}
-
 fn bounds(interval: Option<Interval>) -> String {
     interval.map_or_else(|| "–".to_owned(), |i| format!("[{:.3}, {:.3}]", i.low, i.high))
 }
 
 /// The ranked table.
 pub(super) fn ranking(page: &mut Page, history: &History, ranking: &Ranking) {
-    section(
-        page,
+    page.section(
         "ranking",
         "Ranking on fresh seeds",
         "Quality is 0 at chance and 1 when perfect, the mean over tasks. Fresh seeds were never seen by the search; \
@@ -100,19 +80,19 @@ pub(super) fn ranking(page: &mut Page, history: &History, ranking: &Ranking) {
     let tasks: BTreeSet<&str> = ranking.rows.iter().flat_map(|r| r.tasks.keys().map(String::as_str)).collect();
     page.raw("<div class=\"wide\"><table><thead><tr><th></th><th>program</th>");
     for title in ["quality", "95 %", "seeds", "search", "shrinkage", "over best seed program", "p"] {
-        head(page, title, "n");
+        page.head(title, "n");
     }
     for task in &tasks {
-        head(page, task, "n");
+        page.head(task, "n");
     }
     for title in ["params", "FLOPs/token", "state", "time"] {
-        head(page, title, "n");
+        page.head(title, "n");
     }
     page.raw("</tr></thead>\n<tbody>\n");
     for (i, row) in ranking.rows.iter().enumerate() {
         let class = if row.anchor { "anchor" } else { "" };
         page.open("tr", &[("class", &class)]);
-        cell(page, i + 1);
+        page.cell(i + 1);
         page.raw("<td>");
         let target = format!("#{}", row.candidate);
         if row.anchor {
@@ -121,22 +101,22 @@ pub(super) fn ranking(page: &mut Page, history: &History, ranking: &Ranking) {
             page.element("a", &[("href", &target)], format!("{} {}", row.name, row.candidate));
         }
         page.raw("</td>");
-        number(page, format!("{:.3}", row.quality));
-        number(page, bounds(row.interval));
-        number(page, row.seeds);
-        number(page, row.search.map_or_else(|| "–".to_owned(), |s| format!("{s:.3}")));
+        page.number(format!("{:.3}", row.quality));
+        page.number(bounds(row.interval));
+        page.number(row.seeds);
+        page.number(row.search.map_or_else(|| "–".to_owned(), |s| format!("{s:.3}")));
         let shrinkage = row.search.filter(|_| row.seeds > 0).map(|s| s - row.quality);
-        number(page, shrinkage.map_or_else(|| "–".to_owned(), |s| format!("{s:+.3}")));
+        page.number(shrinkage.map_or_else(|| "–".to_owned(), |s| format!("{s:+.3}")));
         over(page, row);
-        number(page, row.p.map_or_else(|| "–".to_owned(), |p| format!("{p:.3}")));
+        page.number(row.p.map_or_else(|| "–".to_owned(), |p| format!("{p:.3}")));
         for task in &tasks {
-            number(page, row.tasks.get(*task).map_or_else(|| "–".to_owned(), |s| format!("{s:.3}")));
+            page.number(row.tasks.get(*task).map_or_else(|| "–".to_owned(), |s| format!("{s:.3}")));
         }
         let cost = history.candidate(row.candidate).and_then(|c| c.cost.clone()).unwrap_or_default();
-        number(page, big(cost.params as f64));
-        number(page, big(cost.flops_per_token));
-        number(page, big(cost.state as f64));
-        number(page, cost.time.word());
+        page.number(big(cost.params as f64));
+        page.number(big(cost.flops_per_token));
+        page.number(big(cost.state as f64));
+        page.number(cost.time.word());
         page.raw("</tr>\n");
     }
     page.raw("</tbody></table></div>\n");
@@ -154,26 +134,13 @@ fn over(page: &mut Page, row: &Row) {
             };
             page.element("td", &[("class", &class)], format!("{:+.3} {}", i.mean, bounds(Some(i))));
         }
-        None => number(page, "–"),
+        None => page.number("–"),
     }
-}
-
-fn head(page: &mut Page, title: &str, class: &str) {
-    page.element("th", &[("class", &class)], title);
-}
-
-fn cell(page: &mut Page, text: impl Display) {
-    page.element("td", &[], text);
-}
-
-fn number(page: &mut Page, text: impl Display) {
-    page.element("td", &[("class", &"n")], text);
 }
 
 /// Scores over time.
 pub(super) fn progress(page: &mut Page, history: &History) {
-    section(
-        page,
+    page.section(
         "progress",
         "Progress",
         "Each dot is one evaluation on the tasks of the search, one program on one seed; the seed programs are in the \
@@ -184,8 +151,7 @@ pub(super) fn progress(page: &mut Page, history: &History) {
 
 /// Who came from whom.
 pub(super) fn lineage(page: &mut Page, history: &History, ranking: &Ranking) {
-    section(
-        page,
+    page.section(
         "lineage",
         "Lineage",
         "Height is the lead over the mean of the seed programs on the same seeds, shrunk towards zero by the number of \
@@ -196,8 +162,7 @@ pub(super) fn lineage(page: &mut Page, history: &History, ranking: &Ranking) {
 
 /// The best of each kind.
 pub(super) fn archive(page: &mut Page, history: &History) {
-    section(
-        page,
+    page.section(
         "archive",
         "Archive",
         "The best program of each kind (what mixes time, size of the state, compute), by its lead over the seed programs.",
@@ -208,8 +173,7 @@ pub(super) fn archive(page: &mut Page, history: &History) {
 /// What became of what was proposed.
 pub(super) fn drafts(page: &mut Page, history: &History) {
     let counts = history.counts();
-    section(
-        page,
+    page.section(
         "drafts",
         "What became of the drafts",
         "Drafts are refused before training by the first check they fail. A duplicate is a program that was there \
@@ -231,8 +195,7 @@ pub(super) fn trust(page: &mut Page, _: &History, ranking: &Ranking) {
     let share = |part: u32, of: u32| {
         if of == 0 { "–".to_owned() } else { format!("{:.0} %", 100.0 * f64::from(part) / f64::from(of)) }
     };
-    section(
-        page,
+    page.section(
         "trust",
         "False discoveries",
         "Controls are seed programs under another name, trained on other seeds and judged by the rule for candidates \
@@ -241,10 +204,10 @@ pub(super) fn trust(page: &mut Page, _: &History, ranking: &Ranking) {
     page.raw("<div class=\"wide\"><table><thead><tr><th></th><th class=\"n\">compared</th><th class=\"n\">won</th><th class=\"n\">share</th></tr></thead>\n<tbody>\n");
     for (name, tried, won) in [("controls", c.tried, c.won), ("candidates", c.candidates, c.discoveries)] {
         page.raw("<tr>");
-        cell(page, name);
-        number(page, tried);
-        number(page, won);
-        number(page, share(won, tried));
+        page.cell(name);
+        page.number(tried);
+        page.number(won);
+        page.number(share(won, tried));
         page.raw("</tr>\n");
     }
     page.raw("</tbody></table></div>\n");
@@ -252,8 +215,7 @@ pub(super) fn trust(page: &mut Page, _: &History, ranking: &Ranking) {
 
 /// What the search believes about kinds of change.
 pub(super) fn beliefs(page: &mut Page, history: &History) {
-    section(
-        page,
+    page.section(
         "beliefs",
         "What the search believes",
         "For each kind of change, the expected share of children that beat their parent; old evidence fades, and drafts \
@@ -264,10 +226,10 @@ pub(super) fn beliefs(page: &mut Page, history: &History) {
     page.raw("<div class=\"wide\"><table><thead><tr><th>change</th><th>at a</th><th class=\"n\">tried</th><th class=\"n\">helps</th></tr></thead>\n<tbody>\n");
     for b in beliefs {
         page.raw("<tr>");
-        cell(page, &b.action);
-        cell(page, &b.site);
-        number(page, b.tries);
-        number(page, format!("{:.0} %", 100.0 * b.mean()));
+        page.cell(&b.action);
+        page.cell(&b.site);
+        page.number(b.tries);
+        page.number(format!("{:.0} %", 100.0 * b.mean()));
         page.raw("</tr>\n");
     }
     page.raw("</tbody></table></div>\n");
@@ -275,8 +237,7 @@ pub(super) fn beliefs(page: &mut Page, history: &History) {
 
 /// Programs of the ranking, with where they come from.
 pub(super) fn winners(page: &mut Page, history: &History, ranking: &Ranking) {
-    section(
-        page,
+    page.section(
         "winners",
         "Programs",
         "Each ranked program with its lineage, newest change first, its text, and its diff from its parent.",
@@ -333,22 +294,22 @@ fn diff(page: &mut Page, text: &str) {
 
 /// Everything that was proposed.
 pub(super) fn experiments(page: &mut Page, history: &History) {
-    section(page, "all", "Every experiment", "Hypothesis, change, outcome, and what was learned.");
+    page.section("all", "Every experiment", "Hypothesis, change, outcome, and what was learned.");
     page.raw("<input type=\"search\" id=\"filter\" placeholder=\"Filter\" aria-label=\"Filter the experiments\">\n");
     page.raw("<div class=\"wide\"><table id=\"experiments\"><thead><tr><th>id</th><th class=\"n\">gen.</th><th>from</th><th>change</th><th>outcome</th><th class=\"n\">lead</th><th>learned</th></tr></thead>\n<tbody>\n");
     for c in history.candidates() {
         page.open("tr", &[("class", &if c.origin == Origin::Anchor { "anchor" } else { "" })]);
-        cell(page, c.id);
-        number(page, c.generation);
-        cell(page, names(history, &c.parents));
+        page.cell(c.id);
+        page.number(c.generation);
+        page.cell(names(history, &c.parents));
         page.raw("<td>").text(&c.change);
         if let Some(h) = &c.hypothesis {
             page.raw("<br>").element("small", &[], &h.why);
         }
         page.raw("</td>");
-        cell(page, outcome(history, c));
-        number(page, history.lead(c.id).map_or_else(|| "–".to_owned(), |l| format!("{l:+.3}")));
-        cell(page, history.analysis(c.id).map_or("", |a| a.text.as_str()));
+        page.cell(outcome(history, c));
+        page.number(history.lead(c.id).map_or_else(|| "–".to_owned(), |l| format!("{l:+.3}")));
+        page.cell(history.analysis(c.id).map_or("", |a| a.text.as_str()));
         page.raw("</tr>\n");
     }
     page.raw("</tbody></table></div>\n");

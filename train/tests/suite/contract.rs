@@ -111,6 +111,7 @@ fn the_report_has_this_layout() {
           "score": "real",
           "value": "real",
           "metric": "accuracy",
+          "chance": "real",
           "loss": "real",
           "tokens": "whole",
           "learning_rate": "real",
@@ -126,6 +127,7 @@ fn the_report_has_this_layout() {
           "score": "real",
           "value": "real",
           "metric": "accuracy",
+          "chance": "real",
           "loss": "real",
           "tokens": "whole",
           "learning_rate": "real",
@@ -285,6 +287,8 @@ fn weights_are_scored_as_they_were_trained() {
         task: task.clone(),
         corpus: None,
         device: "mock".to_owned(),
+        weights: None,
+        stretched: Vec::new(),
         config: config(150),
     };
     let mut trainer = trainer(&MockDevice::default(), &task.to_string(), config(150));

@@ -3,8 +3,11 @@
 use crate::mock::MockDevice;
 use crate::training::{config, trainer};
 use archc_compiler::diag::Diagnostic;
-use archc_train::folder::{Disk, FileSystem, Identity, RunFolder, Trained, read_curve, read_weights};
-use archc_train::trainer::{Observer, Outcome, TrainConfig};
+use archc_train::folder::{
+    Disk, FileSystem, Identity, RunFolder, Stretch, Trained, read_curve, read_run, read_weights,
+};
+use archc_train::recipe::Recipe;
+use archc_train::trainer::{Observer, Outcome, Record, TrainConfig};
 use std::cell::Cell;
 use std::fs;
 use std::io;
@@ -20,6 +23,8 @@ fn identity(config: &TrainConfig) -> Identity {
         task: TASK.parse().unwrap(),
         corpus: None,
         device: "mock".to_owned(),
+        weights: None,
+        stretched: Vec::new(),
         config: config.clone(),
     }
 }
@@ -175,12 +180,117 @@ fn other_runs_are_refused() {
     };
     let lr = try_with(identity(&TrainConfig { learning_rate: 0.1, ..base.clone() }));
     assert_eq!(lr.code, "E0913");
-    assert!(lr.message.contains("learning_rate is 0.05, not 0.1"), "{}", lr.message);
+    assert!(lr.message.contains("--lr is 0.05 there and 0.1 here"), "{}", lr.message);
     let program = try_with(Identity { program: "abd".to_owned(), ..identity(&base) });
-    assert!(program.message.contains(r#"program is "abc", not "abd""#), "{}", program.message);
+    assert!(program.message.contains("the program, or a size of it, is another one"), "{}", program.message);
+    assert!(!program.message.contains("abd"), "{}", program.message);
+    let two = try_with(identity(&TrainConfig { learning_rate: 0.1, seed: 7, ..base.clone() }));
+    assert!(two.message.contains("--lr is") && two.message.contains("--seed is 0 there and 7 here"), "{}", two.message);
+    let fewer = try_with(identity(&TrainConfig { steps: STEPS - 1, ..base.clone() }));
+    assert!(fewer.message.contains("--steps is 24 there and 23 here"), "{}", fewer.message);
     let corpus = try_with(Identity { corpus: Some("c".to_owned()), ..identity(&base) });
     assert!(corpus.message.contains("corpus"), "{}", corpus.message);
     assert_eq!(results(folder.path()), before);
+}
+
+fn train_to(path: &Path, steps: u64, disk: Box<dyn Disk>) -> Result<Trained, Diagnostic> {
+    let config = TrainConfig { steps, ..config(STEPS) };
+    let mut trainer = trainer(&MockDevice::default(), TASK, config.clone());
+    RunFolder::open_on(path, disk)?.train(&mut trainer, &identity(&config), 5, 2, &mut ())
+}
+
+#[test]
+fn more_steps_go_on_under_the_stretched_schedule() {
+    let root = tempfile::tempdir().unwrap();
+    let whole = root.path().join("whole");
+    train(&whole).unwrap();
+    let before = read_curve(&whole).unwrap();
+    let trained = train_to(&whole, 40, Box::new(FileSystem)).unwrap();
+    assert_eq!((trained.outcome, trained.resumed, trained.step), (Outcome::Finished, Some(STEPS), 40));
+    let curve = read_curve(&whole).unwrap();
+    assert_eq!(curve[..STEPS as usize], before, "what was done stays");
+    let schedule = TrainConfig { steps: 40, ..config(STEPS) }.schedule();
+    // what serde_json reads may be the neighbour of what it wrote
+    let near = |r: &Record| (r.learning_rate / schedule.rate(r.step - 1) - 1.0).abs() < 1e-15;
+    assert!(curve[STEPS as usize..].iter().all(near) && !curve[..STEPS as usize].iter().all(near));
+    let found = read_run(&whole).unwrap().unwrap();
+    assert_eq!((found.identity.config.steps, found.status.as_str()), (40, "finished"));
+    assert_eq!(found.identity.stretched, [Stretch { from: STEPS, steps: STEPS }]);
+    // A kill in the second part changes nothing either.
+    let writes = Rc::new(Cell::new(0));
+    let counted = root.path().join("counted");
+    train(&counted).unwrap();
+    let counting = Failing { writes: Rc::clone(&writes), last: u64::MAX, error: io::ErrorKind::Other };
+    train_to(&counted, 40, Box::new(counting)).unwrap();
+    for last in (0..writes.get()).step_by(2) {
+        let path = root.path().join(format!("killed-{last}"));
+        train(&path).unwrap();
+        let failing = Failing { writes: Rc::new(Cell::new(0)), last, error: io::ErrorKind::Other };
+        train_to(&path, 40, Box::new(failing)).unwrap_err();
+        train_to(&path, 40, Box::new(FileSystem)).unwrap();
+        assert_eq!(results(&path), results(&whole), "killed at write {last}");
+    }
+}
+
+#[test]
+fn folders_of_an_older_archc_are_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path()).unwrap();
+    let path = folder.path().join("run.json");
+    let mut run: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for added in ["metric", "recipe", "files"] {
+        run.as_object_mut().unwrap().remove(added);
+    }
+    fs::write(&path, run.to_string()).unwrap();
+    fs::remove_file(folder.path().join("report.html")).unwrap();
+    let found = read_run(folder.path()).unwrap().unwrap();
+    assert_eq!((found.step, found.recipe.is_none(), found.metric.unwrap().0), (STEPS, true, "accuracy".to_owned()));
+    archc_train::report::write(&[folder.path().to_owned()], None).unwrap();
+    assert_eq!(train(folder.path()).unwrap().resumed, Some(STEPS));
+}
+
+#[test]
+fn a_folder_holds_what_makes_its_model() {
+    let root = tempfile::tempdir().unwrap();
+    let recipe = Recipe {
+        archc: "1.2.3".to_owned(),
+        command: vec!["archc".to_owned(), "train".to_owned()],
+        name: "Table".to_owned(),
+        file: "table.arch".to_owned(),
+        sources: [("table.arch".to_owned(), "block Table<&>".to_owned())].into(),
+        set: [("D".to_owned(), 32.0)].into(),
+        layers: Some(1),
+        ..Recipe::default()
+    };
+    let train_with = |path: &Path, recipe: &Recipe, program: &str| {
+        let config = config(STEPS);
+        let mut trainer = trainer(&MockDevice::default(), TASK, config.clone());
+        let mut folder = RunFolder::open(path).unwrap();
+        folder.keeps(recipe.clone());
+        folder.train(&mut trainer, &Identity { program: program.to_owned(), ..identity(&config) }, 5, 2, &mut ())
+    };
+    let path = root.path().join("run");
+    train_with(&path, &recipe, "abc").unwrap();
+    assert_eq!(fs::read_to_string(path.join("program/table.arch")).unwrap(), "block Table<&>");
+    assert_eq!(read_run(&path).unwrap().unwrap().recipe, Some(recipe.clone()));
+    let weights = fs::read(path.join("weights.safetensors")).unwrap();
+    assert!(String::from_utf8_lossy(&weights[..2000]).contains("block Table<&>"), "weights know their program");
+    let wide = Recipe { set: [("D".to_owned(), 64.0)].into(), layers: Some(2), ..recipe.clone() };
+    let error = train_with(&path, &wide, "abd").unwrap_err();
+    assert!(error.message.contains("D is 32 there and 64 here, --layers is 1 there and 2 here"), "{}", error.message);
+    let edited = Recipe { sources: [("table.arch".to_owned(), String::new())].into(), ..recipe };
+    let error = train_with(&path, &edited, "abd").unwrap_err();
+    assert!(error.message.contains("the text of table.arch is another one"), "{}", error.message);
+    // The pages of one and of two.
+    let page = fs::read_to_string(path.join("report.html")).unwrap();
+    assert!(page.contains("Table on recall") && page.contains("block Table&lt;&amp;&gt;"), "{page}");
+    let other = root.path().join("other");
+    train_with(&other, &wide, "abd").unwrap();
+    let page = fs::read_to_string(archc_train::report::write(&[path, other], None).unwrap()).unwrap();
+    for part in ["2 trainings side by side", "--set D", "--layers", "chance"] {
+        assert!(page.contains(part), "no {part}: {page}");
+    }
+    assert!(!page.contains("--batch"), "only what differs");
 }
 
 #[test]

@@ -99,7 +99,10 @@ fn divergence_ends_the_run() {
     let mut diverging = trainer(&device, "recall", config(100));
     let outcome = diverging.run(u64::MAX, &mut curve).unwrap();
     // Five bad steps in a row, the first of them the eighth.
-    assert!(matches!(outcome, Outcome::Diverged { step: 12, loss } if loss.is_nan()), "{outcome:?}");
+    assert!(
+        matches!(outcome, Outcome::Diverged { step: 12, since: 8, loss, finite: false } if loss.is_nan()),
+        "{outcome:?}"
+    );
     assert_eq!(curve.records.len(), 12);
     // A checkpoint remembers it.
     let checkpoint = diverging.checkpoint().unwrap();
@@ -109,10 +112,21 @@ fn divergence_ends_the_run() {
 }
 
 #[test]
+fn a_last_loss_that_is_not_finite_is_divergence() {
+    let device = MockDevice { fault: Fault::NanFrom(7) };
+    let ends = |steps| trainer(&device, "recall", config(steps)).run(u64::MAX, &mut ()).unwrap();
+    assert_eq!(ends(7), Outcome::Finished);
+    assert!(matches!(ends(9), Outcome::Diverged { step: 9, since: 8, .. }), "{:?}", ends(9));
+}
+
+#[test]
 fn losses_far_above_guessing_are_divergence() {
     let config = TrainConfig { learning_rate: 20.0, clip: 0.0, warmup: 0, ..config(200) };
     let outcome = trainer(&MockDevice::default(), "recall", config).run(u64::MAX, &mut ()).unwrap();
-    assert!(matches!(outcome, Outcome::Diverged { step, loss } if loss.is_finite() && step < 100), "{outcome:?}");
+    assert!(
+        matches!(outcome, Outcome::Diverged { step, since, loss, finite: true } if loss.is_finite() && step < 100 && since == step - 49),
+        "{outcome:?}"
+    );
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! Writing HTML so that nothing a program says can be taken for markup.
+
+use std::fmt::{Display, Write};
+
+/// A page in the making. Text goes in by [`Page::text`], which escapes; markup by [`Page::raw`], which takes
+/// only texts of this program.
+#[derive(Debug, Default)]
+pub struct Page(String);
+
+impl Page {
+    /// Markup.
+    pub fn raw(&mut self, markup: &'static str) -> &mut Self {
+        self.0.push_str(markup);
+        self
+    }
+
+    /// Text from anywhere.
+    pub fn text(&mut self, text: impl Display) -> &mut Self {
+        escape(&text.to_string(), &mut self.0);
+        self
+    }
+
+    /// `<name a="1" b="2">text</name>`
+    pub fn element(
+        &mut self,
+        name: &'static str,
+        attributes: &[(&'static str, &dyn Display)],
+        text: impl Display,
+    ) -> &mut Self {
+        self.open(name, attributes).text(text).close(name)
+    }
+
+    /// `<name a="1">`
+    pub fn open(&mut self, name: &'static str, attributes: &[(&'static str, &dyn Display)]) -> &mut Self {
+        self.0.push('<');
+        self.0.push_str(name);
+        for (key, value) in attributes {
+            self.0.push(' ');
+            self.0.push_str(key);
+            self.0.push_str("=\"");
+            escape(&value.to_string(), &mut self.0);
+            self.0.push('"');
+        }
+        self.0.push('>');
+        self
+    }
+
+    /// `</name>`
+    pub fn close(&mut self, name: &'static str) -> &mut Self {
+        // Writing to a string does not fail.
+        let _ = write!(self.0, "</{name}>");
+        self
+    }
+
+    /// A page up to its content.
+    pub fn open_document(title: &str) -> Self {
+        let mut page = Self::default();
+        page.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+        page.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
+        page.text(title).raw("</title>\n<style>\n").raw(include_str!("page.css")).raw("</style>\n</head>\n");
+        page.raw("<body>\n<main>\n");
+        page
+    }
+
+    /// The page after its content, with a script.
+    pub fn close_document(mut self, script: &'static str) -> String {
+        self.raw("</main>\n");
+        if !script.is_empty() {
+            self.raw("<script>\n").raw(script).raw("</script>\n");
+        }
+        self.raw("</body>\n</html>\n");
+        self.0
+    }
+
+    /// Opens a section with a heading and a sentence.
+    pub fn section(&mut self, id: &'static str, title: &'static str, note: &str) {
+        self.element("h2", &[("id", &id)], title).element("p", &[], note).raw("\n");
+    }
+
+    /// A heading of a table's column.
+    pub fn head(&mut self, title: impl Display, class: &str) {
+        self.element("th", &[("class", &class)], title);
+    }
+
+    /// A cell of a table.
+    pub fn cell(&mut self, text: impl Display) {
+        self.element("td", &[], text);
+    }
+
+    /// A cell of a table that holds a number.
+    pub fn number(&mut self, text: impl Display) {
+        self.element("td", &[("class", &"n")], text);
+    }
+
+    /// Numbers side by side, each over what it is.
+    pub fn numbers(&mut self, numbers: &[(String, &str)]) {
+        self.raw("<div class=\"numbers\">");
+        for (number, what) in numbers {
+            self.raw("<div>").element("b", &[], number).element("span", &[], what).raw("</div>");
+        }
+        self.raw("</div>\n");
+    }
+}
+
+/// 12.3k, 4.56M
+pub fn big(x: f64) -> String {
+    match x {
+        x if x >= 1e9 => format!("{:.2}G", x / 1e9),
+        x if x >= 1e6 => format!("{:.2}M", x / 1e6),
+        x if x >= 1e4 => format!("{:.1}k", x / 1e3),
+        x => format!("{x:.0}"),
+    }
+}
+
+/// Text for element content and for attributes in double quotes. Control characters, which HTML forbids, become
+/// the replacement character.
+fn escape(text: &str, into: &mut String) {
+    for c in text.chars() {
+        match c {
+            '&' => into.push_str("&amp;"),
+            '<' => into.push_str("&lt;"),
+            '>' => into.push_str("&gt;"),
+            '"' => into.push_str("&quot;"),
+            '\'' => into.push_str("&#39;"),
+            '\n' | '\t' => into.push(c),
+            c if c.is_control() => into.push('\u{fffd}'),
+            c => into.push(c),
+        }
+    }
+}
