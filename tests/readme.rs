@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -100,10 +101,14 @@ fn surroundings() -> tempfile::TempDir {
 
 fn archc(words: &[String], folder: &Path) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_archc"));
-    let run = command.args(words).current_dir(folder).stdin(Stdio::null()).output().expect("archc starts");
-    // findings and what is being done come first
-    let text = [run.stderr, run.stdout].map(|text| String::from_utf8(text).expect("UTF-8")).concat();
-    (run.status.code(), text)
+    // as a terminal shows them: both streams in the order in which they were written
+    let (mut both, to) = std::io::pipe().expect("a pipe");
+    command.stdout(to.try_clone().expect("a pipe")).stderr(to);
+    let mut run = command.args(words).current_dir(folder).stdin(Stdio::null()).spawn().expect("archc starts");
+    drop(command);
+    let mut text = String::new();
+    both.read_to_string(&mut text).expect("UTF-8");
+    (run.wait().expect("archc ends").code(), text)
 }
 
 /// A text without its numbers and hashes, and with one space where there are several.
