@@ -111,11 +111,8 @@ fn report(args: &Args, output: &Output) -> Done {
     let device = args.device.device();
     let report = match &weights {
         Some(path) => {
-            let bytes = std::fs::read(path).map_err(|e| {
-                Diagnostic::error("E0820", format!("cannot read `{}`: {}", path.display(), load::reason(&e)))
-                    .help("check the path and its permissions")
-            })?;
-            score_weights(&candidate, device.as_ref(), &decode_weights(&bytes, path)?, &request)
+            let weights = decode_weights(&load::bytes(path)?, path)?;
+            score_weights(&candidate, device.as_ref(), &weights, &request)
         }
         None => {
             let stop = interrupt::flag();

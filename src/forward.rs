@@ -298,10 +298,7 @@ fn random(args: &Args, graph: &Graph, dtype: Dtype, output: &Output) -> Result<T
 fn weights(graph: &Graph, path: &Path, names: Option<&Path>, dtype: Dtype, output: &Output) -> Result<Snapshot, Stop> {
     let (tensors, notes) = read_tensors_and_notes(path)?;
     let mut snapshot = if notes.contains_key("archc") {
-        let bytes = std::fs::read(path).map_err(|e| {
-            Diagnostic::error("E0820", format!("cannot read `{}`: {}", path.display(), load::reason(&e)))
-        })?;
-        decode_weights(&bytes, path)?
+        decode_weights(&load::bytes(path)?, path)?
     } else {
         Snapshot { params: tensors, ..Snapshot::default() }
     };

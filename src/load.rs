@@ -76,6 +76,17 @@ fn of_library(path: &Path) -> Option<Program> {
     Some(Program { sources, file, name: name.to_owned() })
 }
 
+/// The bytes of a file of weights.
+///
+/// # Errors
+/// E0820.
+pub fn bytes(path: &Path) -> Result<Vec<u8>, Diagnostic> {
+    fs::read(path).map_err(|error| {
+        Diagnostic::error("E0820", format!("cannot read `{}`: {}", path.display(), reason(&error)))
+            .help("check the path and its permissions")
+    })
+}
+
 /// The text of one file, or of standard input for `-`.
 ///
 /// # Errors

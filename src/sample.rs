@@ -1,6 +1,7 @@
 //! `archc sample`: what a model that was trained on text goes on with.
 
 use crate::device::{self, DeviceName};
+use crate::number;
 use crate::output::{Done, Output, Stop};
 use crate::trained::{self, idle};
 use archc_compiler::compile;
@@ -31,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
     device: DeviceName,
     /// Bytes to write
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = number::count::<usize>)]
     sample: usize,
     /// What it goes on from [default: a line's end]
     #[arg(long, value_name = "TEXT")]
@@ -40,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = temperature)]
     temperature: f64,
     /// Seed of the draws
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::count::<u64>)]
     seed: u64,
 }
 
@@ -48,7 +49,7 @@ pub struct Args {
 #[derive(clap::Args)]
 pub struct SamplingArgs {
     /// After a training on `text`, print so many bytes that the model writes
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::count::<usize>)]
     sample: Option<usize>,
     /// What the sample goes on from [default: a line's end]
     #[arg(long, value_name = "TEXT", requires = "sample")]

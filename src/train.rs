@@ -196,10 +196,7 @@ fn config(
 /// Parameters to start from, and the digest of their file.
 fn read_start(path: &Path) -> Result<(Snapshot, String), Diagnostic> {
     let file = weights_file(path);
-    let bytes = std::fs::read(&file).map_err(|e| {
-        Diagnostic::error("E0820", format!("cannot read `{}`: {}", file.display(), load::reason(&e)))
-            .help("give weights.safetensors of a run, or its folder")
-    })?;
+    let bytes = load::bytes(&file).map_err(|e| e.help("give weights.safetensors of a run, or its folder"))?;
     Ok((Snapshot { step: 0, ..decode_weights(&bytes, &file)? }, digest(&bytes)))
 }
 

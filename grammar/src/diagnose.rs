@@ -9,6 +9,7 @@ use pest::error::{ErrorVariant, InputLocation};
 
 use crate::build::BadSlice;
 use crate::errors::{self, SyntaxError};
+use crate::foreign::{foreign_operator, foreign_word, lookalike};
 use crate::lex::{Token, TokenKind, is_binder, is_keyword};
 use crate::parser::{ArchParser, Rule};
 use crate::span::Span;
@@ -603,60 +604,3 @@ const WORDS: &[(Rule, &str)] = &[
     (Rule::close_bracket, "`]`"),
     (Rule::close_brace, "`}`"),
 ];
-
-/// What this language writes for an operator of another one.
-fn foreign_operator(found: &str) -> Option<&'static str> {
-    Some(match found {
-        "**" => "a power is `a ^ b`",
-        "&&" | "&" => "write `a and b`",
-        "||" | "|" => "write `a or b`",
-        "!" => "write `not a`",
-        ":=" => "write `let x = ...`, or `x = ...` for a name that is bound",
-        "=>" => "write `->` between axes, `=` elsewhere",
-        "?" => "write `select(condition, a, b)`",
-        "@" => "a contraction names its axis: `sum[K](a * b)`, or `linear[K -> V](a)` with learned weights",
-        "~" => "write `not a`",
-        _ => return None,
-    })
-}
-
-/// What this language writes for a keyword of another one.
-fn foreign_word(word: &str) -> Option<&'static str> {
-    Some(match word {
-        "def" | "func" | "function" | "fun" | "defn" => "a function is `fn name(x) = expr` or `fn name(x) { ... }`",
-        "class" | "struct" | "module" => "a mixer is `block Name[D] { ... }`, a network is `model Name[D] { ... }`",
-        "import" | "from" | "include" | "require" => "write `use std::mixers::{Name}` or `use self::file::{Name}`",
-        "elif" | "elsif" | "elseif" => "write `else if`",
-        "while" | "loop" | "repeat" => "a loop is `for i in 0..N { ... }` with a count known before use",
-        "var" | "const" | "val" | "auto" => {
-            "write `let name = ...`, or `mut name = ...` for one that is assigned again"
-        }
-        "lambda" => "write a `fn` beside the block",
-        "pass" => "leave the body empty",
-        "parameter" => "write `param name[AXES] = init`",
-        "then" => "write `if c { ... }`",
-        _ => return None,
-    })
-}
-
-/// The ASCII spelling of a character that looks like an operator.
-fn lookalike(character: char) -> Option<&'static str> {
-    Some(match character {
-        '×' | '·' | '∗' | '⋅' => "*",
-        '−' | '–' | '—' => "-",
-        '÷' | '∕' => "/",
-        '≤' => "<=",
-        '≥' => ">=",
-        '≠' => "!=",
-        '→' => "->",
-        '⊤' | '“' | '”' | '„' | '‘' | '’' | '\'' | '`' => "\"",
-        '∧' => "and",
-        '∨' => "or",
-        '¬' => "not",
-        '∞' => "inf",
-        'π' => "pi",
-        '∑' | 'Σ' => "sum[A](...)",
-        '\u{a0}' | '\u{2003}' | '\u{200b}' | '\u{3000}' => " ",
-        _ => return None,
-    })
-}

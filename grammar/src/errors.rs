@@ -1,5 +1,6 @@
 //! Syntax errors: one named constructor each, so that wording and codes live in one place.
 
+use crate::foreign::foreign_method;
 use crate::span::Span;
 
 pub use crate::codes::CODES;
@@ -210,21 +211,7 @@ pub(crate) fn range_of_entries(value: &str, axis: &str, span: Span) -> SyntaxErr
 }
 
 pub(crate) fn method(value: &str, name: &str, span: Span) -> SyntaxError {
-    let help = match name {
-        "view" | "reshape" | "unflatten" => format!(
-            "axes have names: `split[D -> H, K]({value})` makes two of one, `flatten[H, K -> D]({value})` one of two"
-        ),
-        "transpose" | "permute" | "t" | "swapaxes" | "contiguous" | "unsqueeze" | "squeeze" => {
-            "leave it out: axes have names, and no order matters".to_owned()
-        }
-        "sum" | "mean" | "max" | "min" | "var" | "std" | "norm" | "softmax" | "cumsum" | "sort" | "logsumexp" => {
-            format!("write `{name}[A]({value})`, where A is the axis")
-        }
-        "chunk" | "split" => format!("write `cut[A -> B + C]({value})`"),
-        "expand" | "repeat" => format!("write `expand[A]({value})`"),
-        _ => format!("write `{name}({value})` or `{value} |> {name}`"),
-    };
-    error("E0031", span, "values have no methods", format!("`.{name}(...)`")).help(help)
+    error("E0031", span, "values have no methods", format!("`.{name}(...)`")).help(foreign_method(value, name))
 }
 
 pub(crate) fn without_value(what: &str, after: &str, span: Span, found: &str, help: String) -> SyntaxError {

@@ -15,6 +15,7 @@ mod diagnose;
 mod doc;
 pub mod edit;
 pub mod errors;
+mod foreign;
 mod lex;
 mod parser;
 mod print;

@@ -9,6 +9,7 @@ use archc_compiler::{COST_TOKENS, DEFAULT_D, Options, compile, stdlib};
 use archc_grammar::ast::{self, Expr, ExprKind, ItemKind, StmtKind};
 use archc_grammar::{Span, edit, parse};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 /// An item of the library.
 pub struct Item {
@@ -69,8 +70,10 @@ pub fn about(module: &str) -> String {
 }
 
 /// All items, in the order of their files.
-pub fn items() -> Vec<Item> {
-    stdlib::FILES.iter().enumerate().flat_map(|(file, library)| of_file(file, library)).collect()
+pub fn items() -> &'static [Item] {
+    static ITEMS: LazyLock<Vec<Item>> =
+        LazyLock::new(|| stdlib::FILES.iter().enumerate().flat_map(|(file, library)| of_file(file, library)).collect());
+    &ITEMS
 }
 
 fn of_file(file: usize, library: &'static stdlib::LibraryFile) -> Vec<Item> {
@@ -114,8 +117,8 @@ fn signature(text: &str) -> String {
 }
 
 /// How an item runs: its time in the length T of a document, its memories, what it costs. One line each.
-pub fn runs(item: &Item, items: &[Item]) -> Vec<String> {
-    if item.is_fn() { fn_runs(item, items) } else { block_runs(item) }
+pub fn runs(item: &Item) -> Vec<String> {
+    if item.is_fn() { fn_runs(item) } else { block_runs(item) }
 }
 
 /// Of a block or model, compiled at the sizes that it has where nothing is said.
@@ -142,8 +145,8 @@ fn block_runs(item: &Item) -> Vec<String> {
 
 /// Of a function: what it and the functions that it calls are made of. How a memory runs depends on what it is
 /// called with: the reference calls every function.
-fn fn_runs(item: &Item, items: &[Item]) -> Vec<String> {
-    let parts = reached(item, items);
+fn fn_runs(item: &Item) -> Vec<String> {
+    let parts = reached(item);
     let mut lines = vec![time_of(&parts).to_owned()];
     if parts.iter().any(|part| Uses::of(part).scan) {
         lines.extend(called_memories(&item.name));
@@ -222,8 +225,8 @@ fn called(item: &Item) -> BTreeSet<String> {
 }
 
 /// An item and all that it calls.
-fn reached<'a>(item: &'a Item, items: &'a [Item]) -> Vec<&'a Item> {
-    let known: BTreeMap<&str, &Item> = items.iter().map(|i| (i.name.as_str(), i)).collect();
+fn reached(item: &Item) -> Vec<&Item> {
+    let known: BTreeMap<&str, &Item> = items().iter().map(|i| (i.name.as_str(), i)).collect();
     let mut found = vec![item];
     let mut next = 0;
     while let Some(item) = found.get(next) {
@@ -289,7 +292,7 @@ mod tests {
         let items = items();
         let of = |name: &str| {
             let item = items.iter().find(|item| item.name == name).expect("an item of the library");
-            runs(item, &items).join("\n")
+            runs(item).join("\n")
         };
         assert_eq!(of("rmsnorm"), "at each token by itself");
         assert!(of("conv").contains("over a window") && of("fir").contains("over a window"));
@@ -298,7 +301,7 @@ mod tests {
             assert!(of(name).contains("O(T)") && of(name).contains("memory"), "{name}: {}", of(name));
         }
         assert!(of("GLA").contains("memory S: in chunks") && of("SLSTM").contains("token by token"), "{}", of("GLA"));
-        for item in &items {
+        for item in items {
             let (file, first, last) = item.place();
             let lines = stdlib::FILES[item.file].text.lines().skip(first - 1).take(last + 1 - first);
             assert_eq!(lines.collect::<Vec<_>>().join("\n"), item.text, "{file}");

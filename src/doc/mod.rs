@@ -43,7 +43,7 @@ enum Entry {
     Word(Word),
     Section(Section),
     Module(&'static str),
-    Item(Box<Item>),
+    Item(&'static Item),
 }
 
 /// Runs the command.
@@ -56,7 +56,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         Some(Entry::Word(word)) => show_word(&word, output)?,
         Some(Entry::Section(section)) => show_section(&section, output)?,
         Some(Entry::Module(module)) => show_module(module, output)?,
-        Some(Entry::Item(item)) => show_item(&item, output)?,
+        Some(Entry::Item(item)) => show_item(item, output)?,
         None if explain::is_code(name) => return explain::one(name, output),
         None => return Err(unknown(name).into()),
     }
@@ -98,8 +98,8 @@ fn begins(entries: &[(String, Entry)], start: &str) -> Option<usize> {
 fn entries() -> Vec<(String, Entry)> {
     let words = words::all().map(|word| (word.name().to_owned(), Entry::Word(word)));
     let sections = reference::sections().into_iter().map(|section| (section.slug(), Entry::Section(section)));
-    let items = library::items().into_iter().map(|item| (item.name.clone(), Entry::Item(Box::new(item))));
-    let paths = library::items().into_iter().map(|item| (item.path(), Entry::Item(Box::new(item))));
+    let items = library::items().iter().map(|item| (item.name.clone(), Entry::Item(item)));
+    let paths = library::items().iter().map(|item| (item.path(), Entry::Item(item)));
     let modules = modules().into_iter().flat_map(|module| {
         let short = module.rsplit("::").next().unwrap_or(module);
         [(module.to_owned(), Entry::Module(module)), (short.to_owned(), Entry::Module(module))]
@@ -215,7 +215,7 @@ fn row(name: &str, about: &str) -> String {
 
 fn show_item(item: &Item, output: &Output) -> Result<(), Stop> {
     let (file, first, last) = item.place();
-    let runs = library::runs(item, &library::items());
+    let runs = library::runs(item);
     output.object(
         "doc",
         json!({

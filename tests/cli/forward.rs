@@ -376,31 +376,27 @@ fn torch() -> Tensors {
     .into()
 }
 
-/// Runs [`LAYOUTS`] on two tokens with weights under a map.
-fn mapped(folder: &Folder, weights: &Tensors, map: &str) -> Run {
+/// The two tokens that [`LAYOUTS`] runs on.
+const LAYOUT_TOKENS: [f64; 6] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+
+/// Runs p.arch at a width on tokens, [1, T, D], with weights under a map.
+fn mapped(folder: &Folder, width: usize, tokens: &[f64], weights: &Tensors, map: &str) -> Run {
     write(&folder.path("w.safetensors"), weights);
     std::fs::write(folder.path("map.json"), map).unwrap();
-    let tokens = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
-    write(&folder.path("x.safetensors"), &[("input".to_owned(), (vec![1, 2, 3], tokens))].into());
+    let input = (vec![1, tokens.len() / width, width], tokens.to_vec());
+    write(&folder.path("x.safetensors"), &[("input".to_owned(), input)].into());
     let text = |name: &str| folder.text(name);
     let files = ["--weights", &text("w.safetensors"), "--names", &text("map.json"), "--input", &text("x.safetensors")];
-    let args = [
-        "forward",
-        &text("p.arch"),
-        "--set=D=3",
-        "--set=H=2",
-        "--set=K=2",
-        "--dtype=f64",
-        "--output",
-        &text("y.safetensors"),
-    ];
+    let (program, output, width) = (text("p.arch"), text("y.safetensors"), format!("--set=D={width}"));
+    let args = ["forward", &program, &width, "--set=H=2", "--set=K=2", "--dtype=f64", "--output", &output];
     archc(&[&args[..], &files].concat())
 }
 
 #[test]
 fn weights_in_layouts_of_pytorch() {
     let folder = Folder::new(&[("p.arch", LAYOUTS)]);
-    let run = mapped(&folder, &torch(), MAP).done();
+    let mapped = |weights: &Tensors, map: &str| mapped(&folder, 3, &LAYOUT_TOKENS, weights, map);
+    let run = mapped(&torch(), MAP).done();
     // q is 1 4 7 10, then 2 5 8 11; so c is 1 4 7 10, then 12 45 78 111. k is 1 2 3 4, then 0.5 each. g is 2.
     let (shape, data) = read(&folder.path("y.safetensors")).remove("output").expect("an output");
     assert_eq!((shape, data), (vec![1, 2, 2, 2], vec![2.0, 16.0, 42.0, 80.0, 12.0, 45.0, 78.0, 111.0]));
@@ -413,12 +409,11 @@ fn weights_in_layouts_of_pytorch() {
     let (_, qk) = turned["qk"].clone();
     turned.insert("qk".into(), (vec![3, 8], (0..24).map(|i| qk[i % 8 * 3 + i / 8]).collect()));
     let map = MAP.replace("[\"qk\", ", "[\"qk\", {\"permute\": [1, 0]}, ");
-    mapped(&folder, &turned, &map).done();
+    mapped(&turned, &map).done();
     let (_, data) = read(&folder.path("y.safetensors")).remove("output").expect("an output");
     assert_eq!(data, [2.0, 16.0, 42.0, 80.0, 12.0, 45.0, 78.0, 111.0]);
     // The order of taps is never guessed.
     let plain = mapped(
-        &folder,
         &torch(),
         &MAP.replace("[\"conv1d.weight\", {\"flip\": [2]}, {\"reshape\": [2, 2, 2]}]", "\"conv1d.weight\""),
     );
@@ -426,7 +421,7 @@ fn weights_in_layouts_of_pytorch() {
     assert!(plain.err.contains(r#"["conv1d.weight",{"flip":[2]}]"#), "{}", plain.err);
     // One tensor may feed two paths: then k is q's as well.
     let map = MAP.replace("[\"qk\", {\"rows\": [4, 8]}, {\"reshape\": [2, 2, 3]}]", "[\"qk\", {\"rows\": [0, 4]}]");
-    mapped(&folder, &torch(), &map).done();
+    mapped(&torch(), &map).done();
     let (_, data) = read(&folder.path("y.safetensors")).remove("output").expect("an output");
     assert_eq!(data[..4], [2.0, 32.0, 98.0, 200.0]);
 }
@@ -437,25 +432,7 @@ fn layouts_that_do_not_say_which_are_refused() {
     let folder = Folder::new(&[("p.arch", square)]);
     let path = "output.linear.weight";
     let four = |shape: Vec<usize>| Tensors::from([("w".to_owned(), (shape, (0..16).map(f64::from).collect()))]);
-    let run = |weights: &Tensors, map: &str| {
-        write(&folder.path("w.safetensors"), weights);
-        std::fs::write(folder.path("map.json"), map).unwrap();
-        write(&folder.path("x.safetensors"), &[("input".to_owned(), (vec![1, 1, 4], vec![1.0, 0.0, 0.0, 0.0]))].into());
-        let text = |name: &str| folder.text(name);
-        let files =
-            ["--weights", &text("w.safetensors"), "--names", &text("map.json"), "--input", &text("x.safetensors")];
-        let args = [
-            "forward",
-            &text("p.arch"),
-            "--set=D=4",
-            "--set=H=2",
-            "--set=K=2",
-            "--dtype=f64",
-            "--output",
-            &text("y.safetensors"),
-        ];
-        archc(&[&args[..], &files].concat())
-    };
+    let run = |weights: &Tensors, map: &str| mapped(&folder, 4, &[1.0, 0.0, 0.0, 0.0], weights, map);
     // [4, 4] for [2, 2, 4] may be [out, in] or [in, out].
     let plain = run(&four(vec![4, 4]), &format!("{{\"{path}\": \"w\"}}"));
     plain.refused(2, "E0841");
@@ -484,7 +461,7 @@ fn all_that_does_not_fit_is_told_at_once() {
         .replace("{\"reshape\": [2, 2, 3]}", "{\"reshape\": [2, 2, 4]}")
         .replace("conv1d.weight", "conv2d.weight")
         .replace("inv_freq", "nothing.of.it");
-    let run = mapped(&folder, &weights, &map);
+    let run = mapped(&folder, 3, &LAYOUT_TOKENS, &weights, &map);
     run.refused(2, "E0841");
     assert_eq!(run.err.matches("error[E0841]").count(), 5, "{}", run.err);
     for words in ["rows", "reshape", "conv2d.weight", "nothing.of.it", "`gain` gives [2]"] {

@@ -2,7 +2,8 @@
 
 use super::value::{Frame, Tensor, Value};
 use super::{Elaborator, Eval, errors};
-use crate::hir::{Call, ExprId};
+use crate::hir::{Argument, Call, ExprId};
+use crate::source::Place;
 
 /// The arguments of one call, checked against what the function takes.
 pub struct Arguments {
@@ -100,17 +101,32 @@ impl Elaborator<'_> {
         call: &'c Call,
         x: &Tensor,
     ) -> Eval<&'c crate::hir::BoundBrackets> {
-        let axes = self.declared_order(x.axes.clone());
-        match (&call.brackets, axes.last()) {
-            (None, Some(last)) => {
-                let last = &self.graph.axis(*last).name;
-                let args: Vec<String> = call.args.iter().map(|a| frame.argument(a)).collect();
-                let example = format!("{}[{last}]({})", call.name.name, args.join(", "));
-                let (place, has) = (frame.place(call.name.span), self.axes_text(&axes));
-                self.fail(errors::brackets_missing(place, &call.name.name, &example, Some(&has)))
+        match &call.brackets {
+            Some(brackets) => Ok(brackets),
+            None => {
+                let (place, name) = (frame.place(call.name.span), &call.name.name);
+                self.axes_not_named(frame, place, name, &call.args, Some(x), || format!("{name}[A](x)"))
             }
-            _ => self.need_brackets(frame, call, &format!("{}[A](x)", call.name.name)),
         }
+    }
+
+    /// A call without brackets: shown with the last axis of the value that it is applied to, if that is known and has one, else as the
+    /// example.
+    pub(super) fn axes_not_named<T>(
+        &mut self,
+        frame: &Frame,
+        place: Place,
+        name: &str,
+        args: &[Argument],
+        x: Option<&Tensor>,
+        example: impl FnOnce() -> String,
+    ) -> Eval<T> {
+        let axes = x.map(|x| self.declared_order(x.axes.clone())).unwrap_or_default();
+        let Some(last) = axes.last() else {
+            return self.fail(errors::brackets_missing(place, name, &example(), None));
+        };
+        let line = frame.applied(&format!("{name}[{}]", self.graph.axis(*last).name), args, &[]);
+        self.fail(errors::brackets_missing(place, name, &line, Some(&self.axes_text(&axes))))
     }
 
     /// Brackets are needed.

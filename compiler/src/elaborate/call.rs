@@ -106,16 +106,18 @@ impl Elaborator<'_> {
                 return self.fail(errors::argument_twice(at, &name, &params[index].name.name));
             }
         }
-        let axes = brackets.map(|b| &b.syntax).or(callable.axes.as_ref());
-        let called = format!("{name}{}", axes.map(crate::hir::brackets_text).unwrap_or_default());
-        let declared = crate::hir::signature(&module, &callable);
+        let called = || {
+            let axes = brackets.map(|b| &b.syntax).or(callable.axes.as_ref());
+            format!("{name}{}", axes.map(crate::hir::brackets_text).unwrap_or_default())
+        };
         if is_block && given_inputs.len() < inputs {
             let names = callable.body.iter().filter_map(|s| match s.kind {
                 StmtKind::Input { local, .. } => Some(callable.locals[local.0 as usize].name.as_str()),
                 _ => None,
             });
             let names: Vec<&str> = names.collect();
-            let line = format!("{called}({})", names.join(", "));
+            let line = format!("{}({})", called(), names.join(", "));
+            let declared = crate::hir::signature(&module, &callable);
             let missing = format!("an input for its `{}`", names[given_inputs.len()]);
             return self.fail(errors::missing_input(place, &name, &missing, &line, &declared));
         }
@@ -130,7 +132,8 @@ impl Elaborator<'_> {
         let missing = params.iter().enumerate().filter(|(i, p)| p.default.is_none() && !given.contains_key(i));
         let missing: Vec<&str> = missing.map(|(_, p)| p.name.name.as_str()).collect();
         if let Some(first) = missing.first() {
-            let line = frame.applied(&called, arguments, &missing);
+            let line = frame.applied(&called(), arguments, &missing);
+            let declared = crate::hir::signature(&module, &callable);
             return self.fail(errors::missing_argument(place, &name, first, &line, Some(&declared)));
         }
 
@@ -156,13 +159,10 @@ impl Elaborator<'_> {
             _ => None,
         };
         if let (None, false, Some(pattern)) = (brackets, is_block, &callable.axes) {
-            let axes = first.as_ref().map(|t| self.declared_order(t.axes.clone())).unwrap_or_default();
             let one = pattern.right.is_none() && pattern.left.iter().map(|sum| sum.terms.len()).sum::<usize>() == 1;
-            let last = axes.last().filter(|_| one).map(|last| format!("[{}]", self.graph.axis(*last).name));
-            let has = last.as_ref().map(|_| self.axes_text(&axes));
-            let example = format!("{name}{}", last.unwrap_or_else(|| crate::hir::brackets_text(pattern)));
-            let example = frame.applied(&example, arguments, &[]);
-            return self.fail(errors::brackets_missing(place, &name, &example, has.as_deref()));
+            let known = first.as_ref().filter(|_| one);
+            let example = || frame.applied(&called(), arguments, &[]);
+            return self.axes_not_named(frame, place, &name, arguments, known, example);
         }
         let bound = self.bind_brackets(frame, &mut callee, brackets, first.as_ref(), place);
         if shared && bound.is_err() {
