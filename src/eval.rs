@@ -13,7 +13,7 @@ use archc_compiler::diag::{Diagnostic, to_json};
 use archc_compiler::graph::Graph;
 use archc_train::checkpoint::decode_weights;
 use archc_train::evaluate::{
-    Candidate, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Status, evaluate, score_weights,
+    Candidate, Clock, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Status, evaluate, score_weights,
 };
 use archc_train::folder::weights_file;
 use archc_train::tier::{Tier, tier};
@@ -46,9 +46,15 @@ pub struct Args {
     /// whose weights are scored
     #[arg(value_name = "FILE|RUN")]
     file: PathBuf,
-    /// What to train on and score
-    #[arg(long, value_name = "TIER", default_value = "screen")]
+    /// What to train on and score: a name, or a file with a tier of your own (`archc explain E0940`)
+    #[arg(long, value_name = "TIER|FILE", default_value = "screen")]
     tier: String,
+    /// Weights of tasks in the score in place of the tier's, as in mqar=2,text=0 (0 leaves a task out)
+    #[arg(long, value_name = "TASK=W,..", value_delimiter = ',', value_parser = weight)]
+    task_weights: Vec<(String, f64)>,
+    /// Train at this multiple of the tasks' learning rates, in place of the tier's rates
+    #[arg(long, value_name = "X", value_parser = rate, allow_negative_numbers = true)]
+    rate: Option<f64>,
     /// Index into the tier's seeds
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::count::<u64>)]
     seed: u64,
@@ -88,10 +94,12 @@ pub fn run(args: &Args, output: &Output) -> Done {
 
 fn report(args: &Args, output: &Output) -> Done {
     let request = EvalRequest {
-        tier: tier(&args.tier)?,
+        tier: weighted(tier(&args.tier)?, &args.task_weights)?,
         seed: args.seed,
+        rate: args.rate,
         corpus: carried::corpus(args.corpus.as_deref())?,
         time_limit: args.time_limit,
+        clock: Clock::Wall,
         threads: threads::capped("--threads", usize::from(args.threads), output)?,
     };
     let run = trained::open(&args.file)?;
@@ -116,7 +124,8 @@ fn report(args: &Args, output: &Output) -> Done {
         }
         None => {
             let stop = interrupt::flag();
-            let bar = bar(args.json || output.is_json(), &request.tier);
+            let rates = request.rate.map_or(request.tier.rates.len(), |_| 1);
+            let bar = bar(args.json || output.is_json(), &request.tier, rates);
             let mut watch = |moment: &Moment<'_>| {
                 bar.inc(1);
                 bar.set_message(format!("{} {}/{} loss {:.3}", moment.task, moment.step, moment.steps, moment.loss));
@@ -139,11 +148,11 @@ fn report(args: &Args, output: &Output) -> Done {
     Ok(report.status.exit_code())
 }
 
-fn bar(quiet: bool, tier: &Tier) -> ProgressBar {
+fn bar(quiet: bool, tier: &Tier, rates: usize) -> ProgressBar {
     if quiet || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let steps = tier.tasks.iter().map(|t| t.steps * t.learning_rates.len() as u64).sum();
+    let steps = tier.tasks.iter().map(|t| t.steps).sum::<u64>() * rates as u64;
     let bar = ProgressBar::new(steps);
     let style = ProgressStyle::with_template("{bar:30} {msg} [{elapsed} of about {duration}]");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -172,12 +181,14 @@ fn table(report: &EvalReport) -> String {
     for (name, task) in &report.tasks {
         let _ = writeln!(
             text,
-            "  {name:<20}{} {:.4} (chance {:.4}), score {:.4}, loss {:.4}{}",
+            "  {name:<20}score {:.4}, mean loss {:.4}, in the end {} {:.4} (chance {:.4}), loss {:.4}, at rate {}{}",
+            task.score,
+            task.mean_loss,
             task.metric,
             task.value,
             task.chance,
-            task.score,
             task.loss,
+            task.learning_rate,
             task.width.map_or_else(String::new, |width| format!(", at D={width}"))
         );
     }
@@ -185,6 +196,29 @@ fn table(report: &EvalReport) -> String {
         let _ = writeln!(text, "score {score:.4}");
     }
     text
+}
+
+/// A rate of `--rate`.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let wrong = || format!("`{text}` is not a number above 0");
+    text.trim().parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0).ok_or_else(wrong)
+}
+
+/// `mqar=2`
+pub fn weight(text: &str) -> Result<(String, f64), String> {
+    let wrong = || format!("`{text}` is not a task with a weight; write mqar=2");
+    let (name, weight) = text.split_once('=').ok_or_else(wrong)?;
+    Ok((name.trim().to_owned(), weight.trim().parse().map_err(|_| wrong())?))
+}
+
+/// The tier with the weights of `--task-weights`.
+///
+/// # Errors
+/// E0941.
+pub fn weighted(tier: Tier, weights: &[(String, f64)]) -> Result<Tier, Diagnostic> {
+    tier.weighted(weights).map_err(|why| {
+        Diagnostic::error("E0941", why).help("name tasks of the tier with numbers, as in --task-weights mqar=2,text=0")
+    })
 }
 
 /// Refuses options that would do nothing.

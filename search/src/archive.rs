@@ -1,6 +1,7 @@
 //! The archive: the best program of each kind, so that the search keeps several ideas alive (MAP-Elites,
 //! Mouret and Clune, arXiv 1504.04909). A kind is a cell: size of the state x what mixes time x compute.
 
+use crate::board::Board;
 use crate::record::{Candidate, CandidateId, Cost};
 use crate::store::History;
 use std::collections::BTreeMap;
@@ -27,17 +28,18 @@ impl Cell {
 /// Cells and who holds them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Archive {
-    /// The best of each cell, with its lead over the anchors.
+    /// The best of each cell, with its corrected lead over the fixed anchor.
     pub cells: BTreeMap<Cell, (CandidateId, f64)>,
     /// How many programs were trained in each.
     pub visits: BTreeMap<Cell, u32>,
 }
 
 impl Archive {
-    /// The archive that follows from what was trained so far.
-    pub fn of(history: &History) -> Self {
+    /// The archive that follows from where programs stand.
+    pub fn of(history: &History, board: &Board) -> Self {
         let mut archive = Self::default();
-        for (id, lead) in history.standing() {
+        for stand in &board.standing {
+            let (id, lead) = (stand.id, stand.corrected.mean);
             let Some(cost) = history.candidate(id).and_then(|c: &Candidate| c.cost.as_ref()) else { continue };
             let cell = Cell::of(cost);
             *archive.visits.entry(cell.clone()).or_default() += 1;

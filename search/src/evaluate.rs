@@ -4,25 +4,31 @@ use crate::plan::Tier;
 use crate::record::{CandidateId, Report, Status};
 use crate::schedule::Trial;
 use archc_runtime::guard::{caught, worker};
+use archc_train::evaluate::Clock;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Trains a program and scores it. The same arguments give the same scores, on any thread, at any time.
 pub trait Evaluator: Sync {
     /// What it is, its version and its settings; scores of two versions are never compared.
     fn version(&self) -> String;
 
+    /// What it does, for people: its tiers.
+    fn methods(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     /// Runs one evaluation. `cancel` is looked at often; once it is set, [`Status::Cancelled`] comes back soon.
     fn evaluate(&self, job: &Job, cancel: &AtomicBool) -> Report;
 }
 
 /// One evaluation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// Of which candidate.
     pub candidate: CandidateId,
@@ -36,6 +42,8 @@ pub struct Job {
     pub tier: Tier,
     /// With which seed.
     pub seed: u64,
+    /// At which multiple of the tasks' learning rates; a tuning tries all and has none.
+    pub rate: Option<f64>,
 }
 
 impl Job {
@@ -48,6 +56,7 @@ impl Job {
             hash.update(part.as_bytes());
         }
         hash.update(self.seed.to_le_bytes());
+        hash.update(self.rate.unwrap_or(0.0).to_le_bytes());
         hash.finalize()[..16].iter().map(|b| format!("{b:02x}")).collect()
     }
 
@@ -157,9 +166,8 @@ impl Drop for Workers {
 
 /// Runs an evaluation; a panic in it is a bug of ours, recorded as such, and no reason to stop the search.
 fn guarded(evaluator: &dyn Evaluator, job: &Job, cancel: &AtomicBool) -> Report {
-    let began = Instant::now();
+    let began = Clock::Thread.now();
     let report = caught(|| evaluator.evaluate(job, cancel))
         .unwrap_or_else(|message| Report::failed(Status::Bug, format!("archc bug: {message}")));
-    let seconds = began.elapsed().as_secs_f64();
-    Report { seconds, ..report }.settled()
+    Report { seconds: (Clock::Thread.now() - began).as_secs_f64(), ..report }.settled()
 }

@@ -1,8 +1,6 @@
-//! What a run does with its candidates: rungs, tasks, seeds. Part of the log, so that a resumed run and a
-//! report know it.
+//! What a run does with its candidates: rungs, seeds, shares. Part of the log, so that a resumed run and a report know it.
 //!
-//! Rungs are measured in tokens, never in seconds, so that a slow machine tries fewer candidates but
-//! never other ones.
+//! Rungs are measured in steps and tokens, never in seconds, so that a slow machine tries fewer candidates but never other ones.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,31 +8,29 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
-    /// One or two tasks, just long enough that the anchors leave chance.
+    /// The screen's task at every learning rate; says which rate a program is trained at from then on.
+    Tune,
+    /// The screen's task: short.
     Screen,
-    /// All tasks of the search.
+    /// The tasks that candidates are ranked by.
     Search,
+    /// The same tasks on seeds and on held-out data that nothing else sees.
+    Final,
 }
 
 impl Tier {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Tune, Self::Screen, Self::Search, Self::Final];
+
     /// As in JSON and on the command line.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Tune => "tune",
             Self::Screen => "screen",
             Self::Search => "search",
+            Self::Final => "final",
         }
     }
-}
-
-/// A step of successive halving.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rung {
-    /// What is trained.
-    pub tier: Tier,
-    /// The seed index that is added here; every candidate of a rung has the same init and batch stream.
-    pub seed: u64,
-    /// Share of the candidates of the rung below that come here.
-    pub keep: f64,
 }
 
 /// The fixed part of a run.
@@ -48,45 +44,58 @@ pub struct Plan {
     pub drafts: u32,
     /// Sound drafts of a slot, of which the one that is expected to do best is trained.
     pub choices: u32,
-    /// The rungs, from short to long.
-    pub rungs: Vec<Rung>,
-    /// A control joins every so many generations; 0: never.
-    pub control_every: u32,
-    /// Programs that are run again on fresh seeds at the end, besides the anchors.
+    /// Seeds that an anchor's learning rate is tuned on.
+    pub anchor_tunings: u32,
+    /// Seeds of the search tier that an anchor is evaluated on.
+    pub anchor_seeds: u32,
+    /// Short screening seeds of a candidate, beside the one that its rate is tuned on.
+    pub screens: u32,
+    /// Share of a generation that comes from tuning to the screening seeds.
+    pub keep_tuned: f64,
+    /// Share of a generation that comes to the search tier.
+    pub keep_screened: f64,
+    /// Seeds of the search tier that a generation is evaluated on.
+    pub searches: u32,
+    /// Controls of a generation: anchors with a change that changes nothing.
+    pub controls: u32,
+    /// Candidates that come to the finals.
     pub finalists: u32,
-    /// First of the fresh seeds; no search seed reaches it.
-    pub fresh_from: u64,
-    /// Most fresh seeds.
-    pub fresh_seeds: u32,
+    /// Whether programs whose state may grow (W0707) may train.
+    pub allow_growing: bool,
     /// Which researcher proposes.
     pub researcher: String,
     /// The evaluator and its version: scores of two versions are never compared.
     pub evaluator: String,
+    /// What the evaluator does, for people: the tiers as JSON.
+    pub methods: serde_json::Value,
     /// Names and texts of the seed programs.
     pub anchors: Vec<(String, String)>,
 }
 
+/// Seeds of one tier that belong to a generation. No two generations share one.
+const SEEDS_A_GENERATION: u64 = 64;
+
 impl Plan {
-    /// The plan of the design: generations of 8; a short screen for all; the tasks of the search for the best three,
-    /// and if there is time (`patient`) on a second seed for half of those. All anchors climb all rungs, so in ten
-    /// minutes a third rung would leave little for candidates. No rung repeats a seed: the tiers share tasks, and a
-    /// score seen twice would teach nothing.
-    pub fn new(seed: u64, anchors: Vec<(String, String)>, researcher: &str, evaluator: &str, patient: bool) -> Self {
-        let rung = |tier, seed, keep| Rung { tier, seed, keep };
-        let mut rungs = vec![rung(Tier::Screen, 0, 1.0), rung(Tier::Search, 1, 0.375)];
-        rungs.extend(patient.then(|| rung(Tier::Search, 2, 0.5)));
+    /// The plan of the design: generations of eight and a control; all are tuned, the better two thirds are screened on three more
+    /// seeds, the best third is evaluated on the tasks of the search, on a seed that no generation before has seen.
+    pub fn new(seed: u64, anchors: Vec<(String, String)>, researcher: &str, evaluator: &str) -> Self {
         Self {
             seed,
             generation: 8,
             drafts: 6,
             choices: 2,
-            rungs,
-            control_every: 3,
+            anchor_tunings: 3,
+            anchor_seeds: 8,
+            screens: 3,
+            keep_tuned: 0.67,
+            keep_screened: 0.34,
+            searches: 1,
+            controls: 1,
             finalists: 3,
-            fresh_from: 1_000_000,
-            fresh_seeds: 8,
+            allow_growing: false,
             researcher: researcher.to_owned(),
             evaluator: evaluator.to_owned(),
+            methods: serde_json::Value::Null,
             anchors,
         }
     }
@@ -98,24 +107,46 @@ impl Plan {
             generation: 0,
             drafts: 0,
             choices: 0,
-            rungs: Vec::new(),
-            control_every: 0,
+            anchor_tunings: 0,
+            anchor_seeds: 0,
+            screens: 0,
+            keep_tuned: 0.0,
+            keep_screened: 0.0,
+            searches: 0,
+            controls: 0,
             finalists: 0,
-            fresh_from: u64::MAX,
-            fresh_seeds: 0,
+            allow_growing: false,
             researcher: String::new(),
             evaluator: String::new(),
+            methods: serde_json::Value::Null,
             anchors: Vec::new(),
         }
     }
 
-    /// The seed index a control uses where others use `seed`: other batches, so that it may win by luck only.
-    pub fn control_seed(&self, generation: u32, seed: u64) -> u64 {
-        1000 * (u64::from(generation) + 1) + seed
+    /// The seeds of a tier that a generation is evaluated on. Those of the finals belong to no generation.
+    pub fn seeds(&self, generation: u32, tier: Tier) -> std::ops::Range<u64> {
+        // The anchors' seeds are those of every run, so that what is known of an anchor is of use to the next run. The others are this
+        // run's own: two runs with different seeds share none.
+        let anchors = generation == 0;
+        let first = if anchors { 0 } else { self.seed.wrapping_mul(1 << 32) + SEEDS_A_GENERATION * u64::from(generation) };
+        // Tuning and screening seeds are not those of the search tier: its first task may be the screen's.
+        let (from, count) = match tier {
+            Tier::Tune => (0, if anchors { self.anchor_tunings } else { 1 }),
+            Tier::Screen => (8, if anchors { 0 } else { self.screens }),
+            Tier::Search => (16, if anchors { self.anchor_seeds } else { self.searches }),
+            Tier::Final => (0, 0),
+        };
+        first + from..first + from + u64::from(count)
     }
 
-    /// How many of `n` candidates come to a rung from the one below: its share, and at least one.
-    pub fn places(rung: &Rung, n: usize) -> usize {
-        ((n as f64 * rung.keep).round() as usize).max(1)
+    /// The first seeds of the finals; the finals have their own space of seeds.
+    pub fn fresh(&self, count: usize) -> std::ops::Range<u64> {
+        let first = self.seed.wrapping_mul(1 << 32);
+        first..first + count as u64
+    }
+
+    /// How many of `n` candidates go on by a share, and at least one.
+    pub fn places(share: f64, n: usize) -> usize {
+        ((n as f64 * share).round() as usize).clamp(1, n.max(1))
     }
 }

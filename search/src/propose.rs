@@ -10,6 +10,7 @@ use crate::record::{Candidate, CandidateId, Finding, Hypothesis, Origin, Site, V
 use crate::roles::{Engineer, Researcher};
 use crate::screen::{Limits, Screen, Screened};
 use crate::store::History;
+use crate::board::Knowledge;
 use crate::surrogate::Surrogate;
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::guard::caught;
@@ -66,7 +67,8 @@ pub fn generation(
     let number = history.generations();
     let limits = Limits::of(history);
     let mut made: Vec<Candidate> = Vec::new();
-    let surrogate = Surrogate::of(history);
+    let known = Knowledge::of(history);
+    let surrogate = Surrogate::of(&known);
     let id = |made: &[Candidate]| CandidateId(history.next_id().0 + made.len() as u32);
     for slot in 0..plan.generation {
         let first = made.len();
@@ -77,7 +79,7 @@ pub fn generation(
             }
             let place = [u64::from(number), u64::from(slot), u64::from(attempt)];
             let mut thought = Stream::new(plan.seed, "propose", &place);
-            let hypothesis = match caught(|| researcher.propose(history, engineer, &mut thought)) {
+            let hypothesis = match caught(|| researcher.propose(&known, engineer, &mut thought)) {
                 Ok(Some(hypothesis)) => hypothesis,
                 Ok(None) => break,
                 Err(bug) => unthought(history, researcher, &bug),
@@ -98,7 +100,7 @@ pub fn generation(
             }
             made.push(candidate);
         }
-        choose(history, &surrogate, &mut made[first..]);
+        choose(&known, &surrogate, &mut made[first..]);
     }
     if !made.is_empty() && plan.control_every > 0 && number % plan.control_every == 1 % plan.control_every {
         let anchors: Vec<&Candidate> = history.anchors().collect();
@@ -109,8 +111,8 @@ pub fn generation(
 }
 
 /// Leaves one of a slot's sound drafts to be trained: the one with the highest guess, the first of equals.
-fn choose(history: &History, surrogate: &Surrogate, drafts: &mut [Candidate]) {
-    let guess = |c: &Candidate| surrogate.guess(history, c).unwrap_or(0.0);
+fn choose(known: &Knowledge<'_>, surrogate: &Surrogate, drafts: &mut [Candidate]) {
+    let guess = |c: &Candidate| surrogate.guess(known, c).unwrap_or(0.0);
     let sound = drafts.iter().filter(|c| c.verdict.admitted());
     let best = sound.map(|c| (guess(c), c.id)).max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
     let Some((_, by)) = best else { return };

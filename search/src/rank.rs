@@ -1,130 +1,197 @@
-//! The final ranking: scores on fresh seeds, paired with the best anchor, beside what the search believed.
+//! The final table: what the finals established, beside what the search believed.
 
+use crate::board::Board;
+use crate::finals::{self, Ablation};
 use crate::plan::Tier;
-use crate::random::Stream;
 use crate::record::{CandidateId, Origin};
+use crate::stats::finals::Judgement;
+use crate::stats::rates::{Rate, false_discovery_rate, rate};
 use crate::stats::{self, Interval};
 use crate::store::History;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A ranked table.
+/// What came out of a search.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ranking {
-    /// Best first.
+    /// The finalists and the fixed anchor. With fewer seeds than the first look this is their order of claim, not of merit.
     pub rows: Vec<Row>,
-    /// The anchor that the others are paired with.
-    pub best_anchor: Option<CandidateId>,
-    /// Anchors run under other names.
+    /// The anchors on their own seeds, the best first: none of it is a result of the search.
+    pub anchors: Vec<Anchor>,
+    /// The anchor that all leads are over.
+    pub fixed: Option<CandidateId>,
+    /// Finalists that are established and better than what they were made from.
+    pub discoveries: usize,
+    /// How often nothing looked like something.
     pub controls: Controls,
 }
 
-/// A program of the ranking.
+/// An anchor before the search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// Which.
+    pub candidate: CandidateId,
+    /// The name of its block.
+    pub name: String,
+    /// It is a variant of a seed program.
+    pub variant: bool,
+    /// Mean score on the anchors' seeds.
+    pub score: f64,
+    /// How many seeds.
+    pub seeds: usize,
+    /// Difference to the fixed anchor on them, with a 95 % interval.
+    pub over_fixed: Option<Interval>,
+}
+
+/// A program of the finals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Which.
     pub candidate: CandidateId,
     /// The name of its block.
     pub name: String,
-    /// It is a seed program.
+    /// It is the fixed anchor.
     pub anchor: bool,
-    /// Mean quality on fresh seeds, or on search seeds if it never ran on a fresh one.
-    pub quality: f64,
-    /// 95 % bootstrap interval over fresh seeds; none below two.
-    pub interval: Option<Interval>,
-    /// Fresh seeds behind it.
+    /// Mean score on the seeds of the finals; none before they ran.
+    pub score: Option<f64>,
+    /// Seeds of the finals that it was run on.
     pub seeds: usize,
-    /// Mean quality that the search saw on its own seeds.
-    pub search: Option<f64>,
-    /// Paired difference to the best anchor on fresh seeds; none for that anchor and below two seeds.
-    pub over_anchor: Option<Interval>,
-    /// Sign-flip test of that difference, one-sided.
-    pub p: Option<f64>,
-    /// Mean score by task, in the task's own metric.
-    pub tasks: BTreeMap<String, f64>,
+    /// Lead over the fixed anchor as the search saw it: the mean, and corrected for the choice of the best of many.
+    pub searched: Option<f64>,
+    /// The corrected one.
+    pub corrected: Option<f64>,
+    /// What the finals say; the anchor has none.
+    pub judgement: Option<Judgement>,
+    /// Against what it was made from, if it is established.
+    pub ablation: Vec<Ablation>,
+    /// It is established and better than what it was made from; none where that is not known.
+    pub discovery: Option<bool>,
+    /// Mean by task on the seeds of the finals: score, and value in the task's own metric.
+    pub tasks: BTreeMap<String, (f64, f64)>,
 }
 
-/// How often nothing looked like something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+impl Row {
+    /// Mean difference to the fixed anchor in the finals.
+    pub fn lead(&self) -> Option<f64> {
+        self.judgement.as_ref()?.interval.map(|i| i.mean)
+    }
+
+    /// The share of the lead that the search saw which is left in the finals.
+    pub fn survival(&self) -> Option<f64> {
+        Some(self.lead()? / self.searched.filter(|s| *s > 0.0)?)
+    }
+
+    /// `established`, or why not; the same words wherever a result is shown.
+    pub fn verdict(&self) -> String {
+        use stats::finals::Standing;
+        match self.judgement.map(|j| j.standing) {
+            None => "the anchor".to_owned(),
+            Some(Standing::Established { look, .. }) => match self.discovery {
+                Some(true) => format!("established at {look} seeds: a discovery"),
+                Some(false) => format!("established at {look} seeds, not better than what it was made from"),
+                None => format!("established at {look} seeds"),
+            },
+            Some(Standing::NotEstablished { why }) => format!("not established: {}", why.words()),
+            Some(Standing::Open) => "not established: the finals did not end".to_owned(),
+        }
+    }
+}
+
+/// Comparisons on the search tier by the rule of "it helps": the interval over the parent lies above zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Controls {
-    /// Controls that were trained.
+    /// Controls that were compared with the anchor that they are.
     pub tried: u32,
-    /// Of them, "better than the parent" by the rule that holds for candidates.
+    /// Of them, called better than it: type-I errors.
     pub won: u32,
     /// Candidates that were compared with their parents.
     pub candidates: u32,
-    /// Of them, "better than the parent".
-    pub discoveries: u32,
+    /// Of them, called better.
+    pub claims: u32,
+    /// Type-I rate of one comparison, with an exact 95 % interval.
+    pub type_one: Option<Rate>,
+    /// Estimated share of the claims that are false, at most.
+    pub false_discovery: Option<f64>,
 }
 
-/// Ranks the contenders (before any are chosen: everything that may claim a place).
+/// The table that follows from the log.
 pub fn rank(history: &History) -> Ranking {
-    let contenders = history.finals().map_or_else(|| crate::schedule::claims(history), <[CandidateId]>::to_vec);
-    let fresh_from = history.plan().fresh_from;
-    let fresh = |id: CandidateId| -> BTreeMap<u64, f64> {
-        let results = history.results_of(id).filter(|(_, seed, _)| *seed >= fresh_from);
-        results.filter_map(|(_, seed, r)| Some((seed, r.quality()?))).collect()
-    };
-    let anchor = |id: CandidateId| history.candidate(id).is_some_and(|c| c.origin == Origin::Anchor);
-    let search = |id: CandidateId| {
-        let results = history.evidence_of(id).filter(|(tier, _, _)| *tier == Tier::Search);
-        stats::mean(&results.filter_map(|(_, _, r)| r.quality()).collect::<Vec<_>>())
-    };
-    let quality = |id: CandidateId| stats::mean(&fresh(id).into_values().collect::<Vec<_>>()).or_else(|| search(id));
-    let best_anchor = contenders
-        .iter()
-        .filter(|&&id| anchor(id))
-        .filter_map(|&id| Some((quality(id)?, id)))
-        .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)))
-        .map(|(_, id)| id);
-    let stream = |id: CandidateId, what| Stream::new(history.plan().seed, what, &[u64::from(id.0)]);
-    let mut rows: Vec<Row> = contenders
-        .iter()
-        .filter_map(|&id| {
-            let scores = fresh(id);
-            let values: Vec<f64> = scores.values().copied().collect();
-            let differences: Vec<f64> = best_anchor.filter(|&a| a != id).map_or_else(Vec::new, |a| {
-                let theirs = fresh(a);
-                scores.iter().filter_map(|(seed, score)| Some(score - theirs.get(seed)?)).collect()
-            });
-            Some(Row {
-                candidate: id,
-                name: history.candidate(id)?.name.clone(),
-                anchor: anchor(id),
-                quality: quality(id)?,
-                interval: stats::bootstrap(&values, &mut stream(id, "fresh")),
-                seeds: values.len(),
-                search: search(id),
-                over_anchor: stats::bootstrap(&differences, &mut stream(id, "over anchor")),
-                p: stats::sign_flip(&differences),
-                tasks: tasks(history, id, if values.is_empty() { 0 } else { fresh_from }),
-            })
-        })
-        .collect();
-    // A program that never ran on a fresh seed stands below all that did: its score is what it was chosen for.
-    rows.sort_by(|a, b| {
-        (b.seeds > 0).cmp(&(a.seeds > 0)).then(b.quality.total_cmp(&a.quality)).then(a.candidate.cmp(&b.candidate))
-    });
-    Ranking { rows, best_anchor, controls: controls(history) }
+    let board = Board::of(history);
+    let fixed = history.fixed();
+    let judged = finals::judgements(history);
+    let mut rows: Vec<Row> = Vec::new();
+    for (&id, judgement) in history.finals().iter().zip(judged) {
+        rows.extend(row(history, &board, id, Some(judgement)));
+    }
+    if !rows.is_empty() {
+        rows.extend(fixed.and_then(|id| row(history, &board, id, None)));
+    }
+    // By the lead in the finals, once all have the seeds of a look; before that their order means nothing.
+    if rows.iter().filter_map(|r| r.judgement).all(|j| j.look.is_some()) {
+        let lead = |r: &Row| if r.anchor { 0.0 } else { r.lead().unwrap_or(f64::NEG_INFINITY) };
+        rows.sort_by(|a, b| lead(b).total_cmp(&lead(a)).then(a.candidate.cmp(&b.candidate)));
+    }
+    let discoveries = rows.iter().filter(|r| r.discovery == Some(true)).count();
+    Ranking { rows, anchors: anchors(history), fixed, discoveries, controls: controls(history) }
 }
 
-/// Mean score by task over the search tier's seeds from here on.
-fn tasks(history: &History, id: CandidateId, from: u64) -> BTreeMap<String, f64> {
-    let mut scores: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for (tier, seed, report) in history.results_of(id) {
-        if tier == Tier::Search && seed >= from {
-            for (task, score) in &report.tasks {
-                scores.entry(task.clone()).or_default().push(score.score);
-            }
+fn row(history: &History, board: &Board, id: CandidateId, judgement: Option<Judgement>) -> Option<Row> {
+    let scores: Vec<f64> = history.scores(id, Tier::Final).map(|(_, score)| score).collect();
+    let stand = board.stand(id).filter(|_| judgement.is_some());
+    let established = judgement.is_some_and(|j| j.established());
+    let (ablation, discovery) = if established { finals::ablation(history, id) } else { (Vec::new(), None) };
+    Some(Row {
+        candidate: id,
+        name: history.candidate(id)?.name.clone(),
+        anchor: judgement.is_none(),
+        score: stats::mean(&scores),
+        seeds: scores.len(),
+        searched: stand.map(|s| s.lead),
+        corrected: stand.map(|s| s.corrected.mean),
+        judgement,
+        ablation,
+        discovery,
+        tasks: tasks(history, id, Tier::Final),
+    })
+}
+
+fn anchors(history: &History) -> Vec<Anchor> {
+    let anchor = |(id, score): (CandidateId, f64)| {
+        let c = history.candidate(id)?;
+        let seeds = history.plan().anchor_seeds as usize;
+        Some(Anchor {
+            candidate: id,
+            name: c.name.clone(),
+            variant: !c.parents.is_empty(),
+            score,
+            seeds,
+            over_fixed: history.fixed().filter(|&fixed| fixed != id).and_then(|fixed| {
+                let theirs: BTreeMap<u64, f64> = history.scores(fixed, Tier::Search).collect();
+                let seeds = history.plan().seeds(0, Tier::Search);
+                let own = history.scores(id, Tier::Search).filter(|(seed, _)| seeds.contains(seed));
+                stats::interval(&own.filter_map(|(seed, s)| Some(s - theirs.get(&seed)?)).collect::<Vec<_>>())
+            }),
+        })
+    };
+    history.standing_anchors().into_iter().filter_map(anchor).collect()
+}
+
+/// Mean score and mean value by task over a tier's seeds.
+pub fn tasks(history: &History, id: CandidateId, tier: Tier) -> BTreeMap<String, (f64, f64)> {
+    let mut sums: BTreeMap<String, (f64, f64, f64)> = BTreeMap::new();
+    for (_, _, report) in history.results_of(id).filter(|(t, _, _)| *t == tier) {
+        for (task, score) in &report.tasks {
+            let sum = sums.entry(task.clone()).or_default();
+            *sum = (sum.0 + score.score, sum.1 + score.value, sum.2 + 1.0);
         }
     }
-    scores.into_iter().filter_map(|(task, s)| Some((task, stats::mean(&s)?))).collect()
+    sums.into_iter().map(|(task, (score, value, n))| (task, (score / n, value / n))).collect()
 }
 
-/// Counts what won, by the one rule: the interval over the parent lies above zero.
+/// Counts what was called better, on the search tier alone.
 fn controls(history: &History) -> Controls {
     let mut controls = Controls::default();
-    for analysis in history.analyses() {
+    for analysis in history.analyses().filter(|a| a.tier == Tier::Search) {
         let Some(effect) = analysis.over_parent else { continue };
         let won = u32::from(effect.positive());
         match history.candidate(analysis.candidate).map(|c| c.origin) {
@@ -134,10 +201,14 @@ fn controls(history: &History) -> Controls {
             }
             Some(Origin::Proposed) => {
                 controls.candidates += 1;
-                controls.discoveries += won;
+                controls.claims += won;
             }
             Some(Origin::Anchor) | None => {}
         }
     }
+    controls.type_one = rate(u64::from(controls.won), u64::from(controls.tried));
+    controls.false_discovery = controls
+        .type_one
+        .and_then(|r| false_discovery_rate(u64::from(controls.candidates), r.share, u64::from(controls.claims)));
     controls
 }

@@ -3,6 +3,7 @@
 //! These types are the body of the log ([`crate::store::Event`]), so their serde form is the format of a
 //! run on disk; [`crate::store::SCHEMA`] is raised when it changes.
 
+use crate::plan::Tier;
 use archc_compiler::diag::Diagnostic;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,7 +54,7 @@ pub struct Site {
 pub enum Origin {
     /// A seed program, which the others are compared with.
     Anchor,
-    /// An anchor under another name, trained on other seeds: measures how often nothing looks like something.
+    /// An anchor with a change that changes nothing, evaluated as candidates are: measures how often nothing looks like something.
     Control,
     /// Proposed by a researcher.
     Proposed,
@@ -65,7 +66,7 @@ pub enum Origin {
 pub enum Verdict {
     /// It may train.
     Admitted,
-    /// The same program is there already; its replicates count for that one.
+    /// The same program is there already.
     Duplicate {
         /// That one.
         of: CandidateId,
@@ -228,14 +229,20 @@ impl Status {
 /// One task's result.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskScore {
-    /// The task's own metric on the validation part (accuracy, or bits per byte).
+    /// The task's own metric on the scored part after the last step (accuracy, or bits per byte).
+    pub value: f64,
+    /// The metric of an uninformed guess.
+    pub chance: f64,
+    /// What is compared: 0 where nothing was learned, 1 where the loss that the tier measures has fallen by the tier's unit.
     pub score: f64,
-    /// The score on a scale where 0 is chance and 1 is perfect; what the search compares.
-    pub quality: f64,
+    /// Its part in the tier's score, against the sum of all weights.
+    pub weight: f64,
     /// The metric's name: `accuracy`, `bits per byte`.
     pub metric: String,
-    /// Last mean loss, in nats, if it was finite.
+    /// Loss of the scored part after the last step, in nats, if it was finite.
     pub loss: Option<f64>,
+    /// Mean training loss of all steps, in nats.
+    pub mean_loss: Option<f64>,
     /// Tokens trained on.
     pub tokens: u64,
     /// (tokens seen, loss), thinned out.
@@ -247,9 +254,14 @@ pub struct TaskScore {
 pub struct Report {
     /// How it ended.
     pub status: Status,
-    /// By task.
+    /// By task; of a tuning, at the best rate.
     pub tasks: BTreeMap<String, TaskScore>,
-    /// Time it took; recorded, and never used to decide anything.
+    /// Of a tuning: the tier's score at each multiple of the learning rates that did not diverge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rates: Vec<(f64, f64)>,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Processor time it took; recorded, and never used to decide anything about a program.
     pub seconds: f64,
     /// Learned numbers of the whole model that was trained.
     pub params: u64,
@@ -261,19 +273,21 @@ impl Report {
     /// A report without scores.
     pub fn failed(status: Status, message: impl Into<String>) -> Self {
         let finding = Finding { code: String::new(), severity: "error".to_owned(), message: message.into() };
-        Self { status, tasks: BTreeMap::new(), seconds: 0.0, params: 0, findings: vec![finding] }
+        let (tasks, rates) = (BTreeMap::new(), Vec::new());
+        Self { status, tasks, rates, tokens: 0, seconds: 0.0, params: 0, findings: vec![finding] }
     }
 
     /// With finite numbers only, which is what JSON can hold: a score that is not finite is a divergence.
     pub fn settled(mut self) -> Self {
-        if self.tasks.values().any(|t| !t.score.is_finite() || !t.quality.is_finite()) {
-            self.tasks.retain(|_, t| t.score.is_finite() && t.quality.is_finite());
+        if self.tasks.values().any(|t| !t.score.is_finite() || !t.value.is_finite()) {
+            self.tasks.retain(|_, t| t.score.is_finite() && t.value.is_finite());
             if self.status == Status::Ok {
                 self.status = Status::Diverged;
             }
         }
         for task in self.tasks.values_mut() {
             task.loss = task.loss.filter(|l| l.is_finite());
+            task.mean_loss = task.mean_loss.filter(|l| l.is_finite());
             task.curve.retain(|(_, loss)| loss.is_finite());
         }
         if !self.seconds.is_finite() {
@@ -282,15 +296,11 @@ impl Report {
         self
     }
 
-    /// Mean quality over the tasks; none unless it ended well.
-    pub fn quality(&self) -> Option<f64> {
-        let values: Vec<f64> = self.tasks.values().map(|t| t.quality).collect();
-        if self.status == Status::Ok { crate::stats::mean(&values).filter(|m| m.is_finite()) } else { None }
-    }
-
-    /// Tokens trained on, all tasks.
-    pub fn tokens(&self) -> u64 {
-        self.tasks.values().map(|t| t.tokens).sum()
+    /// Mean score of the tasks by their weights; none unless it ended well.
+    pub fn score(&self) -> Option<f64> {
+        let weights: f64 = self.tasks.values().map(|t| t.weight).sum();
+        let sum: f64 = self.tasks.values().map(|t| t.weight * t.score).sum();
+        (self.status == Status::Ok && weights > 0.0).then(|| sum / weights).filter(|score| score.is_finite())
     }
 }
 
@@ -299,9 +309,11 @@ impl Report {
 pub struct Analysis {
     /// Of which candidate.
     pub candidate: CandidateId,
+    /// The tier that the comparison is of: that of the search where it got so far, else the screen.
+    pub tier: Tier,
     /// Against its first parent, on the seeds both were trained on; none if there is no common seed.
     pub over_parent: Option<crate::stats::Interval>,
-    /// Against the best anchor on the same seeds.
+    /// Against the fixed anchor on the same seeds of the search tier.
     pub over_anchor: Option<crate::stats::Interval>,
     /// Probability that it is better than its parent.
     pub better: f64,

@@ -1,92 +1,115 @@
 //! Which evaluations are due: a pure function of the log.
 //!
-//! A generation climbs the rungs of the plan. All of it is trained on a rung before the better part goes on
-//! to the next (successive halving, Jamieson and Talwalkar, arXiv 1502.07943), so who goes on depends on
-//! scores alone and never on who was faster. Anchors climb all rungs: everything is compared with them.
-//! A control is trained on its own seeds on the first two rungs and displaces nobody.
+//! Generation 0, the anchors: each is tuned on some seeds, then evaluated by the search tier on as many as candidates never get. The
+//! best of them is fixed ([`History::fixed`]): every lead of the run is over it.
+//!
+//! A later generation climbs (successive halving, Jamieson and Talwalkar, arXiv 1502.07943): all are tuned; the better part is screened
+//! on more seeds; the best of that is evaluated by the search tier, on a seed that nothing in the run has seen, and with them the fixed
+//! anchor and their parents. So luck on a seed is not inherited, and what became a parent by luck loses it: it runs along again with
+//! each of its children. All of a rung is in before the next begins, so who goes on depends on scores alone and never on who was
+//! faster. A control is treated as a candidate, but is always kept: every generation compares at least one.
+//!
+//! The finals have seeds and data of their own; who is in them, and when they end, is said in [`crate::finals`].
 
-use crate::plan::{Plan, Rung, Tier};
+use crate::plan::{Plan, Tier};
 use crate::record::{Candidate, CandidateId, Origin};
 use crate::stats;
 use crate::store::History;
+use std::collections::BTreeSet;
 
 /// Names an evaluation.
 pub type Trial = (CandidateId, Tier, u64);
 
 /// Evaluations of a generation that can run now; none when all of it is in.
 pub fn due(history: &History, generation: u32) -> Vec<Trial> {
-    let plan = history.plan();
-    let undone = |trial: Trial| history.result(trial).is_none().then_some(trial);
-    let mut due: Vec<Trial> = Vec::new();
-    let mut field: Vec<&Candidate> = Vec::new();
-    for c in history.admitted(generation) {
-        if c.origin == Origin::Control {
-            let mut rungs = plan.rungs.iter().take(2);
-            due.extend(rungs.by_ref().filter_map(|r| undone((c.id, r.tier, plan.control_seed(generation, r.seed)))));
-        } else {
-            field.push(c);
-        }
-    }
-    for (at, rung) in plan.rungs.iter().enumerate() {
-        let waiting: Vec<Trial> = field.iter().filter_map(|c| undone((c.id, rung.tier, rung.seed))).collect();
-        if !waiting.is_empty() {
-            due.extend(waiting);
-            break;
-        }
-        let Some(next) = plan.rungs.get(at + 1) else { break };
-        field = survivors(history, &plan.rungs[..=at], next, field);
-    }
-    due
+    if generation == 0 { anchors(history) } else { candidates(history, generation) }
 }
 
-/// Who goes on to the next rung: all anchors, and the best of the others; a program without a score never does.
-fn survivors<'a>(history: &History, done: &[Rung], next: &Rung, field: Vec<&'a Candidate>) -> Vec<&'a Candidate> {
-    let (mut kept, others): (Vec<_>, Vec<_>) = field.into_iter().partition(|c| c.origin == Origin::Anchor);
-    let places = Plan::places(next, others.len());
-    let mut scored: Vec<(f64, &Candidate)> =
-        others.into_iter().filter_map(|c| Some((score(history, c.id, done)?, c))).collect();
+fn undone(history: &History, trials: impl Iterator<Item = Trial>) -> Vec<Trial> {
+    trials.filter(|&trial| history.result(trial).is_none()).collect()
+}
+
+fn all(ids: &[CandidateId], tier: Tier, seeds: std::ops::Range<u64>) -> impl Iterator<Item = Trial> {
+    seeds.flat_map(move |seed| ids.iter().map(move |&id| (id, tier, seed)))
+}
+
+/// All anchors are tuned; all but the variants that are no better than their seed program are evaluated.
+fn anchors(history: &History) -> Vec<Trial> {
+    let plan = history.plan();
+    let field: Vec<CandidateId> = history.admitted(0).map(|c| c.id).collect();
+    let tunings = undone(history, all(&field, Tier::Tune, plan.seeds(0, Tier::Tune)));
+    if !tunings.is_empty() {
+        return tunings;
+    }
+    let mut field: Vec<CandidateId> = field.into_iter().filter(|&id| history.rate(id).is_some()).collect();
+    let kept = worthwhile(history, &field);
+    field.retain(|id| kept.contains(id));
+    undone(history, all(&field, Tier::Search, plan.seeds(0, Tier::Search)))
+}
+
+/// Anchors that the search tier evaluates: the seed programs, and of each one's variants the best, if it is better.
+fn worthwhile(history: &History, field: &[CandidateId]) -> BTreeSet<CandidateId> {
+    let mut kept = BTreeSet::new();
+    for &id in field {
+        let Some(c) = history.candidate(id) else { continue };
+        if !c.parents.is_empty() {
+            continue;
+        }
+        kept.insert(id);
+        let tuned = |id: CandidateId| history.tuned(id).unwrap_or(f64::NEG_INFINITY);
+        let variants = field.iter().filter(|&&v| history.candidate(v).is_some_and(|v| v.parents.first() == Some(&id)));
+        let best = variants.max_by(|a, b| tuned(**a).total_cmp(&tuned(**b)).then(b.cmp(a)));
+        kept.extend(best.filter(|&&v| tuned(v) > tuned(id)));
+    }
+    kept
+}
+
+fn candidates(history: &History, generation: u32) -> Vec<Trial> {
+    let plan = history.plan();
+    let field: Vec<&Candidate> = history.admitted(generation).collect();
+    let ids = |field: &[&Candidate]| field.iter().map(|c| c.id).collect::<Vec<_>>();
+    let tunings = undone(history, all(&ids(&field), Tier::Tune, plan.seeds(generation, Tier::Tune)));
+    if !tunings.is_empty() {
+        return tunings;
+    }
+    let size = field.iter().filter(|c| c.origin != Origin::Control).count();
+    let tuned = best(field, Plan::places(plan.keep_tuned, size), |id| history.tuned(id));
+    let screens = plan.seeds(generation, Tier::Screen);
+    let screenings = undone(history, all(&with_parents(history, &tuned), Tier::Screen, screens.clone()));
+    if !screenings.is_empty() {
+        return screenings;
+    }
+    let mean = |id: CandidateId| -> Option<f64> {
+        let scores: Option<Vec<f64>> =
+            screens.clone().map(|seed| history.result((id, Tier::Screen, seed))?.score()).collect();
+        // A plan without screening seeds goes on by tuning.
+        stats::mean(&scores?).or_else(|| history.tuned(id))
+    };
+    let screened = best(tuned, Plan::places(plan.keep_screened, size), mean);
+    let mut running = with_parents(history, &screened);
+    running.extend(history.fixed().filter(|id| !running.contains(id)));
+    undone(history, all(&running, Tier::Search, plan.seeds(generation, Tier::Search)))
+}
+
+/// These and what each was made from.
+fn with_parents(history: &History, field: &[&Candidate]) -> Vec<CandidateId> {
+    let parents = field.iter().filter_map(|c| c.parents.first().copied());
+    let all: BTreeSet<CandidateId> = field.iter().map(|c| c.id).chain(parents).collect();
+    all.into_iter().filter(|&id| history.rate(id).is_some()).collect()
+}
+
+/// The best by a score, and all controls; what has no score never goes on. A control displaces nobody.
+fn best(field: Vec<&Candidate>, places: usize, score: impl Fn(CandidateId) -> Option<f64>) -> Vec<&Candidate> {
+    let mut scored: Vec<(f64, &Candidate)> = field.into_iter().filter_map(|c| Some((score(c.id)?, c))).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.id.cmp(&b.1.id)));
-    kept.extend(scored.into_iter().take(places).map(|(_, c)| c));
+    let (controls, mut others): (Vec<_>, Vec<_>) = scored.into_iter().partition(|(_, c)| c.origin == Origin::Control);
+    others.truncate(places);
+    let mut kept: Vec<&Candidate> = controls.into_iter().chain(others).map(|(_, c)| c).collect();
     kept.sort_by_key(|c| c.id);
     kept
 }
 
-/// Mean quality over the seeds of the last rung's tier; none if one of them did not end well.
-fn score(history: &History, id: CandidateId, rungs: &[Rung]) -> Option<f64> {
-    let tier = rungs.last()?.tier;
-    let scores: Option<Vec<f64>> =
-        rungs.iter().filter(|r| r.tier == tier).map(|r| history.result((id, r.tier, r.seed))?.quality()).collect();
-    stats::mean(&scores?)
-}
-
-/// Who may run again on fresh seeds, in order of claim: the best candidate, the best anchor, the second of each, ...
-///
-/// Claims rest on search scores only. Of candidates, those that reached the search tier come first.
-pub fn claims(history: &History) -> Vec<CandidateId> {
-    let searched =
-        |id: CandidateId| history.evidence_of(id).any(|(tier, _, r)| tier == Tier::Search && r.quality().is_some());
-    let (anchors, mut others): (Vec<_>, Vec<_>) = history
-        .standing()
-        .into_iter()
-        .map(|(id, _)| id)
-        .partition(|&id| history.candidate(id).is_some_and(|c| c.origin == Origin::Anchor));
-    others.sort_by_key(|&id| !searched(id));
-    others.truncate(history.plan().finalists as usize);
-    let mut claims = Vec::new();
-    let (mut anchors, mut others) = (anchors.into_iter(), others.into_iter());
-    loop {
-        let (a, b) = (others.next(), anchors.next());
-        if a.is_none() && b.is_none() {
-            return claims;
-        }
-        claims.extend(a);
-        claims.extend(b);
-    }
-}
-
-/// Evaluations of one fresh seed that are still to be run.
-pub fn fresh(history: &History, round: u32) -> Vec<Trial> {
-    let seed = history.plan().fresh_from + u64::from(round);
-    let contenders = history.finals().unwrap_or(&[]);
-    contenders.iter().map(|&id| (id, Tier::Search, seed)).filter(|&t| history.result(t).is_none()).collect()
+/// Whether a candidate may be a parent or a finalist: controls are for counting only.
+pub fn counts(candidate: &Candidate) -> bool {
+    candidate.verdict.admitted() && candidate.origin != Origin::Control
 }

@@ -2,11 +2,11 @@
 //! its parent, and what is believed of the change. It only chooses between drafts of one slot; what it passes
 //! over is kept in the record and may be proposed again.
 //!
-//! Ridge regression of the lead over the anchors. With little data the penalty holds all weights near zero
+//! Ridge regression of the corrected lead over the fixed anchor. With little data the penalty holds all weights near zero
 //! and the guess says next to nothing, which is right.
 
+use crate::board::Knowledge;
 use crate::record::{Candidate, Cost};
-use crate::store::History;
 
 /// Penalty, in units of one experiment with standard features.
 const RIDGE: f64 = 4.0;
@@ -22,12 +22,13 @@ pub struct Surrogate {
 
 impl Surrogate {
     /// Fits.
-    pub fn of(history: &History) -> Self {
+    pub fn of(known: &Knowledge<'_>) -> Self {
         const N: usize = 8;
         let mut normal = [[0.0; N]; N];
         let mut right = [0.0; N];
-        for (id, lead) in history.standing() {
-            let Some(x) = history.candidate(id).and_then(|c| features(history, c)) else { continue };
+        for stand in &known.board.standing {
+            let lead = stand.corrected.mean;
+            let Some(x) = known.history.candidate(stand.id).and_then(|c| features(known, c)) else { continue };
             for i in 0..N {
                 right[i] += x[i] * lead;
                 for j in 0..N {
@@ -42,21 +43,22 @@ impl Surrogate {
     }
 
     /// The expected lead of a program that was screened; none if it has no cost.
-    pub fn guess(&self, history: &History, candidate: &Candidate) -> Option<f64> {
-        let x = features(history, candidate)?;
+    pub fn guess(&self, known: &Knowledge<'_>, candidate: &Candidate) -> Option<f64> {
+        let x = features(known, candidate)?;
         Some(x.iter().zip(self.weights).map(|(x, w)| x * w).sum())
     }
 }
 
 /// Sizes are logarithms relative to the mean of the anchors, so that all features are of order one.
-fn features(history: &History, c: &Candidate) -> Option<Features> {
+fn features(known: &Knowledge<'_>, c: &Candidate) -> Option<Features> {
+    let history = known.history;
     let cost = c.cost.as_ref()?;
     let relative = |size: fn(&Cost) -> f64| {
         let logs: Vec<f64> = history.anchors().filter_map(|a| Some(size(a.cost.as_ref()?).max(1.0).ln())).collect();
         size(cost).max(1.0).ln() - crate::stats::mean(&logs).unwrap_or(0.0)
     };
     let flag = |yes: bool| f64::from(u8::from(yes));
-    let parent = c.parents.first().and_then(|&p| history.lead(p));
+    let parent = c.parents.first().and_then(|&p| known.lead(p));
     let belief = c.hypothesis.as_ref().and_then(|h| {
         history.beliefs().iter().find(|b| b.action == h.action && b.site == h.site.kind).map(|b| b.mean() - 0.25)
     });

@@ -42,7 +42,15 @@ impl Trained {
 
     /// One thread an evaluation: several run side by side.
     fn request(&self, tier: &tier::Tier, seed: u64) -> EvalRequest {
-        EvalRequest { tier: tier.clone(), seed, corpus: self.corpus.clone(), time_limit: Some(TIME_LIMIT), threads: 1 }
+        EvalRequest {
+            tier: tier.clone(),
+            seed,
+            corpus: self.corpus.clone(),
+            rate: None,
+            time_limit: Some(TIME_LIMIT),
+            clock: contract::Clock::Thread,
+            threads: 1,
+        }
     }
 }
 

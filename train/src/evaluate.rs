@@ -17,7 +17,7 @@ use crate::fault;
 use crate::random::seed_of;
 use crate::score::Score;
 use crate::task::{self, Part, Task};
-use crate::tier::{TaskRun, Tier};
+use crate::tier::{Measure, TaskRun, Tier};
 use crate::trainer::{Observer, Outcome, Record, TrainConfig, Trainer, measure};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, ParamId, print_whole};
@@ -28,13 +28,14 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
 /// Names the layout of [`EvalReport`].
-pub const SCHEMA: &str = "archc.eval/2";
+pub const SCHEMA: &str = "archc.eval/3";
 
 /// Part of every key. It changes when scores change: another task definition, optimizer, or device meaning.
-pub const VERSION: &str = "2";
+pub const VERSION: &str = "3";
 
 /// What a program is asked to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,9 +120,14 @@ const CURVE_POINTS: usize = 32;
 pub struct TaskReport {
     /// D of the model; none if it has no such axis.
     pub width: Option<usize>,
-    /// 0 at chance, 1 when perfect.
+    /// What the tier makes of the training: 0 at the uninformed loss, 1 where the measure has fallen by the tier's unit.
     pub score: f64,
-    /// In the task's own metric.
+    /// Its part in the tier's score, against the sum of all weights.
+    pub weight: f64,
+    /// Mean of the training loss over all steps, each at most the uninformed loss, in nats; NaN where nothing was trained.
+    #[serde(with = "crate::score::number")]
+    pub mean_loss: f64,
+    /// After the last step, in the task's own metric.
     #[serde(with = "crate::score::number")]
     pub value: f64,
     /// `accuracy` or `bits per byte`.
@@ -129,7 +135,7 @@ pub struct TaskReport {
     /// The metric of an uninformed guess.
     #[serde(default)]
     pub chance: f64,
-    /// Mean cross-entropy of the scored tokens, in nats.
+    /// Mean cross-entropy of the scored tokens after the last step, in nats.
     #[serde(with = "crate::score::number")]
     pub loss: f64,
     /// Tokens trained on.
@@ -170,10 +176,11 @@ pub struct EvalReport {
 }
 
 impl EvalReport {
-    /// Mean score of the tasks; none unless all are scored.
+    /// Mean score of the tasks by their weights; none unless all are scored.
     pub fn score(&self) -> Option<f64> {
-        let n = self.tasks.len();
-        (self.status == Status::Ok && n > 0).then(|| self.tasks.values().map(|t| t.score).sum::<f64>() / n as f64)
+        let weights: f64 = self.tasks.values().map(|t| t.weight).sum();
+        let sum: f64 = self.tasks.values().map(|t| t.weight * t.score).sum();
+        (self.status == Status::Ok && weights > 0.0).then(|| sum / weights)
     }
 }
 
@@ -186,16 +193,52 @@ pub struct EvalRequest {
     pub seed: u64,
     /// What `text` reads.
     pub corpus: Option<Arc<Corpus>>,
+    /// The multiple of the tasks' learning rates that is trained; none: all rates of the tier, and validation picks.
+    pub rate: Option<f64>,
     /// A guard against programs that hang. It never shortens a training: past it there is no score.
     pub time_limit: Option<Duration>,
+    /// Whose time is limited.
+    pub clock: Clock,
     /// Threads of the device; results do not depend on it.
     pub threads: usize,
 }
 
+/// A clock for the time limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// The world's.
+    #[default]
+    Wall,
+    /// Processor time of the thread that asks: a suspended or crowded machine uses none of it. The device must work on that thread.
+    Thread,
+}
+
+impl Clock {
+    /// Time since some moment.
+    pub fn now(self) -> Duration {
+        let id = match self {
+            Self::Wall => ClockId::Monotonic,
+            Self::Thread => ClockId::ThreadCPUTime,
+        };
+        let time = clock_gettime(id);
+        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
+}
+
 impl EvalRequest {
+    /// The multiples of the learning rates that are trained.
+    fn rates(&self) -> Vec<f64> {
+        self.rate.map_or_else(|| self.tier.rates.clone(), |rate| vec![rate])
+    }
+
+    /// The same request of the tier with this one of its rates.
+    fn tier_as_asked(&self) -> Tier {
+        Tier { rates: self.rates(), ..self.tier.clone() }
+    }
+
     /// hash(program, evaluator version, machine, tier, seed), and the corpus where a task reads it.
     pub fn key(&self, program: &str, machine: &str) -> String {
-        let tier = serde_json::to_string(&self.tier).expect("a tier has only text keys and finite numbers");
+        let tier = serde_json::to_string(&self.tier_as_asked()).expect("a tier has only text keys and finite numbers");
         let reads = self.tier.tasks.iter().any(|run| run.task.name == "text");
         let corpus = self.corpus.as_ref().filter(|_| reads).map_or("", |corpus| corpus.digest());
         let mut key = Key::default();
@@ -240,6 +283,8 @@ pub struct Moment<'a> {
     pub steps: u64,
     /// Loss of the step, in nats.
     pub loss: f64,
+    /// Mean loss of the steps so far, each at most the uninformed loss, in nats.
+    pub mean_loss: f64,
 }
 
 /// What whoever is told wants.
@@ -272,7 +317,7 @@ pub fn evaluate(
     request: &EvalRequest,
     watch: &mut dyn FnMut(&Moment<'_>) -> Flow,
 ) -> EvalReport {
-    let deadline = request.time_limit.map(|limit| Instant::now() + limit);
+    let deadline = request.time_limit.map(|limit| (request.clock, request.clock.now() + limit));
     let mut cut = false;
     let mut watch = |moment: &Moment<'_>| {
         let flow = watch(moment);
@@ -303,8 +348,22 @@ pub fn score_weights(
             return Err(Failure { status: Status::Invalid, diagnostics });
         }
         let score = measure(session.as_mut(), task.as_ref(), part, seed, run.score_batches, run.batch)?;
-        Ok(job.report(score, 0, 0.0, Vec::new()))
+        Ok(job.report(score, score.loss, Told::default()))
     })
+}
+
+/// What a training left beside its score.
+struct Told {
+    tokens: u64,
+    learning_rate: f64,
+    mean_loss: f64,
+    curve: Vec<CurvePoint>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { tokens: 0, learning_rate: 0.0, mean_loss: f64::NAN, curve: Vec::new() }
+    }
 }
 
 /// One task of an evaluation, ready to run.
@@ -315,11 +374,17 @@ struct Job<'a> {
     seed: u64,
     part: Part,
     threads: usize,
+    rates: Vec<f64>,
 }
 
 impl Job<'_> {
-    fn config(&self, learning_rate: f64) -> TrainConfig {
-        TrainConfig { threads: self.threads, ..self.run.config(learning_rate, self.seed) }
+    fn config(&self, rate: f64) -> TrainConfig {
+        TrainConfig { threads: self.threads, ..self.run.config(rate, self.seed) }
+    }
+
+    /// The loss of a guess that does not look at the sequence, in nats.
+    fn uninformed(&self) -> f64 {
+        self.task.metric().uninformed()
     }
 
     /// Paths and shapes of the parameters.
@@ -328,17 +393,20 @@ impl Job<'_> {
         self.graph.params.iter().enumerate().map(move |(i, param)| (param.path.as_str(), shape(i)))
     }
 
-    fn report(&self, score: Score, tokens: u64, learning_rate: f64, curve: Vec<CurvePoint>) -> TaskReport {
+    /// The report of a score and of the loss that the tier measures.
+    fn report(&self, score: Score, measured: f64, told: Told) -> TaskReport {
         TaskReport {
             width: self.graph.axes.iter().find(|axis| axis.name == "D").map(|axis| axis.size),
-            score: score.score,
+            score: self.run.score(self.uninformed(), measured),
+            weight: self.run.weight,
+            mean_loss: told.mean_loss,
             value: score.value,
             metric: self.task.metric().name().to_owned(),
             chance: self.task.metric().chance(),
             loss: score.loss,
-            tokens,
-            learning_rate,
-            curve,
+            tokens: told.tokens,
+            learning_rate: told.learning_rate,
+            curve: told.curve,
         }
     }
 }
@@ -351,7 +419,7 @@ fn jobs<'a>(candidate: &dyn Candidate, request: &'a EvalRequest) -> Result<Vec<J
         let size = ModelSize { vocab: task.vocab(), width: run.width, layers: run.layers };
         let refused = |diagnostics| Failure { status: Status::Invalid, diagnostics };
         let graph = candidate.graph(size).map_err(refused)?;
-        Ok(Job { run, task, graph, seed, part: request.tier.part, threads: request.threads })
+        Ok(Job { run, task, graph, seed, part: request.tier.part, threads: request.threads, rates: request.rates() })
     };
     request.tier.tasks.iter().map(job).collect()
 }
@@ -431,20 +499,21 @@ fn for_tasks(
     report
 }
 
-/// Trains at every learning rate; validation picks one.
+/// Trains at every rate; the score of validation picks one.
 fn train(
     device: &dyn Device,
     job: &Job<'_>,
-    deadline: Option<Instant>,
+    deadline: Option<(Clock, Duration)>,
     watch: &mut dyn FnMut(&Moment<'_>) -> Flow,
 ) -> Result<TaskReport, Failure> {
     let run = job.run;
-    let mut best: Option<(Score, TaskReport)> = None;
+    let mut best: Option<(f64, TaskReport)> = None;
     let mut diverged = None;
-    for &learning_rate in &run.learning_rates {
-        let config = job.config(learning_rate);
+    for &rate in &job.rates {
+        let config = job.config(rate);
+        let learning_rate = config.learning_rate;
         let mut trainer = Trainer::new(device, &job.graph, Arc::clone(&job.task), config)?;
-        let mut watcher = Watcher { run, watch, deadline, flow: Flow::Continue, late: false, curve: Vec::new() };
+        let mut watcher = Watcher::new(run, watch, deadline, job.uninformed());
         match trainer.run(run.steps, &mut watcher)? {
             Outcome::Diverged { since, loss, finite, .. } => {
                 diverged = Some(if finite { fault::far_above(since, loss) } else { fault::not_finite(since) });
@@ -459,25 +528,29 @@ fn train(
             }
             Outcome::Stopped | Outcome::Finished => {}
         }
-        let curve = thin(&watcher.curve);
-        let tokens = watcher.curve.last().map_or(0, |point| point.tokens);
-        let pick = trainer.measure(Part::Validation, run.score_batches)?;
+        let told = watcher.told(learning_rate);
+        // The last step of a training is validated by the trainer.
+        let pick = match watcher.validation {
+            Some(score) => score,
+            None => trainer.measure(Part::Validation, run.score_batches)?,
+        };
+        let measured = |final_loss| match run.measure {
+            Measure::Curve => told.mean_loss,
+            Measure::Final => final_loss,
+        };
         if !pick.loss.is_finite() {
             diverged = Some(fault::score_not_finite(Part::Validation, trainer.step(), pick.loss));
             continue;
         }
-        let better = best.as_ref().is_none_or(|(other, _)| {
-            // By score; where both are at the end of the scale, by loss.
-            (pick.score, -pick.loss) > (other.score, -other.loss)
-        });
-        if better {
-            let told =
+        let reached = measured(pick.loss);
+        if best.as_ref().is_none_or(|(other, _)| reached < *other) {
+            let score =
                 if job.part == Part::Validation { pick } else { trainer.measure(job.part, run.score_batches)? };
-            if !told.loss.is_finite() {
-                diverged = Some(fault::score_not_finite(job.part, trainer.step(), told.loss));
+            if !score.loss.is_finite() {
+                diverged = Some(fault::score_not_finite(job.part, trainer.step(), score.loss));
                 continue;
             }
-            best = Some((pick, job.report(told, tokens, learning_rate, curve)));
+            best = Some((reached, job.report(score, measured(score.loss), told)));
         }
     }
     match best {
@@ -490,21 +563,52 @@ fn train(
 struct Watcher<'a> {
     run: &'a TaskRun,
     watch: &'a mut dyn FnMut(&Moment<'_>) -> Flow,
-    deadline: Option<Instant>,
+    deadline: Option<(Clock, Duration)>,
     flow: Flow,
     late: bool,
     curve: Vec<CurvePoint>,
+    /// No step counts for more than this, in nats.
+    most: f64,
+    /// The loss of all steps so far, each at most that.
+    sum: f64,
+    validation: Option<Score>,
+}
+
+impl<'a> Watcher<'a> {
+    fn new(
+        run: &'a TaskRun,
+        watch: &'a mut dyn FnMut(&Moment<'_>) -> Flow,
+        deadline: Option<(Clock, Duration)>,
+        most: f64,
+    ) -> Self {
+        let (flow, late, curve, sum, validation) = (Flow::Continue, false, Vec::new(), 0.0, None);
+        Self { run, watch, deadline, flow, late, curve, most, sum, validation }
+    }
+
+    fn told(&self, learning_rate: f64) -> Told {
+        Told {
+            tokens: self.curve.last().map_or(0, |point| point.tokens),
+            learning_rate,
+            mean_loss: self.sum / self.curve.len() as f64,
+            curve: thin(&self.curve),
+        }
+    }
 }
 
 impl Observer for Watcher<'_> {
     fn proceed(&mut self, _: u64) -> bool {
-        self.late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        self.late = self.deadline.is_some_and(|(clock, deadline)| clock.now() >= deadline);
         !self.late && self.flow == Flow::Continue
     }
 
     fn record(&mut self, record: &Record) -> Result<(), Diagnostic> {
         self.curve.push(CurvePoint { tokens: record.tokens, loss: record.loss });
-        let moment = Moment { task: &self.run.name, step: record.step, steps: self.run.steps, loss: record.loss };
+        // A step without a finite loss has learned nothing.
+        self.sum += if record.loss.is_finite() { record.loss.min(self.most) } else { self.most };
+        self.validation = record.validation;
+        let mean_loss = self.sum / self.curve.len() as f64;
+        let moment =
+            Moment { task: &self.run.name, step: record.step, steps: self.run.steps, loss: record.loss, mean_loss };
         self.flow = (self.watch)(&moment);
         Ok(())
     }

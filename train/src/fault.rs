@@ -121,6 +121,11 @@ pub fn unknown_tier(name: &str, known: &[&str]) -> Diagnostic {
         .help(format!("the tiers are: {}", listed(known.iter().copied())))
 }
 
+pub fn no_tier(path: &Path, why: impl Display) -> Diagnostic {
+    Diagnostic::error("E0940", format!("`{}` is no tier: {why}", path.display()))
+        .help("write it as the tiers that archc carries are written; `archc explain E0940` shows one")
+}
+
 pub fn several_models(tier: &str, path: &str, tasks: [(String, Vec<usize>); 2]) -> Diagnostic {
     let [(a, of_a), (b, of_b)] = tasks;
     Diagnostic::error("E0925", format!("the tier `{tier}` trains models of several sizes, and weights are of one"))

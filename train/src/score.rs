@@ -36,6 +36,14 @@ impl Metric {
         }
     }
 
+    /// The loss of an uninformed guess, in nats: of a uniform one over as many answers as chance tells, or by the bytes' frequencies.
+    pub fn uninformed(self) -> f64 {
+        match self {
+            Self::Accuracy { chance } => -chance.ln(),
+            Self::BitsPerByte { chance } => chance * std::f64::consts::LN_2,
+        }
+    }
+
     /// A value as it is printed: with its name, and what an uninformed guess would have.
     pub fn show(self, value: f64) -> String {
         format!("{} {value:.4} (chance {:.4})", self.name(), self.chance())

@@ -8,6 +8,23 @@ use crate::task::{Part, TaskSpec};
 use crate::trainer::TrainConfig;
 use archc_compiler::diag::Diagnostic;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// What of a training becomes the score of a task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Measure {
+    /// The mean of the training loss over all steps, each at most the uninformed loss: the area under the learning curve. Every
+    /// batch is fresh, so it is a loss on unseen data; and it is the mean of many batches, so it tells two programs apart with
+    /// fewer seeds than the loss at the end.
+    #[default]
+    Curve,
+    /// The loss of the scored part after the last step, at most the uninformed loss: where what is scored differs from what is
+    /// trained on, as longer sequences do.
+    Final,
+}
 
 /// One training of an evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,43 +37,65 @@ pub struct TaskRun {
     /// Width D of the model.
     pub width: usize,
     /// Layers of the standard stack.
+    #[serde(default = "one_layer")]
     pub layers: usize,
     /// Updates.
     pub steps: u64,
     /// Rows a batch.
+    #[serde(default = "sixteen_rows")]
     pub batch: usize,
-    /// Peaks of the learning rate; every one is trained, and validation picks.
-    pub learning_rates: Vec<f64>,
-    /// Batches that are scored.
+    /// The learning rate's peak; the tier's rates are multiples of it.
+    pub learning_rate: f64,
+    /// Batches that are scored after the last step.
+    #[serde(default = "eight_batches")]
     pub score_batches: u64,
+    /// What becomes the score.
+    #[serde(default)]
+    pub measure: Measure,
+    /// By how many nats the measure falls below the uninformed loss where the score is 1. None: by all of it, to a loss of 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<f64>,
+    /// Its part in the tier's score, against the sum of all weights.
+    #[serde(default = "full_weight")]
+    pub weight: f64,
+}
+
+fn one_layer() -> usize {
+    1
+}
+
+fn sixteen_rows() -> usize {
+    16
+}
+
+fn eight_batches() -> u64 {
+    8
+}
+
+fn full_weight() -> f64 {
+    1.0
 }
 
 impl TaskRun {
-    fn new(name: &str, task: &str, (width, layers): (usize, usize), steps: u64, learning_rates: &[f64]) -> Self {
-        Self {
-            name: name.to_owned(),
-            task: task.parse().expect("the tiers' tasks are well-formed"),
-            width,
-            layers,
-            steps,
-            batch: 16,
-            learning_rates: learning_rates.to_vec(),
-            score_batches: 8,
-        }
-    }
-
-    /// The training at one of the learning rates.
-    pub fn config(&self, learning_rate: f64, seed: u64) -> TrainConfig {
+    /// The training at a multiple of its learning rate.
+    pub fn config(&self, rate: f64, seed: u64) -> TrainConfig {
         TrainConfig {
             steps: self.steps,
             batch: self.batch,
-            learning_rate,
+            learning_rate: self.learning_rate * rate,
             warmup: (self.steps / 20).max(1),
             seed,
             validate_every: 0,
             validate_batches: self.score_batches,
             ..TrainConfig::default()
         }
+    }
+
+    /// The score of a measured loss, in nats: 0 at the uninformed loss or above, 1 where it has fallen by the unit. It has no upper
+    /// end: the unit is a constant of the tier, and programs may be better than those that it was measured on.
+    pub fn score(&self, uninformed: f64, loss: f64) -> f64 {
+        let unit = self.unit.unwrap_or(uninformed);
+        if loss.is_finite() && unit > 0.0 { (uninformed - loss).max(0.0) / unit } else { 0.0 }
     }
 }
 
@@ -70,74 +109,106 @@ pub struct Tier {
     pub seeds: String,
     /// The part that is reported.
     pub part: Part,
+    /// Multiples of the tasks' learning rates; every one is trained, and the best score of validation picks one for each task. A
+    /// request may name one rate in their place.
+    #[serde(default = "one_rate")]
+    pub rates: Vec<f64>,
     /// The trainings, in order. The first that fails ends the evaluation.
     pub tasks: Vec<TaskRun>,
 }
 
-/// A step of successive halving: how the rungs of a search are climbed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rung {
-    /// The tier that is run here.
-    pub tier: String,
-    /// Seeds of it in all, lower rungs included.
-    pub seeds: u64,
-    /// Share of the candidates of the rung below that come here.
-    pub keep: f64,
+fn one_rate() -> Vec<f64> {
+    vec![1.0]
 }
-
-/// `screen`: one task, just long enough that the anchors leave chance. `search`: what candidates are
-/// ranked by. `verify`: fresh seeds, other settings, a held-out task, a grid of learning rates, the test part.
+/// `screen`: one short task at several learning rates, of which it picks one. `search`: the tasks that candidates are ranked by.
+/// `verify`: fresh seeds, other settings, a held-out task, the test part.
 pub fn tiers() -> Vec<Tier> {
-    let tier =
-        |name: &str, seeds: &str, part, tasks| Tier { name: name.to_owned(), seeds: seeds.to_owned(), part, tasks };
-    // Measured at these sizes, seed 0, cpu device. On copying the accuracy of DeltaNet, Gated DeltaNet, GLA and a Mamba2-like
-    // memory is .57 .61 .37 .29, on the text that archc carries they need 3.71 3.41 3.45 3.04 bits a byte (both by `archc
-    // train`, whose warm-up is longer). On recall DeltaNet scores .23 and GLA .22. Recall stays narrow: at D = 64 and 48
-    // tokens both delta rules are perfect after 100 steps, which leaves no room above them.
-    let recall = || TaskRun::new("recall", "recall:len=32", (32, 1), 160, &[5e-3]);
-    vec![
-        tier("screen", "search", Part::Validation, vec![recall()]),
-        tier(
-            "search",
-            "search",
-            Part::Validation,
-            vec![
-                recall(),
-                TaskRun::new("selective-copying", "selective-copying:copies=4,len=48", (64, 1), 250, &[3e-3]),
-                TaskRun::new("text", "text:len=64", (64, 1), 200, &[3e-3]),
-            ],
-        ),
-        tier(
-            "verify",
-            "verify",
-            Part::Test,
-            vec![
-                TaskRun::new("recall", "recall:len=48,vocab=24", (32, 2), 400, &[2.5e-3, 5e-3]),
-                TaskRun::new("selective-copying", "selective-copying:copies=6,len=48", (32, 2), 400, &[2.5e-3, 5e-3]),
-                TaskRun::new("memorization", "memorization:len=32", (32, 2), 400, &[2.5e-3, 5e-3]),
-                TaskRun::new("text", "text:len=64", (32, 2), 400, &[2.5e-3, 5e-3]),
-            ],
-        ),
-    ]
+    BUILT_IN.iter().map(|text| serde_json::from_str(text).expect("the tiers that archc carries are well-formed")).collect()
 }
 
-/// A tier by name.
+const BUILT_IN: [&str; 3] = [
+    include_str!("../tiers/screen.json"),
+    include_str!("../tiers/search.json"),
+    include_str!("../tiers/verify.json"),
+];
+
+/// A tier by name, or from a file of the same layout as those that archc carries (train/tiers).
 ///
 /// # Errors
-/// E0915.
+/// E0915 for an unknown name, E0940 for a file that is no tier.
 pub fn tier(name: &str) -> Result<Tier, Diagnostic> {
     let mut all = tiers();
-    match all.iter().position(|tier| tier.name == name) {
-        Some(i) => Ok(all.swap_remove(i)),
-        None => Err(fault::unknown_tier(name, &all.iter().map(|t| t.name.as_str()).collect::<Vec<_>>())),
+    if let Some(i) = all.iter().position(|tier| tier.name == name) {
+        return Ok(all.swap_remove(i));
     }
+    let path = Path::new(name);
+    if path.extension().is_none() && !path.is_file() {
+        return Err(fault::unknown_tier(name, &all.iter().map(|t| t.name.as_str()).collect::<Vec<_>>()));
+    }
+    read(path)
 }
 
-/// The rungs of a default search.
-pub fn ladder() -> Vec<Rung> {
-    let rung = |tier: &str, seeds, keep| Rung { tier: tier.to_owned(), seeds, keep };
-    vec![rung("screen", 1, 1.0), rung("search", 1, 0.5), rung("search", 3, 0.25)]
+/// No tier has as many bytes.
+const LONGEST: u64 = 1 << 20;
+
+fn read(path: &Path) -> Result<Tier, Diagnostic> {
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| fault::no_tier(path, error))?;
+    file.take(LONGEST).read_to_string(&mut text).map_err(|error| fault::no_tier(path, error))?;
+    let tier: Tier = serde_json::from_str(&text).map_err(|error| fault::no_tier(path, error))?;
+    tier.check().map_err(|why| fault::no_tier(path, why))?;
+    Ok(tier)
+}
+
+impl Tier {
+    /// Refuses what is no evaluation.
+    fn check(&self) -> Result<(), String> {
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        if self.name.is_empty() || self.tasks.is_empty() {
+            return Err("a tier has a name and at least one task".to_owned());
+        }
+        if self.rates.is_empty() || !self.rates.iter().all(|&rate| positive(rate)) {
+            return Err("`rates` is a list of at least one positive number".to_owned());
+        }
+        for (i, run) in self.tasks.iter().enumerate() {
+            let wrong = |what: &str| Err(format!("the task `{}`: {what}", run.name));
+            if self.tasks[..i].iter().any(|other| other.name == run.name) {
+                return wrong("two tasks have this name");
+            }
+            if !positive(run.weight) || run.unit.is_some_and(|unit| !positive(unit)) {
+                return wrong("`weight` and `unit` are positive");
+            }
+            if run.width == 0 || run.layers == 0 || run.score_batches == 0 {
+                return wrong("`width`, `layers` and `score_batches` are at least 1");
+            }
+            for &rate in &self.rates {
+                run.config(rate, 0).check().or_else(|d| wrong(&d.message))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same tier with other weights: `[("mqar", 2.0)]`.
+    ///
+    /// # Errors
+    /// Says which name is no task of the tier, or which weight is none; a weight of 0 leaves the task out.
+    pub fn weighted(mut self, weights: &[(String, f64)]) -> Result<Self, String> {
+        for (name, weight) in weights {
+            let Some(run) = self.tasks.iter_mut().find(|run| run.name == *name) else {
+                let names: Vec<&str> = self.tasks.iter().map(|run| run.name.as_str()).collect();
+                return Err(format!("the tier `{}` has no task `{name}`; it has {}", self.name, names.join(", ")));
+            };
+            if !weight.is_finite() || *weight < 0.0 {
+                return Err(format!("the weight {weight} of `{name}` is not 0 or positive"));
+            }
+            run.weight = *weight;
+        }
+        self.tasks.retain(|run| run.weight > 0.0);
+        if self.tasks.is_empty() {
+            return Err(format!("no task of the tier `{}` has a weight above 0", self.name));
+        }
+        Ok(self)
+    }
 }
 
 #[cfg(test)]
@@ -152,16 +223,14 @@ mod tests {
         let corpus = Arc::new(Corpus::carried(&text).unwrap().unwrap());
         for tier in tiers() {
             assert_eq!(super::tier(&tier.name).unwrap(), tier);
+            assert_eq!(tier.check(), Ok(()));
             let json = serde_json::to_string(&tier).unwrap();
             assert_eq!(serde_json::from_str::<Tier>(&json).unwrap(), tier);
             for run in &tier.tasks {
                 crate::task::build(&run.task, Some(&corpus)).unwrap();
-                assert!(!run.learning_rates.is_empty());
-                run.learning_rates.iter().for_each(|&lr| run.config(lr, 0).check().unwrap());
             }
         }
         assert_eq!(tier("serach").unwrap_err().code, "E0915");
-        assert!(ladder().iter().all(|rung| tier(&rung.tier).is_ok()));
     }
 
     #[test]
@@ -170,5 +239,48 @@ mod tests {
         assert_ne!(search.seeds, verify.seeds);
         assert_eq!((search.part, verify.part), (Part::Validation, Part::Test));
         assert!(verify.tasks.iter().any(|run| search.tasks.iter().all(|s| s.task.name != run.task.name)));
+    }
+
+    #[test]
+    fn files_are_tiers_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.json");
+        let name = path.to_str().unwrap();
+        let task = r#""name": "a", "task": "recall:len=32", "width": 16, "steps": 10, "learning_rate": 0.01"#;
+        let whole = format!(r#"{{"name": "mine", "seeds": "mine", "part": "validation", "tasks": [{{{task}}}]}}"#);
+        std::fs::write(&path, &whole).unwrap();
+        let tier = super::tier(name).unwrap();
+        assert_eq!((tier.rates.as_slice(), tier.tasks[0].layers, tier.tasks[0].weight), (&[1.0][..], 1, 1.0));
+        for (old, new, said) in [
+            ("\"tasks\": [", "\"tasks\": [], \"x\": [", "unknown field `x`"),
+            ("0.01", "-1", "lr"),
+            ("recall:len=32", "recall:len", "len"),
+            ("}]", "}, {\"name\": \"a\", \"task\": \"recall\", \"width\": 1, \"steps\": 1, \"learning_rate\": 1}]", "two tasks"),
+        ] {
+            std::fs::write(&path, whole.replace(old, new)).unwrap();
+            let error = super::tier(name).unwrap_err();
+            assert!(error.code == "E0940" && error.message.contains(said), "{error:?}");
+        }
+        assert_eq!(super::tier("missing.json").unwrap_err().code, "E0940");
+    }
+
+    #[test]
+    fn scores_begin_at_the_uninformed_loss() {
+        let mut run = tier("search").unwrap().tasks.remove(0);
+        run.unit = Some(0.5);
+        assert_eq!([3.0, 2.0, 1.5, f64::NAN].map(|loss| run.score(2.0, loss)), [0.0, 0.0, 1.0, 0.0]);
+        run.unit = None;
+        assert_eq!(run.score(2.0, 1.0), 0.5);
+    }
+
+    #[test]
+    fn weights_can_be_others() {
+        let tier = || tier("search").unwrap();
+        let first = tier().tasks[0].name.clone();
+        let weigh = |name: &str, weight| tier().weighted(&[(name.to_owned(), weight)]);
+        assert_eq!(weigh(&first, 3.0).unwrap().tasks[0].weight, 3.0);
+        assert_eq!(weigh(&first, 0.0).unwrap().tasks.len(), tier().tasks.len() - 1);
+        assert!(weigh("no such", 1.0).unwrap_err().contains(&first));
+        assert!(weigh(&first, -1.0).is_err());
     }
 }

@@ -1,15 +1,15 @@
 //! The built-in analyst: paired comparisons, effect sizes with intervals, beliefs, and a sentence.
 //!
-//! Child and parent were trained on the same seeds (one init and one batch stream a seed), so their scores
-//! are compared inside each seed. There are one to three such pairs: too few to estimate their spread from
-//! themselves. So the spread of a single score is estimated once from all replicates of the run (same
-//! program, same tier, other seeds), with a weak prior, and every interval of the search uses it. The final
-//! ranking does not: it rests on fresh seeds and bootstraps them.
+//! Child and parent are compared inside each seed that both were trained on. There are one to three such pairs: too few to estimate
+//! their spread from themselves, so it is that of the board, by what mixes time, with the degrees of freedom behind it. A comparison is
+//! of one tier: that of the search where the child got so far, else the screen, which says nothing that is claimed.
 
 use super::Analyst;
 use super::bandit::PRIOR;
+use crate::board::Board;
 use crate::plan::Tier;
 use crate::record::{Analysis, Belief, Candidate, CandidateId, Origin, Verdict};
+use crate::stats::spread::{Spread, pool};
 use crate::stats::{self, Interval};
 use crate::store::History;
 use std::collections::BTreeMap;
@@ -20,127 +20,92 @@ const DISCOUNT: f64 = 0.97;
 /// Weight of a draft that was refused or known already: it cost little, but it taught that the change does not fit.
 const REFUSED: f64 = 0.25;
 
-/// Standard deviation of a score between seeds before anything is known, and how many replicates that is worth.
-const PRIOR_DEVIATION: (f64, f64) = (0.05, 4.0);
-
 /// Compares on paired seeds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PairedAnalyst;
 
 impl Analyst for PairedAnalyst {
     fn study(&self, history: &History, generation: u32) -> (Vec<Analysis>, Vec<Belief>) {
-        let spread = spread(history);
-        let analyses: Vec<Analysis> = history
-            .admitted(generation)
-            .filter(|c| history.results_of(c.id).next().is_some())
-            .map(|c| analyse(history, c, spread))
-            .collect();
+        let board = Board::of(history);
+        let screen = screen_spread(history, generation);
+        let studied = history.admitted(generation).filter(|c| history.results_of(c.id).next().is_some());
+        let analyses: Vec<Analysis> = studied.map(|c| analyse(history, &board, screen, c)).collect();
         let beliefs = beliefs(history, generation, &analyses);
         (analyses, beliefs)
     }
 }
 
-/// Standard deviation of one quality score between seeds, pooled over all replicates.
-fn spread(history: &History) -> f64 {
-    let mut groups: BTreeMap<(CandidateId, Tier), Vec<f64>> = BTreeMap::new();
-    for c in history.candidates() {
-        for (tier, _, report) in history.evidence_of(c.id) {
-            // An anchor and its controls are one program.
-            let program = if c.origin == Origin::Control { c.parents.first().copied().unwrap_or(c.id) } else { c.id };
-            groups.entry((program, tier)).or_default().extend(report.quality());
-        }
-    }
-    let (prior, weight) = PRIOR_DEVIATION;
-    let (mut squares, mut freedom) = (weight * prior * prior, weight);
-    for values in groups.values() {
-        if let Some(deviation) = stats::deviation(values) {
-            let n = (values.len() - 1) as f64;
-            squares += n * deviation * deviation;
-            freedom += n;
-        }
-    }
-    (squares / freedom).sqrt()
+/// Deviation of paired differences on the screen, of this generation's children and their parents.
+fn screen_spread(history: &History, generation: u32) -> Spread {
+    let pairs = history.admitted(generation).filter_map(|c| Some(((), history.paired(c.id, *c.parents.first()?, Tier::Screen))));
+    pool(pairs, Spread { deviation: 0.2, freedom: 4.0 }).of(&())
 }
 
-fn analyse(history: &History, child: &Candidate, spread: f64) -> Analysis {
-    let control = child.origin == Origin::Control;
-    let compare = |with: CandidateId| -> Option<Interval> {
-        let differences = if control { unpaired(history, child.id, with) } else { history.paired(child.id, with) };
-        stats::with_deviation(&differences, spread * std::f64::consts::SQRT_2)
-    };
-    let over_parent = child.parents.first().and_then(|&p| compare(p));
-    let best_anchor = history
-        .anchors()
-        .filter(|a| a.id != child.id)
-        .filter_map(|a| Some((history.lead(a.id)?, a.id)))
-        .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
-    let over_anchor = best_anchor.and_then(|(_, id)| compare(id));
-    let better = over_parent.map_or(0.0, |i| {
-        stats::probability_positive(i.mean, spread * std::f64::consts::SQRT_2 / (i.count as f64).sqrt())
-    });
-    let text = words(history, child, over_parent, over_anchor, better);
-    Analysis { candidate: child.id, over_parent, over_anchor, better, text }
-}
-
-/// A control was trained on other seeds than its anchor: the n-th of its scores is held against the n-th of the anchor's.
-fn unpaired(history: &History, control: CandidateId, anchor: CandidateId) -> Vec<f64> {
-    let scores = |id, tier| -> Vec<f64> {
-        history.evidence_of(id).filter(|(t, _, _)| *t == tier).filter_map(|(_, _, r)| r.quality()).collect()
-    };
-    [Tier::Screen, Tier::Search]
-        .into_iter()
-        .flat_map(|tier| scores(control, tier).into_iter().zip(scores(anchor, tier)).map(|(c, a)| c - a))
-        .collect()
+fn analyse(history: &History, board: &Board, screen: Spread, child: &Candidate) -> Analysis {
+    let pairs = |tier| child.parents.first().map_or_else(Vec::new, |&parent| history.paired(child.id, parent, tier));
+    let (mut tier, mut differences, mut spread) = (Tier::Search, pairs(Tier::Search), board.spread(child, true));
+    if differences.is_empty() {
+        (tier, differences, spread) = (Tier::Screen, pairs(Tier::Screen), screen);
+    }
+    let over_parent = spread.interval(&differences);
+    let better = spread.probability_positive(&differences).unwrap_or(0.0);
+    let over_anchor = board.spread(child, false).interval(&history.leads(child.id));
+    let text = words(history, child, tier, over_parent, over_anchor, better);
+    Analysis { candidate: child.id, tier, over_parent, over_anchor, better, text }
 }
 
 /// What was learned.
 fn words(
     history: &History,
     child: &Candidate,
+    tier: Tier,
     over_parent: Option<Interval>,
     over_anchor: Option<Interval>,
     better: f64,
 ) -> String {
     if child.origin == Origin::Anchor {
-        let lead = history.lead(child.id).unwrap_or(0.0);
-        return format!("{} stands at {lead:+.3} against the mean of the anchors.", child.name);
+        return match stats::mean(&history.scores(child.id, Tier::Search).map(|(_, score)| score).collect::<Vec<_>>()) {
+            Some(mean) => format!("{} scores {mean:.3} on the anchors' seeds.", child.name),
+            None => format!("{} was tuned and not evaluated: it is no better than the seed program it varies.", child.name),
+        };
     }
     let Some(effect) = over_parent else {
         let ending = history.results_of(child.id).map(|(_, _, r)| r.status.word()).find(|w| *w != "ok");
         return match ending {
             Some(word) => format!("{}: training ended as {word}, so there is nothing to compare.", child.change),
-            None => format!("{}: no seed in common with its parent.", child.change),
+            None => format!("{}: left behind after tuning.", child.change),
         };
     };
     let parent = child.parents.first().and_then(|&p| history.candidate(p));
     let parent = parent.map_or_else(|| "its parent".to_owned(), |p| format!("{} ({})", p.name, p.id));
-    let verdict = if child.origin == Origin::Control {
-        if effect.positive() {
-            "A control that wins: a false discovery"
-        } else {
-            "A control that does not win, as it should"
-        }
-    } else if effect.positive() {
-        "It helps"
-    } else if effect.negative() {
-        "It hurts"
-    } else {
-        "No clear effect"
+    let verdict = match (tier, child.origin) {
+        (Tier::Search, Origin::Control) if effect.positive() => "A control that wins: a type-I error",
+        (Tier::Search, Origin::Control) => "A control that does not win, as it should",
+        (Tier::Search, _) if effect.positive() => "It helps",
+        (Tier::Search, _) if effect.negative() => "It hurts",
+        (Tier::Search, _) => "No clear effect",
+        _ => "Left behind after the screen",
+    };
+    let on = match (tier, effect.count) {
+        (Tier::Search, 1) => "one seed".to_owned(),
+        (Tier::Search, n) => format!("{n} seeds"),
+        (_, n) => format!("{n} seeds of the screen"),
     };
     let mut text = format!(
-        "{verdict}: {:+.3} [{:+.3}, {:+.3}] over {parent} on {} (P(better) = {better:.2}).",
-        effect.mean,
-        effect.low,
-        effect.high,
-        if effect.count == 1 { "one seed".to_owned() } else { format!("{} seeds", effect.count) },
+        "{verdict}: {:+.3} [{:+.3}, {:+.3}] over {parent} on {on} (P(better) = {better:.2}).",
+        effect.mean, effect.low, effect.high,
     );
-    if let Some(a) = over_anchor {
-        text.push_str(&format!(" Over the best anchor: {:+.3} [{:+.3}, {:+.3}].", a.mean, a.low, a.high));
+    if let (Some(a), Some(fixed)) = (over_anchor, history.fixed().and_then(|id| history.candidate(id))) {
+        text.push_str(&format!(" Over {} ({}): {:+.3} [{:+.3}, {:+.3}].", fixed.name, fixed.id, a.mean, a.low, a.high));
     }
     if let Some(h) = &child.hypothesis {
         for task in &h.tasks {
-            if let Some(moved) = child.parents.first().and_then(|&p| task_effect(history, child.id, p, task)) {
-                let as_thought = if moved > 0.0 { "as was hoped" } else { "against the hypothesis" };
+            if let Some(moved) = child.parents.first().and_then(|&p| task_effect(history, child.id, p, tier, task)) {
+                let as_thought = match moved {
+                    _ if better > 0.1 && better < 0.9 => "which says little",
+                    m if m > 0.0 => "as was hoped",
+                    _ => "against the hypothesis",
+                };
                 text.push_str(&format!(" On {task}: {moved:+.3}, {as_thought}."));
             }
         }
@@ -148,13 +113,14 @@ fn words(
     text
 }
 
-/// Mean paired difference on one task.
-fn task_effect(history: &History, child: CandidateId, parent: CandidateId, task: &str) -> Option<f64> {
+/// Mean paired difference on one task of a tier.
+fn task_effect(history: &History, child: CandidateId, parent: CandidateId, tier: Tier, task: &str) -> Option<f64> {
     let differences: Vec<f64> = history
-        .evidence_of(child)
-        .filter_map(|(tier, seed, report)| {
+        .results_of(child)
+        .filter(|(t, _, _)| *t == tier)
+        .filter_map(|(_, seed, report)| {
             let theirs = history.result((parent, tier, seed))?.tasks.get(task)?;
-            Some(report.tasks.get(task)?.quality - theirs.quality)
+            Some(report.tasks.get(task)?.score - theirs.score)
         })
         .collect();
     stats::mean(&differences)

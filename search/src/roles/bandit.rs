@@ -1,6 +1,6 @@
 //! The built-in researcher: which program to change, and how, by Thompson sampling.
 //!
-//! *Parent.* Half of the time the archive's elites are drawn by rank of their lead over the anchors (1 /
+//! *Parent.* Half of the time the archive's elites are drawn by rank of their corrected lead over the fixed anchor (1 /
 //! rank), half of the time all cells are equally likely, so that a family that is behind is still worked on.
 //!
 //! *Change.* An arm is a pair (move, kind of site). Its belief is a Beta distribution over "the child beats its
@@ -9,7 +9,8 @@
 //! arm is drawn uniformly, so that no belief starves.
 
 use super::{Choice, Engineer, Researcher};
-use crate::archive::Archive;
+use crate::board::Knowledge;
+use crate::plan::Tier;
 use crate::random::Stream;
 use crate::record::{Belief, Candidate, CandidateId, Hypothesis};
 use crate::store::History;
@@ -30,9 +31,9 @@ impl Researcher for Bandit {
         "bandit"
     }
 
-    fn propose(&self, history: &History, engineer: &dyn Engineer, stream: &mut Stream) -> Option<Hypothesis> {
-        let archive = Archive::of(history);
-        let parent = parent(history, &archive, stream)?;
+    fn propose(&self, known: &Knowledge<'_>, engineer: &dyn Engineer, stream: &mut Stream) -> Option<Hypothesis> {
+        let history = known.history;
+        let parent = parent(known, stream)?;
         let choices = engineer.choices(parent);
         let mut arms: BTreeMap<(&str, &str), Vec<&Choice>> = BTreeMap::new();
         for choice in choices.iter() {
@@ -49,11 +50,11 @@ impl Researcher for Bandit {
         let choice = *stream.pick(&arms[&arm])?;
         let mut parents = vec![parent.id];
         if choice.needs_other {
-            parents.push(other(history, parent, stream)?);
+            parents.push(other(known, parent, stream)?);
         }
         Some(Hypothesis {
             researcher: self.name().to_owned(),
-            why: why(history, parent, choice, explore),
+            why: why(known, parent, choice, explore),
             tasks: weakest(history, parent.id),
             parents,
             action: choice.action.to_owned(),
@@ -63,20 +64,21 @@ impl Researcher for Bandit {
 }
 
 /// The program to change.
-fn parent<'a>(history: &'a History, archive: &Archive, stream: &mut Stream) -> Option<&'a Candidate> {
-    let elites = archive.elites();
+fn parent<'a>(known: &Knowledge<'a>, stream: &mut Stream) -> Option<&'a Candidate> {
+    let elites = known.archive.elites();
     let chosen = if stream.chance(0.5) {
         let weights: Vec<f64> = (1..=elites.len()).map(|rank| 1.0 / rank as f64).collect();
         elites.get(stream.weighted(&weights)?)
     } else {
         stream.pick(&elites)
     };
-    history.candidate(*chosen?)
+    known.history.candidate(*chosen?)
 }
 
 /// The program to take something from: any elite or anchor of another family.
-fn other(history: &History, parent: &Candidate, stream: &mut Stream) -> Option<CandidateId> {
-    let mut donors: Vec<CandidateId> = Archive::of(history).elites();
+fn other(known: &Knowledge<'_>, parent: &Candidate, stream: &mut Stream) -> Option<CandidateId> {
+    let history = known.history;
+    let mut donors: Vec<CandidateId> = known.archive.elites();
     donors.extend(history.anchors().map(|a| a.id));
     donors.sort();
     donors.dedup();
@@ -89,15 +91,22 @@ fn belief<'a>(history: &'a History, (action, site): (&str, &str)) -> Option<&'a 
 }
 
 /// The reason, with its evidence.
-fn why(history: &History, parent: &Candidate, choice: &Choice, explore: bool) -> String {
-    let lead = history.lead(parent.id).unwrap_or(0.0);
-    let standing = format!("{} ({}) leads the anchors' mean by {lead:+.3}", parent.name, parent.id);
+fn why(known: &Knowledge<'_>, parent: &Candidate, choice: &Choice, explore: bool) -> String {
+    let history = known.history;
+    let standing = match (history.fixed().and_then(|id| history.candidate(id)), known.lead(parent.id)) {
+        (Some(fixed), _) if fixed.id == parent.id => format!("{} ({}) is the best anchor", parent.name, parent.id),
+        (Some(fixed), Some(lead)) => {
+            let side = if lead < 0.0 { "is behind" } else { "leads" };
+            format!("{} ({}) {side} {} ({}) by {:.3}", parent.name, parent.id, fixed.name, fixed.id, lead.abs())
+        }
+        _ => format!("{} ({})", parent.name, parent.id),
+    };
     let evidence = match belief(history, (choice.action, &choice.site.kind)) {
         Some(b) if b.tries > 0 => format!(
-            "`{}` on a {} has been tried {} times; it is believed to help in {:.0} % of cases",
+            "`{}` on a {} has been tried {}; it is believed to help in {:.0} % of cases",
             choice.action,
             choice.site.kind,
-            b.tries,
+            if b.tries == 1 { "once".to_owned() } else { format!("{} times", b.tries) },
             100.0 * b.mean()
         ),
         _ => format!("`{}` on a {} has not been tried yet", choice.action, choice.site.kind),
@@ -106,13 +115,13 @@ fn why(history: &History, parent: &Candidate, choice: &Choice, explore: bool) ->
     format!("{standing}. {evidence}{explore}. {}", choice.doc)
 }
 
-/// The task on which the parent is furthest from perfect: there is the most room to move.
+/// The task on which the parent scores least: there is the most room to move.
 fn weakest(history: &History, parent: CandidateId) -> Vec<String> {
     let mut gaps: BTreeMap<&str, f64> = BTreeMap::new();
-    for (_, _, report) in history.evidence_of(parent) {
+    for (_, _, report) in history.results_of(parent).filter(|(tier, _, _)| *tier == Tier::Search) {
         for (task, score) in &report.tasks {
             let gap = gaps.entry(task).or_insert(f64::NEG_INFINITY);
-            *gap = gap.max(1.0 - score.quality);
+            *gap = gap.max(-score.score);
         }
     }
     let mut tasks: Vec<(&str, f64)> = gaps.into_iter().collect();

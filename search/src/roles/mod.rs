@@ -20,6 +20,7 @@ pub use bandit::Bandit;
 pub use engineer::MoveEngineer;
 pub use random_search::RandomSearch;
 
+use crate::board::Knowledge;
 use crate::random::Stream;
 use crate::record::{Analysis, Belief, Candidate, Hypothesis, Site};
 use crate::store::History;
@@ -31,7 +32,7 @@ pub trait Researcher: Sync {
     fn name(&self) -> &str;
 
     /// A hypothesis from what is known, or none if nothing can be tried. `engineer` says what can be built.
-    fn propose(&self, history: &History, engineer: &dyn Engineer, stream: &mut Stream) -> Option<Hypothesis>;
+    fn propose(&self, known: &Knowledge<'_>, engineer: &dyn Engineer, stream: &mut Stream) -> Option<Hypothesis>;
 }
 
 /// Something that can be done to a program.

@@ -1,11 +1,12 @@
 //! Random search, the baseline that any researcher has to beat.
 
 use super::{Engineer, Researcher};
+use crate::board::Knowledge;
 use crate::random::Stream;
 use crate::record::Hypothesis;
-use crate::store::History;
+use crate::schedule;
 
-/// Any admitted program, any place, any move, all equally likely; evidence is not looked at.
+/// Any evaluated program, any place, any move, all equally likely; evidence is not looked at.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RandomSearch;
 
@@ -14,8 +15,8 @@ impl Researcher for RandomSearch {
         "random"
     }
 
-    fn propose(&self, history: &History, engineer: &dyn Engineer, stream: &mut Stream) -> Option<Hypothesis> {
-        let programs: Vec<_> = history.candidates().iter().filter(|c| c.verdict.admitted()).collect();
+    fn propose(&self, known: &Knowledge<'_>, engineer: &dyn Engineer, stream: &mut Stream) -> Option<Hypothesis> {
+        let programs: Vec<_> = known.history.evaluated().filter(|c| schedule::counts(c)).collect();
         let parent = stream.pick(&programs)?;
         let choices = engineer.choices(parent);
         let choice = stream.pick(&choices)?;

@@ -21,6 +21,7 @@ pub struct History {
     closed: u32,
     analyses: BTreeMap<CandidateId, Analysis>,
     beliefs: Vec<Belief>,
+    fixed: Option<CandidateId>,
     finals: Option<Vec<CandidateId>>,
     ranking: Option<Ranking>,
     timeline: Vec<(u64, Trial)>,
@@ -90,6 +91,9 @@ impl History {
                     return Err(format!("generation {generation} closed out of order"));
                 }
                 self.closed += 1;
+                if *generation == 0 {
+                    self.fixed = self.standing_anchors().first().map(|(id, _)| *id);
+                }
                 self.analyses.extend(analyses.iter().map(|a| (a.candidate, a.clone())));
                 self.beliefs.clone_from(beliefs);
             }
@@ -132,6 +136,11 @@ impl History {
         self.candidates.iter().filter(|c| c.origin == Origin::Anchor)
     }
 
+    /// Candidates, anchors and controls that the search tier was run on.
+    pub fn evaluated(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().filter(|c| c.verdict.admitted() && self.scores(c.id, Tier::Search).next().is_some())
+    }
+
     /// The candidates of one generation that may train.
     pub fn admitted(&self, generation: u32) -> impl Iterator<Item = &Candidate> {
         self.candidates.iter().filter(move |c| c.generation == generation && c.verdict.admitted())
@@ -164,49 +173,81 @@ impl History {
 
     /// Results of one candidate.
     pub fn results_of(&self, id: CandidateId) -> impl Iterator<Item = (Tier, u64, &Report)> {
-        let from = (id, Tier::Screen, 0);
-        let to = (id, Tier::Search, u64::MAX);
+        let from = (id, Tier::Tune, 0);
+        let to = (id, Tier::Final, u64::MAX);
         self.results.range(from..=to).map(|(&(_, tier, seed), report)| (tier, seed, report))
     }
 
-    /// Results that the search may learn from: fresh seeds are for the ranking alone, and no proposal sees them.
-    pub fn evidence_of(&self, id: CandidateId) -> impl Iterator<Item = (Tier, u64, &Report)> {
-        let fresh = self.plan().fresh_from;
-        self.results_of(id).filter(move |(_, seed, _)| *seed < fresh)
+    /// Scores of one candidate on a tier, by seed.
+    pub fn scores(&self, id: CandidateId, tier: Tier) -> impl Iterator<Item = (u64, f64)> {
+        let results = self.results.range((id, tier, 0)..=(id, tier, u64::MAX));
+        results.filter_map(|(&(_, _, seed), report)| Some((seed, report.score()?)))
     }
 
-    /// Quality differences a - b on the (tier, seed) pairs that the search ran on both.
-    pub fn paired(&self, a: CandidateId, b: CandidateId) -> Vec<f64> {
-        self.evidence_of(a)
-            .filter_map(|(tier, seed, report)| Some(report.quality()? - self.result((b, tier, seed))?.quality()?))
-            .collect()
+    /// The multiple of the tasks' learning rates that a candidate trains at: the one with the best mean score over its tunings, of
+    /// equals the lower one. None before it is tuned, or if it learned at no rate.
+    pub fn rate(&self, id: CandidateId) -> Option<f64> {
+        self.tuning(id).map(|(rate, _)| rate)
     }
 
-    /// How far a candidate leads the anchors' mean on its own seeds, shrunk towards no lead by n / (n + 1); none
-    /// without a result that can be compared.
-    pub fn lead(&self, id: CandidateId) -> Option<f64> {
-        let leads: Vec<f64> = self
-            .evidence_of(id)
-            .filter_map(|(tier, seed, report)| {
-                let anchors: Vec<f64> =
-                    self.anchors().filter_map(|a| self.result((a.id, tier, seed))?.quality()).collect();
-                Some(report.quality()? - stats::mean(&anchors)?)
-            })
-            .collect();
-        let n = leads.len() as f64;
-        stats::mean(&leads).map(|mean| mean * n / (n + 1.0))
+    /// Its mean score over its tunings at that rate.
+    pub fn tuned(&self, id: CandidateId) -> Option<f64> {
+        self.tuning(id).map(|(_, score)| score)
     }
 
-    /// Candidates that can be parents: trained, with a lead, no controls; the best first.
-    pub fn standing(&self) -> Vec<(CandidateId, f64)> {
+    fn tuning(&self, id: CandidateId) -> Option<(f64, f64)> {
+        // A control is tuned like any other; what it is does not show in its result.
+        let mut scores: Vec<(f64, Vec<f64>)> = Vec::new();
+        let mut tunings = 0;
+        for (_, report) in self.results.range((id, Tier::Tune, 0)..=(id, Tier::Tune, u64::MAX)) {
+            tunings += 1;
+            for &(rate, score) in &report.rates {
+                match scores.iter_mut().find(|(r, _)| *r == rate) {
+                    Some((_, all)) => all.push(score),
+                    None => scores.push((rate, vec![score])),
+                }
+            }
+        }
+        scores.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // A rate at which one of the tunings diverged is no rate to go on with.
+        let whole = scores.into_iter().filter(|(_, all)| all.len() == tunings);
+        let means = whole.filter_map(|(rate, all)| Some((rate, stats::mean(&all)?)));
+        means.reduce(|best, next| if next.1 > best.1 { next } else { best })
+    }
+
+    /// Score differences a - b on the seeds of a tier that both were evaluated on.
+    pub fn paired(&self, a: CandidateId, b: CandidateId, tier: Tier) -> Vec<f64> {
+        let theirs: BTreeMap<u64, f64> = self.scores(b, tier).collect();
+        self.scores(a, tier).filter_map(|(seed, score)| Some(score - theirs.get(&seed)?)).collect()
+    }
+
+    /// The anchor that all leads are over: of those evaluated on all seeds of generation 0, the one with the best mean score. It is
+    /// fixed when generation 0 is closed.
+    pub fn fixed(&self) -> Option<CandidateId> {
+        self.fixed
+    }
+
+    /// Anchors by their mean score on the seeds of generation 0, the best first; those that failed on one of them are not there.
+    pub fn standing_anchors(&self) -> Vec<(CandidateId, f64)> {
+        let seeds = self.plan().seeds(0, Tier::Search);
         let mut standing: Vec<(CandidateId, f64)> = self
-            .candidates
-            .iter()
-            .filter(|c| c.verdict.admitted() && c.origin != Origin::Control)
-            .filter_map(|c| Some((c.id, self.lead(c.id)?)))
+            .anchors()
+            .filter_map(|a| {
+                let scores: Option<Vec<f64>> =
+                    seeds.clone().map(|seed| self.result((a.id, Tier::Search, seed))?.score()).collect();
+                Some((a.id, stats::mean(&scores?)?))
+            })
             .collect();
         standing.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         standing
+    }
+
+    /// Differences to the fixed anchor on the common seeds of the search tier; of that anchor itself, none.
+    pub fn leads(&self, id: CandidateId) -> Vec<f64> {
+        match self.fixed {
+            Some(fixed) if fixed != id => self.paired(id, fixed, Tier::Search),
+            _ => Vec::new(),
+        }
     }
 
     /// What the analyst said of a candidate.
@@ -265,7 +306,7 @@ impl History {
         let mut trained = BTreeSet::new();
         for ((id, _, _), report) in &self.results {
             counts.evaluations += 1;
-            counts.tokens += report.tokens();
+            counts.tokens += report.tokens;
             counts.seconds += report.seconds;
             *counts.statuses.entry(report.status.word()).or_default() += 1;
             if self.candidates[id.0 as usize].origin == Origin::Proposed {

@@ -74,10 +74,11 @@ impl Rule for Mqar {
             row.tell(key);
             row.tell(value);
         }
+        let fillers: Vec<usize> = (0..2 * self.half).filter(|token| !keys.contains(token) && !values.contains(token)).collect();
         for place in &asked[2 * self.pairs..] {
             match place {
                 Some(pair) => row.ask(keys[*pair], values[*pair]),
-                None => row.tell(stream.below(2 * self.half)),
+                None => row.tell(fillers[stream.below(fillers.len())]),
             }
         }
         row

@@ -1,0 +1,124 @@
+//! What is known at the close of a generation, worked out once for all drafts of the next.
+//!
+//! Every lead is a mean of paired differences to the fixed anchor on common seeds of the search tier; screening scores are never
+//! pooled with it. Programs have few such seeds, so how far a lead may be off is taken from all of the run ([`crate::stats::spread`]):
+//! deviations by what mixes time, moderated towards what the groups share. And the largest of many leads is too large, so leads are
+//! corrected by empirical Bayes ([`crate::stats::shrink`]); parents and finalists are chosen by the corrected ones.
+
+use crate::archive::Archive;
+use crate::plan::Tier;
+use crate::record::{Candidate, CandidateId};
+use crate::schedule;
+use crate::stats::shrink::{Lead, Shrunk, shrink};
+use crate::stats::spread::{Spread, Spreads, pool};
+use crate::stats;
+use crate::store::History;
+use std::collections::BTreeMap;
+
+/// Deviation of a paired difference between two seeds before anything ran, and how many degrees of freedom that is worth.
+const START: Spread = Spread { deviation: 0.2, freedom: 4.0 };
+
+/// Whose differences scatter alike: how near the two programs are, and what mixes time in the first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    kin: bool,
+    mixer: String,
+}
+
+/// Where a program stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stand {
+    /// Which.
+    pub id: CandidateId,
+    /// Mean difference to the fixed anchor; 0 for that anchor.
+    pub lead: f64,
+    /// Common seeds behind it.
+    pub seeds: usize,
+    /// The lead after correction for the choice of the best of many.
+    pub corrected: Shrunk,
+}
+
+/// Leads and what follows from them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Board {
+    /// Programs with a lead, the largest corrected one first; no controls.
+    pub standing: Vec<Stand>,
+    places: BTreeMap<CandidateId, usize>,
+    spreads: Spreads<Group>,
+}
+
+impl Board {
+    /// The board of everything that is closed.
+    pub fn of(history: &History) -> Self {
+        let spreads = pool(samples(history), START);
+        let mut board = Self { standing: Vec::new(), places: BTreeMap::new(), spreads };
+        let Some(fixed) = history.fixed() else { return board };
+        let mut rows: Vec<(CandidateId, Lead, usize)> = Vec::new();
+        for c in history.evaluated().filter(|c| schedule::counts(c) && c.id != fixed) {
+            let leads = history.leads(c.id);
+            let Some(mean) = stats::mean(&leads) else { continue };
+            let error = board.spread(c, false).error(leads.len());
+            rows.push((c.id, Lead { mean, error }, leads.len()));
+        }
+        let corrected = shrink(&rows.iter().map(|(_, lead, _)| *lead).collect::<Vec<_>>());
+        for ((id, lead, seeds), corrected) in rows.into_iter().zip(corrected) {
+            board.standing.push(Stand { id, lead: lead.mean, seeds, corrected });
+        }
+        let at_zero = Shrunk { mean: 0.0, deviation: 0.0, taken: 0.0 };
+        let seeds = history.plan().anchor_seeds as usize;
+        board.standing.push(Stand { id: fixed, lead: 0.0, seeds, corrected: at_zero });
+        board.standing.sort_by(|a, b| b.corrected.mean.total_cmp(&a.corrected.mean).then(a.id.cmp(&b.id)));
+        board.places = board.standing.iter().enumerate().map(|(place, stand)| (stand.id, place)).collect();
+        board
+    }
+
+    /// Where a program stands; none without a lead.
+    pub fn stand(&self, id: CandidateId) -> Option<&Stand> {
+        self.places.get(&id).map(|&place| &self.standing[place])
+    }
+
+    /// The deviation of paired differences of this program, to its parent (`kin`) or to the fixed anchor.
+    pub fn spread(&self, candidate: &Candidate, kin: bool) -> Spread {
+        self.spreads.of(&group(candidate, kin))
+    }
+}
+
+fn group(candidate: &Candidate, kin: bool) -> Group {
+    Group { kin, mixer: candidate.cost.as_ref().map_or_else(String::new, |cost| cost.mixer.clone()) }
+}
+
+/// Differences of every evaluated program to the fixed anchor, and to its parent.
+fn samples(history: &History) -> Vec<(Group, Vec<f64>)> {
+    let mut samples = Vec::new();
+    for c in history.evaluated() {
+        if let Some(&parent) = c.parents.first() {
+            samples.push((group(c, true), history.paired(c.id, parent, Tier::Search)));
+        }
+        samples.push((group(c, false), history.leads(c.id)));
+    }
+    samples
+}
+
+/// What a generation is proposed from.
+pub struct Knowledge<'a> {
+    /// The log.
+    pub history: &'a History,
+    /// Leads.
+    pub board: Board,
+    /// The best of each kind.
+    pub archive: Archive,
+}
+
+impl<'a> Knowledge<'a> {
+    /// What the log says now.
+    pub fn of(history: &'a History) -> Self {
+        let board = Board::of(history);
+        let archive = Archive::of(history, &board);
+        Self { history, board, archive }
+    }
+
+    /// The corrected lead of a program over the fixed anchor.
+    pub fn lead(&self, id: CandidateId) -> Option<f64> {
+        self.board.stand(id).map(|stand| stand.corrected.mean)
+    }
+}

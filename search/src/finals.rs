@@ -1,0 +1,154 @@
+//! The finals: a few candidates and the fixed anchor, on seeds and data that nothing before has seen.
+//!
+//! Who comes: the candidates with the largest corrected leads, and of every family of relatives (one lineage down to its seed program)
+//! at first only the best, so that one idea does not take all places. How long: as [`crate::stats::finals`] says, which looks at 8, 12
+//! and 16 paired seeds and is the only function that says "established". Then the ablation, by itself: each established finalist is
+//! held, on the same seeds, against every program that it descends from, which is itself with its last changes taken back. It is a
+//! *discovery* if it is better than each of them (intersection-union at 5 %), so that edits without effect do not count as finds.
+//!
+//! All of it is a pure function of the log: the finals can be stopped at any time and gone on with.
+
+use crate::board::Board;
+use crate::plan::Tier;
+use crate::record::{CandidateId, Origin};
+use crate::schedule::{self, Trial};
+use crate::stats::finals::{Judgement, LOOKS, judge, next_look};
+use crate::stats::rates::intersection_union;
+use crate::stats::{self, Interval};
+use crate::store::History;
+use serde::{Deserialize, Serialize};
+
+/// Ancestors that a finalist is held against, the nearest ones and its seed program.
+const ANCESTORS: usize = 4;
+
+/// Level of the comparison with each ancestor.
+const LEVEL: f64 = 0.05;
+
+/// Candidates with a claim to a place, best first, at most as many as the plan has places.
+pub fn claims(history: &History, board: &Board) -> Vec<CandidateId> {
+    let candidate = |id: CandidateId| history.candidate(id).filter(|c| c.origin == Origin::Proposed && schedule::counts(c));
+    let standing: Vec<CandidateId> = board.standing.iter().map(|s| s.id).filter(|&id| candidate(id).is_some()).collect();
+    let places = history.plan().finalists as usize;
+    let mut chosen: Vec<CandidateId> = Vec::new();
+    let mut rest: Vec<CandidateId> = Vec::new();
+    for id in standing {
+        let related = |&other: &CandidateId| descends(history, id, other) || descends(history, other, id);
+        if chosen.iter().any(related) { rest.push(id) } else { chosen.push(id) }
+        if chosen.len() == places {
+            break;
+        }
+    }
+    chosen.extend(rest.into_iter().take(places - chosen.len().min(places)));
+    chosen
+}
+
+/// Whether one program was made from another, by its first parents.
+fn descends(history: &History, id: CandidateId, from: CandidateId) -> bool {
+    lineage(history, id).contains(&from)
+}
+
+/// What a program was made from, by first parents, the nearest first.
+pub fn lineage(history: &History, id: CandidateId) -> Vec<CandidateId> {
+    let mut all = Vec::new();
+    let mut at = id;
+    // Parents come before their children in every log; a log in which they do not is not followed for ever.
+    while let Some(&parent) = history.candidate(at).and_then(|c| c.parents.first()).filter(|&&parent| parent < at) {
+        all.push(parent);
+        at = parent;
+    }
+    all
+}
+
+/// Differences between two programs on the first seeds of the finals that both were run on, in order; NaN where the first has no score.
+/// A seed without a score of the second is left out.
+pub fn differences(history: &History, id: CandidateId, other: CandidateId) -> Vec<f64> {
+    let seeds = history.plan().fresh(LOOKS[LOOKS.len() - 1]);
+    let result = |id, seed| history.result((id, Tier::Final, seed));
+    let both = seeds.map_while(|seed| Some((result(id, seed)?, result(other, seed)?)));
+    both.filter_map(|(a, b)| Some(a.score().unwrap_or(f64::NAN) - b.score()?)).collect()
+}
+
+/// What is said of the finalists, in their order.
+pub fn judgements(history: &History) -> Vec<Judgement> {
+    let Some(fixed) = history.fixed() else { return Vec::new() };
+    judge(&history.finals().iter().map(|&id| differences(history, id, fixed)).collect::<Vec<_>>())
+}
+
+/// Evaluations of the finals that are due: up to the next look of those that are not decided, then of the ancestors of the
+/// established.
+pub fn due(history: &History) -> Vec<Trial> {
+    let Some(fixed) = history.fixed() else { return Vec::new() };
+    let judged = judgements(history);
+    let of = |wanted: &dyn Fn(&Judgement) -> bool| -> Vec<CandidateId> {
+        history.finals().iter().zip(&judged).filter(|(_, j)| wanted(j)).map(|(&id, _)| id).collect()
+    };
+    let undone = |ids: &[CandidateId], seeds: usize| -> Vec<Trial> {
+        let all = history.plan().fresh(seeds).flat_map(|seed| ids.iter().map(move |&id| (id, Tier::Final, seed)));
+        all.filter(|&trial| history.result(trial).is_none()).collect()
+    };
+    let mut open = of(&Judgement::undecided);
+    if !open.is_empty() {
+        let reached = open.iter().map(|&id| differences(history, id, fixed).len()).min().unwrap_or(0);
+        open.push(fixed);
+        // A seed on which the anchor has no score counts for nobody: the next one is taken in its place, as far as there are seeds.
+        let missing = undone(&open, next_look(reached).unwrap_or(0));
+        if !missing.is_empty() {
+            return missing;
+        }
+        let last = LOOKS[LOOKS.len() - 1];
+        let more = (1..=last).map(|seeds| undone(&open, seeds)).find(|trials| !trials.is_empty());
+        return more.unwrap_or_default();
+    }
+    let established = of(&Judgement::established);
+    established
+        .into_iter()
+        .map(|id| {
+            let seeds = differences(history, id, fixed).len();
+            undone(&ancestors(history, id), seeds)
+        })
+        .find(|trials| !trials.is_empty())
+        .unwrap_or_default()
+}
+
+/// The programs that a finalist is held against: its nearest ancestors and its seed program, those that can be trained.
+fn ancestors(history: &History, id: CandidateId) -> Vec<CandidateId> {
+    let all: Vec<CandidateId> = lineage(history, id).into_iter().filter(|&a| history.rate(a).is_some()).collect();
+    let mut near: Vec<CandidateId> = all.iter().copied().take(ANCESTORS - 1).collect();
+    near.extend(all.last().filter(|last| !near.contains(last)));
+    near
+}
+
+/// A finalist against a program that it was made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ablation {
+    /// The program without the last changes.
+    pub ancestor: CandidateId,
+    /// How much better the finalist is, with a 95 % interval.
+    pub over: Option<Interval>,
+    /// One-sided sign-flip p; none below eight seeds.
+    pub p: Option<f64>,
+}
+
+/// The ablation of an established finalist, as far as it was run, and whether it makes it a discovery; none before it is complete.
+pub fn ablation(history: &History, id: CandidateId) -> (Vec<Ablation>, Option<bool>) {
+    let wanted = ancestors(history, id);
+    let fixed = history.fixed();
+    let rows: Vec<Ablation> = wanted
+        .iter()
+        .map(|&ancestor| {
+            let differences = differences(history, id, ancestor);
+            let enough = differences.len() >= LOOKS[0] && differences.iter().all(|d| d.is_finite());
+            Ablation {
+                ancestor,
+                over: stats::interval(&differences),
+                p: if enough { stats::sign_flip(&differences) } else { None },
+            }
+        })
+        .collect();
+    let own = fixed.map_or(0, |fixed| differences(history, id, fixed).len());
+    let complete = wanted.iter().all(|&a| differences(history, id, a).len() >= own);
+    // The fixed anchor was judged already; a finalist made from it alone has no other ancestor to beat.
+    let others: Vec<Option<f64>> = rows.iter().filter(|row| Some(row.ancestor) != fixed).map(|row| row.p).collect();
+    let better = if others.is_empty() { Some(true) } else { intersection_union(&others).map(|p| p <= LEVEL) };
+    (rows, if complete { better } else { None })
+}
