@@ -1,7 +1,23 @@
-//! Small statistics: means, paired effects, bootstrap intervals, sign-flip tests.
+//! Small statistics, as pure functions of numbers.
 //!
 //! Scores of one seed on several tasks are not independent, and two programs on one seed share their
-//! batches; so the unit that is resampled is always the seed, and differences are taken inside a seed.
+//! batches; so the unit is always the seed, and differences are taken inside a seed.
+//!
+//! | question | file |
+//! |---|---|
+//! | is a finalist better than its anchor? | `finals`: a test with three looks, 5 % over finalists and looks |
+//! | how much better, within what? | `signs`: the sign-flip test and the interval that goes with it |
+//! | how much of the winner's lead was luck? | `shrink`: empirical Bayes |
+//! | what do one to three pairs say? | `spread`: deviations by group, moderated towards each other |
+//! | how often is nothing called something? | `rates`: type I, false discoveries, rank correlation |
+
+pub mod finals;
+pub mod rates;
+pub mod shrink;
+pub mod signs;
+pub mod spread;
+
+pub use signs::{interval, level, sign_flip};
 
 use crate::random::Stream;
 use serde::{Deserialize, Serialize};
@@ -64,7 +80,7 @@ pub fn bootstrap(values: &[f64], stream: &mut Stream) -> Option<Interval> {
         (0..RESAMPLES).map(|_| (0..n).map(|_| values[stream.below(n)]).sum::<f64>() / n as f64).collect();
     means.sort_by(f64::total_cmp);
     let at = |p: f64| means[((RESAMPLES - 1) as f64 * p).round() as usize];
-    let stretch = (n as f64 / (n - 1) as f64).sqrt() * student(n - 1) / 1.959_964;
+    let stretch = (n as f64 / (n - 1) as f64).sqrt() * student((n - 1) as f64) / 1.959_964;
     let end = |p: f64| m + (at(p) - m) * stretch;
     Some(Interval { mean: m, low: end(0.025), high: end(0.975), count: n })
 }
@@ -76,33 +92,9 @@ pub fn with_deviation(values: &[f64], deviation: f64) -> Option<Interval> {
     Some(Interval { mean: m, low: m - half, high: m + half, count: values.len() })
 }
 
-/// Probability that the mean of paired differences is this large if their signs were random, one-sided;
-/// exact for up to 16 pairs, and never below 2^-n.
-pub fn sign_flip(differences: &[f64]) -> Option<f64> {
-    let n = differences.len();
-    if n == 0 {
-        return None;
-    }
-    let seen: f64 = differences.iter().sum();
-    // A flip that gives the same sum up to rounding counts as reaching it.
-    let slack = 1e-12 * differences.iter().map(|d| d.abs()).sum::<f64>();
-    let sum_of = |signs: u64| -> f64 {
-        differences.iter().enumerate().map(|(i, d)| if signs >> (i % 64) & 1 == 1 { -d } else { *d }).sum()
-    };
-    if n <= 16 {
-        let flips = 1u64 << n;
-        let reached = (0..flips).filter(|&signs| sum_of(signs) >= seen - slack).count();
-        return Some(reached as f64 / flips as f64);
-    }
-    let mut stream = Stream::new(0, "sign flip", &[]);
-    let reached = (0..9999).filter(|_| sum_of(stream.bits()) >= seen - slack).count();
-    Some((reached + 1) as f64 / 10_000.0)
-}
-
-/// Upper 97.5 % point of Student's t.
-fn student(freedom: usize) -> f64 {
-    // Only a freedom of zero is refused, and callers have at least one.
-    StudentsT::new(0.0, 1.0, freedom as f64).map_or(f64::INFINITY, |t| t.inverse_cdf(0.975))
+/// Upper 97.5 % point of Student's t; without a degree of freedom there is none.
+fn student(freedom: f64) -> f64 {
+    StudentsT::new(0.0, 1.0, freedom).map_or(f64::INFINITY, |t| t.inverse_cdf(0.975))
 }
 
 /// Probability that a normal variable of this mean and deviation is positive.
@@ -137,18 +129,6 @@ mod tests {
             .count();
         let share = covered as f64 / trials as f64;
         assert!((0.91..=0.99).contains(&share), "coverage {share}");
-    }
-
-    #[test]
-    fn sign_flips_reach_their_floor_and_no_further() {
-        assert_eq!(sign_flip(&[0.1, 0.2, 0.3, 0.1]), Some(1.0 / 16.0));
-        assert_eq!(sign_flip(&[-0.1, -0.1]), Some(1.0));
-        assert_eq!(sign_flip(&[]), None);
-        // Exact and sampled agree: 16 pairs are enumerated, 17 (with a zero) are drawn; 9999 draws, se 0.005.
-        let pairs: Vec<f64> = (0..16).map(|i| f64::from(i) - 6.0).collect();
-        let exact = sign_flip(&pairs).unwrap();
-        let drawn = sign_flip(&[pairs, vec![0.0]].concat()).unwrap();
-        assert!((exact - drawn).abs() < 0.02, "{exact} {drawn}");
     }
 
     #[test]
