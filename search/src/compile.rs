@@ -2,6 +2,7 @@
 
 use crate::propose::findings;
 use crate::record::{Cost, TimeClass};
+use crate::trained::Holds;
 use crate::screen::{Refusal, Screen, Screened};
 use archc_compiler::checks::{self, CostReport};
 use archc_compiler::diag::{Diagnostic, to_json};
@@ -39,6 +40,9 @@ static OTHERS: LazyLock<Vec<ModelSize>> = LazyLock::new(|| {
     }
     sizes
 });
+
+/// No batch of a tier that archc carries has more tokens.
+const BATCH_TOKENS: usize = 1024;
 
 /// The length at which state and FLOPs that grow with it are counted.
 const TOKENS: usize = 32;
@@ -153,6 +157,7 @@ fn summary(graph: &Graph, cost: &CostReport) -> Cost {
     Cost {
         params: cost.params as u64,
         flops_per_token: cost.forward.at(TOKENS),
+        work: cost.forward.at(TOKENS) + cost.backward.at(TOKENS),
         state: cost.state.at(TOKENS),
         time: match cost.time {
             checks::TimeClass::Linear => TimeClass::Linear,
@@ -209,20 +214,23 @@ fn mixer(graph: &Graph) -> String {
 }
 
 /// A candidate for the trainer's contract.
-pub struct Trainable {
+pub struct Trainable<'a> {
     source: Source,
+    holds: &'a Holds,
 }
 
-impl Trainable {
-    /// A program.
-    pub fn new(name: &str, text: &str) -> Self {
-        Self { source: Source::new(name, text) }
+impl<'a> Trainable<'a> {
+    /// A program, on a device that has so much room.
+    pub fn new(name: &str, text: &str, holds: &'a Holds) -> Self {
+        Self { source: Source::new(name, text), holds }
     }
 }
 
-impl evaluate::Candidate for Trainable {
+impl evaluate::Candidate for Trainable<'_> {
     fn graph(&self, size: ModelSize) -> Result<Arc<Graph>, Vec<Diagnostic>> {
-        self.source.compile(size).into_graph().map(Arc::new)
+        let graph = self.source.compile(size).into_graph()?;
+        (self.holds)(&graph, BATCH_TOKENS).map_err(|d| vec![d])?;
+        Ok(Arc::new(graph))
     }
 
     fn cost(&self, graph: &Graph, len: usize) -> evaluate::Cost {

@@ -1,19 +1,22 @@
-//! The loop: propose, evaluate, study, again; then fresh seeds for the best; then the ranking.
+//! The loop: propose, evaluate, study, again; then the finals; then the table.
 //!
 //! The engine holds no state that matters: what is due is asked of the history, and what happened is
 //! committed before it is believed. So stopping it is simply not going on.
 
+use crate::board::Board;
 use crate::evaluate::{Evaluator, Workers};
 use crate::plan::Tier;
 use crate::progress::{Notice, Progress, Standing};
-use crate::record::{CandidateId, Status};
+use crate::record::{CandidateId, Origin, Report, Status};
 use crate::roles::{Analyst, Engineer, Researcher};
 use crate::schedule::{self, Trial};
 use crate::screen::Screen;
+use crate::stats::finals::LOOKS;
 use crate::store::{Event, History, Log};
-use crate::{codes, evaluate, propose, rank};
+use crate::{codes, evaluate, finals, propose, rank};
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::guard::aside;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -35,7 +38,7 @@ pub struct Roles<'a> {
 
 /// What a run may use, all sessions together. Hard: nothing is started that cannot end inside, and what
 /// runs when a limit is reached is stopped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Budget {
     /// Time.
     pub time: Option<Duration>,
@@ -45,16 +48,14 @@ pub struct Budget {
     pub tokens: Option<u64>,
     /// Bytes of resident memory of this process, where the system tells.
     pub memory: Option<u64>,
+    /// The corrected lead of the best program at which the search goes on to the finals.
+    pub until: Option<f64>,
+    /// Generations in a row without a better one after which it does.
+    pub patience: Option<u32>,
 }
 
-/// Share of time and tokens that is kept for fresh seeds.
-const KEPT: f64 = 0.2;
-
-/// Fresh seeds that a budget of candidates alone is good for.
-const FRESH_SEEDS: u32 = 4;
-
-/// Fresh seeds that the number of contenders is chosen for.
-const WANTED_SEEDS: f64 = 4.0;
+/// Share of time and tokens that is kept for the finals.
+const KEPT: f64 = 0.25;
 
 /// How long the loop waits for a result before it looks at clocks and flags.
 const BEAT: Duration = Duration::from_millis(50);
@@ -86,8 +87,21 @@ pub fn drive(
         let workers = Workers::start(scope, roles.evaluator, jobs).map_err(codes::log)?;
         let version = roles.evaluator.version();
         let clock = Clock { spent, began: Instant::now() };
-        let mut engine =
-            Engine { log, roles, budget, jobs, stop, progress, workers, version, clock, best: None, learned: false };
+        let mut engine = Engine {
+            log,
+            roles,
+            budget,
+            jobs,
+            stop,
+            progress,
+            workers,
+            version,
+            clock,
+            best: None,
+            late: BTreeSet::new(),
+            steps: 0,
+        };
+        engine.forget_the_deadly()?;
         let reason = engine.explore()?;
         let reason = match reason {
             "interrupted" | "memory" => reason,
@@ -123,9 +137,14 @@ struct Engine<'a> {
     version: String,
     clock: Clock,
     best: Option<CandidateId>,
-    /// An evaluation of this session was evidence for the search.
-    learned: bool,
+    /// Evaluations that ran out of time once in this session: it may have been the machine, so they run once more.
+    late: BTreeSet<Trial>,
+    /// Candidates in a row that were no better than the best before them, by generation.
+    steps: u32,
 }
+
+/// Deaths of the process while an evaluation ran after which it is left out.
+const DEATHS: u32 = 2;
 
 impl Engine<'_> {
     /// Generations until the budget for them is used. Gives the reason for ending.
@@ -141,7 +160,12 @@ impl Engine<'_> {
                 }
                 let (analyses, beliefs) = self.roles.analyst.study(self.log.history(), generation);
                 self.log.commit(&[Event::Closed { generation, analyses, beliefs }])?;
-                self.tell_best();
+                if self.log.history().fixed().is_none() {
+                    return Ok("no anchor could be trained");
+                }
+                if let Some(reason) = self.look() {
+                    return Ok(reason);
+                }
                 continue;
             }
             if let Some(reason) = self.used_up(1.0 - KEPT) {
@@ -165,7 +189,7 @@ impl Engine<'_> {
         let Roles { researcher, engineer, screen, .. } = self.roles;
         aside(|| {
             if history.generations() == 0 {
-                propose::anchors(history, screen)
+                propose::anchors(history, engineer, screen)
             } else {
                 Ok(propose::generation(history, researcher, engineer, screen, room))
             }
@@ -197,6 +221,7 @@ impl Engine<'_> {
                             break;
                         }
                         if let Some(job) = self.job(trial) {
+                            self.log.begin(trial)?;
                             self.workers.give(job);
                         }
                     }
@@ -209,47 +234,46 @@ impl Engine<'_> {
         }
     }
 
-    /// The best and the anchors on fresh seeds, one seed after another. Gives a reason if it was interrupted.
+    /// The finals, as far as time and tokens allow. Gives a reason if they were interrupted.
     fn finals(&mut self) -> Result<Option<&'static str>, Diagnostic> {
-        // Without new evidence the contenders of an earlier session keep their places, and so does the ranking of a
-        // run that is resumed with nothing left to spend.
-        let contenders = match self.log.history().finals() {
-            Some(earlier) if !self.learned => earlier.to_vec(),
-            _ => self.contenders(schedule::claims(self.log.history())),
+        let history = self.log.history();
+        let Some(fixed) = history.fixed() else { return Ok(None) };
+        // Evaluations that are in are kept: the finalists of an earlier session are these, unless the search has gone on since.
+        let claims = finals::claims(history, &Board::of(history));
+        let finalists = if history.finals_are_current() {
+            history.finals().to_vec()
+        } else {
+            self.affordable(claims, fixed)
         };
-        if contenders.is_empty() {
+        if finalists.is_empty() {
             return Ok(None);
         }
-        self.progress.notice(&Notice::Finals { contenders: contenders.len() });
-        if self.log.history().finals() != Some(contenders.as_slice()) {
-            self.log.commit(&[Event::Finals { contenders }])?;
+        self.progress.notice(&Notice::Finals { contenders: finalists.len() + 1 });
+        if self.log.history().finals() != finalists.as_slice() {
+            self.log.commit(&[Event::Finals { contenders: finalists }])?;
         }
-        let limited = self.budget.time.is_some() || self.budget.tokens.is_some();
-        let rounds = if limited { self.log.history().plan().fresh_seeds } else { FRESH_SEEDS };
-        for round in 0..rounds {
-            if round > 0 && !self.affords(round) {
-                break;
-            }
-            let due = |history: &History| schedule::fresh(history, round);
-            match self.stretch(&due, 1.0)? {
-                Stretch::Done => {}
-                Stretch::Stopped(reason @ ("interrupted" | "memory")) => return Ok(Some(reason)),
-                Stretch::Stopped(_) => break,
-            }
+        match self.stretch(&finals::due, 1.0)? {
+            Stretch::Stopped(reason @ ("interrupted" | "memory")) => Ok(Some(reason)),
+            Stretch::Stopped(_) | Stretch::Done => Ok(None),
         }
-        Ok(None)
     }
 
-    /// As many of those with a claim as can be run on enough seeds in the time that is left, and at least a
-    /// candidate and an anchor.
-    fn contenders(&self, claims: Vec<CandidateId>) -> Vec<CandidateId> {
-        let Some(time) = self.budget.time else { return claims };
-        let left = time.saturating_sub(self.clock.elapsed()).as_secs_f64() * self.jobs as f64;
-        let mut cost = 0.0;
+    /// As many of those with a claim as can come to the first look beside the anchor in the time and tokens that are left, and at least
+    /// one.
+    fn affordable(&self, claims: Vec<CandidateId>, fixed: CandidateId) -> Vec<CandidateId> {
+        let history = self.log.history();
+        let first = LOOKS[0] as f64;
+        let left = self.budget.time.map_or(f64::INFINITY, |time| {
+            time.saturating_sub(self.clock.elapsed()).as_secs_f64() * self.jobs as f64
+        });
+        let tokens = self.budget.tokens.map_or(f64::INFINITY, |most| most as f64 - history.counts().tokens as f64);
+        let each = |id: CandidateId| (first * self.seconds(id), first * self.of_tier(Tier::Search) as f64);
+        let mut used = each(fixed);
         let mut taken = Vec::new();
         for id in claims {
-            cost += WANTED_SEEDS * self.seconds(id);
-            if taken.len() >= 2 && cost > left {
+            let next = each(id);
+            used = (used.0 + next.0, used.1 + next.1);
+            if !taken.is_empty() && (used.0 > left || used.1 > tokens) {
                 break;
             }
             taken.push(id);
@@ -257,20 +281,31 @@ impl Engine<'_> {
         taken
     }
 
-    /// Whether one more round of fresh seeds ends inside the time that is left.
-    fn affords(&self, round: u32) -> bool {
-        let Some(time) = self.budget.time else { return true };
-        let left = time.saturating_sub(self.clock.elapsed()).as_secs_f64();
-        let costs: Vec<f64> =
-            schedule::fresh(self.log.history(), round).iter().map(|(id, _, _)| self.seconds(*id)).collect();
-        let longest = costs.iter().copied().fold(0.0, f64::max);
-        left > (costs.iter().sum::<f64>() / self.jobs as f64).max(longest)
-    }
-
     /// How long a search-tier evaluation of this program takes, from the longest seen.
     fn seconds(&self, id: CandidateId) -> f64 {
         let seen = self.log.history().results_of(id).filter(|(tier, _, _)| *tier == Tier::Search);
         seen.map(|(_, _, r)| r.seconds).fold(0.0, f64::max)
+    }
+
+    /// Tokens of an evaluation of a tier: the same, whatever the program.
+    fn of_tier(&self, tier: Tier) -> u64 {
+        let seen = |tier| self.log.history().tokens(tier);
+        // The finals train on what the search tier trains on.
+        seen(tier).max(if tier == Tier::Final { seen(Tier::Search) } else { 0 })
+    }
+
+    /// Results for what was running when the process died, each time it was tried: whatever it is, it is not tried again.
+    fn forget_the_deadly(&mut self) -> Result<(), Diagnostic> {
+        for trial in self.log.deadly(DEATHS)? {
+            if self.log.history().result(trial).is_some() {
+                continue;
+            }
+            let message = format!("the process died {DEATHS} times while this ran; it is left out");
+            let Some(job) = self.job(trial) else { continue };
+            let report = Report::failed(Status::Died, message);
+            self.record(job, report)?;
+        }
+        Ok(())
     }
 
     /// A limit that what runs may not pass.
@@ -311,13 +346,8 @@ impl Engine<'_> {
             return Some("time");
         }
         let most = self.budget.tokens?;
-        // Evaluations of a tier train on the same number of tokens, whatever the program.
-        let history = self.log.history();
-        let of_tier = |tier: Tier| {
-            history.results().filter(|((_, t, _), _)| *t == tier).map(|(_, r)| r.tokens()).max().unwrap_or(0)
-        };
-        let running: u64 = self.workers.running().map(|(_, tier, _)| of_tier(tier)).sum();
-        let wanted = history.counts().tokens + running + next.map_or(0, |(_, tier, _)| of_tier(tier));
+        let running: u64 = self.workers.running().map(|(_, tier, _)| self.of_tier(tier)).sum();
+        let wanted = self.log.history().counts().tokens + running + next.map_or(0, |(_, tier, _)| self.of_tier(tier));
         (wanted as f64 > most as f64 * share).then_some("tokens")
     }
 
@@ -330,19 +360,24 @@ impl Engine<'_> {
             hash: c.hash.clone(),
             tier,
             seed,
+            rate: if tier == Tier::Tune { None } else { self.log.history().rate(id) },
+            anchor: c.origin == Origin::Anchor && tier != Tier::Final,
         })
     }
 
-    /// Commits a result. One that was cancelled did not happen.
-    fn record(&mut self, job: evaluate::Job, report: crate::record::Report) -> Result<(), Diagnostic> {
-        if report.status == Status::Cancelled {
-            return Ok(());
-        }
+    /// Commits a result. One that was cancelled did not happen, nor did one that ran out of time for the first time.
+    fn record(&mut self, job: evaluate::Job, report: Report) -> Result<(), Diagnostic> {
         let (candidate, tier, seed) = job.trial();
-        let (status, quality) = (report.status, report.quality());
-        self.learned |= seed < self.log.history().plan().fresh_from;
+        let again = report.status == Status::Timeout && self.late.insert(job.trial());
+        if report.status == Status::Cancelled || again {
+            return self.log.forget(job.trial());
+        }
+        let (status, score) = (report.status, report.score());
+        let finding = report.findings.first().map(|f| f.message.clone());
         self.log.commit(&[Event::Evaluated { candidate, tier, seed, key: job.key(&self.version), report }])?;
-        self.progress.notice(&Notice::Evaluated { candidate, name: &job.name, status, quality });
+        let anchor = job.anchor;
+        let finding = finding.as_deref();
+        self.progress.notice(&Notice::Evaluated { candidate, name: &job.name, anchor, tier, status, score, finding });
         Ok(())
     }
 
@@ -354,14 +389,26 @@ impl Engine<'_> {
         self.progress.notice(&Notice::Tick(standing));
     }
 
-    fn tell_best(&mut self) {
+    /// Tells who leads, and whether that is enough.
+    fn look(&mut self) -> Option<&'static str> {
         let history = self.log.history();
-        let Some(&(id, lead)) = history.standing().first() else { return };
-        if self.best != Some(id) {
+        let board = Board::of(history);
+        let lead = board.standing.iter().find(|s| history.candidate(s.id).is_some_and(|c| c.origin == Origin::Proposed));
+        let ahead = lead.filter(|s| s.corrected.mean > 0.0).copied();
+        let id = ahead.map(|s| s.id).or(history.fixed())?;
+        if self.best == Some(id) {
+            self.steps += 1;
+        } else {
             self.best = Some(id);
+            self.steps = 0;
             let name = history.candidate(id).map_or("", |c| c.name.as_str());
+            let lead = ahead.map(|s| s.corrected.mean);
             self.progress.notice(&Notice::Best { candidate: id, name, lead });
         }
+        if ahead.is_some_and(|s| self.budget.until.is_some_and(|until| s.corrected.mean >= until)) {
+            return Some("until");
+        }
+        self.budget.patience.is_some_and(|most| self.steps >= most).then_some("patience")
     }
 }
 

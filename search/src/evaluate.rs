@@ -44,6 +44,8 @@ pub struct Job {
     pub seed: u64,
     /// At which multiple of the tasks' learning rates; a tuning tries all and has none.
     pub rate: Option<f64>,
+    /// It is an anchor, whose results later runs may use again.
+    pub anchor: bool,
 }
 
 impl Job {

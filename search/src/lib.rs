@@ -24,10 +24,14 @@
 
 pub mod archive;
 pub mod best;
+pub mod board;
+pub mod cache;
 pub mod codes;
 pub mod compile;
+pub mod control;
 pub mod engine;
 pub mod evaluate;
+pub mod finals;
 pub mod moves;
 pub mod plan;
 pub mod progress;
@@ -40,6 +44,7 @@ pub mod roles;
 mod run;
 pub mod schedule;
 pub mod screen;
+pub mod shrink;
 pub mod stats;
 pub mod store;
 pub mod surrogate;
@@ -54,4 +59,4 @@ mod tests;
 pub use codes::CODES;
 pub use engine::{Budget, Roles, drive};
 pub use progress::{Notice, Progress, Silent, Standing};
-pub use run::{SearchOptions, Summary, run, run_with};
+pub use run::{SearchOptions, Summary, run};

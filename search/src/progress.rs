@@ -1,5 +1,6 @@
 //! What a search tells while it runs. How it looks is the caller's affair.
 
+use crate::plan::Tier;
 use crate::record::{CandidateId, Status};
 use crate::store::Counts;
 use std::time::Duration;
@@ -41,10 +42,16 @@ pub enum Notice<'a> {
         candidate: CandidateId,
         /// Its name.
         name: &'a str,
+        /// It is an anchor.
+        anchor: bool,
+        /// On which tier.
+        tier: Tier,
         /// How.
         status: Status,
-        /// Its score between chance (0) and perfect (1).
-        quality: Option<f64>,
+        /// Its score.
+        score: Option<f64>,
+        /// What there was to say, first of all.
+        finding: Option<&'a str>,
     },
     /// The best is another one now.
     Best {
@@ -52,10 +59,10 @@ pub enum Notice<'a> {
         candidate: CandidateId,
         /// Its name.
         name: &'a str,
-        /// How far it leads the anchors' mean.
-        lead: f64,
+        /// Its corrected lead over the fixed anchor; none while that is the best.
+        lead: Option<f64>,
     },
-    /// The search is over, the best run again on fresh seeds.
+    /// The search is over, the finals begin.
     Finals {
         /// How many programs.
         contenders: usize,

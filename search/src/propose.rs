@@ -4,37 +4,81 @@
 //! it has some sound drafts; a surrogate says which of them is trained. Drafts that were refused or passed
 //! over are kept with the reason.
 
-use crate::codes;
+use crate::{codes, control};
 use crate::random::Stream;
 use crate::record::{Candidate, CandidateId, Finding, Hypothesis, Origin, Site, Verdict};
 use crate::roles::{Engineer, Researcher};
-use crate::screen::{Limits, Screen, Screened};
+use crate::screen::{Limits, Refusal, Screen, Screened};
+use crate::shrink::{hidden_sizes, shrink};
 use crate::store::History;
 use crate::board::Knowledge;
 use crate::surrogate::Surrogate;
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::guard::caught;
 use similar::TextDiff;
+use std::collections::BTreeSet;
 
-/// Generation 0: the seed programs.
+/// The move by which seed programs are varied, the kind of site, and most variants of each.
+const VARIATION: (&str, &str, usize) = ("change a convolution", "no convolution", 3);
+
+/// Generation 0: the seed programs, and variants of each that are one edit away: the edit that is known to matter most on recall, a
+/// short convolution before a memory. What is called better than the anchors should be better than these.
+///
+/// # Errors
+/// E1007 if a seed program does not pass the screen.
+pub fn anchors(
+    history: &History,
+    engineer: &dyn Engineer,
+    screen: &dyn Screen,
+) -> Result<Vec<Candidate>, Diagnostic> {
+    let limits = Limits::of(history);
+    let mut candidates = seeds(history, screen)?;
+    let mut known: BTreeSet<String> = candidates.iter().map(|c| c.hash.clone()).collect();
+    for seed in candidates.clone() {
+        let choices = engineer.choices(&seed);
+        let edits = choices.iter().filter(|c| (c.action, c.site.kind.as_str()) == (VARIATION.0, VARIATION.1));
+        let mut left = VARIATION.2;
+        for choice in edits {
+            if left == 0 {
+                break;
+            }
+            let hypothesis = Hypothesis {
+                researcher: "anchors".to_owned(),
+                parents: vec![seed.id],
+                action: choice.action.to_owned(),
+                site: choice.site.clone(),
+                why: "what is called better than a seed program should be better than its nearest variants".to_owned(),
+                tasks: Vec::new(),
+            };
+            let place = [u64::from(seed.id.0), choice.site.index as u64];
+            let mut stream = Stream::new(0, "variant", &place);
+            let made = draft(&[&seed], engineer, screen, &limits, hypothesis, &mut stream);
+            if made.verdict.admitted() && known.insert(made.hash.clone()) {
+                let id = CandidateId(candidates.len() as u32);
+                candidates.push(Candidate { id, origin: Origin::Anchor, slot: seed.slot, ..made });
+                left -= 1;
+            }
+        }
+    }
+    Ok(candidates)
+}
+
+/// The seed programs.
 ///
 /// # Errors
 /// E1007 if one does not pass the screen.
-pub fn anchors(history: &History, screen: &dyn Screen) -> Result<Vec<Candidate>, Diagnostic> {
+pub fn seeds(history: &History, screen: &dyn Screen) -> Result<Vec<Candidate>, Diagnostic> {
+    let limits = Limits::of(history);
     let mut candidates: Vec<Candidate> = Vec::new();
     for (slot, (name, source)) in history.plan().anchors.iter().enumerate() {
         let screened =
             caught(|| screen.screen(source)).map_err(|bug| codes::seed(name, format!("archc bug: {bug}")))?;
-        if let Some(refusal) = &screened.refusal {
+        if let Some(refusal) = screened.refusal.clone().or_else(|| limits.refuse(&screened)) {
             let code = if refusal.code.is_empty() { String::new() } else { format!(" ({})", refusal.code) };
             return Err(codes::seed(name, format!("{}{code}", refusal.message)));
         }
-        // Two files with one program are one anchor.
-        if candidates.iter().any(|c| c.hash == screened.hash) {
-            continue;
-        }
         candidates.push(Candidate {
-            id: CandidateId(candidates.len() as u32),
+            id: CandidateId(0),
             generation: 0,
             slot: slot as u32,
             attempt: 0,
@@ -52,6 +96,10 @@ pub fn anchors(history: &History, screen: &dyn Screen) -> Result<Vec<Candidate>,
             cost: screened.cost,
         });
     }
+    // Two files with one program are one anchor.
+    let mut known = BTreeSet::new();
+    candidates.retain(|c| known.insert(c.hash.clone()));
+    (0..).zip(&mut candidates).for_each(|(id, c)| c.id = CandidateId(id));
     Ok(candidates)
 }
 
@@ -84,12 +132,14 @@ pub fn generation(
                 Ok(None) => break,
                 Err(bug) => unthought(history, researcher, &bug),
             };
+            let parents: Vec<&Candidate> =
+                hypothesis.parents.iter().filter_map(|&id| history.candidate(id)).collect();
             let mut candidate = Candidate {
                 id: id(&made),
                 generation: number,
                 slot,
                 attempt,
-                ..draft(history, engineer, screen, &limits, hypothesis, &mut Stream::new(plan.seed, "build", &place))
+                ..draft(&parents, engineer, screen, &limits, hypothesis, &mut Stream::new(plan.seed, "build", &place))
             };
             if candidate.verdict.admitted() {
                 let same = |c: &&Candidate| c.verdict.admitted() && c.hash == candidate.hash;
@@ -102,10 +152,10 @@ pub fn generation(
         }
         choose(&known, &surrogate, &mut made[first..]);
     }
-    if !made.is_empty() && plan.control_every > 0 && number % plan.control_every == 1 % plan.control_every {
-        let anchors: Vec<&Candidate> = history.anchors().collect();
-        let turn = (number / plan.control_every) as usize;
-        made.extend(anchors.get(turn % anchors.len().max(1)).map(|a| control(a, id(&made), number, plan.generation)));
+    for turn in 0..plan.controls {
+        if made.iter().any(|c| c.verdict.admitted()) {
+            made.extend(control::control(history, screen, number, turn, id(&made)));
+        }
     }
     made
 }
@@ -121,32 +171,15 @@ fn choose(known: &Knowledge<'_>, surrogate: &Surrogate, drafts: &mut [Candidate]
     }
 }
 
-/// An anchor once more, under another name.
-fn control(anchor: &Candidate, id: CandidateId, generation: u32, slot: u32) -> Candidate {
-    Candidate {
-        id,
-        generation,
-        slot,
-        attempt: 0,
-        origin: Origin::Control,
-        name: format!("{} again", anchor.name),
-        parents: vec![anchor.id],
-        change: format!("control: {} under another name, on other seeds", anchor.name),
-        diff: String::new(),
-        ..anchor.clone()
-    }
-}
-
 /// One draft; its number and place are the caller's.
 fn draft(
-    history: &History,
+    parents: &[&Candidate],
     engineer: &dyn Engineer,
     screen: &dyn Screen,
     limits: &Limits,
     hypothesis: Hypothesis,
     stream: &mut Stream,
 ) -> Candidate {
-    let parents: Vec<&Candidate> = hypothesis.parents.iter().filter_map(|&id| history.candidate(id)).collect();
     let parent = parents.first();
     let mut candidate = Candidate {
         id: CandidateId(0),
@@ -168,26 +201,26 @@ fn draft(
     };
     let rejected =
         |check: &str, message: String| Verdict::Rejected { check: check.to_owned(), code: String::new(), message };
-    match caught(|| engineer.build(&hypothesis, &parents, stream)) {
+    match caught(|| engineer.build(&hypothesis, parents, stream)) {
         Err(bug) => candidate.verdict = rejected("bug", format!("archc bug: {bug}")),
         Ok(Err(message)) => candidate.verdict = rejected("edit", message),
         Ok(Ok(draft)) => {
-            candidate.diff = diff(&candidate.source, &draft.source);
             candidate.source = draft.source;
             candidate.change = draft.change;
             match caught(|| screen.screen(&candidate.source)) {
                 Err(bug) => candidate.verdict = rejected("bug", format!("archc bug: {bug}")),
-                Ok(screened) => judge(&mut candidate, screened, limits),
+                Ok(screened) => judge(&mut candidate, screened, screen, limits),
             }
+            candidate.diff = diff(parent.map_or("", |p| &p.source), &candidate.source);
         }
     }
     candidate.hypothesis = Some(hypothesis);
     candidate
 }
 
-/// Takes over what the screen found.
-fn judge(candidate: &mut Candidate, screened: Screened, limits: &Limits) {
-    let refusal = screened.refusal.or_else(|| limits.refuse(screened.cost.as_ref()?));
+/// Takes over what the screen found; what is too large is made smaller first.
+fn judge(candidate: &mut Candidate, screened: Screened, screen: &dyn Screen, limits: &Limits) {
+    let (screened, refusal) = fit(candidate, screened, screen, limits);
     if let Some(refusal) = refusal {
         candidate.verdict =
             Verdict::Rejected { check: refusal.check.to_owned(), code: refusal.code, message: refusal.message };
@@ -199,6 +232,43 @@ fn judge(candidate: &mut Candidate, screened: Screened, limits: &Limits) {
     candidate.family = screened.family;
     candidate.findings = screened.findings;
     candidate.cost = screened.cost;
+}
+
+/// Shares that a hidden size is lowered to, until the program is no larger than the fixed anchor.
+const FACTORS: [f64; 5] = [0.9, 0.8, 0.7, 0.6, 0.5];
+
+/// The program as it is, or with its largest hidden size lowered until it fits; and why it is refused.
+fn fit(
+    candidate: &mut Candidate,
+    screened: Screened,
+    screen: &dyn Screen,
+    limits: &Limits,
+) -> (Screened, Option<Refusal>) {
+    let refused = |s: &Screened| s.refusal.clone().or_else(|| limits.refuse(s));
+    let large = |s: &Screened| s.cost.as_ref().and_then(|cost| limits.too_large(cost));
+    let refusal = match refused(&screened) {
+        Some(refusal) => Some(refusal),
+        None => large(&screened),
+    };
+    if refusal.as_ref().is_none_or(|r| r.check != "cost") {
+        return (screened, refusal);
+    }
+    for factor in FACTORS {
+        let smaller = hidden_sizes(&candidate.source).into_iter().filter_map(|size| {
+            let source = shrink(&candidate.source, &size, factor)?;
+            let screened = screen.screen(&source);
+            (refused(&screened).is_none() && large(&screened).is_none()).then_some((size, source, screened))
+        });
+        // Of the sizes that do, the one that takes the least away.
+        let params = |s: &Screened| s.cost.as_ref().map_or(0, |cost| cost.params);
+        let best = smaller.reduce(|best, next| if params(&next.2) > params(&best.2) { next } else { best });
+        if let Some((size, source, screened)) = best {
+            candidate.source = source;
+            candidate.change = format!("{}; {size} lowered to {:.0} % to be no larger than the fixed anchor", candidate.change, 100.0 * factor);
+            return (screened, None);
+        }
+    }
+    (screened, refusal)
 }
 
 /// Stands in for a hypothesis when the researcher itself failed, so that the failure is in the record.

@@ -209,6 +209,6 @@ fn controls(history: &History) -> Controls {
     controls.type_one = rate(u64::from(controls.won), u64::from(controls.tried));
     controls.false_discovery = controls
         .type_one
-        .and_then(|r| false_discovery_rate(u64::from(controls.candidates), r.share, u64::from(controls.claims)));
+        .and_then(|r| false_discovery_rate(u64::from(controls.candidates), r.rate, u64::from(controls.claims)));
     controls
 }

@@ -123,6 +123,10 @@ pub struct Cost {
     pub params: u64,
     /// Floating-point operations a token, forward.
     pub flops_per_token: f64,
+    /// Operations a token of a training step, as the plan of the step predicts its time: products at the rate of matrix products,
+    /// everything else by what it is slower. What is held equal; measured seconds never are.
+    #[serde(default)]
+    pub work: f64,
     /// Numbers carried from one token to the next.
     pub state: u64,
     /// How its time grows with the length T.
@@ -210,6 +214,8 @@ pub enum Status {
     Cancelled,
     /// archc itself failed; the message says how.
     Bug,
+    /// The process died while it ran, more than once.
+    Died,
 }
 
 impl Status {
@@ -222,6 +228,7 @@ impl Status {
             Self::Timeout => "timeout",
             Self::Cancelled => "cancelled",
             Self::Bug => "bug",
+            Self::Died => "died",
         }
     }
 }

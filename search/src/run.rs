@@ -1,6 +1,5 @@
 //! The public entry: from options to a ranked table.
 
-use crate::compile::Compiler;
 use crate::engine::{Budget, Roles, drive};
 use crate::evaluate::Evaluator;
 use crate::plan::Plan;
@@ -8,17 +7,13 @@ use crate::progress::{Notice, Progress};
 use crate::rank::Ranking;
 use crate::roles::{Bandit, MoveEngineer, PairedAnalyst, RandomSearch, Researcher};
 use crate::screen::Screen;
-use crate::store::{Counts, Event, Log, RunFolder};
-use crate::trained::Trained;
-use crate::{best, codes};
+use crate::store::{Counts, Event, History, Log, RunFolder};
+use crate::{best, codes, propose};
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::stdlib;
-use archc_runtime::SharedDevice;
-use archc_train::corpus::Corpus;
+use archc_runtime::guard::aside;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 /// What a search is asked to do.
 #[derive(Clone, Debug)]
@@ -35,10 +30,8 @@ pub struct SearchOptions {
     pub seed: u64,
     /// Evaluations side by side; 0: as many as there are cores.
     pub jobs: usize,
-    /// What the task `text` reads: a file or a folder.
-    pub corpus: Option<PathBuf>,
-    /// What it reads without one: the text that the program carries. Empty: the standard library alone.
-    pub carried: String,
+    /// Whether programs whose state may grow without end (W0707) may train.
+    pub allow_growing: bool,
     /// `bandit` (the default) or `random`, the baseline.
     pub researcher: String,
     /// Set it to end the search in good order.
@@ -54,8 +47,7 @@ impl Default for SearchOptions {
             budget: Budget::default(),
             seed: 0,
             jobs: 0,
-            corpus: None,
-            carried: String::new(),
+            allow_growing: false,
             researcher: "bandit".to_owned(),
             stop: Arc::default(),
         }
@@ -77,32 +69,17 @@ pub struct Summary {
     pub best: Vec<PathBuf>,
 }
 
-/// Runs a search: candidates are screened by the compiler and trained on a device.
-///
-/// # Errors
-/// E10xx: the folder, the lock, the store, a seed program, settings that differ from those of the run; E09xx: the
-/// corpus.
-pub fn run(options: &SearchOptions, device: SharedDevice, progress: &mut dyn Progress) -> Result<Summary, Diagnostic> {
-    let library = || stdlib::FILES.iter().map(|f| f.text).collect::<Vec<_>>().join("\n\n");
-    let corpus = match &options.corpus {
-        Some(path) => Some(Corpus::read(path)?),
-        None if options.carried.is_empty() => Corpus::carried(&library())?,
-        None => Corpus::carried(&options.carried)?,
-    };
-    run_with(options, &Compiler, &Trained::new(device, corpus.map(Arc::new))?, progress)
-}
-
 /// Runs a search with these judges of programs.
 ///
 /// # Errors
 /// E10xx: the folder, the lock, the store, a seed program, settings that differ from those of the run.
-pub fn run_with(
+pub fn run(
     options: &SearchOptions,
     screen: &dyn Screen,
     evaluator: &dyn Evaluator,
     progress: &mut dyn Progress,
 ) -> Result<Summary, Diagnostic> {
-    let (folder, mut log) = open(options, evaluator)?;
+    let (folder, mut log) = open(options, screen, evaluator)?;
     progress.notice(&Notice::Started { folder: folder.path(), resumed: log.history().candidates().len() });
     let researcher: &dyn Researcher = if log.history().plan().researcher == "random" { &RandomSearch } else { &Bandit };
     let engineer = MoveEngineer::new();
@@ -119,11 +96,12 @@ pub fn run_with(
     })
 }
 
-/// Time from which a run climbs one rung more.
-const PATIENT: Duration = Duration::from_secs(1200);
-
 /// The folder, locked, and its log, new or continued.
-fn open(options: &SearchOptions, evaluator: &dyn Evaluator) -> Result<(RunFolder, Log), Diagnostic> {
+fn open(
+    options: &SearchOptions,
+    screen: &dyn Screen,
+    evaluator: &dyn Evaluator,
+) -> Result<(RunFolder, Log), Diagnostic> {
     if options.resume {
         let folder = RunFolder::open(options.out.as_deref())?;
         let log = Log::open(&folder.store())?;
@@ -143,10 +121,16 @@ fn open(options: &SearchOptions, evaluator: &dyn Evaluator) -> Result<(RunFolder
     if options.seeds.is_empty() {
         return Err(codes::no_seeds());
     }
+    let mut plan = Plan::new(options.seed, options.seeds.clone(), &options.researcher, &evaluator.version());
+    plan.methods = evaluator.methods();
+    plan.allow_growing = options.allow_growing;
+    // What is refused is refused before there is a folder.
+    let mut before = History::new();
+    let first = Event::Opened { plan, version: env!("CARGO_PKG_VERSION").to_owned() };
+    before.apply(0, &first).map_err(codes::log)?;
+    aside(|| propose::seeds(&before, screen)).map_err(codes::log)??;
     let folder = RunFolder::create(options.out.as_deref(), options.seed)?;
-    let patient = options.budget.time.is_none_or(|time| time >= PATIENT);
-    let plan = Plan::new(options.seed, options.seeds.clone(), &options.researcher, &evaluator.version(), patient);
-    let log = Log::create(&folder.store(), Event::Opened { plan, version: env!("CARGO_PKG_VERSION").to_owned() })?;
+    let log = Log::create(&folder.store(), first)?;
     Ok((folder, log))
 }
 

@@ -1,8 +1,8 @@
 //! The static screen: what a candidate must pass before it may train, in milliseconds.
 //!
 //! In this order: it parses; its names, axes and sizes check; its output depends on its input and every
-//! parameter can learn; its ranges are sane; something in it mixes time, and no worse than the anchors do;
-//! it costs no more than they allow. The first check that refuses is recorded, so that a report can say what
+//! parameter can learn; its ranges are sane; something in it mixes time, and no worse than the anchors do; its state does not grow
+//! (unless that is allowed); it is no larger than the fixed anchor (what is, is made smaller first, see [`crate::propose`]). The first check that refuses is recorded, so that a report can say what
 //! the search wastes its drafts on.
 
 use crate::record::{Cost, Finding, TimeClass};
@@ -50,50 +50,61 @@ impl Refusal {
     }
 }
 
-/// How much a candidate may cost: the most expensive anchor, and some tolerance.
+/// What a candidate may be: of equal size with the fixed anchor, and as fast in its class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     params: f64,
-    flops: f64,
+    work: f64,
     state: f64,
     time: TimeClass,
+    allow_growing: bool,
 }
 
-/// More than the anchors' parameters, FLOPs and state by so much is refused.
-const TOLERANCE: (f64, f64, f64) = (1.25, 1.5, 1.5);
+/// Of the fixed anchor's parameters and work a token, so much is allowed; of its state, no more than all.
+const EQUAL: f64 = 1.02;
+
+/// The warning that a state may grow without end.
+const GROWS: &str = "W0707";
 
 impl Limits {
-    /// From the anchors of a run; without any, there are none.
+    /// From the fixed anchor of a run; before there is one, there are none.
     pub fn of(history: &History) -> Self {
-        let most = |f: fn(&Cost) -> f64| history.anchors().filter_map(|a| a.cost.as_ref()).map(f).fold(0.0, f64::max);
-        let (params, flops, state) = TOLERANCE;
+        let fixed = history.fixed().and_then(|id| history.candidate(id)?.cost.as_ref());
         Self {
-            params: params * most(|c| c.params as f64),
-            flops: flops * most(|c| c.flops_per_token),
-            state: state * most(|c| c.state as f64),
+            params: fixed.map_or(f64::INFINITY, |c| EQUAL * c.params as f64),
+            work: fixed.map_or(f64::INFINITY, |c| EQUAL * c.work),
+            state: fixed.map_or(f64::INFINITY, |c| c.state as f64),
             time: history.anchors().filter_map(|a| Some(a.cost.as_ref()?.time)).max().unwrap_or(TimeClass::Quadratic),
+            allow_growing: history.plan().allow_growing,
         }
     }
 
-    /// Refuses what costs more.
-    pub fn refuse(&self, cost: &Cost) -> Option<Refusal> {
+    /// Refuses what is no program of this search, whatever its size.
+    pub fn refuse(&self, screened: &Screened) -> Option<Refusal> {
+        let cost = screened.cost.as_ref()?;
+        let grows = screened.findings.iter().find(|f| f.code == GROWS);
+        if let Some(finding) = grows.filter(|_| !self.allow_growing) {
+            let message = finding.message.clone();
+            return Some(Refusal { check: "growth", code: finding.code.clone(), message });
+        }
+        (cost.time > self.time).then(|| Refusal {
+            check: "time",
+            code: String::new(),
+            message: format!("{}, and the anchors are {}", cost.time.word(), self.time.word()),
+        })
+    }
+
+    /// Refuses what is larger than the fixed anchor.
+    pub fn too_large(&self, cost: &Cost) -> Option<Refusal> {
         let over = |what, has: f64, may: f64| {
             (has > may).then(|| Refusal {
                 check: "cost",
                 code: String::new(),
-                message: format!("{has:.0} {what}, and the anchors allow {may:.0}"),
+                message: format!("{has:.0} {what}, and the fixed anchor allows {may:.0}"),
             })
         };
-        if cost.time > self.time {
-            let (has, may) = (cost.time.word(), self.time.word());
-            return Some(Refusal {
-                check: "time",
-                code: String::new(),
-                message: format!("{has}, and the anchors are {may}"),
-            });
-        }
-        over("parameters", cost.params as f64, self.params)
-            .or_else(|| over("FLOPs a token", cost.flops_per_token, self.flops))
-            .or_else(|| over("numbers of state", cost.state as f64, self.state))
+        over("numbers of state", cost.state as f64, self.state)
+            .or_else(|| over("parameters", cost.params as f64, self.params))
+            .or_else(|| over("operations a token", cost.work, self.work))
     }
 }

@@ -1,56 +1,113 @@
 //! The evaluator by the trainer: the tiers of `archc eval`, on a given device.
 
+use crate::cache::Cache;
 use crate::compile::Trainable;
 use crate::evaluate::{Evaluator, Job};
 use crate::plan::Tier;
 use crate::record::{Finding, Report, Status, TaskScore};
 use archc_compiler::diag::Diagnostic;
+use archc_compiler::graph::Graph;
 use archc_runtime::SharedDevice;
 use archc_train::corpus::Corpus;
 use archc_train::evaluate::{self as contract, EvalReport, EvalRequest, Flow};
-use archc_train::tier::{self, tier};
-use serde_json::Value;
+use archc_train::task::{self, Part};
+use archc_train::tier;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A guard against programs that hang: far more than any program within the cost limits needs.
+/// A guard against programs that hang, in processor time: far more than any program of the anchors' size needs.
 const TIME_LIMIT: Duration = Duration::from_secs(600);
+
+/// What an evaluation trains on: the tiers of a search and the text that the task `text` reads.
+#[derive(Clone)]
+pub struct Setting {
+    /// Short: learning rates are tuned and candidates screened on it.
+    pub screen: tier::Tier,
+    /// What candidates are ranked by.
+    pub search: tier::Tier,
+    /// What `text` reads.
+    pub corpus: Option<Arc<Corpus>>,
+}
+
+impl Setting {
+    /// The setting that archc carries.
+    ///
+    /// # Errors
+    /// E0915 if the trainer has no such tiers.
+    pub fn new(corpus: Option<Arc<Corpus>>) -> Result<Self, Diagnostic> {
+        Ok(Self { screen: tier::tier("screen")?, search: tier::tier("search")?, corpus })
+    }
+
+    /// Builds every task once, so that what cannot be trained on is refused before a run begins.
+    ///
+    /// # Errors
+    /// E0901 to E0907 and what else a task refuses.
+    pub fn check(&self) -> Result<(), Diagnostic> {
+        let runs = self.screen.tasks.iter().chain(&self.search.tasks);
+        runs.map(|run| task::build(&run.task, self.corpus.as_ref()).map(drop)).collect()
+    }
+}
+
+/// Says whether a device has room for a graph on batches of so many tokens.
+pub type Holds = Box<dyn Fn(&Graph, usize) -> Result<(), Diagnostic> + Send + Sync>;
 
 /// Trains by the contract of `archc eval`.
 pub struct Trained {
     device: SharedDevice,
-    screen: tier::Tier,
-    search: tier::Tier,
-    corpus: Option<Arc<Corpus>>,
+    holds: Holds,
+    setting: Setting,
+    /// The finals: the search tier on seeds and data of their own.
+    finals: tier::Tier,
+    cache: Cache,
 }
 
 impl Trained {
-    /// On a device, with the text that the task `text` reads.
-    ///
-    /// # Errors
-    /// E0915 if the trainer has no such tiers.
-    pub fn new(device: SharedDevice, corpus: Option<Arc<Corpus>>) -> Result<Self, Diagnostic> {
-        Ok(Self::with(device, tier("screen")?, tier("search")?, corpus))
+    /// On a device. What anchors score is kept in the cache and taken from there.
+    pub fn new(device: SharedDevice, holds: Holds, setting: Setting, cache: Cache) -> Self {
+        let finals = tier::Tier { seeds: "final".to_owned(), part: Part::Test, ..setting.search.clone() };
+        Self { device, holds, setting, finals, cache }
     }
 
-    /// On these tiers.
-    pub fn with(device: SharedDevice, screen: tier::Tier, search: tier::Tier, corpus: Option<Arc<Corpus>>) -> Self {
-        Self { device, screen, search, corpus }
-    }
-
-    /// One thread an evaluation: several run side by side.
-    fn request(&self, tier: &tier::Tier, seed: u64) -> EvalRequest {
+    /// One thread an evaluation: several run side by side, and the thread's own time is limited.
+    fn request(&self, tier: &tier::Tier, seed: u64, rate: Option<f64>) -> EvalRequest {
         EvalRequest {
             tier: tier.clone(),
             seed,
-            corpus: self.corpus.clone(),
-            rate: None,
+            corpus: self.setting.corpus.clone(),
+            rate,
             time_limit: Some(TIME_LIMIT),
             clock: contract::Clock::Thread,
             threads: 1,
         }
+    }
+
+    fn tier(&self, tier: Tier) -> &tier::Tier {
+        match tier {
+            Tier::Tune | Tier::Screen => &self.setting.screen,
+            Tier::Search => &self.setting.search,
+            Tier::Final => &self.finals,
+        }
+    }
+
+    /// One training of all tasks at one rate; an anchor's may be known.
+    fn train(&self, job: &Job, rate: f64, cancel: &AtomicBool) -> EvalReport {
+        let request = self.request(self.tier(job.tier), job.seed, Some(rate));
+        let program = Trainable::new(&job.name, &job.source, &self.holds);
+        let key = job.anchor.then(|| contract::key(&program, self.device.as_ref(), &request)).flatten();
+        if let Some(known) = key.as_deref().and_then(|key| self.cache.get(key)) {
+            return EvalReport { seconds: 0.0, ..known };
+        }
+        let mut watch = |_: &contract::Moment<'_>| {
+            if cancel.load(Ordering::Relaxed) { Flow::Cancel } else { Flow::Continue }
+        };
+        let report = contract::evaluate(&program, self.device.as_ref(), &request, &mut watch);
+        if job.anchor {
+            self.cache.put(&report);
+        }
+        report
     }
 }
 
@@ -59,31 +116,55 @@ impl Evaluator for Trained {
         // The key of a request names the tier's content, the corpus and the contract's version; of no program, it
         // names the evaluator.
         let machine = contract::machine(self.device.as_ref());
-        let key = |tier: &tier::Tier| self.request(tier, 0).key("", &machine);
-        format!("train {} {machine} {} {}", contract::VERSION, &key(&self.screen)[..8], &key(&self.search)[..8])
+        let key = |tier: &tier::Tier| self.request(tier, 0, None).key("", &machine)[..8].to_owned();
+        format!("train {} {machine} {} {}", contract::VERSION, key(&self.setting.screen), key(&self.setting.search))
+    }
+
+    fn methods(&self) -> Value {
+        json!({
+            "machine": contract::machine(self.device.as_ref()),
+            "screen": self.setting.screen,
+            "search": self.setting.search,
+            "final": self.finals,
+            "corpus": self.setting.corpus.as_ref().map(|corpus| corpus.digest()),
+        })
     }
 
     fn evaluate(&self, job: &Job, cancel: &AtomicBool) -> Report {
-        let tier = match job.tier {
-            Tier::Screen => &self.screen,
-            Tier::Search => &self.search,
-        };
-        let request = self.request(tier, job.seed);
-        let program = Trainable::new(&job.name, &job.source);
-        let mut watch = |_: &contract::Moment<'_>| {
-            if cancel.load(Ordering::Relaxed) { Flow::Cancel } else { Flow::Continue }
-        };
-        record(contract::evaluate(&program, self.device.as_ref(), &request, &mut watch))
+        if job.tier != Tier::Tune {
+            return record(self.train(job, job.rate.unwrap_or(1.0), cancel));
+        }
+        // All rates; the best one's report with what all of them took. A rate at which the training diverges is no rate.
+        let mut best: Option<Report> = None;
+        let (mut rates, mut tokens, mut failed) = (Vec::new(), 0, None);
+        for &rate in &self.setting.screen.rates {
+            let report = record(self.train(job, rate, cancel));
+            tokens += report.tokens;
+            match (report.status, report.score()) {
+                (Status::Ok, Some(score)) => {
+                    rates.push((rate, score));
+                    if best.as_ref().is_none_or(|b| b.score().is_none_or(|other| score > other)) {
+                        best = Some(report);
+                    }
+                }
+                (Status::Diverged, _) => failed = Some(report),
+                _ => return report,
+            }
+        }
+        best.or(failed).map_or_else(|| Report::failed(Status::Invalid, "the screen has no rates"), |r| Report { rates, tokens, ..r })
     }
 }
 
 /// The contract's report as the log keeps it.
 fn record(report: EvalReport) -> Report {
     let score = |t: contract::TaskReport| TaskScore {
-        score: t.value,
-        quality: t.score,
+        value: t.value,
+        chance: t.chance,
+        score: t.score,
+        weight: t.weight,
         metric: t.metric,
         loss: Some(t.loss),
+        mean_loss: Some(t.mean_loss),
         tokens: t.tokens,
         curve: t.curve.iter().map(|p| (p.tokens, p.loss)).collect(),
     };
@@ -98,7 +179,9 @@ fn record(report: EvalReport) -> Report {
             contract::Status::Timeout => Status::Timeout,
             contract::Status::Retry => Status::Cancelled,
         },
+        tokens: report.tasks.values().map(|t| t.tokens).sum(),
         tasks: report.tasks.into_iter().map(|(name, t)| (name, score(t))).collect::<BTreeMap<_, _>>(),
+        rates: Vec::new(),
         seconds: report.seconds,
         params: report.params,
         findings: report.diagnostics.iter().map(finding).collect(),

@@ -331,6 +331,12 @@ pub fn evaluate(
     report
 }
 
+/// The key that the report of a request will have if all tasks are scored; none for a program that is refused.
+pub fn key(candidate: &dyn Candidate, device: &dyn Device, request: &EvalRequest) -> Option<String> {
+    let jobs = jobs(candidate, request).ok()?;
+    Some(request.key(&identity(&jobs, None), &machine(device)))
+}
+
 /// Scores given weights on a tier's tasks, without training: `archc eval --weights`.
 pub fn score_weights(
     candidate: &dyn Candidate,

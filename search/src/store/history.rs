@@ -22,7 +22,10 @@ pub struct History {
     analyses: BTreeMap<CandidateId, Analysis>,
     beliefs: Vec<Belief>,
     fixed: Option<CandidateId>,
-    finals: Option<Vec<CandidateId>>,
+    finals: Vec<CandidateId>,
+    /// Generations that were closed when the finalists were chosen.
+    finals_after: u32,
+    tokens: BTreeMap<Tier, u64>,
     ranking: Option<Ranking>,
     timeline: Vec<(u64, Trial)>,
     session_began: i64,
@@ -84,6 +87,8 @@ impl History {
                 if self.results.insert(trial, report.clone()).is_some() {
                     return Err(format!("a second evaluation of {candidate} on seed {seed}"));
                 }
+                let most = self.tokens.entry(*tier).or_default();
+                *most = (*most).max(report.tokens);
                 self.timeline.push(((self.earlier + at - self.session_began) as u64, trial));
             }
             Event::Closed { generation, analyses, beliefs } => {
@@ -97,7 +102,10 @@ impl History {
                 self.analyses.extend(analyses.iter().map(|a| (a.candidate, a.clone())));
                 self.beliefs.clone_from(beliefs);
             }
-            Event::Finals { contenders } => self.finals = Some(contenders.clone()),
+            Event::Finals { contenders } => {
+                self.finals.clone_from(contenders);
+                self.finals_after = self.closed;
+            }
             Event::Ranked { ranking } => self.ranking = Some(ranking.clone()),
             Event::Ended { reason } => self.ended = Some(reason.clone()),
         }
@@ -265,9 +273,19 @@ impl History {
         &self.beliefs
     }
 
-    /// Who runs again on fresh seeds, once chosen.
-    pub fn finals(&self) -> Option<&[CandidateId]> {
-        self.finals.as_deref()
+    /// The finalists, once chosen.
+    pub fn finals(&self) -> &[CandidateId] {
+        &self.finals
+    }
+
+    /// Whether the finalists were chosen from all that is closed.
+    pub fn finals_are_current(&self) -> bool {
+        !self.finals.is_empty() && self.finals_after == self.closed
+    }
+
+    /// Most tokens that an evaluation of this tier trained on.
+    pub fn tokens(&self, tier: Tier) -> u64 {
+        self.tokens.get(&tier).copied().unwrap_or(0)
     }
 
     /// The final ranking, once made.

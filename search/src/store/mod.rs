@@ -17,6 +17,7 @@
 mod event;
 mod folder;
 mod history;
+mod running;
 mod tables;
 
 pub use event::Event;
@@ -30,7 +31,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Version of the tables and of the events' JSON.
-pub const SCHEMA: i32 = 1;
+pub const SCHEMA: i32 = 2;
 
 /// Marks the file as ours: "arch" in ASCII.
 const APPLICATION: i32 = 0x6172_6368;

@@ -11,6 +11,16 @@ CREATE TABLE log (
 CREATE TRIGGER log_keeps_rows BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;
 CREATE TRIGGER log_keeps_text BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;
 
+-- What runs now, and what ran when the process died: no part of the log, and empty after a session that ended in good order.
+CREATE TABLE running (
+    candidate INTEGER NOT NULL,
+    tier      TEXT NOT NULL,
+    seed      INTEGER NOT NULL,
+    active    INTEGER NOT NULL,         -- 1: it runs, or ran when the process died
+    deaths    INTEGER NOT NULL,
+    PRIMARY KEY (candidate, tier, seed)
+) STRICT;
+
 CREATE TABLE candidates (
     id          INTEGER PRIMARY KEY,
     generation  INTEGER NOT NULL,
@@ -50,7 +60,7 @@ CREATE TABLE evaluations (
     tier      TEXT NOT NULL,
     seed      INTEGER NOT NULL,
     status    TEXT NOT NULL,
-    quality   REAL,
+    score     REAL,
     tokens    INTEGER NOT NULL,
     seconds   REAL NOT NULL,
     report    TEXT NOT NULL,            -- JSON
