@@ -123,8 +123,8 @@ pub const CODES: &[Code] = &[
 {\"name\": \"mine\", \"seeds\": \"mine\", \"part\": \"validation\", \"rates\": [1, 2], \"tasks\": [\n  \
 {\"name\": \"recall\", \"task\": \"mqar:vocab=64,pairs=4,len=32\", \"width\": 32, \"layers\": 1, \"steps\": 200,\n   \
 \"batch\": 16, \"learning_rate\": 0.005, \"measure\": \"curve\", \"unit\": 1.5, \"weight\": 1, \"score_batches\": 8}]}\n\n\
-`rates` multiply the learning rates; each is trained, and the best is told. `measure` is `curve`, the mean training loss, or \
-`final`, the loss of the scored part after the last step. A task scores 0 at the loss of a guess that does not look, and 1 where \
+`rates` multiply the learning rates; each is trained, and the best is told. `measure` is `curve`, the mean training loss, \
+`final`, the loss of the scored part after the last step, or `both`, the mean of the two. A task scores 0 at the loss of a guess that does not look, and 1 where \
 the measure has fallen below that by `unit` nats (without one: by all of it). The tier's score is the mean by `weight`.",
     },
     Code {

@@ -543,6 +543,7 @@ fn train(
         let measured = |final_loss| match run.measure {
             Measure::Curve => told.mean_loss,
             Measure::Final => final_loss,
+            Measure::Both => (told.mean_loss + f64::min(final_loss, job.uninformed())) / 2.0,
         };
         if !pick.loss.is_finite() {
             diverged = Some(fault::score_not_finite(Part::Validation, trainer.step(), pick.loss));

@@ -24,6 +24,8 @@ pub enum Measure {
     /// The loss of the scored part after the last step, at most the uninformed loss: where what is scored differs from what is
     /// trained on, as longer sequences do.
     Final,
+    /// The mean of the two.
+    Both,
 }
 
 /// One training of an evaluation.
