@@ -113,8 +113,9 @@ pub struct Judgement {
     pub p: Option<f64>,
     /// The same after Holm's correction over finalists, times 5 % over the look's share: to be read against 5 %.
     pub adjusted: Option<f64>,
-    /// Mean difference at that look with its 95 % interval (of one finalist at one look); before the first
-    /// look, of the seeds there are.
+    /// Mean difference at that look with its 95 % interval; before the first look, of the seeds there are.
+    /// It is that of one finalist at a fixed number of seeds (where the looks stopped, it covered .95-.97 of
+    /// the effects d = .75 to 2), and so can lie above zero where the finalist is not established.
     pub interval: Option<Interval>,
 }
 
@@ -142,10 +143,19 @@ pub fn next_look(seeds: usize) -> Option<usize> {
 /// no further ones. The looks are retaken from the first one on, so what comes out depends on the
 /// differences alone, and more seeds never undo a decision.
 pub fn judge(differences: &[Vec<f64>]) -> Vec<Judgement> {
+    let mut finals = decide(differences);
+    for (judgement, d) in finals.iter_mut().zip(differences) {
+        judgement.interval = interval(&d[..judgement.look.unwrap_or(d.len())]);
+    }
+    finals
+}
+
+/// The looks, without the intervals.
+fn decide(differences: &[Vec<f64>]) -> Vec<Judgement> {
     let start = Standing::NotEstablished { why: Why::TooFewSeeds };
     let mut finals: Vec<Judgement> = differences
         .iter()
-        .map(|d| Judgement { standing: start, look: None, p: None, adjusted: None, interval: interval(d) })
+        .map(|_| Judgement { standing: start, look: None, p: None, adjusted: None, interval: None })
         .collect();
     for (look, share) in LOOKS.into_iter().zip(SHARES) {
         let open: Vec<usize> = (0..finals.len()).filter(|&i| finals[i].undecided()).collect();
@@ -157,7 +167,6 @@ pub fn judge(differences: &[Vec<f64>]) -> Vec<Judgement> {
             let finite = so_far.iter().all(|d| d.is_finite());
             finals[i].look = Some(look);
             finals[i].p = if finite { sign_flip(so_far) } else { Some(1.0) };
-            finals[i].interval = interval(so_far);
         }
         adjust(&mut finals, &open, share);
         for i in open {
@@ -218,23 +227,15 @@ mod tests {
     use crate::random::Stream;
     use crate::stats::rates::binomial_bounds;
 
-    /// Plays finals to their end; how many of the finalists were established, and the seeds they took.
-    fn play(m: usize, mut seed: impl FnMut() -> Vec<f64>) -> (Vec<Judgement>, usize) {
-        let mut differences = vec![vec![]; m];
-        let mut finals = judge(&differences);
-        let mut at = 0;
-        while let Some(look) = next_look(at).filter(|_| finals.iter().any(Judgement::undecided)) {
-            for _ in at..look {
-                for ((row, d), f) in differences.iter_mut().zip(seed()).zip(&finals) {
-                    if f.undecided() {
-                        row.push(d);
-                    }
-                }
-            }
-            at = look;
-            finals = judge(&differences);
+    /// Finals of three, played to their end, with the seeds that they took.
+    fn play(mut seed: impl FnMut() -> Vec<f64>) -> (Vec<Judgement>, usize) {
+        let mut differences = vec![vec![]; 3];
+        for _ in 0..LOOKS[2] {
+            differences.iter_mut().zip(seed()).for_each(|(row, d)| row.push(d));
         }
-        (finals, differences.iter().map(Vec::len).sum())
+        let finals = decide(&differences);
+        let taken = finals.iter().filter_map(|f| f.look).sum();
+        (finals, taken)
     }
 
     /// Null finals of three: the share with any established, held against 5 % (99.9 % point of the binomial).
@@ -243,7 +244,7 @@ mod tests {
         let (mut wrong, mut seeds) = (0, 0);
         for trial in 0..trials {
             let mut s = Stream::new(trial, name, &[]);
-            let (finals, taken) = play(3, || seed(&mut s));
+            let (finals, taken) = play(|| seed(&mut s));
             wrong += u64::from(finals.iter().any(Judgement::established));
             seeds += taken;
         }
@@ -274,7 +275,7 @@ mod tests {
         let wrong = (0..trials)
             .filter(|&trial| {
                 let mut s = Stream::new(trial, "one true", &[]);
-                let (finals, _) = play(3, || vec![s.normal() + 2.0, s.normal(), s.normal()]);
+                let (finals, _) = play(|| vec![s.normal() + 2.0, s.normal(), s.normal()]);
                 finals[1..].iter().any(Judgement::established)
             })
             .count() as u64;
@@ -289,7 +290,7 @@ mod tests {
             let (mut found, mut seeds) = (0, 0);
             for trial in 0..trials {
                 let mut s = Stream::new(trial, "power", &[]);
-                let (finals, taken) = play(3, || {
+                let (finals, taken) = play(|| {
                     let anchor = s.normal();
                     (0..3).map(|_| d + (s.normal() - anchor) / std::f64::consts::SQRT_2).collect()
                 });
@@ -337,7 +338,8 @@ mod tests {
     #[test]
     fn the_hopeless_go() {
         let why = |d: &[f64]| judge(&[d.to_vec()])[0].standing;
-        let wave = |height: f64, n| -> Vec<f64> { (0..n).map(|i| height + if i % 2 == 0 { 1.0 } else { -1.0 }).collect() };
+        let wave =
+            |height: f64, n| -> Vec<f64> { (0..n).map(|i| height + if i % 2 == 0 { 1.0 } else { -1.0 }).collect() };
         assert_eq!(why(&wave(-0.1, 8)), Standing::NotEstablished { why: Why::NotAhead });
         assert_eq!(why(&wave(0.1, 8)), Standing::NotEstablished { why: Why::Hopeless });
         assert_eq!(why(&wave(0.5, 8)), Standing::Open);

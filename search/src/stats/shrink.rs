@@ -80,8 +80,8 @@ pub fn prior(leads: &[Lead]) -> Option<Prior> {
 pub fn shrink(leads: &[Lead]) -> Vec<Shrunk> {
     let found = prior(leads);
     let total: f64 = found.map_or(0.0, |p| leads.iter().filter(|l| usable(l)).map(|l| weight(l, p.variance)).sum());
-    let squares: f64 =
-        found.map_or(0.0, |p| leads.iter().filter(|l| usable(l)).map(|l| weight(l, p.variance) * l.error * l.error).sum());
+    let squares: f64 = found
+        .map_or(0.0, |p| leads.iter().filter(|l| usable(l)).map(|l| weight(l, p.variance) * l.error * l.error).sum());
     leads
         .iter()
         .map(|lead| {

@@ -101,10 +101,9 @@ pub fn pool<K: Ord + Clone>(samples: impl IntoIterator<Item = (K, Vec<f64>)>, st
         sum.squares += values.iter().map(|v| (v - m).powi(2)).sum::<f64>();
         sum.freedom += (values.len() - 1) as f64;
     }
-    let all = sums.values().fold(Sum::default(), |a, b| Sum {
-        squares: a.squares + b.squares,
-        freedom: a.freedom + b.freedom,
-    });
+    let all = sums
+        .values()
+        .fold(Sum::default(), |a, b| Sum { squares: a.squares + b.squares, freedom: a.freedom + b.freedom });
     let known: Vec<Sum> = sums.values().copied().collect();
     let (prior, most) = if known.len() < FEWEST || all.squares <= 0.0 {
         let squares = start.freedom * start.deviation.powi(2) + all.squares;
