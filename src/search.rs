@@ -2,11 +2,16 @@
 
 use crate::device::{self, DeviceName};
 use crate::output::{Done, INTERRUPTED, Output, Stop};
-use crate::{carried, interrupt, load, number, threads};
+use crate::{carried, eval, interrupt, load, number, threads};
 use archc_compiler::diag::Diagnostic;
+use archc_search::cache::Cache;
+use archc_search::compile::Compiler;
 use archc_search::rank::Ranking;
+use archc_search::record::Status;
 use archc_search::stats::Interval;
-use archc_search::{Budget, Notice, Progress, SearchOptions, Standing, Summary};
+use archc_search::trained::{Holds, Setting, Trained};
+use archc_search::{Budget, Notice, Progress, SearchOptions, Settings, Standing, Summary, codes};
+use archc_train::tier::tier;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::fmt::Write;
@@ -19,17 +24,24 @@ use std::time::{Duration, Instant};
 /// Search for better programs
 #[derive(clap::Args)]
 #[command(after_help = "\
-Starts from the seed programs, changes them, refuses what is invalid, too expensive or known, trains and
-scores the rest on real tasks, runs the best again on fresh seeds, and ends with a ranked table and the
-best programs as files. Everything is kept in a folder under runs/, as it happens: Ctrl-C, a crash or a
-power cut lose nothing that was finished, and --resume goes on with the same next proposal.
+Trains the seed programs and their nearest variants (the anchors) on many seeds, fixes the best of them, and looks for programs of
+at most its size that are better: changes programs, refuses what is invalid, too large or known, screens the rest on short
+trainings, and evaluates the best on tasks beside that anchor, each generation on new seeds. The finals run the best again on
+fresh seeds and held-out data, by a sequential test that holds 5 % over all finalists, and take their changes back one by one.
+What comes out is `established` or `not established`; that most searches of ten minutes establish nothing is as it should be.
+
+Everything is kept in a folder under runs/, as it happens: Ctrl-C, a crash or a power cut lose nothing that was finished, and
+--resume goes on with the same next proposal. What anchors score is also kept in the user's cache, for later runs.
+Exit codes: 0 ended (also without a find), 2 refused, 3 no seed program could be trained, 75 interrupted.
 
 Examples:
   archc search seeds/                       ten minutes on all cores
-  archc search seeds/ --budget 2m --seed 7
+  archc search seeds/ --budget 1h --seed 7
   archc search seeds/gla.arch my/ --candidates 500 --budget none --jobs 8
   archc search --resume --budget 30m        the newest run, up to thirty minutes in all
-  archc search seeds/ --corpus books/       the task `text` reads these files")]
+  archc search seeds/ --corpus books/       the task `text` reads these files
+  archc search seeds/ --task-weights mqar=2,text=0
+  archc search seeds/ --tier mine.json      own tasks (archc explain E0940)")]
 pub struct Args {
     /// Seed programs: files and folders [default: seeds/, or those that archc carries]
     #[arg(value_name = "SEEDS")]
@@ -37,12 +49,12 @@ pub struct Args {
     /// The run's folder [default: a new one under runs/; with --resume the newest there]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Go on with a run
+    /// Go on with a run, by its own settings
     #[arg(long)]
     resume: bool,
-    /// Time, of all sessions of the run together: 90s, 2m, 1h30m or none
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = limit, allow_hyphen_values = true)]
-    budget: Limit,
+    /// Time, of all sessions of the run together: 90s, 2m, 1h30m or none [default: 10m; with --resume that of the run]
+    #[arg(long, value_name = "TIME", value_parser = limit, allow_hyphen_values = true)]
+    budget: Option<Limit>,
     /// Stop after so many proposals
     #[arg(long, value_name = "N")]
     candidates: Option<u32>,
@@ -52,21 +64,39 @@ pub struct Args {
     /// Stop when this process needs more memory than so many GiB
     #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     memory: Option<u64>,
-    /// Seed of all proposals and trainings
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::count::<u64>)]
-    seed: u64,
+    /// Go on to the finals when the best program leads the fixed anchor by so much (corrected for the choice of the best)
+    #[arg(long, value_name = "SCORE", value_parser = eval::rate, allow_negative_numbers = true)]
+    until: Option<f64>,
+    /// Go on to the finals after so many generations without a better program
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    patience: Option<u32>,
+    /// Seed of all proposals and trainings [default: 0]
+    #[arg(long, value_name = "N", value_parser = number::count::<u64>)]
+    seed: Option<u64>,
     /// Evaluations side by side, one thread each [default: one a core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = number::count::<usize>)]
     jobs: usize,
     /// What the task `text` reads: a file, or a folder of files [default: the text that archc carries]
     #[arg(long, value_name = "PATH")]
     corpus: Option<PathBuf>,
-    /// Who proposes: bandit, or random as its baseline
-    #[arg(long, value_name = "NAME", default_value = "bandit", value_parser = ["bandit", "random"])]
-    researcher: String,
-    /// What trains the candidates
-    #[arg(long, value_name = "NAME", default_value = device::FAST, value_parser = device::parser())]
-    device: DeviceName,
+    /// What candidates are ranked by: a tier that archc carries, or a file with one of your own [default: search]
+    #[arg(long, value_name = "TIER|FILE")]
+    tier: Option<String>,
+    /// The short tier that learning rates are tuned and candidates screened on [default: screen]
+    #[arg(long, value_name = "TIER|FILE")]
+    screen: Option<String>,
+    /// Weights of tasks in the score in place of the tier's, as in mqar=2,text=0 (0 leaves a task out)
+    #[arg(long, value_name = "TASK=W,..", value_delimiter = ',', value_parser = eval::weight)]
+    task_weights: Vec<(String, f64)>,
+    /// Let programs train whose state may grow without end (warning W0707)
+    #[arg(long)]
+    allow_growing: bool,
+    /// Who proposes: bandit, or random as its baseline [default: bandit]
+    #[arg(long, value_name = "NAME", value_parser = ["bandit", "random"])]
+    researcher: Option<String>,
+    /// What trains the candidates [default: cpu]
+    #[arg(long, value_name = "NAME", value_parser = device::parser())]
+    device: Option<DeviceName>,
 }
 
 /// A time budget, or none.
@@ -102,32 +132,90 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Time of a search that is given none.
+const TIME: Duration = Duration::from_secs(600);
+
+/// Exit code when no seed program could be trained: that of a training that diverged.
+const NO_ANCHOR: u8 = 3;
+
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
     let stop = interrupt::flag();
+    let known = if args.resume { Some(archc_search::settings(args.out.as_deref())?) } else { None };
+    let before = known.as_ref().map(|(_, settings)| settings);
+    let device = match (args.device, before) {
+        (None, Some(settings)) => DeviceName::find(&settings.device)?,
+        (device, _) => device.unwrap_or_else(|| DeviceName::named(device::FAST)),
+    };
+    let time = match (args.budget, before) {
+        (Some(limit), _) => limit.0,
+        (None, Some(settings)) => settings.seconds.map(Duration::from_secs_f64),
+        // A search that is limited otherwise is not limited by the clock as well.
+        (None, None) if args.candidates.is_some() || args.tokens.is_some() => None,
+        (None, None) => Some(TIME),
+    };
+    let corpus = args.corpus.clone().or_else(|| before.and_then(|s| s.corpus.as_ref()).map(PathBuf::from));
+    let texts = carried::corpus(corpus.as_deref())?;
+    let given = args.tier.is_some() || args.screen.is_some() || !args.task_weights.is_empty();
+    let setting = match (&known, given) {
+        (Some((plan, _)), false) => Setting::from_methods(&plan.methods, texts)?,
+        _ => Setting {
+            screen: tier(args.screen.as_deref().unwrap_or("screen"))?,
+            search: eval::weighted(tier(args.tier.as_deref().unwrap_or("search"))?, &args.task_weights)?,
+            corpus: texts,
+        },
+    };
+    setting.check()?;
+    let folder = known.as_ref().map(|(plan, _)| plan);
+    differs("--seed", args.seed.map(|s| s.to_string()), folder.map(|plan| plan.seed.to_string()))?;
+    differs("--researcher", args.researcher.clone(), folder.map(|plan| plan.researcher.clone()))?;
     let options = SearchOptions {
         seeds: seeds(args)?,
         out: args.out.clone(),
         resume: args.resume,
         budget: Budget {
-            time: args.budget.0,
+            time,
+            candidates: args.candidates.or(before.and_then(|s| s.candidates)),
+            tokens: args.tokens.or(before.and_then(|s| s.tokens)),
+            memory: args.memory.map(|gib| gib << 30),
+            until: args.until,
+            patience: args.patience,
+        },
+        seed: args.seed.unwrap_or(0),
+        jobs: threads::capped("--jobs", args.jobs, output)?,
+        allow_growing: args.allow_growing,
+        settings: Settings {
+            corpus: corpus.map(|path| path.to_string_lossy().into_owned()),
+            device: device.name().to_owned(),
+            seconds: time.map(|t| t.as_secs_f64()),
             candidates: args.candidates,
             tokens: args.tokens,
-            memory: args.memory.map(|gib| gib << 30),
+            jobs: args.jobs,
+            command: std::env::args().collect(),
         },
-        seed: args.seed,
-        jobs: threads::capped("--jobs", args.jobs, output)?,
-        corpus: args.corpus.clone(),
-        carried: carried::text(),
-        researcher: args.researcher.clone(),
+        researcher: args.researcher.clone().unwrap_or_else(|| "bandit".to_owned()),
         stop: Arc::clone(&stop),
     };
+    let holds: Holds = Box::new(move |graph, tokens| device.holds(graph, tokens));
+    let evaluator = Trained::new(device.device(), holds, setting, Cache::of_user());
     let mut screen = Screen::new(output, stop);
-    let done = archc_search::run(&options, args.device.device(), &mut screen);
+    let done = archc_search::run(&options, &Compiler, &evaluator, &mut screen);
     screen.bar.finish_and_clear();
     let summary = done?;
     tell(&summary, output)?;
-    Ok(if summary.reason == "interrupted" { INTERRUPTED } else { 0 })
+    Ok(match summary.reason.as_str() {
+        "interrupted" => INTERRUPTED,
+        "no anchor could be trained" => NO_ANCHOR,
+        _ => 0,
+    })
+}
+
+/// A run goes on as it began: refuses an option that says otherwise.
+fn differs(option: &str, given: Option<String>, run: Option<String>) -> Result<(), Diagnostic> {
+    match (given, run) {
+        (Some(given), Some(run)) if given != run => Err(codes::settings(&format!("{option} is {run} there and {given} here"))),
+        _ => Ok(()),
+    }
 }
 
 /// Names and texts of the seed programs. A resumed run knows its own.
@@ -212,20 +300,31 @@ impl Progress for Screen<'_> {
             Notice::Started { folder, resumed } => {
                 self.say(&format!("run folder: {}, with {resumed} candidates so far", folder.display()));
             }
-            Notice::Generation { number: 0, admitted } => self.say(&format!("training {admitted} seed programs")),
+            Notice::Generation { number: 0, admitted } => {
+                self.say(&format!("training {admitted} anchors: the seed programs and their nearest variants"));
+            }
             Notice::Generation { number, admitted } => {
-                self.say(&format!("generation {number}: {admitted} candidates to train"));
+                self.say(&format!("generation {number}: {admitted} programs to train"));
             }
-            Notice::Best { candidate, name, lead } => {
+            Notice::Best { candidate, name, lead: Some(lead) } => {
                 self.best = format!("{name} ({candidate}) {lead:+.3}");
-                self.say(&format!("  best so far: {name} ({candidate}), {lead:+.3} over the mean of the seeds"));
+                self.say(&format!("  leads now: {name} ({candidate}), by {lead:+.3} (corrected; not established)"));
             }
-            Notice::Finals { contenders } => self.say(&format!("fresh seeds for the best {contenders} programs")),
-            Notice::Evaluated { candidate, name, status, quality } => {
+            Notice::Best { candidate, name, lead: None } => {
+                self.best = format!("the anchor {name} ({candidate})");
+                self.say(&format!("  the best anchor, which is to be beaten: {name} ({candidate})"));
+            }
+            Notice::Finals { contenders } => self.say(&format!("finals: {contenders} programs on fresh seeds")),
+            Notice::Evaluated { candidate, name, anchor, tier, status, score, finding } => {
+                if *anchor && *status != Status::Ok {
+                    let why = finding.unwrap_or_default();
+                    self.say(&format!("  {name} ({candidate}) on the tier {}: {}: {why}", tier.word(), status.word()));
+                }
                 let _ = self.output.object(
                     "evaluated",
                     json!({
-                        "candidate": candidate.to_string(), "name": name, "status": status.word(), "quality": quality,
+                        "candidate": candidate.to_string(), "name": name, "tier": tier.word(), "status": status.word(),
+                        "score": score,
                     }),
                 );
             }
@@ -244,11 +343,7 @@ fn tell(summary: &Summary, output: &Output) -> Result<(), Stop> {
             "proposed": counts.proposed, "rejected": counts.rejected, "duplicates": counts.duplicates,
             "trained": counts.trained, "evaluations": counts.evaluations }),
     )?;
-    let mut text = if summary.ranking.rows.is_empty() {
-        "nothing was trained to the end: give a larger --budget\n".to_owned()
-    } else {
-        table(&summary.ranking)
-    };
+    let mut text = table(&summary.ranking);
     let refused: Vec<String> = counts.rejected.iter().map(|(check, n)| format!("{check} {n}")).collect();
     let _ = writeln!(
         text,
@@ -263,40 +358,56 @@ fn tell(summary: &Summary, output: &Output) -> Result<(), Stop> {
     );
     let _ = writeln!(text, "ended: {}", summary.reason);
     for path in &best {
-        let _ = writeln!(text, "best: {path}");
+        let _ = writeln!(text, "program: {path}");
     }
-    let _ = writeln!(
-        text,
-        "`archc report {folder}` writes the page; `archc search --resume --budget 20m --out {folder}` goes on to 20 minutes in all"
-    );
+    if let Some(page) = &summary.page {
+        let _ = writeln!(text, "page: {}", page.display());
+    }
+    let longer = summary.spent.mul_f64(2.0).as_secs().div_ceil(60).max(1);
+    let _ = writeln!(text, "`archc search --resume --out {folder} --budget {longer}m` goes on to {longer} minutes in all");
     output.text(&text)
 }
 
-/// The ranking: quality is 0 at chance and 1 when perfect.
+/// What came out, as the page says it.
 fn table(ranking: &Ranking) -> String {
     let interval = |i: &Interval| format!("{:+.3} [{:+.3}, {:+.3}]", i.mean, i.low, i.high);
-    let width = ranking.rows.iter().map(|r| r.name.len()).fold(7, usize::max);
-    let mut text = format!(
-        "{:>4}  {:width$}  {:<6}  {:<24}  {:>5}  {:<26}  {:>6}  tasks\n",
-        "rank", "program", "", "quality [95 %]", "seeds", "over the best seed", "p"
+    let mut text = String::new();
+    let width = ranking.rows.iter().map(|r| &r.name).chain(ranking.anchors.iter().map(|a| &a.name)).map(String::len);
+    let width = width.fold(7, usize::max);
+    let _ = writeln!(text, "{:width$}  {:<8}  {:>6}  {:>5}  over the best (95 %)", "anchor", "", "score", "seeds");
+    for a in &ranking.anchors {
+        let kind = if a.variant { "variant" } else { "seed" };
+        let over = a.over_fixed.as_ref().map_or_else(|| "the best: all leads are over it".to_owned(), interval);
+        let _ = writeln!(text, "{:width$}  {kind:<8}  {:>6.3}  {:>5}  {over}", a.name, a.score, a.seeds);
+    }
+    if ranking.rows.is_empty() {
+        text.push_str("\nno candidate came to the finals: nothing is ranked; a larger --budget reaches beyond the anchors\n");
+        return text;
+    }
+    let _ = writeln!(
+        text,
+        "\n{:width$}  {:<8}  {:>6}  {:>5}  {:<24}  {:>6}  {:>14}  verdict",
+        "finals", "", "score", "seeds", "over the anchor (95 %)", "p", "in the search"
     );
-    for (i, row) in ranking.rows.iter().enumerate() {
-        let quality = match &row.interval {
-            Some(i) => format!("{:.3} [{:.3}, {:.3}]", i.mean, i.low, i.high),
-            None => format!("{:.3}", row.quality),
-        };
-        let tasks: Vec<String> = row.tasks.iter().map(|(task, score)| format!("{task} {score:.3}")).collect();
+    for row in &ranking.rows {
+        let judgement = row.judgement.as_ref();
         let _ = writeln!(
             text,
-            "{:>4}  {:width$}  {:<6}  {quality:<24}  {:>5}  {:<26}  {:>6}  {}",
-            i + 1,
+            "{:width$}  {:<8}  {:>6}  {:>5}  {:<24}  {:>6}  {:>14}  {}",
             row.name,
-            if row.anchor { "seed".to_owned() } else { row.candidate.to_string() },
+            row.candidate.to_string(),
+            row.score.map_or_else(String::new, |s| format!("{s:.3}")),
             row.seeds,
-            row.over_anchor.as_ref().map_or_else(String::new, interval),
-            row.p.map_or_else(String::new, |p| format!("{p:.3}")),
-            tasks.join(", "),
+            judgement.and_then(|j| j.interval.as_ref()).map_or_else(String::new, interval),
+            judgement.and_then(|j| j.adjusted).map_or_else(String::new, |p| format!("{p:.3}")),
+            row.corrected.map_or_else(String::new, |c| format!("{c:+.3}")),
+            row.verdict(),
         );
+        for a in &row.ablation {
+            let over = a.over.as_ref().map_or_else(String::new, interval);
+            let p = a.p.map_or_else(String::new, |p| format!(", p {p:.3}"));
+            let _ = writeln!(text, "{:width$}    without its changes since {}: better by {over}{p}", "", a.ancestor);
+        }
     }
     text
 }

@@ -50,22 +50,7 @@ fn kebab(name: &str) -> String {
 /// The program with its scores and its lineage as doc comments of its block.
 fn documented(history: &History, candidate: &Candidate, row: &Row, ranking: &Ranking) -> String {
     let mut lines = vec![format!("Found by `archc search` as {}.", candidate.id)];
-    let on = |n| format!("{n} fresh seed{}", if n == 1 { "" } else { "s" });
-    lines.push(match row.interval {
-        Some(i) => {
-            format!("Quality (chance 0, perfect 1) {:.3} [{:.3}, {:.3}] on {}.", i.mean, i.low, i.high, on(row.seeds))
-        }
-        None if row.seeds > 0 => format!("Quality (chance 0, perfect 1) {:.3} on {}.", row.quality, on(row.seeds)),
-        None => format!("Quality (chance 0, perfect 1) {:.3} on the seeds of the search only.", row.quality),
-    });
-    let anchor = ranking.best_anchor.and_then(|id| history.candidate(id));
-    if let (Some(over), Some(anchor)) = (row.over_anchor, anchor) {
-        lines.push(format!("Over {}: {:+.3} [{:+.3}, {:+.3}].", anchor.name, over.mean, over.low, over.high));
-    }
-    if !row.tasks.is_empty() {
-        let tasks: Vec<String> = row.tasks.iter().map(|(task, score)| format!("{task} {score:.3}")).collect();
-        lines.push(format!("By task: {}.", tasks.join(", ")));
-    }
+    lines.extend(results(history, row, ranking));
     lines.push("Lineage, newest change first:".to_owned());
     let mut at = Some(candidate);
     while let Some(c) = at {
@@ -73,6 +58,25 @@ fn documented(history: &History, candidate: &Candidate, row: &Row, ranking: &Ran
         at = c.parents.first().and_then(|&p| history.candidate(p));
     }
     with_docs(&candidate.source, &lines)
+}
+
+/// What the run says of it, line by line.
+fn results(history: &History, row: &Row, ranking: &Ranking) -> Vec<String> {
+    let mut lines = Vec::new();
+    let anchor = ranking.fixed.and_then(|id| history.candidate(id));
+    let name = anchor.map_or_else(|| "the anchor".to_owned(), |a| format!("{} ({})", a.name, a.id));
+    lines.push(format!("Against {name}: {}.", row.verdict()));
+    if let Some(over) = row.judgement.and_then(|j| j.interval) {
+        lines.push(format!("Lead {:+.3} [{:+.3}, {:+.3}] on {} fresh seeds.", over.mean, over.low, over.high, over.count));
+    }
+    if let (Some(searched), Some(corrected)) = (row.searched, row.corrected) {
+        lines.push(format!("Lead in the search {searched:+.3}, corrected for the choice of the best {corrected:+.3}."));
+    }
+    if !row.tasks.is_empty() {
+        let tasks: Vec<String> = row.tasks.iter().map(|(task, (score, _))| format!("{task} {score:.3}")).collect();
+        lines.push(format!("Score by task: {}.", tasks.join(", ")));
+    }
+    lines
 }
 
 /// Adds doc lines to the last block or model of a program, after the docs that it has.

@@ -59,4 +59,5 @@ mod tests;
 pub use codes::CODES;
 pub use engine::{Budget, Roles, drive};
 pub use progress::{Notice, Progress, Silent, Standing};
-pub use run::{SearchOptions, Summary, run};
+pub use plan::Settings;
+pub use run::{SearchOptions, Summary, run, settings};

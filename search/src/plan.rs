@@ -33,6 +33,39 @@ impl Tier {
     }
 }
 
+/// What a command was given beside the seed programs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// What the task `text` reads; none: the text that archc carries.
+    pub corpus: Option<String>,
+    /// What trains.
+    pub device: String,
+    /// Time of all sessions, if it is limited.
+    pub seconds: Option<f64>,
+    /// Most proposals.
+    pub candidates: Option<u32>,
+    /// Most tokens.
+    pub tokens: Option<u64>,
+    /// Evaluations side by side; 0: one a core.
+    pub jobs: usize,
+    /// The command, word by word.
+    pub command: Vec<String>,
+}
+
+impl Settings {
+    const fn nothing() -> Self {
+        Self {
+            corpus: None,
+            device: String::new(),
+            seconds: None,
+            candidates: None,
+            tokens: None,
+            jobs: 0,
+            command: Vec::new(),
+        }
+    }
+}
+
 /// The fixed part of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -68,6 +101,8 @@ pub struct Plan {
     pub evaluator: String,
     /// What the evaluator does, for people: the tiers as JSON.
     pub methods: serde_json::Value,
+    /// What the command was given, for a resumed run.
+    pub settings: Settings,
     /// Names and texts of the seed programs.
     pub anchors: Vec<(String, String)>,
 }
@@ -96,6 +131,7 @@ impl Plan {
             researcher: researcher.to_owned(),
             evaluator: evaluator.to_owned(),
             methods: serde_json::Value::Null,
+            settings: Settings::nothing(),
             anchors,
         }
     }
@@ -119,6 +155,7 @@ impl Plan {
             researcher: String::new(),
             evaluator: String::new(),
             methods: serde_json::Value::Null,
+            settings: Settings::nothing(),
             anchors: Vec::new(),
         }
     }

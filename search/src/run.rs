@@ -2,18 +2,19 @@
 
 use crate::engine::{Budget, Roles, drive};
 use crate::evaluate::Evaluator;
-use crate::plan::Plan;
+use crate::plan::{Plan, Settings};
 use crate::progress::{Notice, Progress};
 use crate::rank::Ranking;
 use crate::roles::{Bandit, MoveEngineer, PairedAnalyst, RandomSearch, Researcher};
 use crate::screen::Screen;
-use crate::store::{Counts, Event, History, Log, RunFolder};
-use crate::{best, codes, propose};
+use crate::store::{Counts, Event, History, Log, RunFolder, find_run};
+use crate::{best, codes, propose, report, store};
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::guard::aside;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// What a search is asked to do.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct SearchOptions {
     pub allow_growing: bool,
     /// `bandit` (the default) or `random`, the baseline.
     pub researcher: String,
+    /// What the command was given, for those who resume the run and for its page.
+    pub settings: Settings,
     /// Set it to end the search in good order.
     pub stop: Arc<AtomicBool>,
 }
@@ -49,6 +52,7 @@ impl Default for SearchOptions {
             jobs: 0,
             allow_growing: false,
             researcher: "bandit".to_owned(),
+            settings: Settings::default(),
             stop: Arc::default(),
         }
     }
@@ -65,8 +69,12 @@ pub struct Summary {
     pub ranking: Ranking,
     /// Numbers of the run.
     pub counts: Counts,
-    /// The best programs as files, best first.
+    /// The finalists as files, best first.
     pub best: Vec<PathBuf>,
+    /// The page of the run.
+    pub page: Option<PathBuf>,
+    /// Time of all sessions.
+    pub spent: Duration,
 }
 
 /// Runs a search with these judges of programs.
@@ -91,9 +99,21 @@ pub fn run(
         folder: folder.path().to_owned(),
         reason: reason.to_owned(),
         best: best::write(folder.path(), history, &ranking)?,
+        page: Some(report::write(folder.path())?),
+        spent: history.spent(),
         counts: history.counts(),
         ranking,
     })
+}
+
+/// The plan of a run that is to be resumed, and what its command was given.
+///
+/// # Errors
+/// E1005 if there is none, E1004 if it cannot be read.
+pub fn settings(folder: Option<&Path>) -> Result<(Plan, Settings), Diagnostic> {
+    let plan = store::read(&find_run(folder)?)?.plan().clone();
+    let settings = plan.settings.clone();
+    Ok((plan, settings))
 }
 
 /// The folder, locked, and its log, new or continued.
@@ -124,6 +144,7 @@ fn open(
     let mut plan = Plan::new(options.seed, options.seeds.clone(), &options.researcher, &evaluator.version());
     plan.methods = evaluator.methods();
     plan.allow_growing = options.allow_growing;
+    plan.settings = options.settings.clone();
     // What is refused is refused before there is a folder.
     let mut before = History::new();
     let first = Event::Opened { plan, version: env!("CARGO_PKG_VERSION").to_owned() };

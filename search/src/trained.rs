@@ -1,6 +1,7 @@
 //! The evaluator by the trainer: the tiers of `archc eval`, on a given device.
 
 use crate::cache::Cache;
+use crate::codes;
 use crate::compile::Trainable;
 use crate::evaluate::{Evaluator, Job};
 use crate::plan::Tier;
@@ -39,6 +40,18 @@ impl Setting {
     /// E0915 if the trainer has no such tiers.
     pub fn new(corpus: Option<Arc<Corpus>>) -> Result<Self, Diagnostic> {
         Ok(Self { screen: tier::tier("screen")?, search: tier::tier("search")?, corpus })
+    }
+
+    /// The setting of a run, as its evaluator told it.
+    ///
+    /// # Errors
+    /// E1009 if it is none.
+    pub fn from_methods(methods: &Value, corpus: Option<Arc<Corpus>>) -> Result<Self, Diagnostic> {
+        let tier = |name: &str| {
+            let value = methods.get(name).cloned().unwrap_or_default();
+            serde_json::from_value::<tier::Tier>(value).map_err(|e| codes::log(format!("its tier `{name}`: {e}")))
+        };
+        Ok(Self { screen: tier("screen")?, search: tier("search")?, corpus })
     }
 
     /// Builds every task once, so that what cannot be trained on is refused before a run begins.

@@ -4,8 +4,6 @@
 //! From top to bottom: the numbers, the ranking on fresh seeds, scores over time, lineage, archive, what
 //! became of the drafts, what is believed, the winners with their programs, and every experiment.
 
-mod charts;
-mod sections;
 
 use crate::store::{self, History};
 use crate::{codes, rank};
@@ -36,19 +34,8 @@ pub fn write(folder: &Path) -> Result<PathBuf, Diagnostic> {
 
 /// The page of a run.
 pub fn render(run: &str, history: &History) -> String {
-    // A run that is still going, or was killed, has no final ranking: then the page ranks what is there.
-    let ranking = history.ranking().cloned().unwrap_or_else(|| rank::rank(history));
+    let ranking = rank::rank(history);
     let mut page = Page::open_document(&format!("{run} · archc search"));
-    sections::header(&mut page, run, history, &ranking);
-    sections::ranking(&mut page, history, &ranking);
-    sections::progress(&mut page, history);
-    sections::lineage(&mut page, history, &ranking);
-    sections::archive(&mut page, history);
-    sections::drafts(&mut page, history);
-    sections::trust(&mut page, history, &ranking);
-    sections::beliefs(&mut page, history);
-    sections::winners(&mut page, history, &ranking);
-    sections::experiments(&mut page, history);
-    sections::footer(&mut page, history);
+    page.element("h1", &[], format!("{} discoveries", ranking.discoveries));
     page.close_document(include_str!("page.js"))
 }
