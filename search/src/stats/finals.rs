@@ -23,8 +23,8 @@
 //! independent from seed to seed (see `signs`). That is so if finalist and anchor are exchangeable. It is not
 //! so for a finalist that is a little better on most seeds and fails on a few, so that the means are equal:
 //! with failures in 30, 20 or 10 % of the seeds a single one is established in 9, 18 and 33 %, and one of three
-//! in 19, 39 and 60 %. Eight seeds without a failure cannot rule that out, by any test; a finalist that has one
-//! among its seeds is nearly never established. So "established" means better on seeds like those seen.
+//! in 19, 39 and 60 %. Eight seeds without a failure cannot rule that out, by any test. So "established" means better on
+//! seeds like those seen.
 //!
 //! The shares. Eight signs give p >= 1/256. Three finalists can only be established under Holm if
 //! 3/256 = .0117 <= a_1, so .0125 is the least round share that lets them; more at the first look would buy
