@@ -280,7 +280,8 @@ mod tests {
 
     #[test]
     fn one_large_file_among_small_ones_is_cut() {
-        let small = |i: usize| format!("note {i} with a hundred bytes more or less, as notes are {i} {i} {i}\n").into_bytes();
+        let small =
+            |i: usize| format!("note {i} with a hundred bytes more or less, as notes are {i} {i} {i}\n").into_bytes();
         for notes in [18, 19, 20, 60] {
             let mut texts: Vec<Vec<u8>> = (0..notes).map(small).collect();
             texts.push(story(6000).into_bytes());

@@ -200,7 +200,9 @@ pub fn no_such_token(place: &Place<'_>, at: (&str, usize), value: f64, vocab: Op
         None => found.help(format!("tokens and targets are whole numbers from 0 to {}", MOST_TOKENS - 1)),
     };
     match field {
-        "targets" if value < 0.0 => found.note("a target that is not to be learned is 0, with 0 at its place in `mask`"),
+        "targets" if value < 0.0 => {
+            found.note("a target that is not to be learned is 0, with 0 at its place in `mask`")
+        }
         _ => found,
     }
 }

@@ -96,7 +96,8 @@ fn rows_are_padded_and_continued() {
     assert_eq!((&*batch.tokens, &*batch.mask), (&[4, 5, 6][..], &[1.0, 1.0, 0.0][..]));
     assert_eq!(batch.targets[..2], [5, 6]);
     let batch = task.batch(Part::Test, 0, 0, 2);
-    let short = batch.tokens.iter().position(|t| *t == 1 || *t == 7).unwrap() + if batch.tokens[0] == 1 { 0 } else { 4 };
+    let short =
+        batch.tokens.iter().position(|t| *t == 1 || *t == 7).unwrap() + if batch.tokens[0] == 1 { 0 } else { 4 };
     assert_eq!(batch.tokens[short..short + 4], [1, 2, 0, 0]);
     assert_eq!(batch.targets[short..short + 2], [2, 1]);
     assert_eq!(batch.mask[short..short + 4], [1.0, 1.0, 0.0, 0.0]);
@@ -112,7 +113,10 @@ fn chance_is_the_most_frequent_target_of_training() {
     let mut text = String::new();
     for (target, count) in [(1, 6), (2, 3), (3, 1)] {
         for i in 0..count {
-            let _ = writeln!(text, "{{\"tokens\": [{target}, {i}], \"targets\": [0, {target}], \"mask\": [0, 1], \"part\": \"train\"}}");
+            let _ = writeln!(
+                text,
+                "{{\"tokens\": [{target}, {i}], \"targets\": [0, {target}], \"mask\": [0, 1], \"part\": \"train\"}}"
+            );
         }
     }
     text += "{\"tokens\": [5, 5], \"part\": \"test\"}\n{\"tokens\": [6, 6], \"part\": \"validation\"}\n";
@@ -179,7 +183,7 @@ fn bad_rows_are_refused_with_their_line() {
         let error = of("rows.jsonl", &format!("{fine}{line}\n{fine}")).err().unwrap();
         assert_eq!(error.code, code, "{line}: {error:?}");
         assert!(error.message.contains("line 31 of") && error.message.contains(says), "{line}: {error:?}");
-        assert!(!error.helps.is_empty(), "{line}: a way out");
+        assert!(error.help.is_some(), "{line}: a way out");
     }
     let first = |line: &str| of("rows.jsonl", &format!("{line}\n{fine}")).err().map(|e| e.code);
     assert_eq!(first("{\"vocab\": 10}"), None);
