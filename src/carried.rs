@@ -1,7 +1,6 @@
-//! What the binary carries, so that it works anywhere: texts for the task `text`, and seeds for the search.
+//! What the binary carries, so that it works anywhere: a text for the task `text`, and seeds for the search.
 
 use crate::output::Stop;
-use archc_compiler::stdlib;
 use archc_train::corpus::Corpus;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,32 +19,12 @@ pub const SEEDS: &[(&str, &str)] = texts![
     "seeds/window_memory.arch",
 ];
 
-const DOCUMENTS: &[(&str, &str)] = texts![
-    "README.md",
-    "ARCHITECTURE.md",
-    "docs/language.md",
-    "examples/01_first_block.arch",
-    "examples/02_gated_delta_net.arch",
-    "examples/03_router.arch",
-    "examples/04_hybrid_model.arch",
-    "examples/05_mixture_of_experts.arch",
-    "examples/06_hypernetwork.arch",
-    "examples/07_grouped_queries.arch",
-    "examples/08_long_convolution.arch",
-    "examples/09_multi_hop.arch",
-    "examples/10_shared_weights.arch",
-    "examples/11_losses.arch",
-    "examples/12_prefix_and_packing.arch",
-    "examples/13_state_tracking.arch",
-    "examples/14_recurrent_network.arch",
-    "examples/15_functions.arch",
-    "examples/16_several_outputs.arch",
-];
+/// Jules Verne, Around the World in Eighty Days, translated by G. M. Towle, 1873; see train/data/README.md.
+const TEXT: &str = include_str!("../train/data/eighty_days.txt");
 
-/// The text that the task `text` reads where no corpus is given: documentation, library, examples.
+/// The text that the task `text` reads where no corpus is given.
 pub fn text() -> String {
-    let documents = DOCUMENTS.iter().map(|(_, text)| *text);
-    documents.chain(stdlib::FILES.iter().map(|f| f.text)).collect::<Vec<_>>().join("\n\n")
+    TEXT.to_owned()
 }
 
 /// The corpus at a path, or the text that is carried.

@@ -76,7 +76,7 @@ pub struct Args {
     /// Evaluations side by side, one thread each [default: one a core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = number::count::<usize>)]
     jobs: usize,
-    /// What the task `text` reads: a file, or a folder of files [default: the text that archc carries]
+    /// What the task `text` reads: a file, or a folder of files [default: a novel that archc carries]
     #[arg(long, value_name = "PATH")]
     corpus: Option<PathBuf>,
     /// What candidates are ranked by: a tier that archc carries, or a file with one of your own [default: search]

@@ -32,10 +32,10 @@ pub struct Args {
     /// goes on with its own options, or with --out is the model for a new one
     #[arg(value_name = "FILE|RUN")]
     file: PathBuf,
-    /// The task, with settings: recall or recall:len=64,vocab=32 [default: recall]
+    /// The task, with settings: recall or recall:len=64,vocab=32; or rows of your own: jsonl:PATH [default: recall]
     #[arg(long, value_name = "TASK")]
     task: Option<String>,
-    /// What the task `text` reads: a file, or a folder of files [default: the text that archc carries]
+    /// What the task `text` reads: a file, or a folder of files [default: a novel that archc carries]
     #[arg(long, value_name = "PATH")]
     corpus: Option<PathBuf>,
     /// Layers of the standard stack around a block; a model has its own [default: 2]
@@ -104,7 +104,6 @@ struct Request {
     options: Options,
     task: Arc<dyn Task>,
     corpus: Option<PathBuf>,
-    digest: Option<String>,
     weights: Option<(Snapshot, String)>,
     device: DeviceName,
     config: TrainConfig,
@@ -159,7 +158,6 @@ impl Request {
             },
             task,
             corpus: path,
-            digest: corpus.map(|c| c.digest().to_owned()),
             weights,
             out,
         })
@@ -225,7 +223,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let mut identity = Identity {
         program: canonical_hash(&graph).to_string(),
         task: task.spec().clone(),
-        corpus: request.digest.clone(),
+        corpus: task.digest(),
         device: device.name().to_owned(),
         weights: request.weights.as_ref().map(|(_, digest)| digest.clone()),
         stretched: Vec::new(),

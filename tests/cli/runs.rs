@@ -376,6 +376,29 @@ fn a_training_on_text_gives_a_sample() {
 }
 
 #[test]
+fn a_task_of_your_own_is_trained_on_and_told_from_another() {
+    let row = |i: usize| format!("{{\"tokens\": [{}, {}, {}, {}]}}\n", i % 3, i % 4, i % 5, i % 7);
+    let rows: String = (0..60).map(row).collect();
+    let folder = Folder::new(&[("t.arch", TINY), ("a:b,c=d.jsonl", &rows)]);
+    let task = format!("jsonl:{}", folder.text("a:b,c=d.jsonl"));
+    let run = trained(&folder, "run", &["--task", &task, "--message-format", "json"]).done();
+    let trained_on = &json(&run.out)[0];
+    assert_eq!((&trained_on["task"], &trained_on["metric"]), (&task.as_str().into(), &"accuracy".into()));
+    // The folder says the task; the same rows in another order are the same task, other rows are not.
+    let again = || archc(&["train", &folder.text("run")]);
+    fs::write(folder.path("a:b,c=d.jsonl"), (0..60).rev().map(row).collect::<String>()).unwrap();
+    again().done();
+    fs::write(folder.path("a:b,c=d.jsonl"), (1..60).map(row).collect::<String>()).unwrap();
+    let changed = again();
+    changed.refused(2, "E0913");
+    assert!(changed.err.contains("holds something else now"), "{}", changed.err);
+    fs::write(folder.path("a:b,c=d.jsonl"), "{\"tokens\": [1, 2]}\n{\"tokens\": [1, -2]}\n").unwrap();
+    again().refused(2, "E0931");
+    fs::remove_file(folder.path("a:b,c=d.jsonl")).unwrap();
+    again().refused(1, "E0928");
+}
+
+#[test]
 fn options_that_would_do_nothing_are_refused() {
     let folder = Folder::new(&[("t.arch", TINY)]);
     let model = root().join("examples/04_hybrid_model.arch").display().to_string();

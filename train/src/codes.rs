@@ -16,10 +16,12 @@ pub const CODES: &[Code] = &[
         code: "E0902",
         title: "unknown or malformed setting of a task",
         text: "A task is written NAME or NAME:SETTING=NUMBER,SETTING=NUMBER. Each task has its own settings, \
-               all of them numbers; the message lists those of the task at hand.\n\
+               all of them numbers; the message lists those of the task at hand. The task `jsonl` has none: what follows \
+               its name is the path of its rows.\n\
                \n\
                Wrong:  --task recall:length=64\n\
-               Right:  --task recall:len=64,vocab=32",
+               Right:  --task recall:len=64,vocab=32\n\
+               Right:  --task jsonl:rows.jsonl",
     },
     Code {
         code: "E0903",
@@ -30,8 +32,8 @@ pub const CODES: &[Code] = &[
     Code {
         code: "E0904",
         title: "the corpus cannot be read",
-        text: "`--corpus` wants a file, or a folder whose files are read in order of their names (hidden ones, and \
-               links to folders, are left out). The path is missing, or the system refuses to read it.",
+        text: "`--corpus` wants a file, or a folder whose files are read in order of their names (hidden ones, \
+               links to folders and links to nothing are left out). The path is missing, or the system refuses to read it.",
     },
     Code {
         code: "E0905",
@@ -187,6 +189,66 @@ the measure has fallen below that by `unit` nats (without one: by all of it). Th
                nothing about language. Take the file out of the folder, or convert it:\n\
                \n\
                iconv -f UTF-16 -t UTF-8 book.txt > book-utf8.txt",
+    },
+    Code {
+        code: "E0927",
+        title: "more data than a training reads",
+        text: "A corpus has 1 GiB at most, and the file of the task `jsonl` 256 MiB: they are held in memory, and are read no \
+               further than this, so that a device file or a pipe without an end is not read for ever. Give a part:\n\
+               \n\
+               head -c 100M all.txt > part.txt\n\
+               head -n 100000 all.jsonl > rows.jsonl",
+    },
+    Code {
+        code: "E0928",
+        title: "the rows of a task cannot be read",
+        text: "`--task jsonl:PATH` reads a file of JSON lines. Everything behind `jsonl:` is its path, as the working folder sees \
+               it. There is no file there, or the system refuses to read it.",
+    },
+    Code {
+        code: "E0929",
+        title: "a line that is no row",
+        text: "Every line of a file of rows is one JSON object with `tokens` and, if wanted, `targets`, `mask` and `part`, and no \
+               other field; the first line may be {\"vocab\": N} instead. `mask` is 0 or 1 a token (1: its target is learned and \
+               scored; without `mask` all are). Without `targets` each token is to predict the next, and the last is not scored. \
+               `part` is \"train\", \"validation\" or \"test\"; rows without one are split by their contents.\n\
+               \n\
+               {\"vocab\": 8}\n\
+               {\"tokens\": [3, 1, 2], \"targets\": [0, 0, 3], \"mask\": [0, 0, 1]}\n\
+               {\"tokens\": [5, 6, 7, 5, 6], \"part\": \"test\"}",
+    },
+    Code {
+        code: "E0930",
+        title: "a row whose lengths do not fit",
+        text: "`targets` and `mask` have one number for each of `tokens`: the target at a token is what the output there must \
+               predict, having seen the tokens up to it. Rows may differ in length; shorter ones are padded with tokens that are \
+               not scored. A row has at least one token and at most 1,048,576.\n\
+               \n\
+               Wrong:  {\"tokens\": [3, 1, 2], \"targets\": [3]}\n\
+               Right:  {\"tokens\": [3, 1, 2], \"targets\": [0, 0, 3], \"mask\": [0, 0, 1]}",
+    },
+    Code {
+        code: "E0931",
+        title: "a number that is no token",
+        text: "Tokens and targets are whole numbers from 0, below the `vocab` of the first line where it states one, and below \
+               1,048,576 in any case. Without that line the vocabulary is 1 + the largest of them. A target that is not to be \
+               learned is any token, with 0 at its place in `mask`.\n\
+               \n\
+               Wrong:  {\"tokens\": [3, 1, 2], \"targets\": [-100, -100, 3]}\n\
+               Right:  {\"tokens\": [3, 1, 2], \"targets\": [0, 0, 3], \"mask\": [0, 0, 1]}",
+    },
+    Code {
+        code: "E0932",
+        title: "a row that asks for nothing",
+        text: "A row of which no token is scored teaches nothing and would be counted as a row: its `mask` is 0 throughout, or it \
+               has no `targets` and a single token, which no other follows. Leave it out, or say what is to be predicted.",
+    },
+    Code {
+        code: "E0933",
+        title: "too few rows",
+        text: "A task needs rows to train on, to validate on and to test on. Rows that are equal count once. Those that state no \
+               `part` are split by their contents: a tenth is test, a tenth validation, the rest training, so ten are enough where \
+               no row states one. Where some rows state parts, the other rows must leave some for the parts that nobody states.",
     },
 ];
 

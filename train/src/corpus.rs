@@ -1,10 +1,10 @@
 //! Texts for the task `text`, split by document into parts.
 //!
-//! A document is a file; when there are fewer than twenty, files are cut at blank lines into pieces, and
-//! a piece is a document. Documents that are the same byte for byte count once. They are then put in the
-//! order of their hashes, and from its start the test part takes 10 % of the bytes, then validation 10 %,
-//! then training the rest. So the split depends on the contents alone, not on names or order, and no
-//! document is on both sides of it.
+//! A document is a file; a file that holds more than a twentieth of the bytes is cut at blank lines into pieces,
+//! and a piece is a document. Files and documents that are the same byte for byte count once. Documents are put
+//! in the order of their hashes, and from its start the test part takes 10 % of the bytes, then validation 10 %,
+//! then training the rest. So the split depends on the contents alone, not on names or order, no document is on
+//! both sides of it, and however unequal the files are, no document is so large that a part goes without.
 
 use crate::fault;
 use crate::task::Part;
@@ -16,12 +16,15 @@ use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-/// With fewer files than this, pieces are the documents.
-const FILES_ENOUGH: usize = 20;
-/// About so many pieces are cut, unless that makes them shorter or longer than these.
+/// A file of more bytes than one in so many is cut into pieces.
+const WHOLE: usize = 20;
+/// The whole text would be cut into about so many pieces, unless that makes them shorter or longer than these.
 const PIECES: usize = 64;
 const SHORTEST_PIECE: usize = 256;
 const LONGEST_PIECE: usize = 8192;
+
+/// Bytes of a corpus, at most: in memory it takes three times as much.
+const LARGEST: u64 = 1 << 30;
 
 /// One part of a corpus: its documents one after another.
 #[derive(Clone, Debug, Default)]
@@ -41,11 +44,16 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Reads a file, or all files of a folder and its folders. Hidden files and links to folders are left out.
+    /// Reads a file, or all files of a folder and its folders. Hidden files, links to folders and links to nothing are left out.
     ///
     /// # Errors
-    /// E0904 when something cannot be read, E0926 for a file that is not text, E0905 when there is no text.
+    /// E0904 when something cannot be read, E0926 for a file that is not text, E0905 when there is no text, E0927 when there is
+    /// more than 1 GiB.
     pub fn read(path: &Path) -> Result<Self, Diagnostic> {
+        Self::read_within(path, LARGEST)
+    }
+
+    fn read_within(path: &Path, largest: u64) -> Result<Self, Diagnostic> {
         let mut files = Vec::new();
         let mut folders = Vec::new();
         if fs::metadata(path).map_err(unreadable(path))?.is_dir() {
@@ -60,17 +68,30 @@ impl Corpus {
                 if entry.file_name().to_string_lossy().starts_with('.') {
                     continue;
                 }
-                // A link to a folder is no folder here, and reading it as a file is skipped below.
-                if entry.file_type().map_err(unreadable(&path))?.is_dir() {
+                // A link to a folder is no folder here, and no file below.
+                let kind = entry.file_type().map_err(unreadable(&path))?;
+                if kind.is_dir() {
                     folders.push(path);
-                } else if fs::metadata(&path).map_err(unreadable(&path))?.is_file() {
-                    files.push(path);
+                    continue;
+                }
+                match fs::metadata(&path) {
+                    Ok(found) if found.is_file() => files.push(path),
+                    Ok(_) => {}
+                    // A link to what is not there, or to itself. One to what may not be read is a file that cannot be read.
+                    Err(error) if kind.is_symlink() && error.kind() != io::ErrorKind::PermissionDenied => {}
+                    Err(error) => return Err(unreadable(&path)(error)),
                 }
             }
         }
         // In order of their names, so that a message names the same file every time.
         files.sort();
-        let texts = files.iter().map(|file| text_of(file)).collect::<Result<Vec<_>, _>>()?;
+        let mut left = largest;
+        let mut texts = Vec::with_capacity(files.len());
+        for file in &files {
+            let text = text_of(file, left)?.ok_or_else(|| fault::corpus_large(path, largest))?;
+            left -= text.len() as u64;
+            texts.push(text);
+        }
         Self::from_texts(texts, &format!("`{}`", path.display()))
     }
 
@@ -90,17 +111,14 @@ impl Corpus {
     /// # Errors
     /// E0905 when there is no text.
     pub fn from_texts(texts: Vec<Vec<u8>>, what: &str) -> Result<Self, Diagnostic> {
-        let texts: Vec<Vec<u8>> = texts.into_iter().filter(|t| !t.iter().all(u8::is_ascii_whitespace)).collect();
-        let total: usize = texts.iter().map(Vec::len).sum();
-        let documents: Vec<&[u8]> = if texts.len() >= FILES_ENOUGH {
-            texts.iter().map(Vec::as_slice).collect()
-        } else {
-            let size = (total / PIECES).clamp(SHORTEST_PIECE, LONGEST_PIECE);
-            texts.iter().flat_map(|text| pieces(text, size)).collect()
-        };
-        // Ordered by hash; the same contents fall together.
-        let documents: BTreeMap<[u8; 32], &[u8]> =
-            documents.into_iter().map(|d| (Sha256::digest(d).into(), d)).collect();
+        // Ordered by hash; the same contents fall together, so that copies do not decide what a large file is.
+        let texts = by_hash(texts.iter().map(Vec::as_slice).filter(|text| !text.iter().all(u8::is_ascii_whitespace)));
+        let total: usize = texts.values().map(|text| text.len()).sum();
+        let size = (total / PIECES).clamp(SHORTEST_PIECE, LONGEST_PIECE);
+        let documents = by_hash(texts.values().flat_map(|text| match text.len() > total / WHOLE {
+            true => pieces(text, size),
+            false => vec![*text],
+        }));
         if documents.is_empty() {
             return Err(fault::corpus_empty(what));
         }
@@ -113,7 +131,7 @@ impl Corpus {
                 .into_iter()
                 .find(|&part| {
                     let has = parts[slot(part)].bytes.len();
-                    // A huge document never makes a held-out part: it would starve training.
+                    // A short text may be one document: as a held-out part it would starve training.
                     has < total / 10 && has + document.len() <= total / 5
                 })
                 .unwrap_or(Part::Train);
@@ -149,18 +167,27 @@ fn unreadable(path: &Path) -> impl Fn(io::Error) -> Diagnostic {
     move |error| fault::corpus_unreadable(path, &error)
 }
 
-/// The bytes of a file, unless they are no text: no encoding but UTF-16 and UTF-32 has a byte 0 in a text.
-fn text_of(file: &Path) -> Result<Vec<u8>, Diagnostic> {
+/// Texts by their hashes.
+fn by_hash<'a>(texts: impl Iterator<Item = &'a [u8]>) -> BTreeMap<[u8; 32], &'a [u8]> {
+    texts.map(|text| (Sha256::digest(text).into(), text)).collect()
+}
+
+/// The bytes of a file, unless they are no text: no encoding but UTF-16 and UTF-32 has a byte 0 in a text. None for more than
+/// `most` of them.
+fn text_of(file: &Path, most: u64) -> Result<Option<Vec<u8>>, Diagnostic> {
     let mut bytes = Vec::new();
     let mut reader = BufReader::new(fs::File::open(file).map_err(unreadable(file))?);
     // By pieces: a large file that is no text shows it at its start.
     loop {
         let piece = reader.fill_buf().map_err(unreadable(file))?;
         if piece.is_empty() {
-            return Ok(bytes);
+            return Ok(Some(bytes));
         }
         if let Some(at) = piece.iter().position(|&b| b == 0) {
             return Err(fault::corpus_not_text(file, bytes.len() + at));
+        }
+        if (bytes.len() + piece.len()) as u64 > most {
+            return Ok(None);
         }
         bytes.extend_from_slice(piece);
         let read = piece.len();
@@ -249,6 +276,54 @@ mod tests {
         let corpus = Corpus::read(folder.path()).unwrap();
         let all: usize = Part::ALL.iter().map(|&p| corpus.part(p).bytes.len()).sum();
         assert_eq!(all, story(50).len() + "short".len());
+    }
+
+    #[test]
+    fn one_large_file_among_small_ones_is_cut() {
+        let small =
+            |i: usize| format!("note {i} with a hundred bytes more or less, as notes are {i} {i} {i}\n").into_bytes();
+        for notes in [18, 19, 20, 60] {
+            let mut texts: Vec<Vec<u8>> = (0..notes).map(small).collect();
+            texts.push(story(6000).into_bytes());
+            let total: usize = texts.iter().map(Vec::len).sum();
+            let corpus = Corpus::from_texts(texts.clone(), "a").unwrap();
+            let lengths = Part::ALL.map(|part| corpus.part(part).bytes.len());
+            assert_eq!(lengths.iter().sum::<usize>(), total);
+            for held_out in [lengths[1], lengths[2]] {
+                assert!((total / 10..=total / 5).contains(&held_out), "{held_out} of {total}");
+            }
+            // Notes stay whole, and copies of them change nothing.
+            let holds = |part, text: &[u8]| corpus.part(part).bytes.windows(text.len()).any(|w| w == text);
+            assert!((0..notes).all(|i| Part::ALL.into_iter().filter(|&part| holds(part, &small(i))).count() == 1));
+            texts.extend((0..200).map(|_| small(0)));
+            assert_eq!(Corpus::from_texts(texts, "b").unwrap().digest(), corpus.digest());
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_to_nothing_are_left_out() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.txt"), story(50)).unwrap();
+        symlink("gone.txt", folder.path().join("b.txt")).unwrap();
+        symlink("c.txt", folder.path().join("c.txt")).unwrap();
+        let corpus = Corpus::read(folder.path()).unwrap();
+        assert_eq!(Part::ALL.map(|part| corpus.part(part).bytes.len()).iter().sum::<usize>(), story(50).len());
+        assert_eq!(Corpus::read(&folder.path().join("b.txt")).unwrap_err().code, "E0904");
+    }
+
+    #[test]
+    fn too_much_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        for (file, text) in [("a.txt", story(50)), ("b.txt", story(60))] {
+            fs::write(folder.path().join(file), text).unwrap();
+        }
+        let total = (story(50).len() + story(60).len()) as u64;
+        assert!(Corpus::read_within(folder.path(), total).is_ok());
+        assert_eq!(Corpus::read_within(folder.path(), total - 1).unwrap_err().code, "E0927");
+        #[cfg(target_os = "linux")]
+        assert_eq!(Corpus::read(Path::new("/dev/zero")).unwrap_err().code, "E0926");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Constructors of this crate's diagnostics, one a code; the long texts are in [`crate::codes`].
 
-use crate::task::Part;
+use crate::task::{MOST_TOKENS, Part};
 use archc_compiler::diag::Diagnostic;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 
 pub fn unknown_task(name: &str, known: &[&str]) -> Diagnostic {
     Diagnostic::error("E0901", format!("there is no task `{name}`"))
-        .help(format!("the tasks are: {}", listed(known.iter().copied())))
+        .help(format!("the tasks are: {}; rows of your own are `jsonl:PATH`", listed(known.iter().copied())))
 }
 
 pub fn unknown_setting(task: &str, setting: &str, known: &[&str]) -> Diagnostic {
@@ -137,6 +137,93 @@ pub fn corpus_not_text(path: &Path, at: usize) -> Diagnostic {
     Diagnostic::error("E0926", format!("`{}` in the corpus is not text: byte {at} is 0", path.display())).help(
         "give files of text; `iconv -f UTF-16 -t UTF-8` makes one of UTF-16, `strings` takes the text out of others",
     )
+}
+
+pub fn corpus_large(path: &Path, most: u64) -> Diagnostic {
+    Diagnostic::error("E0927", format!("the corpus `{}` is larger than {}", path.display(), size(most)))
+        .help("give a part of it: this much is more than any training here reads")
+}
+
+pub fn rows_large(path: &Path, most: u64) -> Diagnostic {
+    Diagnostic::error("E0927", format!("`{}` is larger than {}", path.display(), size(most)))
+        .help("give fewer rows, as `head -n 100000` takes them")
+}
+
+fn size(bytes: u64) -> String {
+    match bytes >> 20 {
+        0 => format!("{bytes} bytes"),
+        mib => format!("{mib} MiB"),
+    }
+}
+
+pub fn no_rows_file() -> Diagnostic {
+    Diagnostic::error("E0902", "the task `jsonl` needs the path of its rows")
+        .help("write `jsonl:PATH`, as in `jsonl:rows.jsonl`")
+}
+
+pub fn rows_unreadable(path: &Path, error: &io::Error) -> Diagnostic {
+    Diagnostic::error("E0928", format!("cannot read the rows in `{}`: {error}", path.display()))
+        .help("give a file of JSON lines, as in `--task jsonl:rows.jsonl`")
+}
+
+/// A line of a file of rows, as messages name it.
+pub struct Place<'a> {
+    pub path: &'a Path,
+    /// From 1.
+    pub line: usize,
+}
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} of `{}`", self.line, self.path.display())
+    }
+}
+
+pub fn no_row(place: &Place<'_>, why: impl Display) -> Diagnostic {
+    Diagnostic::error("E0929", format!("{place} is no row: {why}"))
+        .help("write {\"tokens\": [3, 1, 2], \"targets\": [0, 0, 3], \"mask\": [0, 0, 1]}, one a line")
+}
+
+pub fn unequal(place: &Place<'_>, field: &str, has: usize, tokens: usize) -> Diagnostic {
+    Diagnostic::error("E0930", format!("{place} has {tokens} tokens and {has} numbers in `{field}`"))
+        .help(format!("give `{field}` one number a token"))
+}
+
+pub fn row_length(place: &Place<'_>, tokens: usize, most: usize) -> Diagnostic {
+    Diagnostic::error("E0930", format!("{place} has {tokens} tokens"))
+        .help(format!("a row has from 1 to {most} tokens; cut longer ones"))
+}
+
+pub fn no_such_token(place: &Place<'_>, at: (&str, usize), value: f64, vocab: Option<usize>) -> Diagnostic {
+    let (field, index) = at;
+    let found = Diagnostic::error("E0931", format!("{place} has {value} at `{field}[{index}]`, which is no token"));
+    let found = match vocab {
+        Some(vocab) => found.help(format!(
+            "tokens and targets are whole numbers from 0 to {}: the first line says that `vocab` is {vocab}",
+            vocab - 1
+        )),
+        None => found.help(format!("tokens and targets are whole numbers from 0 to {}", MOST_TOKENS - 1)),
+    };
+    match field {
+        "targets" if value < 0.0 => {
+            found.note("a target that is not to be learned is 0, with 0 at its place in `mask`")
+        }
+        _ => found,
+    }
+}
+
+pub fn nothing_scored(place: &Place<'_>, next: bool) -> Diagnostic {
+    let found = Diagnostic::error("E0932", format!("{place} asks for nothing: no token of it is scored"));
+    match next {
+        true => found.help("without `targets` each token is to predict the next: give two at least"),
+        false => found.help("put 1 in `mask` where the target is to be learned, or leave the row out"),
+    }
+}
+
+pub fn few_rows(path: &Path, part: Part, rows: usize) -> Diagnostic {
+    let (shown, part) = (path.display(), part.name());
+    Diagnostic::error("E0933", format!("`{shown}` has {rows} different rows and none of them for the {part} part"))
+        .help(format!("give more rows, or `\"part\": \"{part}\"` in some: of those that state none, a tenth is test, a tenth validation"))
 }
 
 pub fn wrong_logits(shape: &[usize], wanted: [usize; 3]) -> Diagnostic {

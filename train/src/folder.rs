@@ -97,7 +97,7 @@ pub struct Identity {
     pub program: String,
     /// Task and settings, defaults filled in.
     pub task: TaskSpec,
-    /// Digest of the corpus, for `text`.
+    /// Digest of what the task reads: the corpus of `text`, the rows of `jsonl`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corpus: Option<String>,
     /// Name of the device, whose rounding decides the last bits.
@@ -152,7 +152,7 @@ fn differences(found: &Value, wanted: &Value, name: &str) -> Vec<String> {
     };
     match (found != wanted, name) {
         (false, _) | (true, "program" | "stretched") => Vec::new(),
-        (true, "corpus") => vec!["the corpus is another one".to_owned()],
+        (true, "corpus") => vec!["the corpus or file that the task reads holds something else now".to_owned()],
         (true, "weights") => vec!["it did not start from the same --weights".to_owned()],
         (true, _) => vec![there_and_here(&option(name), &shown(found), &shown(wanted))],
     }

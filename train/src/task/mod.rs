@@ -2,34 +2,36 @@
 //!
 //! A task turns an address (part, seed, batch number) into a batch. **Alignment**: `targets[t]` is what
 //! the output at token t must predict, having seen tokens 0..=t. Tasks that continue a sequence
-//! (recall, noisy and fuzzy recall, text) set `targets[t] = tokens[t + 1]`; tasks that answer at the
+//! (recall, noisy and fuzzy recall, text, and rows of a file that state no targets) set `targets[t] = tokens[t + 1]`; tasks that answer at the
 //! token itself (selective copying, memorization, MQAR, parity, S3, S5, induction) set it to the answer.
 //! `mask[t]` is 1 where the prediction is trained and scored, 0 elsewhere, where `targets[t]` is below
 //! the vocabulary but means nothing. `reset[t]` is set where a document starts.
 //!
 //! **Parts**: training, validation and test are separate streams of random numbers (for text: separate
-//! documents). A validation part picks, a test part reports.
+//! documents; for a file: separate rows). A validation part picks, a test part reports.
 //!
 //! A synthetic task is a [`Rule`]: how to make one row from random numbers. [`Synthetic`] makes a
 //! [`Task`] of it. The registry is [`TASKS`]; a task is named with its settings, all of them numbers:
-//! `recall:len=64,vocab=32`.
+//! `recall:len=64,vocab=32`. A task of your own is a file of rows, named with its path: `jsonl:rows.jsonl`.
 
 mod copying;
 mod fuzzy;
 mod group;
 mod induction;
+mod jsonl;
 mod memorization;
 mod mqar;
 mod recall;
 mod settings;
 mod text;
 
+pub(crate) use jsonl::MOST_TOKENS;
 pub use settings::{Settings, TaskSpec};
 pub use text::Text;
 
 use crate::corpus::Corpus;
 use crate::fault;
-use crate::random::Stream;
+use crate::random::{Order, Stream};
 use crate::score::Metric;
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::Batch;
@@ -84,6 +86,12 @@ pub trait Task: Send + Sync {
         let _ = (part, rows);
         None
     }
+
+    /// Names what it reads beside its settings, the text of a corpus or the rows of a file: tasks of equal spec and digest have
+    /// equal batches. None: its spec says all.
+    fn digest(&self) -> Option<String> {
+        None
+    }
 }
 
 /// One sequence.
@@ -131,6 +139,39 @@ impl Row {
 
     fn scored(&self) -> bool {
         self.mask.iter().any(|&m| m != 0.0)
+    }
+
+    fn unscored(mut self) -> Self {
+        self.mask.fill(0.0);
+        self
+    }
+}
+
+/// The items of a finite part, each scored once, in an order drawn from (task, part, seed).
+struct Pass {
+    order: Order,
+    items: usize,
+}
+
+impl Pass {
+    /// Of a part of so many items, one at least.
+    fn new(task: &str, part: Part, seed: u64, items: usize) -> Self {
+        Self { order: Order::new(items, &mut Stream::new(&[task, part.name(), "order"], &[seed])), items }
+    }
+
+    /// Batches of a whole pass.
+    fn batches(items: usize, rows: usize) -> u64 {
+        items.div_ceil(rows.max(1)) as u64
+    }
+
+    /// The rows of a batch; behind the last one the pass starts again. What is too much in the last batch repeats the first
+    /// items, unscored.
+    fn rows(&self, index: u64, rows: usize, item: impl Fn(usize) -> Row) -> impl Iterator<Item = Row> {
+        let first = (index % Self::batches(self.items, rows)) as usize * rows;
+        (first..first + rows).map(move |place| {
+            let row = item(self.order.at(place % self.items));
+            if place < self.items { row } else { row.unscored() }
+        })
     }
 }
 
@@ -284,13 +325,15 @@ pub const TASKS: &[Entry] = &[
         summary: "one special token; its follower is asked at the end",
         make: |s, _| induction::induction(s),
     },
-    Entry { name: "text", summary: "bytes of a corpus, or of the text that archc carries", make: text::text },
+    Entry { name: "text", summary: "bytes of a corpus, or of a novel that archc carries", make: text::text },
+    Entry { name: "jsonl", summary: "rows of a file of your own: jsonl:PATH", make: |s, _| jsonl::jsonl(s) },
 ];
 
 /// Makes a task. `corpus` is what `text` reads; the others ignore it.
 ///
 /// # Errors
-/// E0901 for an unknown name, E0902 and E0903 for bad settings, E0906 and E0907 for the corpus.
+/// E0901 for an unknown name, E0902 and E0903 for bad settings, E0906 and E0907 for the corpus, E0927 to E0933
+/// for a file of rows.
 pub fn build(spec: &TaskSpec, corpus: Option<&Arc<Corpus>>) -> Result<Arc<dyn Task>, Diagnostic> {
     let Some(entry) = TASKS.iter().find(|entry| entry.name == spec.name) else {
         let known: Vec<&str> = TASKS.iter().map(|entry| entry.name).collect();

@@ -1,7 +1,11 @@
 //! Multi-query associative recall (Zoology, arXiv 2312.04927).
 //!
 //! A row starts with pairs of different keys and their values; then come as many queries, each key once,
-//! at places drawn from a power law, among random tokens. The output at a query must be its value.
+//! at places drawn from a power law, among fillers. The output at a query must be its value.
+//!
+//! Fillers are drawn from the tokens that are neither keys nor values of the row: a key among them would look like a query that
+//! is not scored, and a value behind a query might contradict its pair. Where no such token is left (a vocabulary of two tokens
+//! a pair, whose values are all different), a filler is a value of the row: behind a query its own, elsewhere any.
 
 use super::{Draw, Part, Row, Rule, Settings, Synthetic, Task};
 use crate::random::Stream;
@@ -49,6 +53,15 @@ impl Mqar {
     }
 }
 
+impl Mqar {
+    /// The tokens that are neither keys nor values of a row, in order.
+    fn free(&self, keys: &[usize], values: &[usize]) -> Vec<usize> {
+        let mut taken = vec![false; 2 * self.half];
+        keys.iter().chain(values).for_each(|&token| taken[token] = true);
+        (0..taken.len()).filter(|&token| !taken[token]).collect()
+    }
+}
+
 impl Rule for Mqar {
     fn vocab(&self) -> usize {
         2 * self.half
@@ -69,16 +82,19 @@ impl Rule for Mqar {
         for (pair, place) in self.places(stream).into_iter().enumerate() {
             asked[2 * self.pairs + 2 * place] = Some(pair);
         }
+        let free = self.free(&keys, &values);
         let mut row = Row::default();
         for (&key, &value) in keys.iter().zip(&values) {
             row.tell(key);
             row.tell(value);
         }
-        let fillers: Vec<usize> = (0..2 * self.half).filter(|token| !keys.contains(token) && !values.contains(token)).collect();
-        for place in &asked[2 * self.pairs..] {
-            match place {
-                Some(pair) => row.ask(keys[*pair], values[*pair]),
-                None => row.tell(fillers[stream.below(fillers.len())]),
+        for place in 2 * self.pairs..self.len {
+            match asked[place] {
+                Some(pair) => row.ask(keys[pair], values[pair]),
+                None if free.is_empty() => {
+                    row.tell(values[asked[place - 1].unwrap_or_else(|| stream.below(self.pairs))]);
+                }
+                None => row.tell(free[stream.below(free.len())]),
             }
         }
         row

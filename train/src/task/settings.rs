@@ -1,4 +1,4 @@
-//! A task's name and settings, as people write them: `recall:len=64,vocab=32`.
+//! A task's name and settings, as people write them: `recall:len=64,vocab=32`; or its name and file: `jsonl:rows.jsonl`.
 
 use crate::fault;
 use archc_compiler::diag::Diagnostic;
@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// A task by name, with settings. Printed and stored as `name:setting=number,...`, settings in order of name.
+/// A task by name, with settings or a file. Printed and stored as `name:setting=number,...`, settings in order of name, or as
+/// `jsonl:path`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct TaskSpec {
@@ -15,12 +16,22 @@ pub struct TaskSpec {
     pub name: String,
     /// What differs from the defaults; after [`super::build`], all of them.
     pub settings: BTreeMap<String, f64>,
+    /// The file of a task that is one, as it was written: all that stands behind `jsonl:`.
+    pub path: Option<String>,
 }
+
+/// The task whose name a path follows, not settings.
+pub(super) const OF_A_FILE: &str = "jsonl";
 
 impl TaskSpec {
     /// A task with default settings.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), settings: BTreeMap::new() }
+        Self { name: name.to_owned(), settings: BTreeMap::new(), path: None }
+    }
+
+    /// The task whose rows are in a file.
+    pub fn of_file(path: &str) -> Self {
+        Self { path: Some(path.to_owned()), ..Self::new(OF_A_FILE) }
     }
 
     /// Changes a setting.
@@ -33,6 +44,9 @@ impl TaskSpec {
 impl fmt::Display for TaskSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
+        if let Some(path) = &self.path {
+            return write!(f, ":{path}");
+        }
         for (i, (setting, value)) in self.settings.iter().enumerate() {
             write!(f, "{}{setting}={value}", if i == 0 { ':' } else { ',' })?;
         }
@@ -43,14 +57,17 @@ impl fmt::Display for TaskSpec {
 impl FromStr for TaskSpec {
     type Err = Diagnostic;
 
-    /// Names may be written with `_` or blanks for `-`.
+    /// Names may be written with `_` or blanks for `-`. A path is taken as it stands, with any `:`, `,` and `=` in it.
     fn from_str(text: &str) -> Result<Self, Diagnostic> {
-        let (name, settings) = match text.split_once(':') {
-            Some((name, settings)) => (name, settings.split(',').collect()),
-            None => (text, Vec::new()),
+        let (name, rest) = match text.split_once(':') {
+            Some((name, rest)) => (name, Some(rest)),
+            None => (text, None),
         };
         let mut spec = Self::new(&name.trim().to_lowercase().replace(['_', ' '], "-"));
-        for setting in settings {
+        if spec.name == OF_A_FILE {
+            return rest.filter(|path| !path.is_empty()).map(Self::of_file).ok_or_else(fault::no_rows_file);
+        }
+        for setting in rest.iter().flat_map(|settings| settings.split(',')) {
             let malformed = || fault::malformed_setting(setting);
             let (key, value) = setting.split_once('=').ok_or_else(malformed)?;
             let value: f64 = value.trim().parse().map_err(|_| malformed())?;
@@ -133,11 +150,23 @@ impl<'a> Settings<'a> {
         value
     }
 
+    /// The path behind the task's name.
+    ///
+    /// # Errors
+    /// E0902 where there is none.
+    pub fn path(&mut self) -> Result<&'a str, Diagnostic> {
+        self.read.path.clone_from(&self.given.path);
+        self.given.path.as_deref().ok_or_else(fault::no_rows_file)
+    }
+
     /// All settings, defaults filled in.
     ///
     /// # Errors
-    /// E0902 for a setting that the task does not have.
+    /// E0902 for a setting that the task does not have, or a path that it does not read.
     pub fn finish(self) -> Result<TaskSpec, Diagnostic> {
+        if let Some(path) = self.given.path.as_deref().filter(|_| self.read.path.is_none()) {
+            return Err(fault::malformed_setting(path));
+        }
         match self.given.settings.keys().find(|key| !self.known.contains(&key.as_str())) {
             Some(key) => Err(fault::unknown_setting(&self.given.name, key, &self.known)),
             None => Ok(self.read),

@@ -2,9 +2,10 @@
 //!
 //! Rows are windows of a part's documents laid end to end: `reset` marks where a document starts, and the
 //! first byte of a document is never predicted from the one before it. Training windows start anywhere;
-//! those of validation and test follow one another, so a whole part can be scored once.
+//! those of validation and test lie side by side, and a [`Pass`] scores each once: different seeds score different windows
+//! where fewer are scored than there are.
 
-use super::{Part, Row, Settings, Task, TaskSpec, assemble};
+use super::{Part, Pass, Row, Settings, Task, TaskSpec, assemble};
 use crate::corpus::{Bytes, Corpus};
 use crate::fault;
 use crate::random::Stream;
@@ -46,8 +47,8 @@ fn entropy(bytes: &[u8]) -> f64 {
 }
 
 impl Text {
-    fn windows(&self, part: Part) -> u64 {
-        ((self.corpus.part(part).bytes.len() - 1) / self.len) as u64
+    fn windows(&self, part: Part) -> usize {
+        (self.corpus.part(part).bytes.len() - 1) / self.len
     }
 
     fn window(&self, text: &Bytes, at: usize) -> Row {
@@ -81,22 +82,23 @@ impl Task for Text {
 
     fn batch(&self, part: Part, seed: u64, index: u64, rows: usize) -> Batch {
         let text = self.corpus.part(part);
-        let mut stream = Stream::new(&["text", part.name()], &[seed, index]);
-        let drawn = (0..rows as u64).map(|row| {
-            let at = match part {
-                Part::Train => stream.below(text.bytes.len() - self.len),
-                Part::Validation | Part::Test => ((index * rows as u64 + row) % self.windows(part)) as usize * self.len,
-            };
-            self.window(text, at)
-        });
-        assemble(drawn, self.len)
+        if part == Part::Train {
+            let mut stream = Stream::new(&["text", part.name()], &[seed, index]);
+            let drawn = (0..rows).map(|_| self.window(text, stream.below(text.bytes.len() - self.len)));
+            return assemble(drawn, self.len);
+        }
+        let pass = Pass::new("text", part, seed, self.windows(part));
+        assemble(pass.rows(index, rows, |window| self.window(text, window * self.len)), self.len)
     }
 
     fn batches(&self, part: Part, rows: usize) -> Option<u64> {
         match part {
             Part::Train => None,
-            // At least one; the rows of the last batch that are too many repeat the first windows.
-            Part::Validation | Part::Test => Some(self.windows(part).div_ceil(rows as u64)),
+            Part::Validation | Part::Test => Some(Pass::batches(self.windows(part), rows)),
         }
+    }
+
+    fn digest(&self) -> Option<String> {
+        Some(self.corpus.digest().to_owned())
     }
 }
