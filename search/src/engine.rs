@@ -77,6 +77,7 @@ pub fn drive(
     log: &mut Log,
     roles: Roles<'_>,
     budget: Budget,
+    deaths: u32,
     jobs: usize,
     stop: &AtomicBool,
     progress: &mut dyn Progress,
@@ -101,7 +102,7 @@ pub fn drive(
             late: BTreeSet::new(),
             steps: 0,
         };
-        engine.forget_the_deadly()?;
+        engine.forget_the_deadly(deaths)?;
         let reason = engine.explore()?;
         let reason = match reason {
             "interrupted" | "memory" => reason,
@@ -143,8 +144,6 @@ struct Engine<'a> {
     steps: u32,
 }
 
-/// Deaths of the process while an evaluation ran after which it is left out.
-const DEATHS: u32 = 2;
 
 impl Engine<'_> {
     /// Generations until the budget for them is used. Gives the reason for ending.
@@ -295,12 +294,12 @@ impl Engine<'_> {
     }
 
     /// Results for what was running when the process died, each time it was tried: whatever it is, it is not tried again.
-    fn forget_the_deadly(&mut self) -> Result<(), Diagnostic> {
-        for trial in self.log.deadly(DEATHS)? {
+    fn forget_the_deadly(&mut self, deaths: u32) -> Result<(), Diagnostic> {
+        for trial in self.log.deadly(deaths)? {
             if self.log.history().result(trial).is_some() {
                 continue;
             }
-            let message = format!("the process died {DEATHS} times while this ran; it is left out");
+            let message = format!("the process died {deaths} times while this ran; it is left out");
             let Some(job) = self.job(trial) else { continue };
             let report = Report::failed(Status::Died, message);
             self.record(job, report)?;

@@ -35,6 +35,8 @@ pub struct SearchOptions {
     pub allow_growing: bool,
     /// `bandit` (the default) or `random`, the baseline.
     pub researcher: String,
+    /// An evaluation that was running when the process died so many times is left out as failed.
+    pub deaths: u32,
     /// What the command was given, for those who resume the run and for its page.
     pub settings: Settings,
     /// Set it to end the search in good order.
@@ -52,6 +54,7 @@ impl Default for SearchOptions {
             jobs: 0,
             allow_growing: false,
             researcher: "bandit".to_owned(),
+            deaths: 2,
             settings: Settings::default(),
             stop: Arc::default(),
         }
@@ -92,7 +95,7 @@ pub fn run(
     let researcher: &dyn Researcher = if log.history().plan().researcher == "random" { &RandomSearch } else { &Bandit };
     let engineer = MoveEngineer::new();
     let roles = Roles { researcher, engineer: &engineer, screen, evaluator, analyst: &PairedAnalyst };
-    let reason = drive(&mut log, roles, options.budget, jobs(options.jobs), &options.stop, progress)?;
+    let reason = drive(&mut log, roles, options.budget, options.deaths, jobs(options.jobs), &options.stop, progress)?;
     let history = log.history();
     let ranking = history.ranking().cloned().unwrap_or_default();
     Ok(Summary {

@@ -23,12 +23,12 @@ fn search(log: &mut Log) -> Result<&'static str, archc_compiler::diag::Diagnosti
         analyst: &PairedAnalyst,
     };
     let budget = Budget { candidates: Some(40), ..Budget::default() };
-    drive(log, roles, budget, 2, &AtomicBool::new(false), &mut Silent)
+    drive(log, roles, budget, 2, 2, &AtomicBool::new(false), &mut Silent)
 }
 
 fn open(path: &Path) -> Log {
     let folder = RunFolder::create(Some(path), 0).unwrap();
-    let plan = Plan::new(5, seeds(), "bandit", "fake ", true);
+    let plan = Plan::new(5, seeds(), "bandit", "fake ");
     Log::create(&folder.store(), Event::Opened { plan, version: "0".to_owned() }).unwrap()
 }
 

@@ -3,7 +3,7 @@
 mod fake;
 
 use archc_search::store::{self, History, STORE};
-use archc_search::{Budget, SearchOptions, Silent, run_with};
+use archc_search::{Budget, SearchOptions, Silent, run};
 use fake::{FakeEvaluator, FakeScreen, seeds};
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
@@ -23,6 +23,8 @@ fn options(folder: &Path) -> SearchOptions {
         budget: Budget { candidates: Some(CANDIDATES), ..Budget::default() },
         seed: 11,
         jobs: 2,
+        // It is killed at any moment here, which says nothing about what was running.
+        deaths: u32::MAX,
         ..SearchOptions::default()
     }
 }
@@ -32,12 +34,12 @@ fn options(folder: &Path) -> SearchOptions {
 fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let evaluator = FakeEvaluator { sleep: 8, ..FakeEvaluator::default() };
-    run_with(&options(Path::new(&folder)), &FakeScreen, &evaluator, &mut Silent).unwrap();
+    run(&options(Path::new(&folder)), &FakeScreen, &evaluator, &mut Silent).unwrap();
 }
 
 /// Everything a run decided and saw, without times.
 fn essence(history: &History) -> (String, String, String) {
-    let results: Vec<_> = history.results().map(|(trial, r)| (trial, r.quality(), r.status)).collect();
+    let results: Vec<_> = history.results().map(|(trial, r)| (trial, r.score(), r.status)).collect();
     (format!("{:#?}", history.candidates()), format!("{results:?}"), format!("{:?}", history.ranking()))
 }
 
@@ -55,7 +57,7 @@ fn log(folder: &Path) -> Vec<String> {
 fn killed_at_ten_random_moments_it_loses_nothing_and_proposes_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let whole = dir.path().join("whole");
-    run_with(&options(&whole), &FakeScreen, &FakeEvaluator::default(), &mut Silent).unwrap();
+    run(&options(&whole), &FakeScreen, &FakeEvaluator::default(), &mut Silent).unwrap();
 
     let folder = dir.path().join("killed");
     let mut before: Vec<String> = Vec::new();
@@ -90,7 +92,7 @@ fn killed_at_ten_random_moments_it_loses_nothing_and_proposes_the_same() {
 
     let began = Instant::now();
     let evaluator = FakeEvaluator::default();
-    run_with(&options(&folder), &FakeScreen, &evaluator, &mut Silent).unwrap();
+    run(&options(&folder), &FakeScreen, &evaluator, &mut Silent).unwrap();
     assert!(began.elapsed() < Duration::from_secs(60));
     let after = log(&folder);
     assert_eq!(after[..before.len()], before[..]);
@@ -101,7 +103,7 @@ fn killed_at_ten_random_moments_it_loses_nothing_and_proposes_the_same() {
 fn tables_are_what_the_log_says() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("run");
-    run_with(&options(&folder), &FakeScreen, &FakeEvaluator::default(), &mut Silent).unwrap();
+    run(&options(&folder), &FakeScreen, &FakeEvaluator::default(), &mut Silent).unwrap();
     let history = store::read(&folder).unwrap();
     let db = Connection::open(folder.join(STORE)).unwrap();
     let count = |sql: &str| -> u32 { db.query_row(sql, [], |row| row.get(0)).unwrap() };
@@ -125,7 +127,7 @@ fn what_is_no_store_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |bytes: &[u8]| {
         std::fs::write(dir.path().join(STORE), bytes).unwrap();
-        let resumed = run_with(&options(dir.path()), &FakeScreen, &FakeEvaluator::default(), &mut Silent).unwrap_err();
+        let resumed = run(&options(dir.path()), &FakeScreen, &FakeEvaluator::default(), &mut Silent).unwrap_err();
         let read = store::read(dir.path()).unwrap_err();
         assert_eq!((resumed.code, read.code), ("E1004", "E1004"), "{} / {}", resumed.message, read.message);
         assert_eq!(std::fs::read(dir.path().join(STORE)).unwrap(), bytes);
@@ -136,7 +138,7 @@ fn what_is_no_store_is_refused_and_left_alone() {
     refused(&[0, 159, 146, 150].repeat(1000));
     // A store of another version.
     let other = tempfile::tempdir().unwrap();
-    run_with(&options(other.path()), &FakeScreen, &FakeEvaluator::default(), &mut Silent).unwrap();
+    run(&options(other.path()), &FakeScreen, &FakeEvaluator::default(), &mut Silent).unwrap();
     let db = Connection::open(other.path().join(STORE)).unwrap();
     db.pragma_update(None, "user_version", 99).unwrap();
     drop(db);

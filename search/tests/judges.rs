@@ -6,8 +6,9 @@ use archc_search::evaluate::{Evaluator, Job};
 use archc_search::plan::Tier;
 use archc_search::record::{CandidateId, Status, TimeClass};
 use archc_search::screen::{Screen, Screened};
-use archc_search::trained::Trained;
-use archc_search::{Budget, SearchOptions, Silent, report, run_with, store};
+use archc_search::trained::{Setting, Trained};
+use archc_search::cache::Cache;
+use archc_search::{Budget, SearchOptions, Silent, report, run, store};
 use archc_train::corpus::Corpus;
 use archc_train::tier::{self, tier};
 use std::path::Path;
@@ -87,7 +88,9 @@ fn evaluator(steps: u64) -> Trained {
         tier
     };
     let search = tier::Tier { name: "search".to_owned(), ..short("search") };
-    Trained::with(Arc::new(Reference), short("screen"), search, corpus)
+    let setting = Setting { screen: short("screen"), search, corpus };
+    setting.check().unwrap();
+    Trained::new(Arc::new(Reference), Box::new(|_, _| Ok(())), setting, Cache::default())
 }
 
 fn job(text: &str, seed: u64) -> Job {
@@ -98,6 +101,8 @@ fn job(text: &str, seed: u64) -> Job {
         hash: screen(text).hash,
         tier: Tier::Screen,
         seed,
+        rate: Some(1.0),
+        anchor: false,
     }
 }
 
@@ -108,7 +113,7 @@ fn the_same_evaluation_gives_the_same_scores() {
     let scores = |seed| {
         let report = evaluator.evaluate(&job(&text, seed), &go);
         assert_eq!(report.status, Status::Ok, "{:?}", report.findings);
-        assert!(report.tokens() > 0 && report.params > 1000);
+        assert!(report.tokens > 0 && report.params > 1000);
         report.tasks.into_iter().map(|(name, t)| (name, t.score, t.loss, t.curve)).collect::<Vec<_>>()
     };
     assert_eq!(scores(1), scores(1));
@@ -131,7 +136,7 @@ fn a_search_with_the_real_judges_comes_to_an_end() {
         jobs: 2,
         ..SearchOptions::default()
     };
-    let summary = run_with(&options, &Compiler, &evaluator(2), &mut Silent).unwrap();
+    let summary = run(&options, &Compiler, &evaluator(2), &mut Silent).unwrap();
     assert_eq!((summary.reason.as_str(), summary.counts.proposed), ("candidates", 12));
     assert!(summary.counts.trained > 0 && !summary.counts.statuses.contains_key("bug"), "{:?}", summary.counts);
     let history = store::read(&summary.folder).unwrap();

@@ -4,7 +4,7 @@ mod fake;
 
 use archc_search::record::{Candidate, Origin, Status, Verdict};
 use archc_search::store::{self, History, RunFolder};
-use archc_search::{Budget, Notice, Progress, SearchOptions, Silent, Summary, run_with};
+use archc_search::{Budget, Notice, Progress, SearchOptions, Silent, Summary, run};
 use fake::{FakeEvaluator, FakeScreen, seeds};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ fn options(out: &Path, candidates: u32, jobs: usize) -> SearchOptions {
 }
 
 fn search(options: &SearchOptions, evaluator: &FakeEvaluator) -> Summary {
-    run_with(options, &FakeScreen, evaluator, &mut Silent).unwrap()
+    run(options, &FakeScreen, evaluator, &mut Silent).unwrap()
 }
 
 fn history(folder: &Path) -> History {
@@ -43,11 +43,16 @@ fn it_finds_better_programs_and_says_so() {
     assert!(c.rejected.contains_key("cost") && c.duplicates > 0, "{c:?}");
     // Found: the optimum is 1; the seeds are at 0.45 and 0.4; noise is 0.02 a score, averaged over tasks and seeds.
     let best = &summary.ranking.rows[0];
-    assert!(!best.anchor && best.seeds == 4, "{best:?}");
-    assert!(best.quality > 0.8, "{}", best.quality);
-    assert!(best.over_anchor.unwrap().positive() && best.p == Some(1.0 / 16.0));
-    assert!(summary.ranking.rows.iter().any(|r| r.anchor));
-    assert!(summary.ranking.controls.tried >= 2);
+    assert!(!best.anchor && best.seeds >= 8, "{best:?}");
+    assert!(best.score.unwrap() > 0.8, "{best:?}");
+    assert!(best.judgement.unwrap().established() && best.discovery == Some(true), "{best:?}");
+    assert!(best.lead().unwrap() > 0.3 && best.survival().unwrap() > 0.8, "{best:?}");
+    assert!(!best.ablation.is_empty() && best.ablation.iter().all(|a| a.p.unwrap() <= 0.05), "{best:?}");
+    assert!(summary.ranking.rows.iter().any(|r| r.anchor) && summary.ranking.discoveries >= 1);
+    // One control a generation, and nothing in it to find: at most what chance gives 40 comparisons at 2.5 % (99.9 % point).
+    let controls = summary.ranking.controls;
+    assert!(controls.tried >= 20 && controls.won <= 5, "{controls:?}");
+    assert!(controls.type_one.unwrap().high < 1.0 && controls.false_discovery.is_some());
     // Written as programs that parse, with their lineage down to a seed.
     let text = std::fs::read_to_string(&summary.best[0]).unwrap();
     let parsed = archc_grammar::parse(&text);
@@ -71,8 +76,8 @@ fn bugs_and_divergence_are_recorded_and_do_no_harm() {
     let out = dir.path().join("run");
     let summary = search(&options(&out, 200, 2), &FakeEvaluator::default());
     let history = history(&out);
-    let bug = history.results().find(|(_, r)| r.status == Status::Bug).expect("a program with a > 16 is reached");
-    assert!(bug.1.findings[0].message.starts_with("archc bug: over sixteen is a bug at "), "{:?}", bug.1.findings);
+    let bug = history.results().find(|(_, r)| r.status == Status::Bug).expect("a program with b > 3 is reached");
+    assert!(bug.1.findings[0].message.starts_with("archc bug: over three is a bug at "), "{:?}", bug.1.findings);
     assert!(summary.counts.statuses["ok"] > 100);
     // What has no score climbs no rung.
     assert_eq!(history.results_of(bug.0.0).count(), 1);
@@ -135,20 +140,20 @@ fn interrupted_and_resumed_is_as_if_nothing_had_happened() {
         options.resume = session > 0;
         let evaluator = FakeEvaluator { sleep: 2, ..FakeEvaluator::default() };
         let mut progress = StopAfter(after, options.stop.clone());
-        let summary = run_with(&options, &FakeScreen, &evaluator, &mut progress).unwrap();
+        let summary = run(&options, &FakeScreen, &evaluator, &mut progress).unwrap();
         assert_eq!(summary.reason, if after < 1000 { "interrupted" } else { "candidates" });
     }
     let parts = history(&out);
     assert_eq!(parts.candidates(), whole.candidates());
     assert_eq!(
-        parts.results().map(|(t, r)| (t, r.quality())).collect::<Vec<_>>(),
-        whole.results().map(|(t, r)| (t, r.quality())).collect::<Vec<_>>()
+        parts.results().map(|(t, r)| (t, r.score())).collect::<Vec<_>>(),
+        whole.results().map(|(t, r)| (t, r.score())).collect::<Vec<_>>()
     );
     assert_eq!(parts.ranking(), whole.ranking());
 }
 
 #[test]
-fn time_is_a_hard_budget_and_a_fifth_is_kept() {
+fn time_is_a_hard_budget_and_a_quarter_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     let budget = Budget { time: Some(Duration::from_secs(2)), ..Budget::default() };
@@ -160,7 +165,8 @@ fn time_is_a_hard_budget_and_a_fifth_is_kept() {
     // A beat of the loop and the last commits, on a machine where other tests run too.
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(summary.reason, "time");
-    assert!(summary.ranking.rows.iter().filter(|r| r.seeds >= 1).count() >= 2, "{:?}", summary.ranking);
+    // As many finalists as can come to the first look, beside the anchor.
+    assert!(summary.ranking.rows.iter().filter(|r| r.seeds >= 8).count() >= 2, "{:?}", summary.ranking);
     // Resumed with nothing left to spend, it ends at once with the same ranking.
     let again = search(&SearchOptions { budget, resume: true, ..options(&out, 0, 2) }, &FakeEvaluator::default());
     assert_eq!(again.ranking, summary.ranking);
@@ -219,7 +225,7 @@ fn wrong_folders_seeds_and_settings_are_coded() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     let fails = |options: &SearchOptions, evaluator: &FakeEvaluator| {
-        run_with(options, &FakeScreen, evaluator, &mut Silent).unwrap_err().code
+        run(options, &FakeScreen, evaluator, &mut Silent).unwrap_err().code
     };
     let fine = FakeEvaluator::default();
     assert_eq!(fails(&SearchOptions { resume: true, ..options(&out, 1, 1) }, &fine), "E1005");

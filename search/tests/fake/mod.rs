@@ -50,6 +50,7 @@ impl Screen for FakeScreen {
             cost: Some(Cost {
                 params: (100.0 * a) as u64,
                 flops_per_token: 200.0 * a,
+                work: 600.0 * a,
                 state: width as u64,
                 time: TimeClass::Linear,
                 mixer: if b < 0.1 { "small" } else { "large" }.to_owned(),
@@ -94,25 +95,33 @@ impl Evaluator for FakeEvaluator {
         }
         let (a, b) = (number(&job.source, "a"), number(&job.source, "b"));
         // Some programs are bad in ways that only training shows.
-        assert!(a <= 16.0, "over sixteen is a bug");
+        assert!(b <= 3.0, "over three is a bug");
         if b < 1e-4 {
             return Report::failed(Status::Diverged, "loss is not finite");
         }
         let distance = (a / 4.0).log2().abs() + (b / 0.25).log2().abs();
-        let mut noise = Stream::new(job.seed, &job.hash, &[job.tier as u64]);
-        let mut quality = |weight: f64| (1.0 / (1.0 + weight * distance) + 0.02 * noise.normal()).clamp(-0.1, 1.0);
-        let task = |quality: f64| TaskScore {
-            score: quality,
-            quality,
+        // Names of parameters seed their first values: two texts of one program differ by luck.
+        let mut noise = Stream::new(job.seed, &job.source, &[job.tier as u64]);
+        let mut score = |weight: f64| (1.0 / (1.0 + weight * distance) + 0.02 * noise.normal()).clamp(-0.1, 1.0);
+        let task = |score: f64| TaskScore {
+            value: score,
+            chance: 0.0,
+            score,
+            weight: 1.0,
             metric: "accuracy".to_owned(),
-            loss: Some(1.0 - quality),
+            loss: Some(1.0 - score),
+            mean_loss: Some(1.0 - score),
             tokens: 1000,
             curve: vec![(0, 1.0)],
         };
-        let mut tasks = BTreeMap::from([("recall".to_owned(), task(quality(0.3)))]);
-        if job.tier == Tier::Search {
-            tasks.insert("text <b>".to_owned(), task(quality(0.2)));
+        let mut tasks = BTreeMap::from([("recall".to_owned(), task(score(0.3)))]);
+        if matches!(job.tier, Tier::Search | Tier::Final) {
+            tasks.insert("text <b>".to_owned(), task(score(0.2)));
         }
-        Report { status: Status::Ok, tasks, seconds: 0.0, params: 100, findings: Vec::new() }
+        let tokens = 1000 * tasks.len() as u64;
+        let best = tasks["recall"].score;
+        // Learning rates that are half or twice the best one are a little worse.
+        let rates = if job.tier == Tier::Tune { vec![(0.5, best - 0.01), (1.0, best), (2.0, best - 0.01)] } else { Vec::new() };
+        Report { status: Status::Ok, tasks, rates, tokens, seconds: 0.0, params: 100, findings: Vec::new() }
     }
 }
