@@ -5,6 +5,8 @@ use archc_compiler::diag::Diagnostic;
 use archc_compiler::hir::uses;
 use archc_compiler::source::{FileId, SourceMap, sibling};
 use archc_grammar::MAX_BYTES;
+use archc_grammar::ast::{Item, ItemKind};
+use archc_search::store::STORE;
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -132,23 +134,51 @@ pub fn reason(error: &io::Error) -> String {
 /// # Errors
 /// E0820 for a folder that cannot be read, E0843 for one without programs.
 pub fn programs(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
+    collect(paths, "`.arch` files", |_| false, |_| true)
+}
+
+/// As [`programs`], for a search: of a folder only the files that have a block or a model, or cannot be read as programs, as
+/// the others are there to be used by them; and what runs found before is no seed, unless its folder is named.
+///
+/// # Errors
+/// E0820 for a folder that cannot be read, E0843 for one without programs.
+pub fn seeds(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
+    let of_runs = |folder: &Path| folder.file_name().is_some_and(|name| name == "runs") || folder.join(STORE).exists();
+    collect(paths, "`.arch` files with a block or a model", of_runs, |path| {
+        read(path).map_or(true, |text| {
+            let parsed = archc_grammar::parse(&text);
+            let is_main = |item: &Item| matches!(item.kind, ItemKind::Block(_) | ItemKind::Model(_));
+            !parsed.errors.is_empty() || parsed.file.items.iter().any(is_main)
+        })
+    })
+}
+
+fn collect(
+    paths: &[PathBuf],
+    what: &str,
+    skip: impl Fn(&Path) -> bool + Copy,
+    keep: impl Fn(&Path) -> bool,
+) -> Result<Vec<PathBuf>, Diagnostic> {
     let mut found = Vec::new();
     for path in paths {
         if is_stdin(path) || !path.is_dir() {
             found.push(path.clone());
             continue;
         }
-        let before = found.len();
-        walk(path, &mut found)?;
-        if found.len() == before {
-            let message = format!("there are no `.arch` files in `{}`", path.display());
+        let mut inside = Vec::new();
+        walk(path, skip, &mut inside)?;
+        inside.retain(|path| keep(path));
+        if inside.is_empty() {
+            let message = format!("there are no {what} in `{}`", path.display());
             return Err(Diagnostic::error("E0843", message).help("give a file, or a folder with programs in it"));
         }
+        found.extend(inside);
     }
     Ok(found)
 }
 
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Diagnostic> {
+/// The programs under a folder, but for the folders in it that are skipped.
+fn walk(folder: &Path, skip: impl Fn(&Path) -> bool + Copy, found: &mut Vec<PathBuf>) -> Result<(), Diagnostic> {
     let failed = |error: io::Error| {
         Diagnostic::error("E0820", format!("cannot read the folder `{}`: {}", folder.display(), reason(&error)))
             .help("check its permissions")
@@ -161,10 +191,51 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), Diagnostic> {
             continue;
         }
         if entry.file_type().map_err(failed)?.is_dir() {
-            walk(&path, found)?;
+            if !skip(&path) {
+                walk(&path, skip, found)?;
+            }
         } else if path.extension().is_some_and(|e| e == "arch") {
             found.push(path);
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_of_a_folder_are_programs_and_no_finds_of_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let block = "block B[D] { input x[D]; output x }\n";
+        for (name, text) in [
+            ("a.arch", block),
+            ("bad.arch", "block {"),
+            ("library.arch", "fn f(x) = x\n"),
+            ("only/library.arch", "fn f(x) = x\n"),
+            ("deep/b.arch", block),
+            ("runs/1/best/c.arch", block),
+            ("mine/run.sqlite", ""),
+            ("mine/best/d.arch", block),
+            (".hidden/e.arch", block),
+        ] {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let found = |name: &str| {
+            let folder = dir.path().join(name);
+            let found = seeds(&[folder.clone()]).map_err(|e| e.code)?;
+            let names = found.iter().map(|p| p.strip_prefix(dir.path()).unwrap().to_string_lossy().into_owned());
+            Ok::<_, &str>(names.collect::<Vec<_>>())
+        };
+        assert_eq!(found(""), Ok(vec!["a.arch".to_owned(), "bad.arch".to_owned(), "deep/b.arch".to_owned()]));
+        // What is named is meant.
+        assert_eq!(found("runs"), Ok(vec!["runs/1/best/c.arch".to_owned()]));
+        assert_eq!(found("mine/best"), Ok(vec!["mine/best/d.arch".to_owned()]));
+        assert_eq!(found("library.arch"), Ok(vec!["library.arch".to_owned()]));
+        assert_eq!(found("only"), Err("E0843"));
+        assert_eq!(programs(&[dir.path().to_owned()]).unwrap().len(), 7);
+    }
 }

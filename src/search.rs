@@ -4,6 +4,8 @@ use crate::device::{self, DeviceName};
 use crate::output::{Done, INTERRUPTED, Output, Stop};
 use crate::{carried, eval, interrupt, load, number, threads};
 use archc_compiler::diag::Diagnostic;
+use archc_compiler::hir::{ItemRef, Library, flatten, references};
+use archc_compiler::targets;
 use archc_search::cache::Cache;
 use archc_search::compile::Compiler;
 use archc_search::rank::Ranking;
@@ -170,7 +172,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     differs("--seed", args.seed.map(|s| s.to_string()), folder.map(|plan| plan.seed.to_string()))?;
     differs("--researcher", args.researcher.clone(), folder.map(|plan| plan.researcher.clone()))?;
     let options = SearchOptions {
-        seeds: seeds(args)?,
+        seeds: seeds(args, output)?,
         out: args.out.clone(),
         resume: args.resume,
         budget: Budget {
@@ -218,8 +220,8 @@ fn differs(option: &str, given: Option<String>, run: Option<String>) -> Result<(
     }
 }
 
-/// Names and texts of the seed programs. A resumed run knows its own.
-fn seeds(args: &Args) -> Result<Vec<(String, String)>, Diagnostic> {
+/// Names and texts of the seed programs, each with what it uses of its folder. A resumed run knows its own.
+fn seeds(args: &Args, output: &Output) -> Result<Vec<(String, String)>, Stop> {
     let folder = Path::new("seeds");
     let paths = match args.seeds.as_slice() {
         [] if args.resume => return Ok(Vec::new()),
@@ -227,8 +229,53 @@ fn seeds(args: &Args) -> Result<Vec<(String, String)>, Diagnostic> {
         [] => return Ok(carried::SEEDS.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect()),
         paths => paths.to_vec(),
     };
-    let read = |path: &PathBuf| Ok((path.to_string_lossy().into_owned(), load::read(path)?));
-    load::programs(&paths)?.iter().map(read).collect()
+    let mut programs = Vec::new();
+    for path in load::seeds(&paths)? {
+        let program = load::load(&path)?;
+        let idle = not_searched(&program);
+        let text = flatten(&program.sources, program.file).map_err(|findings| refused(&program, &findings))?;
+        if let [.., last] = idle.as_slice() {
+            let others = &idle[..idle.len() - 1];
+            output.findings(&[codes::several(&program.name, last, others)], &program.sources)?;
+        }
+        programs.push((program.name, text));
+    }
+    Ok(programs)
+}
+
+/// A seed with an error in it, or in a file that it uses.
+fn refused(program: &load::Program, findings: &[Diagnostic]) -> Diagnostic {
+    let first = findings.first();
+    let what = first.map_or_else(String::new, |d| format!("{} ({})", d.message, d.code));
+    let other = first.and_then(|d| d.primary.as_ref()).map(|label| label.place.file);
+    let other = other.filter(|file| *file != program.file).map(|file| program.sources.file(file).name.clone());
+    codes::seed(&program.name, other.map_or(what.clone(), |other| format!("in {other}, which it uses: {what}")))
+}
+
+/// The blocks and models of a file that a search of it leaves alone, and the last one, which is searched; none if there is
+/// only the last one and what it is made of.
+fn not_searched(program: &load::Program) -> Vec<String> {
+    let (library, _) = Library::load(&program.sources, program.file);
+    let Some(module) = library.user_module(program.file) else { return Vec::new() };
+    let Some(last) = targets(&module).last().copied() else { return Vec::new() };
+    let applied = references(&module);
+    let mut parts = vec![last];
+    let mut seen = 0;
+    while let Some(part) = parts.get(seen) {
+        let span = module.callables[part.index as usize].span;
+        let inside = applied
+            .iter()
+            .filter(|(at, item)| span.start <= at.start && at.end <= span.end && item.module == module.id);
+        let new: Vec<_> = inside.map(|(_, item)| *item).filter(|item| !parts.contains(item)).collect();
+        parts.extend(new);
+        seen += 1;
+    }
+    let name = |item: ItemRef| module.callables[item.index as usize].name.name.clone();
+    let mut idle: Vec<String> = targets(&module).into_iter().filter(|item| !parts.contains(item)).map(name).collect();
+    if !idle.is_empty() {
+        idle.push(name(last));
+    }
+    idle
 }
 
 /// Shows a search while it runs.

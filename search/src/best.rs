@@ -1,36 +1,123 @@
 //! The best programs as files that a person can read: `best/1-gated-delta-net-c0042.arch`.
+//!
+//! A file that this run did not write, or that was changed since, is never removed or written over: people derive
+//! programs by hand beside the winners, and write notes into them. What the run wrote is in `best/.written.json`, each
+//! file with the SHA-256 of its text; a program whose name is taken by another file gets a number behind its own.
 
 use crate::codes;
+use crate::compile;
 use crate::rank::{Ranking, Row};
-use crate::record::Candidate;
+use crate::record::{Candidate, Origin};
 use crate::store::History;
 use archc_compiler::diag::Diagnostic;
-use archc_grammar::ast::ItemKind;
-use std::fs;
+use archc_compiler::hir::{Library, references, rename_references};
+use archc_compiler::source::SourceMap;
+use archc_grammar::ast::{Item, ItemKind};
+use archc_grammar::edit::callables_mut;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Writes the ranked programs, the seeds not, under `best/` of the run folder; gives their paths, best first.
+/// Writes the ranked programs, the seeds not, under `best/` of the run folder; gives their paths, best first. What an
+/// earlier end of this run wrote there goes away, unless somebody changed it.
 ///
 /// # Errors
 /// E1010 if a file cannot be written.
 pub fn write(folder: &Path, history: &History, ranking: &Ranking) -> Result<Vec<PathBuf>, Diagnostic> {
-    let best = folder.join("best");
-    // Files of an earlier end of this run would stand beside the new ones with other numbers.
-    if best.is_dir() {
-        let old = fs::read_dir(&best).map_err(|e| codes::report(&best, e))?;
-        for entry in old.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "arch")) {
-            fs::remove_file(entry.path()).map_err(|e| codes::report(&entry.path(), e))?;
+    let found = ranking.rows.iter().filter(|r| !r.anchor).enumerate().filter_map(|(i, row)| {
+        let candidate = history.candidate(row.candidate)?;
+        let name = format!("{}-{}-{}", i + 1, kebab(&row.name), row.candidate);
+        Some((name, documented(history, candidate, row, ranking)))
+    });
+    let programs: Vec<(String, String)> = found.collect();
+    put(&folder.join("best"), &programs)
+}
+
+// ---- files
+
+/// Name of the list of what was written.
+const MANIFEST: &str = ".written.json";
+
+/// Puts programs into a folder, in the place of those that it put there before.
+fn put(best: &Path, programs: &[(String, String)]) -> Result<Vec<PathBuf>, Diagnostic> {
+    fs::create_dir_all(best).map_err(|e| codes::report(best, e))?;
+    let mut written = unchanged(best);
+    // An earlier end of this run numbered its programs otherwise; what stays as it is need not be written again.
+    let stays = |name: &str, hash: &str| programs.iter().any(|(n, t)| format!("{n}.arch") == name && sha256(t) == hash);
+    for (name, hash) in written.clone() {
+        if !stays(&name, &hash) {
+            let path = best.join(&name);
+            fs::remove_file(&path).map_err(|e| codes::report(&path, e))?;
+            written.remove(&name);
         }
     }
-    fs::create_dir_all(&best).map_err(|e| codes::report(&best, e))?;
-    let mut written = Vec::new();
-    for (i, row) in ranking.rows.iter().filter(|r| !r.anchor).enumerate() {
-        let Some(candidate) = history.candidate(row.candidate) else { continue };
-        let path = best.join(format!("{}-{}-{}.arch", i + 1, kebab(&row.name), row.candidate));
-        fs::write(&path, documented(history, candidate, row, ranking)).map_err(|e| codes::report(&path, e))?;
-        written.push(path);
+    let mut paths = Vec::new();
+    for (name, text) in programs {
+        paths.push(add(best, name, text, &mut written)?);
     }
-    Ok(written)
+    note(best, &written)?;
+    Ok(paths)
+}
+
+/// The files of the manifest that still are what was written.
+fn unchanged(best: &Path) -> BTreeMap<String, String> {
+    // Without a manifest that can be read, nothing here is known to be ours, and all of it stays.
+    let manifest = fs::read(best.join(MANIFEST)).unwrap_or_default();
+    let mut files: BTreeMap<String, String> = serde_json::from_slice(&manifest).unwrap_or_default();
+    files.retain(|name, hash| {
+        let path = best.join(name);
+        let inside = path.file_name().is_some_and(|n| n == name.as_str()) && path.parent() == Some(best);
+        inside
+            && path.symlink_metadata().is_ok_and(|m| m.is_file())
+            && fs::read(&path).is_ok_and(|bytes| sha256(bytes) == *hash)
+    });
+    files
+}
+
+/// Writes one program under its name, or the next one that is free.
+fn add(best: &Path, name: &str, text: &str, written: &mut BTreeMap<String, String>) -> Result<PathBuf, Diagnostic> {
+    let hash = sha256(text);
+    let mut n = 1;
+    loop {
+        let file = if n == 1 { format!("{name}.arch") } else { format!("{name}-{n}.arch") };
+        let path = best.join(&file);
+        n += 1;
+        if written.get(&file) == Some(&hash) {
+            return Ok(path);
+        }
+        if path.symlink_metadata().is_ok() {
+            continue;
+        }
+        // The list first: a process that is killed between the two leaves a name for nothing, not a file of nobody.
+        written.insert(file.clone(), hash.clone());
+        note(best, written)?;
+        match File::create_new(&path) {
+            Ok(mut made) => {
+                if let Err(e) = made.write_all(text.as_bytes()) {
+                    // Half a program is of no use; that it cannot be removed is the smaller trouble.
+                    let _ = fs::remove_file(&path);
+                    return Err(codes::report(&path, e));
+                }
+                return Ok(path);
+            }
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => drop(written.remove(&file)),
+            Err(e) => return Err(codes::report(&path, e)),
+        }
+    }
+}
+
+/// Writes the manifest, beside its name and then renamed.
+fn note(best: &Path, written: &BTreeMap<String, String>) -> Result<(), Diagnostic> {
+    let path = best.join(MANIFEST);
+    let draft = best.join(".written.json.part");
+    let text = serde_json::to_string_pretty(written).map_err(|e| codes::report(&path, e))?;
+    fs::write(&draft, text + "\n").and_then(|()| fs::rename(&draft, &path)).map_err(|e| codes::report(&path, e))
+}
+
+fn sha256(bytes: impl AsRef<[u8]>) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// `GatedDeltaNet` -> `gated-delta-net`
@@ -47,17 +134,16 @@ fn kebab(name: &str) -> String {
     out
 }
 
-/// The program with its scores and its lineage as doc comments of its block.
+// ---- texts
+
+/// The program under its own name, with where it comes from, its scores and its lineage as doc comments of its block.
 fn documented(history: &History, candidate: &Candidate, row: &Row, ranking: &Ranking) -> String {
-    let mut lines = vec![format!("Found by `archc search` as {}.", candidate.id)];
+    let mut lines = vec![derived(history, candidate), String::new()];
+    lines.push(format!("Found by `archc search` as {}.", candidate.id));
     lines.extend(results(history, row, ranking));
     lines.push("Lineage, newest change first:".to_owned());
-    let mut at = Some(candidate);
-    while let Some(c) = at {
-        lines.push(format!("- {} {}: {}", c.id, c.name, c.change.replace('\n', " ")));
-        at = c.parents.first().and_then(|&p| history.candidate(p));
-    }
-    with_docs(&candidate.source, &lines)
+    lines.extend(lineage(history, candidate).map(|c| format!("- {} {}: {}", c.id, c.name, c.change)));
+    named(&candidate.source, &candidate.id.to_string().to_uppercase(), &lines)
 }
 
 /// What the run says of it, line by line.
@@ -79,46 +165,175 @@ fn results(history: &History, row: &Row, ranking: &Ranking) -> Vec<String> {
     lines
 }
 
-/// Adds doc lines to the last block or model of a program, after the docs that it has.
-fn with_docs(source: &str, lines: &[String]) -> String {
-    let parsed = archc_grammar::parse(source);
-    let main = parsed.file.items.iter().rev().find(|i| matches!(i.kind, ItemKind::Block(_) | ItemKind::Model(_)));
-    let start = main.map_or(0, |item| item.span.start as usize);
-    // The item's span begins at its keyword; attributes between docs and keyword stay where they are.
-    let mut at = source[..start].rfind('\n').map_or(0, |i| i + 1);
-    let mut after_docs = false;
-    while let Some(end) = at.checked_sub(1) {
-        let begin = source[..end].rfind('\n').map_or(0, |i| i + 1);
-        let line = source[begin..end].trim_start();
-        after_docs = line.starts_with("///");
-        if !line.starts_with("#[") {
-            break;
+/// A candidate, its first parent, and so on to a seed.
+fn lineage<'a>(history: &'a History, candidate: &'a Candidate) -> impl Iterator<Item = &'a Candidate> {
+    std::iter::successors(Some(candidate), |c| {
+        // Parents are earlier; a log that says otherwise must not lead around in a circle.
+        let parent = c.parents.first().filter(|parent| **parent < c.id)?;
+        history.candidate(*parent)
+    })
+}
+
+/// `Derived from GatedDeltaNet (seeds/gated_delta_net.arch).`
+fn derived(history: &History, candidate: &Candidate) -> String {
+    let Some(seed) = lineage(history, candidate).last().filter(|c| c.origin == Origin::Anchor) else {
+        return format!("Derived from {}.", candidate.name);
+    };
+    match history.plan().anchors.get(seed.slot as usize) {
+        Some((file, _)) => format!("Derived from {} ({file}).", seed.name),
+        None => format!("Derived from {}.", seed.name),
+    }
+}
+
+/// A program as one of its own: its last block or model is called `<Seed><mark>`, is documented by these lines, and what
+/// the seed said of itself is said to be of the seed. Whatever else is in the file stays as it is.
+fn named(source: &str, mark: &str, lines: &[String]) -> String {
+    let mut tree = archc_grammar::parse(source).file;
+    let Some(old) = compile::main(&tree).map(|c| c.name.clone()) else { return source.to_owned() };
+    let mut sources = SourceMap::new();
+    let file = sources.add("candidate.arch", source);
+    let module = Library::load(&sources, file).0.user_module(file);
+    let new = free(source, &format!("{}{mark}", old.name));
+    if let Some(module) = module {
+        let applied = references(&module);
+        let is_main = |at| {
+            let item = applied.get(&at).filter(|item| item.module == module.id)?;
+            (module.callables[item.index as usize].name == old).then(|| new.clone())
+        };
+        callables_mut(&mut tree).into_iter().for_each(|c| rename_references(c, is_main));
+    }
+    for item in &mut tree.items {
+        match &mut item.kind {
+            ItemKind::Block(c) | ItemKind::Model(c) if c.name == old => c.name.name.clone_from(&new),
+            _ => continue,
         }
-        at = begin;
+        document(item, lines);
     }
-    let mut docs = if after_docs { "///\n".to_owned() } else { String::new() };
-    for line in lines {
-        docs.push_str(&format!("/// {line}\n"));
+    archc_grammar::format(&tree)
+}
+
+/// The name, or with a number behind it where the text has that word already.
+fn free(source: &str, wish: &str) -> String {
+    let taken = |name: &str| source.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
+    let numbered = (2..).map(|n| format!("{wish}_{n}"));
+    std::iter::once(wish.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_else(|| wish.to_owned())
+}
+
+/// Documents the item of a found program.
+fn document(item: &mut Item, lines: &[String]) {
+    let seed = std::mem::take(&mut item.docs);
+    let cites: Vec<String> = item.attributes.iter().filter_map(|a| a.text("cite")).map(str::to_owned).collect();
+    item.attributes.retain(|a| a.text("cite").is_none());
+    item.docs = lines.iter().map(|line| plain(line)).collect();
+    if !seed.is_empty() || !cites.is_empty() {
+        item.docs.push(String::new());
     }
-    format!("{}{docs}{}", &source[..at], &source[at..])
+    let mut seed = seed.iter().map(|line| plain(line));
+    item.docs.extend(seed.next().map(|first| format!("The seed's description: {first}")));
+    item.docs.extend(seed);
+    item.docs.extend(cites.iter().map(|cite| format!("The seed cites {}", plain(cite))));
+}
+
+/// A text as part of one line of a comment: names of files and summaries of changes come from anywhere, and a line break
+/// in one would end the comment. What turns text around on a screen is shown and has no effect.
+fn plain(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}' => out.push(' '),
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => {
+                out.extend(c.escape_unicode());
+            }
+            c if c.is_control() => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out.trim().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compile::Compiler;
+    use crate::screen::Screen;
+
+    fn lines(lines: &[&str]) -> Vec<String> {
+        lines.iter().map(|line| (*line).to_owned()).collect()
+    }
 
     #[test]
-    fn docs_stand_before_the_attributes_and_parse() {
-        let lines = ["Found.".to_owned()];
-        let source = "use std::mixers::{GLA}\n\n/// Old.\n#[cite(\"arXiv:1\")]\nblock B[D] { input x[D]; output x }\n";
-        assert_eq!(archc_grammar::parse(source).errors, []);
-        let text = with_docs(source, &lines);
-        let expected = "use std::mixers::{GLA}\n\n/// Old.\n///\n/// Found.\n#[cite(\"arXiv:1\")]\nblock B[D] { input x[D]; output x }\n";
-        assert_eq!(text, expected);
-        let parsed = archc_grammar::parse(&text);
-        assert_eq!(parsed.errors, []);
-        assert_eq!(parsed.file.items[1].docs, ["Old.", "", "Found."]);
-        assert_eq!(with_docs("block B[D] {}\n", &lines), "/// Found.\nblock B[D] {}\n");
+    fn a_found_program_has_a_name_and_a_story_of_its_own() {
+        let source = "use std::mixers::{GLA}\n\n// A helper.\nfn half(x) = x / 2\n\n/// Old.\n/// Older.\n#[cite(\"arXiv:1\")]\n#[allow(W0604)]\n\
+                      block B[D] {\n    input x[D]\n    output half(GLA(x)) // the end\n}\n";
+        let expected = "use std::mixers::{GLA}\n\n// A helper.\nfn half(x) = x / 2\n\n/// Derived from B (seeds/b.arch).\n///\n\
+                        /// The seed's description: Old.\n/// Older.\n/// The seed cites arXiv:1\n#[allow(W0604)]\n\
+                        block BC0042[D] {\n    input x[D]\n    output half(GLA(x)) // the end\n}\n";
+        assert_eq!(named(source, "C0042", &lines(&["Derived from B (seeds/b.arch)."])), expected);
+        let bare = named("block B[D] { input x[D]; output x }\n", "C1", &lines(&["Found."]));
+        assert!(bare.starts_with("/// Found.\nblock BC1[D] {"), "{bare}");
+    }
+
+    #[test]
+    fn names_of_other_things_stay_and_the_program_is_the_same() {
+        // A value, a label and a helper are called like the block or like its new name; `Pair` is used by another block.
+        let source = "block Outer[D] {\n    input x[D]\n    output Pair(x)\n}\nblock Pair[D] {\n    input x[D]\n    let PairC7 = x |> linear[D]\n    \
+                      let Pair = stack[P](Pair = PairC7, b = shift(x))\n    output sum[P](Pair)\n}\n";
+        let text = named(source, "C7", &lines(&["Found."]));
+        assert!(text.contains("block PairC7_2[D]") && text.contains("output PairC7_2(x)"), "{text}");
+        assert!(text.contains("let Pair = stack[P](Pair = PairC7, b = shift(x))"), "{text}");
+        let [before, after] = [source, &text].map(|t| Compiler.screen(t));
+        assert_eq!((before.refusal, &before.hash), (None, &after.hash), "{text}");
+        assert_eq!(after.name, "PairC7_2");
+    }
+
+    #[test]
+    fn every_seed_can_be_named_anew() {
+        for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../seeds")).unwrap() {
+            let source = fs::read_to_string(entry.unwrap().path()).unwrap();
+            let text = named(&source, "C0042", &lines(&["Derived from a\r\nb\u{2028}c\u{202e}d\u{0}.", "", "Found."]));
+            assert!(
+                text.contains("/// Derived from a  b c\\u{202e}d\\u{0}.\n///\n/// Found.\n///\n/// The seed's desc"),
+                "{text}"
+            );
+            assert!(text.contains("/// The seed cites arXiv:") && !text.contains("#[cite"), "{text}");
+            let [before, after] = [&source, &text].map(|t| Compiler.screen(t));
+            assert_eq!((after.refusal, after.hash), (None, before.hash), "{text}");
+            assert_eq!(after.name, format!("{}C0042", before.name));
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_or_changed_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let best = dir.path().join("best");
+        fs::create_dir(&best).unwrap();
+        fs::write(best.join("mine.arch"), "mine").unwrap();
+        fs::write(best.join("1-a-c1.arch"), "mine too").unwrap();
+        let program = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        let read = |name: &str| fs::read_to_string(best.join(name)).unwrap();
+        let put = |programs: &[(String, String)]| {
+            let paths = put(&best, programs).unwrap();
+            paths.iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        // A name that is taken by another file.
+        assert_eq!(put(&[program("1-a-c1", "one"), program("2-b-c2", "two")]), ["1-a-c1-2.arch", "2-b-c2.arch"]);
+        assert_eq!((read("1-a-c1.arch"), read("1-a-c1-2.arch")), ("mine too".to_owned(), "one".to_owned()));
+        // The same again is the same; another ranking replaces what is unchanged.
+        assert_eq!(put(&[program("1-a-c1", "one"), program("2-b-c2", "two")]), ["1-a-c1-2.arch", "2-b-c2.arch"]);
+        fs::write(best.join("2-b-c2.arch"), "two, with notes").unwrap();
+        assert_eq!(put(&[program("1-b-c2", "two"), program("2-b-c2", "three")]), ["1-b-c2.arch", "2-b-c2-2.arch"]);
+        assert_eq!((read("2-b-c2.arch"), read("2-b-c2-2.arch")), ("two, with notes".to_owned(), "three".to_owned()));
+        assert_eq!((read("mine.arch"), read("1-a-c1.arch")), ("mine".to_owned(), "mine too".to_owned()));
+        assert!(!best.join("1-a-c1-2.arch").exists());
+        // Without its list it knows nothing of its own and keeps all of it.
+        fs::write(best.join(MANIFEST), "{\"../mine.arch\": 1").unwrap();
+        assert_eq!(put(&[program("1-b-c2", "four")]), ["1-b-c2-2.arch"]);
+        assert_eq!(read("1-b-c2.arch"), "two");
+        // A list that names what is elsewhere reaches nothing there.
+        fs::write(dir.path().join("out.arch"), "out").unwrap();
+        fs::write(best.join(MANIFEST), format!("{{\"../out.arch\": \"{}\"}}", sha256("out"))).unwrap();
+        put(&[]);
+        assert!(dir.path().join("out.arch").exists());
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The codes of this room, E10xx, with the long text that `archc explain` prints, and the constructors
+//! The codes of this room, E10xx and W10xx, with the long text that `archc explain` prints, and the constructors
 //! that make the findings. A search never panics on what it finds on disk: it says one of these.
 
-use archc_compiler::diag::{Code, Diagnostic};
+use archc_compiler::diag::{Code, Diagnostic, Severity};
 use std::fmt::Display;
 use std::path::Path;
 
@@ -77,6 +77,28 @@ machine refused threads. This is a bug of archc, or the store was edited by hand
         text: "The page `report.html` or a program under `best/` could not be written into the run folder: the disk is full \
 or the folder is read-only. The store is not touched by a report.\n\nMake room, then run `archc report RUN` again.",
     },
+    Code {
+        code: "E1011",
+        title: "the folder holds other files",
+        text: "`--out DIR` named a folder that holds files of something else. A run writes a store, a page and programs into its \
+folder; among other files nobody could tell later which are whose.\n\nName a folder that does not exist yet or is empty. \
+Without `--out` a new one is made under `runs/` in the current directory.",
+    },
+    Code {
+        code: "E1012",
+        title: "the store is locked by another program",
+        text: "Another program keeps the run's `run.sqlite` locked, and did so for half a minute: a database browser with an open \
+transaction, a backup, an indexer. Nothing is wrong with the store, and the step that could not be written was rolled back \
+whole.\n\nClose that program and continue the run with `archc search --resume --out RUN`. `archc report` and programs that \
+only read do not lock it.",
+    },
+    Code {
+        code: "W1013",
+        title: "a seed file holds several programs",
+        text: "A search starts from one program a file: its last block or model. Blocks that it is made of belong to it; the others \
+of the file are not searched.\n\nPut each into a file of its own to start from all of them. What they share can stay in \
+another file beside them, which they `use self::...`.",
+    },
 ];
 
 /// E1001
@@ -146,6 +168,27 @@ pub fn report(path: &Path, cause: impl Display) -> Diagnostic {
         .help("make room or change the folder's rights, then run `archc report` again")
 }
 
+/// E1011
+pub fn strange(folder: &Path, file: &str) -> Diagnostic {
+    Diagnostic::error("E1011", format!("{} holds other files: {}", folder.display(), file.escape_debug()))
+        .help("name a folder that is empty or does not exist yet")
+}
+
+/// E1012
+pub fn busy(cause: impl Display) -> Diagnostic {
+    Diagnostic::error("E1012", format!("the store of the run is locked by another program: {cause}"))
+        .note("everything that was committed before is kept")
+        .help("close the program that has `run.sqlite` open, then continue with --resume")
+}
+
+/// W1013
+pub fn several(file: &str, last: &str, others: &[String]) -> Diagnostic {
+    let others: Vec<String> = others.iter().map(|name| format!("`{name}`")).collect();
+    let message = format!("of {file} the last one, `{last}`, is searched; {} is not", others.join(", "));
+    let note = Diagnostic::warning("W1013", message).help("put each program into a file of its own to search them all");
+    Diagnostic { severity: Severity::Note, ..note }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,10 +207,13 @@ mod tests {
             settings("x"),
             log("x"),
             report(path, "x"),
+            strange(path, "x"),
+            busy("x"),
+            several("x", "A", &["B".to_owned()]),
         ];
         let listed: Vec<_> = CODES.iter().map(|c| c.code).collect();
         assert_eq!(made.iter().map(|d| d.code).collect::<Vec<_>>(), listed);
-        assert!(made.iter().all(|d| d.help.is_some() && d.is_error()));
+        assert!(made.iter().all(|d| d.help.is_some() && d.is_error() == d.code.starts_with('E')));
         assert!(CODES.iter().all(|c| c.text.len() > 100 && !c.title.ends_with('.')));
     }
 }

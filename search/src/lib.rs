@@ -20,7 +20,7 @@
 //!
 //! Code map: `record` and `plan` are what is written down; `store` is the log and what it says; `roles` think;
 //! `moves` edit programs; `screen` and `evaluate` judge them; `propose`, `schedule`, `rank` decide; `engine` is the loop;
-//! `best` and `report` show what came out.
+//! `best` and `report` show what came out; `shrink` makes programs of equal size.
 
 pub mod archive;
 pub mod best;

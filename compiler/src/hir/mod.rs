@@ -20,12 +20,14 @@
 //! ```
 
 pub mod builtins;
+mod flatten;
 mod library;
 mod print;
 mod resolve;
 mod scope;
 
 pub use builtins::Builtin;
+pub use flatten::{flatten, references, rename_references};
 pub use library::{Library, ModuleId, uses};
 pub use print::print;
 pub use print::{brackets_text, expr_text, signature};

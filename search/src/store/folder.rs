@@ -4,53 +4,101 @@
 //! runs/20261123-140359-7/     one run
 //!   run.sqlite                the store
 //!   lock                      held while a process works on the run; holds its id
-//!   best/1-gated-deltanet.arch
+//!   best/1-gated-delta-net-c0042.arch
+//!     .written.json           what of best/ is the run's own
 //!   report.html
 //! ```
 
+use super::opened_at;
 use crate::codes;
 use archc_compiler::diag::Diagnostic;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Name of the store in a run folder.
 pub const STORE: &str = "run.sqlite";
 
+/// Name of the lock in a run folder.
+const LOCK: &str = "lock";
+
+/// Everything that the start of a run may leave in its folder, the lock last: it is held until the rest is gone.
+const OURS: [&str; 7] =
+    [STORE, "run.sqlite-wal", "run.sqlite-shm", "run.sqlite-journal", "run.sqlite.new", "run.sqlite.new-journal", LOCK];
+
 /// A run folder that this process has to itself.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    made: Made,
     // Dropping the file, or the death of the process, gives the lock back.
     _lock: File,
 }
 
+/// What this process put on the disk to have the folder.
+#[derive(Debug, Default)]
+struct Made {
+    /// Folders, inner before outer.
+    folders: Vec<PathBuf>,
+    /// Files of [`OURS`] that were not there before; none in a folder that was opened.
+    files: Vec<&'static str>,
+}
+
 impl RunFolder {
-    /// Makes a folder for a new run; without a name, `runs/<time>-<seed>` under the current directory.
+    /// Makes a folder for a new run; without a name, `runs/<time>-<seed>` under the current directory. One that is there
+    /// already must be empty, but for what a start that was cut short left.
     ///
     /// # Errors
-    /// E1002 if it cannot be made, E1006 if it holds a run, E1001 if another process holds it.
+    /// E1002 if it cannot be made, E1006 if it holds a run, E1011 if it holds anything else, E1001 if another process
+    /// holds it.
     pub fn create(path: Option<&Path>, seed: u64) -> Result<Self, Diagnostic> {
-        let path = match path {
-            Some(path) => path.to_owned(),
-            None => fresh_name(Path::new("runs"), seed),
+        let (path, folders) = match path {
+            Some(path) => {
+                let failed = |e| codes::folder(path, "make the run folder", e);
+                let folders = missing(path);
+                fs::create_dir_all(path).map_err(failed)?;
+                (path.to_owned(), folders)
+            }
+            None => fresh(Path::new("runs"), seed, SystemTime::now())?,
         };
-        fs::create_dir_all(&path).map_err(|e| codes::folder(&path, "make the run folder", e))?;
-        let folder = Self::lock(path)?;
+        let listed = fs::read_dir(&path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let listed = listed.map_err(|e| codes::folder(&path, "list the run folder", e))?;
+        let mut there: Vec<String> = listed.iter().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+        there.sort();
+        let files = OURS.into_iter().filter(|name| !there.iter().any(|t| t == name)).collect();
+        let folder = Self::lock(path, Made { folders, files })?;
         if folder.store().exists() {
             return Err(codes::occupied(&folder.path));
+        }
+        if let Some(strange) = there.iter().find(|name| !OURS.contains(&name.as_str())) {
+            let refused = codes::strange(&folder.path, strange);
+            folder.discard();
+            return Err(refused);
         }
         Ok(folder)
     }
 
-    /// Takes an existing run; without a name, the newest under `runs/`.
+    /// Takes an existing run; without a name, the newest under `runs/` (see [`find_run`]).
     ///
     /// # Errors
     /// E1005 if there is none, E1001 if another process holds it.
     pub fn open(path: Option<&Path>) -> Result<Self, Diagnostic> {
         let path = find_run(path)?;
-        Self::lock(path)
+        Self::lock(path, Made::default())
+    }
+
+    /// Takes back what [`RunFolder::create`] and the log put on the disk, for a run whose start was refused: the store, the
+    /// lock, and the folders that it made, if nothing else is in them. The log must be closed. A folder that was opened
+    /// is left as it is.
+    pub fn discard(self) {
+        // The refusal is what is told; that something of the start stays behind would only hide it.
+        for name in &self.made.files {
+            let _ = fs::remove_file(self.path.join(name));
+        }
+        for folder in &self.made.folders {
+            let _ = fs::remove_dir(folder);
+        }
     }
 
     /// The folder.
@@ -63,9 +111,9 @@ impl RunFolder {
         self.path.join(STORE)
     }
 
-    fn lock(path: PathBuf) -> Result<Self, Diagnostic> {
-        let name = path.join("lock");
-        let trouble = |e: std::io::Error| codes::folder(&path, "lock the run folder", e);
+    fn lock(path: PathBuf, made: Made) -> Result<Self, Diagnostic> {
+        let name = path.join(LOCK);
+        let trouble = |e: io::Error| codes::folder(&path, "lock the run folder", e);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&name).map_err(trouble)?;
         match file.try_lock() {
@@ -82,11 +130,13 @@ impl RunFolder {
         }
         // A full disk must not keep a run from being continued or read, so an id that cannot be written is let go.
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
-        Ok(Self { path, _lock: file })
+        Ok(Self { path, made, _lock: file })
     }
 }
 
-/// The folder of a run: the one named, or the newest under `runs/`.
+/// The folder of a run: the one named, or the newest under `runs/`. The newest is the one that was started last, as the
+/// first event of its log says: times of files change with every commit, copy and checkpoint, and names are free. A store
+/// that does not say counts by the time of its file, so that a damaged run is told and not passed over.
 ///
 /// # Errors
 /// E1005 if there is none.
@@ -94,30 +144,49 @@ pub fn find_run(path: Option<&Path>) -> Result<PathBuf, Diagnostic> {
     if let Some(path) = path {
         return if path.join(STORE).is_file() { Ok(path.to_owned()) } else { Err(codes::no_run(path)) };
     }
-    let runs = Path::new("runs");
+    newest(Path::new("runs"))
+}
+
+fn newest(runs: &Path) -> Result<PathBuf, Diagnostic> {
     let entries = fs::read_dir(runs).map_err(|_| codes::no_run(runs))?;
-    // The newest by the time its store was made, then by name; an unreadable entry is not a run.
+    // An unreadable entry is not a run.
     entries
         .filter_map(|entry| {
             let folder = entry.ok()?.path();
-            let made = fs::metadata(folder.join(STORE)).ok()?.modified().ok()?;
-            Some((made, folder))
+            let store = folder.join(STORE);
+            let touched = fs::metadata(&store).ok()?.modified().ok()?;
+            let touched = touched.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
+            Some((opened_at(&store).unwrap_or(touched), folder))
         })
         .max()
         .map(|(_, folder)| folder)
         .ok_or_else(|| codes::no_run(runs))
 }
 
-/// `<runs>/20261123-140359-7`, or with `-2`, `-3` behind it if that is taken.
-fn fresh_name(runs: &Path, seed: u64) -> PathBuf {
-    let name = format!("{}-{seed}", stamp(SystemTime::now()));
-    let mut path = runs.join(&name);
-    let mut n = 2;
-    while path.exists() {
-        path = runs.join(format!("{name}-{n}"));
-        n += 1;
+/// The folders that would have to be made to have this one, inner before outer.
+fn missing(path: &Path) -> Vec<PathBuf> {
+    let named = path.ancestors().filter(|p| !p.as_os_str().is_empty());
+    named.take_while(|p| p.symlink_metadata().is_err()).map(Path::to_owned).collect()
+}
+
+/// Makes `<runs>/20261123-140359-7`, or with `-2`, `-3` behind it if another process has that; gives it, and the folders
+/// that were made.
+fn fresh(runs: &Path, seed: u64, now: SystemTime) -> Result<(PathBuf, Vec<PathBuf>), Diagnostic> {
+    let mut folders = missing(runs);
+    fs::create_dir_all(runs).map_err(|e| codes::folder(runs, "make the folder of all runs", e))?;
+    let name = format!("{}-{seed}", stamp(now));
+    let mut n = 1;
+    loop {
+        let path = runs.join(if n == 1 { name.clone() } else { format!("{name}-{n}") });
+        match fs::create_dir(&path) {
+            Ok(()) => {
+                folders.insert(0, path.clone());
+                return Ok((path, folders));
+            }
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => n += 1,
+            Err(e) => return Err(codes::folder(&path, "make the run folder", e)),
+        }
     }
-    path
 }
 
 /// `20261123-140359`, UTC.
@@ -168,6 +237,83 @@ mod tests {
         assert_eq!(RunFolder::open(Some(dir.path())).unwrap_err().code, "E1005");
         fs::write(dir.path().join(STORE), "").unwrap();
         assert_eq!(RunFolder::create(Some(dir.path()), 0).unwrap_err().code, "E1006");
+    }
+
+    #[test]
+    fn a_folder_of_other_files_is_refused_and_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("best")).unwrap();
+        fs::write(dir.path().join("best/mine.arch"), "mine").unwrap();
+        let refused = RunFolder::create(Some(dir.path()), 0).unwrap_err();
+        assert_eq!(refused.code, "E1011");
+        assert!(refused.message.ends_with(": best"), "{}", refused.message);
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["best"]);
+        assert_eq!(fs::read(dir.path().join("best/mine.arch")).unwrap(), b"mine");
+        // What a start that was killed leaves is no hindrance.
+        let killed = tempfile::tempdir().unwrap();
+        fs::write(killed.path().join("run.sqlite.new"), "").unwrap();
+        fs::write(killed.path().join(LOCK), "1").unwrap();
+        RunFolder::create(Some(killed.path()), 0).unwrap();
+    }
+
+    #[test]
+    fn a_refused_start_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/run");
+        let folder = RunFolder::create(Some(&path), 0).unwrap();
+        fs::write(folder.store(), "a log").unwrap();
+        folder.discard();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        // What was there before stays, what somebody else put there too.
+        fs::create_dir(dir.path().join("own")).unwrap();
+        let folder = RunFolder::create(Some(&dir.path().join("own")), 0).unwrap();
+        fs::write(folder.path().join("notes"), "mine").unwrap();
+        folder.discard();
+        assert_eq!(fs::read_dir(dir.path().join("own")).unwrap().count(), 1);
+        // A run that is only opened is never taken back.
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join(STORE), "a log").unwrap();
+        RunFolder::open(Some(&path)).unwrap().discard();
+        assert!(path.join(STORE).exists() && path.join(LOCK).exists());
+    }
+
+    #[test]
+    fn starts_at_the_same_moment_get_folders_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = dir.path().join("runs");
+        let start = || fresh(&runs, 9, UNIX_EPOCH).unwrap().0;
+        let mut made = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(start)).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>()
+        });
+        made.sort();
+        made.dedup();
+        assert_eq!(made.len(), 16);
+        assert!(made.contains(&runs.join("19700101-000000-9")) && made.contains(&runs.join("19700101-000000-9-16")));
+    }
+
+    #[test]
+    fn the_newest_run_is_the_one_that_was_started_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = |name: &str| {
+            let folder = RunFolder::create(Some(&dir.path().join(name)), 0).unwrap();
+            let plan = crate::plan::Plan::new(0, Vec::new(), "bandit", "", true);
+            let first = crate::store::Event::Opened { plan, version: String::new() };
+            let log = crate::store::Log::create(&folder.store(), first).unwrap();
+            std::thread::sleep(Duration::from_millis(3));
+            (folder, log)
+        };
+        assert_eq!(newest(dir.path()).unwrap_err().code, "E1005");
+        let mut first = start("zzz");
+        drop(start("aaa"));
+        assert_eq!(newest(dir.path()).unwrap(), dir.path().join("aaa"));
+        // Work on the other, and its end, which writes the log into the store, make it no newer.
+        std::thread::sleep(Duration::from_millis(20));
+        first.1.commit(&[crate::store::Event::Session { pid: 1 }]).unwrap();
+        assert_eq!(newest(dir.path()).unwrap(), dir.path().join("aaa"));
+        drop(first);
+        assert_eq!(newest(dir.path()).unwrap(), dir.path().join("aaa"));
     }
 
     #[test]

@@ -12,22 +12,28 @@
 //! - Nothing is decided from a generation before it is closed.
 //!
 //! One process writes (the folder's lock says which); readers use the same file at any time without
-//! blocking it (write-ahead log). `synchronous = FULL`: a committed step survives loss of power.
+//! blocking it (write-ahead log), and leave nothing beside it (`reading`). `synchronous = FULL`: a committed step
+//! survives loss of power.
 
 mod event;
 mod folder;
 mod history;
+mod lineage;
+mod reading;
 mod running;
 mod tables;
 
 pub use event::Event;
 pub use folder::{RunFolder, STORE, find_run};
 pub use history::{Counts, History};
+pub use lineage::lineage_is_sound;
+pub use reading::read;
 
 use crate::codes;
 use archc_compiler::diag::Diagnostic;
+use reading::opened_at;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Version of the tables and of the events' JSON.
@@ -47,11 +53,13 @@ impl Log {
     /// there is a `run.sqlite`, there is a run in it, even if the process that made it was killed at once.
     ///
     /// # Errors
-    /// E1003 if the file cannot be written.
+    /// E1003 if the file cannot be written, E1012 if another program keeps it locked.
     pub fn create(path: &Path, first: Event) -> Result<Self, Diagnostic> {
         let draft = path.with_extension("sqlite.new");
         let make = || -> rusqlite::Result<()> {
-            let mut db = Connection::open(&draft)?;
+            let flags = WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+            let mut db = Connection::open_with_flags(plain(&draft), flags)?;
+            db.busy_timeout(PATIENCE)?;
             let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             tx.execute_batch(tables::SQL)?;
             tx.pragma_update(None, "application_id", APPLICATION)?;
@@ -64,7 +72,7 @@ impl Log {
         for left in [draft.clone(), path.with_extension("sqlite.new-journal")] {
             let _ = std::fs::remove_file(left);
         }
-        make().map_err(codes::write)?;
+        make().map_err(unwritten)?;
         std::fs::rename(&draft, path).map_err(codes::write)?;
         Self::open(path)
     }
@@ -72,10 +80,10 @@ impl Log {
     /// Opens the log of an existing run and replays it.
     ///
     /// # Errors
-    /// E1004 if it is no log of this version, E1009 if it cannot be replayed.
+    /// E1004 if it is no log of this version, E1009 if it cannot be replayed, E1012 if another program keeps it locked.
     pub fn open(path: &Path) -> Result<Self, Diagnostic> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(path, flags).map_err(|e| codes::foreign(path, e))?;
+        let db = Connection::open_with_flags(plain(path), WRITE).map_err(|e| unreadable(path, e))?;
+        db.busy_timeout(PATIENCE).map_err(|e| unreadable(path, e))?;
         recognise(&db, path)?;
         settle(&db).map_err(|e| unreadable(path, e))?;
         let history = replay(&db, path)?;
@@ -90,13 +98,13 @@ impl Log {
     /// Commits a step: all of its events or none, to the disk first, then to the history.
     ///
     /// # Errors
-    /// E1003 if the disk does not take them; then nothing of the step has happened.
+    /// E1003 if the disk does not take them, E1012 if another program keeps the store locked; then nothing of the step has happened.
     pub fn commit(&mut self, events: &[Event]) -> Result<(), Diagnostic> {
         let at = now();
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(codes::write)?;
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unwritten)?;
         let bodies: rusqlite::Result<Vec<String>> = events.iter().map(|event| append(&tx, at, event)).collect();
-        let bodies = bodies.map_err(codes::write)?;
-        tx.commit().map_err(codes::write)?;
+        let bodies = bodies.map_err(unwritten)?;
+        tx.commit().map_err(unwritten)?;
         bodies.iter().try_for_each(|body| believe(&mut self.history, at, body))
     }
 
@@ -113,25 +121,19 @@ impl Log {
     }
 }
 
-/// Reads the history of a run without touching it, also while it is being written.
-///
-/// # Errors
-/// E1005 if there is no store, E1004 if it is not one of ours, E1009 if it cannot be replayed.
-pub fn read(folder: &Path) -> Result<History, Diagnostic> {
-    let path = folder.join(STORE);
-    if !path.is_file() {
-        return Err(codes::no_run(folder));
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(&path, flags).map_err(|e| codes::foreign(&path, e))?;
-    db.busy_timeout(Duration::from_secs(5)).map_err(|e| unreadable(&path, e))?;
-    recognise(&db, &path)?;
-    replay(&db, &path)
+/// How the writer opens a store.
+const WRITE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+/// How long another program may keep the store locked.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+
+/// A path that SQLite takes as one: a name that begins with `file:` would be an address to it.
+fn plain(path: &Path) -> PathBuf {
+    Path::new(".").join(path)
 }
 
 /// Write-ahead log, synced at every commit.
 fn settle(db: &Connection) -> rusqlite::Result<()> {
-    db.busy_timeout(Duration::from_secs(5))?;
     db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)
@@ -185,11 +187,56 @@ fn replay(db: &Connection, path: &Path) -> Result<History, Diagnostic> {
 fn unreadable(path: &Path, error: rusqlite::Error) -> Diagnostic {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly) => codes::write(error),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => codes::busy(error),
         _ => codes::foreign(path, error),
+    }
+}
+
+/// A failed write: somebody else has the file, or the disk does not take it.
+fn unwritten(error: rusqlite::Error) -> Diagnostic {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => codes::busy(error),
+        _ => codes::write(error),
     }
 }
 
 /// Milliseconds since 1970.
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    fn first() -> Event {
+        Event::Opened { plan: Plan::new(0, Vec::new(), "bandit", "", true), version: String::new() }
+    }
+
+    #[test]
+    fn a_name_that_looks_like_an_address_is_a_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file:run?mode=memory.sqlite");
+        drop(Log::create(&path, first()).unwrap());
+        assert!(path.is_file());
+        assert_eq!(plain(Path::new("file:a/run.sqlite")), Path::new("./file:a/run.sqlite"));
+        assert_eq!(plain(Path::new("/a/run.sqlite")), Path::new("/a/run.sqlite"));
+    }
+
+    #[test]
+    fn a_store_that_somebody_keeps_locked_says_so_and_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(STORE);
+        let mut log = Log::create(&path, first()).unwrap();
+        let browser = Connection::open(&path).unwrap();
+        browser.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let before = log.history().clone();
+        let error = log.commit(&[Event::Session { pid: 7 }]).unwrap_err();
+        assert_eq!(error.code, "E1012", "{}", error.message);
+        assert_eq!(*log.history(), before);
+        browser.execute_batch("ROLLBACK").unwrap();
+        log.commit(&[Event::Session { pid: 7 }]).unwrap();
+        assert_eq!(*log.history(), read(dir.path()).unwrap());
+    }
 }
