@@ -277,10 +277,10 @@ mod tests {
     fn names_of_other_things_stay_and_the_program_is_the_same() {
         // A value, a label and a helper are called like the block or like its new name; `Pair` is used by another block.
         let source = "block Outer[D] {\n    input x[D]\n    output Pair(x)\n}\nblock Pair[D] {\n    input x[D]\n    let PairC7 = x |> linear[D]\n    \
-                      let Pair = stack[P](Pair = PairC7, b = shift(x))\n    output sum[P](Pair)\n}\n";
+                      let Pair = stack[P](Pair = PairC7, b = shift(x, n = 1))\n    output sum[P](Pair)\n}\n";
         let text = named(source, "C7", &lines(&["Found."]));
         assert!(text.contains("block PairC7_2[D]") && text.contains("output PairC7_2(x)"), "{text}");
-        assert!(text.contains("let Pair = stack[P](Pair = PairC7, b = shift(x))"), "{text}");
+        assert!(text.contains("let Pair = stack[P](Pair = PairC7, b = shift(x, n = 1))"), "{text}");
         let [before, after] = [source, &text].map(|t| Compiler.screen(t));
         assert_eq!((before.refusal, &before.hash), (None, &after.hash), "{text}");
         assert_eq!(after.name, "PairC7_2");

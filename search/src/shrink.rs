@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn pairs_stay_pairs() {
-        let source = "block B[D](K = D / 2) {\n    input x[D]\n    let q = x |> linear[K] |> rope[K]\n    output linear[D](shift(q))\n}\n";
+        let source = "block B[D](K = D / 2) {\n    input x[D]\n    let q = x |> linear[K] |> rope[K]\n    output linear[D](shift(q, n = 1))\n}\n";
         let text = shrink(source, "K", 0.7).unwrap();
         assert!(text.contains("K = 2 * floor(0.35 * (D / 2))"), "{text}");
     }
