@@ -226,7 +226,7 @@ mod tests {
         }
         let found = |name: &str| {
             let folder = dir.path().join(name);
-            let found = seeds(&[folder.clone()]).map_err(|e| e.code)?;
+            let found = seeds(std::slice::from_ref(&folder)).map_err(|e| e.code)?;
             let names = found.iter().map(|p| p.strip_prefix(dir.path()).unwrap().to_string_lossy().into_owned());
             Ok::<_, &str>(names.collect::<Vec<_>>())
         };

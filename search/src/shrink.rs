@@ -25,7 +25,8 @@ pub fn hidden_sizes(source: &str) -> Vec<String> {
 /// `K = 12`. An axis of pairs (`rope[K]`) is kept even. None if the size is none of [`hidden_sizes`], the factor is not
 /// between 0 and 1, or nothing that checks at the widths of the tiers comes out.
 pub fn shrink(source: &str, axis: &str, factor: f64) -> Option<String> {
-    if !(factor > 0.0 && factor < 1.0) || !hidden_sizes(source).iter().any(|size| size == axis) {
+    let known = hidden_sizes(source).iter().any(|size| size == axis);
+    if !(known && factor > 0.0 && factor < 1.0) {
         return None;
     }
     let file = parse(source).file;
