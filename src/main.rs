@@ -46,6 +46,7 @@ mod number;
 mod output;
 mod params;
 mod report;
+mod repro;
 mod sample;
 mod search;
 mod selftest;
@@ -54,6 +55,7 @@ mod threads;
 mod train;
 mod trained;
 mod tree;
+mod verify;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use output::{Color, Done, Format, Output};
@@ -103,6 +105,8 @@ enum Command {
     Sample(sample::Args),
     Eval(eval::Args),
     Search(search::Args),
+    Verify(verify::Args),
+    Repro(repro::Args),
     Report(report::Args),
     Bench(bench::Args),
     Selftest(selftest::Args),
@@ -151,6 +155,8 @@ fn dispatch(command: Command, output: &Output) -> Done {
         Command::Sample(args) => sample::run(&args, output),
         Command::Eval(args) => eval::run(&args, output),
         Command::Search(args) => search::run(&args, output),
+        Command::Verify(args) => verify::run(&args, output),
+        Command::Repro(args) => repro::run(&args, output),
         Command::Report(args) => report::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),
         Command::Selftest(args) => selftest::run(&args, output),

@@ -34,12 +34,14 @@ pub mod evaluate;
 pub mod finals;
 pub mod moves;
 pub mod plan;
+pub mod pool;
 pub mod progress;
 pub mod propose;
 pub mod random;
 pub mod rank;
 pub mod record;
 pub mod report;
+pub mod repro;
 pub mod roles;
 mod run;
 pub mod schedule;
@@ -49,6 +51,7 @@ pub mod stats;
 pub mod store;
 pub mod surrogate;
 pub mod trained;
+pub mod verify;
 
 // Tests inside and outside of the crate share their judges, which call it by its name.
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 mod fake;
 
-use archc_search::{Budget, SearchOptions, Silent, report, run_with};
+use archc_search::{Budget, SearchOptions, Silent, report, run};
 use fake::{FakeEvaluator, FakeScreen, seeds};
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn search(folder: &Path, candidates: u32) {
         jobs: 2,
         ..SearchOptions::default()
     };
-    run_with(&options, &FakeScreen, &FakeEvaluator::default(), &mut Silent).unwrap();
+    run(&options, &FakeScreen, &FakeEvaluator::default(), &mut Silent).unwrap();
 }
 
 /// Tags must nest, attributes be quoted, ids be unique; content of style and script is not markup.

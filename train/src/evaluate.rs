@@ -331,6 +331,24 @@ pub fn evaluate(
     report
 }
 
+/// The report of a request that nothing could be done with, for whoever has no finding of the compiler to show.
+pub fn failed(request: &EvalRequest, message: String) -> EvalReport {
+    EvalReport {
+        schema: SCHEMA.to_owned(),
+        key: None,
+        machine: String::new(),
+        status: Status::Invalid,
+        tier: request.tier.name.clone(),
+        seed: request.seed,
+        tasks: BTreeMap::new(),
+        params: 0,
+        flops_per_token: 0.0,
+        state: 0.0,
+        seconds: 0.0,
+        diagnostics: vec![serde_json::json!({ "message": message })],
+    }
+}
+
 /// The key that the report of a request will have if all tasks are scored; none for a program that is refused.
 pub fn key(candidate: &dyn Candidate, device: &dyn Device, request: &EvalRequest) -> Option<String> {
     let jobs = jobs(candidate, request).ok()?;

@@ -298,7 +298,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let start = |name: &str| {
             let folder = RunFolder::create(Some(&dir.path().join(name)), 0).unwrap();
-            let plan = crate::plan::Plan::new(0, Vec::new(), "bandit", "", true);
+            let plan = crate::plan::Plan::new(0, Vec::new(), "bandit", "");
             let first = crate::store::Event::Opened { plan, version: String::new() };
             let log = crate::store::Log::create(&folder.store(), first).unwrap();
             std::thread::sleep(Duration::from_millis(3));

@@ -1,6 +1,7 @@
 //! What the log says: the state of a run, made from its events and from nothing else.
 
 use super::event::Event;
+use super::lineage::lineage_is_sound;
 use crate::plan::{Plan, Tier};
 use crate::rank::Ranking;
 use crate::record::{Analysis, Belief, Candidate, CandidateId, Origin, Report, Verdict};
@@ -72,6 +73,7 @@ impl History {
                     if candidate.id != self.next_id() {
                         return Err(format!("candidate {} out of order", candidate.id));
                     }
+                    lineage_is_sound(candidate)?;
                     if candidate.verdict.admitted() && candidate.origin != Origin::Control {
                         self.by_hash.entry(candidate.hash.clone()).or_insert(candidate.id);
                     }

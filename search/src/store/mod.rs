@@ -211,7 +211,7 @@ mod tests {
     use crate::plan::Plan;
 
     fn first() -> Event {
-        Event::Opened { plan: Plan::new(0, Vec::new(), "bandit", "", true), version: String::new() }
+        Event::Opened { plan: Plan::new(0, Vec::new(), "bandit", ""), version: String::new() }
     }
 
     #[test]

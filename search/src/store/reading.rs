@@ -135,7 +135,7 @@ mod tests {
 
     fn start(folder: &Path) -> Log {
         fs::create_dir_all(folder).unwrap();
-        let first = Event::Opened { plan: Plan::new(0, Vec::new(), "bandit", "", true), version: "1".to_owned() };
+        let first = Event::Opened { plan: Plan::new(0, Vec::new(), "bandit", ""), version: "1".to_owned() };
         let mut log = Log::create(&folder.join(STORE), first).unwrap();
         log.commit(&[Event::Session { pid: 1 }, Event::Ended { reason: "time".to_owned() }]).unwrap();
         log
