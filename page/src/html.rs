@@ -92,6 +92,36 @@ impl Page {
         self.element("td", &[("class", &"n")], text);
     }
 
+    /// Opens a table with these columns (name, class). It is `cards` if each row becomes a card where the page is narrow: then its
+    /// cells are [`Page::field`]s.
+    pub fn open_table(&mut self, attributes: &[(&'static str, &dyn Display)], columns: &[(&str, &str)]) {
+        self.raw("<div class=\"wide\">").open("table", attributes).raw("<thead><tr>");
+        for (title, class) in columns {
+            self.head(title, class);
+        }
+        self.raw("</tr></thead>\n<tbody>\n");
+    }
+
+    /// Closes it.
+    pub fn close_table(&mut self) {
+        self.raw("</tbody></table></div>\n");
+    }
+
+    /// A cell that carries its column's name, which stands beside it where the table becomes cards.
+    pub fn field(&mut self, column: &str, class: &str, text: impl Display) {
+        self.open_field(column, class).text(text).raw("</td>");
+    }
+
+    /// The same, up to its content.
+    pub fn open_field(&mut self, column: &str, class: &str) -> &mut Self {
+        self.open("td", &[("class", &class), ("data-of", &column)])
+    }
+
+    /// A sentence under a heading.
+    pub fn note(&mut self, text: impl Display) {
+        self.element("p", &[("class", &"note")], text).raw("\n");
+    }
+
     /// Numbers side by side, each over what it is.
     pub fn numbers(&mut self, numbers: &[(String, &str)]) {
         self.raw("<div class=\"numbers\">");

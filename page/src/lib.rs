@@ -5,4 +5,4 @@ mod html;
 mod plane;
 
 pub use html::{Page, big};
-pub use plane::{Plane, WIDTH, range, round};
+pub use plane::{Plane, Shape, range, round};

@@ -1,16 +1,12 @@
 //! Drawings as inline SVG, in colours of the page's style sheet.
+//!
+//! A drawing has no size of its own: places are per cent of its box, so it is as wide as the page lets it be, and its text keeps the
+//! size that the style sheet gives. Paths know no per cent; they lie in an inner drawing that is stretched, with pens that are not.
 
 use crate::Page;
 use std::fmt::{Display, Write};
 
-/// Of every drawing, in pixels.
-pub const WIDTH: f64 = 1000.0;
-const LEFT: f64 = 52.0;
-const RIGHT: f64 = 14.0;
-const TOP: f64 = 14.0;
-const BOTTOM: f64 = 30.0;
-
-/// A plane with a frame, from data to pixels.
+/// A plane with a frame, from data to places on the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Plane {
     /// Of the drawing, in pixels.
@@ -21,37 +17,56 @@ pub struct Plane {
     pub y: (f64, f64),
 }
 
+/// How a point looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A disc.
+    Dot,
+    /// A square.
+    Square,
+}
+
+/// Side of a square and diameter of a disc, in pixels.
+const SIZE: f64 = 9.0;
+
 impl Plane {
-    /// Pixels from the left.
+    /// Per cent from the left.
     pub fn px(&self, x: f64) -> f64 {
         let (a, b) = self.x;
-        round(LEFT + (x - a) / (b - a).max(1e-12) * (WIDTH - LEFT - RIGHT))
+        round(100.0 * (x - a) / (b - a).max(1e-12))
     }
 
-    /// Pixels from the top.
+    /// Per cent from the top.
     pub fn py(&self, y: f64) -> f64 {
         let (a, b) = self.y;
-        round(self.height - BOTTOM - (y - a) / (b - a).max(1e-12) * (self.height - TOP - BOTTOM))
+        round(100.0 - 100.0 * (y - a) / (b - a).max(1e-12))
     }
 
     /// Opens the drawing and draws grid lines with their numbers.
     pub fn open(&self, page: &mut Page, title: &str, x_label: &str) {
-        let view = format!("0 0 {WIDTH} {}", self.height);
-        page.open("svg", &[("viewBox", &view), ("role", &"img"), ("aria-label", &title)]);
+        let x: Vec<(f64, String)> = ticks(self.x).into_iter().map(|x| (x, short(x))).collect();
+        self.open_with(page, title, (x_label, ""), &x);
+    }
+
+    /// The same with names of both axes, and with other numbers along the horizontal one.
+    pub fn open_with(&self, page: &mut Page, title: &str, (x_label, y_label): (&str, &str), x: &[(f64, String)]) {
+        page.open("svg", &[("class", &"plane"), ("height", &self.height), ("role", &"group"), ("aria-label", &title)]);
         for y in ticks(self.y) {
-            let at = self.py(y);
-            page.open("line", &[("class", &"grid"), ("x1", &LEFT), ("x2", &(WIDTH - RIGHT)), ("y1", &at), ("y2", &at)]);
-            page.close("line");
-            page.element("text", &[("x", &(LEFT - 8.0)), ("y", &(at + 4.0)), ("text-anchor", &"end")], short(y));
+            let at = Percent(self.py(y));
+            let class = if y == 0.0 { "grid zero" } else { "grid" };
+            page.open("line", &[("class", &class), ("x1", &"0"), ("x2", &"100%"), ("y1", &at), ("y2", &at)]).close("line");
+            page.element("text", &[("x", &-8), ("y", &at), ("dy", &4), ("text-anchor", &"end")], short(y));
         }
-        for x in ticks(self.x) {
-            let place: [(&str, &dyn Display); 3] =
-                [("x", &self.px(x)), ("y", &(self.height - BOTTOM + 16.0)), ("text-anchor", &"middle")];
-            page.element("text", &place, short(x));
+        for (x, name) in x {
+            let place: [(&str, &dyn Display); 4] =
+                [("x", &Percent(self.px(*x))), ("y", &"100%"), ("dy", &16), ("text-anchor", &"middle")];
+            page.element("text", &place, name);
         }
-        let place: [(&str, &dyn Display); 3] =
-            [("x", &(WIDTH - RIGHT)), ("y", &(self.height - 2.0)), ("text-anchor", &"end")];
-        page.element("text", &place, x_label);
+        let below: [(&str, &dyn Display); 4] = [("x", &"100%"), ("y", &"100%"), ("dy", &31), ("text-anchor", &"end")];
+        page.element("text", &below, x_label);
+        if !y_label.is_empty() {
+            page.element("text", &[("x", &-40), ("y", &0), ("dy", &-10)], y_label);
+        }
     }
 
     /// Closes the drawing.
@@ -71,15 +86,88 @@ impl Plane {
             let _ = write!(path, "{pen}{} {}", self.px(x), self.py(y));
             pen = 'L';
         }
-        page.open("path", &[("class", class), ("d", &path)]).close("path");
+        self.path(page, class, &path);
+    }
+
+    /// A curve from one point to another, flat at its ends.
+    pub fn bow(&self, page: &mut Page, class: &dyn Display, from: (f64, f64), to: (f64, f64)) {
+        let (ax, ay, bx, by) = (self.px(from.0), self.py(from.1), self.px(to.0), self.py(to.1));
+        let middle = round((ax + bx) / 2.0);
+        self.path(page, class, &format!("M{ax} {ay}C{middle} {ay} {middle} {by} {bx} {by}"));
+    }
+
+    fn path(&self, page: &mut Page, class: &dyn Display, path: &str) {
+        page.open("svg", &[("viewBox", &"0 0 100 100"), ("preserveAspectRatio", &"none")]);
+        page.open("path", &[("class", class), ("d", &path)]).close("path").close("svg");
     }
 
     /// Dots; those that are not finite are left out.
     pub fn dots(&self, page: &mut Page, class: &dyn Display, points: impl IntoIterator<Item = (f64, f64)>) {
-        for (x, y) in points.into_iter().filter(|p| p.1.is_finite()) {
-            page.open("circle", &[("class", class), ("cx", &self.px(x)), ("cy", &self.py(y)), ("r", &"3.5")]);
-            page.close("circle");
+        for at in points.into_iter().filter(|p| p.1.is_finite()) {
+            self.point(page, class, Shape::Dot, at, "");
         }
+    }
+
+    /// A point, with a title if that is not empty.
+    pub fn point(&self, page: &mut Page, class: &dyn Display, shape: Shape, (x, y): (f64, f64), title: &str) {
+        let (x, y) = (Percent(self.px(x)), Percent(self.py(y)));
+        let name = match shape {
+            Shape::Dot => {
+                page.open("circle", &[("class", class), ("cx", &x), ("cy", &y), ("r", &(SIZE / 2.0))]);
+                "circle"
+            }
+            Shape::Square => {
+                let middle = format!("translate(-{0} -{0})", SIZE / 2.0);
+                let place: [(&str, &dyn Display); 3] = [("class", class), ("x", &x), ("y", &y)];
+                let size: [(&str, &dyn Display); 3] = [("width", &SIZE), ("height", &SIZE), ("transform", &middle)];
+                page.open("rect", &[place, size].concat());
+                "rect"
+            }
+        };
+        if !title.is_empty() {
+            page.element("title", &[], title);
+        }
+        page.close(name);
+    }
+
+    /// A name beside a point: to its right in the left half, else to its left.
+    pub fn label(&self, page: &mut Page, class: &dyn Display, (x, y): (f64, f64), text: impl Display) {
+        let at = self.px(x);
+        let (dx, anchor) = if at > 50.0 { (-9, "end") } else { (9, "start") };
+        let place: [(&str, &dyn Display); 6] = [
+            ("class", class),
+            ("x", &Percent(at)),
+            ("y", &Percent(self.py(y))),
+            ("dx", &dx),
+            ("dy", &4),
+            ("text-anchor", &anchor),
+        ];
+        page.element("text", &place, text);
+    }
+
+    /// Which names can stand beside their points without lying on another, the first ones first, in a drawing of so many pixels.
+    pub fn room(&self, width: f64, names: &[((f64, f64), usize)]) -> Vec<bool> {
+        let mut taken: Vec<(f64, f64, f64)> = Vec::new();
+        let mut free = |&((x, y), letters): &((f64, f64), usize)| {
+            let (at, y) = (self.px(x) / 100.0 * width, self.py(y) / 100.0 * self.height);
+            let long = 6.4 * letters as f64 + 12.0;
+            let (from, to) = if self.px(x) > 50.0 { (at - long, at) } else { (at, at + long) };
+            let fits = taken.iter().all(|(a, b, other)| to < *a || from > *b || (y - other).abs() > 13.0);
+            if fits {
+                taken.push((from, to, y));
+            }
+            fits
+        };
+        names.iter().map(&mut free).collect()
+    }
+}
+
+/// `12.5%`
+struct Percent(f64);
+
+impl Display for Percent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}%", self.0)
     }
 }
 
@@ -93,13 +181,16 @@ fn ticks((from, to): (f64, f64)) -> Vec<f64> {
     (first..=last).map(|i| i as f64 * step).collect()
 }
 
-/// To a tenth of a pixel.
+/// To a hundredth, which is less than a pixel of the widest drawing.
 pub fn round(x: f64) -> f64 {
-    (x * 10.0).round() / 10.0
+    (x * 100.0).round() / 100.0
 }
 
 /// A number with as many digits as a tick needs.
 fn short(x: f64) -> String {
+    if x.abs() >= 1e4 {
+        return crate::big(x);
+    }
     let text = format!("{x:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
@@ -129,9 +220,17 @@ mod tests {
         plane.dots(&mut page, &"point", points);
         plane.close(&mut page);
         let drawn = page.close_document("");
-        assert!(drawn.contains("d=\"M52 70L363.3 14M986 42\""), "{drawn}");
+        assert!(drawn.contains("d=\"M0 100L33.33 0M100 50\""), "{drawn}");
         assert_eq!(drawn.matches("<circle").count(), 3);
         assert!(drawn.contains("A &quot;title&quot;") && !drawn.contains("NaN"), "{drawn}");
+    }
+
+    #[test]
+    fn names_that_would_lie_on_others_have_no_room() {
+        let plane = Plane { height: 100.0, x: (0.0, 1.0), y: (0.0, 1.0) };
+        let names = [((0.0, 0.5), 20), ((0.3, 0.52), 20), ((0.3, 0.8), 20), ((0.9, 0.5), 5)];
+        assert_eq!(plane.room(300.0, &names), [true, false, true, true]);
+        assert_eq!(plane.room(1000.0, &names), [true; 4]);
     }
 
     #[test]

@@ -1,14 +1,31 @@
-//! The report: one HTML page that needs nothing but itself. It reads the log (also while a search is
-//! writing it), and every text in it is escaped, because programs and messages come from anywhere.
+//! The report: one HTML page that needs nothing but itself. It reads the log (also while a search is writing it), and every text in it
+//! is escaped, because programs and messages come from anywhere.
 //!
-//! From top to bottom: the numbers, the ranking on fresh seeds, scores over time, lineage, archive, what
-//! became of the drafts, what is believed, the winners with their programs, and every experiment.
+//! From top to bottom: what came out, the finals, the anchors, how it was done, score against cost, progress, tasks, lineage, how far
+//! it can be trusted, archive, drafts, beliefs, programs, and every experiment. What is called established, and by which numbers, is
+//! taken from [`crate::rank`] and never worked out here.
 
+mod charts;
+mod code;
+mod experiments;
+mod methods;
+mod programs;
+mod results;
+mod sections;
+mod trust;
+mod words;
 
-use crate::store::{self, History};
-use crate::{codes, rank};
+pub use words::{headline, place};
+
+use crate::board::Board;
+use crate::rank::{self, Ranking};
+use crate::record::{CandidateId, Origin};
+use crate::store::{self, History, STORE};
+use crate::{codes, finals};
 use archc_compiler::diag::Diagnostic;
 use archc_page::Page;
+use rusqlite::{Connection, OpenFlags};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +37,7 @@ use std::path::{Path, PathBuf};
 pub fn write(folder: &Path) -> Result<PathBuf, Diagnostic> {
     let history = store::read(folder)?;
     let name = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let page = render(&name.file_name().unwrap_or_default().to_string_lossy(), &history);
+    let page = render(&name.file_name().unwrap_or_default().to_string_lossy(), began(folder), &history);
     let path = folder.join("report.html");
     let draft = folder.join("report.html.part");
     let written = fs::write(&draft, page).and_then(|()| fs::rename(&draft, &path));
@@ -32,10 +49,89 @@ pub fn write(folder: &Path) -> Result<PathBuf, Diagnostic> {
     Ok(path)
 }
 
-/// The page of a run.
-pub fn render(run: &str, history: &History) -> String {
-    let ranking = rank::rank(history);
+/// When the run's first event was written, in milliseconds since 1970: the history knows only time spent.
+fn began(folder: &Path) -> Option<i64> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(folder.join(STORE), flags).ok()?;
+    db.query_row("SELECT min(at) FROM log", [], |row| row.get(0)).ok()?
+}
+
+/// The page of a run that began at a time, in milliseconds since 1970, if that is known.
+pub fn render(run: &str, began: Option<i64>, history: &History) -> String {
+    let view = View::of(run, began, history);
     let mut page = Page::open_document(&format!("{run} · archc search"));
-    page.element("h1", &[], format!("{} discoveries", ranking.discoveries));
+    sections::header(&mut page, &view);
+    results::finals(&mut page, &view);
+    results::anchors(&mut page, &view);
+    methods::methods(&mut page, &view);
+    sections::front(&mut page, &view);
+    sections::progress(&mut page, &view);
+    sections::tasks(&mut page, &view);
+    sections::lineage(&mut page, &view);
+    trust::trust(&mut page, &view);
+    sections::archive(&mut page, &view);
+    sections::drafts(&mut page, &view);
+    trust::beliefs(&mut page, &view);
+    programs::programs(&mut page, &view);
+    experiments::experiments(&mut page, &view);
+    sections::footer(&mut page, &view);
     page.close_document(include_str!("page.js"))
+}
+
+/// What the page is made from. Ranked from the log as it is, not as it was when a session ended.
+struct View<'a> {
+    run: &'a str,
+    began: Option<i64>,
+    history: &'a History,
+    board: Board,
+    ranking: Ranking,
+    /// The finalists, or before the finals the programs with the largest corrected leads.
+    leading: Vec<CandidateId>,
+    /// They and what they were made from.
+    kept: BTreeSet<CandidateId>,
+    /// Programs that have a box of their own.
+    boxes: BTreeSet<CandidateId>,
+}
+
+/// Programs that stand for the search before it has finalists.
+const LEADING: usize = 3;
+
+/// Programs with boxes beside the leading ones, their ancestors and the anchors.
+const OTHERS: usize = 20;
+
+impl<'a> View<'a> {
+    fn of(run: &'a str, began: Option<i64>, history: &'a History) -> Self {
+        let (board, ranking) = (Board::of(history), rank::rank(history));
+        let proposed = |id: &CandidateId| history.candidate(*id).is_some_and(|c| c.origin == Origin::Proposed);
+        let standing = || board.standing.iter().map(|s| s.id).filter(proposed);
+        let leading: Vec<CandidateId> = match history.finals() {
+            [] => standing().take(LEADING).collect(),
+            _ => ranking.rows.iter().filter(|r| !r.anchor).map(|r| r.candidate).collect(),
+        };
+        let ancestors = leading.iter().flat_map(|&id| finals::lineage(history, id));
+        let kept: BTreeSet<CandidateId> = leading.iter().copied().chain(ancestors).collect();
+        let others = standing().filter(|id| !kept.contains(id)).take(OTHERS);
+        let anchors = ranking.anchors.iter().map(|a| a.candidate);
+        let mut boxes: BTreeSet<CandidateId> = kept.iter().copied().chain(others).chain(anchors).collect();
+        // A run whose scores mean something else has its programs all the same.
+        if words::foreign(history) {
+            boxes.extend(history.candidates().iter().filter(|c| c.verdict.admitted()).map(|c| c.id).take(2 * OTHERS));
+        }
+        Self { run, began, history, board, ranking, leading, kept, boxes }
+    }
+
+    /// The name of the anchor that leads are over.
+    fn anchor(&self) -> String {
+        self.ranking.fixed.map_or_else(|| "the anchor".to_owned(), |id| words::title(self.history, id))
+    }
+}
+
+/// A program's name that leads to what the page says of it.
+fn link(page: &mut Page, history: &History, id: CandidateId) {
+    page.element("a", &[("href", &format!("#{id}"))], words::title(history, id));
+}
+
+/// A number, or a dash.
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "–".to_owned())
 }

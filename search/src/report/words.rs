@@ -1,0 +1,152 @@
+//! What a run has come to, in words: the headline, and where a running search is.
+
+use crate::plan::Tier;
+use crate::rank::{Ranking, Row};
+use crate::record::{Candidate, CandidateId, Origin};
+use crate::stats::Interval;
+use crate::store::History;
+use crate::{finals, schedule};
+
+/// `+0.210`; never `-0.000`.
+pub(super) fn signed(x: f64) -> String {
+    let text = format!("{x:+.3}");
+    if text == "-0.000" { "+0.000".to_owned() } else { text }
+}
+
+/// `+0.210 [+0.120, +0.300]`
+pub(super) fn interval(i: Interval) -> String {
+    format!("{} [{}, {}]", signed(i.mean), signed(i.low), signed(i.high))
+}
+
+/// `ahead by 0.210`, `behind by 0.028`
+pub(super) fn ahead(lead: f64) -> String {
+    match format!("{:.3}", lead.abs()) {
+        zero if zero == "0.000" => "level".to_owned(),
+        size if lead > 0.0 => format!("ahead by {size}"),
+        size => format!("behind by {size}"),
+    }
+}
+
+/// `one seed`, `3 seeds`
+pub(super) fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("one {what}") } else { format!("{n} {what}s") }
+}
+
+/// A name with its number, unless it ends with it already.
+pub(super) fn titled(c: &Candidate) -> String {
+    let id = c.id.to_string();
+    if c.name.to_lowercase().ends_with(&id) { c.name.clone() } else { format!("{} ({id})", c.name) }
+}
+
+pub(super) fn title(history: &History, id: CandidateId) -> String {
+    history.candidate(id).map_or_else(|| id.to_string(), titled)
+}
+
+/// What came out, in a sentence. It calls nothing established that [`Row::verdict`] does not.
+pub fn headline(history: &History, ranking: &Ranking) -> String {
+    match ranking.fixed {
+        None => before(history),
+        Some(_) if history.candidates().is_empty() => "Nothing has run yet".to_owned(),
+        Some(fixed) if ranking.rows.is_empty() => searching(history, &title(history, fixed)),
+        Some(fixed) => judged(history, ranking, &title(history, fixed)),
+    }
+}
+
+/// Before an anchor is fixed.
+fn before(history: &History) -> String {
+    if history.candidates().is_empty() {
+        return "Nothing has run yet".to_owned();
+    }
+    if foreign(history) {
+        return "Made by another evaluator: its programs are shown, and not compared".to_owned();
+    }
+    let place = place(history).map_or_else(String::new, |place| format!(": {place}"));
+    match history.ended() {
+        Some("no anchor could be trained") => "No seed program could be trained: there is nothing to compare with".to_owned(),
+        Some("interrupted") => format!("Interrupted while the anchors were measured{place}"),
+        Some(_) => format!("The budget did not reach beyond the anchors{place}"),
+        None => format!("Still measuring the anchors{place}"),
+    }
+}
+
+/// Without a fixed anchor, but beyond the anchors: an old run, whose scores mean something else.
+pub(super) fn foreign(history: &History) -> bool {
+    history.fixed().is_none() && history.candidates().iter().any(|c| c.generation > 0)
+}
+
+/// Before the finals.
+fn searching(history: &History, anchor: &str) -> String {
+    let board = crate::board::Board::of(history);
+    let proposed = |id| history.candidate(id).is_some_and(|c| c.origin == Origin::Proposed);
+    let compared: Vec<_> = board.standing.iter().filter(|s| proposed(s.id)).collect();
+    let programs = count(compared.len(), "program");
+    match (history.ended(), compared.first()) {
+        (Some(reason), None) => {
+            let why = if reason == "interrupted" { "The search was interrupted before it came" } else { "The budget did not reach" };
+            format!("{why} beyond the anchors: {anchor} is the best of them, and nothing was compared with it")
+        }
+        (Some(reason), Some(_)) => {
+            format!("Nothing was established: {programs} compared with {anchor}, and no finals (the search ended: {reason})")
+        }
+        (None, None) => format!("Still searching: nothing has been compared with {anchor} yet"),
+        (None, Some(best)) if best.corrected.mean > 0.0 => format!(
+            "Still searching: {programs} compared with {anchor}; the largest lead, corrected, is {} of {}, and the finals are to come",
+            signed(best.corrected.mean),
+            title(history, best.id)
+        ),
+        (None, Some(_)) => format!("Still searching: {programs} compared with {anchor}, none ahead of it so far"),
+    }
+}
+
+/// In the finals, or after them.
+fn judged(history: &History, ranking: &Ranking, anchor: &str) -> String {
+    let finalists: Vec<&Row> = ranking.rows.iter().filter(|r| !r.anchor).collect();
+    let named = |row: &Row| title(history, row.candidate);
+    let by = |row: &Row| match row.judgement.and_then(|j| j.interval) {
+        Some(i) => format!("by {} on {}", interval(i), count(i.count, "fresh seed")),
+        None => "without a fresh seed".to_owned(),
+    };
+    let found: Vec<&&Row> = finalists.iter().filter(|r| r.discovery == Some(true)).collect();
+    if !found.is_empty() {
+        let each: Vec<String> = found.iter().map(|row| format!("{} beats {anchor} {}", named(row), by(row))).collect();
+        let number = if found.len() == 1 { "1 discovery".to_owned() } else { format!("{} discoveries", found.len()) };
+        return format!("{number}: {}", each.join("; "));
+    }
+    if let Some(row) = finalists.iter().find(|r| r.judgement.is_some_and(|j| j.established())) {
+        let yet = if row.discovery.is_none() { " yet" } else { "" };
+        return format!("No discovery{yet}: {} beats {anchor} {}, {}", named(row), by(row), row.verdict());
+    }
+    if history.ended().is_none() && finalists.iter().any(|r| r.judgement.is_some_and(|j| j.undecided())) {
+        let place = place(history).map_or_else(String::new, |place| format!(": {place}"));
+        return format!("Still in the finals, nothing is established so far{place}");
+    }
+    let lead = |row: &Row| row.lead().unwrap_or(f64::NEG_INFINITY);
+    let Some(best) = finalists.iter().max_by(|a, b| lead(a).total_cmp(&lead(b))) else {
+        return "Nothing was established".to_owned();
+    };
+    let who = if finalists.len() == 1 { "the only finalist" } else { &format!("the best of {} finalists", finalists.len()) };
+    let does = match best.judgement.and_then(|j| j.interval) {
+        Some(i) if i.mean > 0.0 => format!("leads {anchor} by {}", signed(i.mean)),
+        Some(i) => format!("is not ahead of {anchor} ({})", signed(i.mean)),
+        None => format!("has no fresh seed beside {anchor}"),
+    };
+    format!("Nothing was established: {who} {does}, {}", best.verdict())
+}
+
+/// Where a search is that is not done: `anchors, tier search: 7 of 12 evaluations`. None where nothing is due.
+pub fn place(history: &History) -> Option<String> {
+    let (what, due, seeds) = match history.open_generation() {
+        Some(generation) => {
+            let due = schedule::due(history, generation);
+            let seeds = history.plan().seeds(generation, due.first()?.1);
+            let what = if generation == 0 { "anchors".to_owned() } else { format!("generation {generation}") };
+            (what, due, seeds)
+        }
+        None if history.finals().is_empty() => return None,
+        None => ("finals".to_owned(), finals::due(history), 0..u64::MAX),
+    };
+    let tier = due.first()?.1;
+    let done = history.results().filter(|((_, t, seed), _)| *t == tier && seeds.contains(seed)).count();
+    let on = if tier == Tier::Final { String::new() } else { format!(", tier {}", tier.word()) };
+    Some(format!("{what}{on}: {done} of {} evaluations", done + due.len()))
+}
