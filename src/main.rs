@@ -37,6 +37,7 @@ mod eval;
 mod explain;
 mod fmt;
 mod forward;
+mod gates;
 mod interrupt;
 mod load;
 mod man;
@@ -107,6 +108,7 @@ enum Command {
     Search(search::Args),
     Verify(verify::Args),
     Repro(repro::Args),
+    Gates(gates::Args),
     Report(report::Args),
     Bench(bench::Args),
     Selftest(selftest::Args),
@@ -157,6 +159,7 @@ fn dispatch(command: Command, output: &Output) -> Done {
         Command::Search(args) => search::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
         Command::Repro(args) => repro::run(&args, output),
+        Command::Gates(args) => gates::run(&args, output),
         Command::Report(args) => report::run(&args, output),
         Command::Bench(args) => bench::run(&args, output),
         Command::Selftest(args) => selftest::run(&args, output),

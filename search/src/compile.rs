@@ -7,8 +7,13 @@ use crate::screen::{Refusal, Screen, Screened};
 use archc_compiler::checks::{self, CostReport};
 use archc_compiler::diag::{Diagnostic, to_json};
 use archc_compiler::elaborate::Sizes;
+use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
 use archc_compiler::graph::{Graph, NodeId, Op, ReduceOp};
 use archc_compiler::hash::{canonical_hash, family_hash};
+use archc_compiler::lower::{LowerOptions, lower};
+use archc_compiler::lowered;
+use archc_compiler::plan::plan;
+use archc_compiler::scan::CHUNK;
 use archc_compiler::source::{FileId, SourceMap};
 use archc_compiler::{Compilation, Options, compile};
 use archc_grammar::ast::{Callable, ItemKind};
@@ -105,7 +110,9 @@ impl Screen for Compiler {
             (Some(graph), Some(cost)) => {
                 screened.hash = canonical_hash(graph).to_string();
                 screened.family = family_hash(graph).to_string();
-                screened.cost = Some(summary(graph, cost));
+                if screened.refusal.is_none() {
+                    screened.cost = Some(summary(graph, cost));
+                }
             }
             _ => debug_assert!(screened.refusal.is_some(), "no graph and no error"),
         }
@@ -157,7 +164,7 @@ fn summary(graph: &Graph, cost: &CostReport) -> Cost {
     Cost {
         params: cost.params as u64,
         flops_per_token: cost.forward.at(TOKENS),
-        work: cost.forward.at(TOKENS) + cost.backward.at(TOKENS),
+        work: work(graph),
         state: cost.state.at(TOKENS),
         time: match cost.time {
             checks::TimeClass::Linear => TimeClass::Linear,
@@ -166,6 +173,18 @@ fn summary(graph: &Graph, cost: &CostReport) -> Cost {
         },
         mixer: mixer(graph),
     }
+}
+
+/// Rows of the batch whose plan says what a program has to do.
+const ROWS: usize = 16;
+
+/// Predicted work of a training step, a token ([`archc_compiler::plan::Plan::work`]).
+fn work(graph: &Graph) -> f64 {
+    let options = LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
+    let wanted = Wanted { seed: Seed::Loss, inputs: false, params: true, exact: false };
+    let joint = Arc::new(recompute(&differentiate(&lower(&Arc::new(graph.clone()), &options), &wanted)));
+    let shape = lowered::Shape { batch: ROWS, len: TOKENS, carried: 0 };
+    plan(&joint, shape).work() / (ROWS * TOKENS) as f64
 }
 
 /// What mixes time, the strongest kind of each, in a fixed order: `delta rule + attention`.

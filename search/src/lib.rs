@@ -32,6 +32,7 @@ pub mod control;
 pub mod engine;
 pub mod evaluate;
 pub mod finals;
+pub mod gates;
 pub mod front;
 pub mod moves;
 pub mod plan;

@@ -48,6 +48,7 @@ mod print;
 mod roll;
 mod verify;
 mod view;
+mod work;
 
 pub use build::plan;
 pub use print::print;

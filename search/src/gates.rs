@@ -1,0 +1,166 @@
+//! Gates: what is known of known architectures, and whether the evaluator sees it.
+//!
+//! A gate is written down before it runs: task, sizes, seeds, learning rates and rule are in `search/gates.json`. Each program gets the
+//! better of the rates by a few seeds of their own, then trains on [`SEEDS`] others. A gate that fails stays in the table: it says
+//! what the tasks of the search cannot tell.
+
+use crate::pool::{Ask, Named, Pool, Stopped};
+use crate::stats::{self, Interval};
+use archc_train::evaluate::EvalReport;
+use archc_train::task::Part;
+use archc_train::tier::{TaskRun, Tier};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Paired seeds of a gate.
+pub const SEEDS: u64 = 8;
+
+/// Seeds that its learning rates are tuned on.
+pub const TUNINGS: u64 = 2;
+
+/// The multiples of the task's learning rate.
+pub const RATES: [f64; 3] = [0.5, 1.0, 2.0];
+
+/// Level of "better": one-sided sign-flip test of the paired differences.
+pub const LEVEL: f64 = 0.05;
+
+/// A program of a gate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Side {
+    /// What it is called.
+    pub name: String,
+    /// Its text.
+    pub program: String,
+}
+
+/// What is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// The left program scores more than the right one: p at most [`LEVEL`].
+    Better,
+    /// And by at least so much in the mean.
+    FarBetter(f64),
+    /// The left program's mean value in the task's own metric is at least this.
+    AtLeast(f64),
+    /// It is at most this.
+    AtMost(f64),
+}
+
+impl Rule {
+    /// What is expected, in words.
+    pub fn words(self) -> String {
+        match self {
+            Self::Better => "left > right".to_owned(),
+            Self::FarBetter(by) => format!("left > right by {by}"),
+            Self::AtLeast(value) => format!("value >= {value}"),
+            Self::AtMost(value) => format!("value <= {value}"),
+        }
+    }
+}
+
+/// One expectation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    /// What is claimed.
+    pub name: String,
+    /// Who found it, or what makes the two comparable.
+    pub source: String,
+    /// On what.
+    pub task: TaskRun,
+    /// The program.
+    pub left: Side,
+    /// What it is compared with.
+    #[serde(default)]
+    pub right: Option<Side>,
+    /// How.
+    pub rule: Rule,
+    /// It is quick enough for the test suite.
+    pub quick: bool,
+}
+
+/// The gates that archc carries.
+pub fn gates() -> Vec<Gate> {
+    serde_json::from_str(include_str!("../gates.json")).expect("the gates that archc carries are well-formed")
+}
+
+/// What was seen of a program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeenSide {
+    /// What it is called.
+    pub name: String,
+    /// The multiple of the learning rate; none if it learns at no rate.
+    pub rate: Option<f64>,
+    /// Mean score; none if a training failed.
+    pub score: Option<f64>,
+    /// Mean value in the task's own metric.
+    pub value: Option<f64>,
+    /// Numbers carried from token to token, a layer of the stack's blocks together.
+    pub state: f64,
+}
+
+/// What was seen of a gate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The left program, and the right one.
+    pub sides: Vec<SeenSide>,
+    /// Paired difference of the scores with a 95 % interval.
+    pub over: Option<Interval>,
+    /// One-sided sign-flip p.
+    pub p: Option<f64>,
+    /// What was expected was seen.
+    pub holds: bool,
+}
+
+/// Runs a gate.
+///
+/// # Errors
+/// If it was stopped.
+pub fn run(gate: &Gate, pool: &Pool<'_>, told: &(dyn Fn(usize) + Sync)) -> Result<Seen, Stopped> {
+    let tier = |seeds: &str, part| Tier {
+        name: "gate".to_owned(),
+        seeds: seeds.to_owned(),
+        part,
+        rates: RATES.to_vec(),
+        tasks: vec![gate.task.clone()],
+    };
+    let (tuning, trial) = (tier("gate tuning", Part::Validation), tier("gate", Part::Test));
+    let named = |side: &Side| Named { name: side.name.clone(), source: Arc::from(side.program.as_str()) };
+    let programs: Vec<Named> = std::iter::once(&gate.left).chain(&gate.right).map(named).collect();
+    let all: Vec<&Named> = programs.iter().collect();
+    let rates = pool.tune(&all, &tuning, TUNINGS, told)?;
+    let mut asks = Vec::new();
+    for (program, rate) in programs.iter().zip(&rates) {
+        // One that learns at no rate trains at the task's own.
+        let rate = Some(rate.unwrap_or(1.0));
+        asks.extend((0..SEEDS).map(|seed| Ask { program, tier: &trial, seed, rate }));
+    }
+    let reports = pool.run(&asks, told)?;
+    let mut sides = Vec::new();
+    let mut scores: Vec<Option<Vec<f64>>> = Vec::new();
+    for ((program, rate), reports) in programs.iter().zip(rates).zip(reports.chunks(SEEDS as usize)) {
+        let own: Option<Vec<f64>> = reports.iter().map(EvalReport::score).collect();
+        let value = |r: &EvalReport| r.tasks.values().next().map(|task| task.value);
+        let values: Option<Vec<f64>> = reports.iter().map(value).collect();
+        let state = reports.first().map_or(0.0, |r| r.state);
+        let mean = |all: &Option<Vec<f64>>| stats::mean(all.as_ref()?);
+        sides.push(SeenSide { name: program.name.clone(), rate, score: mean(&own), value: mean(&values), state });
+        scores.push(own);
+    }
+    let differences: Option<Vec<f64>> = match scores.as_slice() {
+        [Some(left), Some(right)] => Some(left.iter().zip(right).map(|(a, b)| a - b).collect()),
+        _ => None,
+    };
+    let over = differences.as_deref().and_then(stats::interval);
+    let p = differences.as_deref().and_then(stats::sign_flip);
+    let better = p.is_some_and(|p| p <= LEVEL);
+    let value = sides[0].value;
+    let holds = match gate.rule {
+        Rule::Better => better,
+        Rule::FarBetter(by) => better && differences.as_deref().and_then(stats::mean).is_some_and(|mean| mean >= by),
+        Rule::AtLeast(bound) => value.is_some_and(|value| value >= bound),
+        Rule::AtMost(bound) => value.is_some_and(|value| value <= bound),
+    };
+    Ok(Seen { sides, over, p, holds })
+}
