@@ -170,12 +170,7 @@ pub(super) fn front(page: &mut Page, view: &View<'_>, points: &[FrontPoint], wha
     let plane = Plane { height: 320.0, x: (low - air, high + air), y: range(points.iter().map(|p| p.corrected)) };
     page.raw("<div>");
     page.element("h3", &[], format!("Lead and {what}"));
-    let ticks: Vec<(f64, String)> = (0..5)
-        .map(|i| low + (high - low) * f64::from(i) / 4.0)
-        .map(|x| (x, big(x.exp2())))
-        .filter(|(x, _)| high > low || *x == low)
-        .collect();
-    let ticks = if high > low { ticks } else { ticks.into_iter().take(1).collect() };
+    let ticks = rounded(low.exp2(), high.exp2()).into_iter().map(|x| (x.log2(), big(x))).collect::<Vec<_>>();
     plane.open_with(page, &format!("Corrected lead against {what}"), (&format!("{what}, log scale"), "corrected lead"), &ticks);
     for pass in [false, true] {
         for p in points.iter().filter(|p| p.on_front == pass) {
@@ -196,6 +191,18 @@ pub(super) fn front(page: &mut Page, view: &View<'_>, points: &[FrontPoint], wha
     names(page, view, &plane, on);
     plane.close(page);
     page.raw("</div>\n");
+}
+
+/// At most five round numbers of a logarithmic range; of a narrow one its ends.
+fn rounded(low: f64, high: f64) -> Vec<f64> {
+    let powers = (low.log10().floor() as i32..=high.log10().ceil() as i32).map(|p| 10f64.powi(p));
+    let steps = powers.flat_map(|power| [1.0, 1.5, 2.0, 3.0, 5.0, 7.0].map(|m| m * power));
+    let all: Vec<f64> = steps.filter(|x| (low..=high).contains(x)).collect();
+    match all.len() {
+        0 | 1 if high > low => vec![low, high],
+        0 => vec![low],
+        n => all.into_iter().step_by(n.div_ceil(5)).collect(),
+    }
 }
 
 /// Measured leads against corrected ones.

@@ -77,7 +77,7 @@ fn on_tier(history: &History, c: &Candidate, tier: Tier) -> Option<String> {
     let mut parts = Vec::new();
     if let Some(mean) = stats::mean(&scores) {
         let at = match history.rate(c.id).filter(|_| tier == Tier::Tune) {
-            Some(rate) => format!(", best at {rate} times the learning rate"),
+            Some(rate) => format!(", learning rate × {rate}"),
             None => String::new(),
         };
         parts.push(format!("{mean:.3} on {}{at}", count(scores.len(), "seed")));

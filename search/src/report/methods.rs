@@ -17,9 +17,14 @@ pub(super) fn methods(page: &mut Page, view: &View<'_>) {
         "Methods",
         "What a program is trained on, on which seeds, and by which rule something is called established.",
     );
+    let tasks = |name: &str| plan.methods.get(name)?.get("tasks");
     for name in ["screen", "search", "final"] {
-        if let Some(value) = plan.methods.get(name) {
-            tier(page, name, value);
+        match plan.methods.get(name) {
+            Some(_) if name == "final" && tasks(name).is_some() && tasks(name) == tasks("search") => {
+                page.element("h3", &[], "Tier final: the tasks of the tier search, on seeds of its own, scored on the test part");
+            }
+            Some(value) => tier(page, name, value),
+            None => {}
         }
     }
     if plan.methods.is_null() {

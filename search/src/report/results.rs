@@ -70,7 +70,7 @@ pub(super) fn finals(page: &mut Page, view: &View<'_>) {
         ("seeds", "n"),
         (lead.as_str(), "n"),
         ("adjusted p", "n"),
-        ("lead in the search", "n"),
+        ("in the search → corrected", "n"),
         ("survived", "n"),
         ("verdict", ""),
     ];
@@ -80,8 +80,9 @@ pub(super) fn finals(page: &mut Page, view: &View<'_>) {
     }
     page.close_table();
     page.note(
-        "Lead in the search: the mean on the search tier, then that mean corrected for the choice of the best of many. Survived: the \
-         share of the uncorrected lead that is left on fresh seeds.",
+        "In the search: the mean lead on the search tier, then that mean corrected for the choice of the best of many. Survived: the \
+         share of the uncorrected lead that is left on fresh seeds. Over an ancestor: better by so much than the program without the \
+         changes since.",
     );
     by_task(page, view);
     costs(page, view);
@@ -98,7 +99,7 @@ fn result(page: &mut Page, history: &History, row: &Row, lead: &str, columns: us
     page.field("score", "n", or_dash(row.score.map(|s| format!("{s:.3}"))));
     page.field("seeds", "n", row.seeds);
     if row.anchor {
-        for column in [lead, "adjusted p", "lead in the search", "survived"] {
+        for column in [lead, "adjusted p", "in the search → corrected", "survived"] {
             page.field(column, "n none", "–");
         }
     } else {
@@ -111,19 +112,16 @@ fn result(page: &mut Page, history: &History, row: &Row, lead: &str, columns: us
         };
         page.field(lead, class, or_dash(over.map(interval)));
         page.field("adjusted p", "n", judgement.and_then(|j| j.adjusted).map_or_else(|| "no look yet".to_owned(), p));
-        page.open_field("lead in the search", "n").text(or_dash(row.searched.map(signed)));
-        if let Some(corrected) = row.corrected {
-            page.raw(" ").element("small", &[], format!("corrected {}", signed(corrected)));
-        }
-        page.raw("</td>");
+        let (searched, corrected) = (or_dash(row.searched.map(signed)), or_dash(row.corrected.map(signed)));
+        page.field("in the search → corrected", "n", format!("{searched} → {corrected}"));
         page.field("survived", "n", or_dash(row.survival().map(|s| format!("{:.0} %", 100.0 * s))));
     }
     page.open_field("verdict", "block").text(row.verdict()).raw("</td></tr>\n");
     for ablation in &row.ablation {
         page.raw("<tr class=\"sub\">").open("td", &[("colspan", &columns), ("class", &"block")]);
-        page.text("Against ");
+        page.text("Over ");
         link(page, history, ablation.ancestor);
-        let which = if Some(ablation.ancestor) == history.fixed() { "the anchor itself" } else { "which is it without its last changes" };
+        let which = if Some(ablation.ancestor) == history.fixed() { "the anchor itself" } else { "an ancestor" };
         let over = ablation.over.map_or_else(|| "not run yet".to_owned(), interval);
         let p = ablation.p.map_or_else(String::new, |x| format!(", p {}", p(x)));
         page.text(format!(", {which}: {over}{p}")).raw("</td></tr>\n");
@@ -155,7 +153,7 @@ fn by_task(page: &mut Page, view: &View<'_>) {
     }
     page.raw("</tr>\n");
     page.close_table();
-    page.note("In the task's own metric (↑ larger is better, ↓ smaller), and below it the score.");
+    page.note("In the task's own metric (↑ larger is better, ↓ smaller), and the score.");
 }
 
 fn values<'a>(

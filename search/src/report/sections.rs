@@ -131,7 +131,7 @@ pub(super) fn tasks(page: &mut Page, view: &View<'_>) {
     page.section(
         "tasks",
         "Tasks",
-        &format!("The leading programs beside the anchor on each task, means over seeds, on {on}: score, value in the task's own metric, training loss."),
+        &format!("The leading programs beside the anchor on each task, means over seeds, on {on}: beside each bar the score, then the value in the task's own metric; below, the training loss."),
     );
     let mut ids: Vec<CandidateId> = view.leading.clone();
     if let Some(fixed) = view.ranking.fixed {
@@ -167,7 +167,6 @@ pub(super) fn tasks(page: &mut Page, view: &View<'_>) {
         page.raw("</div>\n");
     }
     page.raw("</div>\n");
-    page.note("Beside each bar: score · value.");
 }
 
 /// Who came from whom.

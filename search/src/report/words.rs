@@ -108,9 +108,9 @@ fn judged(history: &History, ranking: &Ranking, anchor: &str) -> String {
     };
     let found: Vec<&&Row> = finalists.iter().filter(|r| r.discovery == Some(true)).collect();
     if !found.is_empty() {
-        let each: Vec<String> = found.iter().map(|row| format!("{} beats {anchor} {}", named(row), by(row))).collect();
-        let number = if found.len() == 1 { "1 discovery".to_owned() } else { format!("{} discoveries", found.len()) };
-        return format!("{number}: {}", each.join("; "));
+        let best = named(found[0]);
+        let number = if found.len() == 1 { format!("1 discovery: {best}") } else { format!("{} discoveries: the best, {best},", found.len()) };
+        return format!("{number} beats {anchor} {}", by(found[0]));
     }
     if let Some(row) = finalists.iter().find(|r| r.judgement.is_some_and(|j| j.established())) {
         let yet = if row.discovery.is_none() { " yet" } else { "" };
