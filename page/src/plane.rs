@@ -54,7 +54,8 @@ impl Plane {
         for y in ticks(self.y) {
             let at = Percent(self.py(y));
             let class = if y == 0.0 { "grid zero" } else { "grid" };
-            page.open("line", &[("class", &class), ("x1", &"0"), ("x2", &"100%"), ("y1", &at), ("y2", &at)]).close("line");
+            page.open("line", &[("class", &class), ("x1", &"0"), ("x2", &"100%"), ("y1", &at), ("y2", &at)])
+                .close("line");
             page.element("text", &[("x", &-8), ("y", &at), ("dy", &4), ("text-anchor", &"end")], short(y));
         }
         for (x, name) in x {

@@ -59,7 +59,18 @@ pub fn points(history: &History, board: &Board) -> Vec<FrontPoint> {
             let on_front = false;
             let candidate = c.id;
             Some(FrontPoint {
-                candidate, name, anchor, score, lead, corrected, seeds, flops_per_token, work, state, time, on_front,
+                candidate,
+                name,
+                anchor,
+                score,
+                lead,
+                corrected,
+                seeds,
+                flops_per_token,
+                work,
+                state,
+                time,
+                on_front,
             })
         })
         .collect();

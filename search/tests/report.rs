@@ -57,7 +57,8 @@ impl Demo {
         };
         let names = vec!["mqar", "parity", "selective-copying", "text"];
         let (history, events) = (History::new(), Vec::new());
-        let mut demo = Self { history, events, at: 1_796_034_122_000, worth: Vec::new(), left: evaluations, find, names };
+        let mut demo =
+            Self { history, events, at: 1_796_034_122_000, worth: Vec::new(), left: evaluations, find, names };
         demo.event(Event::Opened { plan, version: "0.1.0".to_owned() });
         demo.event(Event::Session { pid: 1 });
         demo
@@ -138,8 +139,13 @@ impl Demo {
                 let base = parent.name.split("C0").next().unwrap().replace(" conv", "");
                 let width = [5u32, 6, 7, 8][noise.below(4)];
                 let name = format!("{base}C{:04}", id.0);
-                let old = (1..20).map(|w| format!("(width = {w})")).find(|w| parent.source.contains(w)).unwrap_or_default();
-                let source = parent.source.replacen(&old, &format!("(width = {})", width + generation), 2).replacen(&parent.name, &name, 1);
+                let old =
+                    (1..20).map(|w| format!("(width = {w})")).find(|w| parent.source.contains(w)).unwrap_or_default();
+                let source = parent.source.replacen(&old, &format!("(width = {})", width + generation), 2).replacen(
+                    &parent.name,
+                    &name,
+                    1,
+                );
                 let better = if noise.chance(0.35) { self.find } else { -0.08 * noise.unit() };
                 let kin = self.worth[parent.id.0 as usize];
                 self.worth.push(kin + better);
@@ -154,14 +160,25 @@ impl Demo {
                     researcher: "bandit".to_owned(),
                     parents: c.parents.clone(),
                     action: "change a convolution".to_owned(),
-                    site: Site { kind: ["key", "query", "value"][noise.below(3)].to_owned(), index: 0, label: "k = conv(..)".to_owned() },
-                    why: format!("{} is the best anchor. `change a convolution` on a key has not been tried yet.", parent.name),
+                    site: Site {
+                        kind: ["key", "query", "value"][noise.below(3)].to_owned(),
+                        index: 0,
+                        label: "k = conv(..)".to_owned(),
+                    },
+                    why: format!(
+                        "{} is the best anchor. `change a convolution` on a key has not been tried yet.",
+                        parent.name
+                    ),
                     tasks: vec!["mqar".to_owned()],
                 });
                 c.verdict = match attempt {
                     1 if slot == 2 => Verdict::Duplicate { of: CandidateId(0) },
                     1 => Verdict::Outranked { by: CandidateId(id.0 - 1) },
-                    2 => Verdict::Rejected { check: "ranges".to_owned(), code: "E0701".to_owned(), message: "`a` may be 1.2, and a decay is at most 1".to_owned() },
+                    2 => Verdict::Rejected {
+                        check: "ranges".to_owned(),
+                        code: "E0701".to_owned(),
+                        message: "`a` may be 1.2, and a decay is at most 1".to_owned(),
+                    },
                     _ => Verdict::Admitted,
                 };
                 all.push(c);
@@ -208,17 +225,33 @@ impl Demo {
             .iter()
             .enumerate()
             .map(|(i, task)| {
-                let score = (self.worth[id.0 as usize] * (1.1 - 0.13 * i as f64) + 0.04 * common.normal() + 0.1 * own.normal()).max(0.0);
+                let score =
+                    (self.worth[id.0 as usize] * (1.1 - 0.13 * i as f64) + 0.04 * common.normal() + 0.1 * own.normal())
+                        .max(0.0);
                 let (metric, chance) = metric(task);
                 let value = if chance > 1.0 { 8.0 - 4.0 * score } else { chance + 0.9 * score.min(1.0) };
                 let loss = |x: f64| 2.7 - 2.0 * score * (1.0 - (-4.0 * x).exp());
                 let curve = (0..40).map(|i| (i * 2048, loss(i as f64 / 39.0) + 0.02 * own.normal())).collect();
                 let (loss, mean_loss) = (Some(loss(1.0)), Some(loss(0.6)));
-                (String::from(*task), TaskScore { value, chance, score, weight: 1.0, metric: metric.to_owned(), loss, mean_loss, tokens: 80_000, curve })
+                (
+                    String::from(*task),
+                    TaskScore {
+                        value,
+                        chance,
+                        score,
+                        weight: 1.0,
+                        metric: metric.to_owned(),
+                        loss,
+                        mean_loss,
+                        tokens: 80_000,
+                        curve,
+                    },
+                )
             })
             .collect();
         let mean = tasks.values().map(|t| t.score).sum::<f64>() / tasks.len() as f64;
-        let rates = if tier == Tier::Tune { vec![(0.5, mean - 0.05), (1.0, mean), (2.0, mean - 0.02)] } else { Vec::new() };
+        let rates =
+            if tier == Tier::Tune { vec![(0.5, mean - 0.05), (1.0, mean), (2.0, mean - 0.02)] } else { Vec::new() };
         Report { status: Status::Ok, tasks, rates, tokens: 320_000, seconds: 2.1, params: 24_000, findings: Vec::new() }
     }
 
@@ -246,11 +279,7 @@ impl Demo {
     fn finals(mut self) -> Self {
         let contenders = finals::claims(&self.history, &Board::of(&self.history));
         self.event(Event::Finals { contenders });
-        if self.run(finals::due) {
-            self.end("time")
-        } else {
-            self
-        }
+        if self.run(finals::due) { self.end("time") } else { self }
     }
 
     fn end(mut self, reason: &str) -> Self {
@@ -320,16 +349,29 @@ fn check_well_formed(page: &str) -> usize {
 #[test]
 fn a_discovery_with_its_ablation() {
     let demo = Demo::new(0.08, usize::MAX).search(6, false).finals();
-    insta::assert_snapshot!(demo.headline(), @"");
+    insta::assert_snapshot!(demo.headline(), @"2 discoveries: the best, GatedDeltaNetC0086, beats GatedDeltaNet conv (c0005) by +0.284 [+0.232, +0.335] on 8 fresh seeds");
     let page = page("discovery", &demo.history);
     let history = &demo.history;
-    for section in ["finals", "anchors", "methods", "front", "progress", "tasks", "lineage", "trust", "archive", "drafts", "beliefs", "programs", "all"] {
-        assert!(page.contains(&format!("<h2 id=\"{section}\">")) && page.contains(&format!("href=\"#{section}\"")), "{section}");
+    for section in [
+        "finals", "anchors", "methods", "front", "progress", "tasks", "lineage", "trust", "archive", "drafts",
+        "beliefs", "programs", "all",
+    ] {
+        assert!(
+            page.contains(&format!("<h2 id=\"{section}\">")) && page.contains(&format!("href=\"#{section}\"")),
+            "{section}"
+        );
     }
     let ranking = rank(history);
     let found = ranking.rows.iter().find(|r| r.discovery == Some(true)).unwrap();
     assert!(page.contains(&found.verdict()) && !found.ablation.is_empty() && page.contains("Over "));
-    for word in ["Clopper-Pearson", "false-discovery rate", "archc search seeds/ --seed 7", "5e2f0c1b9a", "2026-11-30 10:22 UTC", "bits per byte ↓"] {
+    for word in [
+        "Clopper-Pearson",
+        "false-discovery rate",
+        "archc search seeds/ --seed 7",
+        "5e2f0c1b9a",
+        "2026-11-30 10:22 UTC",
+        "bits per byte\u{a0}↓",
+    ] {
         assert!(page.contains(word), "{word}");
     }
     // Every experiment is a row, and every program on the front is one that no other beats.
@@ -348,40 +390,40 @@ fn a_discovery_with_its_ablation() {
 #[test]
 fn nothing_is_established_where_nothing_is_better() {
     let demo = Demo::new(0.0, usize::MAX).search(4, false).finals();
-    insta::assert_snapshot!(demo.headline(), @"");
+    insta::assert_snapshot!(demo.headline(), @"Nothing was established: the best of 3 finalists is 0.005 behind GatedDeltaNet conv (c0005), not established: not ahead of the anchor");
     assert!(page("nothing", &demo.history).contains("not established: "));
 }
 
 #[test]
 fn a_run_at_every_stage_has_a_page() {
     let nothing = History::new();
-    insta::assert_snapshot!(report::headline(&nothing, &rank(&nothing)), @"");
+    insta::assert_snapshot!(report::headline(&nothing, &rank(&nothing)), @"Nothing has run yet");
     page("empty", &nothing);
     let opened = Demo::new(0.1, 0);
-    insta::assert_snapshot!(opened.headline(), @"");
+    insta::assert_snapshot!(opened.headline(), @"Nothing has run yet");
     page("opened", &opened.history);
     let anchors = Demo::new(0.1, 27).search(0, false);
-    insta::assert_snapshot!(anchors.headline(), @"");
-    assert!(page("anchors", &anchors.history).contains("It is at anchors, tier search: 9 of"));
+    insta::assert_snapshot!(anchors.headline(), @"The search has not begun yet: 9 of 40 evaluations of the anchors on the search tier");
+    assert!(page("anchors", &anchors.history).contains("Now: 9 of 40 evaluations of the anchors on the search tier"));
     let stopped = anchors.end("time");
-    insta::assert_snapshot!(stopped.headline(), @"");
+    insta::assert_snapshot!(stopped.headline(), @"The budget did not reach beyond the anchors: 9 of 40 evaluations of the anchors on the search tier");
     page("stopped", &stopped.history);
     let all_anchors = Demo::new(0.1, usize::MAX).search(0, false).end("time");
-    insta::assert_snapshot!(all_anchors.headline(), @"");
+    insta::assert_snapshot!(all_anchors.headline(), @"The budget did not reach beyond the anchors: GatedDeltaNet conv (c0005) is the best of them, and nothing was compared with it");
     page("all-anchors", &all_anchors.history);
     let searching = Demo::new(0.1, 150).search(3, false);
-    insta::assert_snapshot!(searching.headline(), @"");
+    insta::assert_snapshot!(searching.headline(), @"Still searching: 6 programs compared with GatedDeltaNet conv (c0005); the largest lead, corrected, is +0.246 of GatedDeltaNetC0023, and the finals are to come");
     page("searching", &searching.history);
     let mut searched = Demo::new(0.1, usize::MAX).search(2, false);
     let without = Demo::new(0.1, usize::MAX).search(2, false).end("interrupted");
-    insta::assert_snapshot!(without.headline(), @"");
+    insta::assert_snapshot!(without.headline(), @"Nothing was established: 6 programs compared with GatedDeltaNet conv (c0005), and no finals (the search ended: interrupted)");
     page("interrupted", &without.history);
     searched.left = 14;
     let finals = searched.finals();
-    insta::assert_snapshot!(finals.headline(), @"");
+    insta::assert_snapshot!(finals.headline(), @"Still in the finals, nothing is established so far: 14 of 32 evaluations of the finals, up to the next look");
     assert!(page("finals", &finals.history).contains("no look yet"));
     let finals = finals.end("time");
-    insta::assert_snapshot!(finals.headline(), @"");
+    insta::assert_snapshot!(finals.headline(), @"Nothing was established: 3 finalists with 3 fresh seeds beside GatedDeltaNet conv (c0005), and the first look is at 8");
     page("finals-stopped", &finals.history);
 }
 
@@ -393,7 +435,7 @@ fn a_run_of_another_evaluator_is_shown_and_not_compared() {
     let mut c = old.candidate(1, 0, Origin::Proposed, "GLA", "");
     c.parents = vec![CandidateId(0)];
     old.event(Event::Proposed { generation: 1, candidates: vec![c] });
-    insta::assert_snapshot!(old.headline(), @"");
+    insta::assert_snapshot!(old.headline(), @"Made by another evaluator: its programs are shown, and not compared");
     let page = page("old", &old.history);
     assert!(page.contains("nothing of it is compared or ranked") && page.contains("GLA (c0006)"));
 }
@@ -435,7 +477,11 @@ fn everything_is_escaped() {
             }
             Event::Evaluated { report, .. } => {
                 report.tasks.values_mut().for_each(|t| t.metric.push_str(EVIL));
-                report.findings.push(Finding { code: EVIL.to_owned(), severity: EVIL.to_owned(), message: EVIL.to_owned() });
+                report.findings.push(Finding {
+                    code: EVIL.to_owned(),
+                    severity: EVIL.to_owned(),
+                    message: EVIL.to_owned(),
+                });
             }
             Event::Ended { reason } => reason.push_str(EVIL),
             Event::Session { .. } | Event::Closed { .. } | Event::Finals { .. } | Event::Ranked { .. } => {}

@@ -15,16 +15,28 @@ use std::fmt::Display;
 const WIDTHS: [f64; 2] = [310.0, 1080.0];
 
 /// Kinds of mark (class, what it is).
-const MARKS: [(&str, &str); 4] =
-    [("node win", "leading programs and what they were made from"), ("node", "other programs"), ("node anchor", "anchors"), ("node control", "controls")];
+const MARKS: [(&str, &str); 4] = [
+    ("node win", "leading programs and what they were made from"),
+    ("node", "other programs"),
+    ("node anchor", "anchors"),
+    ("node control", "controls"),
+];
 
 /// What the marks mean.
 pub(super) fn legend(page: &mut Page, used: &[&str]) {
     page.raw("<p class=\"legend\">");
     for (class, what) in MARKS.iter().filter(|(class, _)| used.contains(class)) {
-        page.element("span", &[("class", &format!("key {class}"))], "").text(what);
+        key(page, class, what);
     }
     page.raw("</p>\n");
+}
+
+/// A mark and what it means.
+pub(super) fn key(page: &mut Page, class: &str, what: &str) {
+    page.raw("<span class=\"item\">")
+        .element("span", &[("class", &format!("key {class}"))], "")
+        .text(what)
+        .raw("</span> ");
 }
 
 fn mark(view: &View<'_>, c: &Candidate) -> (&'static str, Shape) {
@@ -105,7 +117,12 @@ pub(super) fn progress(page: &mut Page, view: &View<'_>) {
     let used: BTreeSet<&str> = points.iter().map(|p| mark(view, p.0).0).collect();
     legend(page, &used.into_iter().collect::<Vec<_>>());
     let ticks: Vec<(f64, String)> = minutes(end);
-    plane.open_with(page, "Leads over the fixed anchor by time of search", ("minutes of search", "lead, one seed"), &ticks);
+    plane.open_with(
+        page,
+        "Leads over the fixed anchor by time of search",
+        ("minutes of search", "lead, one seed"),
+        &ticks,
+    );
     points.sort_by_key(|(c, _, _)| view.kept.contains(&c.id));
     for (c, at, seed) in points {
         linked(page, view, &plane, c, at, &format!("{}, seed {seed}: {}", titled(c), ahead(at.1)));
@@ -115,7 +132,9 @@ pub(super) fn progress(page: &mut Page, view: &View<'_>) {
 
 /// About five round times.
 fn minutes(end: f64) -> Vec<(f64, String)> {
-    let step = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 240.0, 720.0].into_iter().find(|s| end / s <= 6.0);
+    let step = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 240.0, 720.0]
+        .into_iter()
+        .find(|s| end / s <= 6.0);
     let step = step.unwrap_or(end / 5.0);
     (0..=(end / step) as u32).map(|i| f64::from(i) * step).map(|x| (x, format!("{}", round(x)))).collect()
 }
@@ -141,7 +160,12 @@ pub(super) fn lineage(page: &mut Page, view: &View<'_>) {
     legend(page, &["node win", "node", "node anchor"]);
     let step = (last / 12.0).ceil().max(1.0) as usize;
     let ticks: Vec<(f64, String)> = (0..=last as u32).step_by(step).map(|g| (f64::from(g), g.to_string())).collect();
-    plane.open_with(page, "Lineage: generation against corrected lead", ("generation (0: the anchors)", "corrected lead"), &ticks);
+    plane.open_with(
+        page,
+        "Lineage: generation against corrected lead",
+        ("generation (0: the anchors)", "corrected lead"),
+        &ticks,
+    );
     for pass in [false, true] {
         for (&id, &at) in &places {
             let Some(c) = history.candidate(id) else { continue };
@@ -171,7 +195,12 @@ pub(super) fn front(page: &mut Page, view: &View<'_>, points: &[FrontPoint], wha
     page.raw("<div>");
     page.element("h3", &[], format!("Lead and {what}"));
     let ticks = rounded(low.exp2(), high.exp2()).into_iter().map(|x| (x.log2(), big(x))).collect::<Vec<_>>();
-    plane.open_with(page, &format!("Corrected lead against {what}"), (&format!("{what}, log scale"), "corrected lead"), &ticks);
+    plane.open_with(
+        page,
+        &format!("Corrected lead against {what}"),
+        (&format!("{what}, log scale"), "corrected lead"),
+        &ticks,
+    );
     for pass in [false, true] {
         for p in points.iter().filter(|p| p.on_front == pass) {
             let shape = if p.anchor { Shape::Square } else { Shape::Dot };
@@ -295,7 +324,11 @@ pub(super) fn archive(page: &mut Page, history: &History, archive: &Archive) {
     heads.extend(titles.iter().map(|t| (t.as_str(), "")));
     page.open_table(&[], &heads);
     for (mixer, state) in rows {
-        let name = if state == 0 { format!("{mixer}, no state") } else { format!("{mixer}, {}", big(f64::from(state).exp2())) };
+        let name = if state == 0 {
+            format!("{mixer}, no state")
+        } else {
+            format!("{mixer}, {}", big(f64::from(state).exp2()))
+        };
         page.raw("<tr>");
         page.cell(name);
         for compute in &columns {

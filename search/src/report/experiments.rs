@@ -10,7 +10,11 @@ use archc_page::Page;
 
 /// Everything that was proposed.
 pub(super) fn experiments(page: &mut Page, view: &View<'_>) {
-    page.section("all", "Every experiment", "What was changed and why, what became of it, and what was learned. Scores are means over seeds.");
+    page.section(
+        "all",
+        "Every experiment",
+        "What was changed and why, what became of it, and what was learned. Scores are means over seeds.",
+    );
     page.raw("<p class=\"tools\"><input type=\"search\" id=\"filter\" placeholder=\"Filter\" aria-label=\"Filter the experiments\">");
     page.raw("<label><input type=\"checkbox\" id=\"hide\" checked=\"checked\"> hide drafts that were not trained</label></p>\n");
     let columns = [("id", ""), ("gen.", "n"), ("from", ""), ("change, and why", ""), ("outcome", ""), ("learned", "")];

@@ -21,7 +21,11 @@ pub(super) fn methods(page: &mut Page, view: &View<'_>) {
     for name in ["screen", "search", "final"] {
         match plan.methods.get(name) {
             Some(_) if name == "final" && tasks(name).is_some() && tasks(name) == tasks("search") => {
-                page.element("h3", &[], "Tier final: the tasks of the tier search, on seeds of its own, scored on the test part");
+                page.element(
+                    "h3",
+                    &[],
+                    "Tier final: the tasks of the tier search, on seeds of its own, scored on the test part",
+                );
             }
             Some(value) => tier(page, name, value),
             None => {}
@@ -45,11 +49,14 @@ pub(super) fn methods(page: &mut Page, view: &View<'_>) {
 /// A tier's tasks.
 fn tier(page: &mut Page, name: &str, value: &Value) {
     let Ok(tier) = serde_json::from_value::<tier::Tier>(value.clone()) else {
-        page.element("h3", &[], format!("Tier {name}")).element("pre", &[("class", &"code")], format!("{value:#}")).raw("\n");
+        page.element("h3", &[], format!("Tier {name}"))
+            .element("pre", &[("class", &"code")], format!("{value:#}"))
+            .raw("\n");
         return;
     };
     let rates: Vec<String> = tier.rates.iter().map(|r| format!("× {r}")).collect();
-    let rates = if name == "screen" { format!("; tuned at {} the learning rate", rates.join(", ")) } else { String::new() };
+    let rates =
+        if name == "screen" { format!("; tuned at {} the learning rate", rates.join(", ")) } else { String::new() };
     let part = match tier.part {
         Part::Test => "test",
         _ => "validation",
@@ -210,7 +217,13 @@ fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
     let anchors = plan.seeds(0, Tier::Search);
     facts.push((
         "seeds",
-        format!("anchors {} to {}, finals {} to {} (a space of their own)", anchors.start, last(&anchors), fresh.start, last(&fresh)),
+        format!(
+            "anchors {} to {}, finals {} to {} (a space of their own)",
+            anchors.start,
+            last(&anchors),
+            fresh.start,
+            last(&fresh)
+        ),
     ));
     facts.push((
         "a generation",

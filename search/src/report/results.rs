@@ -57,7 +57,8 @@ pub(super) fn finals(page: &mut Page, view: &View<'_>) {
         ),
     );
     if ranking.rows.is_empty() {
-        page.note("There were no finals: nothing here is established.");
+        let yet = if history.ended().is_none() { "The finals have not begun" } else { "There were no finals" };
+        page.note(format!("{yet}: nothing here is established."));
         return;
     }
     if ranking.rows.iter().filter_map(|r| r.judgement).any(|j| j.look.is_none()) {
@@ -139,7 +140,7 @@ fn by_task(page: &mut Page, view: &View<'_>) {
     if metrics.is_empty() {
         return;
     }
-    let names: Vec<String> = metrics.iter().map(|(task, m)| format!("{task}: {} {}", m.name, m.arrow())).collect();
+    let names: Vec<String> = metrics.iter().map(|(task, m)| format!("{task}: {}\u{a0}{}", m.name, m.arrow())).collect();
     page.element("h3", &[], "By task");
     let mut columns = vec![("program", "")];
     columns.extend(names.iter().map(|name| (name.as_str(), "n")));
@@ -183,15 +184,23 @@ fn values<'a>(
 fn costs(page: &mut Page, view: &View<'_>) {
     page.element("h3", &[], "Cost");
     let anchor = view.ranking.fixed.and_then(|id| view.history.candidate(id)?.cost.clone()).unwrap_or_default();
-    let columns =
-        [("program", ""), ("parameters", "n"), ("FLOPs a token", "n"), ("work a token", "n"), ("state", "n"), ("time", "n"), ("mixer", "")];
+    let columns = [
+        ("program", ""),
+        ("parameters", "n"),
+        ("FLOPs a token", "n"),
+        ("work a token", "n"),
+        ("state", "n"),
+        ("time", "n"),
+        ("mixer", ""),
+    ];
     page.open_table(&[("class", &"cards")], &columns);
     for row in &view.ranking.rows {
         let Some(cost) = view.history.candidate(row.candidate).and_then(|c| c.cost.as_ref()) else { continue };
         page.open("tr", &[("class", &if row.anchor { "anchor" } else { "" })]).raw("<td>");
         link(page, view.history, row.candidate);
         page.raw("</td>");
-        let numbers: [fn(&Cost) -> f64; 4] = [|c| c.params as f64, |c| c.flops_per_token, |c| c.work, |c| c.state as f64];
+        let numbers: [fn(&Cost) -> f64; 4] =
+            [|c| c.params as f64, |c| c.flops_per_token, |c| c.work, |c| c.state as f64];
         for ((column, class), number) in columns[1..].iter().zip(numbers) {
             let (own, theirs) = (number(cost), number(&anchor));
             page.open_field(column, class).text(big(own));
@@ -229,8 +238,15 @@ pub(super) fn anchors(page: &mut Page, view: &View<'_>) {
         return;
     }
     let over = format!("difference to {}, 95 %", view.anchor());
-    let columns =
-        [("anchor", ""), ("is", ""), ("score", "n"), ("seeds", "n"), (over.as_str(), "n"), ("learning rate", "n"), ("FLOPs a token", "n")];
+    let columns = [
+        ("anchor", ""),
+        ("is", ""),
+        ("score", "n"),
+        ("seeds", "n"),
+        (over.as_str(), "n"),
+        ("learning rate", "n"),
+        ("FLOPs a token", "n"),
+    ];
     page.open_table(&[("class", &"cards")], &columns);
     for a in &ranking.anchors {
         let fixed = ranking.fixed == Some(a.candidate);
@@ -253,13 +269,20 @@ pub(super) fn anchors(page: &mut Page, view: &View<'_>) {
     }
     page.close_table();
     let metrics = metrics(history, Tier::Search);
-    let names: Vec<String> = metrics.iter().map(|(task, m)| format!("{task}: {} {}", m.name, m.arrow())).collect();
+    let names: Vec<String> = metrics.iter().map(|(task, m)| format!("{task}: {}\u{a0}{}", m.name, m.arrow())).collect();
     let mut columns = vec![("anchor, by task", "")];
     columns.extend(names.iter().map(|name| (name.as_str(), "n")));
     page.open_table(&[("class", &"cards")], &columns);
     for a in &ranking.anchors {
         let fixed = ranking.fixed == Some(a.candidate);
-        values(page, history, a.candidate, fixed, &tasks(history, a.candidate, Tier::Search), metrics.keys().zip(&names));
+        values(
+            page,
+            history,
+            a.candidate,
+            fixed,
+            &tasks(history, a.candidate, Tier::Search),
+            metrics.keys().zip(&names),
+        );
     }
     page.close_table();
 }

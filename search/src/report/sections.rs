@@ -19,10 +19,14 @@ pub(super) fn header(page: &mut Page, view: &View<'_>) {
         Some(reason) => format!("ended: {reason}"),
         None => "still running, or killed".to_owned(),
     };
-    page.element("p", &[], format!("Run {} · seed {} · researcher {} · {state}", view.run, history.plan().seed, history.plan().researcher));
-    if let Some(place) = place(history) {
-        let at = if history.ended().is_none() { "It is at" } else { "It stopped at" };
-        page.element("p", &[("class", &"now")], format!("{at} {place}"));
+    page.element(
+        "p",
+        &[],
+        format!("Run {} · seed {} · researcher {} · {state}", view.run, history.plan().seed, history.plan().researcher),
+    );
+    if let Some(place) = place(history).filter(|_| !foreign(history)) {
+        let at = if history.ended().is_none() { "Now" } else { "Where it stopped" };
+        page.element("p", &[("class", &"now")], format!("{at}: {place}"));
     }
     if foreign(history) {
         let text = "This run has no fixed anchor: it was made by another evaluator, by other rules. Its programs and numbers are shown as \
@@ -76,8 +80,10 @@ pub(super) fn front(page: &mut Page, view: &View<'_>) {
         return;
     }
     page.raw("<p class=\"legend\">");
-    for (class, what) in [("node win", "on the front"), ("node anchor", "anchor on the front"), ("node", "beaten (square: an anchor)")] {
-        page.element("span", &[("class", &format!("key {class}"))], "").text(what);
+    for (class, what) in
+        [("node win", "on the front"), ("node anchor", "anchor on the front"), ("node", "beaten (square: an anchor)")]
+    {
+        charts::key(page, class, what);
     }
     page.raw("</p>\n<div class=\"grids\">");
     charts::front(page, view, &points, "FLOPs a token", |p| p.flops_per_token);
@@ -127,7 +133,8 @@ pub(super) fn progress(page: &mut Page, view: &View<'_>) {
 pub(super) fn tasks(page: &mut Page, view: &View<'_>) {
     let history = view.history;
     let tier = if view.ranking.rows.iter().any(|r| r.seeds > 0) { Tier::Final } else { Tier::Search };
-    let on = if tier == Tier::Final { "the fresh seeds of the finals" } else { "the search tier; there were no finals yet" };
+    let on =
+        if tier == Tier::Final { "the fresh seeds of the finals" } else { "the search tier; there were no finals yet" };
     page.section(
         "tasks",
         "Tasks",
@@ -145,12 +152,16 @@ pub(super) fn tasks(page: &mut Page, view: &View<'_>) {
     }
     page.raw("<p class=\"legend\">");
     for (i, &id) in ids.iter().enumerate() {
-        page.element("span", &[("class", &format!("key s{}", i % charts::COLOURS))], "").text(title(history, id));
+        charts::key(page, &format!("s{}", i % charts::COLOURS), &title(history, id));
     }
     page.raw("</p>\n<div class=\"grids\">");
     for (task, metric) in &metrics {
         page.raw("<div>").element("h3", &[], task);
-        page.element("p", &[("class", &"note")], format!("{} {}, chance {:.3}", metric.name, metric.arrow(), metric.chance));
+        page.element(
+            "p",
+            &[("class", &"note")],
+            format!("{} {}, chance {:.3}", metric.name, metric.arrow(), metric.chance),
+        );
         let bars: Vec<(String, f64, String, &str)> = ids
             .iter()
             .enumerate()
@@ -216,7 +227,10 @@ pub(super) fn drafts(page: &mut Page, view: &View<'_>) {
     }
     page.element("h3", &[], "Evaluations by how they ended");
     page.note("Of all programs, anchors and controls included.");
-    let ended = counts.statuses.iter().map(|(status, n)| bar((*status).to_owned(), *n, if *status == "ok" { "s0" } else { "s1" }));
+    let ended = counts
+        .statuses
+        .iter()
+        .map(|(status, n)| bar((*status).to_owned(), *n, if *status == "ok" { "s0" } else { "s1" }));
     charts::bars(page, &ended.collect::<Vec<_>>());
     let tiers: Vec<String> = Tier::ALL
         .into_iter()
@@ -225,7 +239,11 @@ pub(super) fn drafts(page: &mut Page, view: &View<'_>) {
             format!("{} {n}", tier.word())
         })
         .collect();
-    page.note(format!("By tier: {}. Of the proposed, {} trained.", tiers.join(", "), count(counts.trained as usize, "program")));
+    page.note(format!(
+        "By tier: {}. Of the proposed, {} trained.",
+        tiers.join(", "),
+        count(counts.trained as usize, "program")
+    ));
 }
 
 /// Where it came from.

@@ -13,7 +13,7 @@ pub(super) fn trust(page: &mut Page, view: &View<'_>) {
         "trust",
         "Trust",
         "How often the search calls something better that is not. Controls are anchors with a change that changes nothing, trained and \
-         compared as candidates are, by the rule of \"it helps\": the 95 % interval over the parent on the search tier lies above zero. \
+         compared as candidates are, by the rule of \"it helps\": the 95\u{a0}% interval over the parent on the search tier lies above zero. \
          This is the rule that guides the search; the finals have a stricter one.",
     );
     let c = view.ranking.controls;
@@ -45,7 +45,11 @@ pub(super) fn trust(page: &mut Page, view: &View<'_>) {
     page.element("dt", &[], "false-discovery rate of claims");
     let rate = match (c.false_discovery, c.type_one, c.claims) {
         (_, None, _) => "not known: no control has been compared yet".to_owned(),
-        (Some(share), _, _) => format!("at most about {:.0} % (Storey, as if no candidate were better): of {} \"it helps\", so many come by chance alone", 100.0 * share, c.claims),
+        (Some(share), _, _) => format!(
+            "at most about {:.0} % (Storey, as if no candidate were better): of {} \"it helps\", so many come by chance alone",
+            100.0 * share,
+            c.claims
+        ),
         (None, Some(_), _) => "nothing was claimed".to_owned(),
     };
     page.element("dd", &[], rate).raw("</dl>\n<div class=\"grids\">");

@@ -4,6 +4,7 @@ use crate::plan::Tier;
 use crate::rank::{Ranking, Row};
 use crate::record::{Candidate, CandidateId, Origin};
 use crate::stats::Interval;
+use crate::stats::finals::LOOKS;
 use crate::store::History;
 use crate::{finals, schedule};
 
@@ -62,10 +63,12 @@ fn before(history: &History) -> String {
     }
     let place = place(history).map_or_else(String::new, |place| format!(": {place}"));
     match history.ended() {
-        Some("no anchor could be trained") => "No seed program could be trained: there is nothing to compare with".to_owned(),
-        Some("interrupted") => format!("Interrupted while the anchors were measured{place}"),
+        Some("no anchor could be trained") => {
+            "No seed program could be trained: there is nothing to compare with".to_owned()
+        }
+        Some("interrupted") => format!("Interrupted before the search began{place}"),
         Some(_) => format!("The budget did not reach beyond the anchors{place}"),
-        None => format!("Still measuring the anchors{place}"),
+        None => format!("The search has not begun yet{place}"),
     }
 }
 
@@ -82,11 +85,17 @@ fn searching(history: &History, anchor: &str) -> String {
     let programs = count(compared.len(), "program");
     match (history.ended(), compared.first()) {
         (Some(reason), None) => {
-            let why = if reason == "interrupted" { "The search was interrupted before it came" } else { "The budget did not reach" };
+            let why = if reason == "interrupted" {
+                "The search was interrupted before it came"
+            } else {
+                "The budget did not reach"
+            };
             format!("{why} beyond the anchors: {anchor} is the best of them, and nothing was compared with it")
         }
         (Some(reason), Some(_)) => {
-            format!("Nothing was established: {programs} compared with {anchor}, and no finals (the search ended: {reason})")
+            format!(
+                "Nothing was established: {programs} compared with {anchor}, and no finals (the search ended: {reason})"
+            )
         }
         (None, None) => format!("Still searching: nothing has been compared with {anchor} yet"),
         (None, Some(best)) if best.corrected.mean > 0.0 => format!(
@@ -109,7 +118,11 @@ fn judged(history: &History, ranking: &Ranking, anchor: &str) -> String {
     let found: Vec<&&Row> = finalists.iter().filter(|r| r.discovery == Some(true)).collect();
     if !found.is_empty() {
         let best = named(found[0]);
-        let number = if found.len() == 1 { format!("1 discovery: {best}") } else { format!("{} discoveries: the best, {best},", found.len()) };
+        let number = if found.len() == 1 {
+            format!("1 discovery: {best}")
+        } else {
+            format!("{} discoveries: the best, {best},", found.len())
+        };
         return format!("{number} beats {anchor} {}", by(found[0]));
     }
     if let Some(row) = finalists.iter().find(|r| r.judgement.is_some_and(|j| j.established())) {
@@ -120,33 +133,41 @@ fn judged(history: &History, ranking: &Ranking, anchor: &str) -> String {
         let place = place(history).map_or_else(String::new, |place| format!(": {place}"));
         return format!("Still in the finals, nothing is established so far{place}");
     }
+    let seeds = finalists.iter().map(|r| r.seeds).min().unwrap_or(0);
+    if finalists.iter().all(|r| r.judgement.is_none_or(|j| j.look.is_none())) {
+        let (who, seeds) = (count(finalists.len(), "finalist"), count(seeds, "fresh seed"));
+        return format!(
+            "Nothing was established: {who} with {seeds} beside {anchor}, and the first look is at {}",
+            LOOKS[0]
+        );
+    }
     let lead = |row: &Row| row.lead().unwrap_or(f64::NEG_INFINITY);
     let Some(best) = finalists.iter().max_by(|a, b| lead(a).total_cmp(&lead(b))) else {
         return "Nothing was established".to_owned();
     };
-    let who = if finalists.len() == 1 { "the only finalist" } else { &format!("the best of {} finalists", finalists.len()) };
+    let who =
+        if finalists.len() == 1 { "the only finalist" } else { &format!("the best of {} finalists", finalists.len()) };
     let does = match best.judgement.and_then(|j| j.interval) {
         Some(i) if i.mean > 0.0 => format!("leads {anchor} by {}", signed(i.mean)),
-        Some(i) => format!("is not ahead of {anchor} ({})", signed(i.mean)),
-        None => format!("has no fresh seed beside {anchor}"),
+        Some(i) => format!("is {:.3} behind {anchor}", -i.mean),
+        None => format!("cannot be compared with {anchor}"),
     };
     format!("Nothing was established: {who} {does}, {}", best.verdict())
 }
 
-/// Where a search is that is not done: `anchors, tier search: 7 of 12 evaluations`. None where nothing is due.
+/// Where a search is that is not done: `7 of 12 evaluations of the anchors on the search tier`. None where nothing is due.
 pub fn place(history: &History) -> Option<String> {
     let (what, due, seeds) = match history.open_generation() {
         Some(generation) => {
             let due = schedule::due(history, generation);
-            let seeds = history.plan().seeds(generation, due.first()?.1);
-            let what = if generation == 0 { "anchors".to_owned() } else { format!("generation {generation}") };
-            (what, due, seeds)
+            let tier = due.first()?.1;
+            let of = if generation == 0 { "the anchors".to_owned() } else { format!("generation {generation}") };
+            (format!("{of} on the {} tier", tier.word()), due, history.plan().seeds(generation, tier))
         }
         None if history.finals().is_empty() => return None,
-        None => ("finals".to_owned(), finals::due(history), 0..u64::MAX),
+        None => ("the finals, up to the next look".to_owned(), finals::due(history), 0..u64::MAX),
     };
     let tier = due.first()?.1;
     let done = history.results().filter(|((_, t, seed), _)| *t == tier && seeds.contains(seed)).count();
-    let on = if tier == Tier::Final { String::new() } else { format!(", tier {}", tier.word()) };
-    Some(format!("{what}{on}: {done} of {} evaluations", done + due.len()))
+    Some(format!("{done} of {} evaluations of {what}", done + due.len()))
 }
