@@ -29,13 +29,13 @@ use std::sync::{Arc, LazyLock};
 /// The setting in which costs are counted: the smallest one that the tiers train in.
 const SETTING: ModelSize = ModelSize { vocab: 16, width: 32, layers: 1 };
 
-/// What else the tiers of a search train in: programs are compared in all of it. Two that are the same at one width may differ at
-/// another, where an axis or a branch follows from it.
+/// What else programs are compared in: what the tiers of a search train in, and a second width. Two that are the same at one width may
+/// differ at another, where an axis or a branch follows from it.
 static OTHERS: LazyLock<Vec<ModelSize>> = LazyLock::new(|| {
     // Which text does not matter: the vocabulary is that of bytes.
     let lines: String = (0..4000).map(|i| format!("Line {i}.\n\n")).collect();
     let corpus = Corpus::carried(&lines).ok().flatten().map(Arc::new);
-    let mut sizes = Vec::new();
+    let mut sizes = vec![ModelSize { width: 2 * SETTING.width, ..SETTING }];
     for run in ["screen", "search"].iter().filter_map(|name| tier(name).ok()).flat_map(|tier| tier.tasks) {
         let task = task::build(&run.task, corpus.as_ref()).expect("the tiers' tasks are well-formed");
         let size = ModelSize { vocab: task.vocab(), width: run.width, layers: run.layers };

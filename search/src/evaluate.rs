@@ -49,11 +49,10 @@ pub struct Job {
 }
 
 impl Job {
-    /// hash(canonical program, evaluator version, tier, seed): names the results of programs that compute the same, whatever their
-    /// parameters are called. What the contract of `archc eval` calls a key is finer: paths seed the first values.
+    /// hash(program, evaluator version, tier, seed, rate). By the text: names of parameters seed their first values.
     pub fn key(&self, version: &str) -> String {
         let mut hash = Sha256::new();
-        for part in [&self.hash, version, self.tier.word()] {
+        for part in [&self.source, version, self.tier.word()] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part.as_bytes());
         }

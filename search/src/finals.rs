@@ -3,8 +3,9 @@
 //! Who comes: the candidates with the largest corrected leads, and of every family of relatives (one lineage down to its seed program)
 //! at first only the best, so that one idea does not take all places. How long: as [`crate::stats::finals`] says, which looks at 8, 12
 //! and 16 paired seeds and is the only function that says "established". Then the ablation, by itself: each established finalist is
-//! held, on the same seeds, against every program that it descends from, which is itself with its last changes taken back. It is a
-//! *discovery* if it is better than each of them (intersection-union at 5 %), so that edits without effect do not count as finds.
+//! held, on the same seeds, against programs that it descends from, which are itself with its last changes taken back. It is a
+//! *discovery* if it loses when all of them are, and what carries it is the earliest of these programs that it is not better than:
+//! finalists with one carrier are one discovery, so that edits without effect do not count as finds.
 //!
 //! All of it is a pure function of the log: the finals can be stopped at any time and gone on with.
 
@@ -13,7 +14,6 @@ use crate::plan::Tier;
 use crate::record::{CandidateId, Origin};
 use crate::schedule::{self, Trial};
 use crate::stats::finals::{Judgement, LOOKS, judge, next_look};
-use crate::stats::rates::intersection_union;
 use crate::stats::{self, Interval};
 use crate::store::History;
 use serde::{Deserialize, Serialize};
@@ -129,10 +129,20 @@ pub struct Ablation {
     pub p: Option<f64>,
 }
 
-/// The ablation of an established finalist, as far as it was run, and whether it makes it a discovery; none before it is complete.
-pub fn ablation(history: &History, id: CandidateId) -> (Vec<Ablation>, Option<bool>) {
+/// What the ablation of an established finalist shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// It is better than the seed program that it descends from.
+    pub discovery: bool,
+    /// The earliest of its ancestors that it is not better than, itself if it is better than all: what was changed after that one adds
+    /// nothing that was shown, so finalists with the same carrier are one discovery.
+    pub carrier: CandidateId,
+}
+
+/// The ablation of an established finalist, as far as it was run, and what it shows; none before it is complete.
+pub fn ablation(history: &History, id: CandidateId) -> (Vec<Ablation>, Option<Shown>) {
     let wanted = ancestors(history, id);
-    let fixed = history.fixed();
+    let Some(fixed) = history.fixed() else { return (Vec::new(), None) };
     let rows: Vec<Ablation> = wanted
         .iter()
         .map(|&ancestor| {
@@ -145,10 +155,13 @@ pub fn ablation(history: &History, id: CandidateId) -> (Vec<Ablation>, Option<bo
             }
         })
         .collect();
-    let own = fixed.map_or(0, |fixed| differences(history, id, fixed).len());
+    let own = differences(history, id, fixed).len();
     let complete = wanted.iter().all(|&a| differences(history, id, a).len() >= own);
-    // The fixed anchor was judged already; a finalist made from it alone has no other ancestor to beat.
-    let others: Vec<Option<f64>> = rows.iter().filter(|row| Some(row.ancestor) != fixed).map(|row| row.p).collect();
-    let better = if others.is_empty() { Some(true) } else { intersection_union(&others).map(|p| p <= LEVEL) };
-    (rows, if complete { better } else { None })
+    // That it is better than the fixed anchor is what "established" says already.
+    let beaten = |row: &Ablation| row.ancestor == fixed || row.p.is_some_and(|p| p <= LEVEL);
+    let shown = Shown {
+        discovery: rows.last().is_none_or(beaten),
+        carrier: rows.iter().rev().find(|row| !beaten(row)).map_or(id, |row| row.ancestor),
+    };
+    (rows, complete.then_some(shown))
 }

@@ -9,7 +9,7 @@ use crate::stats::rates::{Rate, false_discovery_rate, rate};
 use crate::stats::{self, Interval};
 use crate::store::History;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What came out of a search.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Ranking {
     pub anchors: Vec<Anchor>,
     /// The anchor that all leads are over.
     pub fixed: Option<CandidateId>,
-    /// Finalists that are established and better than what they were made from.
+    /// Finalists that are discoveries; those with one carrier count once.
     pub discoveries: usize,
     /// How often nothing looked like something.
     pub controls: Controls,
@@ -64,8 +64,10 @@ pub struct Row {
     pub judgement: Option<Judgement>,
     /// Against what it was made from, if it is established.
     pub ablation: Vec<Ablation>,
-    /// It is established and better than what it was made from; none where that is not known.
+    /// It is established, and better than the seed program that it descends from; none where that is not known.
     pub discovery: Option<bool>,
+    /// The earliest of its ancestors that it is not better than, or itself.
+    pub carrier: Option<CandidateId>,
     /// Mean by task on the seeds of the finals: score, and value in the task's own metric.
     pub tasks: BTreeMap<String, (f64, f64)>,
 }
@@ -87,8 +89,11 @@ impl Row {
         match self.judgement.map(|j| j.standing) {
             None => "the anchor".to_owned(),
             Some(Standing::Established { look, .. }) => match self.discovery {
-                Some(true) => format!("established at {look} seeds: a discovery"),
-                Some(false) => format!("established at {look} seeds, not better than what it was made from"),
+                Some(true) => match self.carrier.filter(|carrier| *carrier != self.candidate) {
+                    Some(carrier) => format!("established at {look} seeds: a discovery; what follows {carrier} adds nothing shown"),
+                    None => format!("established at {look} seeds: a discovery"),
+                },
+                Some(false) => format!("established at {look} seeds, not better than its own seed program"),
                 None => format!("established at {look} seeds"),
             },
             Some(Standing::NotEstablished { why }) => format!("not established: {}", why.words()),
@@ -131,7 +136,8 @@ pub fn rank(history: &History) -> Ranking {
         let lead = |r: &Row| if r.anchor { 0.0 } else { r.lead().unwrap_or(f64::NEG_INFINITY) };
         rows.sort_by(|a, b| lead(b).total_cmp(&lead(a)).then(a.candidate.cmp(&b.candidate)));
     }
-    let discoveries = rows.iter().filter(|r| r.discovery == Some(true)).count();
+    let found = rows.iter().filter(|r| r.discovery == Some(true));
+    let discoveries = found.map(|r| r.carrier).collect::<BTreeSet<_>>().len();
     Ranking { rows, anchors: anchors(history), fixed, discoveries, controls: controls(history) }
 }
 
@@ -139,7 +145,7 @@ fn row(history: &History, board: &Board, id: CandidateId, judgement: Option<Judg
     let scores: Vec<f64> = history.scores(id, Tier::Final).map(|(_, score)| score).collect();
     let stand = board.stand(id).filter(|_| judgement.is_some());
     let established = judgement.is_some_and(|j| j.established());
-    let (ablation, discovery) = if established { finals::ablation(history, id) } else { (Vec::new(), None) };
+    let (ablation, shown) = if established { finals::ablation(history, id) } else { (Vec::new(), None) };
     Some(Row {
         candidate: id,
         name: history.candidate(id)?.name.clone(),
@@ -150,7 +156,8 @@ fn row(history: &History, board: &Board, id: CandidateId, judgement: Option<Judg
         corrected: stand.map(|s| s.corrected.mean),
         judgement,
         ablation,
-        discovery,
+        discovery: shown.map(|s| s.discovery),
+        carrier: shown.filter(|s| s.discovery).map(|s| s.carrier),
         tasks: tasks(history, id, Tier::Final),
     })
 }

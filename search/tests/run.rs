@@ -47,7 +47,8 @@ fn it_finds_better_programs_and_says_so() {
     assert!(best.score.unwrap() > 0.8, "{best:?}");
     assert!(best.judgement.unwrap().established() && best.discovery == Some(true), "{best:?}");
     assert!(best.lead().unwrap() > 0.3 && best.survival().unwrap() > 0.8, "{best:?}");
-    assert!(!best.ablation.is_empty() && best.ablation.iter().all(|a| a.p.unwrap() <= 0.05), "{best:?}");
+    // Without all of its changes it loses; the last of them may add nothing.
+    assert!(best.ablation.last().unwrap().p.unwrap() <= 0.05 && best.carrier.is_some(), "{best:?}");
     assert!(summary.ranking.rows.iter().any(|r| r.anchor) && summary.ranking.discoveries >= 1);
     // One control a generation, and nothing in it to find: at most what chance gives 40 comparisons at 2.5 % (99.9 % point).
     let controls = summary.ranking.controls;

@@ -159,8 +159,8 @@ fn rules(plan: &Plan) -> Vec<(&'static str, String)> {
         ),
         (
             "discovery",
-            "An established finalist that is also better than each of its nearest ancestors and its seed program (each at 5 %, on the \
-             same seeds): its changes are what helps."
+            "An established finalist that is also better than its seed program, at 5 % on the same seeds: its changes are what helps. It \
+             is also held against its nearest ancestors; finalists whose last changes add nothing to the same ancestor count once."
                 .to_owned(),
         ),
         (

@@ -52,8 +52,8 @@ pub(super) fn finals(page: &mut Page, view: &View<'_>) {
         &format!(
             "The candidates with the largest corrected leads and {anchor}, each trained again on the same fresh seeds and scored on \
              held-out data that nothing in the search has seen. After {looks} seeds there is a look; a finalist is established when its \
-             adjusted p is at most {ERROR}, which holds for all finalists and looks together. A discovery is also better than every \
-             program that it was made from.",
+             adjusted p is at most {ERROR}, which holds for all finalists and looks together. A discovery is also better than its \
+             own seed program: it loses when its changes are taken back.",
         ),
     );
     if ranking.rows.is_empty() {

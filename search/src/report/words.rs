@@ -118,10 +118,10 @@ fn judged(history: &History, ranking: &Ranking, anchor: &str) -> String {
     let found: Vec<&&Row> = finalists.iter().filter(|r| r.discovery == Some(true)).collect();
     if !found.is_empty() {
         let best = named(found[0]);
-        let number = if found.len() == 1 {
+        let number = if ranking.discoveries == 1 {
             format!("1 discovery: {best}")
         } else {
-            format!("{} discoveries: the best, {best},", found.len())
+            format!("{} discoveries: the best, {best},", ranking.discoveries)
         };
         return format!("{number} beats {anchor} {}", by(found[0]));
     }
