@@ -42,6 +42,9 @@ const MANIFEST: &str = ".written.json";
 
 /// Puts programs into a folder, in the place of those that it put there before.
 fn put(best: &Path, programs: &[(String, String)]) -> Result<Vec<PathBuf>, Diagnostic> {
+    if programs.is_empty() && !best.exists() {
+        return Ok(Vec::new());
+    }
     fs::create_dir_all(best).map_err(|e| codes::report(best, e))?;
     let mut written = unchanged(best);
     // An earlier end of this run numbered its programs otherwise; what stays as it is need not be written again.
@@ -334,6 +337,9 @@ mod tests {
         fs::write(best.join(MANIFEST), format!("{{\"../out.arch\": \"{}\"}}", sha256("out"))).unwrap();
         put(&[]);
         assert!(dir.path().join("out.arch").exists());
+        // Nothing makes no folder.
+        assert_eq!(super::put(&dir.path().join("none"), &[]), Ok(Vec::new()));
+        assert!(!dir.path().join("none").exists());
     }
 
     #[test]
