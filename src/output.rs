@@ -163,7 +163,7 @@ fn exit_code(code: &str) -> u8 {
     match code {
         // files, folders and programs that cannot be read, written, locked or started
         "E0820" | "E0823" | "E0847" | "E0849" | "E0904" | "E0928" | "E0911" | "E0914" | "E1001" | "E1002" | "E1003"
-        | "E1010" => SURROUNDINGS,
+        | "E1010" | "E1012" => SURROUNDINGS,
         "E0399" | "E0899" | "E0916" => BUG,
         _ => REFUSED,
     }

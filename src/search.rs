@@ -197,6 +197,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         },
         researcher: args.researcher.clone().unwrap_or_else(|| "bandit".to_owned()),
         stop: Arc::clone(&stop),
+        ..SearchOptions::default()
     };
     let holds: Holds = Box::new(move |graph, tokens| device.holds(graph, tokens));
     let evaluator = Trained::new(device.device(), holds, setting, Cache::of_user());

@@ -188,14 +188,7 @@ fn verify(
     };
     let told = watch("learning rates", all.len() * screen.rates.len() * TUNINGS as usize);
     let rates = pool.tune(all, screen, TUNINGS, &told)?;
-    // One that learns at no rate is trained at the tier's own: that it fails is to be seen, not assumed.
-    let rate = |at: usize| Some(rates[at].unwrap_or(1.0));
-    let asks = |tier, seeds| -> Vec<Ask<'_>> {
-        let of = |(at, program): (usize, &&'_ Named)| (at, *program);
-        let programs = all.iter().enumerate().map(of);
-        programs.flat_map(|(at, program)| (0..seeds).map(move |seed| Ask { program, tier, seed, rate: rate(at) })).collect()
-    };
-    let questions = asks(tier, args.seeds);
+    let questions = asks(all, &rates, tier, args.seeds);
     let told = watch("verification", questions.len());
     let reports = pool.run(&questions, &told)?;
     let by_program: Vec<&[EvalReport]> = reports.chunks(args.seeds as usize).collect();
@@ -209,7 +202,7 @@ fn verify(
             run.learning_rate *= run.width as f64 / width as f64;
             run.width = width;
         }
-        let questions = asks(&rung, RUNG_SEEDS);
+        let questions = asks(all, &rates, &rung, RUNG_SEEDS);
         let told = watch("ladder", questions.len());
         let reports = pool.run(&questions, &told)?;
         let mean = |r: &[EvalReport]| stats::mean(&r.iter().map(EvalReport::score).collect::<Option<Vec<_>>>()?);
@@ -217,6 +210,16 @@ fn verify(
     }
     bar.finish_and_clear();
     Ok(Found { rates: rates.clone(), tasks: by_program.iter().map(|r| tasks(r)).collect(), scores, verdicts, ladder })
+}
+
+/// Every program on every seed, each at its rate. One that learns at no rate is trained at the tier's own: that it fails is to be
+/// seen, not assumed.
+fn asks<'a>(all: &[&'a Named], rates: &[Option<f64>], tier: &'a Tier, seeds: u64) -> Vec<Ask<'a>> {
+    let of = |(program, rate): (&&'a Named, &Option<f64>)| {
+        let (program, rate) = (*program, Some(rate.unwrap_or(1.0)));
+        (0..seeds).map(move |seed| Ask { program, tier, seed, rate }).collect::<Vec<_>>()
+    };
+    all.iter().zip(rates).flat_map(of).collect()
 }
 
 fn tasks(reports: &[EvalReport]) -> Vec<(String, f64, f64)> {

@@ -154,8 +154,13 @@ fn open(
     before.apply(0, &first).map_err(codes::log)?;
     aside(|| propose::seeds(&before, screen)).map_err(codes::log)??;
     let folder = RunFolder::create(options.out.as_deref(), options.seed)?;
-    let log = Log::create(&folder.store(), first)?;
-    Ok((folder, log))
+    match Log::create(&folder.store(), first) {
+        Ok(log) => Ok((folder, log)),
+        Err(refused) => {
+            folder.discard();
+            Err(refused)
+        }
+    }
 }
 
 fn jobs(asked: usize) -> usize {

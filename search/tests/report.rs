@@ -349,7 +349,7 @@ fn check_well_formed(page: &str) -> usize {
 #[test]
 fn a_discovery_with_its_ablation() {
     let demo = Demo::new(0.08, usize::MAX).search(6, false).finals();
-    insta::assert_snapshot!(demo.headline(), @"2 discoveries: the best, GatedDeltaNetC0086, beats GatedDeltaNet conv (c0005) by +0.284 [+0.232, +0.335] on 8 fresh seeds");
+    insta::assert_snapshot!(demo.headline(), @"3 discoveries: the best, GatedDeltaNetC0086, beats GatedDeltaNet conv (c0005) by +0.284 [+0.232, +0.335] on 8 fresh seeds");
     let page = page("discovery", &demo.history);
     let history = &demo.history;
     for section in [

@@ -50,9 +50,9 @@ fn it_finds_better_programs_and_says_so() {
     // Without all of its changes it loses; the last of them may add nothing.
     assert!(best.ablation.last().unwrap().p.unwrap() <= 0.05 && best.carrier.is_some(), "{best:?}");
     assert!(summary.ranking.rows.iter().any(|r| r.anchor) && summary.ranking.discoveries >= 1);
-    // One control a generation, and nothing in it to find: at most what chance gives 40 comparisons at 2.5 % (99.9 % point).
+    // One control a generation, and nothing in it to find: at most what chance gives so many comparisons at 2.5 % (99.9 % point).
     let controls = summary.ranking.controls;
-    assert!(controls.tried >= 20 && controls.won <= 5, "{controls:?}");
+    assert!(controls.tried + 2 >= summary.counts.generations && controls.won <= 3, "{controls:?}");
     assert!(controls.type_one.unwrap().high < 1.0 && controls.false_discovery.is_some());
     // Written as programs that parse, with their lineage down to a seed.
     let text = std::fs::read_to_string(&summary.best[0]).unwrap();

@@ -119,17 +119,6 @@ pub const CODES: &[Code] = &[
                many steps a program is trained; or a file with a tier of your own (E0940).",
     },
     Code {
-        code: "E0940",
-        title: "a file that is no tier",
-        text: "`--tier FILE` reads what an evaluation does: its tasks, their sizes and steps. The file is JSON:\n\n\
-{\"name\": \"mine\", \"seeds\": \"mine\", \"part\": \"validation\", \"rates\": [1, 2], \"tasks\": [\n  \
-{\"name\": \"recall\", \"task\": \"mqar:vocab=64,pairs=4,len=32\", \"width\": 32, \"layers\": 1, \"steps\": 200,\n   \
-\"batch\": 16, \"learning_rate\": 0.005, \"measure\": \"curve\", \"unit\": 1.5, \"weight\": 1, \"score_batches\": 8}]}\n\n\
-`rates` multiply the learning rates; each is trained, and the best is told. `measure` is `curve`, the mean training loss, \
-`final`, the loss of the scored part after the last step, or `both`, the mean of the two. A task scores 0 at the loss of a guess that does not look, and 1 where \
-the measure has fallen below that by `unit` nats (without one: by all of it). The tier's score is the mean by `weight`.",
-    },
-    Code {
         code: "E0916",
         title: "archc bug: the device gave other numbers than asked for",
         text: "The logits of a forward pass have another shape than [batch, tokens, vocabulary]. This is a bug of \
@@ -249,6 +238,23 @@ the measure has fallen below that by `unit` nats (without one: by all of it). Th
         text: "A task needs rows to train on, to validate on and to test on. Rows that are equal count once. Those that state no \
                `part` are split by their contents: a tenth is test, a tenth validation, the rest training, so ten are enough where \
                no row states one. Where some rows state parts, the other rows must leave some for the parts that nobody states.",
+    },
+    Code {
+        code: "E0940",
+        title: "a file that is no tier",
+        text: "`--tier FILE` reads what an evaluation does: its tasks, their sizes and steps. The file is JSON:\n\n\
+{\"name\": \"mine\", \"seeds\": \"mine\", \"part\": \"validation\", \"rates\": [1, 2], \"tasks\": [\n  \
+{\"name\": \"recall\", \"task\": \"mqar:vocab=64,pairs=4,len=32\", \"width\": 32, \"layers\": 1, \"steps\": 200,\n   \
+\"batch\": 16, \"learning_rate\": 0.005, \"measure\": \"curve\", \"unit\": 1.5, \"weight\": 1, \"score_batches\": 8}]}\n\n\
+`rates` multiply the learning rates; each is trained, and the best is told. `measure` is `curve`, the mean training loss, \
+`final`, the loss of the scored part after the last step, or `both`, the mean of the two. A task scores 0 at the loss of a guess that does not look, and 1 where \
+the measure has fallen below that by `unit` nats (without one: by all of it). The tier's score is the mean by `weight`.",
+    },
+    Code {
+        code: "E0941",
+        title: "weights that are none of the tier's tasks",
+        text: "`--task-weights mqar=2,text=0` changes how much the tasks of a tier count in its score: names of its tasks with numbers \
+               that are 0 or positive. A weight of 0 leaves the task out; one task at least must stay.",
     },
 ];
 

@@ -239,10 +239,13 @@ impl EvalRequest {
     /// hash(program, evaluator version, machine, tier, seed), and what tasks read: a corpus, a file of rows.
     pub fn key(&self, program: &str, machine: &str) -> String {
         let tier = serde_json::to_string(&self.tier_as_asked()).expect("a tier has only text keys and finite numbers");
-        let built = self.tier.tasks.iter().filter_map(|run| task::build(&run.task, self.corpus.as_ref()).ok());
+        let reads = self.tier.tasks.iter().any(|run| run.task.name == "text");
+        let corpus = self.corpus.as_ref().filter(|_| reads).map_or("", |corpus| corpus.digest());
         let mut key = Key::default();
-        [program, VERSION, machine, &tier].into_iter().for_each(|part| key.add(part.as_bytes()));
-        built.filter_map(|task| task.digest()).for_each(|digest| key.add(digest.as_bytes()));
+        [program, VERSION, machine, &tier, corpus].into_iter().for_each(|part| key.add(part.as_bytes()));
+        let files = self.tier.tasks.iter().filter(|run| run.task.path.is_some());
+        let built = files.filter_map(|run| task::build(&run.task, None).ok()?.digest());
+        built.for_each(|digest| key.add(digest.as_bytes()));
         key.add(&self.seed.to_le_bytes());
         key.text()
     }

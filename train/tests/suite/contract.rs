@@ -6,11 +6,11 @@ use archc_compiler::graph::Graph;
 use archc_runtime::{Device, Snapshot, Tensor, Tensors};
 use archc_train::corpus::Corpus;
 use archc_train::evaluate::{
-    Candidate, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Status, evaluate, score_weights,
+    Candidate, Clock, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Status, evaluate, score_weights,
 };
 use archc_train::folder::read_weights;
 use archc_train::task::{Part, TaskSpec};
-use archc_train::tier::{TaskRun, Tier};
+use archc_train::tier::{Measure, TaskRun, Tier};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Candidate for Table {
     }
 }
 
-fn run(name: &str, task: &str, steps: u64, learning_rates: &[f64]) -> TaskRun {
+fn run(name: &str, task: &str, steps: u64) -> TaskRun {
     TaskRun {
         name: name.to_owned(),
         task: task.parse().unwrap(),
@@ -56,20 +56,23 @@ fn run(name: &str, task: &str, steps: u64, learning_rates: &[f64]) -> TaskRun {
         layers: 1,
         steps,
         batch: 8,
-        learning_rates: learning_rates.to_vec(),
+        learning_rate: 0.05,
         score_batches: 4,
+        measure: Measure::Curve,
+        unit: None,
+        weight: 1.0,
     }
 }
 
 fn request(tasks: Vec<TaskRun>) -> EvalRequest {
-    let tier = Tier { name: "test".to_owned(), seeds: "test".to_owned(), part: Part::Test, tasks };
-    EvalRequest { tier, seed: 3, corpus: None, time_limit: None, threads: 1 }
+    let tier = Tier { name: "test".to_owned(), seeds: "test".to_owned(), part: Part::Test, rates: vec![1.0], tasks };
+    EvalRequest { tier, seed: 3, corpus: None, rate: None, time_limit: None, clock: Clock::Wall, threads: 1 }
 }
 
 fn two_tasks() -> EvalRequest {
     request(vec![
-        run("map", "memorization:vocab=16,len=16", 120, &[0.05]),
-        run("parity", "parity:high=8,test_high=12", 40, &[0.05]),
+        run("map", "memorization:vocab=16,len=16", 120),
+        run("parity", "parity:high=8,test_high=12", 40),
     ])
 }
 
@@ -99,7 +102,7 @@ fn the_report_has_this_layout() {
     report.machine = "MACHINE".to_owned();
     insta::assert_snapshot!(serde_json::to_string_pretty(&shape(&serde_json::to_value(&report).unwrap())).unwrap(), @r#"
     {
-      "schema": "archc.eval/2",
+      "schema": "archc.eval/3",
       "key": "KEY",
       "machine": "MACHINE",
       "status": "ok",
@@ -109,6 +112,8 @@ fn the_report_has_this_layout() {
         "map": {
           "width": null,
           "score": "real",
+          "weight": "real",
+          "mean_loss": "real",
           "value": "real",
           "metric": "accuracy",
           "chance": "real",
@@ -125,6 +130,8 @@ fn the_report_has_this_layout() {
         "parity": {
           "width": null,
           "score": "real",
+          "weight": "real",
+          "mean_loss": "real",
           "value": "real",
           "metric": "accuracy",
           "chance": "real",
@@ -173,7 +180,7 @@ fn keys_name_program_machine_tier_seed_and_corpus() {
     let mut longer = base.clone();
     longer.tier.tasks[1].steps += 1;
     let corpus = |text: &str| Some(Arc::new(Corpus::carried(text).unwrap().unwrap()));
-    let text = |corpus| EvalRequest { corpus, ..request(vec![run("text", "text:len=8", 2, &[0.1])]) };
+    let text = |corpus| EvalRequest { corpus, ..request(vec![run("text", "text:len=8", 2)]) };
     let keys = [
         key.clone(),
         base.key("caff", "mock"),
@@ -204,7 +211,7 @@ fn ends_have_their_exit_codes() {
     let cancelled = evaluate(&Table::default(), &device, &two_tasks(), &mut |moment| {
         if moment.task == "parity" { Flow::Cancel } else { Flow::Continue }
     });
-    let no_text = go(&device, &request(vec![run("text", "text", 5, &[0.1])]));
+    let no_text = go(&device, &request(vec![run("text", "text", 5)]));
     let ends = [
         (&ok, 0, ""),
         (&refused, 2, "E0201"),
@@ -244,8 +251,8 @@ fn enough_ends_a_task_not_the_evaluation() {
 #[test]
 fn keys_tell_weights_and_programs_at_every_size() {
     let request = request(vec![
-        run("map", "memorization:vocab=16,len=16", 5, &[0.05]),
-        run("other", "memorization:vocab=16,len=16", 5, &[0.05]),
+        run("map", "memorization:vocab=16,len=16", 5),
+        run("other", "memorization:vocab=16,len=16", 5),
     ]);
     let device = MockDevice::default();
     let key = |candidate: &Table| evaluate(candidate, &device, &request, &mut |_| Flow::Continue).key.expect("a key");
@@ -269,11 +276,38 @@ fn keys_tell_weights_and_programs_at_every_size() {
 #[test]
 fn validation_picks_the_learning_rate() {
     // Too low, right, and so high that it diverges.
-    let map = "memorization:vocab=16,len=16";
-    let report = go(&MockDevice::default(), &request(vec![run("map", map, 120, &[1e-5, 0.05, 1e4])]));
-    assert_eq!((report.status, report.tasks["map"].learning_rate), (Status::Ok, 0.05));
-    let report = go(&MockDevice::default(), &request(vec![run("map", map, 120, &[1e4])]));
-    assert_eq!(report.status, Status::Diverged);
+    let mut all = request(vec![run("map", "memorization:vocab=16,len=16", 120)]);
+    all.tier.rates = vec![1e-4, 1.0, 1e5];
+    let device = MockDevice::default();
+    let best = go(&device, &all);
+    assert_eq!((best.status, best.tasks["map"].learning_rate), (Status::Ok, 0.05));
+    // One that is asked for is trained in their place, and has a key of its own.
+    let one = |rate| go(&device, &EvalRequest { rate: Some(rate), ..all.clone() });
+    assert_eq!(one(1e5).status, Status::Diverged);
+    assert_eq!((&one(1.0).tasks, one(1.0).key == best.key), (&best.tasks, false));
+}
+
+#[test]
+fn scores_are_of_the_measured_loss_and_weighted() {
+    let device = MockDevice::default();
+    let measured = |measure, unit, weight| {
+        let map = TaskRun { measure, unit, weight, ..run("map", "memorization:vocab=16,len=16", 120) };
+        go(&device, &request(vec![map, run("parity", "parity:high=8,test_high=12", 40)]))
+    };
+    let plain = measured(Measure::Curve, None, 1.0);
+    let task = &plain.tasks["map"];
+    // 16 keys have values of 8: an uninformed guess loses ln 8. The score is the share of it that the mean loss is below.
+    let uninformed = -task.chance.ln();
+    assert!((task.score - (uninformed - task.mean_loss) / uninformed).abs() < 1e-12, "{task:?}");
+    assert!(task.mean_loss > task.loss && task.mean_loss < uninformed, "{task:?}");
+    let end = measured(Measure::Final, Some(0.5), 1.0);
+    assert!((end.tasks["map"].score - (uninformed - task.loss) / 0.5).abs() < 1e-12);
+    let both = measured(Measure::Both, Some(0.5), 1.0);
+    let mean = (plain.tasks["map"].score * uninformed / 0.5 + end.tasks["map"].score) / 2.0;
+    assert!((both.tasks["map"].score - mean).abs() < 1e-12);
+    let heavy = measured(Measure::Curve, None, 3.0);
+    let (map, parity) = (plain.tasks["map"].score, plain.tasks["parity"].score);
+    assert!((heavy.score().unwrap() - (3.0 * map + parity) / 4.0).abs() < 1e-12);
 }
 
 #[test]
@@ -294,7 +328,7 @@ fn weights_are_scored_as_they_were_trained() {
     let mut trainer = trainer(&MockDevice::default(), &task.to_string(), config(150));
     RunFolder::open(folder.path()).unwrap().train(&mut trainer, &identity, 0, 4, &mut ()).unwrap();
     let weights = read_weights(folder.path()).unwrap();
-    let request = request(vec![run("map", &task.to_string(), 1, &[])]);
+    let request = request(vec![run("map", &task.to_string(), 1)]);
     let report = score_weights(&Table::default(), &MockDevice::default(), &weights, &request);
     assert_eq!((report.status, report.tasks["map"].value, report.tasks["map"].tokens), (Status::Ok, 1.0, 0));
     let empty = score_weights(&Table::default(), &MockDevice::default(), &Default::default(), &request);
