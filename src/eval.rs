@@ -21,7 +21,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::fmt::Write;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -29,8 +29,9 @@ use std::time::Duration;
 /// Train a program on a tier's tasks and score it; or score given weights
 #[derive(clap::Args)]
 #[command(after_help = "\
-Tiers: screen (one short task), search (the tasks that candidates are ranked by), verify (fresh seeds,
-other settings, a held-out task, several learning rates, the test part).
+Tiers: screen (two short tasks at three learning rates), search (the tasks that candidates are ranked by),
+verify (fresh seeds, other settings, a held-out task, the test part). A task's score is 0 where the loss is that
+of a guess that does not look at the sequence, and 1 where it has fallen below that by the tier's unit.
 
 The report is a function of program, weights, tier, seed, corpus and machine (device, instruction set,
 system), but for the seconds it took; its key names them, so that equal keys are equal results. Without a
@@ -40,15 +41,17 @@ Exit codes: 0 ok, 2 invalid, 3 diverged, 4 timeout, 75 interrupted (try again).
 Examples:
   archc eval block.arch --tier screen
   archc eval block.arch --tier search --seed 3 --json
-  archc eval runs/train-1 --tier screen             what was trained, as it is")]
+  archc eval block.arch --tier mine.json --task-weights recall=2
+  archc eval runs/train-1                           what was trained, as it is, on its own task")]
 pub struct Args {
     /// The program: one block of one input and one output over [D], or a model; `-` for standard input. Or the folder of a training,
     /// whose weights are scored
     #[arg(value_name = "FILE|RUN")]
     file: PathBuf,
-    /// What to train on and score: a name, or a file with a tier of your own (`archc explain E0940`)
-    #[arg(long, value_name = "TIER|FILE", default_value = "screen")]
-    tier: String,
+    /// What to train on and score: a name, or a file with a tier of your own (`archc explain E0940`) [default: screen; of a training
+    /// the test part of its own task]
+    #[arg(long, value_name = "TIER|FILE")]
+    tier: Option<String>,
     /// Weights of tasks in the score in place of the tier's, as in mqar=2,text=0 (0 leaves a task out)
     #[arg(long, value_name = "TASK=W,..", value_delimiter = ',', value_parser = weight)]
     task_weights: Vec<(String, f64)>,
@@ -93,16 +96,22 @@ pub fn run(args: &Args, output: &Output) -> Done {
 }
 
 fn report(args: &Args, output: &Output) -> Done {
+    let run = trained::open(&args.file)?;
+    let wanted = match (&args.tier, &run) {
+        (Some(name), _) => tier(name)?,
+        (None, Some(run)) => run.own_tier(),
+        (None, None) => tier("screen")?,
+    };
+    let of_run = run.as_ref().filter(|_| args.tier.is_none()).and_then(|run| run.recipe.corpus.as_ref());
     let request = EvalRequest {
-        tier: weighted(tier(&args.tier)?, &args.task_weights)?,
+        tier: weighted(wanted, &args.task_weights)?,
         seed: args.seed,
         rate: args.rate,
-        corpus: carried::corpus(args.corpus.as_deref())?,
+        corpus: carried::corpus(args.corpus.as_deref().or(of_run.map(Path::new)))?,
         time_limit: args.time_limit,
         clock: Clock::Wall,
         threads: threads::capped("--threads", usize::from(args.threads), output)?,
     };
-    let run = trained::open(&args.file)?;
     useful(args, run.is_some(), &request.tier)?;
     let candidate = match &run {
         Some(run) => Loaded {
@@ -230,6 +239,9 @@ fn useful(args: &Args, trained: bool, tier: &Tier) -> Result<(), Diagnostic> {
             &why,
             "leave it out, or give a tier with the task `text`: search, verify",
         ));
+    }
+    if args.rate.is_some() && (trained || args.weights.is_some()) {
+        return Err(trained::idle("--rate", "given weights are scored without training", "leave it out"));
     }
     if args.time_limit.is_some() && (trained || args.weights.is_some()) {
         return Err(trained::idle("--time-limit", "given weights are scored without training", "leave it out"));

@@ -8,6 +8,8 @@ use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
 use archc_train::folder::{Found, program_file, read_run, weights_file};
 use archc_train::recipe::{Recipe, there_and_here};
+use archc_train::task::Part;
+use archc_train::tier::{Measure, TaskRun, Tier};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -87,6 +89,25 @@ impl Run {
         let width = self.recipe.axes.get("D").filter(|_| !sizes.set.iter().any(|(name, _)| name == "D"));
         sizes.set.extend(width.map(|d| ("D".to_owned(), *d as f64)));
         Ok(sizes)
+    }
+
+    /// The test part of the run's own task, as a tier.
+    pub fn own_tier(&self) -> Tier {
+        let (task, config) = (&self.found.identity.task, &self.found.identity.config);
+        let run = TaskRun {
+            name: task.name.clone(),
+            task: task.clone(),
+            width: self.recipe.axes.get("D").copied().unwrap_or(1),
+            layers: self.recipe.layers.unwrap_or(1),
+            steps: config.steps,
+            batch: config.batch,
+            learning_rate: config.learning_rate,
+            score_batches: config.validate_batches,
+            measure: Measure::Final,
+            unit: None,
+            weight: 1.0,
+        };
+        Tier { name: "own".to_owned(), seeds: "own".to_owned(), part: Part::Test, rates: vec![1.0], tasks: vec![run] }
     }
 
     /// A request that is not what the run is.
