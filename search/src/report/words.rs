@@ -1,6 +1,5 @@
 //! What a run has come to, in words: the headline, and where a running search is.
 
-use crate::plan::Tier;
 use crate::rank::{Ranking, Row};
 use crate::record::{Candidate, CandidateId, Origin};
 use crate::stats::Interval;
