@@ -10,8 +10,9 @@ use std::path::PathBuf;
 /// Write the report of a search or of trainings: one HTML page that needs nothing but itself
 #[derive(clap::Args)]
 #[command(after_help = "\
-The page of a search shows the ranking on fresh seeds, progress, lineage, archive, each winner's program
-and its difference from its parent, and every experiment. A search that is running can be looked at too.
+The page of a search shows what the finals established, the anchors, the methods, score against cost, progress,
+lineage, how far the numbers can be trusted, each leading program with its differences from its parents, and every
+experiment. A search that is running can be looked at too: the page is then of the log as it is.
 
 The page of a training shows its scores beside chance, its curves, options and program; that of several
 trainings what differs, all curves in one chart, and the scores. `archc train` writes the page of one as
