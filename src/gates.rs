@@ -50,7 +50,8 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let quiet = args.json || output.is_json();
     let wanted = |gate: &Gate| {
         (!args.quick || gate.quick)
-            && (args.words.is_empty() || args.words.iter().any(|w| gate.name.to_lowercase().contains(&w.to_lowercase())))
+            && (args.words.is_empty()
+                || args.words.iter().any(|w| gate.name.to_lowercase().contains(&w.to_lowercase())))
     };
     let gates: Vec<Gate> = gates().into_iter().filter(wanted).collect();
     let device = args.device;
@@ -109,7 +110,8 @@ fn line(gate: &Gate, found: &Seen) -> String {
     let word = if found.holds { "holds" } else { "FAILS" };
     let mut text = format!("\n{word}  {}\n", gate.name);
     let run = &gate.task;
-    let _ = writeln!(text, "  {}, D {}, layers {}, {} steps; {}", run.task, run.width, run.layers, run.steps, gate.source);
+    let _ =
+        writeln!(text, "  {}, D {}, layers {}, {} steps; {}", run.task, run.width, run.layers, run.steps, gate.source);
     for side in &found.sides {
         let number = |x: Option<f64>| x.map_or_else(|| "failed".to_owned(), |x| format!("{x:.3}"));
         let rate = side.rate.map_or_else(|| "none learns".to_owned(), |r| (r * run.learning_rate).to_string());

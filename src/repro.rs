@@ -72,7 +72,8 @@ pub fn run(args: &Args, output: &Output) -> Done {
         return Err(codes::settings(&what).into());
     }
     let tier = args.tier.as_ref().and_then(|word| Tier::ALL.into_iter().find(|tier| tier.word() == word));
-    let asked = jobs(&history, args.id, |t, seed| tier.is_none_or(|tier| tier == t) && args.seed.is_none_or(|s| s == seed));
+    let asked =
+        jobs(&history, args.id, |t, seed| tier.is_none_or(|tier| tier == t) && args.seed.is_none_or(|s| s == seed));
     if asked.is_empty() {
         return Err(nothing(args).into());
     }

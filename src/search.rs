@@ -170,6 +170,12 @@ pub fn run(args: &Args, output: &Output) -> Done {
     setting.check()?;
     let folder = known.as_ref().map(|(plan, _)| plan);
     differs("--seed", args.seed.map(|s| s.to_string()), folder.map(|plan| plan.seed.to_string()))?;
+    if known.is_some() && given {
+        return Err(codes::settings(
+            "its tiers are those it began with, and --tier, --screen or --task-weights say others",
+        )
+        .into());
+    }
     differs("--researcher", args.researcher.clone(), folder.map(|plan| plan.researcher.clone()))?;
     let options = SearchOptions {
         seeds: seeds(args, output)?,
@@ -216,7 +222,9 @@ pub fn run(args: &Args, output: &Output) -> Done {
 /// A run goes on as it began: refuses an option that says otherwise.
 fn differs(option: &str, given: Option<String>, run: Option<String>) -> Result<(), Diagnostic> {
     match (given, run) {
-        (Some(given), Some(run)) if given != run => Err(codes::settings(&format!("{option} is {run} there and {given} here"))),
+        (Some(given), Some(run)) if given != run => {
+            Err(codes::settings(&format!("{option} is {run} there and {given} here")))
+        }
         _ => Ok(()),
     }
 }
@@ -314,7 +322,7 @@ impl<'a> Screen<'a> {
     }
 
     fn stand(&mut self, standing: &Standing<'_>) {
-        let Standing { elapsed, budget, candidates, counts, running } = *standing;
+        let Standing { elapsed, budget, candidates, counts, running, place } = *standing;
         let of_time = budget.map_or(0.0, |b| elapsed.as_secs_f64() / b.as_secs_f64());
         let of_count = candidates.map_or(0.0, |n| f64::from(counts.proposed) / f64::from(n.max(1)));
         self.bar.set_position((of_time.max(of_count).clamp(0.0, 1.0) * BAR as f64) as u64);
@@ -325,6 +333,11 @@ impl<'a> Screen<'a> {
             counts.duplicates,
             counts.trained
         );
+        if let Some(place) = place.filter(|_| counts.proposed == 0) {
+            text = format!("{place}, {running} running");
+        } else if let Some(place) = place {
+            let _ = write!(text, "; {place}");
+        }
         if !self.best.is_empty() {
             let _ = write!(text, "; best {}", self.best);
         }
@@ -412,7 +425,8 @@ fn tell(summary: &Summary, output: &Output) -> Result<(), Stop> {
         let _ = writeln!(text, "page: {}", page.display());
     }
     let longer = summary.spent.mul_f64(2.0).as_secs().div_ceil(60).max(1);
-    let _ = writeln!(text, "`archc search --resume --out {folder} --budget {longer}m` goes on to {longer} minutes in all");
+    let _ =
+        writeln!(text, "`archc search --resume --out {folder} --budget {longer}m` goes on to {longer} minutes in all");
     output.text(&text)
 }
 
@@ -422,14 +436,26 @@ fn table(ranking: &Ranking) -> String {
     let mut text = String::new();
     let width = ranking.rows.iter().map(|r| &r.name).chain(ranking.anchors.iter().map(|a| &a.name)).map(String::len);
     let width = width.fold(7, usize::max);
+    if ranking.anchors.is_empty() {
+        text.push_str(
+            "no anchor was evaluated on all of its seeds: nothing is compared; go on with a larger --budget\n",
+        );
+        return text;
+    }
     let _ = writeln!(text, "{:width$}  {:<8}  {:>6}  {:>5}  over the best (95 %)", "anchor", "", "score", "seeds");
     for a in &ranking.anchors {
         let kind = if a.variant { "variant" } else { "seed" };
-        let over = a.over_fixed.as_ref().map_or_else(|| "the best: all leads are over it".to_owned(), interval);
+        let over = match &a.over_fixed {
+            Some(over) => interval(over),
+            None if ranking.fixed == Some(a.candidate) => "the best: all leads are over it".to_owned(),
+            None => String::new(),
+        };
         let _ = writeln!(text, "{:width$}  {kind:<8}  {:>6.3}  {:>5}  {over}", a.name, a.score, a.seeds);
     }
     if ranking.rows.is_empty() {
-        text.push_str("\nno candidate came to the finals: nothing is ranked; a larger --budget reaches beyond the anchors\n");
+        text.push_str(
+            "\nno candidate came to the finals: nothing is ranked; a larger --budget reaches beyond the anchors\n",
+        );
         return text;
     }
     let _ = writeln!(

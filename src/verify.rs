@@ -89,7 +89,9 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let programs = read(&args.programs)?;
     let anchors = match args.against.as_slice() {
         [] if Path::new("seeds").is_dir() => read(&[PathBuf::from("seeds")])?,
-        [] => carried::SEEDS.iter().map(|(name, text)| Named { name: (*name).into(), source: Arc::from(*text) }).collect(),
+        [] => {
+            carried::SEEDS.iter().map(|(name, text)| Named { name: (*name).into(), source: Arc::from(*text) }).collect()
+        }
         paths => read(paths)?,
     };
     let (tier, screen) = (tier(&args.tier)?, tier("screen")?);
@@ -143,11 +145,23 @@ fn plan(args: &Args, programs: &[Named], anchors: &[Named], tier: &Tier) -> Stri
         args.seeds - 1
     );
     for run in &tier.tasks {
-        let _ = writeln!(text, "  {}: {}, D {}, {}, {} steps", run.name, run.task, run.width, plural(run.layers, "layer"), run.steps);
+        let _ = writeln!(
+            text,
+            "  {}: {}, D {}, {}, {} steps",
+            run.name,
+            run.task,
+            run.width,
+            plural(run.layers, "layer"),
+            run.steps
+        );
     }
     let _ = writeln!(text, "learning rates: each by the screen, best of its rates over {TUNINGS} seeds");
     if !args.widths.0.is_empty() {
-        let _ = writeln!(text, "ladder: the tier `search` at D {:?}, {RUNG_SEEDS} seeds each, rate times 32 / D", args.widths.0);
+        let _ = writeln!(
+            text,
+            "ladder: the tier `search` at D {:?}, {RUNG_SEEDS} seeds each, rate times 32 / D",
+            args.widths.0
+        );
     }
     let _ = writeln!(
         text,
@@ -249,7 +263,8 @@ impl Found {
         let width = all.iter().map(|p| p.name.len()).fold(7, usize::max);
         let mut text = format!("{:width$}  {:>6}  {:>5}  value by task\n", "program", "score", "rate");
         for (at, program) in all.iter().enumerate() {
-            let tasks: Vec<String> = self.tasks[at].iter().map(|(task, value, _)| format!("{task} {value:.3}")).collect();
+            let tasks: Vec<String> =
+                self.tasks[at].iter().map(|(task, value, _)| format!("{task} {value:.3}")).collect();
             let _ = writeln!(
                 text,
                 "{:width$}  {:>6}  {:>5}  {}",
@@ -269,10 +284,20 @@ impl Found {
             }
         }
         if !self.ladder.is_empty() {
-            let _ = writeln!(text, "\n{:width$}{}", "ladder, score at D", self.ladder.iter().map(|(w, _)| format!("  {w:>6}")).collect::<String>());
+            let _ = writeln!(
+                text,
+                "\n{:width$}{}",
+                "ladder, score at D",
+                self.ladder.iter().map(|(w, _)| format!("  {w:>6}")).collect::<String>()
+            );
             for (at, program) in all.iter().enumerate() {
                 let cell = |m: Option<f64>| m.map_or_else(|| "  failed".to_owned(), |m| format!("  {m:>6.3}"));
-                let _ = writeln!(text, "{:width$}{}", program.name, self.ladder.iter().map(|(_, m)| cell(m[at])).collect::<String>());
+                let _ = writeln!(
+                    text,
+                    "{:width$}{}",
+                    program.name,
+                    self.ladder.iter().map(|(_, m)| cell(m[at])).collect::<String>()
+                );
             }
             for (a, b, found) in self.correlations() {
                 let shown = found.map_or_else(

@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::thread::Builder;
 
 /// Stack of a worker: candle's backward pass recurses over the graph.
@@ -13,6 +14,33 @@ const WORKER: &str = "archc worker ";
 
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// While it lives, what the cpu device does on this thread ends soon after the flag is set, also inside of a step: it unwinds, and
+/// [`caught`] says so. What it worked on is then half done and is to be dropped.
+#[derive(Debug)]
+pub struct Stoppable(());
+
+/// Makes this thread's work end when a flag is set.
+pub fn stoppable(flag: Arc<AtomicBool>) -> Stoppable {
+    STOP.with(|stop| *stop.borrow_mut() = Some(flag));
+    Stoppable(())
+}
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        STOP.with(|stop| *stop.borrow_mut() = None);
+    }
+}
+
+/// Between two kernels: unwinds if this thread's work is to end. Costs as much as reading a number.
+pub(crate) fn stop_here() {
+    let stop = STOP.with(|stop| stop.borrow().as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)));
+    if stop {
+        // No panic: nothing is wrong, and no hook has anything to say.
+        panic::resume_unwind(Box::new("stopped"));
+    }
 }
 
 /// A thread in which panics stay off the terminal; [`caught`] gives them with their place.
@@ -67,4 +95,23 @@ fn quiet_panics() {
             }
         }));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_ends_between_kernels_once_the_flag_is_set() {
+        let flag = Arc::new(AtomicBool::new(false));
+        stop_here();
+        let guard = stoppable(Arc::clone(&flag));
+        stop_here();
+        flag.store(true, Ordering::Relaxed);
+        assert_eq!(caught(stop_here), Err("stopped".to_owned()));
+        // It is this thread's flag alone, and only as long as it is wanted.
+        std::thread::scope(|scope| scope.spawn(stop_here).join().unwrap());
+        drop(guard);
+        stop_here();
+    }
 }

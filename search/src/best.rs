@@ -156,7 +156,10 @@ fn results(history: &History, row: &Row, ranking: &Ranking) -> Vec<String> {
     let name = anchor.map_or_else(|| "the anchor".to_owned(), |a| format!("{} ({})", a.name, a.id));
     lines.push(format!("Against {name}: {}.", row.verdict()));
     if let Some(over) = row.judgement.and_then(|j| j.interval) {
-        lines.push(format!("Lead {:+.3} [{:+.3}, {:+.3}] on {} fresh seeds.", over.mean, over.low, over.high, over.count));
+        lines.push(format!(
+            "Lead {:+.3} [{:+.3}, {:+.3}] on {} fresh seeds.",
+            over.mean, over.low, over.high, over.count
+        ));
     }
     if let (Some(searched), Some(corrected)) = (row.searched, row.corrected) {
         lines.push(format!("Lead in the search {searched:+.3}, corrected for the choice of the best {corrected:+.3}."));

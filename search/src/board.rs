@@ -9,9 +9,9 @@ use crate::archive::Archive;
 use crate::plan::Tier;
 use crate::record::{Candidate, CandidateId};
 use crate::schedule;
+use crate::stats;
 use crate::stats::shrink::{Lead, Shrunk, shrink};
 use crate::stats::spread::{Spread, Spreads, pool};
-use crate::stats;
 use crate::store::History;
 use std::collections::BTreeMap;
 

@@ -2,8 +2,8 @@
 
 use crate::propose::findings;
 use crate::record::{Cost, TimeClass};
-use crate::trained::Holds;
 use crate::screen::{Refusal, Screen, Screened};
+use crate::trained::Holds;
 use archc_compiler::checks::{self, CostReport};
 use archc_compiler::diag::{Diagnostic, to_json};
 use archc_compiler::elaborate::Sizes;

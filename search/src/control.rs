@@ -26,7 +26,11 @@ pub fn control(
     let plan = history.plan();
     let standing = history.standing_anchors();
     let at = generation * plan.controls + turn;
-    let of = if at.is_multiple_of(2) { history.fixed()? } else { standing.get((at / 2) as usize % standing.len().max(1))?.0 };
+    let of = if at.is_multiple_of(2) {
+        history.fixed()?
+    } else {
+        standing.get((at / 2) as usize % standing.len().max(1))?.0
+    };
     let anchor = history.candidate(of)?;
     let mut stream = Stream::new(plan.seed, "control", &[u64::from(generation), u64::from(turn)]);
     let mut names = names(&anchor.source);

@@ -13,7 +13,7 @@ use crate::schedule::{self, Trial};
 use crate::screen::Screen;
 use crate::stats::finals::LOOKS;
 use crate::store::{Event, History, Log};
-use crate::{codes, evaluate, finals, propose, rank};
+use crate::{codes, evaluate, finals, propose, rank, report};
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::guard::aside;
 use std::collections::BTreeSet;
@@ -60,6 +60,9 @@ const KEPT: f64 = 0.25;
 /// How long the loop waits for a result before it looks at clocks and flags.
 const BEAT: Duration = Duration::from_millis(50);
 
+/// How long words about what is going on are good for.
+const PLACE: Duration = Duration::from_secs(1);
+
 /// Why a stretch of evaluations ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stretch {
@@ -100,6 +103,8 @@ pub fn drive(
             clock,
             best: None,
             late: BTreeSet::new(),
+            place: None,
+            told: None,
             steps: 0,
         };
         engine.forget_the_deadly(deaths)?;
@@ -140,10 +145,12 @@ struct Engine<'a> {
     best: Option<CandidateId>,
     /// Evaluations that ran out of time once in this session: it may have been the machine, so they run once more.
     late: BTreeSet<Trial>,
+    /// What was going on, and when that was worked out.
+    place: Option<String>,
+    told: Option<Instant>,
     /// Candidates in a row that were no better than the best before them, by generation.
     steps: u32,
 }
-
 
 impl Engine<'_> {
     /// Generations until the budget for them is used. Gives the reason for ending.
@@ -239,11 +246,8 @@ impl Engine<'_> {
         let Some(fixed) = history.fixed() else { return Ok(None) };
         // Evaluations that are in are kept: the finalists of an earlier session are these, unless the search has gone on since.
         let claims = finals::claims(history, &Board::of(history));
-        let finalists = if history.finals_are_current() {
-            history.finals().to_vec()
-        } else {
-            self.affordable(claims, fixed)
-        };
+        let finalists =
+            if history.finals_are_current() { history.finals().to_vec() } else { self.affordable(claims, fixed) };
         if finalists.is_empty() {
             return Ok(None);
         }
@@ -262,9 +266,10 @@ impl Engine<'_> {
     fn affordable(&self, claims: Vec<CandidateId>, fixed: CandidateId) -> Vec<CandidateId> {
         let history = self.log.history();
         let first = LOOKS[0] as f64;
-        let left = self.budget.time.map_or(f64::INFINITY, |time| {
-            time.saturating_sub(self.clock.elapsed()).as_secs_f64() * self.jobs as f64
-        });
+        let left = self
+            .budget
+            .time
+            .map_or(f64::INFINITY, |time| time.saturating_sub(self.clock.elapsed()).as_secs_f64() * self.jobs as f64);
         let tokens = self.budget.tokens.map_or(f64::INFINITY, |most| most as f64 - history.counts().tokens as f64);
         let each = |id: CandidateId| (first * self.seconds(id), first * self.of_tier(Tier::Search) as f64);
         let mut used = each(fixed);
@@ -384,7 +389,12 @@ impl Engine<'_> {
         let counts = self.log.history().counts();
         let (budget, candidates) = (self.budget.time, self.budget.candidates);
         let running = self.workers.running().count();
-        let standing = Standing { elapsed: self.clock.elapsed(), budget, candidates, counts: &counts, running };
+        if self.told.is_none_or(|told| told.elapsed() >= PLACE) {
+            self.told = Some(Instant::now());
+            self.place = report::place(self.log.history());
+        }
+        let place = self.place.as_deref();
+        let standing = Standing { elapsed: self.clock.elapsed(), budget, candidates, counts: &counts, running, place };
         self.progress.notice(&Notice::Tick(standing));
     }
 
@@ -392,7 +402,8 @@ impl Engine<'_> {
     fn look(&mut self) -> Option<&'static str> {
         let history = self.log.history();
         let board = Board::of(history);
-        let lead = board.standing.iter().find(|s| history.candidate(s.id).is_some_and(|c| c.origin == Origin::Proposed));
+        let lead =
+            board.standing.iter().find(|s| history.candidate(s.id).is_some_and(|c| c.origin == Origin::Proposed));
         let ahead = lead.filter(|s| s.corrected.mean > 0.0).copied();
         let id = ahead.map(|s| s.id).or(history.fixed())?;
         if self.best == Some(id) {

@@ -3,7 +3,7 @@
 use crate::plan::Tier;
 use crate::record::{CandidateId, Report, Status};
 use crate::schedule::Trial;
-use archc_runtime::guard::{caught, worker};
+use archc_runtime::guard::{caught, stoppable, worker};
 use archc_train::evaluate::Clock;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -93,6 +93,8 @@ impl Workers {
         for i in 0..size.max(1) {
             let (queue, done, cancel) = (queue.clone(), done.clone(), cancel.clone());
             worker(&i.to_string()).spawn_scoped(scope, move || {
+                // Also inside of a step, which a large program takes seconds for.
+                let _stoppable = stoppable(Arc::clone(&cancel));
                 loop {
                     let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(job) = job else { break };
@@ -168,7 +170,10 @@ impl Drop for Workers {
 /// Runs an evaluation; a panic in it is a bug of ours, recorded as such, and no reason to stop the search.
 fn guarded(evaluator: &dyn Evaluator, job: &Job, cancel: &AtomicBool) -> Report {
     let began = Clock::Thread.now();
-    let report = caught(|| evaluator.evaluate(job, cancel))
-        .unwrap_or_else(|message| Report::failed(Status::Bug, format!("archc bug: {message}")));
+    let report = caught(|| evaluator.evaluate(job, cancel)).unwrap_or_else(|message| {
+        let stopped = cancel.load(Ordering::Relaxed);
+        let status = if stopped { Status::Cancelled } else { Status::Bug };
+        Report::failed(status, if stopped { message } else { format!("archc bug: {message}") })
+    });
     Report { seconds: (Clock::Thread.now() - began).as_secs_f64(), ..report }.settled()
 }

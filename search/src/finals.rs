@@ -26,14 +26,20 @@ const LEVEL: f64 = 0.05;
 
 /// Candidates with a claim to a place, best first, at most as many as the plan has places.
 pub fn claims(history: &History, board: &Board) -> Vec<CandidateId> {
-    let candidate = |id: CandidateId| history.candidate(id).filter(|c| c.origin == Origin::Proposed && schedule::counts(c));
-    let standing: Vec<CandidateId> = board.standing.iter().map(|s| s.id).filter(|&id| candidate(id).is_some()).collect();
+    let candidate =
+        |id: CandidateId| history.candidate(id).filter(|c| c.origin == Origin::Proposed && schedule::counts(c));
+    let standing: Vec<CandidateId> =
+        board.standing.iter().map(|s| s.id).filter(|&id| candidate(id).is_some()).collect();
     let places = history.plan().finalists as usize;
     let mut chosen: Vec<CandidateId> = Vec::new();
     let mut rest: Vec<CandidateId> = Vec::new();
     for id in standing {
         let related = |&other: &CandidateId| descends(history, id, other) || descends(history, other, id);
-        if chosen.iter().any(related) { rest.push(id) } else { chosen.push(id) }
+        if chosen.iter().any(related) {
+            rest.push(id)
+        } else {
+            chosen.push(id)
+        }
         if chosen.len() == places {
             break;
         }

@@ -7,20 +7,23 @@
 //!             ^                                                                     |
 //!             +--------------- beliefs, archive, lineage ---------------------------+
 //! ```
-//! A generation of eight is proposed from the log of closed generations, screened without being run,
-//! trained rung by rung (the better half goes on), and studied; then the next is proposed. At the end the
-//! best and the seeds run again on seeds that the search never saw, and the ranking rests on those.
+//! The anchors come first: seed programs and their nearest variants, tuned and evaluated on many seeds; the best is fixed. A generation
+//! of eight and a control is proposed from the log of closed generations, screened without being run, trained rung by rung on seeds that
+//! no generation before has seen (the better part goes on, beside the anchor and the parents), and studied; then the next is proposed.
+//! At the end the best run in the finals, on seeds and data of their own, and what they establish is what the search says.
 //!
 //! Invariants:
 //! - a proposal is a pure function of the log of closed generations: neither crashes, nor the number of
 //!   workers, nor timing changes it (`propose`, `schedule`, `random`);
 //! - nothing is believed before it is committed (`store`);
-//! - fresh seeds are never evidence for a proposal (`History::evidence_of`);
-//! - candidates are programs of a language without IO; the search itself writes only inside its run folder.
+//! - the finals are never evidence for a proposal: they are a tier that nothing else reads (`plan::Tier::Final`);
+//! - "established" is said by one function (`stats::finals::judge`);
+//! - candidates are programs of a language without IO; the search itself writes only inside its run folder and its cache.
 //!
-//! Code map: `record` and `plan` are what is written down; `store` is the log and what it says; `roles` think;
-//! `moves` edit programs; `screen` and `evaluate` judge them; `propose`, `schedule`, `rank` decide; `engine` is the loop;
-//! `best` and `report` show what came out; `shrink` makes programs of equal size.
+//! Code map: `record` and `plan` are what is written down; `store` is the log and what it says; `roles` think; `moves` edit programs,
+//! `shrink` lowers a size, `control` changes nothing; `screen` and `evaluate` judge; `board` is what is known, `propose`, `schedule`,
+//! `finals`, `rank` decide; `engine` is the loop; `best` and `report` show what came out; `pool`, `verify`, `gates` and `repro` evaluate
+//! outside of a search.
 
 pub mod archive;
 pub mod best;
@@ -32,8 +35,8 @@ pub mod control;
 pub mod engine;
 pub mod evaluate;
 pub mod finals;
-pub mod gates;
 pub mod front;
+pub mod gates;
 pub mod moves;
 pub mod plan;
 pub mod pool;
@@ -63,6 +66,6 @@ mod tests;
 
 pub use codes::CODES;
 pub use engine::{Budget, Roles, drive};
-pub use progress::{Notice, Progress, Silent, Standing};
 pub use plan::Settings;
+pub use progress::{Notice, Progress, Silent, Standing};
 pub use run::{SearchOptions, Summary, run, settings};

@@ -111,7 +111,7 @@ pub struct Plan {
 const SEEDS_A_GENERATION: u64 = 64;
 
 impl Plan {
-    /// The plan of the design: generations of eight and a control; all are tuned, the better two thirds are screened on three more
+    /// The plan of the design: generations of eight and a control; all are tuned, the better two thirds are screened on two more
     /// seeds, the best third is evaluated on the tasks of the search, on a seed that no generation before has seen.
     pub fn new(seed: u64, anchors: Vec<(String, String)>, researcher: &str, evaluator: &str) -> Self {
         Self {
@@ -121,7 +121,7 @@ impl Plan {
             choices: 2,
             anchor_tunings: 3,
             anchor_seeds: 8,
-            screens: 3,
+            screens: 2,
             keep_tuned: 0.67,
             keep_screened: 0.34,
             searches: 1,
@@ -165,7 +165,8 @@ impl Plan {
         // The anchors' seeds are those of every run, so that what is known of an anchor is of use to the next run. The others are this
         // run's own: two runs with different seeds share none.
         let anchors = generation == 0;
-        let first = if anchors { 0 } else { self.seed.wrapping_mul(1 << 32) + SEEDS_A_GENERATION * u64::from(generation) };
+        let first =
+            if anchors { 0 } else { self.seed.wrapping_mul(1 << 32) + SEEDS_A_GENERATION * u64::from(generation) };
         // Tuning and screening seeds are not those of the search tier: its first task may be the screen's.
         let (from, count) = match tier {
             Tier::Tune => (0, if anchors { self.anchor_tunings } else { 1 }),

@@ -84,4 +84,6 @@ pub struct Standing<'a> {
     pub counts: &'a Counts,
     /// Evaluations running.
     pub running: usize,
+    /// What is going on, in words, before there are candidates and in the finals.
+    pub place: Option<&'a str>,
 }

@@ -4,15 +4,15 @@
 //! it has some sound drafts; a surrogate says which of them is trained. Drafts that were refused or passed
 //! over are kept with the reason.
 
-use crate::{codes, control};
+use crate::board::Knowledge;
 use crate::random::Stream;
 use crate::record::{Candidate, CandidateId, Finding, Hypothesis, Origin, Site, Verdict};
 use crate::roles::{Engineer, Researcher};
 use crate::screen::{Limits, Refusal, Screen, Screened};
 use crate::shrink::{hidden_sizes, shrink};
 use crate::store::History;
-use crate::board::Knowledge;
 use crate::surrogate::Surrogate;
+use crate::{codes, control};
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::guard::caught;
 use similar::TextDiff;
@@ -26,11 +26,7 @@ const VARIATION: (&str, &str, usize) = ("change a convolution", "no convolution"
 ///
 /// # Errors
 /// E1007 if a seed program does not pass the screen.
-pub fn anchors(
-    history: &History,
-    engineer: &dyn Engineer,
-    screen: &dyn Screen,
-) -> Result<Vec<Candidate>, Diagnostic> {
+pub fn anchors(history: &History, engineer: &dyn Engineer, screen: &dyn Screen) -> Result<Vec<Candidate>, Diagnostic> {
     let limits = Limits::of(history);
     let mut candidates = seeds(history, screen)?;
     let mut known: BTreeSet<String> = candidates.iter().map(|c| c.hash.clone()).collect();
@@ -132,8 +128,7 @@ pub fn generation(
                 Ok(None) => break,
                 Err(bug) => unthought(history, researcher, &bug),
             };
-            let parents: Vec<&Candidate> =
-                hypothesis.parents.iter().filter_map(|&id| history.candidate(id)).collect();
+            let parents: Vec<&Candidate> = hypothesis.parents.iter().filter_map(|&id| history.candidate(id)).collect();
             let mut candidate = Candidate {
                 id: id(&made),
                 generation: number,
@@ -264,7 +259,11 @@ fn fit(
         let best = smaller.reduce(|best, next| if params(&next.2) > params(&best.2) { next } else { best });
         if let Some((size, source, screened)) = best {
             candidate.source = source;
-            candidate.change = format!("{}; {size} lowered to {:.0} % to be no larger than the fixed anchor", candidate.change, 100.0 * factor);
+            candidate.change = format!(
+                "{}; {size} lowered to {:.0} % to be no larger than the fixed anchor",
+                candidate.change,
+                100.0 * factor
+            );
             return (screened, None);
         }
     }

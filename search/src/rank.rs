@@ -90,7 +90,9 @@ impl Row {
             None => "the anchor".to_owned(),
             Some(Standing::Established { look, .. }) => match self.discovery {
                 Some(true) => match self.carrier.filter(|carrier| *carrier != self.candidate) {
-                    Some(carrier) => format!("established at {look} seeds: a discovery; what follows {carrier} adds nothing shown"),
+                    Some(carrier) => {
+                        format!("established at {look} seeds: a discovery; what follows {carrier} adds nothing shown")
+                    }
                     None => format!("established at {look} seeds: a discovery"),
                 },
                 Some(false) => format!("established at {look} seeds, not better than its own seed program"),
@@ -198,7 +200,7 @@ pub fn tasks(history: &History, id: CandidateId, tier: Tier) -> BTreeMap<String,
 /// Counts what was called better, on the search tier alone.
 fn controls(history: &History) -> Controls {
     let mut controls = Controls::default();
-    for analysis in history.analyses().filter(|a| a.tier == Tier::Search) {
+    for analysis in history.analyses() {
         let Some(effect) = analysis.over_parent else { continue };
         let won = u32::from(effect.positive());
         match history.candidate(analysis.candidate).map(|c| c.origin) {

@@ -3,7 +3,6 @@
 //! These types are the body of the log ([`crate::store::Event`]), so their serde form is the format of a
 //! run on disk; [`crate::store::SCHEMA`] is raised when it changes.
 
-use crate::plan::Tier;
 use archc_compiler::diag::Diagnostic;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -316,9 +315,7 @@ impl Report {
 pub struct Analysis {
     /// Of which candidate.
     pub candidate: CandidateId,
-    /// The tier that the comparison is of: that of the search where it got so far, else the screen.
-    pub tier: Tier,
-    /// Against its first parent, on the seeds both were trained on; none if there is no common seed.
+    /// Against its first parent, on their common seeds of the search tier; none if there is none.
     pub over_parent: Option<crate::stats::Interval>,
     /// Against the fixed anchor on the same seeds of the search tier.
     pub over_anchor: Option<crate::stats::Interval>,

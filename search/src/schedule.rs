@@ -75,7 +75,7 @@ fn candidates(history: &History, generation: u32) -> Vec<Trial> {
     let size = field.iter().filter(|c| c.origin != Origin::Control).count();
     let tuned = best(field, Plan::places(plan.keep_tuned, size), |id| history.tuned(id));
     let screens = plan.seeds(generation, Tier::Screen);
-    let screenings = undone(history, all(&with_parents(history, &tuned), Tier::Screen, screens.clone()));
+    let screenings = undone(history, all(&ids(&tuned), Tier::Screen, screens.clone()));
     if !screenings.is_empty() {
         return screenings;
     }

@@ -59,9 +59,23 @@ impl Setting {
     /// # Errors
     /// E0901 to E0907 and what else a task refuses.
     pub fn check(&self) -> Result<(), Diagnostic> {
-        let runs = self.screen.tasks.iter().chain(&self.search.tasks);
-        runs.map(|run| task::build(&run.task, self.corpus.as_ref()).map(drop)).collect()
+        let mut runs = self.screen.tasks.iter().chain(&self.search.tasks);
+        runs.try_for_each(|run| task::build(&run.task, self.corpus.as_ref()).map(drop))
     }
+}
+
+/// How far behind the best rate's mean loss, in nats, a rate is stopped after half of a task's steps.
+const BEHIND: f64 = 0.05;
+
+/// Mean losses of tasks after half of their steps.
+#[derive(Default)]
+struct Halves {
+    /// At the best rate so far.
+    best: BTreeMap<String, f64>,
+    /// At this one.
+    now: BTreeMap<String, f64>,
+    /// It was stopped.
+    behind: bool,
 }
 
 /// Says whether a device has room for a graph on batches of so many tokens.
@@ -105,15 +119,25 @@ impl Trained {
         }
     }
 
-    /// One training of all tasks at one rate; an anchor's may be known.
-    fn train(&self, job: &Job, rate: f64, cancel: &AtomicBool) -> EvalReport {
+    /// One training of all tasks at one rate; an anchor's may be known. `halves` is how far the mean loss of each task had come after
+    /// half of the steps, at the best rate so far: what is behind that by more than [`BEHIND`] is stopped there.
+    fn train(&self, job: &Job, rate: f64, cancel: &AtomicBool, halves: &mut Halves) -> EvalReport {
         let request = self.request(self.tier(job.tier), job.seed, Some(rate));
         let program = Trainable::new(&job.name, &job.source, &self.holds);
         let key = job.anchor.then(|| contract::key(&program, self.device.as_ref(), &request)).flatten();
         if let Some(known) = key.as_deref().and_then(|key| self.cache.get(key)) {
             return EvalReport { seconds: 0.0, ..known };
         }
-        let mut watch = |_: &contract::Moment<'_>| {
+        let mut watch = |moment: &contract::Moment<'_>| {
+            if 2 * moment.step == moment.steps {
+                let best = halves.best.get(moment.task).copied().unwrap_or(f64::INFINITY);
+                halves.now.insert(moment.task.to_owned(), moment.mean_loss);
+                // All of an anchor's results are kept for later runs, so they are whole.
+                if moment.mean_loss > best + BEHIND && !job.anchor {
+                    halves.behind = true;
+                    return Flow::Cancel;
+                }
+            }
             if cancel.load(Ordering::Relaxed) { Flow::Cancel } else { Flow::Continue }
         };
         let report = contract::evaluate(&program, self.device.as_ref(), &request, &mut watch);
@@ -145,26 +169,38 @@ impl Evaluator for Trained {
 
     fn evaluate(&self, job: &Job, cancel: &AtomicBool) -> Report {
         if job.tier != Tier::Tune {
-            return record(self.train(job, job.rate.unwrap_or(1.0), cancel));
+            return record(self.train(job, job.rate.unwrap_or(1.0), cancel, &mut Halves::default()));
         }
         // All rates; the best one's report with what all of them took. A rate at which the training diverges is no rate.
         let mut best: Option<Report> = None;
         let (mut rates, mut tokens, mut failed) = (Vec::new(), 0, None);
-        for &rate in &self.setting.screen.rates {
-            let report = record(self.train(job, rate, cancel));
+        // From the middle outwards: what is far off is soon seen to be behind.
+        let mut order = self.setting.screen.rates.clone();
+        order.sort_by(|a, b| a.ln().abs().total_cmp(&b.ln().abs()));
+        let mut halves = Halves::default();
+        for rate in order {
+            (halves.now, halves.behind) = (BTreeMap::new(), false);
+            let report = record(self.train(job, rate, cancel, &mut halves));
+            if halves.behind {
+                continue;
+            }
             tokens += report.tokens;
             match (report.status, report.score()) {
                 (Status::Ok, Some(score)) => {
                     rates.push((rate, score));
                     if best.as_ref().is_none_or(|b| b.score().is_none_or(|other| score > other)) {
                         best = Some(report);
+                        halves.best.clone_from(&halves.now);
                     }
                 }
                 (Status::Diverged, _) => failed = Some(report),
                 _ => return report,
             }
         }
-        best.or(failed).map_or_else(|| Report::failed(Status::Invalid, "the screen has no rates"), |r| Report { rates, tokens, ..r })
+        best.or(failed).map_or_else(
+            || Report::failed(Status::Invalid, "the screen has no rates"),
+            |r| Report { rates, tokens, ..r },
+        )
     }
 }
 

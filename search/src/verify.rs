@@ -70,6 +70,7 @@ pub fn verdicts(programs: &[Vec<Option<f64>>], anchors: &[Vec<Option<f64>>]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::slice::from_ref;
 
     fn scores(values: impl IntoIterator<Item = f64>) -> Vec<Option<f64>> {
         values.into_iter().map(Some).collect()
@@ -80,12 +81,12 @@ mod tests {
         let good = scores((0..16).map(|i| 1.0 + 0.01 * f64::from(i)));
         let low = scores((0..16).map(|i| 0.5 + 0.01 * f64::from(i)));
         let high = scores((0..16).map(|i| 1.5 + 0.01 * f64::from(i)));
-        let one = verdicts(&[good.clone()], &[low.clone()]);
+        let one = verdicts(from_ref(&good), from_ref(&low));
         assert!(one[0].established && one[0].p == Some(2f64.powi(-16)), "{one:?}");
-        let both = verdicts(&[good.clone()], &[low.clone(), high]);
+        let both = verdicts(from_ref(&good), &[low.clone(), high]);
         assert!(!both[0].established && both[0].p == Some(1.0), "{both:?}");
         // Two programs share the 5 %.
-        let two = verdicts(&[good.clone(), low.clone()], &[low.clone()]);
+        let two = verdicts(&[good.clone(), low.clone()], from_ref(&low));
         assert_eq!((two[0].p, two[0].established, two[1].established), (Some(2f64.powi(-15)), true, false));
         let mut failed = good;
         failed[3] = None;

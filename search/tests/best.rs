@@ -4,7 +4,7 @@ mod fake;
 
 use archc_compiler::source::SourceMap;
 use archc_compiler::{Options, compile};
-use archc_search::{Budget, SearchOptions, Silent, Summary, run_with};
+use archc_search::{Budget, SearchOptions, Silent, Summary, run};
 use fake::{FakeEvaluator, FakeScreen, seeds};
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn search(out: &Path, candidates: u32, resume: bool) -> Summary {
         jobs: 2,
         ..SearchOptions::default()
     };
-    run_with(&options, &FakeScreen, &FakeEvaluator::default(), &mut Silent).unwrap()
+    run(&options, &FakeScreen, &FakeEvaluator::default(), &mut Silent).unwrap()
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! The real judges: the compiler as the screen, the trainer as the evaluator, on tiers of a few steps.
 
 use archc_runtime::Reference;
+use archc_search::cache::Cache;
 use archc_search::compile::Compiler;
 use archc_search::evaluate::{Evaluator, Job};
 use archc_search::plan::Tier;
 use archc_search::record::{CandidateId, Status, TimeClass};
 use archc_search::screen::{Screen, Screened};
 use archc_search::trained::{Setting, Trained};
-use archc_search::cache::Cache;
 use archc_search::{Budget, SearchOptions, Silent, report, run, store};
 use archc_train::corpus::Corpus;
 use archc_train::tier::{self, tier};

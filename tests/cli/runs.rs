@@ -45,15 +45,23 @@ fn a_killed_training_goes_on_to_the_same_curve() {
     archc(&other).refused(2, "E0913");
     // What was trained can be scored.
     let weights = folder.text("whole/weights.safetensors");
-    let report =
-        archc(&["eval", &file, "--set", "D=8", "--tier", "screen", "--weights", &weights, "--json"]).done().out;
+    let tier = tier(&folder);
+    let report = archc(&["eval", &file, "--set", "D=8", "--tier", &tier, "--weights", &weights, "--json"]).done().out;
     let report: Value = serde_json::from_str(&report).expect("one line of JSON");
-    assert_eq!((&report["status"], &report["tier"]), (&"ok".into(), &"screen".into()));
+    assert_eq!((&report["status"], &report["tier"]), (&"ok".into(), &"mine".into()));
     let score = report["tasks"]["recall"]["score"].as_f64().expect("a score");
     assert!((0.0..=1.0).contains(&score));
     for field in ["schema", "key", "seed", "params", "flops_per_token", "state", "seconds", "diagnostics"] {
         assert!(report.get(field).is_some(), "no {field}");
     }
+}
+
+/// A tier of one short task, as a file.
+fn tier(folder: &Folder) -> String {
+    let task = r#"{"name": "recall", "task": "recall:len=32", "width": 8, "steps": 20, "learning_rate": 0.005}"#;
+    let tier = format!(r#"{{"name": "mine", "seeds": "mine", "part": "validation", "tasks": [{task}]}}"#);
+    fs::write(folder.path("mine.json"), tier).unwrap();
+    folder.text("mine.json")
 }
 
 trait MapOwned {
@@ -102,9 +110,10 @@ fn keys_of_evaluations_tell_what_changes_the_number() {
         ("a.arch", &named),
         ("b.arch", &named.replace("let a", "let b").replace("(a)", "(b)")),
     ]);
+    let tier = tier(&folder);
     let eval = |file: &str, more: &[&str], isa: Option<&str>| {
         let file = folder.text(file);
-        let mut command = command(&[&["eval", &file, "--json"], more].concat());
+        let mut command = command(&[&["eval", &file, "--tier", &tier, "--json"], more].concat());
         if let Some(name) = isa {
             command.env("ARCHC_ISA", name);
         }
@@ -158,11 +167,12 @@ fn weights_are_scored_on_tiers_of_one_model() {
     let weights = folder.text("run/weights.safetensors");
     let eval = |more: &[&str]| archc(&[&["eval", &file, "--weights", &weights], more].concat());
     eval(&["--set", "D=16", "--tier", "search"]).refused(2, "E0925");
-    let unfit = eval(&[]);
+    let tier = tier(&folder);
+    let unfit = eval(&["--tier", &tier]);
     unfit.refused(2, "E0808");
     let shapes = unfit.err.matches("error[E0808]").count();
     assert!(shapes > 3, "all that does not fit is told, not {shapes}: {}", unfit.err);
-    let fit = eval(&["--set", "D=16"]).done().out;
+    let fit = eval(&["--set", "D=16", "--tier", &tier]).done().out;
     assert!(fit.contains(", at D=16"), "{fit}");
 }
 
@@ -186,13 +196,59 @@ fn a_search_stops_in_good_order_and_can_be_read() {
     }
     let run = finish(child.wait_with_output().unwrap());
     assert_eq!(run.code, 75, "{}", run.err);
-    assert!(run.out.contains("ended: interrupted") && run.out.contains("archc report"), "{}\n{}", run.out, run.err);
+    assert!(run.out.contains("ended: interrupted") && run.out.contains("report.html"), "{}\n{}", run.out, run.err);
     archc(&["report", &out]).done();
     let page = fs::read_to_string(folder.path("run/report.html")).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.contains("archc search"));
     // Goes on, with a budget that is used already.
     let resumed = archc(&["search", "--resume", "--out", &out, "--budget", "0.1s"]).done();
     assert!(resumed.out.contains("ended: time"), "{}", resumed.out);
+}
+
+#[test]
+fn a_gate_holds_and_says_what_it_saw() {
+    let folder = Folder::new(&[]);
+    let run = command(&["gates", "tracks parity", "--json"]).env("ARCHC_CACHE", folder.path("cache")).output().unwrap();
+    let run = finish(run);
+    assert_eq!(run.code, 0, "{}{}", run.out, run.err);
+    let report: Value = serde_json::from_str(&run.out).expect("one line of JSON");
+    let seen = &report["gates"][0]["seen"];
+    assert_eq!((&report["failed"], &seen["holds"]), (&0.into(), &true.into()), "{report}");
+    assert!(seen["sides"][0]["value"].as_f64().is_some_and(|value| value >= 0.9), "{report}");
+}
+
+#[test]
+fn a_run_is_resumed_by_its_own_settings_and_says_what_differs() {
+    let folder = Folder::new(&[("t.arch", TINY)]);
+    let out = folder.text("run");
+    let program = folder.text("t.arch");
+    let search = |more: &[&str]| {
+        let args = [&["search", &program, "--out", &out, "--jobs", "1"], more].concat();
+        finish(command(&args).env("ARCHC_CACHE", folder.path("cache")).output().unwrap())
+    };
+    let first = search(&["--budget", "0.2s", "--seed", "3", "--task-weights", "text=0"]);
+    assert_eq!(first.code, 0, "{}", first.err);
+    let again = |more: &[&str]| archc(&[&["search", "--resume", "--out", &out], more].concat());
+    // Its time is spent: it ends at once, and its weights and seed are its own.
+    let spent = again(&[]).done();
+    assert!(spent.out.contains("ended: time"), "{}", spent.out);
+    for (more, said) in [
+        (["--seed", "4"], "--seed is 3 there and 4 here"),
+        (["--researcher", "random"], "--researcher is bandit there"),
+    ] {
+        let refused = again(&more);
+        refused.refused(2, "E1008");
+        assert!(refused.err.contains(said), "{}", refused.err);
+    }
+    again(&["--tier", "verify"]).refused(2, "E1008");
+    // A name that is no task, and a corpus that is too small, are refused before there is a folder.
+    fs::write(folder.path("small.txt"), "hello world").unwrap();
+    let refused = |more: &[&str], code| {
+        archc(&[&["search", &folder.text("t.arch"), "--out", &folder.text("none")], more].concat()).refused(2, code);
+        assert!(!folder.path("none").exists(), "{more:?}");
+    };
+    refused(&["--task-weights", "recall=1"], "E0941");
+    refused(&["--corpus", &folder.text("small.txt")], "E0906");
 }
 
 #[test]
@@ -278,8 +334,8 @@ fn a_run_folder_is_enough_for_every_command() {
     other.refused(2, "E0913");
     assert!(other.err.contains("--lr is 0.003 there and 0.5 here"), "{}", other.err);
     // The other commands.
-    let report = archc(&["eval", &run, "--tier", "screen", "--json"]).done().out;
-    assert_eq!(json(&report)[0]["status"], "ok", "{report}");
+    let report = archc(&["eval", &run, "--json"]).done().out;
+    assert_eq!((&json(&report)[0]["status"], &json(&report)[0]["tier"]), (&"ok".into(), &"own".into()), "{report}");
     fs::write(folder.path("x.arch"), TINY).unwrap();
     let forward = |model: &str, more: &[&str], output: &str| {
         let output = folder.text(output);

@@ -22,13 +22,13 @@ use crate::trainer::{Observer, Outcome, Record, TrainConfig, Trainer, measure};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, ParamId, print_whole};
 use archc_runtime::{BatchShape, Device, Dtype, Snapshot, misfits};
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
 /// Names the layout of [`EvalReport`].

@@ -125,14 +125,14 @@ fn one_rate() -> Vec<f64> {
 /// `screen`: one short task at several learning rates, of which it picks one. `search`: the tasks that candidates are ranked by.
 /// `verify`: fresh seeds, other settings, a held-out task, the test part.
 pub fn tiers() -> Vec<Tier> {
-    BUILT_IN.iter().map(|text| serde_json::from_str(text).expect("the tiers that archc carries are well-formed")).collect()
+    BUILT_IN
+        .iter()
+        .map(|text| serde_json::from_str(text).expect("the tiers that archc carries are well-formed"))
+        .collect()
 }
 
-const BUILT_IN: [&str; 3] = [
-    include_str!("../tiers/screen.json"),
-    include_str!("../tiers/search.json"),
-    include_str!("../tiers/verify.json"),
-];
+const BUILT_IN: [&str; 3] =
+    [include_str!("../tiers/screen.json"), include_str!("../tiers/search.json"), include_str!("../tiers/verify.json")];
 
 /// A tier by name, or from a file of the same layout as those that archc carries (train/tiers).
 ///
@@ -251,19 +251,23 @@ mod tests {
         let task = r#""name": "a", "task": "recall:len=32", "width": 16, "steps": 10, "learning_rate": 0.01"#;
         let whole = format!(r#"{{"name": "mine", "seeds": "mine", "part": "validation", "tasks": [{{{task}}}]}}"#);
         std::fs::write(&path, &whole).unwrap();
-        let tier = super::tier(name).unwrap();
-        assert_eq!((tier.rates.as_slice(), tier.tasks[0].layers, tier.tasks[0].weight), (&[1.0][..], 1, 1.0));
+        let mine = tier(name).unwrap();
+        assert_eq!((mine.rates.as_slice(), mine.tasks[0].layers, mine.tasks[0].weight), (&[1.0][..], 1, 1.0));
         for (old, new, said) in [
             ("\"tasks\": [", "\"tasks\": [], \"x\": [", "unknown field `x`"),
             ("0.01", "-1", "lr"),
             ("recall:len=32", "recall:len", "len"),
-            ("}]", "}, {\"name\": \"a\", \"task\": \"recall\", \"width\": 1, \"steps\": 1, \"learning_rate\": 1}]", "two tasks"),
+            (
+                "}]",
+                "}, {\"name\": \"a\", \"task\": \"recall\", \"width\": 1, \"steps\": 1, \"learning_rate\": 1}]",
+                "two tasks",
+            ),
         ] {
             std::fs::write(&path, whole.replace(old, new)).unwrap();
-            let error = super::tier(name).unwrap_err();
+            let error = tier(name).unwrap_err();
             assert!(error.code == "E0940" && error.message.contains(said), "{error:?}");
         }
-        assert_eq!(super::tier("missing.json").unwrap_err().code, "E0940");
+        assert_eq!(tier("missing.json").unwrap_err().code, "E0940");
     }
 
     #[test]

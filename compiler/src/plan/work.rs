@@ -49,7 +49,9 @@ impl Plan {
                     let taps = conv.filter.axes.iter().find(|axis| axis.dim == conv.window).map_or(1, |axis| axis.size);
                     TAP * value * taps as f64
                 }
-                Work::Single(single) => SINGLE * single.inputs.iter().map(numbers).fold(numbers(&single.output), f64::max),
+                Work::Single(single) => {
+                    SINGLE * single.inputs.iter().map(numbers).fold(numbers(&single.output), f64::max)
+                }
                 Work::Loop(body) => {
                     let rounds = body.count as f64 * body.map.iter().product::<usize>() as f64;
                     rounds * self.scope(&body.body)
@@ -60,7 +62,8 @@ impl Plan {
 
     /// Every op over the part of the loop's space that it has.
     fn fused(&self, fused: &Fused) -> f64 {
-        let space = |dims: &[crate::lowered::DimId]| dims.iter().map(|d| self.sizes[d.0 as usize] as f64).product::<f64>();
+        let space =
+            |dims: &[crate::lowered::DimId]| dims.iter().map(|d| self.sizes[d.0 as usize] as f64).product::<f64>();
         let ops: f64 = fused
             .code
             .iter()

@@ -6,6 +6,7 @@ use super::fused;
 use super::memory::{Bases, FIXED, Slot};
 use super::single::SingleStep;
 use crate::compiled::Leaves;
+use crate::guard::stop_here;
 use archc_compiler::lowered::{DimId, Lowered, Op};
 use archc_compiler::plan::{Copy, Gemm, GemmDim, Kernel, LoopKernel, Port, Schedule, Scope, View, Work};
 use archc_kernels::copy::copy_nd;
@@ -149,6 +150,7 @@ impl Launches {
     pub unsafe fn run(&self, from: usize, bases: &Bases, context: &Context<'_>) {
         let mut inner = bases.clone();
         for (kernel, starts) in &self.order[from..] {
+            stop_here();
             inner.0.truncate(FIXED);
             // SAFETY: the caller's contract
             unsafe {
@@ -528,6 +530,7 @@ impl LoopStep {
                 rest /= size;
             }
             for _ in range {
+                stop_here();
                 let shift = |map: &[isize]| -> isize { map.iter().zip(&index).map(|(s, i)| s * *i as isize).sum() };
                 for (p, (port, slot)) in k.ports.iter().zip(&self.ports).enumerate() {
                     if let (Some(port), Some(slot)) = (port, slot) {

@@ -9,7 +9,6 @@ use super::bandit::PRIOR;
 use crate::board::Board;
 use crate::plan::Tier;
 use crate::record::{Analysis, Belief, Candidate, CandidateId, Origin, Verdict};
-use crate::stats::spread::{Spread, pool};
 use crate::stats::{self, Interval};
 use crate::store::History;
 use std::collections::BTreeMap;
@@ -27,38 +26,27 @@ pub struct PairedAnalyst;
 impl Analyst for PairedAnalyst {
     fn study(&self, history: &History, generation: u32) -> (Vec<Analysis>, Vec<Belief>) {
         let board = Board::of(history);
-        let screen = screen_spread(history, generation);
         let studied = history.admitted(generation).filter(|c| history.results_of(c.id).next().is_some());
-        let analyses: Vec<Analysis> = studied.map(|c| analyse(history, &board, screen, c)).collect();
+        let analyses: Vec<Analysis> = studied.map(|c| analyse(history, &board, c)).collect();
         let beliefs = beliefs(history, generation, &analyses);
         (analyses, beliefs)
     }
 }
 
-/// Deviation of paired differences on the screen, of this generation's children and their parents.
-fn screen_spread(history: &History, generation: u32) -> Spread {
-    let pairs = history.admitted(generation).filter_map(|c| Some(((), history.paired(c.id, *c.parents.first()?, Tier::Screen))));
-    pool(pairs, Spread { deviation: 0.2, freedom: 4.0 }).of(&())
-}
-
-fn analyse(history: &History, board: &Board, screen: Spread, child: &Candidate) -> Analysis {
-    let pairs = |tier| child.parents.first().map_or_else(Vec::new, |&parent| history.paired(child.id, parent, tier));
-    let (mut tier, mut differences, mut spread) = (Tier::Search, pairs(Tier::Search), board.spread(child, true));
-    if differences.is_empty() {
-        (tier, differences, spread) = (Tier::Screen, pairs(Tier::Screen), screen);
-    }
+fn analyse(history: &History, board: &Board, child: &Candidate) -> Analysis {
+    let differences = child.parents.first().map_or_else(Vec::new, |&p| history.paired(child.id, p, Tier::Search));
+    let spread = board.spread(child, true);
     let over_parent = spread.interval(&differences);
     let better = spread.probability_positive(&differences).unwrap_or(0.0);
     let over_anchor = board.spread(child, false).interval(&history.leads(child.id));
-    let text = words(history, child, tier, over_parent, over_anchor, better);
-    Analysis { candidate: child.id, tier, over_parent, over_anchor, better, text }
+    let text = words(history, child, over_parent, over_anchor, better);
+    Analysis { candidate: child.id, over_parent, over_anchor, better, text }
 }
 
 /// What was learned.
 fn words(
     history: &History,
     child: &Candidate,
-    tier: Tier,
     over_parent: Option<Interval>,
     over_anchor: Option<Interval>,
     better: f64,
@@ -66,31 +54,28 @@ fn words(
     if child.origin == Origin::Anchor {
         return match stats::mean(&history.scores(child.id, Tier::Search).map(|(_, score)| score).collect::<Vec<_>>()) {
             Some(mean) => format!("{} scores {mean:.3} on the anchors' seeds.", child.name),
-            None => format!("{} was tuned and not evaluated: it is no better than the seed program it varies.", child.name),
+            None => {
+                format!("{} was tuned and not evaluated: it is no better than the seed program it varies.", child.name)
+            }
         };
     }
     let Some(effect) = over_parent else {
         let ending = history.results_of(child.id).map(|(_, _, r)| r.status.word()).find(|w| *w != "ok");
         return match ending {
             Some(word) => format!("{}: training ended as {word}, so there is nothing to compare.", child.change),
-            None => format!("{}: left behind after tuning.", child.change),
+            None => format!("{}: left behind on the screen.", child.change),
         };
     };
     let parent = child.parents.first().and_then(|&p| history.candidate(p));
     let parent = parent.map_or_else(|| "its parent".to_owned(), |p| format!("{} ({})", p.name, p.id));
-    let verdict = match (tier, child.origin) {
-        (Tier::Search, Origin::Control) if effect.positive() => "A control that wins: a type-I error",
-        (Tier::Search, Origin::Control) => "A control that does not win, as it should",
-        (Tier::Search, _) if effect.positive() => "It helps",
-        (Tier::Search, _) if effect.negative() => "It hurts",
-        (Tier::Search, _) => "No clear effect",
-        _ => "Left behind after the screen",
+    let verdict = match child.origin {
+        Origin::Control if effect.positive() => "A control that wins: a type-I error",
+        Origin::Control => "A control that does not win, as it should",
+        _ if effect.positive() => "It helps",
+        _ if effect.negative() => "It hurts",
+        _ => "No clear effect",
     };
-    let on = match (tier, effect.count) {
-        (Tier::Search, 1) => "one seed".to_owned(),
-        (Tier::Search, n) => format!("{n} seeds"),
-        (_, n) => format!("{n} seeds of the screen"),
-    };
+    let on = if effect.count == 1 { "one seed".to_owned() } else { format!("{} seeds", effect.count) };
     let mut text = format!(
         "{verdict}: {:+.3} [{:+.3}, {:+.3}] over {parent} on {on} (P(better) = {better:.2}).",
         effect.mean, effect.low, effect.high,
@@ -100,7 +85,7 @@ fn words(
     }
     if let Some(h) = &child.hypothesis {
         for task in &h.tasks {
-            if let Some(moved) = child.parents.first().and_then(|&p| task_effect(history, child.id, p, tier, task)) {
+            if let Some(moved) = child.parents.first().and_then(|&p| task_effect(history, child.id, p, task)) {
                 let as_thought = match moved {
                     _ if better > 0.1 && better < 0.9 => "which says little",
                     m if m > 0.0 => "as was hoped",
@@ -113,13 +98,13 @@ fn words(
     text
 }
 
-/// Mean paired difference on one task of a tier.
-fn task_effect(history: &History, child: CandidateId, parent: CandidateId, tier: Tier, task: &str) -> Option<f64> {
+/// Mean paired difference on one task of the search tier.
+fn task_effect(history: &History, child: CandidateId, parent: CandidateId, task: &str) -> Option<f64> {
     let differences: Vec<f64> = history
         .results_of(child)
-        .filter(|(t, _, _)| *t == tier)
+        .filter(|(tier, _, _)| *tier == Tier::Search)
         .filter_map(|(_, seed, report)| {
-            let theirs = history.result((parent, tier, seed))?.tasks.get(task)?;
+            let theirs = history.result((parent, Tier::Search, seed))?.tasks.get(task)?;
             Some(report.tasks.get(task)?.score - theirs.score)
         })
         .collect();

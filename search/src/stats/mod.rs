@@ -19,12 +19,8 @@ pub mod spread;
 
 pub use signs::{interval, level, sign_flip};
 
-use crate::random::Stream;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
-
-/// Resamples of a bootstrap; the ends of a 95 % interval are then known to about a tenth of its width.
-const RESAMPLES: usize = 2000;
 
 /// A mean with a 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,33 +61,6 @@ pub fn deviation(values: &[f64]) -> Option<f64> {
     })
 }
 
-/// Percentile bootstrap of the mean, 95 %; none below two values.
-///
-/// The plain percentile interval is too narrow for few values: resampling underestimates the standard
-/// deviation by sqrt((n-1)/n), and knows nothing of the tails of Student's t. Both are corrected by
-/// stretching it about the mean, which for n = 4 is a factor of 1.9 and for n = 30 of 1.06.
-pub fn bootstrap(values: &[f64], stream: &mut Stream) -> Option<Interval> {
-    let m = mean(values)?;
-    let n = values.len();
-    if n < 2 {
-        return None;
-    }
-    let mut means: Vec<f64> =
-        (0..RESAMPLES).map(|_| (0..n).map(|_| values[stream.below(n)]).sum::<f64>() / n as f64).collect();
-    means.sort_by(f64::total_cmp);
-    let at = |p: f64| means[((RESAMPLES - 1) as f64 * p).round() as usize];
-    let stretch = (n as f64 / (n - 1) as f64).sqrt() * student((n - 1) as f64) / 1.959_964;
-    let end = |p: f64| m + (at(p) - m) * stretch;
-    Some(Interval { mean: m, low: end(0.025), high: end(0.975), count: n })
-}
-
-/// An interval from a standard deviation that is known from elsewhere with many degrees of freedom.
-pub fn with_deviation(values: &[f64], deviation: f64) -> Option<Interval> {
-    let m = mean(values)?;
-    let half = 1.959_964 * deviation / (values.len() as f64).sqrt();
-    Some(Interval { mean: m, low: m - half, high: m + half, count: values.len() })
-}
-
 /// Upper 97.5 % point of Student's t; without a degree of freedom there is none.
 fn student(freedom: f64) -> f64 {
     StudentsT::new(0.0, 1.0, freedom).map_or(f64::INFINITY, |t| t.inverse_cdf(0.975))
@@ -116,26 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_interval_covers_the_truth_as_often_as_it_says() {
-        // 400 samples of 5 normal values: coverage near 95 %; its standard error is 1.1 %, four are allowed.
-        let mut source = Stream::new(3, "coverage", &[]);
-        let trials = 400;
-        let covered = (0..trials)
-            .filter(|&i| {
-                let values: Vec<f64> = (0..5).map(|_| 2.0 + source.normal()).collect();
-                let interval = bootstrap(&values, &mut Stream::new(i, "bootstrap", &[])).unwrap();
-                interval.low <= 2.0 && 2.0 <= interval.high
-            })
-            .count();
-        let share = covered as f64 / trials as f64;
-        assert!((0.91..=0.99).contains(&share), "coverage {share}");
-    }
-
-    #[test]
-    fn few_values_have_no_interval() {
-        let mut s = Stream::new(0, "few", &[]);
-        assert_eq!(bootstrap(&[], &mut s), None);
-        assert_eq!(bootstrap(&[1.0], &mut s), None);
+    fn one_value_has_no_deviation() {
         assert_eq!(deviation(&[1.0]), None);
         assert_eq!(deviation(&[1.0, 3.0]), Some(2f64.sqrt()));
     }

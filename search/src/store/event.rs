@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// a log never holds half a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
+#[allow(clippy::large_enum_variant, reason = "the large one is made once a run")]
 pub enum Event {
     /// The first event of every run.
     Opened {

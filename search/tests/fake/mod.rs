@@ -121,7 +121,8 @@ impl Evaluator for FakeEvaluator {
         let tokens = 1000 * tasks.len() as u64;
         let best = tasks["recall"].score;
         // Learning rates that are half or twice the best one are a little worse.
-        let rates = if job.tier == Tier::Tune { vec![(0.5, best - 0.01), (1.0, best), (2.0, best - 0.01)] } else { Vec::new() };
+        let rates =
+            if job.tier == Tier::Tune { vec![(0.5, best - 0.01), (1.0, best), (2.0, best - 0.01)] } else { Vec::new() };
         Report { status: Status::Ok, tasks, rates, tokens, seconds: 0.0, params: 100, findings: Vec::new() }
     }
 }

@@ -70,10 +70,7 @@ fn request(tasks: Vec<TaskRun>) -> EvalRequest {
 }
 
 fn two_tasks() -> EvalRequest {
-    request(vec![
-        run("map", "memorization:vocab=16,len=16", 120),
-        run("parity", "parity:high=8,test_high=12", 40),
-    ])
+    request(vec![run("map", "memorization:vocab=16,len=16", 120), run("parity", "parity:high=8,test_high=12", 40)])
 }
 
 fn go(device: &dyn Device, request: &EvalRequest) -> EvalReport {
@@ -250,10 +247,8 @@ fn enough_ends_a_task_not_the_evaluation() {
 
 #[test]
 fn keys_tell_weights_and_programs_at_every_size() {
-    let request = request(vec![
-        run("map", "memorization:vocab=16,len=16", 5),
-        run("other", "memorization:vocab=16,len=16", 5),
-    ]);
+    let request =
+        request(vec![run("map", "memorization:vocab=16,len=16", 5), run("other", "memorization:vocab=16,len=16", 5)]);
     let device = MockDevice::default();
     let key = |candidate: &Table| evaluate(candidate, &device, &request, &mut |_| Flow::Continue).key.expect("a key");
     let trained = key(&Table::default());
