@@ -87,6 +87,21 @@ pub fn drive(
 ) -> Result<&'static str, Diagnostic> {
     let spent = log.history().spent();
     log.commit(&[Event::Session { pid: std::process::id() }])?;
+    let done = work(log, roles, budget, deaths, (jobs, spent), stop, progress);
+    log.forget_all();
+    done
+}
+
+/// A session, from its first evaluation to its end.
+fn work(
+    log: &mut Log,
+    roles: Roles<'_>,
+    budget: Budget,
+    deaths: u32,
+    (jobs, spent): (usize, Duration),
+    stop: &AtomicBool,
+    progress: &mut dyn Progress,
+) -> Result<&'static str, Diagnostic> {
     std::thread::scope(|scope| {
         let workers = Workers::start(scope, roles.evaluator, jobs).map_err(codes::log)?;
         let version = roles.evaluator.version();

@@ -48,6 +48,13 @@ impl Log {
         Ok(rows.into_iter().filter_map(trial).collect())
     }
 
+    /// Notes that nothing runs: the session ends, and in good order as far as that is in its hands.
+    pub fn forget_all(&mut self) {
+        // After an error there may be no room to note it; then what ran counts as if the process had died.
+        let _ = self.note("DELETE FROM running WHERE deaths = 0", params![]);
+        let _ = self.note("UPDATE running SET active = 0", params![]);
+    }
+
     fn note(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<(), Diagnostic> {
         self.db.prepare_cached(sql).and_then(|mut q| q.execute(values)).map(drop).map_err(codes::write)
     }
