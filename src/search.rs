@@ -442,7 +442,11 @@ fn table(ranking: &Ranking) -> String {
         );
         return text;
     }
-    let _ = writeln!(text, "{:width$}  {:<8}  {:>6}  {:>5}  over the best (95 %)", "anchor", "", "score", "seeds");
+    let _ = writeln!(
+        text,
+        "{:width$}  {:<5}  {:<8}  {:>6}  {:>5}  over the best (95 %)",
+        "anchor", "", "", "score", "seeds"
+    );
     for a in &ranking.anchors {
         let kind = if a.variant { "variant" } else { "seed" };
         let over = match &a.over_fixed {
@@ -450,7 +454,8 @@ fn table(ranking: &Ranking) -> String {
             None if ranking.fixed == Some(a.candidate) => "the best: all leads are over it".to_owned(),
             None => String::new(),
         };
-        let _ = writeln!(text, "{:width$}  {kind:<8}  {:>6.3}  {:>5}  {over}", a.name, a.score, a.seeds);
+        let _ =
+            writeln!(text, "{:width$}  {}  {kind:<8}  {:>6.3}  {:>5}  {over}", a.name, a.candidate, a.score, a.seeds);
     }
     if ranking.rows.is_empty() {
         text.push_str(

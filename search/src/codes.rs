@@ -35,8 +35,8 @@ where it stopped, with the same proposals as if nothing had happened.",
         code: "E1004",
         title: "the store is not one that this archc reads",
         text: "The file `run.sqlite` of a run folder is not a store of archc, was written by a version with another \
-schema, or is damaged. The message says which.\n\nA run is continued by the version that started it; reports of older \
-runs are made by that version too. A damaged file is left as it is.",
+schema, or is damaged. The message says which.\n\nA run of an older evaluator is read and reported, and not gone on with: its \
+scores are no scores of this one. A damaged file is left as it is.",
     },
     Code {
         code: "E1005",
@@ -124,6 +124,13 @@ pub fn write(cause: impl Display) -> Diagnostic {
 pub fn foreign(path: &Path, cause: impl Display) -> Diagnostic {
     Diagnostic::error("E1004", format!("{} cannot be read as a run: {cause}", path.display()))
         .help("use the version of archc that wrote it, or start a new run")
+}
+
+/// E1004 for a run that is read and not gone on with.
+pub fn older(path: &Path) -> Diagnostic {
+    let why = "an archc with another evaluator wrote it, and its scores are no scores of this one";
+    Diagnostic::error("E1004", format!("{} cannot be gone on with: {why}", path.display()))
+        .help("`archc report` still shows it; start a new run with its programs, those under its best/ too")
 }
 
 /// E1005

@@ -12,7 +12,7 @@ use crate::roles::{Analyst, Engineer, Researcher};
 use crate::schedule::{self, Trial};
 use crate::screen::Screen;
 use crate::stats::finals::LOOKS;
-use crate::store::{Event, History, Log};
+use crate::store::{Counts, Event, History, Log};
 use crate::{codes, evaluate, finals, propose, rank, report};
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::guard::aside;
@@ -119,6 +119,7 @@ fn work(
             best: None,
             late: BTreeSet::new(),
             place: None,
+            counts: Counts::default(),
             told: None,
             steps: 0,
         };
@@ -129,7 +130,8 @@ fn work(
             _ => engine.finals()?.unwrap_or(reason),
         };
         let ranking = rank::rank(engine.log.history());
-        engine.log.commit(&[Event::Ranked { ranking }, Event::Ended { reason: reason.to_owned() }])?;
+        let worked = engine.clock.worked();
+        engine.log.commit(&[Event::Ranked { ranking }, Event::Ended { reason: reason.to_owned(), worked }])?;
         Ok(reason)
     })
 }
@@ -144,6 +146,11 @@ struct Clock {
 impl Clock {
     fn elapsed(self) -> Duration {
         self.spent + self.began.elapsed()
+    }
+
+    /// The same in milliseconds, for the log.
+    fn worked(self) -> u64 {
+        u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -160,8 +167,9 @@ struct Engine<'a> {
     best: Option<CandidateId>,
     /// Evaluations that ran out of time once in this session: it may have been the machine, so they run once more.
     late: BTreeSet<Trial>,
-    /// What was going on, and when that was worked out.
+    /// What was going on, the numbers of the run, and when these were worked out.
     place: Option<String>,
+    counts: Counts,
     told: Option<Instant>,
     /// Candidates in a row that were no better than the best before them, by generation.
     steps: u32,
@@ -393,7 +401,14 @@ impl Engine<'_> {
         }
         let (status, score) = (report.status, report.score());
         let finding = report.findings.first().map(|f| f.message.clone());
-        self.log.commit(&[Event::Evaluated { candidate, tier, seed, key: job.key(&self.version), report }])?;
+        self.log.commit(&[Event::Evaluated {
+            candidate,
+            tier,
+            seed,
+            key: job.key(&self.version),
+            report,
+            worked: self.clock.worked(),
+        }])?;
         let anchor = job.anchor;
         let finding = finding.as_deref();
         self.progress.notice(&Notice::Evaluated { candidate, name: &job.name, anchor, tier, status, score, finding });
@@ -401,15 +416,15 @@ impl Engine<'_> {
     }
 
     fn tick(&mut self) {
-        let counts = self.log.history().counts();
         let (budget, candidates) = (self.budget.time, self.budget.candidates);
         let running = self.workers.running().count();
         if self.told.is_none_or(|told| told.elapsed() >= PLACE) {
             self.told = Some(Instant::now());
             self.place = report::place(self.log.history());
+            self.counts = self.log.history().counts();
         }
-        let place = self.place.as_deref();
-        let standing = Standing { elapsed: self.clock.elapsed(), budget, candidates, counts: &counts, running, place };
+        let (place, counts) = (self.place.as_deref(), &self.counts);
+        let standing = Standing { elapsed: self.clock.elapsed(), budget, candidates, counts, running, place };
         self.progress.notice(&Notice::Tick(standing));
     }
 

@@ -2,6 +2,7 @@
 
 use crate::board::Board;
 use crate::finals::{self, Ablation};
+use crate::front::{FrontPoint, front};
 use crate::plan::Tier;
 use crate::record::{CandidateId, Origin};
 use crate::stats::finals::Judgement;
@@ -24,6 +25,9 @@ pub struct Ranking {
     pub discoveries: usize,
     /// How often nothing looked like something.
     pub controls: Controls,
+    /// Programs that none other is at least as good as in lead, FLOPs and state, and better in one.
+    #[serde(default)]
+    pub front: Vec<FrontPoint>,
 }
 
 /// An anchor before the search.
@@ -140,7 +144,14 @@ pub fn rank(history: &History) -> Ranking {
     }
     let found = rows.iter().filter(|r| r.discovery == Some(true));
     let discoveries = found.map(|r| r.carrier).collect::<BTreeSet<_>>().len();
-    Ranking { rows, anchors: anchors(history), fixed, discoveries, controls: controls(history) }
+    Ranking {
+        rows,
+        anchors: anchors(history),
+        fixed,
+        discoveries,
+        controls: controls(history),
+        front: front(history, &board),
+    }
 }
 
 fn row(history: &History, board: &Board, id: CandidateId, judgement: Option<Judgement>) -> Option<Row> {

@@ -18,17 +18,25 @@ type Features = [f64; 8];
 #[derive(Clone, Debug, PartialEq)]
 pub struct Surrogate {
     weights: Features,
+    /// Mean logarithm of the anchors' sizes.
+    anchors: [f64; 3],
 }
 
 impl Surrogate {
     /// Fits.
     pub fn of(known: &Knowledge<'_>) -> Self {
         const N: usize = 8;
+        let anchors = SIZES.map(|size| {
+            let logs: Vec<f64> = known.history.anchors().filter_map(|a| Some(log(size(a.cost.as_ref()?)))).collect();
+            crate::stats::mean(&logs).unwrap_or(0.0)
+        });
         let mut normal = [[0.0; N]; N];
         let mut right = [0.0; N];
         for stand in &known.board.standing {
             let lead = stand.corrected.mean;
-            let Some(x) = known.history.candidate(stand.id).and_then(|c| features(known, c)) else { continue };
+            let Some(x) = known.history.candidate(stand.id).and_then(|c| features(known, &anchors, c)) else {
+                continue;
+            };
             for i in 0..N {
                 right[i] += x[i] * lead;
                 for j in 0..N {
@@ -39,33 +47,37 @@ impl Surrogate {
         for (i, row) in normal.iter_mut().enumerate() {
             row[i] += RIDGE;
         }
-        Self { weights: solve(normal, right) }
+        Self { weights: solve(normal, right), anchors }
     }
 
     /// The expected lead of a program that was screened; none if it has no cost.
     pub fn guess(&self, known: &Knowledge<'_>, candidate: &Candidate) -> Option<f64> {
-        let x = features(known, candidate)?;
+        let x = features(known, &self.anchors, candidate)?;
         Some(x.iter().zip(self.weights).map(|(x, w)| x * w).sum())
     }
 }
 
+/// The sizes that are features.
+const SIZES: [fn(&Cost) -> f64; 3] = [|c| c.params as f64, |c| c.flops_per_token, |c| c.state as f64];
+
+fn log(size: f64) -> f64 {
+    size.max(1.0).ln()
+}
+
 /// Sizes are logarithms relative to the mean of the anchors, so that all features are of order one.
-fn features(known: &Knowledge<'_>, c: &Candidate) -> Option<Features> {
+fn features(known: &Knowledge<'_>, anchors: &[f64; 3], c: &Candidate) -> Option<Features> {
     let history = known.history;
     let cost = c.cost.as_ref()?;
-    let relative = |size: fn(&Cost) -> f64| {
-        let logs: Vec<f64> = history.anchors().filter_map(|a| Some(size(a.cost.as_ref()?).max(1.0).ln())).collect();
-        size(cost).max(1.0).ln() - crate::stats::mean(&logs).unwrap_or(0.0)
-    };
+    let [params, flops, state] = std::array::from_fn(|i| log(SIZES[i](cost)) - anchors[i]);
     let flag = |yes: bool| f64::from(u8::from(yes));
     let parent = c.parents.first().and_then(|&p| known.lead(p));
     let belief = c.hypothesis.as_ref().and_then(|h| {
         history.beliefs().iter().find(|b| b.action == h.action && b.site == h.site.kind).map(|b| b.mean() - 0.25)
     });
     Some([
-        relative(|c| c.params as f64),
-        relative(|c| c.flops_per_token),
-        relative(|c| c.state as f64) / 4.0,
+        params,
+        flops,
+        state / 4.0,
         flag(cost.mixer.contains("delta")),
         flag(cost.mixer.contains("attention")),
         parent.unwrap_or(0.0) * 4.0,

@@ -208,7 +208,14 @@ impl Demo {
                 self.left -= 1;
                 self.at += 2300;
                 let report = self.score(id, tier, seed);
-                self.event(Event::Evaluated { candidate: id, tier, seed, key: format!("{id}{tier:?}{seed}"), report });
+                self.event(Event::Evaluated {
+                    candidate: id,
+                    tier,
+                    seed,
+                    key: format!("{id}{tier:?}{seed}"),
+                    report,
+                    worked: 0,
+                });
             }
         }
     }
@@ -285,7 +292,7 @@ impl Demo {
     fn end(mut self, reason: &str) -> Self {
         let ranking = rank(&self.history);
         self.event(Event::Ranked { ranking });
-        self.event(Event::Ended { reason: reason.to_owned() });
+        self.event(Event::Ended { reason: reason.to_owned(), worked: 0 });
         self
     }
 
@@ -483,7 +490,7 @@ fn everything_is_escaped() {
                     message: EVIL.to_owned(),
                 });
             }
-            Event::Ended { reason } => reason.push_str(EVIL),
+            Event::Ended { reason, .. } => reason.push_str(EVIL),
             Event::Session { .. } | Event::Closed { .. } | Event::Finals { .. } | Event::Ranked { .. } => {}
         }
         history.apply(*at, &event).unwrap();

@@ -7,6 +7,7 @@
 //! | `bench decode` | the time of one more token, as the known ones grow |
 //! | `bench compile` | milliseconds from source text to a session that is ready to train |
 //! | `bench gemm` | the rate of matrix products |
+//! | `bench search` | what a search establishes where the truth is known, and what a proposal costs as the log grows |
 //!
 //! A ratio is only printed of two numbers of one run. Times are medians, the warm-up left out.
 
@@ -18,6 +19,7 @@ mod measure;
 mod model;
 mod peer;
 mod scaling;
+mod search;
 mod train;
 
 use crate::output::{Done, Output};
@@ -32,7 +34,8 @@ Examples:
   archc bench scaling
   archc bench decode
   archc bench compile
-  archc bench gemm")]
+  archc bench gemm
+  archc bench search")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -45,6 +48,7 @@ enum What {
     Decode(decode::Args),
     Compile(compile::Args),
     Gemm(gemm::Args),
+    Search(search::Args),
 }
 
 /// Runs the command.
@@ -55,5 +59,6 @@ pub fn run(args: &Args, output: &Output) -> Done {
         What::Decode(args) => decode::run(args, output),
         What::Compile(args) => compile::run(args, output),
         What::Gemm(args) => gemm::run(args, output),
+        What::Search(args) => search::run(args, output),
     }
 }

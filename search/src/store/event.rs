@@ -42,6 +42,9 @@ pub enum Event {
         key: String,
         /// What came out.
         report: Report,
+        /// Milliseconds that all sessions had worked by then, on a clock that stands still while the machine sleeps.
+        #[serde(default)]
+        worked: u64,
     },
     /// All evaluations of a generation are in, and the analyst has spoken.
     Closed {
@@ -66,6 +69,9 @@ pub enum Event {
     Ended {
         /// Why: `time`, `candidates`, `tokens`, `memory`, `interrupted`.
         reason: String,
+        /// Milliseconds that all sessions had worked by then.
+        #[serde(default)]
+        worked: u64,
     },
 }
 

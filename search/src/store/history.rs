@@ -30,6 +30,7 @@ pub struct History {
     ranking: Option<Ranking>,
     timeline: Vec<(u64, Trial)>,
     session_began: i64,
+    worked: u64,
     earlier: i64,
     last: i64,
     ended: Option<String>,
@@ -81,7 +82,7 @@ impl History {
                 }
                 self.proposed += 1;
             }
-            Event::Evaluated { candidate, tier, seed, report, .. } => {
+            Event::Evaluated { candidate, tier, seed, report, worked, .. } => {
                 if candidate.0 as usize >= self.candidates.len() {
                     return Err(format!("an evaluation of {candidate}, which nobody proposed"));
                 }
@@ -91,7 +92,8 @@ impl History {
                 }
                 let most = self.tokens.entry(*tier).or_default();
                 *most = (*most).max(report.tokens);
-                self.timeline.push(((self.earlier + at - self.session_began) as u64, trial));
+                self.see(at, *worked);
+                self.timeline.push((self.worked, trial));
             }
             Event::Closed { generation, analyses, beliefs } => {
                 if *generation != self.closed || self.closed == self.proposed {
@@ -109,10 +111,19 @@ impl History {
                 self.finals_after = self.closed;
             }
             Event::Ranked { ranking } => self.ranking = Some(ranking.clone()),
-            Event::Ended { reason } => self.ended = Some(reason.clone()),
+            Event::Ended { reason, worked } => {
+                self.see(at, *worked);
+                self.ended = Some(reason.clone());
+            }
         }
         self.last = at;
         Ok(())
+    }
+
+    /// Time that was worked: as the log says, or where it does not (an older one), by the clock of the events of this session.
+    fn see(&mut self, at: i64, worked: u64) {
+        let by_clock = u64::try_from(self.earlier + at - self.session_began).unwrap_or(0);
+        self.worked = self.worked.max(if worked > 0 { worked } else { by_clock });
     }
 
     /// What the run does. A history that took its first event has a plan.
@@ -143,7 +154,7 @@ impl History {
 
     /// The anchors.
     pub fn anchors(&self) -> impl Iterator<Item = &Candidate> {
-        self.candidates.iter().filter(|c| c.origin == Origin::Anchor)
+        self.candidates.iter().take_while(|c| c.generation == 0).filter(|c| c.origin == Origin::Anchor)
     }
 
     /// Candidates, anchors and controls that the search tier was run on.
@@ -227,8 +238,8 @@ impl History {
 
     /// Score differences a - b on the seeds of a tier that both were evaluated on.
     pub fn paired(&self, a: CandidateId, b: CandidateId, tier: Tier) -> Vec<f64> {
-        let theirs: BTreeMap<u64, f64> = self.scores(b, tier).collect();
-        self.scores(a, tier).filter_map(|(seed, score)| Some(score - theirs.get(&seed)?)).collect()
+        // By the seeds of a: the fixed anchor, which is often b, has those of all generations.
+        self.scores(a, tier).filter_map(|(seed, score)| Some(score - self.result((b, tier, seed))?.score()?)).collect()
     }
 
     /// The anchor that all leads are over: of those evaluated on all seeds of generation 0, the one with the best mean score. It is
@@ -297,7 +308,7 @@ impl History {
 
     /// Time that all sessions spent, up to the last event.
     pub fn spent(&self) -> Duration {
-        Duration::from_millis((self.earlier + self.last - self.session_began) as u64)
+        Duration::from_millis(self.worked)
     }
 
     /// When (in milliseconds of search time) which evaluation ended, in the order of the log. For reports only:

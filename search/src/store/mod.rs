@@ -19,6 +19,7 @@ mod event;
 mod folder;
 mod history;
 mod lineage;
+mod older;
 mod reading;
 mod running;
 mod tables;
@@ -84,9 +85,11 @@ impl Log {
     pub fn open(path: &Path) -> Result<Self, Diagnostic> {
         let db = Connection::open_with_flags(plain(path), WRITE).map_err(|e| unreadable(path, e))?;
         db.busy_timeout(PATIENCE).map_err(|e| unreadable(path, e))?;
-        recognise(&db, path)?;
+        if recognise(&db, path)? != SCHEMA {
+            return Err(codes::older(path));
+        }
         settle(&db).map_err(|e| unreadable(path, e))?;
-        let history = replay(&db, path)?;
+        let history = replay(&db, path, SCHEMA)?;
         Ok(Self { db, history })
     }
 
@@ -139,14 +142,14 @@ fn settle(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "foreign_keys", true)
 }
 
-/// Refuses what is not a log of this version.
-fn recognise(db: &Connection, path: &Path) -> Result<(), Diagnostic> {
+/// Refuses what is no log that this archc reads; gives its schema.
+fn recognise(db: &Connection, path: &Path) -> Result<i32, Diagnostic> {
     let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(|e| unreadable(path, e));
     if pragma("application_id")? != APPLICATION {
         return Err(codes::foreign(path, "it is not a store of archc"));
     }
     match pragma("user_version")? {
-        SCHEMA => Ok(()),
+        schema @ (SCHEMA | older::SCHEMA) => Ok(schema),
         other => Err(codes::foreign(path, format!("it has schema {other}, this archc reads schema {SCHEMA}"))),
     }
 }
@@ -169,15 +172,19 @@ fn believe(history: &mut History, at: i64, body: &str) -> Result<(), Diagnostic>
     history.apply(at, &event).map_err(codes::log)
 }
 
-fn replay(db: &Connection, path: &Path) -> Result<History, Diagnostic> {
-    let mut history = History::new();
+fn replay(db: &Connection, path: &Path, schema: i32) -> Result<History, Diagnostic> {
+    let (mut history, mut fresh_from) = (History::new(), u64::MAX);
     let mut query = db.prepare("SELECT seq, at, body FROM log ORDER BY seq").map_err(|e| unreadable(path, e))?;
     let mut rows = query.query([]).map_err(|e| unreadable(path, e))?;
     while let Some(row) = rows.next().map_err(|e| unreadable(path, e))? {
         let read = |e| unreadable(path, e);
         let (seq, at, body): (i64, i64, String) =
             (row.get(0).map_err(read)?, row.get(1).map_err(read)?, row.get(2).map_err(read)?);
-        let event = serde_json::from_str(&body).map_err(|e| codes::foreign(path, format!("event {seq}: {e}")))?;
+        let event = match schema {
+            older::SCHEMA => older::event(&body, &mut fresh_from),
+            _ => serde_json::from_str(&body).map(Some).map_err(|e| e.to_string()),
+        };
+        let Some(event) = event.map_err(|e| codes::foreign(path, format!("event {seq}: {e}")))? else { continue };
         history.apply(at, &event).map_err(|e| codes::log(format!("event {seq}: {e}")))?;
     }
     Ok(history)

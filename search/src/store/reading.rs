@@ -45,8 +45,8 @@ const READ: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE
 
 fn history(db: &Connection, path: &Path) -> Result<History, Diagnostic> {
     db.busy_timeout(Duration::from_secs(5)).map_err(|e| unreadable(path, e))?;
-    recognise(db, path)?;
-    replay(db, path)
+    let schema = recognise(db, path)?;
+    replay(db, path, schema)
 }
 
 /// What `look` finds in a store that nobody writes; none if somebody does.
@@ -137,7 +137,7 @@ mod tests {
         fs::create_dir_all(folder).unwrap();
         let first = Event::Opened { plan: Plan::new(0, Vec::new(), "bandit", ""), version: "1".to_owned() };
         let mut log = Log::create(&folder.join(STORE), first).unwrap();
-        log.commit(&[Event::Session { pid: 1 }, Event::Ended { reason: "time".to_owned() }]).unwrap();
+        log.commit(&[Event::Session { pid: 1 }, Event::Ended { reason: "time".to_owned(), worked: 0 }]).unwrap();
         log
     }
 

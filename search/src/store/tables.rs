@@ -17,7 +17,7 @@ pub(super) fn project(db: &Connection, at: i64, event: &Event) -> rusqlite::Resu
                 .execute(params![generation, at])?;
             candidates.iter().try_for_each(|c| candidate(db, c))
         }
-        Event::Evaluated { candidate, tier, seed, key, report } => {
+        Event::Evaluated { candidate, tier, seed, key, report, .. } => {
             db.prepare_cached("DELETE FROM running WHERE candidate = ?1 AND tier = ?2 AND seed = ?3")?
                 .execute(params![candidate.0, tier.word(), *seed as i64])?;
             db.prepare_cached("INSERT INTO evaluations VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?.execute(
