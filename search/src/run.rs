@@ -114,8 +114,12 @@ pub fn run(
 /// # Errors
 /// E1005 if there is none, E1004 if it cannot be read.
 pub fn settings(folder: Option<&Path>) -> Result<(Plan, Settings), Diagnostic> {
-    let plan = store::read(&find_run(folder)?)?.plan().clone();
+    let folder = find_run(folder)?;
+    let plan = store::read(&folder)?.plan().clone();
     let settings = plan.settings.clone();
+    if settings.device.is_empty() {
+        return Err(codes::older(&folder));
+    }
     Ok((plan, settings))
 }
 

@@ -216,14 +216,15 @@ fn sum(worth: f64, noise: f64, all: &[Outcome]) -> Value {
 
 fn line(row: &Value) -> String {
     let number = |key: &str| row[key].as_f64().map_or_else(|| "-".to_owned(), |x| format!("{x:.3}"));
+    let count = |key: &str| row[key].to_string();
     format!(
         "{:>7}{:>7}{:>11}{:>13}{:>7}{:>13}{:>8}{:>8}{:>8}{:>16}\n",
-        row["worth"],
-        row["noise"],
-        row["finalists"],
-        row["established"],
-        row["false"],
-        row["discoveries"],
+        number("worth"),
+        number("noise"),
+        count("finalists"),
+        count("established"),
+        count("false"),
+        count("discoveries"),
         number("truth"),
         number("kept"),
         number("best"),
