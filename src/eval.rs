@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "TASK=W,..", value_delimiter = ',', value_parser = weight)]
     task_weights: Vec<(String, f64)>,
     /// Train at this multiple of the tasks' learning rates, in place of the tier's rates
-    #[arg(long, value_name = "X", value_parser = rate, allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", value_parser = number::above_zero)]
     rate: Option<f64>,
     /// Index into the tier's seeds
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::count::<u64>)]
@@ -205,12 +205,6 @@ fn table(report: &EvalReport) -> String {
         let _ = writeln!(text, "score {score:.4}");
     }
     text
-}
-
-/// A rate of `--rate`.
-pub fn rate(text: &str) -> Result<f64, String> {
-    let wrong = || format!("`{text}` is not a number above 0");
-    text.trim().parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0).ok_or_else(wrong)
 }
 
 /// `mqar=2`

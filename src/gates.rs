@@ -57,8 +57,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let device = args.device;
     let holds: Holds = Box::new(move |graph, tokens| device.holds(graph, tokens));
     let (cache, stop) = (Cache::of_user(), interrupt::flag());
-    let jobs = threads::capped("--jobs", args.jobs, output)?;
-    let jobs = if jobs > 0 { jobs } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let jobs = threads::jobs(args.jobs, output)?;
     let corpus = carried::corpus(None)?;
     let pool = Pool { device: device.device(), holds: &holds, corpus, cache: &cache, jobs, stop: &stop };
     if !quiet {

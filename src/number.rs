@@ -28,6 +28,15 @@ pub fn positive<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     whole(text, 1)
 }
 
+/// A real number above 0.
+///
+/// # Errors
+/// In words, for the command line.
+pub fn above_zero(text: &str) -> Result<f64, String> {
+    let number = text.trim().parse().ok().filter(|x: &f64| x.is_finite() && *x > 0.0);
+    number.ok_or_else(|| format!("`{text}` is not a number above 0"))
+}
+
 fn whole<T: TryFrom<u64>>(text: &str, from: u64) -> Result<T, String> {
     let number = text.trim().parse::<u64>().ok().filter(|n| *n >= from).and_then(|n| T::try_from(n).ok());
     number.ok_or_else(|| format!("`{text}` is not a whole number from {from}"))

@@ -78,8 +78,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         return Err(nothing(args).into());
     }
     let stop = interrupt::flag();
-    let size = threads::capped("--jobs", args.jobs, output)?;
-    let size = if size > 0 { size } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let size = threads::jobs(args.jobs, output)?;
     let mut found: Vec<(Again, Report)> = Vec::new();
     let whole = std::thread::scope(|scope| -> Result<bool, Diagnostic> {
         let mut workers = Workers::start(scope, &evaluator, size).map_err(codes::log)?;

@@ -67,7 +67,7 @@ pub struct Args {
     #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     memory: Option<u64>,
     /// Go on to the finals when the best program leads the fixed anchor by so much (corrected for the choice of the best)
-    #[arg(long, value_name = "SCORE", value_parser = eval::rate, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SCORE", value_parser = number::above_zero)]
     until: Option<f64>,
     /// Go on to the finals after so many generations without a better program
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

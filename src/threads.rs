@@ -7,6 +7,14 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Evaluations side by side: as many as `--jobs` asks for ([`capped`]), or one a core for 0.
+///
+/// # Errors
+/// As [`capped`].
+pub fn jobs(asked: usize, output: &Output) -> Result<usize, Stop> {
+    Ok(if asked == 0 { cores() } else { capped("--jobs", asked, output)? })
+}
+
 /// As many threads as were asked for by an option, or as the machine has cores, with a word where those are fewer: more would wait for
 /// each other at every kernel. Results do not depend on it.
 ///

@@ -6,6 +6,7 @@
 
 use crate::codes;
 use crate::compile;
+use crate::finals;
 use crate::rank::{Ranking, Row};
 use crate::record::{Candidate, Origin};
 use crate::store::History;
@@ -173,11 +174,8 @@ fn results(history: &History, row: &Row, ranking: &Ranking) -> Vec<String> {
 
 /// A candidate, its first parent, and so on to a seed.
 fn lineage<'a>(history: &'a History, candidate: &'a Candidate) -> impl Iterator<Item = &'a Candidate> {
-    std::iter::successors(Some(candidate), |c| {
-        // Parents are earlier; a log that says otherwise must not lead around in a circle.
-        let parent = c.parents.first().filter(|parent| **parent < c.id)?;
-        history.candidate(*parent)
-    })
+    let ancestors = finals::lineage(history, candidate.id).into_iter();
+    std::iter::once(candidate).chain(ancestors.filter_map(|id| history.candidate(id)))
 }
 
 /// `Derived from GatedDeltaNet (seeds/gated_delta_net.arch).`

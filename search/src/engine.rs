@@ -4,7 +4,7 @@
 //! committed before it is believed. So stopping it is simply not going on.
 
 use crate::board::Board;
-use crate::evaluate::{Evaluator, Workers};
+use crate::evaluate::{Evaluator, Job, Workers};
 use crate::plan::Tier;
 use crate::progress::{Notice, Progress, Standing};
 use crate::record::{CandidateId, Origin, Report, Status};
@@ -13,11 +13,10 @@ use crate::schedule::{self, Trial};
 use crate::screen::Screen;
 use crate::stats::finals::LOOKS;
 use crate::store::{Counts, Event, History, Log};
-use crate::{codes, evaluate, finals, propose, rank, report};
+use crate::{codes, finals, propose, rank, report};
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::guard::aside;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -171,7 +170,7 @@ struct Engine<'a> {
     place: Option<String>,
     counts: Counts,
     told: Option<Instant>,
-    /// Candidates in a row that were no better than the best before them, by generation.
+    /// Generations in a row without a better program.
     steps: u32,
 }
 
@@ -249,7 +248,7 @@ impl Engine<'_> {
                         if !self.workers.free() || self.used_up_by(share, Some(trial)).is_some() {
                             break;
                         }
-                        if let Some(job) = self.job(trial) {
+                        if let Some(job) = Job::of(self.log.history(), trial) {
                             self.log.begin(trial)?;
                             self.workers.give(job);
                         }
@@ -268,9 +267,11 @@ impl Engine<'_> {
         let history = self.log.history();
         let Some(fixed) = history.fixed() else { return Ok(None) };
         // Evaluations that are in are kept: the finalists of an earlier session are these, unless the search has gone on since.
-        let claims = finals::claims(history, &Board::of(history));
-        let finalists =
-            if history.finals_are_current() { history.finals().to_vec() } else { self.affordable(claims, fixed) };
+        let finalists = if history.finals_are_current() {
+            history.finals().to_vec()
+        } else {
+            self.affordable(finals::claims(history, &Board::of(history)), fixed)
+        };
         if finalists.is_empty() {
             return Ok(None);
         }
@@ -328,7 +329,7 @@ impl Engine<'_> {
                 continue;
             }
             let message = format!("the process died {deaths} times while this ran; it is left out");
-            let Some(job) = self.job(trial) else { continue };
+            let Some(job) = Job::of(self.log.history(), trial) else { continue };
             let report = Report::failed(Status::Died, message);
             self.record(job, report)?;
         }
@@ -378,22 +379,8 @@ impl Engine<'_> {
         (wanted as f64 > most as f64 * share).then_some("tokens")
     }
 
-    fn job(&self, (id, tier, seed): Trial) -> Option<evaluate::Job> {
-        let c = self.log.history().candidate(id)?;
-        Some(evaluate::Job {
-            candidate: id,
-            name: c.name.clone(),
-            source: Arc::from(c.source.as_str()),
-            hash: c.hash.clone(),
-            tier,
-            seed,
-            rate: if tier == Tier::Tune { None } else { self.log.history().rate(id) },
-            anchor: c.origin == Origin::Anchor && tier != Tier::Final,
-        })
-    }
-
     /// Commits a result. One that was cancelled did not happen, nor did one that ran out of time for the first time.
-    fn record(&mut self, job: evaluate::Job, report: Report) -> Result<(), Diagnostic> {
+    fn record(&mut self, job: Job, report: Report) -> Result<(), Diagnostic> {
         let (candidate, tier, seed) = job.trial();
         let again = report.status == Status::Timeout && self.late.insert(job.trial());
         if report.status == Status::Cancelled || again {

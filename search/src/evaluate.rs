@@ -1,8 +1,9 @@
 //! Evaluations: one program, one tier, one seed; run by workers, one thread each.
 
 use crate::plan::Tier;
-use crate::record::{CandidateId, Report, Status};
+use crate::record::{CandidateId, Origin, Report, Status};
 use crate::schedule::Trial;
+use crate::store::History;
 use archc_runtime::guard::{caught, stoppable, worker};
 use archc_train::evaluate::Clock;
 use sha2::{Digest, Sha256};
@@ -49,6 +50,21 @@ pub struct Job {
 }
 
 impl Job {
+    /// An evaluation of a candidate of a run; none of one that is not there.
+    pub fn of(history: &History, (id, tier, seed): Trial) -> Option<Self> {
+        let c = history.candidate(id)?;
+        Some(Self {
+            candidate: id,
+            name: c.name.clone(),
+            source: Arc::from(c.source.as_str()),
+            hash: c.hash.clone(),
+            tier,
+            seed,
+            rate: if tier == Tier::Tune { None } else { history.rate(id) },
+            anchor: c.origin == Origin::Anchor && tier != Tier::Final,
+        })
+    }
+
     /// hash(program, evaluator version, tier, seed, rate). By the text: names of parameters seed their first values.
     pub fn key(&self, version: &str) -> String {
         let mut hash = Sha256::new();

@@ -4,6 +4,7 @@
 //! run on disk; [`crate::store::SCHEMA`] is raised when it changes.
 
 use archc_compiler::diag::Diagnostic;
+use archc_train::evaluate::weighted;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -304,9 +305,8 @@ impl Report {
 
     /// Mean score of the tasks by their weights; none unless it ended well.
     pub fn score(&self) -> Option<f64> {
-        let weights: f64 = self.tasks.values().map(|t| t.weight).sum();
-        let sum: f64 = self.tasks.values().map(|t| t.weight * t.score).sum();
-        (self.status == Status::Ok && weights > 0.0).then(|| sum / weights).filter(|score| score.is_finite())
+        let mean = weighted(self.tasks.values().map(|t| (t.weight, t.score)));
+        mean.filter(|score| self.status == Status::Ok && score.is_finite())
     }
 }
 

@@ -2,9 +2,8 @@
 
 use crate::evaluate::Job;
 use crate::plan::Tier;
-use crate::record::{CandidateId, Origin, Report};
+use crate::record::{CandidateId, Report};
 use crate::store::History;
-use std::sync::Arc;
 
 /// An evaluation that is to be run again, and what the log has of it.
 #[derive(Clone, Debug)]
@@ -17,21 +16,10 @@ pub struct Again {
 
 /// The evaluations of a candidate that are in the log, those that are wanted.
 pub fn jobs(history: &History, id: CandidateId, wanted: impl Fn(Tier, u64) -> bool) -> Vec<Again> {
-    let Some(c) = history.candidate(id) else { return Vec::new() };
-    let again = |(tier, seed, report): (Tier, u64, &Report)| Again {
-        job: Job {
-            candidate: id,
-            name: c.name.clone(),
-            source: Arc::from(c.source.as_str()),
-            hash: c.hash.clone(),
-            tier,
-            seed,
-            rate: if tier == Tier::Tune { None } else { history.rate(id) },
-            anchor: c.origin == Origin::Anchor,
-        },
-        logged: report.clone(),
+    let again = |(tier, seed, report): (Tier, u64, &Report)| {
+        Some(Again { job: Job::of(history, (id, tier, seed))?, logged: report.clone() })
     };
-    history.results_of(id).filter(|(tier, seed, _)| wanted(*tier, *seed)).map(again).collect()
+    history.results_of(id).filter(|(tier, seed, _)| wanted(*tier, *seed)).filter_map(again).collect()
 }
 
 /// Whether two reports say the same, but for the time they took.

@@ -61,7 +61,7 @@ pub struct Limits {
 }
 
 /// Of the fixed anchor's parameters and work a token, so much is allowed; of its state, no more than all.
-const EQUAL: f64 = 1.02;
+pub const EQUAL: f64 = 1.02;
 
 /// The warning that a state may grow without end.
 const GROWS: &str = "W0707";

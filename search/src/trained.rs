@@ -34,14 +34,6 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// The setting that archc carries.
-    ///
-    /// # Errors
-    /// E0915 if the trainer has no such tiers.
-    pub fn new(corpus: Option<Arc<Corpus>>) -> Result<Self, Diagnostic> {
-        Ok(Self { screen: tier::tier("screen")?, search: tier::tier("search")?, corpus })
-    }
-
     /// The setting of a run, as its evaluator told it.
     ///
     /// # Errors

@@ -12,13 +12,15 @@
 //! At one seed every program gets the same batches, and parameters of the same path the same first
 //! values: differences between two programs are theirs, not the data's (common random numbers).
 
+mod training;
+
 use crate::corpus::Corpus;
 use crate::fault;
 use crate::random::seed_of;
 use crate::score::Score;
 use crate::task::{self, Part, Task};
-use crate::tier::{Measure, TaskRun, Tier};
-use crate::trainer::{Observer, Outcome, Record, TrainConfig, Trainer, measure};
+use crate::tier::{TaskRun, Tier};
+use crate::trainer::{TrainConfig, measure};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, ParamId, print_whole};
 use archc_runtime::{BatchShape, Device, Dtype, Snapshot, misfits};
@@ -30,6 +32,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use training::{Told, train};
 
 /// Names the layout of [`EvalReport`].
 pub const SCHEMA: &str = "archc.eval/3";
@@ -112,9 +115,6 @@ pub struct CurvePoint {
     pub loss: f64,
 }
 
-/// Points of a reported curve, at most.
-const CURVE_POINTS: usize = 32;
-
 /// How a program did on one task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskReport {
@@ -176,12 +176,35 @@ pub struct EvalReport {
 }
 
 impl EvalReport {
+    /// Before anything was scored.
+    fn empty(request: &EvalRequest, machine: String) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            key: None,
+            machine,
+            status: Status::Ok,
+            tier: request.tier.name.clone(),
+            seed: request.seed,
+            tasks: BTreeMap::new(),
+            params: 0,
+            flops_per_token: 0.0,
+            state: 0.0,
+            seconds: 0.0,
+            diagnostics: Vec::new(),
+        }
+    }
+
     /// Mean score of the tasks by their weights; none unless all are scored.
     pub fn score(&self) -> Option<f64> {
-        let weights: f64 = self.tasks.values().map(|t| t.weight).sum();
-        let sum: f64 = self.tasks.values().map(|t| t.weight * t.score).sum();
-        (self.status == Status::Ok && weights > 0.0).then(|| sum / weights)
+        weighted(self.tasks.values().map(|t| (t.weight, t.score))).filter(|_| self.status == Status::Ok)
     }
+}
+
+/// Mean of scores by their weights, each `(weight, score)`; none without a weight.
+pub fn weighted(scores: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
+    let (weights, sum) =
+        scores.fold((0.0, 0.0), |(weights, sum), (weight, score)| (weights + weight, sum + weight * score));
+    (weights > 0.0).then(|| sum / weights)
 }
 
 /// What is to be evaluated.
@@ -336,20 +359,8 @@ pub fn evaluate(
 
 /// The report of a request that nothing could be done with, for whoever has no finding of the compiler to show.
 pub fn failed(request: &EvalRequest, message: String) -> EvalReport {
-    EvalReport {
-        schema: SCHEMA.to_owned(),
-        key: None,
-        machine: String::new(),
-        status: Status::Invalid,
-        tier: request.tier.name.clone(),
-        seed: request.seed,
-        tasks: BTreeMap::new(),
-        params: 0,
-        flops_per_token: 0.0,
-        state: 0.0,
-        seconds: 0.0,
-        diagnostics: vec![serde_json::json!({ "message": message })],
-    }
+    let diagnostics = vec![serde_json::json!({ "message": message })];
+    EvalReport { status: Status::Invalid, diagnostics, ..EvalReport::empty(request, String::new()) }
 }
 
 /// The key that the report of a request will have if all tasks are scored; none for a program that is refused.
@@ -377,20 +388,6 @@ pub fn score_weights(
         let score = measure(session.as_mut(), task.as_ref(), part, seed, run.score_batches, run.batch)?;
         Ok(job.report(score, score.loss, Told::default()))
     })
-}
-
-/// What a training left beside its score.
-struct Told {
-    tokens: u64,
-    learning_rate: f64,
-    mean_loss: f64,
-    curve: Vec<CurvePoint>,
-}
-
-impl Default for Told {
-    fn default() -> Self {
-        Self { tokens: 0, learning_rate: 0.0, mean_loss: f64::NAN, curve: Vec::new() }
-    }
 }
 
 /// One task of an evaluation, ready to run.
@@ -488,20 +485,7 @@ fn for_tasks(
     score: &mut dyn FnMut(&Job<'_>) -> Result<TaskReport, Failure>,
 ) -> EvalReport {
     let began = Instant::now();
-    let mut report = EvalReport {
-        schema: SCHEMA.to_owned(),
-        key: None,
-        machine: machine(device),
-        status: Status::Ok,
-        tier: request.tier.name.clone(),
-        seed: request.seed,
-        tasks: BTreeMap::new(),
-        params: 0,
-        flops_per_token: 0.0,
-        state: 0.0,
-        seconds: 0.0,
-        diagnostics: Vec::new(),
-    };
+    let mut report = EvalReport::empty(request, machine(device));
     let mut fill = || -> Result<(), Failure> {
         let jobs = jobs(candidate, request)?;
         if let Some(first) = jobs.first() {
@@ -524,132 +508,4 @@ fn for_tasks(
     }
     report.seconds = began.elapsed().as_secs_f64();
     report
-}
-
-/// Trains at every rate; the score of validation picks one.
-fn train(
-    device: &dyn Device,
-    job: &Job<'_>,
-    deadline: Option<(Clock, Duration)>,
-    watch: &mut dyn FnMut(&Moment<'_>) -> Flow,
-) -> Result<TaskReport, Failure> {
-    let run = job.run;
-    let mut best: Option<(f64, TaskReport)> = None;
-    let mut diverged = None;
-    for &rate in &job.rates {
-        let config = job.config(rate);
-        let learning_rate = config.learning_rate;
-        let mut trainer = Trainer::new(device, &job.graph, Arc::clone(&job.task), config)?;
-        let mut watcher = Watcher::new(run, watch, deadline, job.uninformed());
-        match trainer.run(run.steps, &mut watcher)? {
-            Outcome::Diverged { since, loss, finite, .. } => {
-                diverged = Some(if finite { fault::far_above(since, loss) } else { fault::not_finite(since) });
-                continue;
-            }
-            Outcome::Stopped if watcher.late => {
-                let diagnostics = vec![fault::out_of_time(&run.name, trainer.step())];
-                return Err(Failure { status: Status::Timeout, diagnostics });
-            }
-            Outcome::Stopped if watcher.flow == Flow::Cancel => {
-                return Err(Failure { status: Status::Retry, diagnostics: Vec::new() });
-            }
-            Outcome::Stopped | Outcome::Finished => {}
-        }
-        let told = watcher.told(learning_rate);
-        // The last step of a training is validated by the trainer.
-        let pick = match watcher.validation {
-            Some(score) => score,
-            None => trainer.measure(Part::Validation, run.score_batches)?,
-        };
-        let measured = |final_loss| match run.measure {
-            Measure::Curve => told.mean_loss,
-            Measure::Final => final_loss,
-            Measure::Both => (told.mean_loss + f64::min(final_loss, job.uninformed())) / 2.0,
-        };
-        if !pick.loss.is_finite() {
-            diverged = Some(fault::score_not_finite(Part::Validation, trainer.step(), pick.loss));
-            continue;
-        }
-        let reached = measured(pick.loss);
-        if best.as_ref().is_none_or(|(other, _)| reached < *other) {
-            let score =
-                if job.part == Part::Validation { pick } else { trainer.measure(job.part, run.score_batches)? };
-            if !score.loss.is_finite() {
-                diverged = Some(fault::score_not_finite(job.part, trainer.step(), score.loss));
-                continue;
-            }
-            best = Some((reached, job.report(score, measured(score.loss), told)));
-        }
-    }
-    match best {
-        Some((_, report)) => Ok(report),
-        None => Err(Failure { status: Status::Diverged, diagnostics: diverged.into_iter().collect() }),
-    }
-}
-
-/// Passes steps on to whoever watches the evaluation.
-struct Watcher<'a> {
-    run: &'a TaskRun,
-    watch: &'a mut dyn FnMut(&Moment<'_>) -> Flow,
-    deadline: Option<(Clock, Duration)>,
-    flow: Flow,
-    late: bool,
-    curve: Vec<CurvePoint>,
-    /// No step counts for more than this, in nats.
-    most: f64,
-    /// The loss of all steps so far, each at most that.
-    sum: f64,
-    validation: Option<Score>,
-}
-
-impl<'a> Watcher<'a> {
-    fn new(
-        run: &'a TaskRun,
-        watch: &'a mut dyn FnMut(&Moment<'_>) -> Flow,
-        deadline: Option<(Clock, Duration)>,
-        most: f64,
-    ) -> Self {
-        let (flow, late, curve, sum, validation) = (Flow::Continue, false, Vec::new(), 0.0, None);
-        Self { run, watch, deadline, flow, late, curve, most, sum, validation }
-    }
-
-    fn told(&self, learning_rate: f64) -> Told {
-        Told {
-            tokens: self.curve.last().map_or(0, |point| point.tokens),
-            learning_rate,
-            mean_loss: self.sum / self.curve.len() as f64,
-            curve: thin(&self.curve),
-        }
-    }
-}
-
-impl Observer for Watcher<'_> {
-    fn proceed(&mut self, _: u64) -> bool {
-        self.late = self.deadline.is_some_and(|(clock, deadline)| clock.now() >= deadline);
-        !self.late && self.flow == Flow::Continue
-    }
-
-    fn record(&mut self, record: &Record) -> Result<(), Diagnostic> {
-        self.curve.push(CurvePoint { tokens: record.tokens, loss: record.loss });
-        // A step without a finite loss has learned nothing.
-        self.sum += if record.loss.is_finite() { record.loss.min(self.most) } else { self.most };
-        self.validation = record.validation;
-        let mean_loss = self.sum / self.curve.len() as f64;
-        let moment =
-            Moment { task: &self.run.name, step: record.step, steps: self.run.steps, loss: record.loss, mean_loss };
-        self.flow = (self.watch)(&moment);
-        Ok(())
-    }
-}
-
-/// At most [`CURVE_POINTS`] points, each the mean of those it stands for.
-fn thin(curve: &[CurvePoint]) -> Vec<CurvePoint> {
-    let size = curve.len().div_ceil(CURVE_POINTS).max(1);
-    curve
-        .chunks(size)
-        .map(|chunk| CurvePoint {
-            tokens: chunk[chunk.len() - 1].tokens,
-            loss: chunk.iter().map(|point| point.loss).sum::<f64>() / chunk.len() as f64,
-        })
-        .collect()
 }

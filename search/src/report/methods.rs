@@ -3,6 +3,7 @@
 use super::View;
 use super::words::count;
 use crate::plan::{Plan, Tier};
+use crate::screen::EQUAL;
 use crate::stats::finals::{LOOKS, SHARES};
 use archc_page::Page;
 use archc_train::task::Part;
@@ -171,9 +172,11 @@ fn rules(plan: &Plan) -> Vec<(&'static str, String)> {
         ),
         (
             "held equal",
-            "A candidate has no more parameters and work a token than the fixed anchor (2 % are let pass), no more state, and no slower \
-             time class than the seed programs; what is larger is made smaller or refused."
-                .to_owned(),
+            format!(
+                "A candidate has no more parameters and work a token than the fixed anchor ({:.0} % are let pass), no more state, and \
+                 no slower time class than the seed programs; what is larger is made smaller or refused.",
+                100.0 * (EQUAL - 1.0)
+            ),
         ),
     ]
 }
