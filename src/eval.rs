@@ -13,7 +13,7 @@ use archc_compiler::diag::{Diagnostic, to_json};
 use archc_compiler::graph::Graph;
 use archc_train::checkpoint::decode_weights;
 use archc_train::evaluate::{
-    Candidate, Clock, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Status, evaluate, score_weights,
+    Candidate, Clock, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Rates, Status, evaluate, score_weights,
 };
 use archc_train::folder::weights_file;
 use archc_train::tier::{Tier, tier};
@@ -106,7 +106,7 @@ fn report(args: &Args, output: &Output) -> Done {
     let request = EvalRequest {
         tier: weighted(wanted, &args.task_weights)?,
         seed: args.seed,
-        rate: args.rate,
+        rates: args.rate.map_or(Rates::All, Rates::Only),
         corpus: carried::corpus(args.corpus.as_deref().or(of_run.map(Path::new)))?,
         time_limit: args.time_limit,
         clock: Clock::Wall,
@@ -133,7 +133,7 @@ fn report(args: &Args, output: &Output) -> Done {
         }
         None => {
             let stop = interrupt::flag();
-            let rates = request.rate.map_or(request.tier.rates.len(), |_| 1);
+            let rates = if request.rates == Rates::All { request.tier.rates.len() } else { 1 };
             let bar = bar(args.json || output.is_json(), &request.tier, rates);
             let mut watch = |moment: &Moment<'_>| {
                 bar.inc(1);

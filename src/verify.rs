@@ -15,7 +15,7 @@ use archc_search::stats::rates::{Correlation, spearman};
 use archc_search::stats::{self, Interval};
 use archc_search::trained::Holds;
 use archc_search::verify::{Verdict, verdicts};
-use archc_train::evaluate::EvalReport;
+use archc_train::evaluate::{EvalReport, Rates};
 use archc_train::tier::{Tier, tier};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -229,8 +229,8 @@ fn verify(
 /// seen, not assumed.
 fn asks<'a>(all: &[&'a Named], rates: &[Option<f64>], tier: &'a Tier, seeds: u64) -> Vec<Ask<'a>> {
     let of = |(program, rate): (&&'a Named, &Option<f64>)| {
-        let (program, rate) = (*program, Some(rate.unwrap_or(1.0)));
-        (0..seeds).map(move |seed| Ask { program, tier, seed, rate }).collect::<Vec<_>>()
+        let (program, rates) = (*program, Rates::From(rate.unwrap_or(1.0)));
+        (0..seeds).map(move |seed| Ask { program, tier, seed, rates }).collect::<Vec<_>>()
     };
     all.iter().zip(rates).flat_map(of).collect()
 }

@@ -36,7 +36,7 @@ pub fn control(
     let mut names = names(&anchor.source);
     while !names.is_empty() {
         let name = names.swap_remove(stream.below(names.len()));
-        let Some(source) = renamed(&anchor.source, &name) else { continue };
+        let Some(source) = renamed(&anchor.source, &name, at) else { continue };
         // The hash sees through names: only what computes the same is a control.
         if caught(|| screen.screen(&source)).is_ok_and(|s| s.refusal.is_none() && s.hash == anchor.hash) {
             return Some(Candidate {
@@ -82,9 +82,10 @@ fn names(source: &str) -> Vec<String> {
     names
 }
 
-/// The program with another name for a value; none if the new name is taken.
-fn renamed(source: &str, name: &str) -> Option<String> {
-    let new = format!("{name}_again");
+/// The program with another name for a value, by the control's number: no two controls of a run start from the same numbers. None if
+/// the new name is taken.
+fn renamed(source: &str, name: &str, number: u32) -> Option<String> {
+    let new = format!("{name}_again{number}");
     if source.contains(&new) {
         return None;
     }

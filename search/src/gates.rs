@@ -6,7 +6,7 @@
 
 use crate::pool::{Ask, Named, Pool, Stopped};
 use crate::stats::{self, Interval};
-use archc_train::evaluate::EvalReport;
+use archc_train::evaluate::{EvalReport, Rates};
 use archc_train::task::Part;
 use archc_train::tier::{TaskRun, Tier};
 use serde::{Deserialize, Serialize};
@@ -133,8 +133,8 @@ pub fn run(gate: &Gate, pool: &Pool<'_>, told: &(dyn Fn(usize) + Sync)) -> Resul
     let mut asks = Vec::new();
     for (program, rate) in programs.iter().zip(&rates) {
         // One that learns at no rate trains at the task's own.
-        let rate = Some(rate.unwrap_or(1.0));
-        asks.extend((0..SEEDS).map(|seed| Ask { program, tier: &trial, seed, rate }));
+        let rates = Rates::From(rate.unwrap_or(1.0));
+        asks.extend((0..SEEDS).map(|seed| Ask { program, tier: &trial, seed, rates }));
     }
     let reports = pool.run(&asks, told)?;
     let mut sides = Vec::new();

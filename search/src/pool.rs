@@ -9,7 +9,7 @@ use crate::trained::Holds;
 use archc_runtime::SharedDevice;
 use archc_runtime::guard::{caught, worker};
 use archc_train::corpus::Corpus;
-use archc_train::evaluate::{self as contract, Clock, EvalReport, EvalRequest, Flow, Status};
+use archc_train::evaluate::{self as contract, Clock, EvalReport, EvalRequest, Flow, Rates, Status};
 use archc_train::tier::Tier;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,8 +33,8 @@ pub struct Ask<'a> {
     pub tier: &'a Tier,
     /// With which seed.
     pub seed: u64,
-    /// At which multiple of the learning rates; none: at all of the tier's, and validation picks.
-    pub rate: Option<f64>,
+    /// At which learning rates.
+    pub rates: Rates,
 }
 
 /// Why there are no results.
@@ -96,7 +96,7 @@ impl Pool<'_> {
             tier: ask.tier.clone(),
             seed: ask.seed,
             corpus: self.corpus.clone(),
-            rate: ask.rate,
+            rates: ask.rates,
             time_limit: None,
             clock: Clock::Thread,
             threads: 1,
@@ -130,7 +130,7 @@ impl Pool<'_> {
         let mut asks = Vec::new();
         for program in programs {
             for &rate in &tier.rates {
-                asks.extend((0..seeds).map(|seed| Ask { program, tier, seed, rate: Some(rate) }));
+                asks.extend((0..seeds).map(|seed| Ask { program, tier, seed, rates: Rates::Only(rate) }));
             }
         }
         let reports = self.run(&asks, told)?;

@@ -10,7 +10,7 @@ use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
 use archc_runtime::SharedDevice;
 use archc_train::corpus::Corpus;
-use archc_train::evaluate::{self as contract, EvalReport, EvalRequest, Flow};
+use archc_train::evaluate::{self as contract, EvalReport, EvalRequest, Flow, Rates};
 use archc_train::task::{self, Part};
 use archc_train::tier;
 use serde_json::{Value, json};
@@ -91,12 +91,12 @@ impl Trained {
     }
 
     /// One thread an evaluation: several run side by side, and the thread's own time is limited.
-    fn request(&self, tier: &tier::Tier, seed: u64, rate: Option<f64>) -> EvalRequest {
+    fn request(&self, tier: &tier::Tier, seed: u64, rates: Rates) -> EvalRequest {
         EvalRequest {
             tier: tier.clone(),
             seed,
             corpus: self.setting.corpus.clone(),
-            rate,
+            rates,
             time_limit: Some(TIME_LIMIT),
             clock: contract::Clock::Thread,
             threads: 1,
@@ -111,10 +111,10 @@ impl Trained {
         }
     }
 
-    /// One training of all tasks at one rate; an anchor's may be known. `halves` is how far the mean loss of each task had come after
+    /// One training of all tasks; an anchor's may be known. `halves` is how far the mean loss of each task had come after
     /// half of the steps, at the best rate so far: what is behind that by more than [`BEHIND`] is stopped there.
-    fn train(&self, job: &Job, rate: f64, cancel: &AtomicBool, halves: &mut Halves) -> EvalReport {
-        let request = self.request(self.tier(job.tier), job.seed, Some(rate));
+    fn train(&self, job: &Job, rates: Rates, cancel: &AtomicBool, halves: &mut Halves) -> EvalReport {
+        let request = self.request(self.tier(job.tier), job.seed, rates);
         let program = Trainable::new(&job.name, &job.source, &self.holds);
         let key = job.anchor.then(|| contract::key(&program, self.device.as_ref(), &request)).flatten();
         if let Some(known) = key.as_deref().and_then(|key| self.cache.get(key)) {
@@ -145,7 +145,7 @@ impl Evaluator for Trained {
         // The key of a request names the tier's content, the corpus and the contract's version; of no program, it
         // names the evaluator.
         let machine = contract::machine(self.device.as_ref());
-        let key = |tier: &tier::Tier| self.request(tier, 0, None).key("", &machine)[..8].to_owned();
+        let key = |tier: &tier::Tier| self.request(tier, 0, Rates::All).key("", &machine)[..8].to_owned();
         format!("train {} {machine} {} {}", contract::VERSION, key(&self.setting.screen), key(&self.setting.search))
     }
 
@@ -161,7 +161,8 @@ impl Evaluator for Trained {
 
     fn evaluate(&self, job: &Job, cancel: &AtomicBool) -> Report {
         if job.tier != Tier::Tune {
-            return record(self.train(job, job.rate.unwrap_or(1.0), cancel, &mut Halves::default()));
+            let rates = Rates::From(job.rate.unwrap_or(1.0));
+            return record(self.train(job, rates, cancel, &mut Halves::default()));
         }
         // All rates; the best one's report with what all of them took. A rate at which the training diverges is no rate.
         let mut best: Option<Report> = None;
@@ -172,7 +173,7 @@ impl Evaluator for Trained {
         let mut halves = Halves::default();
         for rate in order {
             (halves.now, halves.behind) = (BTreeMap::new(), false);
-            let report = record(self.train(job, rate, cancel, &mut halves));
+            let report = record(self.train(job, Rates::Only(rate), cancel, &mut halves));
             if halves.behind {
                 continue;
             }

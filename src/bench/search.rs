@@ -65,7 +65,7 @@ impl Landscape {
         let words: BTreeSet<&str> =
             code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '.')).collect();
         // Names that a control changes are worth what they were.
-        let words: BTreeSet<&str> = words.into_iter().map(|word| word.strip_suffix("_again").unwrap_or(word)).collect();
+        let words: BTreeSet<&str> = words.into_iter().map(|word| word.split("_again").next().unwrap_or(word)).collect();
         words.iter().map(|word| self.worth * Stream::new(self.seed, "worth", &[hash(word)]).normal()).sum()
     }
 }

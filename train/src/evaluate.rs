@@ -216,14 +216,27 @@ pub struct EvalRequest {
     pub seed: u64,
     /// What `text` reads.
     pub corpus: Option<Arc<Corpus>>,
-    /// The multiple of the tasks' learning rates that is trained; none: all rates of the tier, and validation picks.
-    pub rate: Option<f64>,
+    /// At which learning rates it trains.
+    pub rates: Rates,
     /// A guard against programs that hang. It never shortens a training: past it there is no score.
     pub time_limit: Option<Duration>,
     /// Whose time is limited.
     pub clock: Clock,
     /// Threads of the device; results do not depend on it.
     pub threads: usize,
+}
+
+/// Learning rates of an evaluation, as multiples of the tasks' own.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Rates {
+    /// Those of the tier, of which validation picks one for each task.
+    #[default]
+    All,
+    /// This one.
+    Only(f64),
+    /// This one; a task whose training diverges at it is trained once more, at half of it. For a rate that was tuned on shorter
+    /// trainings or other tasks, which say nothing of where a longer one breaks.
+    From(f64),
 }
 
 /// A clock for the time limit.
@@ -251,7 +264,16 @@ impl Clock {
 impl EvalRequest {
     /// The multiples of the learning rates that are trained.
     fn rates(&self) -> Vec<f64> {
-        self.rate.map_or_else(|| self.tier.rates.clone(), |rate| vec![rate])
+        match self.rates {
+            Rates::All => self.tier.rates.clone(),
+            Rates::Only(rate) => vec![rate],
+            Rates::From(rate) => vec![rate, rate / 2.0],
+        }
+    }
+
+    /// Whether the first rate at which nothing diverges is taken, and not the best.
+    fn takes_first(&self) -> bool {
+        matches!(self.rates, Rates::From(_))
     }
 
     /// The same request of the tier with this one of its rates.
@@ -270,6 +292,7 @@ impl EvalRequest {
         let built = files.filter_map(|run| task::build(&run.task, None).ok()?.digest());
         built.for_each(|digest| key.add(digest.as_bytes()));
         key.add(&self.seed.to_le_bytes());
+        key.add(&[u8::from(self.takes_first())]);
         key.text()
     }
 }
@@ -399,6 +422,8 @@ struct Job<'a> {
     part: Part,
     threads: usize,
     rates: Vec<f64>,
+    /// The first of them at which nothing diverges is taken, and not the best.
+    first: bool,
 }
 
 impl Job<'_> {
@@ -443,7 +468,9 @@ fn jobs<'a>(candidate: &dyn Candidate, request: &'a EvalRequest) -> Result<Vec<J
         let size = ModelSize { vocab: task.vocab(), width: run.width, layers: run.layers };
         let refused = |diagnostics| Failure { status: Status::Invalid, diagnostics };
         let graph = candidate.graph(size).map_err(refused)?;
-        Ok(Job { run, task, graph, seed, part: request.tier.part, threads: request.threads, rates: request.rates() })
+        let (part, threads, rates, first) =
+            (request.tier.part, request.threads, request.rates(), request.takes_first());
+        Ok(Job { run, task, graph, seed, part, threads, rates, first })
     };
     request.tier.tasks.iter().map(job).collect()
 }

@@ -121,8 +121,8 @@ fn rules(plan: &Plan) -> Vec<(&'static str, String)> {
         (
             "tune",
             format!(
-                "The screen's tasks at each learning rate, anchors on {}, candidates on one; the best rate is kept from then on. The \
-                 better {} of a generation go on.",
+                "The screen's tasks at each learning rate, anchors on {}, candidates on one; the best rate is kept from then on; \
+                 a later training that diverges at it runs once more at half of it. The better {} of a generation go on.",
                 count(plan.anchor_tunings as usize, "seed"),
                 share(plan.keep_tuned)
             ),
@@ -130,7 +130,7 @@ fn rules(plan: &Plan) -> Vec<(&'static str, String)> {
         (
             "screen",
             format!(
-                "The short tier on {} more, beside the parents; the best {} of a generation go on.",
+                "The short tier on {} more; the best {} of a generation go on.",
                 count(plan.screens as usize, "seed"),
                 share(plan.keep_screened)
             ),

@@ -28,7 +28,7 @@ impl Default for Told {
     }
 }
 
-/// Trains at every rate; the score of validation picks one.
+/// Trains at every rate, of which the score of validation picks one; or until nothing diverges.
 pub(super) fn train(
     device: &dyn Device,
     job: &Job<'_>,
@@ -39,6 +39,9 @@ pub(super) fn train(
     let mut best: Option<(f64, TaskReport)> = None;
     let mut diverged = None;
     for &rate in &job.rates {
+        if job.first && best.is_some() {
+            break;
+        }
         let config = job.config(rate);
         let learning_rate = config.learning_rate;
         let mut trainer = Trainer::new(device, &job.graph, Arc::clone(&job.task), config)?;

@@ -6,7 +6,7 @@ use archc_compiler::graph::Graph;
 use archc_runtime::{Device, Snapshot, Tensor, Tensors};
 use archc_train::corpus::Corpus;
 use archc_train::evaluate::{
-    Candidate, Clock, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Status, evaluate, score_weights,
+    Candidate, Clock, Cost, EvalReport, EvalRequest, Flow, ModelSize, Moment, Rates, Status, evaluate, score_weights,
 };
 use archc_train::folder::read_weights;
 use archc_train::task::{Part, TaskSpec};
@@ -66,7 +66,7 @@ fn run(name: &str, task: &str, steps: u64) -> TaskRun {
 
 fn request(tasks: Vec<TaskRun>) -> EvalRequest {
     let tier = Tier { name: "test".to_owned(), seeds: "test".to_owned(), part: Part::Test, rates: vec![1.0], tasks };
-    EvalRequest { tier, seed: 3, corpus: None, rate: None, time_limit: None, clock: Clock::Wall, threads: 1 }
+    EvalRequest { tier, seed: 3, corpus: None, rates: Rates::All, time_limit: None, clock: Clock::Wall, threads: 1 }
 }
 
 fn two_tasks() -> EvalRequest {
@@ -277,9 +277,19 @@ fn validation_picks_the_learning_rate() {
     let best = go(&device, &all);
     assert_eq!((best.status, best.tasks["map"].learning_rate), (Status::Ok, 0.05));
     // One that is asked for is trained in their place, and has a key of its own.
-    let one = |rate| go(&device, &EvalRequest { rate: Some(rate), ..all.clone() });
+    let with = |rates| go(&device, &EvalRequest { rates, ..all.clone() });
+    let one = |rate| with(Rates::Only(rate));
     assert_eq!(one(1e5).status, Status::Diverged);
     assert_eq!((&one(1.0).tasks, one(1.0).key == best.key), (&best.tasks, false));
+    // From a rate on: where nothing diverges it is that rate's training, and where something does it is that of half the rate.
+    let from = |rate| with(Rates::From(rate));
+    assert_eq!((&from(1.0).tasks, from(1.0).key == one(1.0).key), (&best.tasks, false));
+    let edge = (0..40)
+        .map(|i| 1.4f64.powi(i))
+        .find(|&rate| one(rate).status == Status::Diverged)
+        .expect("a rate that is too high");
+    assert_eq!(from(edge).tasks, one(edge / 2.0).tasks);
+    assert_eq!((from(1e5).status, from(edge).status), (Status::Diverged, Status::Ok));
 }
 
 #[test]
