@@ -5,6 +5,7 @@
 //! over are kept with the reason.
 
 use crate::board::Knowledge;
+use crate::moves::VARIATIONS;
 use crate::random::Stream;
 use crate::record::{Candidate, CandidateId, Finding, Hypothesis, Origin, Site, Verdict};
 use crate::roles::{Engineer, Researcher};
@@ -18,11 +19,7 @@ use archc_runtime::guard::caught;
 use similar::TextDiff;
 use std::collections::BTreeSet;
 
-/// The move by which seed programs are varied, the kind of site, and most variants of each.
-const VARIATION: (&str, &str, usize) = ("change a convolution", "no convolution", 3);
-
-/// Generation 0: the seed programs, and variants of each that are one edit away: the edit that is known to matter most on recall, a
-/// short convolution before a memory. What is called better than the anchors should be better than these.
+/// Generation 0: the seed programs, and variants of each that are one edit away, by [`VARIATIONS`].
 ///
 /// # Errors
 /// E1007 if a seed program does not pass the screen.
@@ -32,12 +29,10 @@ pub fn anchors(history: &History, engineer: &dyn Engineer, screen: &dyn Screen) 
     let mut known: BTreeSet<String> = candidates.iter().map(|c| c.hash.clone()).collect();
     for seed in candidates.clone() {
         let choices = engineer.choices(&seed);
-        let edits = choices.iter().filter(|c| (c.action, c.site.kind.as_str()) == (VARIATION.0, VARIATION.1));
-        let mut left = VARIATION.2;
-        for choice in edits {
-            if left == 0 {
-                break;
-            }
+        let mut left = VARIATIONS.map(|v| v.most);
+        for choice in choices.iter() {
+            let by = VARIATIONS.iter().position(|v| (v.action, v.site) == (choice.action, choice.site.kind.as_str()));
+            let Some(by) = by.filter(|&by| left[by] > 0) else { continue };
             let hypothesis = Hypothesis {
                 researcher: "anchors".to_owned(),
                 parents: vec![seed.id],
@@ -52,7 +47,7 @@ pub fn anchors(history: &History, engineer: &dyn Engineer, screen: &dyn Screen) 
             if made.verdict.admitted() && known.insert(made.hash.clone()) {
                 let id = CandidateId(candidates.len() as u32);
                 candidates.push(Candidate { id, origin: Origin::Anchor, slot: seed.slot, ..made });
-                left -= 1;
+                left[by] -= 1;
             }
         }
     }

@@ -11,6 +11,7 @@
 //!
 //! The finals have seeds and data of their own; who is in them, and when they end, is said in [`crate::finals`].
 
+use crate::moves::VARIATIONS;
 use crate::plan::{Plan, Tier};
 use crate::record::{Candidate, CandidateId, Origin};
 use crate::stats;
@@ -33,7 +34,7 @@ fn all(ids: &[CandidateId], tier: Tier, seeds: std::ops::Range<u64>) -> impl Ite
     seeds.flat_map(move |seed| ids.iter().map(move |&id| (id, tier, seed)))
 }
 
-/// All anchors are tuned; all but the variants that are no better than their seed program are evaluated.
+/// All anchors are tuned; those that are worthwhile are evaluated.
 fn anchors(history: &History) -> Vec<Trial> {
     let plan = history.plan();
     let field: Vec<CandidateId> = history.admitted(0).map(|c| c.id).collect();
@@ -47,19 +48,21 @@ fn anchors(history: &History) -> Vec<Trial> {
     undone(history, all(&field, Tier::Search, plan.seeds(0, Tier::Search)))
 }
 
-/// Anchors that the search tier evaluates: the seed programs, and of each one's variants the best, if it is better.
+/// Anchors that the search tier evaluates: the seed programs, and of each one's variants of a kind the best; where the screen's tasks
+/// can tell, only if it is better than the seed program.
 fn worthwhile(history: &History, field: &[CandidateId]) -> BTreeSet<CandidateId> {
+    let tuned = |id: CandidateId| history.tuned(id).unwrap_or(f64::NEG_INFINITY);
     let mut kept = BTreeSet::new();
-    for &id in field {
-        let Some(c) = history.candidate(id) else { continue };
-        if !c.parents.is_empty() {
-            continue;
-        }
+    for id in field.iter().copied().filter(|&id| history.candidate(id).is_some_and(|c| c.parents.is_empty())) {
         kept.insert(id);
-        let tuned = |id: CandidateId| history.tuned(id).unwrap_or(f64::NEG_INFINITY);
-        let variants = field.iter().filter(|&&v| history.candidate(v).is_some_and(|v| v.parents.first() == Some(&id)));
-        let best = variants.max_by(|a, b| tuned(**a).total_cmp(&tuned(**b)).then(b.cmp(a)));
-        kept.extend(best.filter(|&&v| tuned(v) > tuned(id)));
+        for variation in VARIATIONS {
+            let made = |c: &Candidate| {
+                c.parents.first() == Some(&id) && c.hypothesis.as_ref().is_some_and(|h| h.action == variation.action)
+            };
+            let variants = field.iter().copied().filter(|&v| history.candidate(v).is_some_and(made));
+            let best = variants.max_by(|&a, &b| tuned(a).total_cmp(&tuned(b)).then(b.cmp(&a)));
+            kept.extend(best.filter(|&v| !variation.screened || tuned(v) > tuned(id)));
+        }
     }
     kept
 }

@@ -16,6 +16,9 @@ rewrites! {
     struct ShiftTokens = "shift tokens";
 }
 
+/// Sites of maps that have no convolution behind them.
+pub(super) const NONE: &str = "no convolution";
+
 const WIDTHS: &[f64] = &[2.0, 3.0, 4.0, 6.0, 8.0, 16.0];
 
 /// A convolution, or a map that could have one behind it.
@@ -31,7 +34,7 @@ impl Rewrite for ChangeConv {
         let convs = convs(program).into_iter().enumerate();
         let mut found: Vec<_> = convs.map(|(i, (label, ..))| Found::new("convolution", label, At::Conv(i))).collect();
         let maps = maps(program).into_iter().enumerate();
-        found.extend(maps.map(|(i, (name, ..))| Found::new("no convolution", format!("map to {name}"), At::Map(i))));
+        found.extend(maps.map(|(i, (name, ..))| Found::new(NONE, format!("map to {name}"), At::Map(i))));
         found
     }
 

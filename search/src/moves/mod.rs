@@ -170,6 +170,26 @@ pub trait Move: Send + Sync {
     fn apply(&self, program: &Program, site: &Site, other: Option<&Program>, stream: &mut Stream) -> Option<Edit>;
 }
 
+/// An edit that is known to matter. What a search calls better than a program should be better than the program with this edit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Variation {
+    /// The move.
+    pub action: &'static str,
+    /// Where: the kind of its sites.
+    pub site: &'static str,
+    /// Most variants of a program.
+    pub most: usize,
+    /// The screen's tasks tell whether it helps, so that only a variant that does is evaluated further.
+    pub screened: bool,
+}
+
+/// The variations of a search: a short convolution before a memory, which matters most for recall (H3, arXiv 2212.14052; Based,
+/// arXiv 2402.18668), and the range of a delta rule's write strength, which decides about parity (arXiv 2411.12537).
+pub const VARIATIONS: [Variation; 2] = [
+    Variation { action: conv::ChangeConv::NAME, site: conv::NONE, most: 3, screened: true },
+    Variation { action: strength::ChangeStrength::NAME, site: strength::SITE, most: 1, screened: false },
+];
+
 /// Every move, in a fixed order.
 pub fn all() -> Vec<Box<dyn Move>> {
     vec![

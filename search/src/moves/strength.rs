@@ -12,6 +12,9 @@ rewrites! {
     struct ChangeStrength = "change the range of a write strength";
 }
 
+/// The kind of its sites.
+pub(super) const SITE: &str = "write strength";
+
 impl Rewrite for ChangeStrength {
     type At = String;
 
@@ -24,7 +27,7 @@ impl Rewrite for ChangeStrength {
                 for name in all.iter().filter_map(|f| name_of(f)) {
                     let ranged = program.definition(name).is_some_and(|v| range(v).is_some());
                     if erases && ranged && found.iter().all(|f| f.at != name) {
-                        found.push(Found::new("write strength", format!("strength {name}"), name.to_owned()));
+                        found.push(Found::new(SITE, format!("strength {name}"), name.to_owned()));
                     }
                 }
             }

@@ -422,3 +422,12 @@ examples! {
         + block Gated[D](H = 4, K = D / H, V = D / H) {
     ";
 }
+
+#[test]
+fn variations_name_moves_and_sites_that_there_are() {
+    let (all, parents) = (all(), parents());
+    for variation in VARIATIONS {
+        let by = all.iter().find(|m| m.name() == variation.action).expect("a move");
+        assert!(parents.iter().any(|(_, p)| by.sites(p).iter().any(|s| s.kind == variation.site)), "{variation:?}");
+    }
+}
