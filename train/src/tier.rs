@@ -126,8 +126,9 @@ fn one_rate() -> Vec<f64> {
 /// `verify`: fresh seeds, other settings, a held-out task, the test part.
 ///
 /// The units of `search` are constants, measured once on the anchors of seeds/: about the best anchor's fall of the loss on each task.
-/// With them the shares of the tasks in the score's variance over seven of these anchors on twenty other seeds are selective copying .30,
-/// mqar .26, text .24, parity .20 (30 November 2026). Batches of eight rows learn mqar in fewer tokens than sixteen.
+/// With them the shares of the tasks in the score's variance over the twelve anchors of a search from seeds/, on eight seeds each, are
+/// selective copying .35, mqar .28, parity .19, text .18 (30 November 2026). Batches of eight rows learn mqar in fewer tokens than
+/// sixteen.
 pub fn tiers() -> Vec<Tier> {
     BUILT_IN
         .iter()
