@@ -10,7 +10,6 @@ use archc_compiler::hir::{self, Library};
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered::{Lowered, Shape};
 use archc_compiler::plan;
-use archc_compiler::scan::CHUNK;
 use archc_compiler::{compile, graph, lowered, work};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -79,11 +78,11 @@ pub fn run(args: &Args, output: &Output) -> Done {
             }),
             (Stage::Graph, Some(graph)) => Some(graph::print(graph)),
             (Stage::Dot, Some(graph)) => Some(graph::print_dot(graph)),
-            (Stage::Lowered, Some(graph)) => Some(lowered::print(&lowered_for_training(graph))),
-            (Stage::Joint, Some(graph)) => Some(lowered::print(&joint(graph))),
+            (Stage::Lowered, Some(graph)) => Some(lowered::print(&lowered_for_training(graph, args.tokens.get()))),
+            (Stage::Joint, Some(graph)) => Some(lowered::print(&joint(graph, args.tokens.get()))),
             (Stage::Plan, Some(graph)) => {
                 let shape = Shape { batch: args.batch.get(), len: args.tokens.get(), carried: 0 };
-                Some(plan::print(&plan::plan(&Arc::new(joint(graph)), shape)))
+                Some(plan::print(&plan::plan(&Arc::new(joint(graph, shape.len)), shape)))
             }
             _ => None,
         }
@@ -96,13 +95,12 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(code)
 }
 
-fn lowered_for_training(graph: &Graph) -> Lowered {
-    let options = LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
-    lower(&Arc::new(graph.clone()), &options)
+fn lowered_for_training(graph: &Graph, tokens: usize) -> Lowered {
+    lower(&Arc::new(graph.clone()), &LowerOptions::training(tokens))
 }
 
-fn joint(graph: &Graph) -> Lowered {
-    let forward = lowered_for_training(graph);
+fn joint(graph: &Graph, tokens: usize) -> Lowered {
+    let forward = lowered_for_training(graph, tokens);
     let seed = if forward.objective.is_some() { Seed::Loss } else { Seed::Cotangents };
     let wanted = Wanted { seed, inputs: seed == Seed::Cotangents, params: true, exact: false };
     recompute(&differentiate(&forward, &wanted))

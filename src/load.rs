@@ -2,7 +2,7 @@
 
 use crate::output::Stop;
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::hir::uses;
+use archc_compiler::hir::{flatten, uses};
 use archc_compiler::source::{FileId, SourceMap, sibling};
 use archc_grammar::MAX_BYTES;
 use archc_grammar::ast::{Item, ItemKind};
@@ -26,6 +26,14 @@ impl Program {
     /// Its text.
     pub fn text(&self) -> &str {
         &self.sources.file(self.file).text
+    }
+
+    /// The program with all that it uses, as one text.
+    ///
+    /// # Errors
+    /// The findings, where it or a file that it uses has errors.
+    pub fn flat(&self) -> Result<String, Vec<Diagnostic>> {
+        flatten(&self.sources, self.file)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::device::{self, DeviceName};
 use crate::output::{Done, INTERRUPTED, Output, Stop};
 use crate::{carried, eval, interrupt, load, number, threads};
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::hir::{ItemRef, Library, flatten, references};
+use archc_compiler::hir::{ItemRef, Library, references};
 use archc_compiler::targets;
 use archc_search::cache::Cache;
 use archc_search::compile::Compiler;
@@ -45,7 +45,7 @@ Examples:
   archc search seeds/ --task-weights mqar=2,text=0
   archc search seeds/ --tier mine.json      own tasks (archc explain E0940)")]
 pub struct Args {
-    /// Seed programs: files and folders [default: seeds/, or those that archc carries]
+    /// Seed programs: files, folders, blocks of the library (std::mixers::GLA) [default: seeds/, or those that archc carries]
     #[arg(value_name = "SEEDS")]
     seeds: Vec<PathBuf>,
     /// The run's folder [default: a new one under runs/; with --resume the newest there]
@@ -242,7 +242,7 @@ fn seeds(args: &Args, output: &Output) -> Result<Vec<(String, String)>, Stop> {
     for path in load::seeds(&paths)? {
         let program = load::load(&path)?;
         let idle = not_searched(&program);
-        let text = flatten(&program.sources, program.file).map_err(|findings| refused(&program, &findings))?;
+        let text = program.flat().map_err(|findings| refused(&program, &findings))?;
         if let [.., last] = idle.as_slice() {
             let others = &idle[..idle.len() - 1];
             output.findings(&[codes::several(&program.name, last, others)], &program.sources)?;

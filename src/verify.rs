@@ -8,7 +8,6 @@
 use crate::device::{self, DeviceName};
 use crate::output::{Done, INTERRUPTED, Output, Stop};
 use crate::{carried, interrupt, load, number, threads};
-use archc_compiler::diag::Diagnostic;
 use archc_search::cache::Cache;
 use archc_search::pool::{Ask, Named, Pool, Stopped};
 use archc_search::stats::rates::{Correlation, spearman};
@@ -126,10 +125,13 @@ pub fn run(args: &Args, output: &Output) -> Done {
 /// Programs by the names of their files.
 fn read(paths: &[PathBuf]) -> Result<Vec<Named>, Stop> {
     let one = |path: &PathBuf| {
-        let name = path.to_string_lossy().into_owned();
-        Ok(Named { name, source: Arc::from(load::read(path)?) })
+        let program = load::load(path)?;
+        match program.flat() {
+            Ok(text) => Ok(Named { name: program.name, source: Arc::from(text) }),
+            Err(findings) => Err(Stop::Findings(findings, Box::new(program.sources))),
+        }
     };
-    load::seeds(paths)?.iter().map(one).collect::<Result<_, Diagnostic>>().map_err(Stop::from)
+    load::seeds(paths)?.iter().map(one).collect()
 }
 
 /// What will run.

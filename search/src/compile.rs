@@ -12,8 +12,7 @@ use archc_compiler::graph::{Graph, NodeId, Op, ReduceOp};
 use archc_compiler::hash::{canonical_hash, family_hash};
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered;
-use archc_compiler::plan::plan;
-use archc_compiler::scan::CHUNK;
+use archc_compiler::plan::{Plan, plan};
 use archc_compiler::source::{FileId, SourceMap};
 use archc_compiler::{Compilation, Options, compile};
 use archc_grammar::ast::{Callable, ItemKind};
@@ -175,16 +174,20 @@ fn summary(graph: &Graph, cost: &CostReport) -> Cost {
     }
 }
 
-/// Rows of the batch whose plan says what a program has to do.
-const ROWS: usize = 16;
+/// Rows of the batch whose plan says what a program has to do, as in the tiers.
+const ROWS: usize = 8;
 
 /// Predicted work of a training step, a token ([`archc_compiler::plan::Plan::work`]).
 fn work(graph: &Graph) -> f64 {
-    let options = LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
+    training(graph, ROWS, TOKENS).work() / (ROWS * TOKENS) as f64
+}
+
+/// The plan of a training step on so many sequences of so many tokens.
+pub fn training(graph: &Graph, batch: usize, len: usize) -> Plan {
+    let options = LowerOptions::training(len);
     let wanted = Wanted { seed: Seed::Loss, inputs: false, params: true, exact: false };
     let joint = Arc::new(recompute(&differentiate(&lower(&Arc::new(graph.clone()), &options), &wanted)));
-    let shape = lowered::Shape { batch: ROWS, len: TOKENS, carried: 0 };
-    plan(&joint, shape).work() / (ROWS * TOKENS) as f64
+    plan(&joint, lowered::Shape { batch, len, carried: 0 })
 }
 
 /// What mixes time, the strongest kind of each, in a fixed order: `delta rule + attention`.

@@ -19,7 +19,6 @@ use archc_compiler::hir::Library;
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered;
 use archc_compiler::plan::plan;
-use archc_compiler::scan::CHUNK;
 use archc_compiler::source::SourceMap;
 use archc_compiler::{COST_TOKENS, targets};
 use archc_runtime::{BatchShape, SessionOptions};
@@ -141,8 +140,7 @@ fn once(item: &Item, args: &Args) -> Result<[f64; STAGES.len()], Stop> {
     args.device.holds(&graph, args.shape.tokens())?;
     let shape = BatchShape { batch: args.shape.batch, len: args.shape.len };
     lap();
-    let training = LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
-    let lowered = lower(&graph, &training);
+    let lowered = lower(&graph, &LowerOptions::training(shape.len));
     let lower = lap();
     let joint = differentiate(&lowered, &Wanted { seed: Seed::Loss, inputs: false, params: true, exact: false });
     let gradient = lap();

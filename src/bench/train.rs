@@ -18,8 +18,11 @@ use crate::threads;
 use archc_compiler::checks::CostReport;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
+use archc_compiler::plan::Counts;
 use archc_runtime::{Batch, BatchShape, Session, SessionOptions};
+use archc_search::compile::training;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -162,6 +165,10 @@ struct Row {
     ours: Option<Steps>,
     /// Seconds from the graph until the first step is done.
     ready: f64,
+    /// What the plan of a step has to do.
+    counts: Counts,
+    /// The same as one number: what a search holds equal.
+    work: f64,
     /// Shares of a step's time by kind of work.
     profile: Vec<(&'static str, f64)>,
     reference: Reference,
@@ -211,6 +218,7 @@ fn row(
     let is_reference = args.device.name() == device::EXACT;
     let skipped = is_reference && matches!(reference, Reference::Estimated(_));
 
+    let plan = training(&graph, shape.batch, shape.len);
     let (session, made) = args.clock.time(|| session(args.device, &graph, shape, threads));
     let mut session = session?;
     let params = session.snapshot()?.params;
@@ -229,7 +237,8 @@ fn row(
         }
         None => Vec::new(),
     };
-    Ok(Row { block, shape, flops, bound, params: graph.param_count(), ours, ready, profile, reference, torch, failed })
+    let (params, counts, work) = (graph.param_count(), plan.counts(), plan.work());
+    Ok(Row { block, shape, flops, bound, params, ours, ready, counts, work, profile, reference, torch, failed })
 }
 
 /// Operations of a step: the program's own, forward, and twice that backward.
@@ -319,6 +328,7 @@ impl Row {
         json!({
             "block": self.block, "width": self.shape.width, "layers": self.shape.layers, "len": self.shape.len,
             "batch": self.shape.batch, "params": self.params, "flops": self.flops, "bound_seconds": self.bound,
+            "work": self.work, "counts": self.counts.named().into_iter().collect::<BTreeMap<_, _>>(),
             "archc": ours, "profile": profile, "reference": reference,
             "torch": self.torch.iter().map(Answer::json).collect::<Vec<_>>(), "trouble": self.trouble(),
         })

@@ -18,7 +18,8 @@ use archc_grammar::edit::visit_callable_exprs_mut;
 use archc_grammar::{Span, format, is_keyword, parse};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One text that means what the file and all that it uses mean. A file that uses no other is given back as it is.
+/// One text that means what the file and all that it uses mean. A file that uses no other is given back as it is. One of nothing but
+/// imports is what it imports: blocks of the library as they are written there.
 ///
 /// # Errors
 /// The findings, where the file or one that it uses has errors.
@@ -28,13 +29,18 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn flatten(sources: &SourceMap, file: FileId) -> Result<String, Vec<Diagnostic>> {
     let text = &sources.file(file).text;
     let root = parse(text).file;
-    if !root.items.iter().any(|item| own_module(item).is_some()) {
+    let uses_files = root.items.iter().any(|item| own_module(item).is_some());
+    let of_library = !uses_files && callables(&root).next().is_none();
+    if !uses_files && !of_library {
         return Ok(text.to_string());
     }
     let (library, findings) = Library::load(sources, file);
     let errors: Vec<Diagnostic> = findings.into_iter().filter(Diagnostic::is_error).collect();
     if !errors.is_empty() {
         return Err(errors);
+    }
+    if of_library {
+        return Ok(format(&opened(root)));
     }
     let flat = format(&Flat::new(sources, &library, ModuleId(file.0)).file(root));
     let mut alone = SourceMap::new();
@@ -43,6 +49,54 @@ pub fn flatten(sources: &SourceMap, file: FileId) -> Result<String, Vec<Diagnost
         panic!("archc bug: several files as one text: {} {}\n{flat}", e.code, e.message);
     }
     Ok(flat)
+}
+
+/// The blocks of the library that a file imports, as its own; what they apply of their module is imported.
+fn opened(root: ast::File) -> ast::File {
+    let (mut applied, mut items) = (BTreeMap::new(), Vec::new());
+    for item in root.items {
+        let ItemKind::Use { path, names } = item.kind else { continue };
+        let module = path.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join("::");
+        let Some(of) = stdlib::FILES.iter().find(|file| file.module == module) else { continue };
+        let tree = parse(of.text).file;
+        let theirs: BTreeSet<&str> = callables(&tree).map(|(_, c, _)| c.name.name.as_str()).collect();
+        for wanted in names {
+            let Some((found, ..)) = callables(&tree).find(|(_, c, _)| c.name.name == wanted.name) else { continue };
+            let mut own = found.clone();
+            own.trivia = ast::Trivia { blank_before: true, ..ast::Trivia::default() };
+            if let ItemKind::Fn(c) | ItemKind::Block(c) | ItemKind::Model(c) = &mut own.kind {
+                visit_callable_exprs_mut(c, &mut |expr| {
+                    let (ast::ExprKind::Name(name) | ast::ExprKind::Call(ast::Call { callee: Ident { name, .. }, .. })) =
+                        &expr.kind
+                    else {
+                        return;
+                    };
+                    if theirs.contains(name.as_str()) {
+                        applied.entry(of.module).or_insert_with(BTreeSet::new).insert(name.clone());
+                    }
+                });
+            }
+            items.push(own);
+        }
+    }
+    let mut all = imports(applied);
+    all.append(&mut items);
+    ast::File { items: all, dangling: root.dangling }
+}
+
+/// `use` of names by module.
+fn imports(names: BTreeMap<&str, BTreeSet<String>>) -> Vec<Item> {
+    let import = |(module, names): (&str, BTreeSet<String>)| Item {
+        trivia: ast::Trivia::default(),
+        docs: Vec::new(),
+        attributes: Vec::new(),
+        kind: ItemKind::Use {
+            path: module.split("::").map(Ident::new).collect(),
+            names: names.into_iter().map(Ident::new).collect(),
+        },
+        span: Span::default(),
+    };
+    names.into_iter().map(import).collect()
 }
 
 /// The places where a module names a fn or block, and which; what the compiler itself knows is not among them.
@@ -238,17 +292,7 @@ impl<'a> Flat<'a> {
                 }
             }
         }
-        for (module, names) in added {
-            let path = module.split("::").map(Ident::new).collect();
-            let kind = ItemKind::Use { path, names: names.into_iter().map(Ident::new).collect() };
-            items.push(Item {
-                trivia: ast::Trivia::default(),
-                docs: Vec::new(),
-                attributes: Vec::new(),
-                kind,
-                span: Span::default(),
-            });
-        }
+        items.extend(imports(added));
         items
     }
 
@@ -368,6 +412,18 @@ mod tests {
     fn a_file_that_only_imports_is_what_it_imports_last() {
         let blocks = "fn one(x) = x + 1\nblock A[D] {\n    input x[D]\n    output one(x)\n}\nblock B[D] {\n    input x[D]\n    output A(x)\n}\n";
         check(&[("dir/main.arch", "use self::blocks::{A, B}\n"), ("dir/blocks.arch", blocks)], "B", "B");
+    }
+
+    #[test]
+    fn a_file_of_imports_of_the_library_is_what_they_are() {
+        for (module, name) in stdlib::FILES.iter().filter(|f| f.module == "std::mixers").flat_map(|f| {
+            let tree = parse(f.text).file;
+            callables(&tree).map(|(_, c, _)| (f.module, c.name.name.clone())).collect::<Vec<_>>()
+        }) {
+            let main = format!("use {module}::{{{name}}}\n");
+            let flat = check(&[("main.arch", &main)], &name, &name);
+            assert!(flat.contains(&format!("block {name}[")), "{flat}");
+        }
     }
 
     #[test]

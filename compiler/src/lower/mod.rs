@@ -34,7 +34,7 @@ pub use reach::most_carried;
 
 use crate::graph::Graph;
 use crate::lowered::{Dim, Extent, FIXED, Lowered, Output, STACKED};
-use crate::scan::{Classes, classify_scans, is_part_axis, split_scans_and_tell};
+use crate::scan::{CHUNK, Classes, chunk, classify_scans, is_part_axis, split_scans_and_tell};
 use std::sync::Arc;
 
 /// What a graph is lowered for.
@@ -50,6 +50,13 @@ pub struct LowerOptions {
     pub losses: bool,
     /// Dropout acts.
     pub training: bool,
+}
+
+impl LowerOptions {
+    /// For training on sequences of a length, each one document.
+    pub fn training(len: usize) -> Self {
+        Self { chunk: chunk(CHUNK, len), resets: false, carry: false, losses: true, training: true }
+    }
 }
 
 /// Lowers a graph.

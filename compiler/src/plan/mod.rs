@@ -50,6 +50,8 @@ mod verify;
 mod view;
 mod work;
 
+pub use work::Counts;
+
 pub use build::plan;
 pub use print::print;
 pub use verify::verify;

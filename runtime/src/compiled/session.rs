@@ -20,24 +20,12 @@ use archc_compiler::graph::{Graph, ParamId};
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered::{BATCH, Lowered, Shape, TIME, ValueId, print, verify};
 pub(crate) use archc_compiler::scan::CHUNK;
+use archc_compiler::scan::chunk;
 use archc_compiler::work;
 use std::sync::Arc;
 
-/// Pieces shorter than this run token by token: most of a chunk would be rows past the end.
-const SHORTEST_CHUNKED: usize = 16;
-
 /// Programs kept. Decoding with an attend needs a new one whenever the known tokens have outgrown their room.
 const PROGRAMS: usize = 8;
-
-/// The largest chunk of at most so many tokens that leaves few rows past the end of a sequence: they cost as much as the others.
-fn fitting(most: usize, len: usize) -> usize {
-    let rows = |chunk: usize| len.div_ceil(chunk) * chunk;
-    let mut chunk = most;
-    while chunk > SHORTEST_CHUNKED && 8 * rows(chunk) > 9 * rows(chunk / 2) {
-        chunk /= 2;
-    }
-    chunk
-}
 
 /// What a lowered graph is made for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,13 +87,7 @@ impl<E: Executor> CompiledSession<E> {
 
     /// How a piece is to be lowered, before anything is known of gradients.
     fn plain(&self, len: usize, resets: bool) -> LowerOptions {
-        LowerOptions {
-            chunk: (len >= SHORTEST_CHUNKED).then(|| fitting(self.chunk, len)),
-            resets,
-            carry: false,
-            losses: false,
-            training: false,
-        }
+        LowerOptions { chunk: chunk(self.chunk, len), resets, carry: false, losses: false, training: false }
     }
 
     /// What a training step on a piece of so many tokens needs.
