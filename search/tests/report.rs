@@ -5,6 +5,7 @@
 
 use archc_search::board::Board;
 use archc_search::front;
+use archc_search::moves::VARIATIONS;
 use archc_search::plan::{Plan, Settings, Tier};
 use archc_search::propose::diff;
 use archc_search::random::Stream;
@@ -118,6 +119,14 @@ impl Demo {
             c.name = format!("{} conv", c.name);
             c.parents = vec![CandidateId(of)];
             c.change = "a convolution of width 4 before the keys".to_owned();
+            c.hypothesis = Some(Hypothesis {
+                researcher: "anchors".to_owned(),
+                parents: c.parents.clone(),
+                action: VARIATIONS[0].action.to_owned(),
+                site: Site { kind: VARIATIONS[0].site.to_owned(), index: 0, label: "map to k".to_owned() },
+                why: String::new(),
+                tasks: Vec::new(),
+            });
             c.hash.push_str("conv");
             self.worth.push(self.worth[of as usize] + 0.02);
             all.push(c);
