@@ -53,8 +53,17 @@ pub struct Budget {
     pub patience: Option<u32>,
 }
 
-/// Share of time and tokens that is kept for the finals.
+/// Largest share of time and tokens that is kept for the finals.
 const KEPT: f64 = 0.25;
+
+/// What evaluations may use of the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// All of it.
+    All,
+    /// What the finals leave.
+    Search,
+}
 
 /// How long the loop waits for a result before it looks at clocks and flags.
 const BEAT: Duration = Duration::from_millis(50);
@@ -180,9 +189,9 @@ impl Engine<'_> {
         loop {
             if let Some(generation) = self.log.history().open_generation() {
                 // The anchors are what everything is compared with: without their share of time they may use all.
-                let share = if generation == 0 { 1.0 } else { 1.0 - KEPT };
+                let part = if generation == 0 { Part::All } else { Part::Search };
                 let due = |history: &History| schedule::due(history, generation);
-                match self.stretch(&due, share)? {
+                match self.stretch(&due, part)? {
                     Stretch::Stopped(reason) => return Ok(reason),
                     Stretch::Done => {}
                 }
@@ -196,7 +205,7 @@ impl Engine<'_> {
                 }
                 continue;
             }
-            if let Some(reason) = self.used_up(1.0 - KEPT) {
+            if let Some(reason) = self.used_up(Part::Search) {
                 return Ok(reason);
             }
             let candidates = self.propose()?;
@@ -226,7 +235,7 @@ impl Engine<'_> {
     }
 
     /// Runs what is due until nothing is, or a limit is reached.
-    fn stretch(&mut self, due: &dyn Fn(&History) -> Vec<Trial>, share: f64) -> Result<Stretch, Diagnostic> {
+    fn stretch(&mut self, due: &dyn Fn(&History) -> Vec<Trial>, part: Part) -> Result<Stretch, Diagnostic> {
         loop {
             let waiting: Vec<Trial> =
                 due(self.log.history()).into_iter().filter(|&trial| !self.workers.runs(trial)).collect();
@@ -239,13 +248,13 @@ impl Engine<'_> {
                 }
                 return Ok(Stretch::Stopped(reason));
             }
-            let closing = self.used_up_by(share, waiting.first().copied());
+            let closing = self.used_up_by(part, waiting.first().copied());
             match closing {
                 Some(reason) if self.workers.idle() => return Ok(Stretch::Stopped(reason)),
                 Some(_) => {}
                 None => {
                     for trial in waiting {
-                        if !self.workers.free() || self.used_up_by(share, Some(trial)).is_some() {
+                        if !self.workers.free() || self.used_up_by(part, Some(trial)).is_some() {
                             break;
                         }
                         if let Some(job) = Job::of(self.log.history(), trial) {
@@ -279,7 +288,7 @@ impl Engine<'_> {
         if self.log.history().finals() != finalists.as_slice() {
             self.log.commit(&[Event::Finals { contenders: finalists }])?;
         }
-        match self.stretch(&finals::due, 1.0)? {
+        match self.stretch(&finals::due, Part::All)? {
             Stretch::Stopped(reason @ ("interrupted" | "memory")) => Ok(Some(reason)),
             Stretch::Stopped(_) | Stretch::Done => Ok(None),
         }
@@ -351,32 +360,57 @@ impl Engine<'_> {
     }
 
     /// A limit that nothing new may be started beyond.
-    fn used_up(&self, share: f64) -> Option<&'static str> {
+    fn used_up(&self, part: Part) -> Option<&'static str> {
         if let Some(reason) = self.must_stop() {
             return Some(reason);
         }
-        if self.budget.time.is_some_and(|time| self.clock.elapsed() >= time.mul_f64(share)) {
+        if self.time_is_up(part) {
             return Some("time");
         }
         let counts = self.log.history().counts();
         if self.budget.candidates.is_some_and(|most| counts.proposed >= most) {
             return Some("candidates");
         }
-        if self.budget.tokens.is_some_and(|most| counts.tokens as f64 >= most as f64 * share) {
-            return Some("tokens");
-        }
-        None
+        self.tokens(part).is_some_and(|most| counts.tokens as f64 >= most).then_some("tokens")
     }
 
     /// The same for one more evaluation of a generation that is there already.
-    fn used_up_by(&self, share: f64, next: Option<Trial>) -> Option<&'static str> {
-        if self.budget.time.is_some_and(|time| self.clock.elapsed() >= time.mul_f64(share)) {
+    fn used_up_by(&self, part: Part, next: Option<Trial>) -> Option<&'static str> {
+        if self.time_is_up(part) {
             return Some("time");
         }
-        let most = self.budget.tokens?;
+        let most = self.tokens(part)?;
         let running: u64 = self.workers.running().map(|(_, tier, _)| self.of_tier(tier)).sum();
         let wanted = self.log.history().counts().tokens + running + next.map_or(0, |(_, tier, _)| self.of_tier(tier));
-        (wanted as f64 > most as f64 * share).then_some("tokens")
+        (wanted as f64 > most).then_some("tokens")
+    }
+
+    fn time_is_up(&self, part: Part) -> bool {
+        let Some(time) = self.budget.time else { return false };
+        let history = self.log.history();
+        let elapsed = self.clock.elapsed();
+        // Results have processor time: what passes of the world's beside it, on a crowded machine and between evaluations, counts too.
+        let all = history.counts().seconds;
+        let each = history.fixed().map_or(0.0, |fixed| self.seconds(fixed)) * (elapsed.as_secs_f64() / all.max(1e-9));
+        let kept = self.kept(part, each, time.as_secs_f64());
+        elapsed >= time.saturating_sub(Duration::from_secs_f64(kept))
+    }
+
+    /// Tokens that may be used.
+    fn tokens(&self, part: Part) -> Option<f64> {
+        let most = self.budget.tokens? as f64;
+        Some(most - self.kept(part, self.of_tier(Tier::Search) as f64, most))
+    }
+
+    /// How much of a budget is kept for the finals: what they take at most by what an evaluation takes, and no more than a share of it;
+    /// the whole share while that is not known.
+    fn kept(&self, part: Part, each: f64, budget: f64) -> f64 {
+        let most = KEPT * budget;
+        match part {
+            Part::All => 0.0,
+            Part::Search if each <= 0.0 => most,
+            Part::Search => most.min(each * finals::most(self.log.history().plan()) as f64),
+        }
     }
 
     /// Commits a result. One that was cancelled did not happen, nor did one that ran out of time for the first time.

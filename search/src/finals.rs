@@ -10,7 +10,7 @@
 //! All of it is a pure function of the log: the finals can be stopped at any time and gone on with.
 
 use crate::board::Board;
-use crate::plan::Tier;
+use crate::plan::{Plan, Tier};
 use crate::record::{CandidateId, Origin};
 use crate::schedule::{self, Trial};
 use crate::stats::finals::{Judgement, LOOKS, judge, next_look};
@@ -46,6 +46,11 @@ pub fn claims(history: &History, board: &Board) -> Vec<CandidateId> {
     }
     chosen.extend(rest.into_iter().take(places - chosen.len().min(places)));
     chosen
+}
+
+/// Most evaluations of the finals: the finalists, the anchor, and what the finalists are held against.
+pub fn most(plan: &Plan) -> usize {
+    (plan.finalists as usize * (1 + ANCESTORS) + 1) * LOOKS[LOOKS.len() - 1]
 }
 
 /// Whether one program was made from another, by its first parents.

@@ -8,7 +8,7 @@
 //!             +--------------- beliefs, archive, lineage ---------------------------+
 //! ```
 //! The anchors come first: seed programs and their nearest variants, tuned and evaluated on many seeds; the best is fixed. A generation
-//! of eight and two controls is proposed from the log of closed generations, screened without being run, trained rung by rung on seeds that
+//! of eight and three controls is proposed from the log of closed generations, screened without being run, trained rung by rung on seeds that
 //! no generation before has seen (the better part goes on, beside the anchor and the parents), and studied; then the next is proposed.
 //! At the end the best run in the finals, on seeds and data of their own, and what they establish is what the search says.
 //!

@@ -111,7 +111,7 @@ pub struct Plan {
 const SEEDS_A_GENERATION: u64 = 64;
 
 impl Plan {
-    /// The plan of the design: generations of eight and two controls; all are tuned, the better two thirds are screened on two more
+    /// The plan of the design: generations of eight and three controls; all are tuned, the better two thirds are screened on two more
     /// seeds, the best third is evaluated on the tasks of the search, on a seed that no generation before has seen.
     pub fn new(seed: u64, anchors: Vec<(String, String)>, researcher: &str, evaluator: &str) -> Self {
         Self {
@@ -125,7 +125,7 @@ impl Plan {
             keep_tuned: 0.67,
             keep_screened: 0.34,
             searches: 1,
-            controls: 2,
+            controls: 3,
             finalists: 3,
             allow_growing: false,
             researcher: researcher.to_owned(),

@@ -2,6 +2,7 @@
 
 mod fake;
 
+use archc_search::plan::Tier;
 use archc_search::record::{Candidate, Origin, Status, Verdict};
 use archc_search::store::{self, History, RunFolder};
 use archc_search::{Budget, Notice, Progress, SearchOptions, Silent, Summary, run};
@@ -194,6 +195,16 @@ fn tokens_and_memory_are_hard_budgets() {
     assert_eq!(summary.reason, "tokens");
     assert!((180_000..=200_000).contains(&summary.counts.tokens), "{}", summary.counts.tokens);
     assert!(summary.ranking.rows[0].seeds > 0);
+    // What the finals need is kept, and no quarter of a budget that is large: 16 seeds of three finalists, the anchor and four ancestors
+    // of each are 256 evaluations of 2,000 tokens.
+    let most = 2_600_000;
+    let budget = Budget { tokens: Some(most), ..Budget::default() };
+    let out = dir.path().join("more");
+    search(&SearchOptions { budget, ..options(&out, 0, 2) }, &FakeEvaluator::default());
+    let history = store::read(&out).unwrap();
+    let finals = history.results().filter(|((_, tier, _), _)| *tier == Tier::Final).map(|(_, r)| r.tokens).sum::<u64>();
+    let searched = history.counts().tokens - finals;
+    assert!(searched.abs_diff(most - 256 * 2_000) < 10_000, "{searched}");
     if cfg!(target_os = "linux") {
         let budget = Budget { memory: Some(1), ..Budget::default() };
         let summary =
