@@ -131,5 +131,8 @@ fn line(gate: &Gate, found: &Seen) -> String {
         let _ = write!(text, ", p {p:.4}");
     }
     text.push('\n');
+    if let Some(why) = gate.known.as_ref().filter(|_| !found.holds) {
+        let _ = writeln!(text, "  it is known to fail: {why}");
+    }
     text
 }
