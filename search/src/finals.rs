@@ -24,12 +24,17 @@ const ANCESTORS: usize = 4;
 /// Level of the comparison with each ancestor.
 const LEVEL: f64 = 0.05;
 
-/// Candidates with a claim to a place, best first, at most as many as the plan has places.
+/// Candidates with a claim to a place, best first, at most as many as the plan has places: those that are ahead of the anchor in the
+/// search (each more makes the test of the others harder), or the nearest to it if none is.
 pub fn claims(history: &History, board: &Board) -> Vec<CandidateId> {
     let candidate =
         |id: CandidateId| history.candidate(id).filter(|c| c.origin == Origin::Proposed && schedule::counts(c));
-    let standing: Vec<CandidateId> =
-        board.standing.iter().map(|s| s.id).filter(|&id| candidate(id).is_some()).collect();
+    let mut standing = board.standing.iter().filter(|s| candidate(s.id).is_some()).peekable();
+    let nearest = standing.peek().map(|s| s.id);
+    let mut standing: Vec<CandidateId> = standing.filter(|s| s.lead > 0.0).map(|s| s.id).collect();
+    if standing.is_empty() {
+        standing.extend(nearest);
+    }
     let places = history.plan().finalists as usize;
     let mut chosen: Vec<CandidateId> = Vec::new();
     let mut rest: Vec<CandidateId> = Vec::new();

@@ -158,14 +158,14 @@ fn interrupted_and_resumed_is_as_if_nothing_had_happened() {
 fn time_is_a_hard_budget_and_a_quarter_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
-    let budget = Budget { time: Some(Duration::from_secs(2)), ..Budget::default() };
+    let budget = Budget { time: Some(Duration::from_secs(4)), ..Budget::default() };
     let began = Instant::now();
     let summary = search(
         &SearchOptions { budget, ..options(&out, 0, 2) },
         &FakeEvaluator { sleep: 20, ..FakeEvaluator::default() },
     );
     // A beat of the loop and the last commits, on a machine where other tests run too.
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert_eq!(summary.reason, "time");
     // As many finalists as can come to the first look, beside the anchor.
     assert!(summary.ranking.rows.iter().filter(|r| r.seeds >= 8).count() >= 2, "{:?}", summary.ranking);
@@ -197,7 +197,7 @@ fn tokens_and_memory_are_hard_budgets() {
     assert!(summary.ranking.rows[0].seeds > 0);
     // What the finals need is kept, and no quarter of a budget that is large: 16 seeds of three finalists, the anchor and four ancestors
     // of each are 256 evaluations of 2,000 tokens.
-    let most = 2_600_000;
+    let most = 2_200_000;
     let budget = Budget { tokens: Some(most), ..Budget::default() };
     let out = dir.path().join("more");
     search(&SearchOptions { budget, ..options(&out, 0, 2) }, &FakeEvaluator::default());
