@@ -390,7 +390,8 @@ impl Engine<'_> {
         let history = self.log.history();
         let elapsed = self.clock.elapsed();
         // Results have processor time: what passes of the world's beside it, on a crowded machine and between evaluations, counts too.
-        let all = history.counts().seconds;
+        // As of the last tick: this is asked many times a second, and a count goes through all results.
+        let all = self.counts.seconds;
         let each = history.fixed().map_or(0.0, |fixed| self.seconds(fixed)) * (elapsed.as_secs_f64() / all.max(1e-9));
         let kept = self.kept(part, each, time.as_secs_f64());
         elapsed >= time.saturating_sub(Duration::from_secs_f64(kept))
