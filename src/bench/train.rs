@@ -328,7 +328,7 @@ impl Row {
         json!({
             "block": self.block, "width": self.shape.width, "layers": self.shape.layers, "len": self.shape.len,
             "batch": self.shape.batch, "params": self.params, "flops": self.flops, "bound_seconds": self.bound,
-            "work": self.work, "counts": self.counts.named().into_iter().collect::<BTreeMap<_, _>>(),
+            "work": self.work, "counts": self.counts.kinds().map(|(kind, count, _)| (kind, count)).into_iter().collect::<BTreeMap<_, _>>(),
             "archc": ours, "profile": profile, "reference": reference,
             "torch": self.torch.iter().map(Answer::json).collect::<Vec<_>>(), "trouble": self.trouble(),
         })

@@ -11,9 +11,6 @@ use super::{AttendKernel, ConvWork, Fused, FusedOp, Gemm, Kernel, Plan, Scope, S
 use crate::graph::{BinaryOp, UnaryOp};
 use crate::lowered::{DimId, Op};
 
-/// Of each kind of [`Counts`], in its order.
-const WEIGHTS: [f64; 11] = [1.0, 24.0, 18.0, 64.0, 1.0, 30.0, 72.0, 7.0, 13.0, 120_000.0, 5_000.0];
-
 /// What a plan has to do in one run, by kinds that cost alike.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {
@@ -42,21 +39,21 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// With the names of the kinds.
-    pub fn named(&self) -> [(&'static str, f64); 11] {
+    /// Each kind: its name, its count, and what one of it costs.
+    pub fn kinds(&self) -> [(&'static str, f64, f64); 11] {
         let Self { product, packed, plain, functions, moved, taps, singles, solved, decays, launches, inner } = *self;
         [
-            ("product", product),
-            ("packed", packed),
-            ("plain", plain),
-            ("functions", functions),
-            ("moved", moved),
-            ("taps", taps),
-            ("singles", singles),
-            ("solved", solved),
-            ("decays", decays),
-            ("launches", launches),
-            ("inner", inner),
+            ("product", product, 1.0),
+            ("packed", packed, 24.0),
+            ("plain", plain, 18.0),
+            ("functions", functions, 64.0),
+            ("moved", moved, 1.0),
+            ("taps", taps, 30.0),
+            ("singles", singles, 72.0),
+            ("solved", solved, 7.0),
+            ("decays", decays, 13.0),
+            ("launches", launches, 120_000.0),
+            ("inner", inner, 5_000.0),
         ]
     }
 
@@ -98,7 +95,7 @@ impl std::iter::Sum for Counts {
 impl Plan {
     /// Predicted work of one run. Constants and what parameters alone decide are left out.
     pub fn work(&self) -> f64 {
-        self.counts().named().iter().zip(WEIGHTS).map(|((_, count), weight)| count * weight).sum()
+        self.counts().kinds().iter().map(|(_, count, weight)| count * weight).sum()
     }
 
     /// What it is the weighted sum of.
