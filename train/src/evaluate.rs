@@ -234,8 +234,8 @@ pub enum Rates {
     All,
     /// This one.
     Only(f64),
-    /// This one; a task whose training diverges at it is trained once more, at half of it. For a rate that was tuned on shorter
-    /// trainings or other tasks, which say nothing of where a longer one breaks.
+    /// This one; a task whose training diverges at it is trained again at half of it, and then at a quarter. For a rate that was
+    /// tuned on shorter trainings or other tasks, which say nothing of where a longer one breaks.
     From(f64),
 }
 
@@ -267,7 +267,7 @@ impl EvalRequest {
         match self.rates {
             Rates::All => self.tier.rates.clone(),
             Rates::Only(rate) => vec![rate],
-            Rates::From(rate) => vec![rate, rate / 2.0],
+            Rates::From(rate) => vec![rate, rate / 2.0, rate / 4.0],
         }
     }
 
