@@ -18,6 +18,7 @@ use archc_train::evaluate::{
 use archc_train::folder::weights_file;
 use archc_train::tier::{Tier, tier};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use serde_json::Value;
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -146,7 +147,8 @@ fn report(args: &Args, output: &Output) -> Done {
         }
     };
     if args.json || output.is_json() {
-        let json = serde_json::to_string(&report).unwrap_or_else(|e| panic!("archc bug: a report is not JSON: {e}"));
+        let shown = Shown { score: report.score(), report: &report };
+        let json = serde_json::to_string(&shown).unwrap_or_else(|e| panic!("archc bug: a report is not JSON: {e}"));
         output.raw(&format!("{json}\n"))?;
     } else {
         for finding in candidate.findings(&report, &request.tier) {
@@ -155,6 +157,15 @@ fn report(args: &Args, output: &Output) -> Done {
         output.text(&table(&report))?;
     }
     Ok(report.status.exit_code())
+}
+
+/// The report as JSON: with the one number that searches compare.
+#[derive(Serialize)]
+struct Shown<'a> {
+    /// Mean score of the tasks by their weights; none unless all are scored.
+    score: Option<f64>,
+    #[serde(flatten)]
+    report: &'a EvalReport,
 }
 
 fn bar(quiet: bool, tier: &Tier, rates: usize) -> ProgressBar {

@@ -231,7 +231,7 @@ fn verify(
 /// seen, not assumed.
 fn asks<'a>(all: &[&'a Named], rates: &[Option<f64>], tier: &'a Tier, seeds: u64) -> Vec<Ask<'a>> {
     let of = |(program, rate): (&&'a Named, &Option<f64>)| {
-        let (program, rates) = (*program, Rates::From(rate.unwrap_or(1.0)));
+        let (program, rates) = (*program, Rates::tuned(*rate));
         (0..seeds).map(move |seed| Ask { program, tier, seed, rates }).collect::<Vec<_>>()
     };
     all.iter().zip(rates).flat_map(of).collect()

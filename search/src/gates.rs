@@ -136,8 +136,7 @@ pub fn run(gate: &Gate, pool: &Pool<'_>, told: &(dyn Fn(usize) + Sync)) -> Resul
     let rates = pool.tune(&all, &tuning, TUNINGS, told)?;
     let mut asks = Vec::new();
     for (program, rate) in programs.iter().zip(&rates) {
-        // One that learns at no rate trains at the task's own.
-        let rates = Rates::From(rate.unwrap_or(1.0));
+        let rates = Rates::tuned(*rate);
         asks.extend((0..SEEDS).map(|seed| Ask { program, tier: &trial, seed, rates }));
     }
     let reports = pool.run(&asks, told)?;

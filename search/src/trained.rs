@@ -161,8 +161,7 @@ impl Evaluator for Trained {
 
     fn evaluate(&self, job: &Job, cancel: &AtomicBool) -> Report {
         if job.tier != Tier::Tune {
-            let rates = Rates::From(job.rate.unwrap_or(1.0));
-            return record(self.train(job, rates, cancel, &mut Halves::default()));
+            return record(self.train(job, Rates::tuned(job.rate), cancel, &mut Halves::default()));
         }
         // All rates; the best one's report with what all of them took. A rate at which the training diverges is no rate.
         let mut best: Option<Report> = None;

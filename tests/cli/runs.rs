@@ -51,6 +51,7 @@ fn a_killed_training_goes_on_to_the_same_curve() {
     assert_eq!((&report["status"], &report["tier"]), (&"ok".into(), &"mine".into()));
     let score = report["tasks"]["recall"]["score"].as_f64().expect("a score");
     assert!((0.0..=1.0).contains(&score));
+    assert_eq!(report["score"], report["tasks"]["recall"]["score"]);
     for field in ["schema", "key", "seed", "params", "flops_per_token", "state", "seconds", "diagnostics"] {
         assert!(report.get(field).is_some(), "no {field}");
     }

@@ -239,6 +239,13 @@ pub enum Rates {
     From(f64),
 }
 
+impl Rates {
+    /// From a rate that was tuned, or from the tasks' own for a program that learned at none.
+    pub fn tuned(rate: Option<f64>) -> Self {
+        Self::From(rate.unwrap_or(1.0))
+    }
+}
+
 /// A clock for the time limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {

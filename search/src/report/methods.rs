@@ -122,7 +122,7 @@ fn rules(plan: &Plan) -> Vec<(&'static str, String)> {
             "tune",
             format!(
                 "The screen's tasks at each learning rate, anchors on {}, candidates on one; the best rate is kept from then on; \
-                 a later training that diverges at it runs once more at half of it. The better {} of a generation go on.",
+                 a later training that diverges at it runs again at half of it, then at a quarter. The better {} of a generation go on.",
                 count(plan.anchor_tunings as usize, "seed"),
                 share(plan.keep_tuned)
             ),

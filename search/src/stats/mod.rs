@@ -17,7 +17,7 @@ pub mod shrink;
 pub mod signs;
 pub mod spread;
 
-pub use signs::{interval, level, sign_flip};
+pub use signs::{interval, sign_flip};
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};

@@ -26,9 +26,6 @@ const MEANS: usize = 1999;
 /// Fewest differences of which 2.5 % of the flips are one flip or more: 2^6 = 64.
 pub const FEWEST: usize = 6;
 
-/// Fewest scores that a level is given an interval from.
-pub const FEWEST_OF_LEVEL: usize = 8;
-
 /// Probability that the sum of paired differences is this large if their signs were random, one-sided.
 ///
 /// p = #{flips f : sum f_i d_i >= sum d_i} / 2^n. Flipping the subset S takes 2 sum_S d from the sum, so this
@@ -96,15 +93,6 @@ pub fn interval(differences: &[f64]) -> Option<Interval> {
     let low = *low;
     let (_, high, _) = above.select_nth_unstable_by(above.len() - k, f64::total_cmp);
     Some(Interval { mean: mean(differences)?, low, high: *high, count: n })
-}
-
-/// 95 % interval of the mean of scores themselves, from eight on.
-///
-/// Scores are skewed where differences are not, and then it is too narrow: for a jump in 30 % of the seeds it
-/// covers .91-.94 at n = 8 to 16, for lognormal scores .85. (Bootstrap-t covers .93-.99 and .91 there, at up to
-/// five times the width.) Below eight it is worse than that, .61 at n = 2, and there is none.
-pub fn level(scores: &[f64]) -> Option<Interval> {
-    if scores.len() < FEWEST_OF_LEVEL { None } else { interval(scores) }
 }
 
 /// All subset sums, in order.
@@ -178,8 +166,6 @@ mod tests {
         }
         assert_eq!(interval(&[1.0; 5]), None);
         assert_eq!(interval(&[1.0, 2.0, 3.0, 4.0, 5.0, f64::NAN]), None);
-        assert_eq!(level(&[1.0; 7]), None);
-        assert_eq!(level(&[1.0; 8]).map(|i| (i.low, i.high)), Some((1.0, 1.0)));
     }
 
     #[test]

@@ -281,7 +281,8 @@ fn validation_picks_the_learning_rate() {
     let one = |rate| with(Rates::Only(rate));
     assert_eq!(one(1e5).status, Status::Diverged);
     assert_eq!((&one(1.0).tasks, one(1.0).key == best.key), (&best.tasks, false));
-    // From a rate on: where nothing diverges it is that rate's training, and where something does it is that of half the rate.
+    // From a rate on: where nothing diverges it is that rate's training, and where something does it is that of half
+    // the rate, or else of a quarter.
     let from = |rate| with(Rates::From(rate));
     assert_eq!((&from(1.0).tasks, from(1.0).key == one(1.0).key), (&best.tasks, false));
     let edge = (0..40)
@@ -289,6 +290,9 @@ fn validation_picks_the_learning_rate() {
         .find(|&rate| one(rate).status == Status::Diverged)
         .expect("a rate that is too high");
     assert_eq!(from(edge).tasks, one(edge / 2.0).tasks);
+    let above = |factor: f64| (1..40).map(|i| edge * 1.4f64.powi(i)).find(|&rate| one(rate / factor).status == Status::Diverged);
+    let half = above(2.0).expect("a rate of which the half is too high");
+    assert_eq!(from(half).tasks, one(half / 4.0).tasks);
     assert_eq!((from(1e5).status, from(edge).status), (Status::Diverged, Status::Ok));
 }
 
