@@ -155,9 +155,19 @@ fn memories(graph: &Graph) -> String {
         Ok((_, classes)) => classes,
         Err(error) => return error,
     };
-    let mut text = String::new();
+    // A solver's steps, or the layers of a model, run alike.
+    let mut lines: Vec<(String, usize)> = Vec::new();
     for part in classes.parts.values() {
-        let _ = writeln!(text, "memory {:<8} {}", part.states.join(", "), how(part));
+        let line = format!("memory {:<8} {}", part.states.join(", "), how(part));
+        match lines.last_mut() {
+            Some((last, count)) if *last == line => *count += 1,
+            _ => lines.push((line, 1)),
+        }
+    }
+    let mut text = String::new();
+    for (line, count) in lines {
+        let times = if count > 1 { format!(" ({count} times)") } else { String::new() };
+        let _ = writeln!(text, "{line}{times}");
     }
     text
 }

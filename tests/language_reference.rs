@@ -114,7 +114,7 @@ fn rows(file: &File) -> String {
     rows
 }
 
-fn table(files: &[&str]) -> String {
+fn table(files: &[String]) -> String {
     let mut table = String::from("| | |\n|---|---|\n");
     for file in files {
         let path = root().join("stdlib").join(file);
@@ -128,18 +128,18 @@ fn table(files: &[&str]) -> String {
 
 #[test]
 fn the_tables_are_those_of_the_library() {
-    let mut prelude: Vec<String> = fs::read_dir(root().join("stdlib/prelude"))
-        .expect("the prelude is a folder")
-        .map(|entry| format!("prelude/{}", entry.expect("a readable folder").file_name().to_string_lossy()))
-        .collect();
-    prelude.sort();
-    let prelude: Vec<&str> = prelude.iter().map(String::as_str).collect();
-
-    let tables: [(&str, &[&str]); 3] =
-        [("prelude", &prelude), ("mixers", &["mixers.arch"]), ("models", &["models.arch"])];
+    let folder = |folder: &str| {
+        let entries = fs::read_dir(root().join("stdlib").join(folder)).expect("a folder of the library");
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("a readable folder").file_name();
+        let mut files: Vec<String> =
+            entries.map(|entry| format!("{folder}/{}", name(entry).to_string_lossy())).collect();
+        files.sort();
+        files
+    };
+    let tables = [("prelude", folder("prelude")), ("mixers", folder("mixers")), ("models", vec!["models.arch".into()])];
     held(|text| {
         let mut updated = text.to_owned();
-        for (name, files) in tables {
+        for (name, files) in &tables {
             let opening = format!("<!-- {name} -->\n");
             let start =
                 updated.find(&opening).unwrap_or_else(|| panic!("{REFERENCE} has no {opening}")) + opening.len();

@@ -198,12 +198,12 @@ fn examples() {
 
 #[test]
 fn mixers() {
-    check(&[shipped::root().join("stdlib/mixers.arch")], 20);
+    check(&files("stdlib/mixers"), 50);
 }
 
 #[test]
 fn models() {
-    check(&[shipped::root().join("stdlib/models.arch")], 2);
+    check(&[shipped::root().join("stdlib/models.arch")], 8);
 }
 
 #[test]

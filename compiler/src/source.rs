@@ -23,7 +23,7 @@ pub struct Place {
 /// A named text.
 #[derive(Clone, Debug)]
 pub struct SourceFile {
-    /// Shown in diagnostics: a path, or `std::mixers`.
+    /// Shown in diagnostics: a path.
     pub name: String,
     /// The whole text.
     pub text: Cow<'static, str>,
@@ -46,7 +46,7 @@ impl Default for SourceMap {
 impl SourceMap {
     /// A map with the standard library only.
     pub fn new() -> Self {
-        let std = stdlib::FILES.iter().map(|f| SourceFile { name: f.module.into(), text: Cow::Borrowed(f.text) });
+        let std = stdlib::FILES.iter().map(|f| SourceFile { name: f.path.into(), text: Cow::Borrowed(f.text) });
         Self { files: std.collect() }
     }
 
@@ -61,9 +61,9 @@ impl SourceMap {
         &self.files[id.0 as usize]
     }
 
-    /// The text with this name.
+    /// The text of the user's with this name.
     pub fn find(&self, name: &str) -> Option<FileId> {
-        self.files.iter().position(|f| f.name == name).map(|i| FileId(i as u32))
+        self.user_files().find(|(_, file)| file.name == name).map(|(id, _)| id)
     }
 
     /// All texts but the standard library's, in the order they were added.

@@ -3,8 +3,10 @@
 /// One file of the library.
 #[derive(Clone, Copy, Debug)]
 pub struct LibraryFile {
-    /// `std::mixers`; the files of the prelude are `std::prelude::...` and need no `use`.
+    /// What a `use` calls it: `std::mixers`, which several files make up; the files of the prelude are `std::prelude::...` and need none.
     pub module: &'static str,
+    /// Where it stands, from the repository's root: `stdlib/mixers/delta.arch`.
+    pub path: &'static str,
     /// Its text.
     pub text: &'static str,
 }
@@ -13,7 +15,11 @@ macro_rules! library {
     ($($module:literal = $path:literal),* $(,)?) => {
         /// All files; the standard stack (`std::stack`) is the model in which single blocks train.
         pub const FILES: &[LibraryFile] =
-            &[$(LibraryFile { module: $module, text: include_str!(concat!("../../stdlib/", $path)) }),*];
+            &[$(LibraryFile {
+                module: $module,
+                path: concat!("stdlib/", $path),
+                text: include_str!(concat!("../../stdlib/", $path)),
+            }),*];
     };
 }
 
@@ -24,14 +30,22 @@ library! {
     "std::prelude::norms" = "prelude/norms.arch",
     "std::prelude::routers" = "prelude/routers.arch",
     "std::prelude::time" = "prelude/time.arch",
-    "std::mixers" = "mixers.arch",
+    "std::mixers" = "mixers/attention.arch",
+    "std::mixers" = "mixers/linear.arch",
+    "std::mixers" = "mixers/gated.arch",
+    "std::mixers" = "mixers/delta.arch",
+    "std::mixers" = "mixers/levels.arch",
+    "std::mixers" = "mixers/learners.arch",
+    "std::mixers" = "mixers/recurrent.arch",
+    "std::mixers" = "mixers/convolution.arch",
+    "std::mixers" = "mixers/found.arch",
     "std::models" = "models.arch",
     "std::stack" = "stack.arch",
 }
 
-/// Index of a module's file.
-pub fn find(module: &str) -> Option<usize> {
-    FILES.iter().position(|f| f.module == module)
+/// The files of a module, with their indices; none if there is no such module.
+pub fn files(module: &str) -> impl Iterator<Item = (usize, &'static LibraryFile)> {
+    FILES.iter().enumerate().filter(move |(_, file)| file.module == module)
 }
 
 /// Whether a file's fns need no `use`.

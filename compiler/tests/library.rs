@@ -49,7 +49,7 @@ fn check_folder(folder: &str) -> Vec<String> {
 #[test]
 fn everything_that_ships_compiles_without_findings() {
     let problems: Vec<String> =
-        ["stdlib", "stdlib/prelude", "seeds", "examples"].iter().flat_map(|f| check_folder(f)).collect();
+        ["stdlib", "stdlib/mixers", "stdlib/prelude", "seeds", "examples"].iter().flat_map(|f| check_folder(f)).collect();
     assert!(problems.is_empty(), "{} findings\n{}", problems.len(), problems.join("\n"));
 }
 
@@ -57,15 +57,15 @@ fn everything_that_ships_compiles_without_findings() {
 fn the_embedded_list_is_the_folder() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../stdlib");
     let mut found = Vec::new();
-    for (folder, prefix) in [(root.clone(), "std::"), (root.join("prelude"), "std::prelude::")] {
-        for entry in std::fs::read_dir(folder).unwrap() {
+    for folder in ["", "mixers/", "prelude/"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "arch") {
-                found.push(format!("{prefix}{}", path.file_stem().unwrap().to_string_lossy()));
+                found.push(format!("stdlib/{folder}{}", path.file_name().unwrap().to_string_lossy()));
             }
         }
     }
-    let mut listed: Vec<String> = archc_compiler::stdlib::FILES.iter().map(|f| f.module.to_string()).collect();
+    let mut listed: Vec<String> = archc_compiler::stdlib::FILES.iter().map(|f| f.path.to_string()).collect();
     found.sort();
     listed.sort();
     assert_eq!(listed, found);
@@ -77,7 +77,7 @@ fn the_library_itself_parses_and_resolves_without_findings() {
         let mut sources = SourceMap::new();
         // `std::stack` calls the block under test by a name that only the compiler knows.
         let text = file.text.replace("Mixer[D](", "rmsnorm[D](").replace(", layer = i, depth = N", "");
-        let id = sources.add(file.module, text);
+        let id = sources.add(file.path, text);
         let (_, found) = Library::load(&sources, id);
         let shown: Vec<String> = found.iter().map(|d| render(d, &sources, false)).collect();
         assert!(shown.is_empty(), "{}", shown.join("\n"));

@@ -14,9 +14,8 @@ use std::sync::Arc;
 /// A block of the library in so many layers.
 fn model(block: &str, layers: usize) -> Arc<Graph> {
     let mut sources = SourceMap::new();
-    let text = include_str!("../../stdlib/mixers.arch");
-    let file = sources.add("mixers.arch", text.to_string());
-    let mut options = Options { block: Some(block.into()), ..Options::default() };
+    let file = sources.add("block.arch", format!("use std::mixers::{{{block}}}\n"));
+    let mut options = Options::default();
     options.sizes.set.insert("D".into(), 32.0);
     options.sizes.layers = Some(layers);
     options.sizes.vocab = 64;

@@ -122,19 +122,20 @@ fn states_that_turn_without_a_chunk_say_why() {
 
 #[test]
 fn the_library_s_scans_have_their_classes() {
-    let mixers = stdlib::FILES.iter().find(|f| f.module == "std::mixers").expect("it is shipped");
-    let mut sources = SourceMap::new();
-    let file = sources.add("mixers.arch", mixers.text);
-    let (library, _) = archc_compiler::hir::Library::load(&sources, file);
-    let module = library.user_module(file).expect("it parses");
     let mut found = String::new();
-    for target in targets(&module) {
-        let name = &module.callables[target.index as usize].name.name;
-        let (graph, classes) = classified("mixers.arch", mixers.text, Some(name));
-        check_forms(name, &graph, &classes);
-        if !classes.parts.is_empty() {
-            let together = loops(&classes).iter().map(|l| format!("; one loop: {l}")).collect::<String>();
-            found += &format!("{name}: {}{together}\n", summary(&classes).join(", "));
+    for (_, mixers) in stdlib::files("std::mixers") {
+        let mut sources = SourceMap::new();
+        let file = sources.add(mixers.path, mixers.text);
+        let (library, _) = archc_compiler::hir::Library::load(&sources, file);
+        let module = library.user_module(file).expect("it parses");
+        for target in targets(&module) {
+            let name = &module.callables[target.index as usize].name.name;
+            let (graph, classes) = classified(mixers.path, mixers.text, Some(name));
+            check_forms(name, &graph, &classes);
+            if !classes.parts.is_empty() {
+                let together = loops(&classes).iter().map(|l| format!("; one loop: {l}")).collect::<String>();
+                found += &format!("{name}: {}{together}\n", summary(&classes).join(", "));
+            }
         }
     }
     assert_eq!(

@@ -15,8 +15,8 @@ use std::sync::LazyLock;
 pub struct Item {
     /// `std::mixers`
     pub module: &'static str,
-    /// Index of the module's file.
-    file: usize,
+    /// Index of its file.
+    pub file: usize,
     /// Its name.
     pub name: String,
     /// `block GLA[D](H = 4)`: everything before the body.
@@ -44,11 +44,11 @@ impl Item {
         text[..end].trim_end_matches('.').to_owned()
     }
 
-    /// `stdlib/mixers.arch`, and its first and last line there.
-    pub fn place(&self) -> (String, usize, usize) {
+    /// `stdlib/mixers/gated.arch`, and its first and last line there.
+    pub fn place(&self) -> (&'static str, usize, usize) {
         let text = stdlib::FILES[self.file].text;
         let line = |offset: u32| text[..offset as usize].matches('\n').count() + 1;
-        (source(self.module), line(self.span.start), line(self.span.end))
+        (stdlib::FILES[self.file].path, line(self.span.start), line(self.span.end))
     }
 
     /// Whether it is a function; otherwise it is a block or a model.
@@ -57,15 +57,9 @@ impl Item {
     }
 }
 
-/// The file that a module is read from.
-pub fn source(module: &str) -> String {
-    format!("{}.arch", module.replacen("std", "stdlib", 1).replace("::", "/"))
-}
-
-/// What is said of a module by the comment at its head.
-pub fn about(module: &str) -> String {
-    let text = stdlib::find(module).map_or("", |i| stdlib::FILES[i].text);
-    let comment = text.lines().map_while(|line| line.strip_prefix("//").filter(|rest| !rest.starts_with('/')));
+/// What is said of a file by the comment at its head.
+pub fn about(file: &stdlib::LibraryFile) -> String {
+    let comment = file.text.lines().map_while(|line| line.strip_prefix("//").filter(|rest| !rest.starts_with('/')));
     comment.map(str::trim).collect::<Vec<_>>().join(" ")
 }
 

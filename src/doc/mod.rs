@@ -109,7 +109,9 @@ fn entries() -> Vec<(String, Entry)> {
 
 /// The library's folders and files.
 fn modules() -> Vec<&'static str> {
-    ["std::prelude"].into_iter().chain(stdlib::FILES.iter().map(|file| file.module)).collect()
+    let mut modules: Vec<&str> = ["std::prelude"].into_iter().chain(stdlib::FILES.iter().map(|file| file.module)).collect();
+    modules.dedup();
+    modules
 }
 
 /// Whether a module is another, or in it.
@@ -176,10 +178,9 @@ fn show_module(module: &str, output: &Output) -> Result<(), Stop> {
         return inside.iter().try_for_each(|item| listed(item, output));
     }
     let mut text = String::new();
-    for file in stdlib::FILES.iter().filter(|file| is_in(file.module, module)) {
-        let _ =
-            write!(text, "{}  ({})\n{}\n\n", file.module, library::source(file.module), library::about(file.module));
-        text.push_str(&rows(&inside, file.module));
+    for (index, file) in stdlib::FILES.iter().enumerate().filter(|(_, file)| is_in(file.module, module)) {
+        let _ = write!(text, "{}  ({})\n{}\n\n", file.module, file.path, library::about(file));
+        text.push_str(&rows(&inside, index));
         text.push('\n');
     }
     text.push_str("`archc doc NAME` shows one of them.\n");
@@ -194,9 +195,9 @@ fn listed(item: &Item, output: &Output) -> Result<(), Stop> {
     )
 }
 
-/// The items of a module, a line each.
-fn rows(items: &[&Item], module: &str) -> String {
-    let rows = items.iter().filter(|item| item.module == module);
+/// The items of a file, a line each.
+fn rows(items: &[&Item], file: usize) -> String {
+    let rows = items.iter().filter(|item| item.file == file);
     rows.map(|item| row(&item.name, &item.first_sentence())).collect()
 }
 
@@ -291,8 +292,8 @@ fn overview(output: &Output) -> Result<(), Stop> {
         let _ = write!(text, "\n{title}\n{}", by_section(&words, builtin));
     }
     let all: Vec<&Item> = items.iter().collect();
-    for file in stdlib::FILES {
-        let _ = write!(text, "\n{}\n{}", file.module, rows(&all, file.module));
+    for (index, file) in stdlib::FILES.iter().enumerate() {
+        let _ = write!(text, "\n{}  ({})\n{}", file.module, file.path, rows(&all, index));
     }
     let _ = write!(text, "\nCodes (`archc explain` lists them)\n{}", groups());
     output.text(&text)

@@ -33,7 +33,7 @@ fn doc_shows_items_of_the_library() {
     for words in parts {
         assert!(gla.contains(words), "no {words}:\n{gla}");
     }
-    assert!(gla.contains("stdlib/mixers.arch") && gla.contains("\n    input x[D]\n"), "{gla}");
+    assert!(gla.contains("stdlib/mixers/gated.arch") && gla.contains("\n    input x[D]\n"), "{gla}");
     assert_eq!(archc(&["doc", "std::mixers::GLA"]).done().out, gla);
     assert_eq!(archc(&["doc", "gla"]).done().out, gla);
     // how a function of the library runs comes from how the reference calls it
@@ -77,7 +77,7 @@ fn doc_is_json_where_that_is_asked_for() {
     let gla = &lines(&["doc", "GLA"])[0];
     assert_eq!((gla["kind"].as_str(), gla["type"].as_str()), (Some("doc"), Some("item")));
     assert_eq!(gla["name"], "std::mixers::GLA");
-    assert_eq!(gla["file"], "stdlib/mixers.arch");
+    assert_eq!(gla["file"], "stdlib/mixers/gated.arch");
     assert_eq!(lines(&["doc", "softmax"])[0]["section"], "over-named-axes");
     assert!(lines(&["doc", "std::models"]).len() >= 4);
 }

@@ -3,7 +3,8 @@
 //! - sums: `x - max(x, y) <= 0` with any further terms, `max[A]` and `logsumexp[A]` included;
 //!   `w * x + (1 - w) * y` and `y + w * (x - y)` lie between x and y for w in [0, 1];
 //! - products: `x * rsqrt(sum[A](x ^ 2) + eps)` and its kin have norm at most 1 over A;
-//! - quotients: `x / (sum[A](x) + eps)` of a non-negative x is a share;
+//! - quotients: `x / (sum[A](x) + eps)` of a non-negative x is a share, `y * x / (x + eps)` and `y * x / (abs(x) + eps)`
+//!   are at most y;
 //! - sums over axes: with the mass of a softmax a mean, of two bounded norms at most their product
 //!   (Cauchy-Schwarz); a running sum of a softmax is in [0, 1].
 
@@ -24,7 +25,10 @@ pub(super) fn refine(ranges: &Ranges, value: Value, base: Interval) -> Fact {
                 fact.interval = fact.interval.meet(between);
             }
         }
-        Op::Binary(BinaryOp::Div) => shares(ranges, value, &mut fact),
+        Op::Binary(BinaryOp::Div) => {
+            shares(ranges, value, &mut fact);
+            fact.interval = fact.interval.meet(part_of_divisor(ranges, value));
+        }
         Op::Binary(BinaryOp::Mul) => {
             if let Some(share) = share_of_sum(ranges, value) {
                 fact.interval = fact.interval.meet(share);
@@ -179,6 +183,34 @@ fn shares(ranges: &Ranges, value: Value, fact: &mut Fact) {
             fact.mass = Some((sorted(axes), 0.0, 1.0));
         }
     }
+}
+
+/// y x / (c x + ..) for x >= 0, and y x / (c |x| + ..), of which all other terms are at least 0: y times a share of 1 / c.
+fn part_of_divisor(ranges: &Ranges, value: Value) -> Interval {
+    let values = &ranges.values;
+    let (above, below) = (values.product(values.args[value][0]), values.sum(values.args[value][1]));
+    if below.constant < 0.0 || below.terms.iter().any(|(v, c)| !interval(ranges, *v).scale(*c).at_least(0.0)) {
+        return Interval::ALL;
+    }
+    let part = |(term, c): (&Value, &f64)| {
+        let (whole, share) = match values.op(*term) {
+            Op::Unary(UnaryOp::Abs) => (values.args[*term][0], Interval::symmetric(1.0)),
+            _ => (*term, Interval::UNIT),
+        };
+        let whole = values.product(whole);
+        let rest = above.without(&whole.factors)?;
+        let scale = above.coefficient / (whole.coefficient * c);
+        Some(interval_of_product(ranges, scale, &rest) * share)
+    };
+    below.terms.iter().filter_map(part).fold(Interval::ALL, Interval::meet)
+}
+
+/// y / (c sum[A](x^2) + eps): y, and the bound 1 / sqrt(c) on the norm over A of x times the root of the quotient without y.
+pub(super) fn over_squares(ranges: &Ranges, quotient: Value, x: Value, axes: &[AxisId]) -> Option<(Value, f64)> {
+    let values = &ranges.values;
+    let Op::Binary(BinaryOp::Div) = values.op(quotient) else { return None };
+    let (over, bound) = sum_of_squares(ranges, values.args[quotient][1], x)?;
+    (over == sorted(axes)).then_some((values.args[quotient][0], bound))
 }
 
 /// y * b / (c + b * sum[A](y)), in any order of its factors: a share for b, y, c >= 0 (the step of a proximal

@@ -98,8 +98,7 @@ pub(super) fn standard(id: ModuleId) -> Arc<Module> {
         for item in &tree.items {
             if let ItemKind::Use { path, names: used } = &item.kind {
                 let path: Vec<&str> = path.iter().map(|p| p.name.as_str()).collect();
-                if let Some(index) = stdlib::find(&path.join("::")) {
-                    let exported = exported(ModuleId(index as u32), standard_ast(index));
+                if let Some(exported) = offered(&path.join("::")) {
                     names.extend(used.iter().filter_map(|n| Some((n.name.clone(), *exported.get(&n.name)?))));
                 }
             }
@@ -119,6 +118,15 @@ fn exported(id: ModuleId, tree: &ast::File) -> Names {
         .enumerate()
         .map(|(i, (_, c, _))| (c.name.name.clone(), ItemRef { module: id, index: i as u32 }))
         .collect()
+}
+
+/// What a module of the library offers, of all its files; none if there is no such module.
+fn offered(module: &str) -> Option<Names> {
+    let all = stdlib::files(module).map(|(index, _)| exported(ModuleId(index as u32), standard_ast(index)));
+    all.reduce(|mut names, more| {
+        names.extend(more);
+        names
+    })
 }
 
 /// Fns, blocks and models of a file in order, which is the order of [`Module::callables`].
@@ -210,13 +218,13 @@ impl Loader<'_> {
     fn used(&mut self, from: FileId, path: &[ast::Ident], place: crate::source::Place) -> Option<Names> {
         let parts: Vec<&str> = path.iter().map(|p| p.name.as_str()).collect();
         match parts.as_slice() {
-            ["std", ..] => match stdlib::find(&parts.join("::")) {
-                Some(index) => Some(exported(ModuleId(index as u32), standard_ast(index))),
-                None => {
+            ["std", ..] => {
+                let names = offered(&parts.join("::"));
+                if names.is_none() {
                     self.diagnostics.push(errors::unknown_library(place, &parts.join("::")));
-                    None
                 }
-            },
+                names
+            }
             ["self", module] => {
                 let name = sibling(&self.sources.file(from).name, module);
                 let Some(file) = self.sources.find(&name) else {

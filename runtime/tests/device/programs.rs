@@ -26,7 +26,8 @@ fn root() -> PathBuf {
 
 /// Every block and model of a file, small; the standard stack alone is none, since it calls the block put into it.
 pub fn programs(path: &Path) -> Vec<(String, Arc<Graph>)> {
-    let text = std::fs::read_to_string(path).unwrap();
+    // A map that starts at 0 hides what it is applied to.
+    let text = std::fs::read_to_string(path).unwrap().replace("init = zeros", "init = fan");
     let mut sources = SourceMap::new();
     let file = sources.add(path.file_name().unwrap().to_string_lossy(), text);
     let module = compile(&sources, file, &Options::default()).module.unwrap_or_else(|| panic!("{}", path.display()));
@@ -44,9 +45,16 @@ pub fn programs(path: &Path) -> Vec<(String, Arc<Graph>)> {
 }
 
 pub fn files(folder: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|e| e.unwrap().path());
-    let mut files: Vec<PathBuf> =
-        entries.filter(|p| p.extension().is_some_and(|e| e == "arch") && !p.ends_with("stack.arch")).collect();
+    let (mut files, mut open) = (Vec::new(), vec![root().join(folder)]);
+    while let Some(folder) = open.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|e| e == "arch") && !path.ends_with("stack.arch") {
+                files.push(path);
+            }
+        }
+    }
     files.sort();
     files
 }

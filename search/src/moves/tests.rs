@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 
 /// Every mixer of the library as a program of its own, and the seeds.
 pub(super) fn parents() -> Vec<(String, Program)> {
-    let mixers = archc_compiler::stdlib::FILES.iter().find(|f| f.module == "std::mixers").unwrap();
-    let parsed = archc_grammar::parse(mixers.text);
     let mut parents = Vec::new();
-    for item in parsed.file.items {
+    for item in
+        archc_compiler::stdlib::files("std::mixers").flat_map(|(_, file)| archc_grammar::parse(file.text).file.items)
+    {
         let name = match &item.kind {
             ItemKind::Block(c) => c.name.name.clone(),
             _ => continue,

@@ -21,6 +21,30 @@ fn along(b: &mut Build, op: fn(Vec<AxisId>) -> Op, x: NodeId) -> NodeId {
 const FINE: Vec<&str> = Vec::new();
 
 #[test]
+fn what_is_divided_by_itself_and_more_is_a_share() {
+    let over = |divisor: fn(&mut Build, NodeId) -> NodeId, above: fn(&mut Build, NodeId) -> NodeId| {
+        range(move |b, x| {
+            let (below, one, x) = (divisor(b, x), b.constant(1.0), above(b, x));
+            let below = b.add(below, one);
+            b.binary(BinaryOp::Div, x, below)
+        })
+    };
+    let square: fn(&mut Build, NodeId) -> NodeId = |b, x| b.unary(UnaryOp::Powi(2), x);
+    let size: fn(&mut Build, NodeId) -> NodeId = |b, x| b.unary(UnaryOp::Abs, x);
+    let thrice: fn(&mut Build, NodeId) -> NodeId = |b, x| {
+        let three = b.constant(3.0);
+        b.mul(three, x)
+    };
+    let softsign = over(size, |_, x| x);
+    assert_eq!(softsign, ("[-1, 1]".into(), FINE));
+    assert_eq!(over(square, square), ("[0, 1]".into(), FINE));
+    assert_eq!(over(size, thrice), ("[-3, 3]".into(), FINE));
+    // a term of the divisor that may be negative takes the bound away
+    let open = over(|b, x| { let square = b.unary(UnaryOp::Powi(2), x); b.add(square, x) }, square);
+    assert_ne!(open.0, "[0, 1]");
+}
+
+#[test]
 fn norms_and_decays_of_the_library_are_fine() {
     let d = AxisId(0);
     let rms = range(|b, x| {

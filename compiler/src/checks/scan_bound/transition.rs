@@ -2,6 +2,7 @@
 
 use super::super::equal::{Product, Value};
 use super::super::ranges::Ranges;
+use super::super::relations::over_squares;
 use super::{Growth, Reason};
 use crate::graph::{AxisId, BinaryOp, Op, ReduceOp, Scan, UnaryOp};
 use crate::ops::Interval;
@@ -411,8 +412,17 @@ impl<'r, 'a> Transition<'r, 'a> {
         write_key.sort_unstable();
         erase_key.sort_unstable();
         let interval = |v: &Value| self.ranges.facts[*v].interval;
-        let factor =
-            write_scale.iter().chain(&erase_scale).map(interval).fold(Interval::point(by * c * d), |a, b| a * b);
+        let mut scales = [write_scale, erase_scale].concat();
+        // a step over the key's own length, whatever that is: y k k^T / (c |k|^2 + eps)
+        let mut own_length = None;
+        if let ([key], true) = (write_key.as_slice(), write_key == erase_key) {
+            let over = |s: &Value| over_squares(self.ranges, *s, *key, axes);
+            if let Some((i, (above, bound))) = scales.iter().enumerate().find_map(|(i, s)| Some((i, over(s)?))) {
+                scales[i] = above;
+                own_length = Some(bound);
+            }
+        }
+        let factor = scales.iter().map(interval).fold(Interval::point(by * c * d), |a, b| a * b);
         let norm = |key: &[Value]| {
             // the norm of one factor, times the largest values of the others
             let bounds = (0..key.len()).map(|i| {
@@ -424,7 +434,7 @@ impl<'r, 'a> Transition<'r, 'a> {
         Step {
             symmetric: write_key == erase_key && !write_key.is_empty(),
             factor,
-            norms: (norm(&write_key), norm(&erase_key)),
+            norms: own_length.map_or_else(|| (norm(&write_key), norm(&erase_key)), |bound| (bound, bound)),
             whole: by.abs() * norm(&write) * norm(&erase),
             by,
             write,

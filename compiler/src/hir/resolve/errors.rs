@@ -142,12 +142,13 @@ pub fn not_exported(file: FileId, name: &Ident, path: &[Ident], exported: &Names
 }
 
 pub fn unknown_library(place: Place, path: &str) -> Diagnostic {
-    let modules: Vec<&str> = crate::stdlib::FILES
+    let mut modules: Vec<&str> = crate::stdlib::FILES
         .iter()
         .enumerate()
         .filter(|(i, f)| !crate::stdlib::is_prelude(*i) && f.module != "std::stack")
         .map(|(_, f)| f.module)
         .collect();
+    modules.dedup();
     Diagnostic::error("E0106", format!("the standard library has no module `{path}`"))
         .at(place, "unknown module")
         .help(format!("its modules are {}; the fns of the prelude need no `use`", modules.join(", ")))
