@@ -1,17 +1,15 @@
 //! Holds the table of `docs/mixers.md` to the library: `ARCHC_UPDATE_DOCS=1 cargo test --test mixers` rewrites it.
 
-mod checked;
-
 use archc_compiler::graph::Op;
 use archc_compiler::scan::{CHUNK, ScanClass, classify_scans, split_scans};
 use archc_compiler::source::SourceMap;
 use archc_compiler::{COST_TOKENS, Options, compile, stdlib};
 use archc_grammar::ast::{self, Block, Body, Item, ItemKind, StmtKind};
 use archc_grammar::parse;
-use checked::root;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 const PAGE: &str = "docs/mixers.md";
 
@@ -38,6 +36,10 @@ const KERNELS: &[(&str, &str)] = &[
     ("TTTLinearBatch", "2,506"),
     ("WallAttention", "1,495"),
 ];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
 
 /// What holds a block in the suite: a token loop of its formula, the authors' numbers.
 fn held(name: &str) -> String {
@@ -114,7 +116,7 @@ fn row(text: &str, item: &Item, callable: &ast::Callable) -> String {
     let cites = item.attributes.iter().filter_map(|a| a.text("cite"));
     let paper = |cite: &str| match cite.strip_prefix("arXiv:") {
         Some(id) => format!("[{id}](https://arxiv.org/abs/{id})"),
-        None => format!("[code]({cite})"),
+        None => format!("[web]({cite})"),
     };
     let lines = text[item.span.start as usize..item.span.end as usize].lines();
     let code = lines.filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with("//")).count();

@@ -138,28 +138,55 @@ fn the_library_s_scans_have_their_classes() {
             }
         }
     }
+    // thirty steps of conjugate gradients read it
+    let found = found.replace(&"P = chunk, ".repeat(30), "30 of P = chunk, ");
     assert_eq!(
         found,
         "\
 ForgettingTransformer: s = elementwise
+WallAttention: s = elementwise
 LinearAttention: S = chunk, z = chunk; one loop: S, z
 Based: S = chunk, z = chunk; one loop: S, z
 RetNet: S = chunk
 LightningAttention: S = chunk
+ABC: den = elementwise, den = elementwise, num = elementwise, num = elementwise, top = elementwise, top = elementwise
+HLA: C = chunk, G = chunk, P = chunk
+AHLA: E = chunk, P = chunk
 GLA: S = chunk
-Mamba2: S = chunk
+GatedRetention: S = chunk
 Mamba1: h = elementwise
+Mamba2: S = chunk
+Mamba3: S = chunk, s = elementwise
 HGRN2: S = chunk
 RWKV6: S = chunk
 GSA: A = chunk, B = chunk
+Raven: A = chunk, B = chunk
+Rodimus: S = chunk
 DeltaNet: S = chunk
 GatedDeltaNet: S = chunk
 KDA: S = chunk
+GatedDeltaNet2: S = chunk
 DeltaProduct: S = chunk
-RWKV7: S = chunk
+EraseThenDelta: S = chunk
 Comba: S = chunk
+QDelta: S = chunk
+PreconditionedGatedDeltaNet: A = elementwise, S = chunk
+PreconditionedKDA: A = elementwise, S = chunk
+Kaczmarz: S = chunk
+EFLA: S = chunk
+RWKV7: S = chunk
+RWKV7Residual: S = chunk
+MomentumDeltaNet: M = sequential, S = sequential
+GatedOja: S = sequential
+MoM: S = chunk, a = elementwise, a = elementwise, a = elementwise, b = elementwise, b = elementwise, b = elementwise, c = elementwise, c = elementwise, c = elementwise
+LogLinearMamba2: S = chunk
+LogLinearGatedDeltaNet: S = sequential
+LogLinearAttention: s = elementwise
 Longhorn: h = elementwise
+MesaNet: 30 of P = chunk, S = chunk
 TTTLinear: S = sequential, b = sequential
+TTTLinearBatch: G = sequential, S = sequential, b = sequential, g = sequential
+Titans: M = sequential, S = sequential
 RGLRU: h = elementwise
 MinGRU: s = elementwise
 LRU: hi = elementwise, hr = elementwise

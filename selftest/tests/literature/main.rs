@@ -50,7 +50,7 @@ const CASES: &[Case] = &[
     Case { block: "Titans", set: WIDE, run: |p, x| delta::titans(p, &x[0]) },
     Case { block: "GatedOja", set: WIDE, run: |p, x| delta::gated_oja(p, &x[0]) },
     Case { block: "MoM", set: WIDE, run: |p, x| delta::mom(p, &x[0]) },
-    Case { block: "RWKV7Residual", set: &[("D", 8.0), ("H", 2.0), ("V", 3.0), ("layer", 1.0), ("depth", 2.0)],
+    Case { block: "RWKV7Residual", set: &[("D", 8.0), ("H", 2.0), ("layer", 1.0), ("depth", 2.0)],
         run: |p, x| delta::rwkv7_residual(p, &x[0], &x[1]) },
     Case { block: "Mamba3", set: &[("D", 8.0), ("H", 2.0), ("N", 8.0)], run: |p, x| memories::mamba3(p, &x[0]) },
     Case { block: "MesaNet", set: WIDE, run: |p, x| memories::mesa_net(p, &x[0]) },
