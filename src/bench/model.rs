@@ -120,9 +120,9 @@ pub struct Item {
     pub text: String,
 }
 
-/// Every block and model of the standard library, in order, but for the stack itself.
+/// Every model of the standard library and every block that fits into the stack, in order, but for the stack itself.
 pub fn blocks() -> Vec<Item> {
-    use archc_grammar::ast::ItemKind;
+    use archc_grammar::ast::{Body, ItemKind, StmtKind};
     let mut items = Vec::new();
     for file in stdlib::FILES.iter().filter(|f| matches!(f.module, "std::mixers" | "std::models")) {
         let tree = archc_grammar::parse(file.text).file;
@@ -134,7 +134,15 @@ pub fn blocks() -> Vec<Item> {
             .map(|i| format!("{}\n", text(i)))
             .collect();
         for item in &tree.items {
-            if let ItemKind::Block(c) | ItemKind::Model(c) = &item.kind {
+            let inputs = |c: &archc_grammar::ast::Callable| match &c.body {
+                Body::Block(body) => {
+                    body.stmts.iter().filter(|stmt| matches!(stmt.kind, StmtKind::Input { .. })).count()
+                }
+                Body::Expr(_) => 0,
+            };
+            if let ItemKind::Block(c) | ItemKind::Model(c) = &item.kind
+                && inputs(c) <= 1
+            {
                 items.push(Item { name: c.name.name.clone(), text: format!("{uses}{}\n", text(item)) });
             }
         }

@@ -51,6 +51,16 @@ impl Item {
         (stdlib::FILES[self.file].path, line(self.span.start), line(self.span.end))
     }
 
+    /// Whether `archc train` takes it by its path: a model, or a block of one input.
+    pub fn trains(&self) -> bool {
+        match &self.tree.kind {
+            ItemKind::Block(ast::Callable { body: ast::Body::Block(body), .. }) => {
+                body.stmts.iter().filter(|stmt| matches!(stmt.kind, StmtKind::Input { .. })).count() == 1
+            }
+            kind => matches!(kind, ItemKind::Model(_)),
+        }
+    }
+
     /// Whether it is a function; otherwise it is a block or a model.
     pub fn is_fn(&self) -> bool {
         matches!(self.tree.kind, ItemKind::Fn(_))

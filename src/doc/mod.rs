@@ -243,7 +243,8 @@ fn show_item(item: &Item, output: &Output) -> Result<(), Stop> {
     if item.module.starts_with("std::prelude") {
         field("use", "in sight everywhere");
     } else if !item.is_fn() && item.module != "std::stack" {
-        field("use", &format!("use {}::{{{}}}, or `archc train {}`", item.module, item.name, item.path()));
+        let train = if item.trains() { format!(", or `archc train {}`", item.path()) } else { String::new() };
+        field("use", &format!("use {}::{{{}}}{train}", item.module, item.name));
     }
     let _ = write!(text, "\n{}\n", item.text);
     output.text(&text)

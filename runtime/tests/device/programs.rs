@@ -35,7 +35,7 @@ pub fn programs(path: &Path) -> Vec<(String, Arc<Graph>)> {
     let mut graphs = Vec::new();
     for block in names {
         let mut options = Options { block: Some(block.clone()), ..Options::default() };
-        options.sizes.set.insert("D".into(), 16.0);
+        options.sizes.set = archc_selftest::run::small(&block);
         options.sizes.vocab = 11;
         let compiled = compile(&sources, file, &options);
         let graph = compiled.into_graph().unwrap_or_else(|d| panic!("{} {block}: {d:?}", path.display()));

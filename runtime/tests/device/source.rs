@@ -1,7 +1,7 @@
 //! Whole programs from their text: the standard library, seeds and examples, each held against differences,
 //! against itself in pieces, and against itself packed.
 
-use crate::check::{cotangents, distance, exact, noise, packed, random_batch, reference, relative_rms, session};
+use crate::check::{cotangents, exact, noise, packed, random_batch, reference, relative_rms, session};
 use crate::decode::check_pieces;
 use crate::programs::{files, programs};
 use archc_compiler::graph::Graph;
@@ -90,6 +90,5 @@ fn first_values_of_a_program_are_finite_and_its_outputs_too() {
     for (name, graph) in files("stdlib").iter().flat_map(|f| programs(f)) {
         let y = session(&graph, Dtype::F32).forward(&random_batch(&graph, 1, 33), None).unwrap();
         assert!(y.outputs.values().all(|t| t.data.iter().all(|x| x.is_finite())), "{name}");
-        assert!(distance(&y.outputs["output"], &y.outputs["output"]) == 0.0);
     }
 }
