@@ -48,8 +48,10 @@ fn check_folder(folder: &str) -> Vec<String> {
 
 #[test]
 fn everything_that_ships_compiles_without_findings() {
-    let problems: Vec<String> =
-        ["stdlib", "stdlib/mixers", "stdlib/prelude", "seeds", "examples"].iter().flat_map(|f| check_folder(f)).collect();
+    let problems: Vec<String> = ["stdlib", "stdlib/mixers", "stdlib/prelude", "seeds", "examples"]
+        .iter()
+        .flat_map(|f| check_folder(f))
+        .collect();
     assert!(problems.is_empty(), "{} findings\n{}", problems.len(), problems.join("\n"));
 }
 

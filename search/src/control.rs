@@ -14,6 +14,22 @@ use archc_grammar::edit::{rename_value, visit_block_stmts};
 use archc_grammar::format;
 use archc_runtime::guard::caught;
 
+/// Controls that a run is to have soon: the rate of fewer says little.
+const FEWEST: usize = 20;
+
+/// More of them in a generation until then.
+pub const MORE: u32 = 2;
+
+/// Controls of the next generation.
+pub fn count(history: &History) -> u32 {
+    let drawn = history.candidates().iter().filter(|c| c.origin == Origin::Control).count();
+    let more = if drawn < FEWEST { MORE } else { 0 };
+    match history.plan().controls {
+        0 => 0,
+        controls => controls + more,
+    }
+}
+
 /// The control of a place in a generation; none if no anchor has a value that can be renamed. Every second one is of the fixed anchor,
 /// for the others the anchors take turns.
 pub fn control(
@@ -25,7 +41,7 @@ pub fn control(
 ) -> Option<Candidate> {
     let plan = history.plan();
     let standing = history.standing_anchors();
-    let at = generation * plan.controls + turn;
+    let at = generation * (plan.controls + MORE) + turn;
     let of = if at.is_multiple_of(2) {
         history.fixed()?
     } else {

@@ -89,7 +89,7 @@ pub struct Plan {
     pub keep_screened: f64,
     /// Seeds of the search tier that a generation is evaluated on.
     pub searches: u32,
-    /// Controls of a generation: anchors with a change that changes nothing.
+    /// Controls of a generation: anchors with a change that changes nothing. The first generations have a few more.
     pub controls: u32,
     /// Candidates that come to the finals.
     pub finalists: u32,

@@ -142,7 +142,7 @@ pub fn generation(
         }
         choose(&known, &surrogate, &mut made[first..]);
     }
-    for turn in 0..plan.controls {
+    for turn in 0..control::count(history) {
         if made.iter().any(|c| c.verdict.admitted()) {
             made.extend(control::control(history, screen, number, turn, id(&made)));
         }

@@ -109,7 +109,8 @@ fn entries() -> Vec<(String, Entry)> {
 
 /// The library's folders and files.
 fn modules() -> Vec<&'static str> {
-    let mut modules: Vec<&str> = ["std::prelude"].into_iter().chain(stdlib::FILES.iter().map(|file| file.module)).collect();
+    let mut modules: Vec<&str> =
+        ["std::prelude"].into_iter().chain(stdlib::FILES.iter().map(|file| file.module)).collect();
     modules.dedup();
     modules
 }

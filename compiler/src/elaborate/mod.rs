@@ -141,7 +141,8 @@ pub fn elaborate(library: &Library, target: ItemRef, sizes: &Sizes) -> Elaborate
 
 /// The standard stack, which the library always has.
 fn stack_item(library: &Library) -> ItemRef {
-    let file = stdlib::files("std::stack").next().map(|(index, _)| index).expect("archc bug: the library lost std::stack");
+    let file =
+        stdlib::files("std::stack").next().map(|(index, _)| index).expect("archc bug: the library lost std::stack");
     let id = ModuleId(file as u32);
     let index = library.module(id).callables.iter().position(|c| c.kind == CallableKind::Model);
     ItemRef { module: id, index: index.expect("archc bug: std::stack has no model") as u32 }

@@ -2,6 +2,7 @@
 
 use super::View;
 use super::words::count;
+use crate::control;
 use crate::plan::{Plan, Tier};
 use crate::screen::EQUAL;
 use crate::stats::finals::{LOOKS, SHARES};
@@ -231,10 +232,11 @@ fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
     facts.push((
         "a generation",
         format!(
-            "{} of up to {}, and {}",
+            "{} of up to {}, and {}, in the first ones {} more",
             count(plan.generation as usize, "slot"),
             count(plan.drafts as usize, "draft"),
-            count(plan.controls as usize, "control")
+            count(plan.controls as usize, "control"),
+            control::MORE
         ),
     ));
     facts

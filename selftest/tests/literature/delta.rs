@@ -197,14 +197,7 @@ fn gated_output(p: &Params, norm: &str, o: &[Vec<Var>], gate: &[Vec<Var>], heads
 }
 
 /// The same with another eps in the norm.
-fn gated_output_with(
-    p: &Params,
-    norm: &str,
-    o: &[Vec<Var>],
-    gate: &[Vec<Var>],
-    heads: usize,
-    eps: f64,
-) -> Sequence {
+fn gated_output_with(p: &Params, norm: &str, o: &[Vec<Var>], gate: &[Vec<Var>], heads: usize, eps: f64) -> Sequence {
     let gated = o.iter().zip(gate).map(|(o, gate)| times(&normed(p, norm, o, heads, eps), gate));
     gated.map(|y| p.linear("output.linear.weight", &y)).collect()
 }

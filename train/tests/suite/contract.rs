@@ -290,7 +290,9 @@ fn validation_picks_the_learning_rate() {
         .find(|&rate| one(rate).status == Status::Diverged)
         .expect("a rate that is too high");
     assert_eq!(from(edge).tasks, one(edge / 2.0).tasks);
-    let above = |factor: f64| (1..40).map(|i| edge * 1.4f64.powi(i)).find(|&rate| one(rate / factor).status == Status::Diverged);
+    let above = |factor: f64| {
+        (1..40).map(|i| edge * 1.4f64.powi(i)).find(|&rate| one(rate / factor).status == Status::Diverged)
+    };
     let half = above(2.0).expect("a rate of which the half is too high");
     assert_eq!(from(half).tasks, one(half / 4.0).tasks);
     assert_eq!((from(1e5).status, from(edge).status), (Status::Diverged, Status::Ok));

@@ -40,7 +40,13 @@ fn what_is_divided_by_itself_and_more_is_a_share() {
     assert_eq!(over(square, square), ("[0, 1]".into(), FINE));
     assert_eq!(over(size, thrice), ("[-3, 3]".into(), FINE));
     // a term of the divisor that may be negative takes the bound away
-    let open = over(|b, x| { let square = b.unary(UnaryOp::Powi(2), x); b.add(square, x) }, square);
+    let open = over(
+        |b, x| {
+            let square = b.unary(UnaryOp::Powi(2), x);
+            b.add(square, x)
+        },
+        square,
+    );
     assert_ne!(open.0, "[0, 1]");
 }
 
