@@ -7,13 +7,14 @@
 mod checked;
 #[path = "../src/doc/examples.rs"]
 mod examples;
+mod pages;
 
 use archc_grammar::ast::{Brackets, Callable, File, ItemKind};
 use checked::{Finding, check_text, root};
 use examples::{Example, HEAD, examples};
+use pages::{filled, held};
 use std::fmt::Write as _;
 use std::fs;
-use std::sync::Mutex;
 
 const REFERENCE: &str = "docs/language.md";
 
@@ -51,23 +52,9 @@ fn formatted(example: &Example) -> Option<String> {
     Some(body.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect())
 }
 
-/// The reference is as `update` makes it; with ARCHC_UPDATE_DOCS it is made so.
-fn held(update: impl FnOnce(&str) -> String) {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _writing = ONE_AT_A_TIME.lock();
-    let path = root().join(REFERENCE);
-    let text = fs::read_to_string(&path).expect("the reference is in the repository");
-    let updated = update(&text);
-    if std::env::var_os("ARCHC_UPDATE_DOCS").is_some() {
-        return fs::write(&path, &updated).expect("the reference can be written");
-    }
-    let line = updated.lines().zip(text.lines()).position(|(a, b)| a != b).map_or(0, |i| i + 1);
-    assert!(updated == text, "{REFERENCE}:{line} is out of date: run this test once with ARCHC_UPDATE_DOCS=1");
-}
-
 #[test]
 fn accepted_examples_are_formatted() {
-    held(|text| {
+    held(REFERENCE, |text| {
         let mut updated = text.to_owned();
         for example in examples(text).iter().filter(|e| e.code.is_none() && !e.as_written) {
             let formatted = formatted(example).unwrap_or_else(|| panic!("{REFERENCE}:{}: no program", example.line));
@@ -137,14 +124,10 @@ fn the_tables_are_those_of_the_library() {
         files
     };
     let tables = [("prelude", folder("prelude")), ("mixers", folder("mixers")), ("models", vec!["models.arch".into()])];
-    held(|text| {
+    held(REFERENCE, |text| {
         let mut updated = text.to_owned();
         for (name, files) in &tables {
-            let opening = format!("<!-- {name} -->\n");
-            let start =
-                updated.find(&opening).unwrap_or_else(|| panic!("{REFERENCE} has no {opening}")) + opening.len();
-            let end = start + updated[start..].find("<!-- end -->").expect("every table has an end");
-            updated.replace_range(start..end, &table(files));
+            updated = filled(&updated, name, &table(files));
         }
         updated
     });

@@ -1,17 +1,16 @@
 //! Holds the table of `docs/mixers.md` to the library: `ARCHC_UPDATE_DOCS=1 cargo test --test mixers` rewrites it.
 
+mod pages;
+
 use archc_compiler::graph::Op;
 use archc_compiler::scan::{CHUNK, ScanClass, classify_scans, split_scans};
 use archc_compiler::source::SourceMap;
 use archc_compiler::{COST_TOKENS, Options, compile, stdlib};
 use archc_grammar::ast::{self, Block, Body, Item, ItemKind, StmtKind};
 use archc_grammar::parse;
+use pages::{filled, held};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
-
-const PAGE: &str = "docs/mixers.md";
 
 /// Lines of the kernels that are published for a mixer: those of flash-linear-attention at bc3b101, all backends, or of the authors.
 const KERNELS: &[(&str, &str)] = &[
@@ -37,17 +36,16 @@ const KERNELS: &[(&str, &str)] = &[
     ("WallAttention", "1,495"),
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+/// What holds blocks in the suite: token loops of their formulas, their authors' numbers.
+const HELD: [(&str, &str, &str); 2] = [
+    (include_str!("../selftest/tests/literature/main.rs"), "block: ", "loop"),
+    (include_str!("fixtures/mixers/manifest.json"), "\"block\": ", "numbers"),
+];
 
-/// What holds a block in the suite: a token loop of its formula, the authors' numbers.
-fn held(name: &str) -> String {
-    let read = |path: &str| fs::read_to_string(root().join(path)).expect("a file of the repository");
-    let loops = read("selftest/tests/literature/main.rs").contains(&format!("block: \"{name}\""));
-    let numbers = read("tests/fixtures/mixers/manifest.json").contains(&format!("\"block\": \"{name}\""));
-    let all = [(loops, "loop"), (numbers, "numbers")].into_iter().filter(|(has, _)| *has);
-    all.map(|(_, word)| word).collect::<Vec<_>>().join(", ")
+/// What holds a block.
+fn held_by(name: &str) -> String {
+    let by = HELD.iter().filter(|(text, key, _)| text.contains(&format!("{key}\"{name}\"")));
+    by.map(|(_, _, word)| *word).collect::<Vec<_>>().join(", ")
 }
 
 fn words(text: &str) -> String {
@@ -129,7 +127,7 @@ fn row(text: &str, item: &Item, callable: &ast::Callable) -> String {
         cost.state.at(COST_TOKENS),
         cost.forward.at(COST_TOKENS).round(),
         helps(&item.docs),
-        held(name),
+        held_by(name),
     )
 }
 
@@ -151,15 +149,5 @@ fn tables() -> String {
 
 #[test]
 fn the_table_is_that_of_the_library() {
-    let path = root().join(PAGE);
-    let text = fs::read_to_string(&path).expect("the page is in the repository");
-    let opening = "<!-- mixers -->\n";
-    let start = text.find(opening).expect("the table has a start") + opening.len();
-    let end = start + text[start..].find("<!-- end -->").expect("the table has an end");
-    let updated = format!("{}{}{}", &text[..start], tables(), &text[end..]);
-    if std::env::var_os("ARCHC_UPDATE_DOCS").is_some() {
-        return fs::write(&path, &updated).expect("the page can be written");
-    }
-    let line = updated.lines().zip(text.lines()).position(|(a, b)| a != b).map_or(0, |i| i + 1);
-    assert!(updated == text, "{PAGE}:{line} is out of date: run this test once with ARCHC_UPDATE_DOCS=1");
+    held("docs/mixers.md", |text| filled(text, "mixers", &tables()));
 }

@@ -122,7 +122,8 @@ pub struct Item {
 
 /// Every model of the standard library and every block that fits into the stack, in order, but for the stack itself.
 pub fn blocks() -> Vec<Item> {
-    use archc_grammar::ast::{Body, ItemKind, StmtKind};
+    use crate::doc::library::trains;
+    use archc_grammar::ast::ItemKind;
     let mut items = Vec::new();
     for file in stdlib::FILES.iter().filter(|f| matches!(f.module, "std::mixers" | "std::models")) {
         let tree = archc_grammar::parse(file.text).file;
@@ -134,14 +135,8 @@ pub fn blocks() -> Vec<Item> {
             .map(|i| format!("{}\n", text(i)))
             .collect();
         for item in &tree.items {
-            let inputs = |c: &archc_grammar::ast::Callable| match &c.body {
-                Body::Block(body) => {
-                    body.stmts.iter().filter(|stmt| matches!(stmt.kind, StmtKind::Input { .. })).count()
-                }
-                Body::Expr(_) => 0,
-            };
             if let ItemKind::Block(c) | ItemKind::Model(c) = &item.kind
-                && inputs(c) <= 1
+                && trains(&item.kind)
             {
                 items.push(Item { name: c.name.name.clone(), text: format!("{uses}{}\n", text(item)) });
             }

@@ -53,12 +53,7 @@ impl Item {
 
     /// Whether `archc train` takes it by its path: a model, or a block of one input.
     pub fn trains(&self) -> bool {
-        match &self.tree.kind {
-            ItemKind::Block(ast::Callable { body: ast::Body::Block(body), .. }) => {
-                body.stmts.iter().filter(|stmt| matches!(stmt.kind, StmtKind::Input { .. })).count() == 1
-            }
-            kind => matches!(kind, ItemKind::Model(_)),
-        }
+        trains(&self.tree.kind)
     }
 
     /// Whether it is a function; otherwise it is a block or a model.
@@ -78,6 +73,16 @@ pub fn items() -> &'static [Item] {
     static ITEMS: LazyLock<Vec<Item>> =
         LazyLock::new(|| stdlib::FILES.iter().enumerate().flat_map(|(file, library)| of_file(file, library)).collect());
     &ITEMS
+}
+
+/// Whether an item is a model, or a block of one input, which the standard stack takes.
+pub fn trains(kind: &ItemKind) -> bool {
+    match kind {
+        ItemKind::Block(ast::Callable { body: ast::Body::Block(body), .. }) => {
+            body.stmts.iter().filter(|stmt| matches!(stmt.kind, StmtKind::Input { .. })).count() == 1
+        }
+        kind => matches!(kind, ItemKind::Model(_)),
+    }
 }
 
 fn of_file(file: usize, library: &'static stdlib::LibraryFile) -> Vec<Item> {

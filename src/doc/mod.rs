@@ -1,7 +1,7 @@
 //! `archc doc`: the language, the library and the codes, from the binary.
 
 mod examples;
-mod library;
+pub mod library;
 mod reference;
 mod words;
 
