@@ -477,11 +477,14 @@ fn table(ranking: &Ranking) -> String {
             row.candidate.to_string(),
             row.score.map_or_else(String::new, |s| format!("{s:.3}")),
             row.seeds,
-            judgement.and_then(|j| j.interval.as_ref()).map_or_else(String::new, interval),
+            row.over().as_ref().map_or_else(String::new, interval),
             judgement.and_then(|j| j.adjusted).map_or_else(String::new, |p| format!("{p:.3}")),
             row.corrected.map_or_else(String::new, |c| format!("{c:+.3}")),
             row.verdict(),
         );
+        if let (Some(_), Some(look)) = (row.effect, row.judgement.and_then(|j| j.interval)) {
+            let _ = writeln!(text, "{:width$}    on the seeds that established it: {}", "", interval(&look));
+        }
         for a in &row.ablation {
             let over = a.over.as_ref().map_or_else(String::new, interval);
             let p = a.p.map_or_else(String::new, |p| format!(", p {p:.3}"));

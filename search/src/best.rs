@@ -8,6 +8,7 @@ use crate::codes;
 use crate::compile;
 use crate::finals;
 use crate::rank::{Ranking, Row};
+use crate::stats::Interval;
 use crate::record::{Candidate, Origin};
 use crate::store::History;
 use archc_compiler::diag::Diagnostic;
@@ -156,11 +157,16 @@ fn results(history: &History, row: &Row, ranking: &Ranking) -> Vec<String> {
     let anchor = ranking.fixed.and_then(|id| history.candidate(id));
     let name = anchor.map_or_else(|| "the anchor".to_owned(), |a| format!("{} ({})", a.name, a.id));
     lines.push(format!("Against {name}: {}.", row.verdict()));
-    if let Some(over) = row.judgement.and_then(|j| j.interval) {
-        lines.push(format!(
-            "Lead {:+.3} [{:+.3}, {:+.3}] on {} fresh seeds.",
-            over.mean, over.low, over.high, over.count
-        ));
+    let lead = |over: Interval, on: &str| {
+        format!("Lead {:+.3} [{:+.3}, {:+.3}] on {} {on}.", over.mean, over.low, over.high, over.count)
+    };
+    let at_look = row.judgement.and_then(|j| j.interval);
+    match row.effect {
+        Some(effect) => {
+            lines.extend(effect.over.map(|over| lead(over, "seeds after it was established")));
+            lines.extend(at_look.map(|over| lead(over, "seeds that established it")));
+        }
+        None => lines.extend(at_look.map(|over| lead(over, "fresh seeds"))),
     }
     if let (Some(searched), Some(corrected)) = (row.searched, row.corrected) {
         lines.push(format!("Lead in the search {searched:+.3}, corrected for the choice of the best {corrected:+.3}."));

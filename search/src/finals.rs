@@ -5,7 +5,8 @@
 //! and 16 paired seeds and is the only function that says "established". Then the ablation, by itself: each established finalist is
 //! held, on the same seeds, against programs that it descends from, which are itself with its last changes taken back. It is a
 //! *discovery* if it loses when all of them are, and what carries it is the earliest of these programs that it is not better than:
-//! finalists with one carrier are one discovery, so that edits without effect do not count as finds.
+//! finalists with one carrier are one discovery, so that edits without effect do not count as finds. At the end the established
+//! and the anchor run on seeds that decide nothing, which say how large the effect is.
 //!
 //! All of it is a pure function of the log: the finals can be stopped at any time and gone on with.
 
@@ -13,10 +14,11 @@ use crate::board::Board;
 use crate::plan::{Plan, Tier};
 use crate::record::{CandidateId, Origin};
 use crate::schedule::{self, Trial};
-use crate::stats::finals::{Judgement, LOOKS, judge, next_look};
-use crate::stats::{self, Interval};
+use crate::stats::finals::{self, AFTER, Effect, Judgement, LAST, LOOKS, judge, next_look};
+use crate::stats::{Interval, interval, sign_flip};
 use crate::store::History;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Ancestors that a finalist is held against, the nearest ones and its seed program.
 const ANCESTORS: usize = 4;
@@ -53,9 +55,10 @@ pub fn claims(history: &History, board: &Board) -> Vec<CandidateId> {
     chosen
 }
 
-/// Most evaluations of the finals: the finalists, the anchor, and what the finalists are held against.
+/// Most evaluations of the finals: the finalists, the anchor, what the finalists are held against, and the seeds after.
 pub fn most(plan: &Plan) -> usize {
-    (plan.finalists as usize * (1 + ANCESTORS) + 1) * LOOKS[LOOKS.len() - 1]
+    let finalists = plan.finalists as usize;
+    (finalists * (1 + ANCESTORS) + 1) * LAST + (finalists + 1) * AFTER
 }
 
 /// Whether one program was made from another, by its first parents.
@@ -78,10 +81,24 @@ pub fn lineage(history: &History, id: CandidateId) -> Vec<CandidateId> {
 /// Differences between two programs on the first seeds of the finals that both were run on, in order; NaN where the first has no score.
 /// A seed without a score of the second is left out.
 pub fn differences(history: &History, id: CandidateId, other: CandidateId) -> Vec<f64> {
-    let seeds = history.plan().fresh(LOOKS[LOOKS.len() - 1]);
+    paired(history, id, other, history.plan().fresh(LAST))
+}
+
+/// The same on these seeds.
+fn paired(history: &History, id: CandidateId, other: CandidateId, seeds: Range<u64>) -> Vec<f64> {
     let result = |id, seed| history.result((id, Tier::Final, seed));
     let both = seeds.map_while(|seed| Some((result(id, seed)?, result(other, seed)?)));
     both.filter_map(|(a, b)| Some(a.score().unwrap_or(f64::NAN) - b.score()?)).collect()
+}
+
+/// The seeds behind those of the looks.
+fn after(plan: &Plan) -> Range<u64> {
+    plan.fresh(LAST).end..plan.fresh(LAST + AFTER).end
+}
+
+/// The effect of an established finalist, from the first few seeds after the looks on.
+pub fn effect(history: &History, id: CandidateId) -> Option<Effect> {
+    finals::effect(&paired(history, id, history.fixed()?, after(history.plan())))
 }
 
 /// What is said of the finalists, in their order.
@@ -91,17 +108,18 @@ pub fn judgements(history: &History) -> Vec<Judgement> {
 }
 
 /// Evaluations of the finals that are due: up to the next look of those that are not decided, then of the ancestors of the
-/// established.
+/// established, then of the established on the seeds after.
 pub fn due(history: &History) -> Vec<Trial> {
     let Some(fixed) = history.fixed() else { return Vec::new() };
     let judged = judgements(history);
     let of = |wanted: &dyn Fn(&Judgement) -> bool| -> Vec<CandidateId> {
         history.finals().iter().zip(&judged).filter(|(_, j)| wanted(j)).map(|(&id, _)| id).collect()
     };
-    let undone = |ids: &[CandidateId], seeds: usize| -> Vec<Trial> {
-        let all = history.plan().fresh(seeds).flat_map(|seed| ids.iter().map(move |&id| (id, Tier::Final, seed)));
+    let undone_of = |ids: &[CandidateId], seeds: Range<u64>| -> Vec<Trial> {
+        let all = seeds.flat_map(|seed| ids.iter().map(move |&id| (id, Tier::Final, seed)));
         all.filter(|&trial| history.result(trial).is_none()).collect()
     };
+    let undone = |ids: &[CandidateId], seeds: usize| undone_of(ids, history.plan().fresh(seeds));
     let mut open = of(&Judgement::undecided);
     if !open.is_empty() {
         let reached = open.iter().map(|&id| differences(history, id, fixed).len()).min().unwrap_or(0);
@@ -111,19 +129,21 @@ pub fn due(history: &History) -> Vec<Trial> {
         if !missing.is_empty() {
             return missing;
         }
-        let last = LOOKS[LOOKS.len() - 1];
-        let more = (1..=last).map(|seeds| undone(&open, seeds)).find(|trials| !trials.is_empty());
+        let more = (1..=LAST).map(|seeds| undone(&open, seeds)).find(|trials| !trials.is_empty());
         return more.unwrap_or_default();
     }
-    let established = of(&Judgement::established);
-    established
-        .into_iter()
-        .map(|id| {
-            let seeds = differences(history, id, fixed).len();
-            undone(&ancestors(history, id), seeds)
-        })
-        .find(|trials| !trials.is_empty())
-        .unwrap_or_default()
+    let mut established = of(&Judgement::established);
+    let ablations = established.iter().map(|&id| {
+        let seeds = differences(history, id, fixed).len();
+        undone(&ancestors(history, id), seeds)
+    });
+    if let Some(trials) = ablations.into_iter().find(|trials| !trials.is_empty()) {
+        return trials;
+    }
+    if !established.is_empty() {
+        established.push(fixed);
+    }
+    undone_of(&established, after(history.plan()))
 }
 
 /// The programs that a finalist is held against: its nearest ancestors and its seed program, those that can be trained.
@@ -166,8 +186,8 @@ pub fn ablation(history: &History, id: CandidateId) -> (Vec<Ablation>, Option<Sh
             let enough = differences.len() >= LOOKS[0] && differences.iter().all(|d| d.is_finite());
             Ablation {
                 ancestor,
-                over: stats::interval(&differences),
-                p: if enough { stats::sign_flip(&differences) } else { None },
+                over: interval(&differences),
+                p: if enough { sign_flip(&differences) } else { None },
             }
         })
         .collect();

@@ -5,7 +5,7 @@ use crate::finals::{self, Ablation};
 use crate::front::{FrontPoint, front};
 use crate::plan::Tier;
 use crate::record::{CandidateId, Origin};
-use crate::stats::finals::Judgement;
+use crate::stats::finals::{Effect, Judgement};
 use crate::stats::rates::{Rate, false_discovery_rate, rate};
 use crate::stats::{self, Interval};
 use crate::store::History;
@@ -66,6 +66,9 @@ pub struct Row {
     pub corrected: Option<f64>,
     /// What the finals say; the anchor has none.
     pub judgement: Option<Judgement>,
+    /// If it is established, its effect on seeds that did not establish it.
+    #[serde(default)]
+    pub effect: Option<Effect>,
     /// Against what it was made from, if it is established.
     pub ablation: Vec<Ablation>,
     /// It is established, and better than the seed program that it descends from; none where that is not known.
@@ -77,9 +80,17 @@ pub struct Row {
 }
 
 impl Row {
-    /// Mean difference to the fixed anchor in the finals.
+    /// Difference to the fixed anchor in the finals: of what is established on the seeds that did not establish it, once it ran on them.
+    pub fn over(&self) -> Option<Interval> {
+        match self.effect {
+            Some(effect) => effect.over,
+            None => self.judgement?.interval,
+        }
+    }
+
+    /// Its mean.
     pub fn lead(&self) -> Option<f64> {
-        self.judgement.as_ref()?.interval.map(|i| i.mean)
+        self.over().map(|i| i.mean)
     }
 
     /// The share of the lead that the search saw which is left in the finals.
@@ -92,16 +103,20 @@ impl Row {
         use stats::finals::Standing;
         match self.judgement.map(|j| j.standing) {
             None => "the anchor".to_owned(),
-            Some(Standing::Established { look, .. }) => match self.discovery {
-                Some(true) => match self.carrier.filter(|carrier| *carrier != self.candidate) {
-                    Some(carrier) => {
-                        format!("established at {look} seeds: a discovery; what follows {carrier} adds nothing shown")
-                    }
-                    None => format!("established at {look} seeds: a discovery"),
-                },
-                Some(false) => format!("established at {look} seeds, not better than its own seed program"),
-                None => format!("established at {look} seeds"),
-            },
+            Some(Standing::Established { look, .. }) => {
+                let what = match self.discovery {
+                    Some(true) => match self.carrier.filter(|carrier| *carrier != self.candidate) {
+                        Some(carrier) => format!(": a discovery; what follows {carrier} adds nothing shown"),
+                        None => ": a discovery".to_owned(),
+                    },
+                    Some(false) => ", not better than its own seed program".to_owned(),
+                    None => String::new(),
+                };
+                let failed = self.effect.filter(|e| e.failed > 0).map_or_else(String::new, |e| {
+                    format!("; on {} of the {} seeds after it has no score", e.failed, e.seeds)
+                });
+                format!("established at {look} seeds{what}{failed}")
+            }
             Some(Standing::NotEstablished { why }) => format!("not established: {}", why.words()),
             Some(Standing::Open) => "not established: the finals did not end".to_owned(),
         }
@@ -168,6 +183,7 @@ fn row(history: &History, board: &Board, id: CandidateId, judgement: Option<Judg
         searched: stand.map(|s| s.lead),
         corrected: stand.map(|s| s.corrected.mean),
         judgement,
+        effect: if established { finals::effect(history, id) } else { None },
         ablation,
         discovery: shown.map(|s| s.discovery),
         carrier: shown.filter(|s| s.discovery).map(|s| s.carrier),

@@ -14,6 +14,7 @@ use archc_search::record::{
     Candidate, CandidateId, Cost, Finding, Hypothesis, Origin, Report, Site, Status, TaskScore, TimeClass, Verdict,
 };
 use archc_search::roles::{Analyst, PairedAnalyst};
+use archc_search::stats::finals::AFTER;
 use archc_search::store::{Event, History, Log, RunFolder};
 use archc_search::{finals, report, schedule};
 use serde_json::json;
@@ -365,7 +366,7 @@ fn check_well_formed(page: &str) -> usize {
 #[test]
 fn a_discovery_with_its_ablation() {
     let demo = Demo::new(0.08, usize::MAX).search(6, false).finals();
-    insta::assert_snapshot!(demo.headline(), @"3 discoveries: the best, GatedDeltaNetC0086, beats GatedDeltaNet conv (c0005) by +0.284 [+0.232, +0.335] on 8 fresh seeds");
+    insta::assert_snapshot!(demo.headline(), @"3 discoveries: the best, GatedDeltaNetC0086, beats GatedDeltaNet conv (c0005) by +0.278 [+0.245, +0.312] on 16 seeds after it was established");
     let page = page("discovery", &demo.history);
     let history = &demo.history;
     for section in [
@@ -380,6 +381,10 @@ fn a_discovery_with_its_ablation() {
     let ranking = rank(history);
     let found = ranking.rows.iter().find(|r| r.discovery == Some(true)).unwrap();
     assert!(page.contains(&found.verdict()) && !found.ablation.is_empty() && page.contains("Over "));
+    // Its lead is that of seeds that did not establish it; the larger one of those that did stands beside it.
+    let (effect, look) = (found.effect.unwrap().over.unwrap(), found.judgement.unwrap().interval.unwrap());
+    assert!(found.over() == Some(effect) && effect.count == AFTER && effect.mean < look.mean);
+    assert!(page.contains(&format!("there {:+.3} [", look.mean)));
     for word in [
         "Clopper-Pearson",
         "false-discovery rate",

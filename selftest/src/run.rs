@@ -113,7 +113,7 @@ pub fn run(plan: &Plan<'_>, tell: &mut dyn FnMut(Tested)) -> std::io::Result<u64
 }
 
 /// The sizes at which a block or model is tested: few steps of a solver, few levels, few experts say as much as many.
-pub fn small(name: &str) -> BTreeMap<String, f64> {
+fn small(name: &str) -> BTreeMap<String, f64> {
     let own = match name {
         "MesaNet" => Some(("n", 4.0)),
         "LogLinearMamba2" | "LogLinearGatedDeltaNet" | "LogLinearAttention" => Some(("L", 5.0)),
@@ -125,23 +125,30 @@ pub fn small(name: &str) -> BTreeMap<String, f64> {
 
 /// Every block and model of the library, small.
 pub fn library() -> Vec<(String, Arc<Graph>)> {
-    let mut all = Vec::new();
-    for file in stdlib::FILES.iter().filter(|f| matches!(f.module, "std::mixers" | "std::models")) {
-        let mut sources = SourceMap::new();
-        // A map that starts at 0 hides what it is applied to.
-        let id = sources.add(file.path, file.text.replace("init = zeros", "init = fan"));
-        let Some(module) = compile(&sources, id, &Options::default()).module else { continue };
-        for target in targets(&module) {
-            let name = module.callables[target.index as usize].name.name.clone();
-            let mut options = Options { block: Some(name.clone()), ..Options::default() };
-            options.sizes.set = small(&name);
-            options.sizes.vocab = 11;
-            if let Ok(graph) = compile(&sources, id, &options).into_graph() {
-                all.push((name, Arc::new(graph)));
-            }
-        }
-    }
-    all
+    let files = stdlib::FILES.iter().filter(|f| matches!(f.module, "std::mixers" | "std::models"));
+    files.flat_map(|file| programs(file.path, file.text)).collect()
+}
+
+/// Every block and model of a file that ships, small.
+///
+/// # Panics
+/// If one does not compile.
+pub fn programs(path: &str, text: &str) -> Vec<(String, Arc<Graph>)> {
+    let mut sources = SourceMap::new();
+    // A map that starts at 0 hides what it is applied to.
+    let file = sources.add(path, text.replace("init = zeros", "init = fan"));
+    let Some(module) = compile(&sources, file, &Options::default()).module else {
+        panic!("archc bug: {path} does not check")
+    };
+    let graph = |name: &str| {
+        let mut options = Options { block: Some(name.to_owned()), ..Options::default() };
+        options.sizes.set = small(name);
+        options.sizes.vocab = 11;
+        let graph = compile(&sources, file, &options).into_graph();
+        graph.unwrap_or_else(|found| panic!("archc bug: {path} {name}: {found:?}"))
+    };
+    let names = targets(&module).into_iter().map(|t| module.callables[t.index as usize].name.name.clone());
+    names.map(|name| (name.clone(), Arc::new(graph(&name)))).collect()
 }
 
 fn of_library(plan: &Plan<'_>, graph: &Arc<Graph>) -> (Vec<Finding>, Counts) {

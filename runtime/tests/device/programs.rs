@@ -2,7 +2,7 @@
 
 use archc_compiler::graph::Graph;
 use archc_compiler::source::SourceMap;
-use archc_compiler::{Options, compile, targets};
+use archc_compiler::{Options, compile};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,22 +26,7 @@ fn root() -> PathBuf {
 
 /// Every block and model of a file, small; the standard stack alone is none, since it calls the block put into it.
 pub fn programs(path: &Path) -> Vec<(String, Arc<Graph>)> {
-    // A map that starts at 0 hides what it is applied to.
-    let text = std::fs::read_to_string(path).unwrap().replace("init = zeros", "init = fan");
-    let mut sources = SourceMap::new();
-    let file = sources.add(path.file_name().unwrap().to_string_lossy(), text);
-    let module = compile(&sources, file, &Options::default()).module.unwrap_or_else(|| panic!("{}", path.display()));
-    let names = targets(&module).into_iter().map(|t| module.callables[t.index as usize].name.name.clone());
-    let mut graphs = Vec::new();
-    for block in names {
-        let mut options = Options { block: Some(block.clone()), ..Options::default() };
-        options.sizes.set = archc_selftest::run::small(&block);
-        options.sizes.vocab = 11;
-        let compiled = compile(&sources, file, &options);
-        let graph = compiled.into_graph().unwrap_or_else(|d| panic!("{} {block}: {d:?}", path.display()));
-        graphs.push((block, Arc::new(graph)));
-    }
-    graphs
+    archc_selftest::run::programs(&path.display().to_string(), &std::fs::read_to_string(path).unwrap())
 }
 
 pub fn files(folder: &str) -> Vec<PathBuf> {

@@ -5,7 +5,7 @@ use super::words::count;
 use crate::control;
 use crate::plan::{Plan, Tier};
 use crate::screen::EQUAL;
-use crate::stats::finals::{LOOKS, SHARES};
+use crate::stats::finals::{AFTER, LAST, LOOKS, SHARES};
 use archc_page::Page;
 use archc_train::task::Part;
 use archc_train::tier::{self, Measure, TaskRun};
@@ -166,6 +166,13 @@ fn rules(plan: &Plan) -> Vec<(&'static str, String)> {
                 .to_owned(),
         ),
         (
+            "effect",
+            format!(
+                "The lead of what is established, on {AFTER} seeds behind those of the looks: it was established because its lead on \
+                 those was large, so they overrate it; these decided nothing."
+            ),
+        ),
+        (
             "corrected",
             "The largest of many leads is large partly by luck. Leads are drawn towards their common mean by empirical Bayes (Paule and \
              Mandel, Morris): the more, the noisier they are beside how much programs differ. Parents and finalists are chosen by it."
@@ -217,7 +224,7 @@ fn facts(view: &View<'_>) -> Vec<(&'static str, String)> {
     if !limits.is_empty() {
         facts.push(("budget", limits.join(", ")));
     }
-    let fresh = plan.fresh(LOOKS[LOOKS.len() - 1]);
+    let fresh = plan.fresh(LAST + AFTER);
     let anchors = plan.seeds(0, Tier::Search);
     facts.push((
         "seeds",

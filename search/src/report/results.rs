@@ -5,7 +5,7 @@ use super::{View, link, or_dash};
 use crate::plan::Tier;
 use crate::rank::{Row, tasks};
 use crate::record::{CandidateId, Cost};
-use crate::stats::finals::{ERROR, LOOKS};
+use crate::stats::finals::{AFTER, ERROR, LOOKS};
 use crate::store::History;
 use archc_page::{Page, big};
 use std::collections::BTreeMap;
@@ -53,7 +53,8 @@ pub(super) fn finals(page: &mut Page, view: &View<'_>) {
             "The candidates with the largest corrected leads and {anchor}, each trained again on the same fresh seeds and scored on \
              held-out data that nothing in the search has seen. After {looks} seeds there is a look; a finalist is established when its \
              adjusted p is at most {ERROR}, which holds for all finalists and looks together. A discovery is also better than its \
-             own seed program: it loses when its changes are taken back.",
+             own seed program: it loses when its changes are taken back. The lead of what is established is measured on {AFTER} seeds \
+             more, for on those that established it, it is too large.",
         ),
     );
     if ranking.rows.is_empty() {
@@ -105,7 +106,7 @@ fn result(page: &mut Page, history: &History, row: &Row, lead: &str, columns: us
         }
     } else {
         let judgement = row.judgement;
-        let over = judgement.and_then(|j| j.interval);
+        let over = row.over();
         let class = match over {
             Some(i) if i.positive() => "n up",
             Some(i) if i.negative() => "n down",
@@ -117,7 +118,11 @@ fn result(page: &mut Page, history: &History, row: &Row, lead: &str, columns: us
         page.field("in the search → corrected", "n", format!("{searched} → {corrected}"));
         page.field("survived", "n", or_dash(row.survival().map(|s| format!("{:.0} %", 100.0 * s))));
     }
-    page.open_field("verdict", "block").text(row.verdict()).raw("</td></tr>\n");
+    page.open_field("verdict", "block").text(row.verdict());
+    if let (Some(_), Some(look)) = (row.effect, row.judgement.and_then(|j| j.interval)) {
+        page.raw(" ").element("small", &[], format!("there {}", interval(look)));
+    }
+    page.raw("</td></tr>\n");
     for ablation in &row.ablation {
         page.raw("<tr class=\"sub\">").open("td", &[("colspan", &columns), ("class", &"block")]);
         page.text("Over ");

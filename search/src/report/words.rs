@@ -3,7 +3,7 @@
 use crate::rank::{Ranking, Row};
 use crate::record::{Candidate, CandidateId, Origin};
 use crate::stats::Interval;
-use crate::stats::finals::LOOKS;
+use crate::stats::finals::{Judgement, LOOKS};
 use crate::store::History;
 use crate::{finals, schedule};
 
@@ -110,9 +110,10 @@ fn searching(history: &History, anchor: &str) -> String {
 fn judged(history: &History, ranking: &Ranking, anchor: &str) -> String {
     let finalists: Vec<&Row> = ranking.rows.iter().filter(|r| !r.anchor).collect();
     let named = |row: &Row| title(history, row.candidate);
-    let by = |row: &Row| match row.judgement.and_then(|j| j.interval) {
-        Some(i) => format!("by {} on {}", interval(i), count(i.count, "fresh seed")),
-        None => "without a fresh seed".to_owned(),
+    let by = |row: &Row| match (row.over(), row.effect) {
+        (Some(i), Some(_)) => format!("by {} on {} after it was established", interval(i), count(i.count, "seed")),
+        (Some(i), None) => format!("by {} on the {} that established it", interval(i), count(i.count, "seed")),
+        (None, _) => "by an effect that could not be measured".to_owned(),
     };
     let found: Vec<&&Row> = finalists.iter().filter(|r| r.discovery == Some(true)).collect();
     if !found.is_empty() {
@@ -146,7 +147,7 @@ fn judged(history: &History, ranking: &Ranking, anchor: &str) -> String {
     };
     let who =
         if finalists.len() == 1 { "the only finalist" } else { &format!("the best of {} finalists", finalists.len()) };
-    let does = match best.judgement.and_then(|j| j.interval) {
+    let does = match best.over() {
         Some(i) if i.mean > 0.0 => format!("leads {anchor} by {}", signed(i.mean)),
         Some(i) => format!("is {:.3} behind {anchor}", -i.mean),
         None => format!("cannot be compared with {anchor}"),
@@ -164,7 +165,10 @@ pub fn place(history: &History) -> Option<String> {
             (format!("{of} on the {} tier", tier.word()), due, history.plan().seeds(generation, tier))
         }
         None if history.finals().is_empty() => return None,
-        None => ("the finals, up to the next look".to_owned(), finals::due(history), 0..u64::MAX),
+        None if finals::judgements(history).iter().any(Judgement::undecided) => {
+            ("the finals, up to the next look".to_owned(), finals::due(history), 0..u64::MAX)
+        }
+        None => ("the finals, after the looks".to_owned(), finals::due(history), 0..u64::MAX),
     };
     let tier = due.first()?.1;
     let done = history.results().filter(|((_, t, seed), _)| *t == tier && seeds.contains(seed)).count();
