@@ -21,7 +21,7 @@ table and makes the exit code 1: it says what the tasks cannot tell at these siz
 in the user's cache: what was stopped goes on.
 
 Examples:
-  archc gates                              all, about half an hour on two cores
+  archc gates                              all, about a quarter of an hour on two cores
   archc gates --quick                      those of the test suite, in a minute
   archc gates parity                       those with this word in their names")]
 pub struct Args {
@@ -111,12 +111,13 @@ fn line(gate: &Gate, found: &Seen) -> String {
     let run = &gate.task;
     let _ =
         writeln!(text, "  {}, D {}, layers {}, {} steps; {}", run.task, run.width, run.layers, run.steps, gate.source);
+    let width = found.sides.iter().map(|side| side.name.chars().count()).max().unwrap_or(0);
     for side in &found.sides {
         let number = |x: Option<f64>| x.map_or_else(|| "failed".to_owned(), |x| format!("{x:.3}"));
         let rate = side.rate.map_or_else(|| "none learns".to_owned(), |r| (r * run.learning_rate).to_string());
         let _ = writeln!(
             text,
-            "  {:<18} score {}, value {}, state {}, rate {rate}",
+            "  {:<width$} score {}, value {}, state {}, rate {rate}",
             side.name,
             number(side.score),
             number(side.value),

@@ -208,13 +208,18 @@ fn mixers() {
 }
 
 #[test]
+fn found_programs() {
+    check(&files("docs/search"), 2);
+}
+
+#[test]
 fn models() {
     check(&[shipped::root().join("stdlib/models.arch")], 8);
 }
 
 #[test]
 fn formatting_changes_no_meaning() {
-    let all = ["seeds", "examples", "stdlib"].into_iter().flat_map(files);
+    let all = ["seeds", "examples", "stdlib", "docs/search"].into_iter().flat_map(files);
     for path in all {
         let program = Shipped::read(&path);
         let printed = format_source(program.text()).expect("it has no errors");

@@ -13,7 +13,7 @@ use crate::schedule::{self, Trial};
 use crate::screen::Screen;
 use crate::stats::finals::LOOKS;
 use crate::store::{Counts, Event, History, Log};
-use crate::{codes, finals, propose, rank, report};
+use crate::{codes, finals, propose, rank, report, stats};
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::guard::aside;
 use std::collections::BTreeSet;
@@ -318,10 +318,10 @@ impl Engine<'_> {
         taken
     }
 
-    /// How long a search-tier evaluation of this program takes, from the longest seen.
+    /// How long a search-tier evaluation of this program takes: the mean of those that ran (one that was known took no time).
     fn seconds(&self, id: CandidateId) -> f64 {
-        let seen = self.log.history().results_of(id).filter(|(tier, _, _)| *tier == Tier::Search);
-        seen.map(|(_, _, r)| r.seconds).fold(0.0, f64::max)
+        let seen = self.log.history().results_of(id).filter(|(tier, _, r)| *tier == Tier::Search && r.seconds > 0.0);
+        stats::mean(&seen.map(|(_, _, r)| r.seconds).collect::<Vec<_>>()).unwrap_or(0.0)
     }
 
     /// Tokens of an evaluation of a tier: the same, whatever the program.

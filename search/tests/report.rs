@@ -384,7 +384,7 @@ fn a_discovery_with_its_ablation() {
     // Its lead is that of seeds that did not establish it; the larger one of those that did stands beside it.
     let (effect, look) = (found.effect.unwrap().over.unwrap(), found.judgement.unwrap().interval.unwrap());
     assert!(found.over() == Some(effect) && effect.count == AFTER && effect.mean < look.mean);
-    assert!(page.contains(&format!("there {:+.3} [", look.mean)));
+    assert!(page.contains(&format!("on the seeds that did: {:+.3} [", look.mean)));
     for word in [
         "Clopper-Pearson",
         "false-discovery rate",

@@ -120,7 +120,7 @@ fn result(page: &mut Page, history: &History, row: &Row, lead: &str, columns: us
     }
     page.open_field("verdict", "block").text(row.verdict());
     if let (Some(_), Some(look)) = (row.effect, row.judgement.and_then(|j| j.interval)) {
-        page.raw(" ").element("small", &[], format!("there {}", interval(look)));
+        page.raw(" ").element("small", &[], format!("on the seeds that did: {}", interval(look)));
     }
     page.raw("</td></tr>\n");
     for ablation in &row.ablation {

@@ -157,7 +157,8 @@ fn judged(history: &History, ranking: &Ranking, anchor: &str) -> String {
 
 /// Where a search is that is not done: `7 of 12 evaluations of the anchors on the search tier`. None where nothing is due.
 pub fn place(history: &History) -> Option<String> {
-    let (what, due, seeds) = match history.open_generation() {
+    // The finals may begin while a generation is open, for which there was no time left.
+    let (what, due, seeds) = match history.open_generation().filter(|_| !history.in_finals()) {
         Some(generation) => {
             let due = schedule::due(history, generation);
             let tier = due.first()?.1;

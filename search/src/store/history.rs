@@ -26,6 +26,8 @@ pub struct History {
     finals: Vec<CandidateId>,
     /// Generations that were closed when the finalists were chosen.
     finals_after: u32,
+    /// The last evaluation was one of the finals, or they have just begun.
+    in_finals: bool,
     tokens: BTreeMap<Tier, u64>,
     ranking: Option<Ranking>,
     timeline: Vec<(u64, Trial)>,
@@ -92,6 +94,7 @@ impl History {
                 }
                 let most = self.tokens.entry(*tier).or_default();
                 *most = (*most).max(report.tokens);
+                self.in_finals = *tier == Tier::Final;
                 self.see(at, *worked);
                 self.timeline.push((self.worked, trial));
             }
@@ -109,6 +112,7 @@ impl History {
             Event::Finals { contenders } => {
                 self.finals.clone_from(contenders);
                 self.finals_after = self.closed;
+                self.in_finals = true;
             }
             Event::Ranked { ranking } => self.ranking = Some(ranking.clone()),
             Event::Ended { reason, worked } => {
@@ -294,6 +298,11 @@ impl History {
     /// Whether the finalists were chosen from all that is closed.
     pub fn finals_are_current(&self) -> bool {
         !self.finals.is_empty() && self.finals_after == self.closed
+    }
+
+    /// Whether it is the finals that went on last, and no generation.
+    pub fn in_finals(&self) -> bool {
+        self.in_finals
     }
 
     /// Most tokens that an evaluation of this tier trained on.
