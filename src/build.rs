@@ -4,13 +4,11 @@ use crate::load::{self, Program};
 use crate::output::{Done, Output};
 use crate::sizes::{ModelArgs, SizeArgs};
 use crate::tree;
-use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
 use archc_compiler::graph::Graph;
 use archc_compiler::hir::{self, Library};
-use archc_compiler::lower::{LowerOptions, lower};
-use archc_compiler::lowered::{Lowered, Shape};
-use archc_compiler::plan;
-use archc_compiler::{compile, graph, lowered, work};
+use archc_compiler::lower::lower;
+use archc_compiler::lowered::Shape;
+use archc_compiler::{Purpose, Target, compile, graph, joint, lowered, plan, plan_for, work};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -78,12 +76,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
             }),
             (Stage::Graph, Some(graph)) => Some(graph::print(graph)),
             (Stage::Dot, Some(graph)) => Some(graph::print_dot(graph)),
-            (Stage::Lowered, Some(graph)) => Some(lowered::print(&lowered_for_training(graph, args.tokens.get()))),
-            (Stage::Joint, Some(graph)) => Some(lowered::print(&joint(graph, args.tokens.get()))),
-            (Stage::Plan, Some(graph)) => {
-                let shape = Shape { batch: args.batch.get(), len: args.tokens.get(), carried: 0 };
-                Some(plan::print(&plan::plan(&Arc::new(joint(graph, shape.len)), shape)))
-            }
+            (stage, Some(graph)) => lowered_stage(stage, graph, args),
             _ => None,
         }
     });
@@ -95,15 +88,17 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(code)
 }
 
-fn lowered_for_training(graph: &Graph, tokens: usize) -> Lowered {
-    lower(&Arc::new(graph.clone()), &LowerOptions::training(tokens))
-}
-
-fn joint(graph: &Graph, tokens: usize) -> Lowered {
-    let forward = lowered_for_training(graph, tokens);
-    let seed = if forward.objective.is_some() { Seed::Loss } else { Seed::Cotangents };
-    let wanted = Wanted { seed, inputs: seed == Seed::Cotangents, params: true, exact: false };
-    recompute(&differentiate(&forward, &wanted))
+/// A stage behind the checked graph, as a training step runs it.
+fn lowered_stage(stage: Stage, graph: &Graph, args: &Args) -> Option<String> {
+    let graph = Arc::new(graph.clone());
+    let shape = Shape { batch: args.batch.get(), len: args.tokens.get(), carried: 0 };
+    let purpose = Purpose::training(&graph, Target::cpu(), shape.len);
+    match stage {
+        Stage::Lowered => Some(lowered::print(&lower(&graph, &purpose.options))),
+        Stage::Joint => Some(lowered::print(&joint(&graph, &purpose, &mut |_| ()))),
+        Stage::Plan => Some(plan::print(&plan_for(&graph, &purpose, shape, &mut |_| ()))),
+        Stage::Ast | Stage::Hir | Stage::Graph | Stage::Dot => None,
+    }
 }
 
 fn ast(program: &Program, output: &Output) -> Done {

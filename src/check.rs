@@ -7,8 +7,8 @@ use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, Op, ParamId};
 use archc_compiler::hash::{canonical_hash, family_hash};
 use archc_compiler::hir::{CallableKind, Library};
-use archc_compiler::scan::{CHUNK, Classes, Part, ScanClass, classify_scans, print_classes, split_scans};
-use archc_compiler::{Compilation, compile, offers, settable, work};
+use archc_compiler::scan::{Classes, Part, ScanClass, classify_scans, print_classes, split_scans};
+use archc_compiler::{Compilation, Target, compile, offers, settable, work};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -143,7 +143,7 @@ fn report(program: &Program, compilation: &Compilation, verbose: bool, output: &
 pub fn classified(graph: &Graph) -> Result<(Graph, Classes), String> {
     let classified = work::bounded(|| {
         let split = split_scans(graph);
-        let classes = classify_scans(&split, CHUNK);
+        let classes = classify_scans(&split, Target::cpu().chunk);
         (split, classes)
     });
     classified.map_err(|error| format!("scans: {}\n", error.message))
@@ -175,7 +175,7 @@ fn memories(graph: &Graph) -> String {
 /// How a memory runs, and why.
 pub fn how(part: &Part) -> String {
     let how = match part.class {
-        ScanClass::Chunk(_) => format!("in chunks of {CHUNK} tokens"),
+        ScanClass::Chunk(_) => format!("in chunks of {} tokens", Target::cpu().chunk),
         ScanClass::Elementwise(_) => "element by element".to_owned(),
         ScanClass::Sequential(_) => "token by token".to_owned(),
     };

@@ -48,7 +48,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
         let Some(graph) = &compilation.graph else { continue };
         let split = work::bounded(|| {
             let graph = split_scans(graph);
-            let classes = classify_scans(&graph, archc_compiler::scan::CHUNK);
+            let classes = classify_scans(&graph, archc_compiler::Target::cpu().chunk);
             (graph, classes)
         });
         let (graph, classes) = match split {

@@ -13,10 +13,10 @@
 mod shipped;
 
 use archc_compiler::diag::{Diagnostic, render};
-use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
 use archc_compiler::hir::{CallableKind, TypeTable};
-use archc_compiler::lower::{LowerOptions, lower};
-use archc_compiler::{Sizes, graph, hir, lowered, plan};
+use archc_compiler::lower::lower;
+use archc_compiler::lowered::Shape;
+use archc_compiler::{Purpose, Sizes, Target, graph, hir, joint, lowered, plan, plan_for};
 use archc_grammar::ast::ItemKind;
 use shipped::{Shipped, files, root};
 use std::collections::BTreeSet;
@@ -94,15 +94,11 @@ fn stages(snapshots: &mut Snapshots, program: &Shipped, block: &str) {
     snapshots.check("graph", &name, source, &graph::print(graph));
     snapshots.check("cost", &name, source, &cost.to_string());
     if program.name.starts_with("seeds-") {
-        let options = LowerOptions { chunk: Some(64), resets: false, carry: false, losses: true, training: true };
-        let forward = lower(&Arc::new(graph.clone()), &options);
-        snapshots.check("lowered", &name, source, &lowered::print(&forward));
-        let joint = recompute(&differentiate(
-            &forward,
-            &Wanted { seed: Seed::Cotangents, inputs: true, params: true, exact: false },
-        ));
-        snapshots.check("joint", &name, source, &lowered::print(&joint));
-        let plan = plan::plan(&Arc::new(joint), lowered::Shape { batch: 4, len: 128, carried: 0 });
+        let (graph, shape) = (Arc::new(graph.clone()), Shape { batch: 4, len: 128, carried: 0 });
+        let purpose = Purpose::training(&graph, Target::cpu(), shape.len);
+        snapshots.check("lowered", &name, source, &lowered::print(&lower(&graph, &purpose.options)));
+        snapshots.check("joint", &name, source, &lowered::print(&joint(&graph, &purpose, &mut |_| ())));
+        let plan = plan_for(&graph, &purpose, shape, &mut |_| ());
         plan::verify(&plan).expect("the plan keeps its invariants");
         snapshots.check("plan", &name, source, &plan::print(&plan));
     }

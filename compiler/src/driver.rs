@@ -1,11 +1,20 @@
 //! The stages in order; this reads as the table of contents of the compiler.
+//!
+//! [`compile`]: parse, resolve, elaborate, simplify, check. What passes is a [`Graph`]. [`joint`]: lower, and where gradients are wanted
+//! differentiate and recompute, for one [`Purpose`]. [`plan_for`]: the plan of that at one batch shape. Sessions, `archc build --emit`,
+//! snapshots, the search and the benchmarks take the stages from here, so what is printed is what runs.
 
 use crate::checks::{CostReport, StateBound, check};
 use crate::diag::{self, Diagnostic};
 use crate::elaborate::{Sizes, elaborate, errors};
+use crate::gradient::{Seed, Wanted, differentiate, recompute};
 use crate::graph::{Graph, verify};
 use crate::hir::{CallableKind, Callee, ExprKind, ItemRef, Library, Module, TypeTable, nearest};
+use crate::lower::{LowerOptions, lower};
+use crate::lowered::{Lowered, Shape};
+use crate::plan::{Plan, plan};
 use crate::source::{FileId, SourceMap};
+use crate::target::Target;
 use crate::work;
 use std::sync::Arc;
 
@@ -95,6 +104,61 @@ pub fn compile(sources: &SourceMap, file: FileId, options: &Options) -> Compilat
     result.diagnostics.retain(|d| !library.allows(target, d));
     diag::sort(&mut result.diagnostics);
     result
+}
+
+/// One call of a session: what a graph is lowered and differentiated for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Purpose {
+    /// How it is lowered.
+    pub options: LowerOptions,
+    /// Which gradients are wanted; none: the forward pass alone.
+    pub gradients: Option<Wanted>,
+}
+
+impl Purpose {
+    /// A training step in f32 on sequences of `len` tokens, each one document. A graph without an objective cannot be trained alone: for it,
+    /// the gradients of sum(output * R) by parameters and inputs.
+    pub fn training(graph: &Graph, target: Target, len: usize) -> Self {
+        let objective = graph.vocab.is_some() || !graph.losses.is_empty();
+        let (options, seed) = match objective {
+            true => (LowerOptions::training(target, len), Seed::Loss),
+            false => (LowerOptions::plain(target, len), Seed::Cotangents),
+        };
+        Self { options, gradients: Some(Wanted { seed, inputs: !objective, params: true, exact: false }) }
+    }
+}
+
+/// A stage behind the checked graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Scans become chunks, attends tiles.
+    Lower,
+    /// The gradients are appended.
+    Differentiate,
+    /// What the backward pass computes again is chosen.
+    Recompute,
+    /// Kernels over buffers.
+    Plan,
+}
+
+/// From a checked graph to the graph that runs. `after` hears the end of each stage.
+pub fn joint(graph: &Arc<Graph>, purpose: &Purpose, after: &mut dyn FnMut(Stage)) -> Lowered {
+    let forward = lower(graph, &purpose.options);
+    after(Stage::Lower);
+    let Some(wanted) = &purpose.gradients else { return forward };
+    let joint = differentiate(&forward, wanted);
+    after(Stage::Differentiate);
+    let joint = recompute(&joint);
+    after(Stage::Recompute);
+    joint
+}
+
+/// From a checked graph to the plan of the graph that runs. `after` hears the end of each stage.
+pub fn plan_for(graph: &Arc<Graph>, purpose: &Purpose, shape: Shape, after: &mut dyn FnMut(Stage)) -> Plan {
+    let joint = Arc::new(joint(graph, purpose, after));
+    let plan = plan(&joint, shape, &purpose.options.target);
+    after(Stage::Plan);
+    plan
 }
 
 fn instantiate(library: &Library, target: ItemRef, sizes: &Sizes, result: &mut Compilation) {

@@ -1,4 +1,4 @@
-//! The compiler: source -> ast -> hir -> graph -> checked graph.
+//! The compiler: source -> ast -> hir -> graph -> checked graph -> lowered graph -> joint graph -> plan.
 //!
 //! Pure: (sources, options) -> (output, diagnostics). No IO, no environment, no clock, no device.
 
@@ -18,11 +18,13 @@ pub mod plan;
 pub mod scan;
 pub mod source;
 pub mod stdlib;
+mod target;
 pub mod work;
 
-pub use driver::{COST_TOKENS, Compilation, Options, compile, offers, targets};
+pub use driver::{COST_TOKENS, Compilation, Options, Purpose, Stage, compile, joint, offers, plan_for, targets};
 pub use elaborate::settable;
 pub use elaborate::{DEFAULT_D, Sizes};
+pub use target::Target;
 
 /// Whether a code is that of a warning of the compiler.
 pub(crate) fn is_warning(code: &str) -> bool {

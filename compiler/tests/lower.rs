@@ -5,7 +5,7 @@ use archc_compiler::hir::Library;
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered::{print, verify};
 use archc_compiler::source::SourceMap;
-use archc_compiler::{Options, Sizes, compile, targets};
+use archc_compiler::{Options, Sizes, Target, compile, targets};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,6 +41,7 @@ fn graphs(folder: &str) -> Vec<(String, Arc<Graph>)> {
 /// All combinations.
 fn options() -> impl Iterator<Item = LowerOptions> {
     (0..32).map(|bits| LowerOptions {
+        target: Target::cpu(),
         chunk: (bits & 1 != 0).then_some(16),
         resets: bits & 2 != 0,
         carry: bits & 4 != 0,

@@ -1,13 +1,11 @@
 //! What plans promise beside being right, which the devices' tests hold.
 
-use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
 use archc_compiler::graph::Graph;
-use archc_compiler::lower::{LowerOptions, lower};
+use archc_compiler::lower::LowerOptions;
 use archc_compiler::lowered::Shape;
-use archc_compiler::plan::{AttendKernel, Base, Gemm, Plan, Work, plan, verify};
-use archc_compiler::scan::CHUNK;
+use archc_compiler::plan::{AttendKernel, Base, Gemm, Plan, Work, verify};
 use archc_compiler::source::SourceMap;
-use archc_compiler::{Options, compile};
+use archc_compiler::{Options, Purpose, Target, compile, plan_for};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -28,12 +26,10 @@ fn model(block: &str, layers: usize) -> Arc<Graph> {
 /// The plan of a training step.
 fn training(block: &str, layers: usize) -> Plan {
     let graph = model(block, layers);
-    let training = LowerOptions { chunk: Some(CHUNK), resets: false, carry: false, losses: true, training: true };
-    let joint = differentiate(
-        &lower(&graph, &training),
-        &Wanted { seed: Seed::Loss, inputs: false, params: true, exact: false },
-    );
-    verified(plan(&Arc::new(recompute(&joint)), Shape { batch: 2, len: 130, carried: 0 }))
+    // Of 130 tokens chunks would be halved; the chunk of most sequences is what is looked at here.
+    let mut purpose = Purpose::training(&graph, Target::cpu(), 130);
+    purpose.options.chunk = Some(Target::cpu().chunk);
+    verified(plan_for(&graph, &purpose, Shape { batch: 2, len: 130, carried: 0 }, &mut |_| ()))
 }
 
 fn verified(plan: Plan) -> Plan {
@@ -74,9 +70,9 @@ fn launches_of_one_kernel_write_to_different_gradients() {
 /// A long filter is made of parameters alone: decoding makes it when parameters change, not for every token. Training makes all anew.
 #[test]
 fn what_parameters_alone_decide_comes_first() {
-    let decoding = LowerOptions { chunk: None, resets: false, carry: true, losses: false, training: false };
-    let graph = Arc::new(lower(&model("Hyena", 2), &decoding));
-    let plan = verified(plan(&graph, Shape { batch: 1, len: 1, carried: 256 }));
+    let decoding = LowerOptions { carry: true, ..LowerOptions::plain(Target::cpu(), 1) };
+    let purpose = Purpose { options: decoding, gradients: None };
+    let plan = verified(plan_for(&model("Hyena", 2), &purpose, Shape { batch: 1, len: 1, carried: 256 }, &mut |_| ()));
     let flops = |from: usize, to: usize| -> usize {
         let launched = plan.root.launches[from..to].iter().map(|l| plan.root.launched(l).work);
         launched.map(|work| if let Work::Gemm(g) = work { g.flops() } else { 0 }).sum()

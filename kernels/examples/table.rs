@@ -169,9 +169,7 @@ fn unary_table() {
         let [t] = best([&mut || unsafe { unary(op, x.as_ptr(), y.as_mut_ptr(), n) }]);
         println!("{:<10} {:.3}", format!("{op:?}"), t / n as f64 * 1e9);
     }
-    for op in
-        [Binary::Add, Binary::Mul, Binary::Div, Binary::Rem, Binary::Pow, Binary::Max, Binary::Lt, Binary::MaxShare]
-    {
+    for op in [Binary::Add, Binary::Mul, Binary::Div, Binary::Rem, Binary::Pow, Binary::Max, Binary::Lt] {
         let (a, b) = (Src::Slice(x.as_ptr()), Src::Slice(x.as_ptr()));
         // SAFETY: all have n entries.
         let [t] = best([&mut || unsafe { binary(op, a, b, y.as_mut_ptr(), n) }]);

@@ -237,30 +237,6 @@ unsafe fn softmax_body<I: Isa>(_: I, x: *const f32, r: usize, n: usize, sx: usiz
 }
 
 #[inline(always)]
-unsafe fn softmax_grad_body<I: Isa>(
-    _: I,
-    y: *const f32,
-    sy: usize,
-    dy: *const f32,
-    sdy: usize,
-    r: usize,
-    n: usize,
-    dx: *mut f32,
-    sdx: usize,
-) {
-    // SAFETY: the caller's contract.
-    unsafe {
-        for i in 0..r {
-            let (y, dy, dx) = (y.add(i * sy), dy.add(i * sdy), dx.add(i * sdx));
-            let mean = fold_long::<I::V>(y, dy, n, |acc, a, b| a.fma(b, acc));
-            for j in 0..n {
-                *dx.add(j) = *y.add(j) * (*dy.add(j) - mean);
-            }
-        }
-    }
-}
-
-#[inline(always)]
 unsafe fn add_columns_body<I: Isa>(_: I, x: *const f32, r: usize, n: usize, stride: usize, y: *mut f32) {
     // SAFETY: the caller's contract.
     unsafe {
@@ -321,10 +297,6 @@ versions! {
     pub unsafe fn logsumexp(x: *const f32, r: usize, n: usize, stride: usize, y: *mut f32) = logsumexp_body;
     /// y_i = softmax of row i. y may be x.
     pub unsafe fn softmax(x: *const f32, r: usize, n: usize, sx: usize, y: *mut f32, sy: usize) = softmax_body;
-    /// The gradient of a softmax with the result y: dx_ij = y_ij (dy_ij - sum over l of y_il dy_il). dx may be y or dy.
-    pub unsafe fn softmax_grad(
-        y: *const f32, sy: usize, dy: *const f32, sdy: usize, r: usize, n: usize, dx: *mut f32, sdx: usize,
-    ) = softmax_grad_body;
     /// y_j += sum over rows i of x_ij.
     pub unsafe fn add_columns(x: *const f32, r: usize, n: usize, stride: usize, y: *mut f32) = add_columns_body;
 }
@@ -333,22 +305,6 @@ versions! {
 pub unsafe fn sum_squares(x: *const f32, r: usize, n: usize, stride: usize, y: *mut f32) {
     // SAFETY: the caller's contract.
     unsafe { dot(x, stride, x, stride, r, n, y) }
-}
-
-/// y_ij = x_i.
-pub unsafe fn spread_rows(x: *const f32, r: usize, n: usize, y: *mut f32, stride: usize) {
-    for i in 0..r {
-        // SAFETY: the caller's contract.
-        unsafe { crate::elementwise::fill(*x.add(i), y.add(i * stride), n) }
-    }
-}
-
-/// y_ij = x_j.
-pub unsafe fn spread_cols(x: *const f32, r: usize, n: usize, y: *mut f32, stride: usize) {
-    for i in 0..r {
-        // SAFETY: the caller's contract.
-        unsafe { std::ptr::copy_nonoverlapping(x, y.add(i * stride), n) }
-    }
 }
 
 #[cfg(test)]
@@ -397,13 +353,6 @@ mod tests {
                         let total: f64 = row(i).map(f64::exp).sum();
                         check(&s[i * stride..i * stride + n], row(i).map(|v| v.exp() / total), 1e-6);
                         assert_eq!(s[i * stride + n], x[i * stride + n]);
-                    }
-                    let mut d = b[..r * stride].to_vec();
-                    softmax_grad(s.as_ptr(), stride, d.as_ptr(), stride, r, n, d.as_mut_ptr(), stride);
-                    for i in 0..r {
-                        let s = || s[i * stride..i * stride + n].iter().map(|v| f64::from(*v));
-                        let mean: f64 = s().zip(brow(i)).map(|(s, b)| s * b).sum();
-                        check(&d[i * stride..i * stride + n], s().zip(brow(i)).map(|(s, b)| s * (b - mean)), 1e-6);
                     }
                     let mut c = vec![1.0; n + 1];
                     add_columns(x.as_ptr(), r, n, stride, c.as_mut_ptr());

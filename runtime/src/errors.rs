@@ -1,28 +1,7 @@
 //! Named constructors of the findings of the runtime; `codes.rs` has their long texts.
 
 use archc_compiler::diag::Diagnostic;
-
-/// The entry of a list that is closest to a name, if it is close.
-fn nearest<'a>(name: &str, among: impl IntoIterator<Item = &'a String>) -> Option<&'a String> {
-    let best = among.into_iter().map(|other| (distance(name, other), other)).min()?;
-    (best.0 <= 2.max(name.len() / 3)).then_some(best.1)
-}
-
-/// Edits (insertions, deletions, replacements) from one name to another.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
+use archc_compiler::hir::nearest;
 
 fn listed<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
     let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
@@ -96,7 +75,7 @@ pub(crate) fn mask_not_finite(value: f64, at: usize) -> Diagnostic {
 
 pub(crate) fn missing_param<'a>(path: &str, have: impl IntoIterator<Item = &'a String>) -> Diagnostic {
     let diagnostic = Diagnostic::error("E0806", format!("the weights lack `{path}`"));
-    match nearest(path, have) {
+    match nearest(path, have.into_iter().map(String::as_str)) {
         Some(near) => diagnostic.help(format!("they hold `{near}`; is this the same parameter under another name?")),
         None => diagnostic.help("`archc params` lists the paths and shapes that the program has"),
     }
@@ -104,7 +83,7 @@ pub(crate) fn missing_param<'a>(path: &str, have: impl IntoIterator<Item = &'a S
 
 pub(crate) fn unknown_param<'a>(path: &str, have: impl IntoIterator<Item = &'a String>) -> Diagnostic {
     let diagnostic = Diagnostic::error("E0807", format!("the program has no parameter `{path}`"));
-    match nearest(path, have) {
+    match nearest(path, have.into_iter().map(String::as_str)) {
         Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
         None => diagnostic.help("`archc params` lists the paths and shapes that the program has"),
     }

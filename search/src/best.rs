@@ -8,8 +8,8 @@ use crate::codes;
 use crate::compile;
 use crate::finals;
 use crate::rank::{Ranking, Row};
-use crate::stats::Interval;
 use crate::record::{Candidate, Origin};
+use crate::stats::Interval;
 use crate::store::History;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::hir::{Library, references, rename_references};
@@ -166,7 +166,10 @@ fn results(history: &History, row: &Row, ranking: &Ranking) -> Vec<String> {
             lines.extend(effect.over.map(|over| lead(over, "seeds after it was established")));
             lines.extend(at_look.map(|over| lead(over, "seeds that established it")));
         }
-        None => lines.extend(at_look.map(|over| lead(over, "fresh seeds"))),
+        None => {
+            let which = if row.overrated() { "seeds that established it" } else { "fresh seeds" };
+            lines.extend(at_look.map(|over| lead(over, which)));
+        }
     }
     if let (Some(searched), Some(corrected)) = (row.searched, row.corrected) {
         lines.push(format!("Lead in the search {searched:+.3}, corrected for the choice of the best {corrected:+.3}."));

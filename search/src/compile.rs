@@ -7,14 +7,12 @@ use crate::trained::Holds;
 use archc_compiler::checks::{self, CostReport};
 use archc_compiler::diag::{Diagnostic, to_json};
 use archc_compiler::elaborate::Sizes;
-use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
 use archc_compiler::graph::{Graph, NodeId, Op, ReduceOp};
 use archc_compiler::hash::{canonical_hash, family_hash};
-use archc_compiler::lower::{LowerOptions, lower};
-use archc_compiler::lowered;
-use archc_compiler::plan::{Plan, plan};
+use archc_compiler::lowered::Shape;
+use archc_compiler::plan::Plan;
 use archc_compiler::source::{FileId, SourceMap};
-use archc_compiler::{Compilation, Options, compile};
+use archc_compiler::{Compilation, Options, Purpose, Target, compile, plan_for};
 use archc_grammar::ast::{Callable, ItemKind};
 use archc_train::corpus::Corpus;
 use archc_train::evaluate::{self, ModelSize};
@@ -184,10 +182,8 @@ fn work(graph: &Graph) -> f64 {
 
 /// The plan of a training step on so many sequences of so many tokens.
 pub fn training(graph: &Graph, batch: usize, len: usize) -> Plan {
-    let options = LowerOptions::training(len);
-    let wanted = Wanted { seed: Seed::Loss, inputs: false, params: true, exact: false };
-    let joint = Arc::new(recompute(&differentiate(&lower(&Arc::new(graph.clone()), &options), &wanted)));
-    plan(&joint, lowered::Shape { batch, len, carried: 0 })
+    let purpose = Purpose::training(graph, Target::cpu(), len);
+    plan_for(&Arc::new(graph.clone()), &purpose, Shape { batch, len, carried: 0 }, &mut |_| ())
 }
 
 /// What mixes time, the strongest kind of each, in a fixed order: `delta rule + attention`.

@@ -114,6 +114,8 @@ fn work(
         let workers = Workers::start(scope, roles.evaluator, jobs).map_err(codes::log)?;
         let version = roles.evaluator.version();
         let clock = Clock { spent, began: Instant::now() };
+        // What earlier sessions took is known before the first tick: how much time is kept depends on it.
+        let counts = log.history().counts();
         let mut engine = Engine {
             log,
             roles,
@@ -127,7 +129,7 @@ fn work(
             best: None,
             late: BTreeSet::new(),
             place: None,
-            counts: Counts::default(),
+            counts,
             told: None,
             steps: 0,
         };

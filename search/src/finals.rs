@@ -2,11 +2,11 @@
 //!
 //! Who comes: the candidates with the largest corrected leads, and of every family of relatives (one lineage down to its seed program)
 //! at first only the best, so that one idea does not take all places. How long: as [`crate::stats::finals`] says, which looks at 8, 12
-//! and 16 paired seeds and is the only function that says "established". Then the ablation, by itself: each established finalist is
-//! held, on the same seeds, against programs that it descends from, which are itself with its last changes taken back. It is a
-//! *discovery* if it loses when all of them are, and what carries it is the earliest of these programs that it is not better than:
-//! finalists with one carrier are one discovery, so that edits without effect do not count as finds. At the end the established
-//! and the anchor run on seeds that decide nothing, which say how large the effect is.
+//! and 16 paired seeds and is the only function that says "established". Then the established run on seeds that established nothing, so that
+//! what is measured there is not too large: beside the anchor, which gives their effect, and beside programs that they descend from, which
+//! are themselves with the last changes taken back (the ablation). A finalist is a *discovery* if it loses when all changes are, and what carries
+//! it is the earliest of these programs that it is not better than: finalists with one carrier are one discovery, so that edits
+//! without effect do not count as finds.
 //!
 //! All of it is a pure function of the log: the finals can be stopped at any time and gone on with.
 
@@ -92,7 +92,7 @@ fn paired(history: &History, id: CandidateId, other: CandidateId, seeds: Range<u
 }
 
 /// The seeds behind those of the looks.
-fn after(plan: &Plan) -> Range<u64> {
+pub(crate) fn after(plan: &Plan) -> Range<u64> {
     plan.fresh(LAST).end..plan.fresh(LAST + AFTER).end
 }
 
@@ -107,8 +107,8 @@ pub fn judgements(history: &History) -> Vec<Judgement> {
     judge(&history.finals().iter().map(|&id| differences(history, id, fixed)).collect::<Vec<_>>())
 }
 
-/// Evaluations of the finals that are due: up to the next look of those that are not decided, then of the ancestors of the
-/// established, then of the established on the seeds after.
+/// Evaluations of the finals that are due: up to the next look of those that are not decided; then, on the seeds after the looks, of the
+/// established and the anchor, then of what the established were made from.
 pub fn due(history: &History) -> Vec<Trial> {
     let Some(fixed) = history.fixed() else { return Vec::new() };
     let judged = judgements(history);
@@ -129,21 +129,18 @@ pub fn due(history: &History) -> Vec<Trial> {
         if !missing.is_empty() {
             return missing;
         }
-        let more = (1..=LAST).map(|seeds| undone(&open, seeds)).find(|trials| !trials.is_empty());
-        return more.unwrap_or_default();
+        if let Some(more) = (1..=LAST).map(|seeds| undone(&open, seeds)).find(|trials| !trials.is_empty()) {
+            return more;
+        }
     }
     let mut established = of(&Judgement::established);
-    let ablations = established.iter().map(|&id| {
-        let seeds = differences(history, id, fixed).len();
-        undone(&ancestors(history, id), seeds)
-    });
-    if let Some(trials) = ablations.into_iter().find(|trials| !trials.is_empty()) {
-        return trials;
+    if established.is_empty() {
+        return Vec::new();
     }
-    if !established.is_empty() {
-        established.push(fixed);
-    }
-    undone_of(&established, after(history.plan()))
+    let made_from: Vec<Vec<CandidateId>> = established.iter().map(|&id| ancestors(history, id)).collect();
+    established.push(fixed);
+    let groups = std::iter::once(established).chain(made_from);
+    groups.map(|ids| undone_of(&ids, after(history.plan()))).find(|trials| !trials.is_empty()).unwrap_or_default()
 }
 
 /// The programs that a finalist is held against: its nearest ancestors and its seed program, those that can be trained.
@@ -175,26 +172,23 @@ pub struct Shown {
     pub carrier: CandidateId,
 }
 
-/// The ablation of an established finalist, as far as it was run, and what it shows; none before it is complete.
+/// The ablation of an established finalist, as far as it was run, and what it shows; none before it is complete. All of it on the seeds
+/// after the looks: on those that established it, its leads are too large.
 pub fn ablation(history: &History, id: CandidateId) -> (Vec<Ablation>, Option<Shown>) {
     let wanted = ancestors(history, id);
-    let Some(fixed) = history.fixed() else { return (Vec::new(), None) };
+    let (fixed, seeds) = (history.fixed(), after(history.plan()));
     let rows: Vec<Ablation> = wanted
         .iter()
         .map(|&ancestor| {
-            let differences = differences(history, id, ancestor);
+            let differences = paired(history, id, ancestor, seeds.clone());
             let enough = differences.len() >= LOOKS[0] && differences.iter().all(|d| d.is_finite());
-            Ablation {
-                ancestor,
-                over: interval(&differences),
-                p: if enough { sign_flip(&differences) } else { None },
-            }
+            Ablation { ancestor, over: interval(&differences), p: if enough { sign_flip(&differences) } else { None } }
         })
         .collect();
-    let own = differences(history, id, fixed).len();
-    let complete = wanted.iter().all(|&a| differences(history, id, a).len() >= own);
+    let ran = |id: CandidateId| seeds.clone().all(|seed| history.result((id, Tier::Final, seed)).is_some());
+    let complete = ran(id) && wanted.iter().all(|&ancestor| ran(ancestor));
     // That it is better than the fixed anchor is what "established" says already.
-    let beaten = |row: &Ablation| row.ancestor == fixed || row.p.is_some_and(|p| p <= LEVEL);
+    let beaten = |row: &Ablation| Some(row.ancestor) == fixed || row.p.is_some_and(|p| p <= LEVEL);
     let shown = Shown {
         discovery: rows.last().is_none_or(beaten),
         carrier: rows.iter().rev().find(|row| !beaten(row)).map_or(id, |row| row.ancestor),

@@ -5,7 +5,7 @@ use crate::finals::{self, Ablation};
 use crate::front::{FrontPoint, front};
 use crate::plan::Tier;
 use crate::record::{CandidateId, Origin};
-use crate::stats::finals::{Effect, Judgement};
+use crate::stats::finals::{Effect, Judgement, LAST};
 use crate::stats::rates::{Rate, false_discovery_rate, rate};
 use crate::stats::{self, Interval};
 use crate::store::History;
@@ -56,9 +56,9 @@ pub struct Row {
     pub name: String,
     /// It is the fixed anchor.
     pub anchor: bool,
-    /// Mean score on the seeds of the finals; none before they ran.
+    /// Mean score on the seeds of the finals: of what is established on those after the looks, once there are any; none before they ran.
     pub score: Option<f64>,
-    /// Seeds of the finals that it was run on.
+    /// How many seeds these are.
     pub seeds: usize,
     /// Lead over the fixed anchor as the search saw it: the mean, and corrected for the choice of the best of many.
     pub searched: Option<f64>,
@@ -75,7 +75,7 @@ pub struct Row {
     pub discovery: Option<bool>,
     /// The earliest of its ancestors that it is not better than, or itself.
     pub carrier: Option<CandidateId>,
-    /// Mean by task on the seeds of the finals: score, and value in the task's own metric.
+    /// Mean by task on these seeds: score, and value in the task's own metric.
     pub tasks: BTreeMap<String, (f64, f64)>,
 }
 
@@ -93,8 +93,16 @@ impl Row {
         self.over().map(|i| i.mean)
     }
 
+    /// Its lead is the one that established it, which is too large.
+    pub fn overrated(&self) -> bool {
+        self.effect.is_none() && self.judgement.is_some_and(|j| j.established())
+    }
+
     /// The share of the lead that the search saw which is left in the finals.
     pub fn survival(&self) -> Option<f64> {
+        if self.overrated() {
+            return None;
+        }
         Some(self.lead()? / self.searched.filter(|s| *s > 0.0)?)
     }
 
@@ -112,10 +120,12 @@ impl Row {
                     Some(false) => ", not better than its own seed program".to_owned(),
                     None => String::new(),
                 };
-                let failed = self.effect.filter(|e| e.failed > 0).map_or_else(String::new, |e| {
-                    format!("; on {} of the {} seeds after it has no score", e.failed, e.seeds)
-                });
-                format!("established at {look} seeds{what}{failed}")
+                let note = match self.effect {
+                    Some(e) if e.failed > 0 => format!("; no score on {} of {} seeds after that", e.failed, e.seeds),
+                    Some(_) => String::new(),
+                    None => "; its lead is that of these seeds, which is too large".to_owned(),
+                };
+                format!("established at {look} seeds{what}{note}")
             }
             Some(Standing::NotEstablished { why }) => format!("not established: {}", why.words()),
             Some(Standing::Open) => "not established: the finals did not end".to_owned(),
@@ -152,10 +162,18 @@ pub fn rank(history: &History) -> Ranking {
     if !rows.is_empty() {
         rows.extend(fixed.and_then(|id| row(history, &board, id, None)));
     }
-    // By the lead in the finals, once all have the seeds of a look; before that their order means nothing.
+    // What is established comes first, by what the search thought of it: chosen by its effect, the first one's would be too large again. The
+    // others by their lead in the finals, once all have the seeds of a look; before that their order means nothing.
     if rows.iter().filter_map(|r| r.judgement).all(|j| j.look.is_some()) {
-        let lead = |r: &Row| if r.anchor { 0.0 } else { r.lead().unwrap_or(f64::NEG_INFINITY) };
-        rows.sort_by(|a, b| lead(b).total_cmp(&lead(a)).then(a.candidate.cmp(&b.candidate)));
+        let key = |r: &Row| match (r.judgement.is_some_and(|j| j.established()), r.anchor) {
+            (true, _) => (true, r.corrected.unwrap_or(0.0)),
+            (false, true) => (false, 0.0),
+            (false, false) => (false, r.lead().unwrap_or(f64::NEG_INFINITY)),
+        };
+        rows.sort_by(|a, b| {
+            let (a, b, order) = (key(a), key(b), a.candidate.cmp(&b.candidate));
+            b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)).then(order)
+        });
     }
     let found = rows.iter().filter(|r| r.discovery == Some(true));
     let discoveries = found.map(|r| r.carrier).collect::<BTreeSet<_>>().len();
@@ -170,9 +188,12 @@ pub fn rank(history: &History) -> Ranking {
 }
 
 fn row(history: &History, board: &Board, id: CandidateId, judgement: Option<Judgement>) -> Option<Row> {
-    let scores: Vec<f64> = history.scores(id, Tier::Final).map(|(_, score)| score).collect();
     let stand = board.stand(id).filter(|_| judgement.is_some());
     let established = judgement.is_some_and(|j| j.established());
+    let effect = if established { finals::effect(history, id) } else { None };
+    let seeds = if effect.is_some() { finals::after(history.plan()) } else { history.plan().fresh(LAST) };
+    let scores = history.scores(id, Tier::Final).filter(|(seed, _)| seeds.contains(seed));
+    let scores: Vec<f64> = scores.map(|(_, score)| score).collect();
     let (ablation, shown) = if established { finals::ablation(history, id) } else { (Vec::new(), None) };
     Some(Row {
         candidate: id,
@@ -183,11 +204,11 @@ fn row(history: &History, board: &Board, id: CandidateId, judgement: Option<Judg
         searched: stand.map(|s| s.lead),
         corrected: stand.map(|s| s.corrected.mean),
         judgement,
-        effect: if established { finals::effect(history, id) } else { None },
+        effect,
         ablation,
         discovery: shown.map(|s| s.discovery),
         carrier: shown.filter(|s| s.discovery).map(|s| s.carrier),
-        tasks: tasks(history, id, Tier::Final),
+        tasks: tasks(history, id, Tier::Final, |seed| seeds.contains(&seed)),
     })
 }
 
@@ -212,10 +233,15 @@ fn anchors(history: &History) -> Vec<Anchor> {
     history.standing_anchors().into_iter().filter_map(anchor).collect()
 }
 
-/// Mean score and mean value by task over a tier's seeds.
-pub fn tasks(history: &History, id: CandidateId, tier: Tier) -> BTreeMap<String, (f64, f64)> {
+/// Mean score and mean value by task over those of a tier's seeds that are wanted.
+pub fn tasks(
+    history: &History,
+    id: CandidateId,
+    tier: Tier,
+    wanted: impl Fn(u64) -> bool,
+) -> BTreeMap<String, (f64, f64)> {
     let mut sums: BTreeMap<String, (f64, f64, f64)> = BTreeMap::new();
-    for (_, _, report) in history.results_of(id).filter(|(t, _, _)| *t == tier) {
+    for (_, _, report) in history.results_of(id).filter(|(t, seed, _)| *t == tier && wanted(*seed)) {
         for (task, score) in &report.tasks {
             let sum = sums.entry(task.clone()).or_default();
             *sum = (sum.0 + score.score, sum.1 + score.value, sum.2 + 1.0);

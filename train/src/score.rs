@@ -49,11 +49,6 @@ impl Metric {
         format!("{} {value:.4} (chance {:.4})", self.name(), self.chance())
     }
 
-    /// Whether a higher value is a better one.
-    pub fn higher_is_better(self) -> bool {
-        matches!(self, Self::Accuracy { .. })
-    }
-
     /// The value as a score: 0 at chance or worse (or not a number), 1 when perfect, linear between.
     pub fn normalise(self, value: f64) -> f64 {
         let score = match self {

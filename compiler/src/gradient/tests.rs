@@ -5,7 +5,7 @@ use super::{Seed, Wanted, differentiate, recompute};
 use crate::lower::{LowerOptions, lower};
 use crate::lowered::{BATCH, Dag, Lowered, Node, Op, TIME, print, verify};
 use crate::source::SourceMap;
-use crate::{Options, compile};
+use crate::{Options, Target, compile};
 use std::sync::Arc;
 
 fn joint(text: &str) -> (Lowered, Lowered) {
@@ -15,7 +15,7 @@ fn joint(text: &str) -> (Lowered, Lowered) {
         Ok(graph) => Arc::new(graph),
         Err(found) => panic!("{found:?}"),
     };
-    let options = LowerOptions { chunk: Some(64), resets: false, carry: false, losses: false, training: true };
+    let options = LowerOptions { training: true, ..LowerOptions::plain(Target::cpu(), 64) };
     let lowered = lower(&graph, &options);
     let joint = differentiate(&lowered, &Wanted { seed: Seed::Cotangents, inputs: true, params: true, exact: false });
     let lean = recompute(&joint);

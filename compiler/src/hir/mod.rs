@@ -33,7 +33,7 @@ pub use print::print;
 pub use print::{brackets_text, expr_text, signature};
 pub(crate) use resolve::emits;
 pub use resolve::{CODES, resolve_module};
-pub use scope::{edit_distance, nearest};
+pub use scope::nearest;
 
 use crate::source::{FileId, Place};
 use archc_grammar::Span;

@@ -4,11 +4,7 @@ use super::ordinary::{dims, names, ordinary};
 use super::tokens::Lowering;
 use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op as Source, Scan, UnaryOp};
 use crate::lowered::{BATCH, Builder, DimId, LoopState, Op, TIME, ValueId};
-
-/// States of at least so many numbers a sequence make a body that is wide enough without the batch.
-const WIDE_STATE: usize = 1024;
-/// Numbers that must be left in a body from which axes are mapped away.
-const WIDE_BODY: usize = 256;
+use crate::target::Target;
 
 /// A scan's body, taken apart.
 pub(super) struct Body<'s> {
@@ -21,6 +17,7 @@ pub(super) struct Body<'s> {
     /// The outer mask of each dropout that does.
     masks: Vec<Option<ValueId>>,
     training: bool,
+    target: Target,
 }
 
 /// What a loop's body reads beside the states.
@@ -46,6 +43,7 @@ impl<'s> Body<'s> {
             outer: vec![None; dag.len()],
             masks: vec![None; dag.len()],
             training: l.options.training,
+            target: l.options.target,
         };
         for id in dag.ids().filter(|id| live[id.0 as usize]) {
             let (i, node, operands) = (id.0 as usize, dag.node(id), dag.operands(id));
@@ -127,14 +125,14 @@ impl<'s> Body<'s> {
     pub fn map(&self) -> Vec<DimId> {
         let size = |axes: &[AxisId]| axes.iter().fold(1usize, |n, a| n.saturating_mul(self.graph.size(*a)));
         let numbers = self.scan.states.iter().fold(0usize, |n, s| n.saturating_add(size(&s.axes)));
-        if numbers < WIDE_STATE {
+        if numbers < self.target.wide_state {
             return Vec::new();
         }
         let mut map = vec![BATCH];
         let mut left = numbers;
         for axis in self.scan.states[0].axes.iter().copied() {
             let rest = left / self.graph.size(axis);
-            if rest >= WIDE_BODY && self.independent(axis) {
+            if rest >= self.target.wide_body && self.independent(axis) {
                 map.push(dims(&[axis])[0]);
                 left = rest;
             }

@@ -34,12 +34,15 @@ pub use reach::most_carried;
 
 use crate::graph::Graph;
 use crate::lowered::{Dim, Extent, FIXED, Lowered, Output, STACKED};
-use crate::scan::{CHUNK, Classes, chunk, classify_scans, is_part_axis, split_scans_and_tell};
+use crate::scan::{Classes, classify_scans, is_part_axis, split_scans_and_tell};
+use crate::target::Target;
 use std::sync::Arc;
 
 /// What a graph is lowered for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LowerOptions {
+    /// What will run it.
+    pub target: Target,
     /// Tokens a chunk of a scan and a side of an attend's tile. None: every scan runs token by token, as decoding a few tokens wants it.
     pub chunk: Option<usize>,
     /// Documents may start inside of the sequence.
@@ -53,9 +56,14 @@ pub struct LowerOptions {
 }
 
 impl LowerOptions {
-    /// For training on sequences of a length, each one document.
-    pub fn training(len: usize) -> Self {
-        Self { chunk: chunk(CHUNK, len), resets: false, carry: false, losses: true, training: true }
+    /// For sequences of `len` tokens, each one document, without losses and dropout.
+    pub fn plain(target: Target, len: usize) -> Self {
+        Self { target, chunk: target.chunk_of(len), resets: false, carry: false, losses: false, training: false }
+    }
+
+    /// The same for a training step.
+    pub fn training(target: Target, len: usize) -> Self {
+        Self { losses: true, training: true, ..Self::plain(target, len) }
     }
 }
 

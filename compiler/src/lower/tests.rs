@@ -1,11 +1,12 @@
 use super::{LowerOptions, lower};
 use crate::lowered::{Lowered, Op, print};
 use crate::source::SourceMap;
-use crate::{Options, compile};
+use crate::{Options, Target, compile};
 use insta::assert_snapshot;
 use std::sync::Arc;
 
-const PLAIN: LowerOptions = LowerOptions { chunk: None, resets: false, carry: false, losses: false, training: false };
+const PLAIN: LowerOptions =
+    LowerOptions { target: Target::cpu(), chunk: None, resets: false, carry: false, losses: false, training: false };
 
 fn lowered(text: &str, options: LowerOptions) -> Lowered {
     let mut sources = SourceMap::new();

@@ -12,9 +12,6 @@ use crate::lowered::{Attend, BATCH, Builder, DimId, Extent, FIXED, Op, TIME, Val
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Rows and columns of a tile.
-pub(super) const TILE: usize = 64;
-
 impl<'a> Pairs<'a> {
     /// Nodes that a tile computes, operands first.
     fn inside(&self) -> Vec<NodeId> {

@@ -5,7 +5,6 @@ use super::attends::lower_attend;
 use super::carried::window_name;
 use super::ordinary::{dims, ordinary};
 use super::scans::lower_scan;
-use super::tile::TILE;
 use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op as Source, Rate, ReduceOp};
 use crate::lowered::{BATCH, Builder, Carry, Dag, Dim, DimId, Extent, Keep, Op, TIME, ValueId, order};
 use crate::scan::{Classes, Origin};
@@ -277,7 +276,7 @@ impl<'a> Lowering<'a> {
     /// The dimensions of a tile's rows and columns; all attends share them.
     pub fn tile(&mut self) -> (DimId, DimId) {
         // as large as a chunk, so that a short sequence fills its tiles
-        let tokens = self.options.chunk.unwrap_or(TILE);
+        let tokens = self.options.chunk.unwrap_or(self.options.target.tile);
         *self.tile.get_or_insert_with(|| {
             // a few tokens are all the rows that there are
             let rows = if self.options.chunk.is_none() { Extent::Rows(tokens) } else { Extent::Fixed(tokens) };

@@ -211,7 +211,7 @@ impl ScopePlan<'_> {
                 others.extend(g.sums.iter_mut().map(|s| &mut s.port.tile));
                 others.extend(g.running.iter_mut().flatten().chain(&mut g.last));
             }
-            place(std::mem::take(&mut body.kernels), &body.buffers, &mut others)
+            place(std::mem::take(&mut body.kernels), &body.buffers, &mut others, planner.target.align)
         };
         if let Some(g) = &mut kernel.grad {
             g.after = Scope { kernels: scope.kernels.split_off(split), arena: scope.arena };

@@ -8,14 +8,16 @@ use super::memory::{Buffer, buffer_of, place, start, touch};
 use super::{Axis, Base, Copy, Kernel, Plan, Schedule, Scope, View, Work};
 use crate::graph::ParamId;
 use crate::lowered::{BATCH, Dag, DimId, Lowered, Op, Shape, TIME, ValueId, order};
+use crate::target::Target;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-/// Plans a graph for a batch shape.
-pub fn plan(graph: &Arc<Lowered>, shape: Shape) -> Plan {
+/// Plans a graph for a batch shape and a target.
+pub fn plan(graph: &Arc<Lowered>, shape: Shape, target: &Target) -> Plan {
     graph.largest().into_iter().for_each(crate::work::at);
     let sizes: Vec<usize> = graph.dims.iter().map(|d| d.extent.at(shape)).collect();
-    let mut planner = Planner { graph, shape, sizes, constants: Constants::default(), scopes: 0 };
+    let constants = Constants::new(target.align);
+    let mut planner = Planner { graph, shape, target: *target, sizes, constants, scopes: 0 };
     let mut scope = ScopePlan::new(&mut planner, &graph.dag, graph.roots());
     for (param, value) in &graph.param_grads {
         let view = planner.param_view(*param, Base::Grads);
@@ -46,7 +48,8 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape) -> Plan {
     let mut leaves = std::mem::take(&mut scope.leaves);
     let mut others: Vec<&mut View> = leaves.iter_mut().map(|l| &mut l.1).collect();
     others.extend(results.iter_mut().map(|r| &mut r.1));
-    let root = Schedule::of(place(std::mem::take(&mut scope.kernels), &scope.buffers, &mut others), &planner.sizes);
+    let kernels = place(std::mem::take(&mut scope.kernels), &scope.buffers, &mut others, target.align);
+    let root = Schedule::of(kernels, &planner.sizes);
 
     let dag = std::mem::take(&mut planner.constants.dag);
     let placed = std::mem::take(&mut planner.constants.placed);
@@ -100,6 +103,7 @@ pub(super) fn copy(from: View, to: View, name: &str) -> Kernel {
 pub(super) struct Planner<'g> {
     pub graph: &'g Lowered,
     pub shape: Shape,
+    pub target: Target,
     pub sizes: Vec<usize>,
     pub constants: Constants,
     /// Scopes planned so far: names for their constants.
@@ -142,7 +146,7 @@ impl Planner<'_> {
                 scope.kernels.push(copy(from, to.clone(), "constant"));
             }
         }
-        place(std::mem::take(&mut scope.kernels), &scope.buffers, &mut [])
+        place(std::mem::take(&mut scope.kernels), &scope.buffers, &mut [], self.target.align)
     }
 }
 
@@ -316,6 +320,7 @@ impl<'d> ScopePlan<'d> {
         let direct: Vec<Vec<ValueId>> = reads.iter().map(|r| r.iter().copied().filter(fused).collect()).collect();
         let fusion = Fusion {
             graph: planner.graph,
+            target: &planner.target,
             backward: ValueId(if self.is_root_dag(planner) { planner.graph.forward_nodes as u32 } else { u32::MAX }),
             reads: &reads,
             dag: self.dag,
@@ -373,7 +378,7 @@ impl<'d> ScopePlan<'d> {
                         .operands
                         .iter()
                         .any(|o| matches!(self.dag.node(*o).op, Op::Window { .. }) && self.absorbed[o.0 as usize]);
-                    if window || !Roles::new(&of(0), &of(1), over).is_dot(&planner.sizes) {
+                    if window || !Roles::new(&of(0), &of(1), over).is_dot(&planner.sizes, &planner.target) {
                         Role::Kernel
                     } else {
                         let mut dims = [of(0), of(1)].concat();

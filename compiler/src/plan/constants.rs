@@ -16,6 +16,8 @@ pub(super) struct Constants {
     pub placed: Vec<(ValueId, View)>,
     /// Numbers of all of them.
     pub len: usize,
+    /// Each starts at a multiple of this.
+    align: usize,
     /// From a scope's value to where it is.
     known: BTreeMap<(usize, ValueId), View>,
     /// What each placed constant is, and where it starts.
@@ -71,6 +73,11 @@ fn made_of(dag: &Dag, leaf: &dyn Fn(&Op) -> bool) -> Vec<bool> {
 }
 
 impl Constants {
+    /// None yet; each will start at a multiple of `align`.
+    pub fn new(align: usize) -> Self {
+        Self { align, ..Self::default() }
+    }
+
     /// The place of a constant of scope number `scope`. Constants that are the same are in one place.
     pub fn place(&mut self, scope: usize, dag: &Dag, id: ValueId, sizes: &[usize]) -> View {
         if let Some(view) = self.known.get(&(scope, id)) {
@@ -113,7 +120,7 @@ impl Constants {
             node.operands.iter_mut().for_each(|o| o.0 += before);
             self.dag.nodes.push(node);
         }
-        self.len += view.len().next_multiple_of(16);
+        self.len += view.len().next_multiple_of(self.align);
         self.placed.push((ValueId(self.dag.nodes.len() as u32 - 1), view));
     }
 }

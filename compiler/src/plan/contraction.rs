@@ -2,6 +2,7 @@
 
 use super::{Gemm, GemmDim, Matrix, View};
 use crate::lowered::DimId;
+use crate::target::Target;
 
 /// The roles of the dimensions of a contraction, each outermost first.
 pub(super) struct Roles {
@@ -28,10 +29,11 @@ impl Roles {
     }
 
     /// Whether summing element by element beats a matrix product: there is nothing to block for.
-    pub fn is_dot(&self, sizes: &[usize]) -> bool {
+    pub fn is_dot(&self, sizes: &[usize], target: &Target) -> bool {
         let product = |dims: &[DimId]| dims.iter().map(|d| sizes[d.0 as usize]).product::<usize>();
         let (m, n, k, batch) = (product(&self.rows), product(&self.cols), product(&self.over), product(&self.batch));
-        (m == 1 && n == 1) || (batch > 1 && m.min(n) == 1 && m * n * k <= 1024) || (batch > 8 && m * n * k <= 64)
+        let [vector, matrix] = target.dot;
+        (m == 1 && n == 1) || (batch > 1 && m.min(n) == 1 && m * n * k <= vector) || (batch > 8 && m * n * k <= matrix)
     }
 
     /// The product over views; in an attend with the dimensions of its tile.

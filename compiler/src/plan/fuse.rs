@@ -14,14 +14,8 @@
 //! they are added up in one order, while loops without them may be shared by threads.
 
 use crate::lowered::{Dag, DimId, Lowered, ValueId};
+use crate::target::Target;
 use std::collections::BTreeMap;
-
-/// Numbers of a space that is always run as one block, so that any broadcast in it is cheap.
-pub(super) const BLOCK: usize = 8192;
-/// Members of a loop; more would spill out of the first-level cache.
-const MEMBERS: usize = 96;
-/// Numbers that must be in a block together because a value is reduced over them and read again.
-const INNER: usize = 1 << 16;
 
 /// A kernel under planning: values that are made together.
 #[derive(Clone, Debug)]
@@ -67,6 +61,7 @@ pub(super) enum Role {
 /// What joining needs to know.
 pub(super) struct Fusion<'a> {
     pub graph: &'a Lowered,
+    pub target: &'a Target,
     /// The first value that is backward.
     pub backward: ValueId,
     pub dag: &'a Dag,
@@ -168,7 +163,7 @@ impl Fusion<'_> {
         }
         let (a, b) = (&all.units[operand], &all.units[own]);
         let backward = |unit: &Unit| unit.members.first().is_some_and(|m| *m >= self.backward);
-        if a.members.len() + b.members.len() > MEMBERS || backward(a) != backward(b) {
+        if a.members.len() + b.members.len() > self.target.members || backward(a) != backward(b) {
             return;
         }
         let within = |x: &[DimId], y: &[DimId]| x.iter().all(|d| y.contains(d));
@@ -179,7 +174,7 @@ impl Fusion<'_> {
         } else {
             return;
         };
-        let one_block = self.size(&space) <= BLOCK;
+        let one_block = self.size(&space) <= self.target.block;
         if !one_block && self.lead(&a.dims) != self.lead(&b.dims) {
             return;
         }
@@ -211,7 +206,7 @@ impl Fusion<'_> {
             }
             let inner: usize =
                 space.iter().filter(|d| self.graph.dim(**d).rank >= 4).map(|d| self.sizes[d.0 as usize]).product();
-            gone.iter().all(|d| self.graph.dim(*d).rank >= 4) && inner <= INNER
+            gone.iter().all(|d| self.graph.dim(*d).rank >= 4) && inner <= self.target.inner
         })
     }
 

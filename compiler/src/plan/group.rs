@@ -16,10 +16,6 @@ use crate::graph::ParamId;
 use crate::lowered::{DimId, Op, ValueId};
 use std::collections::BTreeMap;
 
-/// Columns of a map above which it gains nothing from others: its product keeps the machine busy, and whole rows of its own are
-/// better to read than slices.
-const NARROW: usize = 64;
-
 /// The dimension of a wide result or gradient, known only to its product.
 const WIDE: DimId = DimId(u32::MAX);
 
@@ -111,7 +107,7 @@ impl ScopePlan<'_> {
         // the result has these axes in canonical order, which must be memory's
         let mut canonical = out.clone();
         planner.graph.order(&mut canonical);
-        (dense && canonical == out && !out.is_empty() && wide <= NARROW).then_some(Weight {
+        (dense && canonical == out && !out.is_empty() && wide <= planner.target.narrow).then_some(Weight {
             param,
             start: view.offset,
             out,
@@ -265,7 +261,14 @@ impl ScopePlan<'_> {
                 let free =
                     self.made(dy) && !self.wished(dy) && !self.roots.contains(&dy) && !self.grouped.contains_key(&dy);
                 let apart = self.dag.node(x).dims.iter().all(|d| over.contains(d) || !out.contains(d));
-                if fits && free && apart && wide <= NARROW && !out.is_empty() && dy != x && !lead.is_empty() {
+                if fits
+                    && free
+                    && apart
+                    && wide <= planner.target.narrow
+                    && !out.is_empty()
+                    && dy != x
+                    && !lead.is_empty()
+                {
                     let weight = Weight { param: *param, start: view.offset, out, inner: inner.clone(), wide, deep };
                     let mut over = over.clone();
                     over.sort_unstable();

@@ -106,7 +106,7 @@ impl ScopePlan<'_> {
             .map(|offset| View { base: Base::Scratch, offset, axes: Vec::new() })
             .collect();
         let mut others: Vec<&mut View> = slots.iter_mut().collect();
-        let scope = place(std::mem::take(&mut body.kernels), &body.buffers, &mut others);
+        let scope = place(std::mem::take(&mut body.kernels), &body.buffers, &mut others, planner.target.align);
         for (state, pair) in states.iter_mut().zip(slots.chunks(2)) {
             state.buffers = [pair[0].offset, pair[1].offset];
         }

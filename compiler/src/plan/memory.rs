@@ -9,9 +9,6 @@ use super::{Base, Copy, Kernel, Scope, View, Work};
 /// Bits for the distance inside of a buffer.
 const SHIFT: u32 = 40;
 
-/// Numbers between buffers' starts: a cache line of f32, so that vectors do not straddle lines.
-const ALIGN: usize = 16;
-
 /// A buffer under planning.
 #[derive(Clone, Debug)]
 pub(super) struct Buffer {
@@ -81,8 +78,8 @@ pub(super) fn touch(kernel: &mut Kernel, f: &mut dyn FnMut(&mut Base, &mut usize
     }
 }
 
-/// Gives every buffer its place. `others` are views outside of the kernels (leaves, results) to be translated too.
-pub(super) fn place(mut kernels: Vec<Kernel>, buffers: &[Buffer], others: &mut [&mut View]) -> Scope {
+/// Gives every buffer its place, at a multiple of `align`. `others` are views outside of the kernels (leaves, results) to be translated too.
+pub(super) fn place(mut kernels: Vec<Kernel>, buffers: &[Buffer], others: &mut [&mut View], align: usize) -> Scope {
     let end = kernels.len();
     let mut alive: Vec<Option<(usize, usize)>> = vec![None; buffers.len()];
     for (i, kernel) in kernels.iter_mut().enumerate() {
@@ -107,7 +104,7 @@ pub(super) fn place(mut kernels: Vec<Kernel>, buffers: &[Buffer], others: &mut [
     let mut arena = 0;
     for b in order {
         let (first, last) = alive[b].unwrap_or((0, end));
-        let len = buffers[b].len.next_multiple_of(ALIGN);
+        let len = buffers[b].len.next_multiple_of(align);
         crate::work::spend(placed.len());
         let mut start = 0;
         for (s, e, ..) in placed.iter().filter(|p| p.2 <= last && first <= p.3) {

@@ -54,7 +54,7 @@ impl<'d> ScopePlan<'d> {
         !self.is_constant(id)
             && !window(a)
             && !window(b)
-            && !Roles::new(&self.dag.node(a).dims, &self.dag.node(b).dims, over).is_dot(&planner.sizes)
+            && !Roles::new(&self.dag.node(a).dims, &self.dag.node(b).dims, over).is_dot(&planner.sizes, &planner.target)
     }
 
     /// Operands of stacks and concatenations are made where they belong, if they can be.

@@ -52,21 +52,3 @@ pub(crate) use rotation::is_part_axis;
 pub use split::split_scans;
 pub(crate) use split::{Origin, split_scans_and_tell};
 pub(crate) use turned::stacked;
-
-/// Tokens a chunk where nothing else is asked for: the rows at which products of tiles and the work of masks and solves
-/// balance for 64 to 128 channels.
-pub const CHUNK: usize = 64;
-
-/// Pieces shorter than this run token by token: most of a chunk would be rows past the end.
-const SHORTEST_CHUNKED: usize = 16;
-
-/// Tokens a chunk for sequences of a length: the most of at most so many that leave few rows past the end, which cost as much as the
-/// others. None: token by token.
-pub fn chunk(most: usize, len: usize) -> Option<usize> {
-    let rows = |chunk: usize| len.div_ceil(chunk) * chunk;
-    let mut chunk = most;
-    while chunk > SHORTEST_CHUNKED && 8 * rows(chunk) > 9 * rows(chunk / 2) {
-        chunk /= 2;
-    }
-    (len >= SHORTEST_CHUNKED).then_some(chunk)
-}

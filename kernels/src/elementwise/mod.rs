@@ -101,10 +101,6 @@ pub enum Binary {
     Gt,
     /// 1 where a >= b, else 0
     Ge,
-    /// a's share in the gradient of max(a, b): 1, at ties 1/2, else 0
-    MaxShare,
-    /// a's share in the gradient of min(a, b)
-    MinShare,
 }
 
 /// An operand: as many numbers as the result has, or the same one for all.
@@ -321,13 +317,6 @@ fn truth(c: bool) -> f32 {
     if c { 1.0 } else { 0.0 }
 }
 
-/// 1 where c, 1/2 where tied, else 0.
-#[inline(always)]
-fn share(c: bool, tied: bool) -> f32 {
-    let rest = if tied { 0.5 } else { 0.0 };
-    if c { 1.0 } else { rest }
-}
-
 #[inline(always)]
 unsafe fn each_body<I: Isa>(_: I, op: Binary, a: Src, b: Src, y: *mut f32, n: usize) {
     macro_rules! map {
@@ -346,8 +335,6 @@ unsafe fn each_body<I: Isa>(_: I, op: Binary, a: Src, b: Src, y: *mut f32, n: us
             Binary::Le => map!(|a, b| truth(a <= b)),
             Binary::Gt => map!(|a, b| truth(a > b)),
             Binary::Ge => map!(|a, b| truth(a >= b)),
-            Binary::MaxShare => map!(|a, b| share(a > b, a == b)),
-            Binary::MinShare => map!(|a, b| share(a < b, a == b)),
             Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Min | Binary::Max => {
                 unreachable!("archc bug: {op:?} has vector instructions")
             }

@@ -182,7 +182,7 @@ fn binary_functions() {
     let t = |c: bool| if c { 1.0f32 } else { 0.0 };
     type F<'a> = &'a dyn Fn(f32, f32) -> f32;
     let nan = |a: f32, b: f32, y: f32| if a.is_nan() || b.is_nan() { f32::NAN } else { y };
-    let table: [(Binary, F<'_>); 16] = [
+    let table: [(Binary, F<'_>); 14] = [
         (Binary::Add, &|a, b| a + b),
         (Binary::Sub, &|a, b| a - b),
         (Binary::Mul, &|a, b| a * b),
@@ -197,8 +197,6 @@ fn binary_functions() {
         (Binary::Le, &|a, b| t(a <= b)),
         (Binary::Gt, &|a, b| t(a > b)),
         (Binary::Ge, &|a, b| t(a >= b)),
-        (Binary::MaxShare, &|a, b| if a == b { 0.5 } else { t(a > b) }),
-        (Binary::MinShare, &|a, b| if a == b { 0.5 } else { t(a < b) }),
     ];
     let same = |x: f32, y: f32| x == y || (x.is_nan() && y.is_nan());
     at_each_level(|_| {

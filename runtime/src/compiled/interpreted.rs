@@ -6,6 +6,7 @@ use crate::errors;
 use crate::interpret::interpret_in;
 use crate::optimizer::{Slot, Update};
 use crate::session::{BatchShape, Device, Dtype, Metrics, Session, SessionOptions, Tensor};
+use archc_compiler::Target;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, ParamId, ParamKind};
 use archc_compiler::lowered::{Lowered, Shape, ValueId};
@@ -20,7 +21,7 @@ pub struct Interpreted {
 
 impl Default for Interpreted {
     fn default() -> Self {
-        Self { chunk: super::session::CHUNK }
+        Self { chunk: Target::cpu().chunk }
     }
 }
 
@@ -37,19 +38,25 @@ impl Device for Interpreted {
     ) -> Result<Box<dyn Session>, Diagnostic> {
         shape.check()?;
         let zeros = zeros(graph);
-        let executor = Interpreter { dtype: options.dtype, held: [zeros.clone(), zeros.clone(), zeros] };
-        Ok(Box::new(CompiledSession::new(graph, options, executor)?.with_chunk(self.chunk)))
+        let target = Target { chunk: self.chunk.max(1), ..Target::cpu() };
+        let executor = Interpreter { dtype: options.dtype, target, held: [zeros.clone(), zeros.clone(), zeros] };
+        Ok(Box::new(CompiledSession::new(graph, options, executor)?))
     }
 }
 
 struct Interpreter {
     dtype: Dtype,
+    target: Target,
     /// Parameters, first and second moments.
     held: [Vec<Vec<f64>>; 3],
 }
 
 impl Executor for Interpreter {
     type Compiled = Arc<Lowered>;
+
+    fn target(&self) -> Target {
+        self.target
+    }
 
     fn read(&self, what: Held) -> Vec<Vec<f64>> {
         self.held[what as usize].clone()

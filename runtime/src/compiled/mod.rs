@@ -11,10 +11,10 @@ mod session;
 
 pub use interpreted::Interpreted;
 pub use leaves::Leaves;
-pub(crate) use session::CHUNK;
 pub use session::CompiledSession;
 
 use crate::session::{AdamW, Memory, Metrics, Tensor};
+use archc_compiler::Target;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::ParamId;
 use archc_compiler::lowered::{Lowered, Shape, ValueId};
@@ -53,6 +53,9 @@ impl Step {
 pub trait Executor {
     /// A graph made ready for a shape.
     type Compiled;
+
+    /// What graphs are lowered and planned for.
+    fn target(&self) -> Target;
 
     /// Copies one tensor a parameter out, in the order of the source graph, in checkpoint layout.
     fn read(&self, what: Held) -> Vec<Vec<f64>>;

@@ -15,30 +15,20 @@ use crate::session::{
     Tensor, Tensors,
 };
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::gradient::{self, Seed, Wanted};
+use archc_compiler::gradient::{Seed, Wanted};
 use archc_compiler::graph::{Graph, ParamId};
-use archc_compiler::lower::{LowerOptions, lower};
+use archc_compiler::lower::LowerOptions;
 use archc_compiler::lowered::{BATCH, Lowered, Shape, TIME, ValueId, print, verify};
-pub(crate) use archc_compiler::scan::CHUNK;
-use archc_compiler::scan::chunk;
-use archc_compiler::work;
+use archc_compiler::{Purpose, joint, work};
 use std::sync::Arc;
 
 /// Programs kept. Decoding with an attend needs a new one whenever the known tokens have outgrown their room.
 const PROGRAMS: usize = 8;
 
-/// What a lowered graph is made for.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Purpose {
-    options: LowerOptions,
-    gradients: Option<Wanted>,
-}
-
 /// A session that runs lowered graphs on an executor.
 pub struct CompiledSession<E: Executor> {
     graph: Arc<Graph>,
     options: SessionOptions,
-    chunk: usize,
     executor: E,
     step: u64,
     lowered: Vec<(Purpose, Arc<Lowered>)>,
@@ -60,19 +50,11 @@ impl<E: Executor> CompiledSession<E> {
         Ok(Self {
             graph: graph.clone(),
             options: *options,
-            chunk: CHUNK,
             executor,
             step: 0,
             lowered: Vec::new(),
             programs: Vec::new(),
         })
-    }
-
-    /// With chunks of so many tokens.
-    #[must_use]
-    pub fn with_chunk(mut self, tokens: usize) -> Self {
-        self.chunk = tokens.max(1);
-        self
     }
 
     /// What runs the graphs.
@@ -87,7 +69,7 @@ impl<E: Executor> CompiledSession<E> {
 
     /// How a piece is to be lowered, before anything is known of gradients.
     fn plain(&self, len: usize, resets: bool) -> LowerOptions {
-        LowerOptions { chunk: chunk(self.chunk, len), resets, carry: false, losses: false, training: false }
+        LowerOptions { resets, ..LowerOptions::plain(self.executor.target(), len) }
     }
 
     /// What a training step on a piece of so many tokens needs.
@@ -101,13 +83,7 @@ impl<E: Executor> CompiledSession<E> {
         if let Some((_, done)) = self.lowered.iter().find(|(p, _)| *p == purpose) {
             return Ok(done.clone());
         }
-        let made = work::bounded(|| {
-            let made = lower(&self.graph, &purpose.options);
-            match &purpose.gradients {
-                Some(wanted) => gradient::recompute(&gradient::differentiate(&made, wanted)),
-                None => made,
-            }
-        })?;
+        let made = work::bounded(|| joint(&self.graph, &purpose, &mut |_| ()))?;
         if self.options.verify
             && let Err(why) = verify(&made)
         {

@@ -5,8 +5,9 @@
 //! What causality and documents let a row see of a tile is one span of its columns; conditions of the program are a mask besides.
 //! A tile that all of its rows see whole has neither.
 
+use super::context::Context;
 use super::memory::{Bases, FIXED, Slot};
-use super::program::{Context, Program};
+use super::program::Program;
 use super::tile::Tile;
 use archc_compiler::plan::{AttendKernel, View};
 use archc_kernels::attend::{Mask, finish, masked, scale_rows, update, weights};

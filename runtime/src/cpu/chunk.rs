@@ -1,7 +1,7 @@
 //! Running sums, decays and solves over the rows of chunks, and long convolutions.
 
-use super::memory::{Bases, Slot};
-use super::program::{Context, layout};
+use super::context::Context;
+use super::memory::{Bases, Slot, layout};
 use super::single::SingleStep;
 use archc_compiler::lowered::{BATCH, DimId, Op, TIME};
 use archc_compiler::plan::{Single, View};

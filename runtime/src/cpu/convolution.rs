@@ -1,7 +1,7 @@
 //! Depthwise convolutions over time that respect where documents start.
 
-use super::memory::{Bases, Slot};
-use super::program::{Context, layout};
+use super::context::Context;
+use super::memory::{Bases, Slot, layout};
 use archc_compiler::lowered::{BATCH, DimId, TIME};
 use archc_compiler::plan::{Conv, ConvWork, View};
 use archc_kernels::conv::{Filter, Past, conv, conv_back, conv_filter};

@@ -1,12 +1,14 @@
 //! What a session asks of the cpu device.
 
-use super::memory::{Bases, Memory};
+use super::context::{Context, Room, Workers};
+use super::memory::{Bases, Memory, Slot, layout};
 use super::profile::Profile;
-use super::program::{Context, Launches, Program, Room, Workers};
+use super::program::{Launches, Program};
 use crate::compiled::{CompiledSession, Executor, Held, Leaves, Step};
 use crate::errors;
 use crate::optimizer::Update;
 use crate::session::{AdamW, BatchShape, Device, Dtype, Metrics, Session, SessionOptions, Tensor};
+use archc_compiler::Target;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, ParamId, ParamKind};
 use archc_compiler::lowered::{Lowered, Op, Shape, ValueId};
@@ -26,7 +28,7 @@ pub struct Cpu {
 
 impl Default for Cpu {
     fn default() -> Self {
-        Self { chunk: crate::compiled::CHUNK }
+        Self { chunk: Target::cpu().chunk }
     }
 }
 
@@ -63,7 +65,8 @@ impl Cpu {
         graph: &Arc<Graph>,
         options: &SessionOptions,
     ) -> Result<CompiledSession<CpuExecutor>, Diagnostic> {
-        Ok(CompiledSession::new(graph, options, CpuExecutor::new(graph, options)?)?.with_chunk(self.chunk))
+        let target = Target { chunk: self.chunk.max(1), ..Target::cpu() };
+        CompiledSession::new(graph, options, CpuExecutor::new(graph, options, target)?)
     }
 }
 
@@ -84,6 +87,7 @@ pub struct Compiled {
 /// Parameters and moments, in the order of the graph, each in checkpoint layout.
 pub struct CpuExecutor {
     graph: Arc<Graph>,
+    target: Target,
     /// Where each parameter is.
     ranges: Vec<Range<usize>>,
     params: Memory,
@@ -101,13 +105,14 @@ pub struct CpuExecutor {
 }
 
 impl CpuExecutor {
-    fn new(graph: &Arc<Graph>, options: &SessionOptions) -> Result<Self, Diagnostic> {
+    fn new(graph: &Arc<Graph>, options: &SessionOptions, target: Target) -> Result<Self, Diagnostic> {
         let layout = graph.param_layout();
         let numbers = |i: usize| graph.param_numbers(ParamId(i as u32));
         let ranges = layout.starts.iter().enumerate().map(|(i, start)| *start..start + numbers(i));
         let zeros = || Memory::zeros(layout.len);
         Ok(Self {
             graph: graph.clone(),
+            target,
             ranges: ranges.collect(),
             params: zeros()?,
             grads: zeros()?,
@@ -157,8 +162,8 @@ impl CpuExecutor {
         let Some((_, view)) = compiled.plan.results.iter().find(|r| r.0 == id) else {
             panic!("archc bug: value %{} is no result of the plan", id.0);
         };
-        let (shape, strides) = super::program::layout(view);
-        let slot = super::memory::Slot::of(view);
+        let (shape, strides) = layout(view);
+        let slot = Slot::of(view);
         let bases =
             Bases(vec![compiled.arena.start(), compiled.constants.start(), self.params.start(), self.grads.start()]);
         let mut data = vec![0.0f32; shape.iter().product()];
@@ -222,6 +227,10 @@ fn fill(op: &Op, view: &View, arena: *mut f32, leaves: &Leaves, graph: &Lowered)
 impl Executor for CpuExecutor {
     type Compiled = Compiled;
 
+    fn target(&self) -> Target {
+        self.target
+    }
+
     fn read(&self, what: Held) -> Vec<Vec<f64>> {
         let memory = self.held(what);
         let all = memory.numbers();
@@ -242,7 +251,7 @@ impl Executor for CpuExecutor {
     }
 
     fn compile(&self, graph: &Arc<Lowered>, shape: Shape) -> Result<Compiled, Diagnostic> {
-        let plan = plan(graph, shape);
+        let plan = plan(graph, shape, &self.target);
         if self.verify
             && let Err(why) = archc_compiler::plan::verify(&plan)
         {

@@ -54,6 +54,11 @@ impl Bases {
     }
 }
 
+/// Sizes and strides of a view.
+pub(super) fn layout(view: &View) -> (Vec<usize>, Vec<isize>) {
+    (view.axes.iter().map(|a| a.size).collect(), view.axes.iter().map(|a| a.stride).collect())
+}
+
 /// Zeros for f32, whole pages of their own: the system gives them when they are first touched.
 pub(super) struct Memory {
     map: memmap2::MmapMut,

@@ -2,7 +2,9 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `program` | kernels with their addresses; products, copies, loops |
+//! | `program` | kernels with their addresses, in order |
+//! | `context` | what kernels share while they run; threads |
+//! | `product`, `loops` | matrix products; loops and their bodies |
 //! | `fused` | element-wise ops and sums over blocks that stay in cache |
 //! | `attend`, `tile` | tiles with a running softmax |
 //! | `convolution`, `single`, `chunk` | kernels of single ops |
@@ -15,10 +17,13 @@
 
 mod attend;
 mod chunk;
+mod context;
 mod convolution;
 mod executor;
 mod fused;
+mod loops;
 mod memory;
+mod product;
 mod profile;
 mod program;
 mod single;

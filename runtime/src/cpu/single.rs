@@ -4,8 +4,8 @@
 //! along it.
 
 use super::chunk::Tiles;
-use super::memory::{Bases, Slot};
-use super::program::Context;
+use super::context::Context;
+use super::memory::{Bases, Slot, layout};
 use crate::random::{DropoutMask, token_number};
 use archc_compiler::lowered::{BATCH, DimId, Op, TIME, op_name};
 use archc_compiler::plan::{Single, View};
@@ -240,7 +240,7 @@ impl SingleStep {
         let zero = 0.0f32;
         // SAFETY: as for `embed`
         unsafe {
-            let (all, strides) = super::program::layout(&self.output);
+            let (all, strides) = layout(&self.output);
             copy_nd(starts[1], &strides, &zero, &[0; DIMS][..all.len()], &all);
             let width: usize = sizes.iter().product();
             let (len, ids) = (context.leaves.len, &context.leaves.ids);
@@ -340,7 +340,7 @@ impl SingleStep {
         let starts = unsafe { self.starts(bases) };
         // SAFETY: the second operand is one number
         let p = f64::from(unsafe { *starts[1] });
-        let (sizes, to) = super::program::layout(&self.output);
+        let (sizes, to) = layout(&self.output);
         let from: Vec<isize> = self.output.axes.iter().map(|a| self.inputs[0].stride(a.dim)).collect();
         // SAFETY: operand and result have the same dimensions
         unsafe { copy_nd(starts[2], &to, starts[0], &from, &sizes) };

@@ -1,7 +1,6 @@
 //! Tiles of an attend: dense pieces of outer values in the body's arena, and the moves between the two.
 
-use super::memory::{Bases, FIXED, Slot};
-use super::program::layout;
+use super::memory::{Bases, FIXED, Slot, layout};
 use archc_compiler::plan::TilePort;
 use archc_kernels::attend::{add_rows, copy_rows};
 use archc_kernels::copy::{DIMS, add_nd, copy_nd};

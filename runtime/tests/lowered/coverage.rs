@@ -1,6 +1,7 @@
 //! Which ops the programs have that agreement is tested on.
 
 use crate::programs::{files, programs};
+use archc_compiler::Target;
 use archc_compiler::gradient::{Seed, Wanted, differentiate};
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered::{Dag, Op, verify};
@@ -28,7 +29,14 @@ fn programs_have_all_ops() {
         ["stdlib", "seeds", "examples", "tests/scans"].into_iter().flat_map(files).flat_map(|f| programs(&f))
     {
         for (resets, carry) in [(false, false), (true, false), (true, true)] {
-            let options = LowerOptions { chunk: Some(64), resets, carry, losses: !carry, training: !carry };
+            let options = LowerOptions {
+                target: Target::cpu(),
+                chunk: Some(64),
+                resets,
+                carry,
+                losses: !carry,
+                training: !carry,
+            };
             let mut made = lower(&graph, &options);
             verify(&made).unwrap();
             ops(&made.dag, &mut names);

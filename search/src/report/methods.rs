@@ -161,15 +161,15 @@ fn rules(plan: &Plan) -> Vec<(&'static str, String)> {
         ),
         (
             "discovery",
-            "An established finalist that is also better than its seed program, at 5 % on the same seeds: its changes are what helps. It \
-             is also held against its nearest ancestors; finalists whose last changes add nothing to the same ancestor count once."
+            "An established finalist that is also better than its seed program, at 5 % on the seeds after the looks: its changes are what \
+             helps. It is also held against its nearest ancestors; finalists whose last changes add nothing to the same ancestor count once."
                 .to_owned(),
         ),
         (
             "effect",
             format!(
-                "The lead of what is established, on {AFTER} seeds behind those of the looks: it was established because its lead on \
-                 those was large, so they overrate it; these decided nothing."
+                "What is established leads by, on {AFTER} seeds behind those of the looks: it was established because its lead on those was \
+                 large, so they overrate it; these established nothing."
             ),
         ),
         (

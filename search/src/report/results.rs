@@ -53,8 +53,8 @@ pub(super) fn finals(page: &mut Page, view: &View<'_>) {
             "The candidates with the largest corrected leads and {anchor}, each trained again on the same fresh seeds and scored on \
              held-out data that nothing in the search has seen. After {looks} seeds there is a look; a finalist is established when its \
              adjusted p is at most {ERROR}, which holds for all finalists and looks together. A discovery is also better than its \
-             own seed program: it loses when its changes are taken back. The lead of what is established is measured on {AFTER} seeds \
-             more, for on those that established it, it is too large.",
+             own seed program: it loses when its changes are taken back. What is established is measured on {AFTER} seeds more, as far as \
+             time allows, against the anchor and its ancestors: on those that established it, its lead is too large.",
         ),
     );
     if ranking.rows.is_empty() {
@@ -82,7 +82,7 @@ pub(super) fn finals(page: &mut Page, view: &View<'_>) {
     }
     page.close_table();
     page.note(
-        "In the search: the mean lead on the search tier, then that mean corrected for the choice of the best of many. Survived: the \
+        "Scores and seeds: of what is established those after the looks, of the others those of the looks. In the search: the mean lead on the search tier, then that mean corrected for the choice of the best of many. Survived: the \
          share of the uncorrected lead that is left on fresh seeds. Over an ancestor: better by so much than the program without the \
          changes since.",
     );
@@ -120,7 +120,7 @@ fn result(page: &mut Page, history: &History, row: &Row, lead: &str, columns: us
     }
     page.open_field("verdict", "block").text(row.verdict());
     if let (Some(_), Some(look)) = (row.effect, row.judgement.and_then(|j| j.interval)) {
-        page.raw(" ").element("small", &[], format!("on the seeds that did: {}", interval(look)));
+        page.raw(". ").element("small", &[], format!("On the seeds that established it: {}.", interval(look)));
     }
     page.raw("</td></tr>\n");
     for ablation in &row.ablation {
@@ -285,7 +285,7 @@ pub(super) fn anchors(page: &mut Page, view: &View<'_>) {
             history,
             a.candidate,
             fixed,
-            &tasks(history, a.candidate, Tier::Search),
+            &tasks(history, a.candidate, Tier::Search, |_| true),
             metrics.keys().zip(&names),
         );
     }

@@ -24,7 +24,8 @@ pub(super) fn header(page: &mut Page, view: &View<'_>) {
         &[],
         format!("Run {} · seed {} · researcher {} · {state}", view.run, history.plan().seed, history.plan().researcher),
     );
-    if let Some(place) = place(history).filter(|_| !foreign(history)) {
+    let open = history.ended().is_none_or(|reason| reason == "interrupted");
+    if let Some(place) = place(history).filter(|_| open && !foreign(history)) {
         let at = if history.ended().is_none() { "Now" } else { "Where it stopped" };
         page.element("p", &[("class", &"now")], format!("{at}: {place}"));
     }
@@ -166,7 +167,7 @@ pub(super) fn tasks(page: &mut Page, view: &View<'_>) {
             .iter()
             .enumerate()
             .filter_map(|(i, &id)| {
-                let (score, value) = *values(history, id, tier).get(task)?;
+                let (score, value) = *values(history, id, tier, |_| true).get(task)?;
                 let class = ["s0", "s1", "s2", "s3", "s4", "s5"][i % charts::COLOURS];
                 Some((title(history, id), score, format!("{score:.3} · {value:.3}"), class))
             })

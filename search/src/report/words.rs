@@ -110,24 +110,40 @@ fn searching(history: &History, anchor: &str) -> String {
 fn judged(history: &History, ranking: &Ranking, anchor: &str) -> String {
     let finalists: Vec<&Row> = ranking.rows.iter().filter(|r| !r.anchor).collect();
     let named = |row: &Row| title(history, row.candidate);
-    let by = |row: &Row| match (row.over(), row.effect) {
-        (Some(i), Some(_)) => format!("by {} on {} after it was established", interval(i), count(i.count, "seed")),
-        (Some(i), None) => format!("by {} on the {} that established it", interval(i), count(i.count, "seed")),
-        (None, _) => "by an effect that could not be measured".to_owned(),
+    let claim = |row: &Row| {
+        let who = named(row);
+        let seeds = |i: Interval| count(i.count, "seed");
+        match (row.effect, row.over()) {
+            (None, Some(i)) => {
+                format!("{who} beats {anchor} by {} on the {} that established it", interval(i), seeds(i))
+            }
+            (None, None) => format!("{who} is established over {anchor}"),
+            (Some(_), Some(i)) if i.positive() => {
+                format!("{who} beats {anchor} by {} on {} after it was established", interval(i), seeds(i))
+            }
+            (Some(_), Some(i)) => format!(
+                "{who} was established over {anchor} and not confirmed: {} on {} after that",
+                interval(i),
+                seeds(i)
+            ),
+            (Some(e), None) => format!(
+                "{who} was established over {anchor}, and has no score on {} of {} after that",
+                e.failed,
+                count(e.seeds, "seed")
+            ),
+        }
     };
-    let found: Vec<&&Row> = finalists.iter().filter(|r| r.discovery == Some(true)).collect();
-    if !found.is_empty() {
-        let best = named(found[0]);
+    if let Some(first) = finalists.iter().find(|r| r.discovery == Some(true)) {
         let number = if ranking.discoveries == 1 {
-            format!("1 discovery: {best}")
+            "1 discovery".into()
         } else {
-            format!("{} discoveries: the best, {best},", ranking.discoveries)
+            format!("{} discoveries", ranking.discoveries)
         };
-        return format!("{number} beats {anchor} {}", by(found[0]));
+        return format!("{number}: {}", claim(first));
     }
     if let Some(row) = finalists.iter().find(|r| r.judgement.is_some_and(|j| j.established())) {
         let yet = if row.discovery.is_none() { " yet" } else { "" };
-        return format!("No discovery{yet}: {} beats {anchor} {}, {}", named(row), by(row), row.verdict());
+        return format!("No discovery{yet}: {}; {}", claim(row), row.verdict());
     }
     if history.ended().is_none() && finalists.iter().any(|r| r.judgement.is_some_and(|j| j.undecided())) {
         let place = place(history).map_or_else(String::new, |place| format!(": {place}"));
@@ -169,7 +185,10 @@ pub fn place(history: &History) -> Option<String> {
         None if finals::judgements(history).iter().any(Judgement::undecided) => {
             ("the finals, up to the next look".to_owned(), finals::due(history), 0..u64::MAX)
         }
-        None => ("the finals, after the looks".to_owned(), finals::due(history), 0..u64::MAX),
+        None => {
+            let what = "what was established, on further seeds".to_owned();
+            (what, finals::due(history), finals::after(history.plan()))
+        }
     };
     let tier = due.first()?.1;
     let done = history.results().filter(|((_, t, seed), _)| *t == tier && seeds.contains(seed)).count();

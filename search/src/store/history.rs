@@ -67,6 +67,7 @@ impl History {
                 self.earlier += self.last - self.session_began;
                 self.session_began = at;
                 self.ended = None;
+                self.in_finals = false;
             }
             Event::Proposed { generation, candidates } => {
                 if *generation != self.proposed || self.closed != self.proposed {
@@ -83,6 +84,7 @@ impl History {
                     self.candidates.push(candidate.clone());
                 }
                 self.proposed += 1;
+                self.in_finals = false;
             }
             Event::Evaluated { candidate, tier, seed, report, worked, .. } => {
                 if candidate.0 as usize >= self.candidates.len() {

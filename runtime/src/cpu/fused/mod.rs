@@ -11,8 +11,8 @@ mod prepare;
 
 pub(super) use prepare::prepare;
 
+use super::context::{Context, WORTH};
 use super::memory::{Bases, Slot};
-use super::program::{Context, WORTH};
 use archc_compiler::plan::Fold;
 use archc_kernels::copy::{add_nd, copy_nd};
 use archc_kernels::elementwise::{self, AROUND, Around, Binary, Chain, Grid, GridSrc, Src, Unary};

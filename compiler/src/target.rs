@@ -1,0 +1,86 @@
+//! What lowering and planning know of a device: the sizes at which its kernels do well.
+//!
+//! The stages before a device decide by these numbers and by nothing else of it. Two devices of one target get the same graphs and plans.
+//! Sizes are in elements where nothing else is said.
+
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Tokens of a scan's chunk, at most ([`Target::chunk_of`]).
+    pub chunk: usize,
+    /// Sequences with fewer tokens than this run token by token: most of a chunk would be padding.
+    pub shortest_chunked: usize,
+    /// Rows and columns of an attend's tile where there are no chunks; where there are, a tile is as large as a chunk.
+    pub tile: usize,
+    /// Elements of a loop's states, of one sequence, from which on the loop is run for each sequence and each independent index apart:
+    /// with fewer, one pass over the whole batch makes wider vectors.
+    pub wide_state: usize,
+    /// Elements that stay in the body of a loop whose independent axes are run apart.
+    pub wide_body: usize,
+    /// Elements of an iteration space that a fused loop always runs as one block, so that any broadcast inside of it is cheap.
+    pub block: usize,
+    /// Most ops of a fused loop: the blocks of their values stay in the cache next to the core.
+    pub members: usize,
+    /// Most elements that a fused loop keeps in one block because they are reduced and the result is read again.
+    pub inner: usize,
+    /// Most columns of a linear map that is computed together with others of the same input: a wider one keeps the device busy alone.
+    pub narrow: usize,
+    /// Multiply-adds of one matrix product in a batch up to which it is summed element by element instead: with one row or column, and
+    /// with several of both.
+    pub dot: [usize; 2],
+    /// Buffers of an arena start at multiples of this.
+    pub align: usize,
+}
+
+impl Target {
+    /// The cpu device: vectors of 8 to 16 f32, caches of about 32 KiB and 1 MiB a core.
+    ///
+    /// At 64 tokens a chunk, products of tiles and the work of masks and solves balance for 64 to 128 channels.
+    pub const fn cpu() -> Self {
+        Self {
+            chunk: 64,
+            shortest_chunked: 16,
+            tile: 64,
+            wide_state: 1024,
+            wide_body: 256,
+            block: 8192,
+            members: 96,
+            inner: 1 << 16,
+            narrow: 64,
+            dot: [1024, 64],
+            // A cache line of f32, so that vectors do not straddle lines.
+            align: 16,
+        }
+    }
+
+    /// Tokens of a chunk for sequences of `len` tokens: `chunk`, halved as long as that saves more than an eighth of the rows, since
+    /// padding costs as much as tokens do. None: token by token.
+    pub const fn chunk_of(&self, len: usize) -> Option<usize> {
+        if len < self.shortest_chunked {
+            return None;
+        }
+        let mut chunk = self.chunk;
+        while chunk > self.shortest_chunked
+            && 8 * len.div_ceil(chunk) * chunk > 9 * len.div_ceil(chunk / 2) * (chunk / 2)
+        {
+            chunk /= 2;
+        }
+        Some(chunk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_waste_little() {
+        let target = Target::cpu();
+        let chunks = [15, 16, 17, 32, 64, 65, 130, 1024].map(|len| target.chunk_of(len).unwrap_or(0));
+        assert_eq!(chunks, [0, 16, 32, 32, 64, 16, 32, 64]);
+        for len in 16..=4096 {
+            let chunk = target.chunk_of(len).unwrap();
+            assert!(target.chunk % chunk == 0 && chunk >= target.shortest_chunked, "{len}: {chunk}");
+        }
+    }
+}
