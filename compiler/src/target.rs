@@ -80,7 +80,7 @@ mod tests {
         assert_eq!(chunks, [0, 16, 32, 32, 64, 16, 32, 64]);
         for len in 16..=4096 {
             let chunk = target.chunk_of(len).unwrap();
-            assert!(target.chunk % chunk == 0 && chunk >= target.shortest_chunked, "{len}: {chunk}");
+            assert!(target.chunk.is_multiple_of(chunk) && chunk >= target.shortest_chunked, "{len}: {chunk}");
         }
     }
 }

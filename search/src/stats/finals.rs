@@ -351,7 +351,7 @@ mod tests {
                 let mut s = Stream::new(trial, "effect", &[]);
                 let mut draw = |n| -> Vec<f64> { (0..n).map(|_| d + s.normal()).collect() };
                 let looked = draw(LAST);
-                if let Standing::Established { look, .. } = decide(&[looked.clone()])[0].standing {
+                if let Standing::Established { look, .. } = decide(std::slice::from_ref(&looked))[0].standing {
                     let over = effect(&draw(AFTER)).unwrap().over.unwrap();
                     at_look.push(mean(&looked[..look]).unwrap());
                     after.push(over.mean);
