@@ -55,10 +55,11 @@ pub fn claims(history: &History, board: &Board) -> Vec<CandidateId> {
     chosen
 }
 
-/// Most evaluations of the finals: the finalists, the anchor, what the finalists are held against, and the seeds after.
+/// Most evaluations of the finals: the finalists and the anchor up to the last look, then these and the finalists' ancestors on the
+/// seeds after.
 pub fn most(plan: &Plan) -> usize {
     let finalists = plan.finalists as usize;
-    (finalists * (1 + ANCESTORS) + 1) * LAST + (finalists + 1) * AFTER
+    (finalists + 1) * LAST + (finalists * (1 + ANCESTORS) + 1) * AFTER
 }
 
 /// Whether one program was made from another, by its first parents.

@@ -195,8 +195,8 @@ fn tokens_and_memory_are_hard_budgets() {
     assert_eq!(summary.reason, "tokens");
     assert!((180_000..=200_000).contains(&summary.counts.tokens), "{}", summary.counts.tokens);
     assert!(summary.ranking.rows[0].seeds > 0);
-    // What the finals need is kept, and no quarter of a budget that is large: 16 seeds of three finalists, the anchor and four ancestors
-    // of each, and 16 more of the finalists and the anchor, are 320 evaluations of 2,000 tokens.
+    // What the finals need is kept, and no quarter of a budget that is large: 16 seeds of three finalists and the anchor, and 16 more
+    // of these and of four ancestors of each, are 320 evaluations of 2,000 tokens.
     let most = 2_800_000;
     let budget = Budget { tokens: Some(most), ..Budget::default() };
     let out = dir.path().join("more");
