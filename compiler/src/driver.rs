@@ -12,7 +12,7 @@ use crate::graph::{Graph, verify};
 use crate::hir::{CallableKind, Callee, ExprKind, ItemRef, Library, Module, TypeTable, nearest};
 use crate::lower::{LowerOptions, lower};
 use crate::lowered::{Lowered, Shape};
-use crate::plan::{Plan, plan};
+use crate::plan::{self, Plan};
 use crate::source::{FileId, SourceMap};
 use crate::target::Target;
 use crate::work;
@@ -139,6 +139,8 @@ pub enum Stage {
     Recompute,
     /// Kernels over buffers.
     Plan,
+    /// The plan's invariants are checked.
+    Verify,
 }
 
 /// From a checked graph to the graph that runs. `after` hears the end of each stage.
@@ -156,8 +158,20 @@ pub fn joint(graph: &Arc<Graph>, purpose: &Purpose, after: &mut dyn FnMut(Stage)
 /// From a checked graph to the plan of the graph that runs. `after` hears the end of each stage.
 pub fn plan_for(graph: &Arc<Graph>, purpose: &Purpose, shape: Shape, after: &mut dyn FnMut(Stage)) -> Plan {
     let joint = Arc::new(joint(graph, purpose, after));
-    let plan = plan(&joint, shape, &purpose.options.target);
+    planned(&joint, shape, &purpose.options.target, after)
+}
+
+/// From the graph that runs to its plan, whose invariants hold. `after` hears the end of each stage.
+///
+/// # Panics
+/// If they do not: a bug of archc.
+pub fn planned(graph: &Arc<Lowered>, shape: Shape, target: &Target, after: &mut dyn FnMut(Stage)) -> Plan {
+    let plan = plan::plan(graph, shape, target);
     after(Stage::Plan);
+    if let Err(why) = plan::verify(&plan) {
+        panic!("archc bug: {why}\n{}", plan::print(&plan));
+    }
+    after(Stage::Verify);
     plan
 }
 

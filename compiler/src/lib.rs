@@ -21,7 +21,9 @@ pub mod stdlib;
 mod target;
 pub mod work;
 
-pub use driver::{COST_TOKENS, Compilation, Options, Purpose, Stage, compile, joint, offers, plan_for, targets};
+pub use driver::{
+    COST_TOKENS, Compilation, Options, Purpose, Stage, compile, joint, offers, plan_for, planned, targets,
+};
 pub use elaborate::settable;
 pub use elaborate::{DEFAULT_D, Sizes};
 pub use target::Target;

@@ -28,7 +28,7 @@ pub struct Target {
     /// Multiply-adds of one matrix product in a batch up to which it is summed element by element instead: with one row or column, and
     /// with several of both.
     pub dot: [usize; 2],
-    /// Buffers of an arena start at multiples of this.
+    /// Buffers of an arena start at multiples of so many bytes.
     pub align: usize,
 }
 
@@ -48,8 +48,8 @@ impl Target {
             inner: 1 << 16,
             narrow: 64,
             dot: [1024, 64],
-            // A cache line of f32, so that vectors do not straddle lines.
-            align: 16,
+            // A cache line, so that vectors do not straddle lines.
+            align: 64,
         }
     }
 

@@ -47,6 +47,7 @@ fn options() -> impl Iterator<Item = LowerOptions> {
         carry: bits & 4 != 0,
         losses: bits & 8 != 0,
         training: bits & 16 != 0,
+        careful: false,
     })
 }
 

@@ -3,7 +3,7 @@
 use archc_compiler::graph::Graph;
 use archc_compiler::lower::LowerOptions;
 use archc_compiler::lowered::Shape;
-use archc_compiler::plan::{AttendKernel, Base, Gemm, Plan, Work, verify};
+use archc_compiler::plan::{AttendKernel, Base, Element, Gemm, Kernel, Leaf, LoopKernel, Plan, Start, Work, verify};
 use archc_compiler::source::SourceMap;
 use archc_compiler::{Options, Purpose, Target, compile, plan_for};
 use std::collections::BTreeSet;
@@ -58,10 +58,11 @@ fn launches_of_one_kernel_write_to_different_gradients() {
     let mut written = BTreeSet::new();
     for launch in &plan.root.launches {
         if let Work::Gemm(g) = plan.root.launched(launch).work
-            && g.c.base == Base::Grads
+            && g.c.start.base == Base::Grads
             && !g.accumulate
         {
-            assert!(written.insert(g.c.offset), "two products write to the gradient at {}", g.c.offset);
+            let at = g.c.start.bytes;
+            assert!(written.insert(at), "two products write to the gradient at byte {at}");
         }
     }
     assert!(written.len() >= 3 * 4, "{written:?}");
@@ -116,7 +117,7 @@ fn broken_plans_are_found() {
     });
     breaks("a product past its arena", " reaches ", &|a| {
         let arena = a.body.arena;
-        products(a, &|g| (g.c.base, g.c.offset) = (Base::Scratch, arena + 1 - g.m * g.n))
+        products(a, &|g| g.c.start = Start { base: Base::Scratch, bytes: arena + 4 - 4 * g.m * g.n })
     });
     breaks("two panels at one port", "no free one", &|a| {
         each(a.ports.iter_mut().filter(|p| p.panel.is_some()), |p| p.panel = Some(0))
@@ -130,4 +131,80 @@ fn broken_plans_are_found() {
         let ports = a.ports.iter_mut().filter_map(|p| Some((p.transposed.as_mut()?, &p.tile)));
         each(ports, |((_, view), tile)| view.axes.clone_from(&tile.axes))
     });
+}
+
+/// What breaks the promise of a port is found: a body stays inside of what each port gives, at every index and iteration.
+#[test]
+fn bodies_stay_behind_their_ports() {
+    let whole = training("GatedDeltaNet", 1);
+    let loops = |plan: &mut Plan, change: &dyn Fn(&mut LoopKernel)| {
+        for kernel in &mut plan.root.kernels {
+            if let Work::Loop(l) = &mut kernel.work {
+                change(l);
+            }
+        }
+    };
+    let breaks = |what: &str, found: &str, change: &dyn Fn(&mut LoopKernel)| {
+        let mut plan = whole.clone();
+        loops(&mut plan, change);
+        match verify(&plan) {
+            Ok(()) => panic!("{what}: not found"),
+            Err(why) => assert!(why.contains(found), "{what}: {why}"),
+        }
+    };
+    // what lies behind a value in the arena is another value's: so many that they reach past all of them
+    breaks("iterations too many", " reaches ", &|l| l.count += 1 << 20);
+    breaks("mapped indices too many", " reaches ", &|l| l.map[0] += 1 << 20);
+    breaks("a port that moves too far", " reaches ", &|l| {
+        l.ports.iter_mut().flatten().for_each(|port| port.over <<= 20);
+    });
+    breaks("a body that reads past its port", " reaches ", &|l| {
+        for kernel in &mut l.body.kernels {
+            if let Work::Gemm(g) = &mut kernel.work {
+                g.a.start.bytes += if let Base::Port(_) = g.a.start.base { 4 } else { 0 };
+            }
+        }
+    });
+    breaks("a port that nobody gives", "reads port 99", &|l| {
+        for kernel in &mut l.body.kernels {
+            if let Work::Gemm(g) = &mut kernel.work {
+                g.b.start = Start::port(99);
+            }
+        }
+    });
+    breaks("a state past the body's arena", "a state that reaches", &|l| {
+        let arena = l.body.arena;
+        l.states.iter_mut().for_each(|s| s.buffers[1].bytes = arena);
+    });
+    breaks("two arenas that are one too small", " reaches ", &|l| l.body.arena -= 64);
+}
+
+/// A plan is closed: each kernel names all that it reads, with its element, and what no kernel makes is a leaf of the plan.
+#[test]
+fn leaves_are_operands() {
+    let plan = training("Hyena", 1);
+    let kinds: Vec<(&Leaf, Element)> = plan.leaves.iter().map(|(leaf, view)| (leaf, view.element)).collect();
+    for wanted in [
+        (&Leaf::Tokens, Element::U32),
+        (&Leaf::Targets, Element::U32),
+        (&Leaf::Weights, Element::F64),
+        (&Leaf::Positions, Element::U32),
+    ] {
+        assert!(kinds.contains(&wanted), "{wanted:?} is not among {kinds:?}");
+    }
+    // a kernel that reads a leaf as something else is found
+    let mut wrong = plan.clone();
+    fn change(kernels: &mut [Kernel]) -> usize {
+        let conv = |k: &mut Kernel| match &mut k.work {
+            Work::Conv(c) => {
+                c.pos.element = Element::F32;
+                1
+            }
+            _ => 0,
+        };
+        kernels.iter_mut().map(conv).sum()
+    }
+    assert!(change(&mut wrong.root.kernels) > 0);
+    let why = verify(&wrong).unwrap_err();
+    assert!(why.contains("reads f32 as u32"), "{why}");
 }

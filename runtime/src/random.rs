@@ -7,18 +7,36 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
+/// What a stream is made from.
+pub(crate) type Key = [u8; 32];
+
+/// The key of these parts, each with its length (SHA-256).
+fn key(parts: &[&[u8]]) -> Key {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// The key of a dropout site at a training step.
+pub(crate) fn dropout_key(seed: u64, step: u64, path: &str) -> Key {
+    key(&[b"dropout", &seed.to_le_bytes(), &step.to_le_bytes(), path.as_bytes()])
+}
+
 /// A stream of numbers for one purpose; `parts` are hashed with their lengths, so that no two lists collide.
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
     /// The stream of these parts.
     pub fn new(parts: &[&[u8]]) -> Self {
-        let mut hash = Sha256::new();
-        for part in parts {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        Self(ChaCha8Rng::from_seed(hash.finalize().into()))
+        Self::of(key(parts))
+    }
+
+    /// The stream of a key.
+    pub fn of(key: Key) -> Self {
+        Self(ChaCha8Rng::from_seed(key))
     }
 
     /// Goes to the start of one of 2^64 independent substreams.
@@ -55,10 +73,9 @@ pub(crate) struct DropoutMask {
 }
 
 impl DropoutMask {
-    /// The mask of a site at a training step.
-    pub fn new(seed: u64, step: u64, path: &str, p: f64) -> Self {
-        let stream = Stream::new(&[b"dropout", &seed.to_le_bytes(), &step.to_le_bytes(), path.as_bytes()]);
-        Self { stream, p, keep: if p < 1.0 { (1.0 / (1.0 - p)) as f32 } else { 0.0 } }
+    /// The mask of a site's key ([`dropout_key`]).
+    pub fn new(key: Key, p: f64) -> Self {
+        Self { stream: Stream::of(key), p, keep: if p < 1.0 { (1.0 / (1.0 - p)) as f32 } else { 0.0 } }
     }
 
     /// The numbers of one token.

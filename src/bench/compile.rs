@@ -2,7 +2,7 @@
 //!
 //! The stages up to the check are called as the driver calls them, but for a verifier that debug builds add; then a session is made
 //! (first values of parameters) and made ready for its first step, as every device does it. The stages that a compiling device goes
-//! through for that (lower, gradient, recompute, plan) are also called one by one, so that their shares can be shown: `program` is
+//! through for that (lower, gradient, recompute, plan, verify) are also called one by one, so that their shares can be shown: `program` is
 //! what remains, kernels made ready to run and their memory. The total counts nothing twice. Each block is compiled as a user's own file, put into the standard stack, for a batch shape. The library's files are
 //! read once a process; what that costs is printed apart, since one block pays it for all.
 
@@ -52,8 +52,8 @@ pub struct Args {
 /// What is promised: milliseconds for any block of the library.
 const PROMISED: f64 = 20.0;
 
-const STAGES: [&str; 10] =
-    ["parse", "resolve", "elaborate", "check", "values", "lower", "gradient", "recompute", "plan", "program"];
+const STAGES: [&str; 11] =
+    ["parse", "resolve", "elaborate", "check", "values", "lower", "gradient", "recompute", "plan", "verify", "program"];
 
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
@@ -141,17 +141,19 @@ fn once(item: &Item, args: &Args) -> Result<[f64; STAGES.len()], Stop> {
     let whole = lowered::Shape { batch: shape.batch, len: shape.len, carried: 0 };
     let mut laps = Vec::new();
     drop(plan_for(&graph, &purpose, whole, &mut |_| laps.push(lap())));
-    let [lower, gradient, recompute, planned] = laps[..] else { panic!("archc bug: a training step has four stages") };
+    let [lower, gradient, recompute, planned, verified] = laps[..] else {
+        panic!("archc bug: a training step has five stages")
+    };
     lap();
     let mut session = args.device.device().compile(&graph, shape, &SessionOptions::default())?;
     let values = lap();
     session.prepare(shape)?;
     let ready = lap();
     // a device that compiles nothing is ready at once
-    let parts = if ready < planned { [0.0; 4] } else { [lower, gradient, recompute, planned] };
+    let parts = if ready < planned { [0.0; 5] } else { [lower, gradient, recompute, planned, verified] };
     let program = (ready - parts.iter().sum::<f64>()).max(0.0);
-    let [lower, gradient, recompute, planned] = parts;
-    Ok([parse, resolve, elaborate, check, values, lower, gradient, recompute, planned, program])
+    let [lower, gradient, recompute, planned, verified] = parts;
+    Ok([parse, resolve, elaborate, check, values, lower, gradient, recompute, planned, verified, program])
 }
 
 fn heading() -> String {

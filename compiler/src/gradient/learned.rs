@@ -1,14 +1,18 @@
 //! Embeddings, and what exists for training.
 
 use super::site::{Cotangents, Site};
-use crate::lowered::{BATCH, Op, TIME};
+use crate::lowered::{BATCH, Extent, Op, TIME};
 
 pub(super) fn embed(s: &mut Site) -> Cotangents {
     let Op::Embed { vocab, prefix } = *s.op else { panic!("archc bug: {:?} is no embedding", s.op) };
     let dy = s.dy_along(&[BATCH, TIME]);
+    let tokens = match s.b.dims[vocab.0 as usize].extent {
+        Extent::Fixed(tokens) => tokens,
+        other => panic!("archc bug: a vocabulary of {other:?} tokens"),
+    };
     s.each(|s, i| {
-        let of = if i == 0 { Some(vocab) } else { prefix };
-        of.map(|of| s.b.op(Op::Scatter { of, prefix: i == 1 }, &[dy]))
+        let rows = if i == 0 { Some((vocab, 0)) } else { prefix.map(|prefix| (prefix, tokens)) };
+        rows.map(|(of, first)| s.b.op(Op::Scatter { of, first }, &[dy]))
     })
 }
 

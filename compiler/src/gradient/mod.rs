@@ -131,6 +131,7 @@ pub fn differentiate(lowered: &Lowered, wanted: &Wanted) -> Lowered {
         param_grads,
         input_grads,
         forward_nodes,
+        careful: lowered.careful,
     };
     remove_dead(joint)
 }

@@ -53,12 +53,16 @@ pub struct LowerOptions {
     pub losses: bool,
     /// Dropout acts.
     pub training: bool,
+    /// Values have overflowed: an attend leaves what has weight 0 out of its sums, whatever it is, where a product would make it no
+    /// number.
+    pub careful: bool,
 }
 
 impl LowerOptions {
     /// For sequences of `len` tokens, each one document, without losses and dropout.
     pub fn plain(target: Target, len: usize) -> Self {
-        Self { target, chunk: target.chunk_of(len), resets: false, carry: false, losses: false, training: false }
+        let chunk = target.chunk_of(len);
+        Self { target, chunk, resets: false, carry: false, losses: false, training: false, careful: false }
     }
 
     /// The same for a training step.
@@ -110,6 +114,7 @@ pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
         carries: done.carries,
         param_grads: Vec::new(),
         input_grads: Vec::new(),
+        careful: options.careful,
     };
     passes::optimize(lowered)
 }

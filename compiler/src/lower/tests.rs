@@ -5,8 +5,15 @@ use crate::{Options, Target, compile};
 use insta::assert_snapshot;
 use std::sync::Arc;
 
-const PLAIN: LowerOptions =
-    LowerOptions { target: Target::cpu(), chunk: None, resets: false, carry: false, losses: false, training: false };
+const PLAIN: LowerOptions = LowerOptions {
+    target: Target::cpu(),
+    chunk: None,
+    resets: false,
+    carry: false,
+    losses: false,
+    training: false,
+    careful: false,
+};
 
 fn lowered(text: &str, options: LowerOptions) -> Lowered {
     let mut sources = SourceMap::new();

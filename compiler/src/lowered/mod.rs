@@ -238,6 +238,8 @@ pub struct Lowered {
     pub input_grads: Vec<(usize, ValueId)>,
     /// Joint graphs: the number of nodes that are forward; those after it are backward.
     pub forward_nodes: usize,
+    /// See [`crate::lower::LowerOptions::careful`].
+    pub careful: bool,
 }
 
 impl Lowered {

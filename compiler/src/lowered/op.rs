@@ -289,8 +289,8 @@ pub enum Op {
     Scatter {
         /// The vocabulary or the prefix's dimension: the rows of the result.
         of: DimId,
-        /// Whether this is the prefix's.
-        prefix: bool,
+        /// The token of the first row: 0 for the table, VOCAB for the prefix.
+        first: usize,
     },
     // ---- training
     /// Operands x, p. Seeded by (seed, step, path, token); the identity in evaluation.

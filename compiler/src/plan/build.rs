@@ -4,13 +4,18 @@ use super::constants::{Constants, constant, of_params};
 use super::contraction::Roles;
 use super::fuse::{Fusion, Role, Units};
 use super::group::Group;
-use super::memory::{Buffer, buffer_of, place, start, touch};
-use super::{Axis, Base, Copy, Kernel, Plan, Schedule, Scope, View, Work};
+use super::memory::{Buffer, Home, Layout, Place};
+use super::{Axis, Base, Copy, Element, Leaf, Plan, Schedule, Scope, Work};
 use crate::graph::ParamId;
-use crate::lowered::{BATCH, Dag, DimId, Lowered, Op, Shape, TIME, ValueId, order};
+use crate::lowered::{Dag, DimId, Lowered, Op, Shape, ValueId, order};
 use crate::target::Target;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
+
+/// A view while its scope is planned.
+pub(super) type View = super::View<Place>;
+/// A kernel while its scope is planned.
+pub(super) type Kernel = super::Kernel<Place>;
 
 /// Plans a graph for a batch shape and a target.
 pub fn plan(graph: &Arc<Lowered>, shape: Shape, target: &Target) -> Plan {
@@ -44,12 +49,12 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape, target: &Target) -> Plan {
             scope.kernels.push(copy(from, to, "gradient"));
         }
     }
-    scope.pin_results(&results);
-    let mut leaves = std::mem::take(&mut scope.leaves);
-    let mut others: Vec<&mut View> = leaves.iter_mut().map(|l| &mut l.1).collect();
-    others.extend(results.iter_mut().map(|r| &mut r.1));
-    let kernels = place(std::mem::take(&mut scope.kernels), &scope.buffers, &mut others, target.align);
-    let root = Schedule::of(kernels, &planner.sizes);
+    results.iter().for_each(|r| scope.keep(&r.1));
+    let layout = Layout::new(&scope.kernels, &scope.buffers, target.align);
+    let addressed = |view: View| view.relocate(&mut |place, element| layout.start(place, element));
+    let leaves = scope.leaves.into_iter().map(|(leaf, view)| (leaf, addressed(view))).collect();
+    let results = results.into_iter().map(|(value, view)| (value, addressed(view))).collect();
+    let root = Schedule::of(layout.scope(scope.kernels), &planner.sizes);
 
     let dag = std::mem::take(&mut planner.constants.dag);
     let placed = std::mem::take(&mut planner.constants.placed);
@@ -76,21 +81,8 @@ fn root_leaf(scope: &mut ScopePlan<'_>, planner: &Planner<'_>, id: ValueId) -> V
     if let Op::Param(param) = node.op {
         return planner.param_view(param, Base::Params);
     }
-    if let Some((_, view)) = scope.leaves.iter().find(|l| same_leaf(&l.0, &node.op)) {
-        return view.clone();
-    }
-    let view = scope.pinned(&node.dims, &planner.sizes);
-    scope.leaves.push((node.op.clone(), view.clone()));
-    view
-}
-
-fn same_leaf(a: &Op, b: &Op) -> bool {
-    match (a, b) {
-        (Op::Input(i), Op::Input(j)) | (Op::Cotangent(i, _), Op::Cotangent(j, _)) => i == j,
-        (Op::Carried(m, _), Op::Carried(n, _)) | (Op::CarriedLow(m, _), Op::CarriedLow(n, _)) => m == n,
-        (Op::Pos, Op::Pos) | (Op::Doc, Op::Doc) | (Op::Step, Op::Step) | (Op::TokenWeight, Op::TokenWeight) => true,
-        _ => false,
-    }
+    let leaf = Leaf::of(&node.op).unwrap_or_else(|| panic!("archc bug: {:?} is no leaf of a graph", node.op));
+    scope.leaf(planner, leaf, Element::F32, &node.dims)
 }
 
 /// A copy kernel.
@@ -114,7 +106,8 @@ impl Planner<'_> {
     pub fn param_view(&self, id: ParamId, base: Base) -> View {
         let param = self.graph.source.param(id);
         let dims: Vec<DimId> = param.axes.iter().map(|a| Lowered::axis_dim(*a)).collect();
-        let mut view = View::dense(base, self.graph.params.starts[id.0 as usize], &dims, &self.sizes);
+        let start = Place::there(base, self.graph.params.starts[id.0 as usize]);
+        let mut view = View::dense(start, &dims, &self.sizes);
         self.sort(&mut view);
         view
     }
@@ -146,12 +139,12 @@ impl Planner<'_> {
                 scope.kernels.push(copy(from, to.clone(), "constant"));
             }
         }
-        place(std::mem::take(&mut scope.kernels), &scope.buffers, &mut [], self.target.align)
+        Layout::new(&scope.kernels, &scope.buffers, self.target.align).scope(scope.kernels)
     }
 }
 
 /// Where a scope's own leaves are.
-pub(super) type Leaf<'l, 'd> = dyn FnMut(&mut ScopePlan<'d>, &Planner<'_>, ValueId) -> View + 'l;
+pub(super) type LeafPlace<'l, 'd> = dyn FnMut(&mut ScopePlan<'d>, &Planner<'_>, ValueId) -> View + 'l;
 
 /// A scope under planning.
 pub(super) struct ScopePlan<'d> {
@@ -177,7 +170,7 @@ pub(super) struct ScopePlan<'d> {
     pub groups: Vec<Group>,
     pub grouped: BTreeMap<ValueId, usize>,
     /// Leaves that the caller fills in (of the root scope).
-    pub leaves: Vec<(Op, View)>,
+    pub leaves: Vec<(Leaf, View)>,
     pub number: usize,
     /// Rows and columns of the tile, in an attend.
     pub tile: Option<[DimId; 2]>,
@@ -227,14 +220,21 @@ impl<'d> ScopePlan<'d> {
         }
     }
 
-    /// Where positions are, for kernels that look at where documents start.
-    pub fn pos(&mut self, planner: &Planner<'_>) -> View {
-        if let Some((_, view)) = self.leaves.iter().find(|l| matches!(l.0, Op::Pos)) {
+    /// Where the caller puts a leaf.
+    pub fn leaf(&mut self, planner: &Planner<'_>, leaf: Leaf, element: Element, dims: &[DimId]) -> View {
+        if let Some((_, view)) = self.leaves.iter().find(|l| l.0 == leaf && l.1.element == element) {
             return view.clone();
         }
-        let view = self.pinned(&[BATCH, TIME], &planner.sizes);
-        self.leaves.push((Op::Pos, view.clone()));
+        let len = dims.iter().map(|d| planner.size(*d)).product();
+        let start = self.buffer(element, len, true);
+        let view = View { element, ..View::dense(start, dims, &planner.sizes) };
+        self.leaves.push((leaf, view.clone()));
         view
+    }
+
+    /// Where positions are, for kernels that look at where documents start.
+    pub fn positions(&mut self, planner: &Planner<'_>) -> View {
+        self.leaf(planner, Leaf::Positions, Element::U32, Leaf::Positions.dims())
     }
 
     /// Whether a value has a wish.
@@ -250,26 +250,41 @@ impl<'d> ScopePlan<'d> {
         value
     }
 
-    /// A new buffer of so many numbers.
-    pub fn buffer(&mut self, len: usize, pinned: bool) -> usize {
-        self.buffers.push(Buffer { len, pinned });
-        start(self.buffers.len() - 1)
+    /// The start of a new buffer.
+    pub fn buffer(&mut self, element: Element, len: usize, pinned: bool) -> Place {
+        self.buffers.push(Buffer { bytes: element.bytes() * len, pinned });
+        Place { home: Home::Own(self.buffers.len() - 1), offset: 0 }
     }
 
-    /// A dense pinned buffer for a value of these dimensions.
+    /// Where the arena of a body starts: a buffer of its own.
+    pub fn arena(&mut self, body: &Scope) -> Place {
+        self.buffer(Element::F32, body.arena.div_ceil(Element::F32.bytes()), false)
+    }
+
+    /// Makes room for so many of a view side by side in its buffer, alive throughout.
+    pub fn grow(&mut self, view: &View, count: usize) {
+        if let Some(buffer) = view.start.buffer() {
+            self.buffers[buffer] = Buffer { bytes: view.element.bytes() * view.len() * count, pinned: true };
+        }
+    }
+
+    /// A dense value of f32 in a new buffer.
+    pub fn fresh(&mut self, dims: &[DimId], sizes: &[usize], pinned: bool) -> View {
+        let len = dims.iter().map(|d| sizes[d.0 as usize]).product();
+        View::dense(self.buffer(Element::F32, len, pinned), dims, sizes)
+    }
+
+    /// The same, alive throughout.
     pub fn pinned(&mut self, dims: &[DimId], sizes: &[usize]) -> View {
-        let mut view = View::dense(Base::Scratch, 0, dims, sizes);
-        view.offset = self.buffer(view.len(), true);
-        view
+        self.fresh(dims, sizes, true)
     }
 
     /// Keeps what the first kernels leave for the others, which run again without them.
     fn keep_prepared(&mut self, first: usize) {
         let mut left = vec![false; self.buffers.len()];
-        for (i, kernel) in self.kernels.iter_mut().enumerate() {
-            touch(kernel, &mut |base, offset| {
-                if *base == Base::Scratch {
-                    let buffer = buffer_of(*offset);
+        for (i, kernel) in self.kernels.iter().enumerate() {
+            kernel.each_start(&mut |place| {
+                if let Some(buffer) = place.buffer() {
                     left[buffer] |= i < first;
                     self.buffers[buffer].pinned |= i >= first && left[buffer];
                 }
@@ -277,9 +292,10 @@ impl<'d> ScopePlan<'d> {
         }
     }
 
-    fn pin_results(&mut self, results: &[(ValueId, View)]) {
-        for (_, view) in results.iter().filter(|r| r.1.base == Base::Scratch) {
-            self.buffers[buffer_of(view.offset)].pinned = true;
+    /// Keeps a buffer alive to the end of the scope.
+    pub fn keep(&mut self, view: &View) {
+        if let Some(buffer) = view.start.buffer() {
+            self.buffers[buffer].pinned = true;
         }
     }
 
@@ -306,7 +322,7 @@ impl<'d> ScopePlan<'d> {
 
     /// Decides and makes the kernels. Kernels that `first` values need, or those of prepared values, come before all others; tells how
     /// many these are.
-    pub fn build(&mut self, planner: &mut Planner<'_>, leaf: &mut Leaf<'_, 'd>, first: &[ValueId]) -> usize {
+    pub fn build(&mut self, planner: &mut Planner<'_>, leaf: &mut LeafPlace<'_, 'd>, first: &[ValueId]) -> usize {
         self.find_adds(planner);
         self.find_absorbed(planner);
         self.find_groups(planner);

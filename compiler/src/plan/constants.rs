@@ -1,9 +1,11 @@
 //! Values that are the same at every call: computed once, when a session is made.
 
+use super::build::View;
+use super::memory::Place;
 use super::roll::Numbered;
-use super::{Base, View};
+use super::{Base, Element};
 use crate::lowered::{Dag, Node, Op, ValueId};
-use crate::source::{FileId, Place};
+use crate::source::{self, FileId};
 use archc_grammar::Span;
 use std::collections::BTreeMap;
 
@@ -16,7 +18,7 @@ pub(super) struct Constants {
     pub placed: Vec<(ValueId, View)>,
     /// Numbers of all of them.
     pub len: usize,
-    /// Each starts at a multiple of this.
+    /// Each starts at a multiple of so many elements.
     align: usize,
     /// From a scope's value to where it is.
     known: BTreeMap<(usize, ValueId), View>,
@@ -73,9 +75,9 @@ fn made_of(dag: &Dag, leaf: &dyn Fn(&Op) -> bool) -> Vec<bool> {
 }
 
 impl Constants {
-    /// None yet; each will start at a multiple of `align`.
+    /// None yet; each will start at a multiple of `align` bytes.
     pub fn new(align: usize) -> Self {
-        Self { align, ..Self::default() }
+        Self { align: align.div_ceil(Element::F32.bytes()), ..Self::default() }
     }
 
     /// The place of a constant of scope number `scope`. Constants that are the same are in one place.
@@ -83,7 +85,7 @@ impl Constants {
         if let Some(view) = self.known.get(&(scope, id)) {
             return view.clone();
         }
-        let mut view = View::dense(Base::Constants, self.len, &dag.node(id).dims, sizes);
+        let mut view = View::dense(self.next(), &dag.node(id).dims, sizes);
         let mut nodes = Vec::new();
         gather(dag, id, &mut BTreeMap::new(), &mut nodes);
         let mut numbers = Numbered::default();
@@ -94,9 +96,9 @@ impl Constants {
         }
         let essence = (same, numbers.lengths(sizes));
         match self.distinct.iter().find(|d| d.0 == essence) {
-            Some((_, start)) => view.offset = *start,
+            Some((_, start)) => view.start.offset = *start,
             None => {
-                self.distinct.push((essence, view.offset));
+                self.distinct.push((essence, view.start.offset));
                 self.add(nodes, view.clone());
             }
         }
@@ -107,10 +109,14 @@ impl Constants {
     /// The place of a number.
     pub fn number(&mut self, x: f64) -> View {
         let op = Op::Const(x);
-        let place = Place { file: FileId(0), span: Span { start: 0, end: 0 } };
-        let view = View { base: Base::Constants, offset: self.len, axes: Vec::new() };
+        let place = source::Place { file: FileId(0), span: Span { start: 0, end: 0 } };
+        let view = View { start: self.next(), element: Element::F32, axes: Vec::new() };
         self.add(vec![Node { op, operands: Vec::new(), dims: Vec::new(), name: String::new(), place }], view.clone());
         view
+    }
+
+    fn next(&self) -> Place {
+        Place::there(Base::Constants, self.len)
     }
 
     /// Adds nodes, of which the last is what is read.

@@ -1,6 +1,8 @@
 //! Contractions as matrix products: which dimensions are rows, columns, sums, and batch.
 
-use super::{Gemm, GemmDim, Matrix, View};
+use super::build::View;
+use super::memory::Place;
+use super::{Gemm, GemmDim, Matrix};
 use crate::lowered::DimId;
 use crate::target::Target;
 
@@ -37,7 +39,7 @@ impl Roles {
     }
 
     /// The product over views; in an attend with the dimensions of its tile.
-    pub fn gemm(mut self, a: &View, b: &View, c: &View, accumulate: bool, tile: Option<[DimId; 2]>) -> Gemm {
+    pub fn gemm(mut self, a: &View, b: &View, c: &View, accumulate: bool, tile: Option<[DimId; 2]>) -> Gemm<Place> {
         // what does not lie in one run is done index by index, outermost first
         let mut batch: Vec<DimId> = std::mem::take(&mut self.batch);
         let mut peel = |dims: &mut Vec<DimId>, x: &View, y: &View| -> (usize, isize, isize) {
@@ -66,8 +68,7 @@ impl Roles {
         let length = |d: &DimId| [a, b, c].iter().find_map(|v| v.axis(*d)).map_or(1, |x| x.size);
         batch.retain(|d| length(d) > 1);
         let matrix = |v: &View, row, col| Matrix {
-            base: v.base,
-            offset: v.offset,
+            start: v.start,
             row,
             col,
             batch: batch.iter().map(|d| v.stride(*d)).collect(),

@@ -1,7 +1,7 @@
 //! Windows that are never built: contractions, picks and sums over a window are convolutions, and so are their gradients.
 
-use super::build::{Planner, ScopePlan};
-use super::{Axis, Conv, ConvWork, Kernel, View, Work};
+use super::build::{Kernel, Planner, ScopePlan, View};
+use super::{Axis, Conv, ConvWork, Work};
 use crate::graph::{BinaryOp, ReduceOp};
 use crate::lowered::{BATCH, DimId, Op, TIME, ValueId};
 
@@ -97,7 +97,7 @@ impl ScopePlan<'_> {
                 window: dim,
                 first,
                 step,
-                pos: self.pos(planner),
+                pos: self.positions(planner),
                 carried: None,
                 accumulate: false,
             };
@@ -116,7 +116,7 @@ impl ScopePlan<'_> {
         let inputs = self.dag.node(window).operands.clone();
         let x = self.read(planner, inputs[0]);
         let carried = inputs.get(1).map(|c| self.read(planner, *c));
-        let pos = self.pos(planner);
+        let pos = self.positions(planner);
         let conv = if let Some(dy) = self.filter_gradient(id, window) {
             let dy = Some(self.read(planner, dy));
             let filter = self.read(planner, id);

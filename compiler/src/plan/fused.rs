@@ -1,8 +1,8 @@
 //! The code of a fused loop: members become ops; composite ones (softmax, variance) become the several that they are.
 
-use super::build::{Planner, ScopePlan};
+use super::build::{Kernel, Planner, ScopePlan, View};
 use super::fuse::{Role, Unit};
-use super::{Fold, Fused, FusedOp, Instr, Kernel, View, Work};
+use super::{Fold, Fused, FusedOp, Instr, Work};
 use crate::graph::{BinaryOp, ReduceOp, UnaryOp};
 use crate::lowered::{DimId, Lowered, Op, ValueId};
 use std::collections::BTreeMap;

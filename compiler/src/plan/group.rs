@@ -9,9 +9,10 @@
 //!
 //! Narrow maps (a gate of four heads) gain most: alone they would use a fraction of the machine.
 
-use super::build::{Planner, ScopePlan};
+use super::build::{Kernel, Planner, ScopePlan, View};
 use super::contraction::Roles;
-use super::{Axis, Base, Kernel, View, Work};
+use super::memory::Place;
+use super::{Axis, Base, Element, Work};
 use crate::graph::ParamId;
 use crate::lowered::{DimId, Op, ValueId};
 use std::collections::BTreeMap;
@@ -109,7 +110,7 @@ impl ScopePlan<'_> {
         planner.graph.order(&mut canonical);
         (dense && canonical == out && !out.is_empty() && wide <= planner.target.narrow).then_some(Weight {
             param,
-            start: view.offset,
+            start: view.start.offset,
             out,
             inner,
             wide,
@@ -146,16 +147,18 @@ impl ScopePlan<'_> {
     /// A buffer `[lead, wide]`, and the slice of each weight's result in it.
     fn wide(&mut self, planner: &Planner<'_>, lead: &[DimId], weights: &[Weight]) -> (View, Vec<View>) {
         let total: usize = weights.iter().map(|w| w.wide).sum();
-        let mut view = View::dense(Base::Scratch, 0, lead, &planner.sizes);
-        view.axes.iter_mut().for_each(|a| a.stride *= total as isize);
-        view.axes.push(Axis { dim: WIDE, size: total, stride: 1 });
-        view.offset = self.buffer(view.len(), false);
+        let mut axes = View::dense(Place::port(0), lead, &planner.sizes).axes;
+        axes.iter_mut().for_each(|a| a.stride *= total as isize);
+        axes.push(Axis { dim: WIDE, size: total, stride: 1 });
+        let len = axes.iter().map(|a| a.size).product();
+        let view = View { start: self.buffer(Element::F32, len, false), element: Element::F32, axes };
         let mut before = 0;
         let slices = weights
             .iter()
             .map(|w| {
-                let own = View::dense(Base::Scratch, 0, &w.out, &planner.sizes);
-                let mut slice = View { offset: view.offset + before, ..view.clone() };
+                let own = View::dense(view.start, &w.out, &planner.sizes);
+                let mut slice = view.clone();
+                slice.start.offset += before;
                 slice.axes.pop();
                 slice.axes.extend(own.axes);
                 planner.sort(&mut slice);
@@ -173,7 +176,7 @@ impl ScopePlan<'_> {
         let mut axes = vec![Axis { dim: WIDE, size: total, stride: deep }];
         // the inner axes as they lie in memory
         axes.extend(inner.axes.iter().copied());
-        View { base, offset: weights[0].start, axes }
+        View { start: Place::there(base, weights[0].start), element: Element::F32, axes }
     }
 
     /// The inner axes of a weight's matrix.
@@ -269,7 +272,8 @@ impl ScopePlan<'_> {
                     && dy != x
                     && !lead.is_empty()
                 {
-                    let weight = Weight { param: *param, start: view.offset, out, inner: inner.clone(), wide, deep };
+                    let weight =
+                        Weight { param: *param, start: view.start.offset, out, inner: inner.clone(), wide, deep };
                     let mut over = over.clone();
                     over.sort_unstable();
                     by_input.entry((x, over, inner)).or_default().push((Map { product, weight }, dy));
@@ -304,7 +308,7 @@ impl ScopePlan<'_> {
             self.wish(self.base(*dy), slice);
         }
         // d weights = d results^T input, into the gradients' own places
-        let mut inner = View::dense(Base::Grads, 0, &self.lead(x, over), &planner.sizes);
+        let mut inner = View::dense(Place::there(Base::Grads, 0), &self.lead(x, over), &planner.sizes);
         let in_order = weights[0].inner.iter().copied().eq(inner.axes.iter().map(|a| a.dim));
         if in_order {
             let result = self.matrix(Base::Grads, &weights, &inner);

@@ -1,13 +1,14 @@
 //! Kernels of single values: products, copies, and ops that have a kernel of their own.
 
-use super::build::{Planner, ScopePlan, copy};
+use super::build::{Kernel, Planner, ScopePlan, View, copy};
 use super::contraction::Roles;
+use super::memory::Place;
 use super::places::parts;
-use super::{Axis, Copy, Kernel, Single, View, Work};
+use super::{Axis, Copy, Leaf, Single, Work};
 use crate::lowered::{DimId, Op, TIME, ValueId};
 
 impl ScopePlan<'_> {
-    fn push(&mut self, id: ValueId, work: Work) {
+    fn push(&mut self, id: ValueId, work: Work<Place>) {
         self.kernels.push(Kernel { work, name: self.dag.node(id).name.clone() });
     }
 
@@ -37,14 +38,14 @@ impl ScopePlan<'_> {
             Op::Put(dim, index) => {
                 let whole = self.read(planner, id);
                 let (mut to, strides) = whole.without(&[*dim]);
-                to.offset += index * strides[0].unsigned_abs();
+                to.start.offset += index * strides[0].unsigned_abs();
                 self.emit_filled(planner, id, to, whole, 0.0);
             }
             Op::Paste { from, offset, into } => {
                 let whole = self.read(planner, id);
                 let mut to = whole.clone();
                 for axis in to.axes.iter_mut().filter(|a| a.dim == *into) {
-                    to.offset += offset * axis.stride.unsigned_abs();
+                    to.start.offset += offset * axis.stride.unsigned_abs();
                     *axis = Axis { dim: *from, size: planner.size(*from), stride: axis.stride };
                 }
                 self.emit_filled(planner, id, to, whole, 0.0);
@@ -58,12 +59,12 @@ impl ScopePlan<'_> {
                 let full = planner.shape.len / c;
                 let piece = |first: usize, n: usize, r: usize| {
                     let mut to = rest.clone();
-                    to.offset += first * strides[0].unsigned_abs();
+                    to.start.offset += first * strides[0].unsigned_abs();
                     to.axes.push(Axis { dim: *chunks, size: n, stride: strides[0] });
                     to.axes.push(Axis { dim: *rows, size: r, stride: strides[1] });
                     let mut source = from.clone();
                     source.axes.retain(|a| a.dim != TIME);
-                    source.offset += first * c * stride.unsigned_abs();
+                    source.start.offset += first * c * stride.unsigned_abs();
                     source.axes.push(Axis { dim: *chunks, size: n, stride: stride * c as isize });
                     source.axes.push(Axis { dim: *rows, size: r, stride });
                     copy(source, to, "")
@@ -109,7 +110,7 @@ impl ScopePlan<'_> {
                 let mut piece = |first: usize, n: usize, r: usize| {
                     let axes = |view: &View, base: usize, s: [isize; 2]| {
                         let mut view = view.clone();
-                        view.offset += base;
+                        view.start.offset += base;
                         view.axes.push(Axis { dim: *chunks, size: n, stride: s[0] });
                         view.axes.push(Axis { dim: *rows, size: r, stride: s[1] });
                         view
@@ -128,15 +129,9 @@ impl ScopePlan<'_> {
             }
             op => {
                 let mut inputs: Vec<View> = node.operands.clone().into_iter().map(|o| self.read(planner, o)).collect();
-                if matches!(
-                    op,
-                    Op::Window { .. }
-                        | Op::Unwindow { .. }
-                        | Op::LongConv { .. }
-                        | Op::LongConvBack { .. }
-                        | Op::LongConvFilter { .. }
-                ) {
-                    inputs.push(self.pos(planner));
+                for (leaf, element) in Leaf::beside(op) {
+                    let dims = leaf.dims();
+                    inputs.push(self.leaf(planner, leaf, element, dims));
                 }
                 let output = self.read(planner, id);
                 self.push(id, Work::Single(Single { op: op.clone(), inputs, output }));

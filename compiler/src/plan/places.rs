@@ -1,8 +1,8 @@
 //! Where values lie: sums in place, parts made inside of what joins them, other names for the same numbers, buffers for the rest.
 
-use super::build::{Leaf, Planner, ScopePlan, is_leaf};
+use super::Axis;
+use super::build::{LeafPlace, Planner, ScopePlan, View, is_leaf};
 use super::contraction::Roles;
-use super::{Axis, Base, View};
 use crate::lowered::{DimId, Node, Op, TIME, ValueId};
 
 impl<'d> ScopePlan<'d> {
@@ -67,11 +67,7 @@ impl<'d> ScopePlan<'d> {
             }
             let whole = match self.wishes.get(&id) {
                 Some(view) => view.clone(),
-                None => {
-                    let mut view = View::dense(Base::Scratch, 0, &node.dims, &planner.sizes);
-                    view.offset = self.buffer(view.len(), false);
-                    view
-                }
+                None => self.fresh(&node.dims, &planner.sizes, false),
             };
             self.place[id.0 as usize] = Some(whole.clone());
             for (operand, part) in node.operands.iter().zip(parts(planner, node, &whole)) {
@@ -109,7 +105,7 @@ impl<'d> ScopePlan<'d> {
     }
 
     /// Where every live value is or would be.
-    pub fn find_places(&mut self, planner: &mut Planner<'_>, leaf: &mut Leaf<'_, 'd>) {
+    pub fn find_places(&mut self, planner: &mut Planner<'_>, leaf: &mut LeafPlace<'_, 'd>) {
         for id in self.dag.ids() {
             let i = id.0 as usize;
             if !self.live[i] || self.is_constant(id) || self.place[i].is_some() {
@@ -127,9 +123,7 @@ impl<'d> ScopePlan<'d> {
             } else if let Some(view) = self.wishes.get(&id) {
                 view.clone()
             } else {
-                let mut view = View::dense(Base::Scratch, 0, &node.dims, &planner.sizes);
-                view.offset = self.buffer(view.len(), false);
-                view
+                self.fresh(&node.dims, &planner.sizes, false)
             };
             self.place[i] = Some(view);
         }
@@ -159,11 +153,11 @@ impl<'d> ScopePlan<'d> {
             }
             Op::Pick(dim, index) => {
                 let axis = take(axes, *dim)?;
-                view.offset += index * axis.stride.unsigned_abs();
+                view.start.offset += index * axis.stride.unsigned_abs();
             }
             Op::Cut { from, offset, into } => {
                 let axis = take(axes, *from)?;
-                view.offset += offset * axis.stride.unsigned_abs();
+                view.start.offset += offset * axis.stride.unsigned_abs();
                 axes.push(Axis { dim: *into, size: planner.size(*into), stride: axis.stride });
             }
             Op::Expand(new) => axes.extend(new.iter().map(|&dim| Axis { dim, size: planner.size(dim), stride: 0 })),
@@ -223,13 +217,13 @@ pub(super) fn parts(planner: &Planner<'_>, node: &Node, whole: &View) -> Vec<Vie
     let part = |i: usize| match &node.op {
         Op::Stack(dim) => {
             let (mut view, strides) = whole.without(&[*dim]);
-            view.offset += i * strides[0].unsigned_abs();
+            view.start.offset += i * strides[0].unsigned_abs();
             view
         }
         Op::Cat(parts, into) => {
             let (mut view, strides) = whole.without(&[*into]);
             let before: usize = parts[..i].iter().map(|d| planner.size(*d)).sum();
-            view.offset += before * strides[0].unsigned_abs();
+            view.start.offset += before * strides[0].unsigned_abs();
             view.axes.push(Axis { dim: parts[i], size: planner.size(parts[i]), stride: strides[0] });
             planner.sort(&mut view);
             view

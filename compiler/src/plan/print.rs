@@ -1,6 +1,6 @@
 //! The text form of a plan: one line a launch, with the kernel's number and counts; bodies are indented, and printed once.
 
-use super::{Base, ConvWork, FusedOp, Kernel, Plan, Scope, View, Work};
+use super::{Base, ConvWork, Element, FusedOp, Kernel, Plan, Scope, View, Work};
 use crate::lowered::DimId;
 use std::fmt::Write;
 
@@ -17,14 +17,14 @@ pub fn print(plan: &Plan) -> String {
         text,
         ": {kernels} kernel{}{again}, arena {} bytes, constants {} bytes, parameters {}",
         if kernels == 1 { "" } else { "s" },
-        4 * plan.root.arena,
+        plan.root.arena,
         4 * plan.constants_len,
         plan.params_len
     );
     let printer = Printer { plan };
-    for (op, place) in &plan.leaves {
-        let name = crate::lowered::op_name(op);
-        let _ = writeln!(text, "  leaf {name} -> {}", printer.view(place));
+    for (leaf, place) in &plan.leaves {
+        let element = if place.element == Element::F32 { "" } else { place.element.name() };
+        let _ = writeln!(text, "  leaf {:<12}{element:>4} -> {}", leaf.name(), printer.view(place));
     }
     let mut printed = 0;
     for (i, launch) in plan.root.launches.iter().enumerate() {
@@ -72,7 +72,8 @@ impl Printer<'_> {
     }
 
     fn kernel(&self, kernel: &Kernel) -> String {
-        let bytes = |views: &mut dyn Iterator<Item = &View>| -> usize { views.map(|v| 4 * distinct(v)).sum() };
+        let bytes =
+            |views: &mut dyn Iterator<Item = &View>| -> usize { views.map(|v| v.element.bytes() * distinct(v)).sum() };
         match &kernel.work {
             Work::Gemm(g) => {
                 let batch: usize = g.batch.iter().product();
@@ -101,13 +102,13 @@ impl Printer<'_> {
                     ConvWork::Backward => "conv back",
                     ConvWork::Filter => "conv filter",
                 };
-                format!("{work} {} taps {}", self.view(&c.x), c.filter.stride_len(c.window))
+                format!("{work} {} taps {}", self.view(&c.x), c.filter.size(c.window))
             }
             Work::Single(s) => format!("{} {}", crate::lowered::op_name(&s.op), self.view(&s.output)),
             Work::Loop(l) => {
                 let map: usize = l.map.iter().product();
                 let way = if l.reverse { " reverse" } else { "" };
-                format!("loop {} x {}{way}, body arena {} bytes", map, l.count, 4 * l.body.arena)
+                format!("loop {} x {}{way}, body arena {} bytes", map, l.count, l.body.arena)
             }
             Work::Attend(a) => {
                 let what = if a.grad.is_some() { "attend back" } else { "attend" };
@@ -130,27 +131,20 @@ impl Printer<'_> {
 
     fn view(&self, view: &View) -> String {
         let sizes: Vec<String> = view.axes.iter().map(|a| a.size.to_string()).collect();
-        let base = match view.base {
+        let base = match view.start.base {
             Base::Scratch => "a".to_string(),
             Base::Constants => "c".into(),
             Base::Params => "p".into(),
             Base::Grads => "g".into(),
             Base::Port(i) => format!("port{i}+"),
         };
-        format!("{base}{} [{}]", view.offset, sizes.join(", "))
+        format!("{base}{} [{}]", view.start.bytes / view.element.bytes(), sizes.join(", "))
     }
 }
 
 /// Numbers that a view touches.
 fn distinct(view: &View) -> usize {
     view.axes.iter().filter(|a| a.stride != 0).map(|a| a.size).product()
-}
-
-impl View {
-    /// The length along a dimension; 1 where the value lacks it.
-    fn stride_len(&self, dim: DimId) -> usize {
-        self.axis(dim).map_or(1, |a| a.size)
-    }
 }
 
 impl super::Gemm {

@@ -1,8 +1,7 @@
 //! Kernels that do the same in different places are one kernel: a repeated layer has no code of its own, only other addresses.
 
-use super::memory::touch;
-use super::{Axis, Base, Kernel, Launch, Schedule, Scope, Start, TileSum, View, Work};
-use crate::lowered::{BATCH, DimId, TIME};
+use super::{Axis, Base, Kernel, Launch, Schedule, Scope, Single, Start, TileSum, View, Work};
+use crate::lowered::{BATCH, DimId, Op, TIME};
 use std::collections::BTreeMap;
 
 impl Schedule {
@@ -11,11 +10,11 @@ impl Schedule {
         let mut rolled = Self { arena: scope.arena, ..Self::default() };
         // what each kernel does, by what equal ones share and is quickly found
         let mut known: BTreeMap<Likeness, Vec<(Work, Vec<usize>, usize)>> = BTreeMap::new();
-        for mut kernel in scope.kernels {
+        for kernel in scope.kernels {
             let mut starts = Vec::new();
-            touch(&mut kernel, &mut |base, offset| {
-                let port = Base::Port(starts.len());
-                starts.push(Start { base: std::mem::replace(base, port), offset: std::mem::take(offset) });
+            let kernel = kernel.relocate(&mut |start, _| {
+                starts.push(start);
+                Start::port(starts.len() - 1)
             });
             let (work, lengths) = numbered(&kernel.work, sizes);
             let alike = known.entry(likeness(&work, starts.len())).or_default();
@@ -34,17 +33,12 @@ impl Schedule {
 
     /// A launch as a kernel of its own, whose views start where the launch says.
     pub fn launched(&self, launch: &Launch) -> Kernel {
-        let mut kernel = self.kernels[launch.kernel].clone();
-        let mut starts = launch.starts.iter();
-        touch(&mut kernel, &mut |base, offset| {
-            if let Some(start) = starts.next() {
-                (*base, *offset) = (start.base, start.offset);
-            }
-        });
-        kernel
+        self.kernels[launch.kernel].clone().relocate(&mut |start, _| match start.base {
+            Base::Port(port) => launch.starts[port],
+            base => panic!("archc bug: an operand of a launched kernel in {base:?}"),
+        })
     }
 }
-
 /// Kind of kernel, operands, and two sizes.
 type Likeness = (u8, usize, usize, usize);
 
@@ -61,11 +55,15 @@ fn likeness(work: &Work, operands: usize) -> Likeness {
     (kind, operands, a, b)
 }
 
-/// The work with its dimensions [`Numbered`], and their lengths.
+/// The work with its dimensions [`Numbered`] and without what a launch gives, and the dimensions' lengths.
 fn numbered(work: &Work, sizes: &[usize]) -> (Work, Vec<usize>) {
     let mut work = work.clone();
     let mut numbers = Numbered::default();
     dims(&mut work, &mut |dim| numbers.number(dim));
+    // the site's key is an operand
+    if let Work::Single(Single { op: Op::Dropout { path }, .. }) = &mut work {
+        path.clear();
+    }
     (work, numbers.lengths(sizes))
 }
 

@@ -1,159 +1,288 @@
-//! The invariants of a plan, checked in debug builds and tests.
+//! The invariants of a plan. A compile checks them once, in release builds too: a kernel takes its addresses on trust.
 
-use super::memory::touch;
-use super::{AttendKernel, Base, Fused, FusedOp, Gemm, GemmDim, Kernel, Matrix, Plan, Scope, TilePort, View, Work};
+use super::{
+    AttendKernel, Base, Element, Fused, FusedOp, Gemm, GemmDim, Kernel, Leaf, LoopKernel, Matrix, Plan, Scope, Start,
+    TilePort, View, Work,
+};
 
 /// Checks the invariants listed in the module's essay.
 ///
 /// # Errors
 /// A sentence that names the first kernel that breaks one.
 pub fn verify(plan: &Plan) -> Result<(), String> {
-    let room = Room { constants: plan.constants_len, params: plan.params_len };
-    room.scope(&plan.constants, None, "constants")?;
-    for (i, launch) in plan.root.launches.iter().enumerate() {
-        let kernel = plan.root.launched(launch);
-        room.kernel(&kernel, plan.root.arena, None, &format!("launch {i} ({})", kernel.name))?;
+    let bytes = |elements: usize| elements * Element::F32.bytes();
+    let buffers = Buffers { constants: bytes(plan.constants_len), params: bytes(plan.params_len) };
+    buffers.scope(&plan.constants, &[], None, "constants")?;
+    let mut needs = Vec::with_capacity(plan.root.kernels.len());
+    for (i, kernel) in plan.root.kernels.iter().enumerate() {
+        // what it touches from each of its starts on, in bytes
+        let mut need: Vec<usize> = Vec::new();
+        let mut touch = |start: Start, bytes: usize| {
+            let Base::Port(port) = start.base else { return Err(format!("an operand in {:?}", start.base)) };
+            need.resize(need.len().max(port + 1), 0);
+            need[port] = need[port].max(start.bytes + bytes);
+            Ok(())
+        };
+        buffers.kernel(kernel, &mut touch, None, &format!("kernel {} ({})", i + 1, kernel.name))?;
+        needs.push(need);
     }
-    for (value, view) in &plan.results {
-        room.view(view, plan.root.arena, &format!("result %{}", value.0))?;
+    let arena = plan.root.arena;
+    for (i, launch) in plan.root.launches.iter().enumerate() {
+        let place = || format!("launch {i} ({})", plan.root.kernels[launch.kernel].name);
+        let need = &needs[launch.kernel];
+        if need.len() > launch.starts.len() {
+            return Err(format!("{} has {} starts of {}", place(), launch.starts.len(), need.len()));
+        }
+        for (start, need) in launch.starts.iter().zip(need) {
+            buffers.inside(*start, *need, arena, &[]).map_err(|why| format!("{} {why}", place()))?;
+        }
+    }
+    let results = plan.results.iter().map(|(value, view)| (format!("result %{}", value.0), view));
+    let leaves = plan.leaves.iter().map(|(leaf, view)| (format!("leaf {}", leaf.name()), view));
+    for (what, view) in results.chain(leaves) {
+        touched(view, &mut |start, bytes| buffers.inside(start, bytes, arena, &[]))
+            .map_err(|why| format!("{what} {why}"))?;
     }
     Ok(())
 }
 
-struct Room {
+/// Bytes of the buffers that all scopes share.
+struct Buffers {
     constants: usize,
     params: usize,
 }
 
-impl Room {
-    /// The kernels of a scope, which may be the body of an attend.
-    fn scope(&self, scope: &Scope, attend: Option<&AttendKernel>, what: &str) -> Result<(), String> {
+/// Hears where something starts and how many bytes from there on it may touch.
+type Touch<'t> = dyn FnMut(Start, usize) -> Result<(), String> + 't;
+
+/// What a view touches.
+fn touched(view: &View, touch: &mut Touch<'_>) -> Result<(), String> {
+    let bytes = view.element.bytes();
+    if !view.start.bytes.is_multiple_of(bytes.min(8)) {
+        return Err(format!("reads {} at byte {}", view.element.name(), view.start.bytes));
+    }
+    if view.is_empty() { Ok(()) } else { touch(view.start, bytes * (view.reach() + 1)) }
+}
+
+impl Buffers {
+    /// Whether so many bytes from a start on lie inside of its buffer. `ports`: bytes behind each port.
+    fn inside(&self, start: Start, bytes: usize, arena: usize, ports: &[usize]) -> Result<(), String> {
+        let room = match start.base {
+            Base::Scratch => arena,
+            Base::Constants => self.constants,
+            Base::Params | Base::Grads => self.params,
+            Base::Port(port) => match ports.get(port) {
+                Some(room) => *room,
+                None => return Err(format!("reads port {port} of {}", ports.len())),
+            },
+        };
+        let end = start.bytes + bytes;
+        if end <= room { Ok(()) } else { Err(format!("reaches {end} of {room} bytes in {:?}", start.base)) }
+    }
+
+    /// The kernels of a scope, which may be the body of an attend. `ports`: bytes behind each of its ports.
+    fn scope(&self, scope: &Scope, ports: &[usize], attend: Option<&AttendKernel>, what: &str) -> Result<(), String> {
         for (i, kernel) in scope.kernels.iter().enumerate() {
             let place = format!("{what} kernel {i} ({})", kernel.name);
-            self.kernel(kernel, scope.arena, attend, &place)?;
+            let mut touch = |start, bytes| self.inside(start, bytes, scope.arena, ports);
+            self.kernel(kernel, &mut touch, attend, &place)?;
         }
         Ok(())
     }
 
-    fn kernel(&self, kernel: &Kernel, arena: usize, attend: Option<&AttendKernel>, place: &str) -> Result<(), String> {
-        let mut starts = Vec::new();
-        touch(&mut kernel.clone(), &mut |base, offset| starts.push((*base, *offset)));
-        for (base, offset) in starts {
-            self.inside(base, offset, arena, place)?;
-            if let (Base::Port(port), Some(attend)) = (base, attend)
-                && port >= attend.panels
-            {
-                return Err(format!("{place} reads port {port} of {}", attend.panels));
+    fn kernel(
+        &self,
+        kernel: &Kernel,
+        touch: &mut Touch<'_>,
+        attend: Option<&AttendKernel>,
+        place: &str,
+    ) -> Result<(), String> {
+        let here = |why: String| format!("{place} {why}");
+        let mut of = |view: &View, element: Element| {
+            if view.element != element {
+                return Err(here(format!("reads {} as {}", view.element.name(), element.name())));
             }
-        }
+            touched(view, touch).map_err(here)
+        };
         match &kernel.work {
             Work::Fused(f) => {
-                for view in f.inputs.iter().chain(f.outputs.iter().map(|o| &o.1)) {
-                    self.view(view, arena, place)?;
-                }
-                code(f).map_err(|why| format!("{place}: {why}"))
+                code(f).map_err(here)?;
+                f.inputs.iter().chain(f.outputs.iter().map(|o| &o.1)).try_for_each(|v| of(v, Element::F32))
             }
             Work::Copy(c) => {
                 let fill = c.fill.as_ref().map(|f| &f.0);
-                [&c.from, &c.to].into_iter().chain(fill).try_for_each(|v| self.view(v, arena, place))
+                [&c.from, &c.to].into_iter().chain(fill).try_for_each(|v| of(v, Element::F32))
             }
-            Work::Single(s) => s.inputs.iter().chain([&s.output]).try_for_each(|v| self.view(v, arena, place)),
-            Work::Gemm(g) => self.gemm(g, arena, attend, place),
+            Work::Single(s) => {
+                let beside = Leaf::beside(&s.op);
+                let Some(operands) = s.inputs.len().checked_sub(beside.len()) else {
+                    return Err(here("lacks what its op reads".into()));
+                };
+                let (operands, leaves) = s.inputs.split_at(operands);
+                operands.iter().chain([&s.output]).try_for_each(|v| of(v, Element::F32))?;
+                leaves.iter().zip(beside).try_for_each(|(v, (_, element))| of(v, element))
+            }
             Work::Conv(c) => {
                 let others = [&c.dy, &c.y, &c.carried].into_iter().flatten();
-                [&c.x, &c.filter, &c.pos].into_iter().chain(others).try_for_each(|v| self.view(v, arena, place))
+                of(&c.pos, Element::U32)?;
+                [&c.x, &c.filter].into_iter().chain(others).try_for_each(|v| of(v, Element::F32))
             }
-            Work::Loop(l) => self.scope(&l.body, None, place),
+            Work::Gemm(g) => gemm(g, touch, attend).map_err(here),
+            Work::Loop(l) => {
+                let ports = loop_ports(l, touch).map_err(here)?;
+                touch(l.arena, l.body.arena).map_err(here)?;
+                self.scope(&l.body, &ports, None, place)
+            }
             Work::Attend(a) => {
-                self.panels(a, place)?;
-                self.scope(&a.body, Some(a), place)?;
-                a.grad.as_ref().map_or(Ok(()), |g| self.scope(&g.after, Some(a), place))
+                let ports = panels(a).map_err(here)?;
+                attend_ports(a, touch).map_err(here)?;
+                touch(a.arena, a.body.arena).map_err(here)?;
+                self.scope(&a.body, &ports, Some(a), place)?;
+                a.grad.as_ref().map_or(Ok(()), |g| self.scope(&g.after, &ports, Some(a), place))
             }
         }
-    }
-
-    fn gemm(&self, g: &Gemm, arena: usize, attend: Option<&AttendKernel>, place: &str) -> Result<(), String> {
-        type Along = fn(&(usize, isize, isize)) -> isize;
-        let matrices: [(&str, &Matrix, [usize; 2], Along); 3] = [
-            ("A", &g.a, [g.m, g.k], |sum| sum.1),
-            ("B", &g.b, [g.k, g.n], |sum| sum.2),
-            ("C", &g.c, [g.m, g.n], |_| 0),
-        ];
-        for (name, matrix, [rows, cols], along_sum) in matrices {
-            if matrix.batch.len() != g.batch.len() {
-                return Err(format!("{place}: {name} lacks batch strides"));
-            }
-            let summed = g.sums.iter().map(|sum| (sum.0, along_sum(sum)));
-            let batch = g.batch.iter().copied().zip(matrix.batch.iter().copied());
-            let along = summed.chain(batch).chain([(rows, matrix.row), (cols, matrix.col)]);
-            if let Some(end) = end(matrix, along) {
-                self.inside(matrix.base, end, arena, place)?;
-            }
-        }
-        let Some(pairs) = g.pairs else { return Ok(()) };
-        let tile = attend.map(|a| [a.tile_rows, a.tile_cols]);
-        let length = |d: GemmDim| match d {
-            GemmDim::M => g.m,
-            GemmDim::N => g.n,
-            GemmDim::K => g.k,
-        };
-        match pairs[0] != pairs[1] && Some(pairs.map(length)) == tile {
-            true => Ok(()),
-            false => Err(format!("{place}: {pairs:?} are not the rows and columns of a tile")),
-        }
-    }
-
-    /// Panels have ports of their own, and lie in the body's arena with all their tiles.
-    fn panels(&self, a: &AttendKernel, place: &str) -> Result<(), String> {
-        let tiles = a.cols.div_ceil(a.tile_cols.max(1));
-        let mut taken = vec![false; a.panels];
-        let mut take = |port: usize, view: &View| {
-            match taken.get_mut(port) {
-                Some(taken) if !*taken => *taken = true,
-                _ => return Err(format!("{place}: port {port} is no free one of {}", a.panels)),
-            }
-            self.inside(view.base, view.offset + view.len() * tiles, a.body.arena, place)
-        };
-        let sums = a.grad.iter().flat_map(|g| &g.sums).map(|s| &s.port);
-        for port in a.ports.iter().chain(sums) {
-            if let Some(panel) = port.panel {
-                take(panel, &port.tile)?;
-            }
-            if let Some((panel, transposed)) = &port.transposed {
-                take(*panel, transposed)?;
-                if !is_transpose(port, transposed) {
-                    return Err(format!("{place}: port {panel} is no transpose of its tile"));
-                }
-            }
-        }
-        match taken.iter().position(|taken| !taken) {
-            None => Ok(()),
-            Some(port) => Err(format!("{place}: port {port} moves along no panel")),
-        }
-    }
-
-    fn view(&self, view: &View, arena: usize, place: &str) -> Result<(), String> {
-        if view.is_empty() { Ok(()) } else { self.inside(view.base, view.offset + view.reach() + 1, arena, place) }
-    }
-
-    fn inside(&self, base: Base, end: usize, arena: usize, place: &str) -> Result<(), String> {
-        let room = match base {
-            Base::Scratch => arena,
-            Base::Constants => self.constants,
-            Base::Params | Base::Grads => self.params,
-            Base::Port(_) => return Ok(()),
-        };
-        if end <= room { Ok(()) } else { Err(format!("{place} reaches {end} of {room} in {base:?}")) }
     }
 }
 
-/// Where a matrix ends in its buffer, of which nothing lies before its offset; none if it is empty.
-fn end(matrix: &Matrix, along: impl Iterator<Item = (usize, isize)>) -> Option<usize> {
-    let mut end = matrix.offset;
+/// What is touched from a start on by a walk: lengths and distances, in f32.
+fn walk(start: Start, along: impl Iterator<Item = (usize, isize)>, touch: &mut Touch<'_>) -> Result<(), String> {
+    let mut last = 0;
     for (n, stride) in along {
-        end += n.checked_sub(1)? * stride.unsigned_abs();
+        match n.checked_sub(1) {
+            Some(steps) => last += steps * stride.unsigned_abs(),
+            None => return Ok(()), // it is empty
+        }
     }
-    Some(end + 1)
+    touch(start, Element::F32.bytes() * (last + 1))
+}
+
+/// What a view touches with all that it moves along beside its own axes.
+fn moving(view: &View, along: impl Iterator<Item = (usize, isize)>, touch: &mut Touch<'_>) -> Result<(), String> {
+    if view.element != Element::F32 {
+        return Err(format!("moves along {}", view.element.name()));
+    }
+    walk(view.start, view.axes.iter().map(|a| (a.size, a.stride)).chain(along), touch)
+}
+
+fn gemm(g: &Gemm, touch: &mut Touch<'_>, attend: Option<&AttendKernel>) -> Result<(), String> {
+    type Along = fn(&(usize, isize, isize)) -> isize;
+    let matrices: [(&str, &Matrix, [usize; 2], Along); 3] =
+        [("A", &g.a, [g.m, g.k], |sum| sum.1), ("B", &g.b, [g.k, g.n], |sum| sum.2), ("C", &g.c, [g.m, g.n], |_| 0)];
+    for (name, matrix, [rows, cols], along_sum) in matrices {
+        if matrix.batch.len() != g.batch.len() {
+            return Err(format!("lacks batch strides of {name}"));
+        }
+        let summed = g.sums.iter().map(|sum| (sum.0, along_sum(sum)));
+        let batch = g.batch.iter().copied().zip(matrix.batch.iter().copied());
+        walk(matrix.start, summed.chain(batch).chain([(rows, matrix.row), (cols, matrix.col)]), touch)?;
+    }
+    let Some(pairs) = g.pairs else { return Ok(()) };
+    let tile = attend.map(|a| [a.tile_rows, a.tile_cols]);
+    let length = |d: GemmDim| match d {
+        GemmDim::M => g.m,
+        GemmDim::N => g.n,
+        GemmDim::K => g.k,
+    };
+    match pairs[0] != pairs[1] && Some(pairs.map(length)) == tile {
+        true => Ok(()),
+        false => Err(format!("has {pairs:?}, which are not the rows and columns of a tile")),
+    }
+}
+
+/// The bytes behind each port of a loop's body, at every mapped index and iteration; what the ports walk through is touched.
+fn loop_ports(l: &LoopKernel, touch: &mut Touch<'_>) -> Result<Vec<usize>, String> {
+    let mut rooms = Vec::with_capacity(l.ports.len());
+    let mapped = |map: &[isize]| -> Vec<(usize, isize)> { l.map.iter().copied().zip(map.iter().copied()).collect() };
+    for port in &l.ports {
+        let Some(port) = port else {
+            rooms.push(0);
+            continue;
+        };
+        moving(&port.outer, mapped(&port.map).into_iter().chain([(l.count, port.over)]), touch)?;
+        rooms.push(if port.outer.is_empty() { 0 } else { Element::F32.bytes() * (port.outer.reach() + 1) });
+    }
+    for state in &l.states {
+        let bytes = Element::F32.bytes() * state.len;
+        for (port, buffer) in state.ports.into_iter().zip(state.buffers) {
+            match rooms.get_mut(port) {
+                Some(room) if l.ports[port].is_none() => *room = bytes,
+                _ => return Err(format!("has a state at port {port} of {}", l.ports.len())),
+            }
+            if buffer.base != Base::Scratch || buffer.bytes + bytes > l.body.arena {
+                return Err(format!("has a state that reaches {} of {} bytes", buffer.bytes + bytes, l.body.arena));
+            }
+        }
+        if state.view.len() != state.len {
+            return Err(format!("has a state of {} elements in {}", state.view.len(), state.len));
+        }
+        for port in [Some(&state.initial), state.last.as_ref()].into_iter().flatten() {
+            moving(&port.outer, mapped(&port.map).into_iter(), touch)?;
+        }
+    }
+    Ok(rooms)
+}
+
+/// All that the tiles of an attend are copied from and to.
+fn attend_ports(a: &AttendKernel, touch: &mut Touch<'_>) -> Result<(), String> {
+    if a.pos.element != Element::U32 {
+        return Err(format!("reads positions of {}", a.pos.element.name()));
+    }
+    touched(&a.pos, touch)?;
+    let grad = a.grad.iter().flat_map(|g| g.delta.iter().chain(g.sums.iter().map(|s| &s.port)));
+    let ports = a.ports.iter().chain(a.emits.iter().map(|e| &e.sum)).chain(a.normal.iter().flatten()).chain(grad);
+    for port in ports {
+        let tokens = match (port.timed, port.rows) {
+            (false, _) => 1,
+            (true, true) => a.rows,
+            (true, false) => a.cols,
+        };
+        let mapped = a.map.iter().copied().zip(port.map.iter().copied());
+        moving(&port.outer, mapped.chain([(tokens, port.token)]), touch)?;
+        inside_arena(&port.tile, 1, a)?;
+    }
+    let grad = a.grad.iter().flat_map(|g| g.running.iter().flatten().chain(&g.last));
+    let own = [&a.lag, &a.visible, &a.sink, &a.shown].into_iter().flatten().chain([&a.weight, &a.weights]);
+    own.chain(a.emits.iter().map(|e| &e.value)).chain(grad).try_for_each(|view| inside_arena(view, 1, a))
+}
+
+/// Whether so many tiles side by side lie in the body's arena, where the body's own ones are.
+fn inside_arena(view: &View, tiles: usize, a: &AttendKernel) -> Result<(), String> {
+    let bytes = view.element.bytes() * (view.len() * (tiles - 1) + view.reach() + 1);
+    match view.start.base {
+        Base::Scratch if view.start.bytes + bytes > a.body.arena => {
+            Err(format!("reaches {} of {} bytes of its arena", view.start.bytes + bytes, a.body.arena))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The bytes behind each port of an attend's body. Panels have ports of their own, and lie in the body's arena with all their tiles.
+fn panels(a: &AttendKernel) -> Result<Vec<usize>, String> {
+    let tiles = a.cols.div_ceil(a.tile_cols.max(1));
+    let mut rooms: Vec<Option<usize>> = vec![None; a.panels];
+    let mut take = |port: usize, view: &View| {
+        match rooms.get_mut(port) {
+            Some(room) if room.is_none() => *room = Some(view.element.bytes() * view.len()),
+            _ => return Err(format!("has a panel at port {port}, no free one of {}", a.panels)),
+        }
+        inside_arena(view, tiles, a)
+    };
+    let sums = a.grad.iter().flat_map(|g| &g.sums).map(|s| &s.port);
+    for port in a.ports.iter().chain(sums) {
+        if let Some(panel) = port.panel {
+            take(panel, &port.tile)?;
+        }
+        if let Some((panel, transposed)) = &port.transposed {
+            take(*panel, transposed)?;
+            if !is_transpose(port, transposed) {
+                return Err(format!("has a panel at port {panel} that is no transpose of its tile"));
+            }
+        }
+    }
+    match rooms.iter().position(Option::is_none) {
+        None => Ok(rooms.into_iter().flatten().collect()),
+        Some(port) => Err(format!("has port {port}, which moves along no panel")),
+    }
 }
 
 /// Whether a panel has the axes of a port's tile, its tokens last.
@@ -169,22 +298,22 @@ fn code(fused: &Fused) -> Result<(), String> {
         if let FusedOp::Input(n) = instr.op
             && n >= fused.inputs.len()
         {
-            return Err(format!("op {i} reads input {n} of {}", fused.inputs.len()));
+            return Err(format!("has op {i}, which reads input {n} of {}", fused.inputs.len()));
         }
         if instr.op.operands().iter().any(|o| *o >= i) {
-            return Err(format!("op {i} reads a later one"));
+            return Err(format!("has op {i}, which reads a later one"));
         }
         if instr.dims.iter().any(|d| !fused.dims.contains(d)) {
-            return Err(format!("op {i} has a dimension that the loop lacks"));
+            return Err(format!("has op {i} with a dimension that the loop lacks"));
         }
     }
     for (value, view) in &fused.outputs {
-        let Some(instr) = fused.code.get(*value) else { return Err(format!("there is no op {value} to write")) };
+        let Some(instr) = fused.code.get(*value) else { return Err(format!("writes op {value}, which is not there")) };
         if view.axes.iter().any(|a| !fused.dims.contains(&a.dim)) {
-            return Err(format!("the place of op {value} has a dimension that the loop lacks"));
+            return Err(format!("writes op {value} to a place with a dimension that the loop lacks"));
         }
         if instr.dims.iter().any(|d| view.axis(*d).is_none()) {
-            return Err(format!("op {value} has a dimension that its place lacks"));
+            return Err(format!("writes op {value} to a place that lacks one of its dimensions"));
         }
     }
     Ok(())

@@ -2,12 +2,47 @@
 
 use crate::lowered::DimId;
 
+/// What the elements of a buffer are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Element {
+    /// IEEE 754 single precision: activations, parameters, gradients.
+    #[default]
+    F32,
+    /// IEEE 754 double precision: weights of tokens, the norm of all gradients.
+    F64,
+    /// Unsigned integers: tokens, positions.
+    U32,
+    /// 256 bits: the key of a stream of random numbers.
+    Key,
+}
+
+impl Element {
+    /// Bytes of one.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::F32 | Self::U32 => 4,
+            Self::F64 => 8,
+            Self::Key => 32,
+        }
+    }
+
+    /// `f32`, `f64`, `u32`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+            Self::U32 => "u32",
+            Self::Key => "key",
+        }
+    }
+}
+
 /// A buffer, by role. A device knows where each starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Base {
     /// The scope's own arena.
     Scratch,
-    /// Numbers that are the same at every call.
+    /// Values that are the same at every call.
     Constants,
     /// Parameters.
     Params,
@@ -17,6 +52,22 @@ pub enum Base {
     Port(usize),
 }
 
+/// An address: an element of a buffer. Before memory is laid out, operands have a `Place` instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Which buffer.
+    pub base: Base,
+    /// Its distance from the buffer's start.
+    pub bytes: usize,
+}
+
+impl Start {
+    /// The first element that a port gives.
+    pub const fn port(port: usize) -> Self {
+        Self { base: Base::Port(port), bytes: 0 }
+    }
+}
+
 /// A dimension of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Axis {
@@ -24,24 +75,24 @@ pub struct Axis {
     pub dim: DimId,
     /// Its length.
     pub size: usize,
-    /// Distance of neighbours in numbers; 0 where the value is constant along it.
+    /// Distance of neighbours in elements; 0 where the value is constant along it.
     pub stride: isize,
 }
 
 /// A value as it lies in a buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View {
-    /// Which buffer.
-    pub base: Base,
-    /// The number with index 0 everywhere.
-    pub offset: usize,
+pub struct View<S = Start> {
+    /// Where the element with index 0 everywhere is.
+    pub start: S,
+    /// What its elements are.
+    pub element: Element,
     /// Dimensions in canonical order.
     pub axes: Vec<Axis>,
 }
 
-impl View {
-    /// A dense row-major view.
-    pub fn dense(base: Base, offset: usize, dims: &[DimId], sizes: &[usize]) -> Self {
+impl<S> View<S> {
+    /// A dense row-major view of f32.
+    pub fn dense(start: S, dims: &[DimId], sizes: &[usize]) -> Self {
         let mut stride = 1isize;
         let mut axes: Vec<Axis> = dims
             .iter()
@@ -54,10 +105,15 @@ impl View {
             })
             .collect();
         axes.reverse();
-        Self { base, offset, axes }
+        Self { start, element: Element::F32, axes }
     }
 
-    /// Numbers of the value.
+    /// The same with another start.
+    pub fn at<T>(self, start: T) -> View<T> {
+        View { start, element: self.element, axes: self.axes }
+    }
+
+    /// Elements of the value.
     pub fn len(&self) -> usize {
         self.axes.iter().map(|a| a.size).product()
     }
@@ -72,12 +128,17 @@ impl View {
         self.axes.iter().find(|a| a.dim == dim)
     }
 
+    /// The length along a dimension; 1 where the value lacks it.
+    pub fn size(&self, dim: DimId) -> usize {
+        self.axis(dim).map_or(1, |a| a.size)
+    }
+
     /// The stride along a dimension; 0 where the value lacks it.
     pub fn stride(&self, dim: DimId) -> isize {
         self.axis(dim).map_or(0, |a| a.stride)
     }
 
-    /// Whether numbers lie one after the other in canonical order, without gaps or repeats.
+    /// Whether elements lie one after the other in canonical order, without gaps or repeats.
     pub fn is_dense(&self) -> bool {
         let mut stride = 1isize;
         self.axes.iter().rev().all(|a| {
@@ -87,20 +148,12 @@ impl View {
         })
     }
 
-    /// The distance past the first number at which the last one lies (views never run backwards).
+    /// The distance past the first element at which the last one lies (views never run backwards).
     pub fn reach(&self) -> usize {
         self.axes.iter().map(|a| (a.size - 1) * a.stride.unsigned_abs()).sum()
     }
 
-    /// The same with some dimensions taken away (at index 0), and their strides in the order given.
-    pub fn without(&self, dims: &[DimId]) -> (Self, Vec<isize>) {
-        let strides = dims.iter().map(|d| self.stride(*d)).collect();
-        let mut rest = self.clone();
-        rest.axes.retain(|a| !dims.contains(&a.dim));
-        (rest, strides)
-    }
-
-    /// If the dimensions (outermost first) are one run of numbers at a common distance: their length and that distance.
+    /// If the dimensions (outermost first) are one run of elements at a common distance: their length and that distance.
     /// Dimensions of length 1 do not count; none: length 1, any distance.
     pub fn run(&self, dims: &[DimId]) -> Option<(usize, isize)> {
         let axes: Vec<&Axis> = dims.iter().filter_map(|d| self.axis(*d)).filter(|a| a.size > 1).collect();
@@ -116,5 +169,15 @@ impl View {
             span *= a.size as isize;
         }
         Some((axes.iter().map(|a| a.size).product(), last.stride))
+    }
+}
+
+impl<S: Clone> View<S> {
+    /// The same with some dimensions taken away (at index 0), and their strides in the order given.
+    pub fn without(&self, dims: &[DimId]) -> (Self, Vec<isize>) {
+        let strides = dims.iter().map(|d| self.stride(*d)).collect();
+        let mut rest = self.clone();
+        rest.axes.retain(|a| !dims.contains(&a.dim));
+        (rest, strides)
     }
 }

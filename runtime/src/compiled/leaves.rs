@@ -49,8 +49,6 @@ pub struct Leaves {
     pub dropout: Option<u64>,
     /// Where the given tokens are, if prefixes moved them.
     pub given: Option<Vec<usize>>,
-    /// Numbers have overflowed: a weight of 0 must hide what is infinite, which a product with it does not.
-    pub careful: bool,
 }
 
 impl Leaves {

@@ -139,7 +139,7 @@ impl<E: Executor> CompiledSession<E> {
         // stays where the program puts it.
         if done.as_ref().is_ok_and(|(_, values)| values.iter().flat_map(|t| &t.data).any(|x| !x.is_finite())) {
             purpose.options.chunk = None;
-            leaves.careful = true;
+            purpose.options.careful = true;
             done = self.run_on(purpose, &mut leaves);
         }
         match done {

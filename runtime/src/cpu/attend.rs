@@ -190,7 +190,7 @@ impl AttendStep {
                     sum.tile.clear(bases, index, 0, 1);
                 }
             }
-            let pos = std::slice::from_raw_parts(bases.at(self.pos).add(b * k.rows), k.rows);
+            let pos = std::slice::from_raw_parts(bases.at(self.pos).cast::<u32>().add(b * k.rows), k.rows);
             let mut first_row = 0;
             while first_row < k.rows {
                 let rows = k.tile_rows.min(k.rows - first_row);
@@ -237,8 +237,7 @@ impl AttendStep {
                     self.body.run(inner, context);
                     let mask = self.mask(inner, &span, state);
                     if forward {
-                        let careful = context.leaves.careful;
-                        self.weigh(inner, &span, mask, band, met, careful, state);
+                        self.weigh(inner, &span, mask, band, met, state);
                     } else {
                         self.weigh_again(inner, mask);
                         if let Some(last) = self.last {
@@ -386,8 +385,7 @@ impl AttendStep {
         }
     }
 
-    /// Forward: weights of a tile, and what they add to the running sums. `careful`: what has weight 0 is left out, whatever it is.
-    #[expect(clippy::too_many_arguments, reason = "all of what a tile has")]
+    /// Forward: weights of a tile, and what they add to the running sums.
     unsafe fn weigh(
         &self,
         inner: &Bases,
@@ -395,7 +393,6 @@ impl AttendStep {
         mask: Mask,
         band: Option<Band>,
         met: bool,
-        careful: bool,
         state: &mut Running,
     ) {
         let k = &self.kernel;
@@ -418,7 +415,7 @@ impl AttendStep {
                 if shrinks {
                     scale_rows(rows, e.sum.each, state.factor.as_ptr(), sum, e.sum.each);
                 }
-                if careful {
+                if k.careful {
                     for i in 0..rows {
                         let s = std::slice::from_raw_parts_mut(sum.add(i * e.sum.each), e.width);
                         if !met {
@@ -530,7 +527,7 @@ impl AttendStep {
 /// A tile's place.
 struct Span<'a> {
     /// Positions of its rows.
-    pos: &'a [f32],
+    pos: &'a [u32],
     /// The first row, counted like columns.
     now: usize,
     rows: usize,

@@ -1,6 +1,5 @@
 //! Running sums, decays and solves over the rows of chunks, and long convolutions.
 
-use super::context::Context;
 use super::memory::{Bases, Slot, layout};
 use super::single::SingleStep;
 use archc_compiler::lowered::{BATCH, DimId, Op, TIME};
@@ -267,7 +266,7 @@ fn joined(views: &[&View], dims: &[DimId]) -> Vec<DimId> {
 }
 
 impl SingleStep {
-    pub(super) unsafe fn long_conv(&self, bases: &Bases, context: &Context<'_>, lag: DimId) {
+    pub(super) unsafe fn long_conv(&self, bases: &Bases, lag: DimId) {
         let (f, x) = (&self.inputs[0], &self.inputs[1]);
         let y = &self.output;
         let forward = matches!(self.op, Op::LongConv { .. });
@@ -287,7 +286,6 @@ impl SingleStep {
         core.extend(side);
         let step = |v: &View, d: DimId| v.stride(d).unsigned_abs();
         let size = |v: &View, d: DimId| v.axis(d).map_or(1, |a| a.size);
-        let all = &context.leaves.pos;
         // SAFETY: the plan's views lie inside of their buffers; no axis of time runs backwards
         unsafe {
             if let Op::LongConvFilter { .. } = self.op {
@@ -295,9 +293,8 @@ impl SingleStep {
                 let (sizes, strides) = layout(y);
                 copy_nd(bases.at(Slot::of(y)), &strides, &zero, &[0; DIMS][..sizes.len()], &sizes);
             }
-            self.tokens(bases, &core, |b, pos, at| {
+            self.tokens(bases, &core, |pos, at| {
                 let n = pos.len();
-                let pos = &all[b * n..(b + 1) * n];
                 match self.op {
                     Op::LongConv { .. } => {
                         let (lags, sx) = (size(f, lag), step(x, known));

@@ -1,21 +1,13 @@
-//! What kernels share while they run: the leaves of the batch, scratch memory, and the threads that may take a share of the work.
+//! What kernels share while they run beside their operands: scratch memory, and the threads that may take a share of the work.
 
 use super::memory::Bases;
 use super::profile::Profile;
-use crate::compiled::Leaves;
-use archc_compiler::lowered::{DimId, Lowered};
 use archc_kernels::gemm::Band;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::ops::Range;
 
-/// What kernels read beside buffers.
+/// What the device knows of a run. Nothing in it changes a number.
 pub(super) struct Context<'a> {
-    pub graph: &'a Lowered,
-    pub leaves: &'a Leaves,
-    /// Rows of the embedding table.
-    pub vocab: usize,
-    /// Where the loops around stand, for what is drawn at random.
-    pub at: RefCell<Vec<(DimId, usize)>>,
     /// Scratch memory of fused loops.
     pub registers: *mut f32,
     /// Seconds spent by kind of kernel, if someone asks.
@@ -29,19 +21,14 @@ pub(super) struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
+    /// One thread, and nobody who asks for a profile.
+    pub fn new(registers: *mut f32) -> Self {
+        Self { registers, profile: None, depth: Cell::new(0), band: Cell::new(None), workers: None }
+    }
+
     /// The same for a thread that takes a share.
-    fn shared(&self, registers: *mut f32, at: Vec<(DimId, usize)>, depth: usize) -> Self {
-        Self {
-            graph: self.graph,
-            leaves: self.leaves,
-            vocab: self.vocab,
-            at: RefCell::new(at),
-            registers,
-            profile: None,
-            depth: Cell::new(depth),
-            band: Cell::new(None),
-            workers: None,
-        }
+    fn shared(&self, registers: *mut f32, depth: usize) -> Self {
+        Self { profile: None, depth: Cell::new(depth), ..Self::new(registers) }
     }
 
     /// How many threads there are.
@@ -68,17 +55,16 @@ impl<'a> Context<'a> {
             return f(0..count, arena, bases, self);
         };
         let range = |n: usize| (units * n / threads * unit).min(count)..(units * (n + 1) / threads * unit).min(count);
-        let at = self.at.borrow().clone();
         let everything = Everything(bases, self);
         workers.pool.in_place_scope(|scope| {
             for (n, room) in workers.rooms.iter().enumerate().take(threads - 1) {
-                let (f, range, everything, at) = (&f, range(n + 1), &everything, at.clone());
+                let (f, range, everything) = (&f, range(n + 1), &everything);
                 scope.spawn(move |_| {
                     let Everything(bases, context) = everything;
-                    f(range, room.arena, bases, &context.shared(room.registers, at, context.depth.get()));
+                    f(range, room.arena, bases, &context.shared(room.registers, context.depth.get()));
                 });
             }
-            f(range(0), arena, bases, &self.shared(self.registers, at.clone(), self.depth.get()));
+            f(range(0), arena, bases, &self.shared(self.registers, self.depth.get()));
         });
     }
 }

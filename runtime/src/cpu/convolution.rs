@@ -1,6 +1,5 @@
 //! Depthwise convolutions over time that respect where documents start.
 
-use super::context::Context;
 use super::memory::{Bases, Slot, layout};
 use archc_compiler::lowered::{BATCH, DimId, TIME};
 use archc_compiler::plan::{Conv, ConvWork, View};
@@ -44,7 +43,7 @@ impl ConvStep {
     pub fn new(conv: &Conv) -> Self {
         let token = |d: DimId| d == BATCH || d == TIME;
         let channels: Vec<_> = conv.x.axes.iter().filter(|a| !token(a.dim) && a.size > 1).collect();
-        let none = View { base: conv.x.base, offset: 0, axes: Vec::new() };
+        let none = View { axes: Vec::new(), ..conv.x.clone() };
         let others = [conv.dy.as_ref(), conv.y.as_ref(), conv.carried.as_ref()];
         let of = |d: DimId| -> [isize; 5] {
             let [dy, y, carried] = others.map(|v| v.unwrap_or(&none).stride(d));
@@ -101,7 +100,7 @@ impl ConvStep {
     ///
     /// # Safety
     /// As for `Program::run`.
-    pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
+    pub unsafe fn run(&self, bases: &Bases) {
         let c = &self.conv;
         // SAFETY: the plan's views lie inside of their buffers
         unsafe {
@@ -112,8 +111,8 @@ impl ConvStep {
                 let (sizes, strides) = layout(&c.filter);
                 copy_nd(start[3], &strides, &zero, &vec![0; sizes.len()], &sizes);
             }
-            let pos = bases.at(Slot::of(&c.pos));
-            if self.copied(start, &context.leaves.pos) {
+            let pos = std::slice::from_raw_parts(bases.at(Slot::of(&c.pos)).cast::<u32>(), c.pos.len());
+            if self.copied(start, pos) {
                 return;
             }
             let count: usize = self.around.iter().map(|a| a.size).product();
@@ -127,7 +126,7 @@ impl ConvStep {
                         *p = p.wrapping_offset(i * s);
                     }
                 }
-                if !self.side_by_side(at, &context.leaves.pos) {
+                if !self.side_by_side(at, pos) {
                     self.channels(at, pos);
                 }
             }
@@ -138,11 +137,7 @@ impl ConvStep {
     unsafe fn copied(&self, [x, dy, y, filter, _]: [*mut f32; 5], pos: &[u32]) -> bool {
         let c = &self.conv;
         let Some(channels) = &self.apart else { return false };
-        let batch = c.pos.axis(BATCH).map_or(1, |a| a.size);
-        let len = c.pos.axis(TIME).map_or(1, |a| a.size);
-        if pos.len() != batch * len {
-            return false;
-        }
+        let len = c.pos.size(TIME);
         let n: usize = channels.iter().map(|a| a.size).product();
         // tokens or taps, then channels
         let sizes =
@@ -197,14 +192,12 @@ impl ConvStep {
     /// One run of channels by the kernels for whole sequences, where the layout is theirs; whether it is.
     unsafe fn side_by_side(&self, [x, dy, y, filter, carried]: [*mut f32; 5], pos: &[u32]) -> bool {
         let c = &self.conv;
-        let batch = c.pos.axis(BATCH).map_or(1, |a| a.size);
-        let len = c.pos.axis(TIME).map_or(1, |a| a.size);
+        let len = c.pos.size(TIME);
         let gradient = c.work == ConvWork::Filter;
         let token = |v: Option<&View>| v.map_or(0, |v| v.stride(TIME));
         let tokens = [c.x.stride(TIME), token(c.dy.as_ref()), token(c.y.as_ref())];
         let fits = c.first == 0
             && (gradient || !c.accumulate)
-            && pos.len() == batch * len
             && tokens.iter().all(|s| *s >= 0)
             && self.tail.is_none_or(|t| t.1 == tokens[0]);
         if !fits {
@@ -250,10 +243,9 @@ impl ConvStep {
     }
 
     /// One run of channels in any layout: addresses of x, dy, y, filter and what was carried.
-    unsafe fn channels(&self, [x, dy, y, filter, carried]: [*mut f32; 5], pos: *const f32) {
+    unsafe fn channels(&self, [x, dy, y, filter, carried]: [*mut f32; 5], pos: &[u32]) {
         let c = &self.conv;
-        let batch = c.pos.axis(BATCH).map_or(1, |a| a.size);
-        let len = c.pos.axis(TIME).map_or(1, |a| a.size);
+        let len = c.pos.size(TIME);
         let stride = |v: &Option<View>, d| v.as_ref().map_or(0, |v| v.stride(d));
         let filter_tap = c.filter.stride(c.window);
         let n = self.run;
@@ -268,8 +260,7 @@ impl ConvStep {
                 }
             }
             let mut product = vec![0.0f32; n];
-            for b in 0..batch as isize {
-                let pos = std::slice::from_raw_parts(pos.offset(b * len as isize), len);
+            for (b, pos) in (0..).zip(pos.chunks_exact(len)) {
                 let row = |p: *mut f32, bs: isize, ts: isize, t: usize| p.wrapping_offset(b * bs + t as isize * ts);
                 let xs = |t: usize| row(x, c.x.stride(BATCH), c.x.stride(TIME), t);
                 let ys = |t: usize| row(y, stride(&c.y, BATCH), stride(&c.y, TIME), t);

@@ -1,21 +1,21 @@
 //! What a session asks of the cpu device.
 
 use super::context::{Context, Room, Workers};
-use super::memory::{Bases, Memory, Slot, layout};
+use super::memory::{Bases, Memory, Slot, elements, layout};
 use super::profile::Profile;
 use super::program::{Launches, Program};
 use crate::compiled::{CompiledSession, Executor, Held, Leaves, Step};
 use crate::errors;
 use crate::optimizer::Update;
+use crate::random::{Key, dropout_key};
 use crate::session::{AdamW, BatchShape, Device, Dtype, Metrics, Session, SessionOptions, Tensor};
-use archc_compiler::Target;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, ParamId, ParamKind};
-use archc_compiler::lowered::{Lowered, Op, Shape, ValueId};
-use archc_compiler::plan::{Plan, View, plan};
+use archc_compiler::lowered::{Lowered, Shape, ValueId};
+use archc_compiler::plan::{Element, Leaf, Plan, View};
+use archc_compiler::{Target, planned};
 use archc_kernels::copy::copy_nd;
 use archc_kernels::optimizer;
-use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -98,8 +98,6 @@ pub struct CpuExecutor {
     version: u64,
     /// Threads that share the work; results do not depend on them.
     threads: usize,
-    /// Whether plans are checked.
-    verify: bool,
     /// Seconds by kind of kernel, where someone asks.
     pub profile: Option<Profile>,
 }
@@ -120,7 +118,6 @@ impl CpuExecutor {
             second: zeros()?,
             version: 0,
             threads: options.threads.max(1),
-            verify: options.verify,
             profile: None,
         })
     }
@@ -136,21 +133,14 @@ impl CpuExecutor {
     /// Fills in the leaves and runs the plan.
     fn execute(&mut self, compiled: &mut Compiled, leaves: &Leaves) {
         let scratch = compiled.arena.start();
-        for (op, view) in &compiled.plan.leaves {
-            fill(op, view, scratch, leaves, &compiled.plan.graph);
+        for (leaf, view) in &compiled.plan.leaves {
+            fill(leaf, view, scratch, leaves);
         }
         let bases = Bases(vec![scratch, compiled.constants.start(), self.params.start(), self.grads.start()]);
-        let vocab = self.graph.vocab.map_or(0, |v| self.graph.size(v));
         let context = Context {
-            graph: &compiled.plan.graph,
-            leaves,
-            vocab,
-            at: RefCell::default(),
-            registers: compiled.registers.start(),
             profile: self.profile.as_ref(),
-            depth: Cell::new(0),
-            band: Cell::new(None),
             workers: compiled.workers.as_ref().filter(|_| self.profile.is_none()),
+            ..Context::new(compiled.registers.start())
         };
         let from = if compiled.prepared == Some(self.version) { compiled.plan.prepared } else { 0 };
         // SAFETY: the memory is as large as the plan says and is borrowed by nobody else
@@ -189,38 +179,75 @@ fn rounded_off(x: f64) -> f32 {
 }
 
 /// Puts a leaf where the plan wants it. All leaves lie densely.
-fn fill(op: &Op, view: &View, arena: *mut f32, leaves: &Leaves, graph: &Lowered) {
-    let len = view.len();
-    // SAFETY: leaves have buffers of their own in the arena, as long as the view
-    let to = unsafe { std::slice::from_raw_parts_mut(arena.add(view.offset), len) };
-    let put = |to: &mut [f32], from: &[f64]| {
-        if from.len() == to.len() {
-            to.iter_mut().zip(from).for_each(|(t, f)| *t = *f as f32);
-        } else {
-            to.fill(0.0);
+fn fill(leaf: &Leaf, view: &View, arena: *mut f32, leaves: &Leaves) {
+    // SAFETY: leaves have buffers of their own in the arena, as long as the view, and these are their types
+    unsafe {
+        match view.element {
+            Element::F32 => fill_f32(leaf, slice(view, arena), leaves),
+            Element::F64 => match leaf {
+                Leaf::Weights => put(slice(view, arena), &leaves.weights, |x| x),
+                leaf => panic!("archc bug: {leaf:?} in double precision"),
+            },
+            Element::U32 => {
+                let from = match leaf {
+                    Leaf::Tokens => &leaves.ids,
+                    Leaf::Targets => &leaves.targets,
+                    Leaf::Positions => &leaves.pos,
+                    leaf => panic!("archc bug: {leaf:?} as whole numbers"),
+                };
+                put(slice(view, arena), from, |x| x);
+            }
+            Element::Key => match (leaf, leaves.dropout) {
+                (Leaf::DropoutKey(path), Some(seed)) => {
+                    slice::<Key>(view, arena)[0] = dropout_key(seed, leaves.step, path);
+                }
+                leaf => panic!("archc bug: a key for {leaf:?}"),
+            },
         }
-    };
-    match op {
-        Op::Pos => to.iter_mut().zip(&leaves.pos).for_each(|(t, p)| *t = *p as f32),
-        Op::Doc => to.iter_mut().zip(&leaves.doc).for_each(|(t, d)| *t = *d as f32),
-        Op::Step => to.fill(leaves.step as f32),
-        Op::TokenWeight => put(to, &leaves.weights),
-        Op::Input(i) => put(to, &leaves.inputs[*i].data),
-        Op::Cotangent(i, _) => put(to, leaves.cotangents.get(*i).map_or(&[], |t| &t.data)),
-        Op::Carried(name, _) | Op::CarriedLow(name, _) => {
-            let low = matches!(op, Op::CarriedLow(..));
+    }
+}
+
+/// A leaf's buffer.
+///
+/// # Safety
+/// The view lies in this arena and has this element; nothing else uses it meanwhile.
+unsafe fn slice<'a, T>(view: &View, arena: *mut f32) -> &'a mut [T] {
+    // SAFETY: the caller's contract
+    unsafe { std::slice::from_raw_parts_mut(arena.byte_add(view.start.bytes).cast(), view.len()) }
+}
+
+/// Copies what is as long as its place; else there is nothing, and zeros stand for it.
+fn put<T: Copy, U: Default + Copy>(to: &mut [U], from: &[T], f: impl Fn(T) -> U) {
+    if from.len() == to.len() {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = f(*from));
+    } else {
+        to.fill(U::default());
+    }
+}
+
+fn fill_f32(leaf: &Leaf, to: &mut [f32], leaves: &Leaves) {
+    let rounded = |x: f64| x as f32;
+    match leaf {
+        Leaf::Positions => put(to, &leaves.pos, |p| p as f32),
+        Leaf::Documents => put(to, &leaves.doc, |d| d as f32),
+        Leaf::Updates => to.fill(leaves.step as f32),
+        Leaf::Weights => put(to, &leaves.weights, rounded),
+        Leaf::Input(i) => put(to, &leaves.inputs[*i].data, rounded),
+        Leaf::Cotangent(i) => put(to, leaves.cotangents.get(*i).map_or(&[][..], |t| &t.data), rounded),
+        Leaf::Carried(name) | Leaf::CarriedLow(name) => {
+            let low = matches!(leaf, Leaf::CarriedLow(_));
             let mut at = 0;
-            leaves.carried_numbers(name, len, |part| {
+            leaves.carried_numbers(name, to.len(), |part| {
                 let to = &mut to[at..at + part.len()];
                 match low {
-                    true => to.iter_mut().zip(part).for_each(|(t, x)| *t = rounded_off(*x)),
-                    false => put(to, part),
+                    true => put(to, part, rounded_off),
+                    false => put(to, part, rounded),
                 }
                 at += part.len();
             });
             to[at..].fill(0.0);
         }
-        op => panic!("archc bug: {op:?} is no leaf of {}", graph.source.name),
+        Leaf::Tokens | Leaf::Targets | Leaf::DropoutKey(_) => panic!("archc bug: {leaf:?} in single precision"),
     }
 }
 
@@ -251,12 +278,7 @@ impl Executor for CpuExecutor {
     }
 
     fn compile(&self, graph: &Arc<Lowered>, shape: Shape) -> Result<Compiled, Diagnostic> {
-        let plan = plan(graph, shape, &self.target);
-        if self.verify
-            && let Err(why) = archc_compiler::plan::verify(&plan)
-        {
-            panic!("archc bug: {why}\n{}", archc_compiler::plan::print(&plan));
-        }
+        let plan = planned(graph, shape, &self.target, &mut |_| ());
         let program = Launches::new(&plan.root, &plan.sizes);
         let constants = Program::new(&plan.constants.kernels, &plan.sizes);
         let registers = program.kernels.registers.max(constants.registers);
@@ -276,7 +298,7 @@ impl Executor for CpuExecutor {
             }
         };
         let mut compiled = Compiled {
-            arena: Memory::zeros(plan.root.arena.max(plan.constants.arena))?,
+            arena: Memory::zeros(elements(plan.root.arena.max(plan.constants.arena)))?,
             constants: Memory::zeros(plan.constants_len)?,
             registers: Memory::zeros(registers)?,
             rooms,
@@ -287,20 +309,8 @@ impl Executor for CpuExecutor {
         };
         let nothing = std::ptr::null_mut();
         let bases = Bases(vec![compiled.arena.start(), compiled.constants.start(), nothing, nothing]);
-        let leaves = Leaves::default();
-        let context = Context {
-            graph,
-            leaves: &leaves,
-            vocab: 0,
-            at: RefCell::default(),
-            registers: compiled.registers.start(),
-            profile: None,
-            depth: Cell::new(0),
-            band: Cell::new(None),
-            workers: None,
-        };
         // SAFETY: constants read nothing but constants
-        unsafe { constants.run(&bases, &context) };
+        unsafe { constants.run(&bases, &Context::new(compiled.registers.start())) };
         Ok(compiled)
     }
 
@@ -355,7 +365,7 @@ impl Executor for CpuExecutor {
         let Plan { root, constants, constants_len, params_len, .. } = &compiled.plan;
         // of each further thread an arena for bodies; of parameters also gradients and two moments
         let bodies = compiled.rooms.len() * compiled.program.kernels.bodies;
-        let numbers = root.arena.max(constants.arena) + bodies + constants_len + 4 * params_len;
+        let numbers = elements(root.arena.max(constants.arena)) + bodies + constants_len + 4 * params_len;
         let own = [&compiled.arena, &compiled.constants, &compiled.registers];
         let held = [&self.params, &self.grads, &self.first, &self.second];
         let own = own.into_iter().chain(compiled.rooms.iter().flatten());

@@ -1,11 +1,10 @@
 //! Loops: a body run for each index of the mapped dimensions, iteration by iteration.
 
 use super::context::Context;
-use super::memory::{Bases, FIXED, Slot, layout};
+use super::memory::{Bases, FIXED, Slot, elements, layout};
 use super::program::Program;
 use crate::guard::stop_here;
-use archc_compiler::lowered::Op;
-use archc_compiler::plan::{LoopKernel, Port, Scope, Work};
+use archc_compiler::plan::{LoopKernel, Port};
 use archc_kernels::copy::copy_nd;
 use std::ops::Range;
 
@@ -17,8 +16,6 @@ pub(super) struct LoopStep {
     /// Where ports point at first; none for those of states.
     ports: Vec<Option<Slot>>,
     arena: Slot,
-    /// Whether something inside draws random numbers.
-    random: bool,
     /// Of each state: where its initial value is, and the walks of the initial and final copies.
     states: Vec<StateStep>,
 }
@@ -30,15 +27,6 @@ struct StateStep {
     dense: Vec<isize>,
     from: Vec<isize>,
     last: Option<(Slot, Vec<isize>)>,
-}
-
-/// Whether a scope draws random numbers.
-fn draws(scope: &Scope) -> bool {
-    scope.kernels.iter().any(|k| match &k.work {
-        Work::Single(s) => matches!(s.op, Op::Dropout { .. }),
-        Work::Loop(l) => draws(&l.body),
-        _ => false,
-    })
 }
 
 impl LoopStep {
@@ -58,7 +46,6 @@ impl LoopStep {
             body: Program::new(&kernel.body.kernels, sizes),
             ports: kernel.ports.iter().map(|p| p.as_ref().map(|p| Slot::of(&p.outer))).collect(),
             arena: kernel.arena.into(),
-            random: draws(&kernel.body),
             states: states.collect(),
             kernel: kernel.clone(),
         }
@@ -102,21 +89,14 @@ impl LoopStep {
                     }
                 }
                 for (slot, state) in k.states.iter().zip(&self.states) {
-                    let [old, new] = slot.buffers.map(|b| scratch.add(b));
+                    let [old, new] = slot.buffers.map(|b| scratch.add(elements(b.bytes)));
                     inner.0[FIXED + slot.ports[0]] = old;
                     inner.0[FIXED + slot.ports[1]] = new;
                     let from = bases.at(state.initial).offset(shift(&slot.initial.map));
                     copy_nd(old, &state.dense, from, &state.from, &state.sizes);
                 }
-                for n in 0..k.count {
-                    let depth = context.at.borrow().len();
-                    if self.random {
-                        let mut at = context.at.borrow_mut();
-                        at.extend(k.map_dims.iter().copied().zip(index.iter().copied()));
-                        at.push((k.over, if k.reverse { k.count - 1 - n } else { n }));
-                    }
+                for _ in 0..k.count {
                     self.body.run(&inner, context);
-                    context.at.borrow_mut().truncate(depth);
                     for (p, port) in k.ports.iter().enumerate() {
                         if let Some(port) = port {
                             let step = if k.reverse { -port.over } else { port.over };

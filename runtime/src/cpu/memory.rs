@@ -2,41 +2,41 @@
 
 use crate::errors;
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::plan::{Base, Start, View};
+use archc_compiler::plan::{Base, Element, Start, View};
 
-/// A place in a buffer: the base's number and the distance from its start.
+/// A place in a buffer: the base's number and the distance from its start in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot {
     base: usize,
-    offset: usize,
+    bytes: usize,
 }
 
 /// Bases before the ports.
 pub(super) const FIXED: usize = 4;
 
 impl Slot {
-    /// The first number of a view.
+    /// The first element of a view.
     pub fn of(view: &View) -> Self {
-        Self::new(view.base, view.offset)
+        view.start.into()
     }
+}
 
-    /// A distance from the start of a base.
-    pub fn new(base: Base, offset: usize) -> Self {
-        let base = match base {
+impl From<Start> for Slot {
+    fn from(start: Start) -> Self {
+        let base = match start.base {
             Base::Scratch => 0,
             Base::Constants => 1,
             Base::Params => 2,
             Base::Grads => 3,
             Base::Port(i) => FIXED + i,
         };
-        Self { base, offset }
+        Self { base, bytes: start.bytes }
     }
 }
 
-impl From<Start> for Slot {
-    fn from(start: Start) -> Self {
-        Self::new(start.base, start.offset)
-    }
+/// A distance in f32.
+pub(super) const fn elements(bytes: usize) -> usize {
+    bytes / Element::F32.bytes()
 }
 
 /// Where each base starts: scratch, constants, parameters, gradients, then ports.
@@ -44,13 +44,13 @@ impl From<Start> for Slot {
 pub(super) struct Bases(pub Vec<*mut f32>);
 
 impl Bases {
-    /// The address of a slot.
+    /// The address of a slot, which may have another element than f32.
     ///
     /// # Safety
     /// The slot's plan is the one that the bases belong to.
     pub unsafe fn at(&self, slot: Slot) -> *mut f32 {
         // SAFETY: a plan's slots lie inside of its buffers
-        unsafe { self.0[slot.base].add(slot.offset) }
+        unsafe { self.0[slot.base].byte_add(slot.bytes) }
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Product {
 
 impl Product {
     pub fn new(gemm: &Gemm) -> Self {
-        let slot = |m: &Matrix| Slot::new(m.base, m.offset);
+        let slot = |m: &Matrix| Slot::from(m.start);
         Self { a: slot(&gemm.a), b: slot(&gemm.b), c: slot(&gemm.c), gemm: gemm.clone() }
     }
 

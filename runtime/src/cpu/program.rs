@@ -5,7 +5,7 @@ use super::context::Context;
 use super::convolution::ConvStep;
 use super::fused;
 use super::loops::LoopStep;
-use super::memory::{Bases, FIXED, Slot, layout};
+use super::memory::{Bases, FIXED, Slot, elements, layout};
 use super::product::Product;
 use super::single::SingleStep;
 use crate::guard::stop_here;
@@ -85,13 +85,13 @@ impl Program {
                 Work::Single(s) => Step::Single(Box::new(SingleStep::new(s))),
                 Work::Loop(l) => {
                     let step = LoopStep::new(l, sizes);
-                    bodies = bodies.max(l.body.arena);
+                    bodies = bodies.max(elements(l.body.arena));
                     registers = registers.max(step.body.registers);
                     Step::Loop(Box::new(step))
                 }
                 Work::Attend(a) => {
                     let step = AttendStep::new(a, sizes);
-                    bodies = bodies.max(a.body.arena);
+                    bodies = bodies.max(elements(a.body.arena));
                     registers = registers.max(step.registers());
                     Step::Attend(Box::new(step))
                 }
@@ -122,8 +122,8 @@ impl Program {
                 Step::Gemm(product) => product.run(bases, context),
                 Step::Fused(program) => program.share(bases, context),
                 Step::Copy(copy) => copy.run(bases),
-                Step::Conv(conv) => conv.run(bases, context),
-                Step::Single(single) => single.run(bases, context),
+                Step::Conv(conv) => conv.run(bases),
+                Step::Single(single) => single.run(bases),
                 Step::Loop(l) => l.run(bases, context),
                 Step::Attend(a) => a.run(bases, context),
             }

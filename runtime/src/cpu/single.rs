@@ -4,9 +4,8 @@
 //! along it.
 
 use super::chunk::Tiles;
-use super::context::Context;
 use super::memory::{Bases, Slot, layout};
-use crate::random::{DropoutMask, token_number};
+use crate::random::{DropoutMask, Key};
 use archc_compiler::lowered::{BATCH, DimId, Op, TIME, op_name};
 use archc_compiler::plan::{Single, View};
 use archc_kernels::copy::{DIMS, copy_nd};
@@ -110,6 +109,16 @@ impl SingleStep {
         self.views().iter().map(|v| unsafe { bases.at(Slot::of(v)) }).collect()
     }
 
+    /// The numbers of a leaf, which lies densely.
+    ///
+    /// # Safety
+    /// The input is of this type.
+    unsafe fn leaf<'b, T>(&self, bases: &'b Bases, input: usize) -> &'b [T] {
+        let view = &self.inputs[input];
+        // SAFETY: the plan's views lie inside of their buffers, and nothing writes to a leaf during a run
+        unsafe { std::slice::from_raw_parts(bases.at(Slot::of(view)).cast(), view.len()) }
+    }
+
     /// Runs a function of one row along a dimension: inputs, output.
     unsafe fn rows(&self, bases: &Bases, dim: DimId, mut f: impl FnMut(&[Vec<f32>], &mut [f32])) {
         let views = self.views();
@@ -133,15 +142,15 @@ impl SingleStep {
     ///
     /// # Safety
     /// As for `Program::run`.
-    pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
+    pub unsafe fn run(&self, bases: &Bases) {
         // SAFETY: the plan's views lie inside of their buffers
         unsafe {
             match &self.op {
-                Op::Embed { vocab, prefix } => self.embed(bases, context, *vocab, *prefix),
-                Op::Scatter { of, prefix } => self.scatter(bases, context, *of, *prefix),
-                Op::CrossEntropy { vocab } => self.cross_entropy(bases, context, *vocab),
-                Op::CrossEntropyGrad { vocab } => self.cross_entropy_grad(bases, context, *vocab),
-                Op::Dropout { path } => self.dropout(bases, context, path),
+                Op::Embed { vocab, prefix } => self.embed(bases, *vocab, *prefix),
+                Op::Scatter { of, first } => self.scatter(bases, *of, *first),
+                Op::CrossEntropy { vocab } => self.cross_entropy(bases, *vocab),
+                Op::CrossEntropyGrad { vocab } => self.cross_entropy_grad(bases, *vocab),
+                Op::Dropout { .. } => self.dropout(bases),
                 Op::Sort(dim) => self.rows(bases, *dim, |x, y| {
                     y.copy_from_slice(&x[0]);
                     y.sort_by(|a, b| b.total_cmp(a));
@@ -168,7 +177,7 @@ impl SingleStep {
                 Op::Window { dim, step } => self.window(bases, *dim, *step),
                 Op::Unwindow { dim, step } => self.unwindow(bases, *dim, *step),
                 Op::LongConv { lag } | Op::LongConvBack { lag } | Op::LongConvFilter { lag } => {
-                    self.long_conv(bases, context, *lag);
+                    self.long_conv(bases, *lag);
                 }
                 Op::Cumsum { .. }
                 | Op::CumsumLow { .. }
@@ -190,8 +199,11 @@ impl SingleStep {
         }
     }
 
-    unsafe fn embed(&self, bases: &Bases, context: &Context<'_>, vocab: DimId, prefix: Option<DimId>) {
+    unsafe fn embed(&self, bases: &Bases, vocab: DimId, prefix: Option<DimId>) {
         let starts = unsafe { self.starts(bases) };
+        let tokens = self.inputs.len() - 1;
+        // SAFETY: the last input are the tokens
+        let (len, ids) = (self.inputs[tokens].size(TIME), unsafe { self.leaf::<u32>(bases, tokens) });
         let rows = self.inputs[0].axis(vocab).map_or(0, |a| a.size);
         let (table_row, out) = (self.inputs[0].stride(vocab), &self.output);
         let prefix_row = prefix.map_or(0, |p| self.inputs[1].stride(p));
@@ -199,13 +211,14 @@ impl SingleStep {
         let sizes: Vec<usize> = axes.iter().map(|a| a.size).collect();
         let to: Vec<isize> = axes.iter().map(|a| a.stride).collect();
         let from: Vec<Vec<isize>> =
-            self.inputs.iter().map(|v| axes.iter().map(|a| v.stride(a.dim)).collect()).collect();
+            self.inputs[..tokens].iter().map(|v| axes.iter().map(|a| v.stride(a.dim)).collect()).collect();
         let width: usize = sizes.iter().product();
-        let (len, ids) = (context.leaves.len, &context.leaves.ids);
-        let plain = prefix.is_none() && is_dense(&sizes, &to) && is_dense(&sizes, &from[0]) && out.stride(TIME) >= 0;
+        // a second table of a model with a prefix has no rows for the prefix's tokens
+        let inside = prefix.is_none() && ids.iter().all(|id| (*id as usize) < rows);
+        let plain = inside && is_dense(&sizes, &to) && is_dense(&sizes, &from[0]) && out.stride(TIME) >= 0;
         if plain && table_row == width as isize {
             for (b, ids) in ids.chunks_exact(len).enumerate() {
-                // SAFETY: ids were checked against the vocabulary, and rows lie densely
+                // SAFETY: all ids are rows of the table, and rows lie densely
                 unsafe {
                     let y = starts[self.inputs.len()].offset(b as isize * out.stride(BATCH));
                     embed::gather(width, starts[0], ids, y, out.stride(TIME).unsigned_abs());
@@ -216,21 +229,26 @@ impl SingleStep {
         for (n, &id) in ids.iter().enumerate() {
             let (b, t) = ((n / len) as isize, (n % len) as isize);
             let id = id as usize;
-            // SAFETY: ids were checked against the vocabulary; those above it are the prefix's
+            let zero = 0.0f32;
+            // SAFETY: ids were checked against the vocabulary; those above it are the prefix's, which has a row for each
             unsafe {
                 let y = starts[self.inputs.len()].offset(b * out.stride(BATCH) + t * out.stride(TIME));
                 if id < rows {
                     copy_nd(y, &to, starts[0].offset(id as isize * table_row), &from[0], &sizes);
-                } else {
+                } else if prefix.is_some() {
                     copy_nd(y, &to, starts[1].offset((id - rows) as isize * prefix_row), &from[1], &sizes);
+                } else {
+                    copy_nd(y, &to, &zero, &[0; DIMS][..sizes.len()], &sizes);
                 }
             }
         }
     }
 
-    unsafe fn scatter(&self, bases: &Bases, context: &Context<'_>, of: DimId, prefix: bool) {
+    unsafe fn scatter(&self, bases: &Bases, of: DimId, first: usize) {
         let starts = unsafe { self.starts(bases) };
-        let vocab = context.vocab;
+        // SAFETY: the last input are the tokens
+        let (len, ids) = (self.inputs[1].size(TIME), unsafe { self.leaf::<u32>(bases, 1) });
+        let rows = first..first + self.output.size(of);
         let axes: Vec<_> = self.output.axes.iter().filter(|a| a.dim != of).collect();
         let sizes: Vec<usize> = axes.iter().map(|a| a.size).collect();
         let to: Vec<isize> = axes.iter().map(|a| a.stride).collect();
@@ -241,36 +259,32 @@ impl SingleStep {
         // SAFETY: as for `embed`
         unsafe {
             let (all, strides) = layout(&self.output);
-            copy_nd(starts[1], &strides, &zero, &[0; DIMS][..all.len()], &all);
+            copy_nd(starts[2], &strides, &zero, &[0; DIMS][..all.len()], &all);
             let width: usize = sizes.iter().product();
-            let (len, ids) = (context.leaves.len, &context.leaves.ids);
-            let plain = !prefix && is_dense(&sizes, &to) && is_dense(&sizes, &from) && dy.stride(TIME) >= 0;
-            if plain && row == width as isize && ids.iter().all(|id| (*id as usize) < vocab) {
+            let plain = first == 0 && is_dense(&sizes, &to) && is_dense(&sizes, &from) && dy.stride(TIME) >= 0;
+            if plain && row == width as isize && ids.iter().all(|id| rows.contains(&(*id as usize))) {
                 for (b, ids) in ids.chunks_exact(len).enumerate() {
                     let x = starts[0].offset(b as isize * dy.stride(BATCH));
-                    embed::scatter_add(width, starts[1], ids, x, dy.stride(TIME).unsigned_abs());
+                    embed::scatter_add(width, starts[2], ids, x, dy.stride(TIME).unsigned_abs());
                 }
                 return;
             }
-            for (n, &id) in context.leaves.ids.iter().enumerate() {
-                let id = id as usize;
-                let at = match (id < vocab, prefix) {
-                    (true, false) => id,
-                    (false, true) => id - vocab,
-                    _ => continue,
-                };
-                let (b, t) = ((n / context.leaves.len) as isize, (n % context.leaves.len) as isize);
+            for (n, &id) in ids.iter().enumerate().filter(|(_, id)| rows.contains(&(**id as usize))) {
+                let at = id as usize - first;
+                let (b, t) = ((n / len) as isize, (n % len) as isize);
                 let x = starts[0].offset(b * dy.stride(BATCH) + t * dy.stride(TIME));
-                archc_kernels::copy::add_nd(starts[1].offset(at as isize * row), &to, x, &from, &sizes);
+                archc_kernels::copy::add_nd(starts[2].offset(at as isize * row), &to, x, &from, &sizes);
             }
         }
     }
 
-    /// Calls f for pieces of the sequences: batch, first token, targets, weights times `scale`.
-    fn pieces(context: &Context<'_>, scale: f64, mut f: impl FnMut(isize, isize, &[u32], &[f32])) {
-        let leaves = context.leaves;
-        let len = leaves.len.max(1);
-        for (b, (targets, weights)) in leaves.targets.chunks(len).zip(leaves.weights.chunks(len)).enumerate() {
+    /// Calls f for pieces of the sequences: batch, first token, targets, weights times `scale`. Targets and weights are the last inputs.
+    unsafe fn pieces(&self, bases: &Bases, scale: f64, mut f: impl FnMut(isize, isize, &[u32], &[f32])) {
+        let at = self.inputs.len() - 2;
+        let len = self.inputs[at].size(TIME);
+        // SAFETY: these are their types
+        let (targets, weights) = unsafe { (self.leaf::<u32>(bases, at), self.leaf::<f64>(bases, at + 1)) };
+        for (b, (targets, weights)) in targets.chunks(len).zip(weights.chunks(len)).enumerate() {
             for (piece, (targets, weights)) in targets.chunks(ROWS).zip(weights.chunks(ROWS)).enumerate() {
                 let mut scaled = [0.0f32; ROWS];
                 scaled.iter_mut().zip(weights).for_each(|(s, w)| *s = (w * scale) as f32);
@@ -279,16 +293,16 @@ impl SingleStep {
         }
     }
 
-    unsafe fn cross_entropy(&self, bases: &Bases, context: &Context<'_>, vocab: DimId) {
+    unsafe fn cross_entropy(&self, bases: &Bases, vocab: DimId) {
         let starts = unsafe { self.starts(bases) };
-        let (result, logits) = (starts[1], &self.inputs[0]);
+        let (result, logits) = (starts[self.inputs.len()], &self.inputs[0]);
         let n = logits.axis(vocab).map_or(0, |a| a.size);
         let (batch, token, step) = (logits.stride(BATCH), logits.stride(TIME), logits.stride(vocab));
         let mut row = Vec::new();
         let mut total = 0.0f64;
         // SAFETY: targets were checked against the vocabulary; the result is one number
         unsafe {
-            Self::pieces(context, 1.0, |b, first, targets, weights| {
+            self.pieces(bases, 1.0, |b, first, targets, weights| {
                 let x = starts[0].offset(b * batch + first * token);
                 let count = targets.len();
                 let (targets, weights) = (targets.as_ptr(), weights.as_ptr());
@@ -306,7 +320,7 @@ impl SingleStep {
         }
     }
 
-    unsafe fn cross_entropy_grad(&self, bases: &Bases, context: &Context<'_>, vocab: DimId) {
+    unsafe fn cross_entropy_grad(&self, bases: &Bases, vocab: DimId) {
         let starts = unsafe { self.starts(bases) };
         let (logits, out) = (&self.inputs[0], &self.output);
         let n = logits.axis(vocab).map_or(0, |a| a.size);
@@ -315,9 +329,9 @@ impl SingleStep {
         // SAFETY: as for `cross_entropy`
         unsafe {
             let scale = f64::from(*starts[1]);
-            Self::pieces(context, scale, |b, first, targets, weights| {
+            self.pieces(bases, scale, |b, first, targets, weights| {
                 let from = starts[0].offset(b * x.0 + first * x.1);
-                let to = starts[2].offset(b * y.0 + first * y.1);
+                let to = starts[self.inputs.len()].offset(b * y.0 + first * y.1);
                 let count = targets.len();
                 let (targets, weights) = (targets.as_ptr(), weights.as_ptr());
                 if x.2 == 1 && y.2 == 1 && x.1 >= 0 && y.1 >= 0 {
@@ -336,40 +350,43 @@ impl SingleStep {
         }
     }
 
-    unsafe fn dropout(&self, bases: &Bases, context: &Context<'_>, path: &str) {
+    /// Operands: x, p, the site's key.
+    unsafe fn dropout(&self, bases: &Bases) {
         let starts = unsafe { self.starts(bases) };
+        let to_start = starts[self.inputs.len()];
         // SAFETY: the second operand is one number
         let p = f64::from(unsafe { *starts[1] });
         let (sizes, to) = layout(&self.output);
         let from: Vec<isize> = self.output.axes.iter().map(|a| self.inputs[0].stride(a.dim)).collect();
         // SAFETY: operand and result have the same dimensions
-        unsafe { copy_nd(starts[2], &to, starts[0], &from, &sizes) };
-        let Some(seed) = context.leaves.dropout else { return };
+        unsafe { copy_nd(to_start, &to, starts[0], &from, &sizes) };
         if p <= 0.0 {
             return;
         }
-        let split = self.output.axes.iter().take_while(|a| context.graph.dim(a.dim).rank < 4).count();
+        // SAFETY: the last input is the key
+        let key = unsafe { self.leaf::<Key>(bases, self.inputs.len() - 1) }[0];
+        let tokens = [BATCH, TIME];
+        let split = self.output.axes.iter().take_while(|a| tokens.contains(&a.dim)).count();
         let outer: usize = sizes[..split].iter().product();
         let width: usize = sizes[split..].iter().product();
-        let mut mask = DropoutMask::new(seed, context.leaves.step, path, p);
+        let mut mask = DropoutMask::new(key, p);
         let mut row = vec![0.0f32; width];
         let mut dense = vec![1isize; sizes.len() - split];
         for d in (1..dense.len()).rev() {
             dense[d - 1] = dense[d] * sizes[split + d] as isize;
         }
         for n in 0..outer {
-            let mut at = context.at.borrow().clone();
             let mut rest = n;
             let mut shift = 0isize;
             for a in self.output.axes[..split].iter().rev() {
-                at.push((a.dim, rest % a.size));
                 shift += (rest % a.size) as isize * a.stride;
                 rest /= a.size;
             }
-            mask.draw(token_number(context.graph, context.leaves.len, &at) as u64, &mut row);
+            // batch and time come first: their indices in turn number the tokens
+            mask.draw(n as u64, &mut row);
             // SAFETY: as above
             unsafe {
-                let y = starts[2].offset(shift);
+                let y = to_start.offset(shift);
                 let index =
                     Around { sizes: sizes[split..].to_vec(), strides: vec![to[split..].to_vec(), dense.clone()] };
                 index.each(&[y, row.as_mut_ptr()], |at| *at[0] *= *at[1]);
@@ -393,23 +410,20 @@ impl SingleStep {
         }
     }
 
-    /// For each token and each other index: f(token of the batch, its time, position, addresses).
-    pub(super) unsafe fn tokens(&self, bases: &Bases, core: &[DimId], mut f: impl FnMut(usize, &[f32], &[*mut f32])) {
+    /// For each sequence and each index around: f(positions, addresses). Positions are the last input.
+    pub(super) unsafe fn tokens(&self, bases: &Bases, core: &[DimId], mut f: impl FnMut(&[u32], &[*mut f32])) {
         let views = self.views();
-        let pos = &self.inputs[self.inputs.len() - 1];
+        let last = self.inputs.len() - 1;
         let mut core = core.to_vec();
         core.extend([BATCH, TIME]);
         let around = Around::new(&views, &core);
-        let batch = pos.axis(BATCH).map_or(1, |a| a.size);
-        let len = pos.axis(TIME).map_or(1, |a| a.size);
         // SAFETY: the plan's views lie inside of their buffers
         unsafe {
             let starts = self.starts(bases);
-            for b in 0..batch {
+            for (b, pos) in self.leaf::<u32>(bases, last).chunks_exact(self.inputs[last].size(TIME)).enumerate() {
                 let at: Vec<*mut f32> =
                     starts.iter().zip(&views).map(|(p, v)| p.offset(b as isize * v.stride(BATCH))).collect();
-                let pos = std::slice::from_raw_parts(at[self.inputs.len() - 1], len);
-                around.each(&at, |at| f(b, pos, at));
+                around.each(&at, |at| f(pos, at));
             }
         }
     }
@@ -424,7 +438,7 @@ impl SingleStep {
         let core = [dim, carried.map_or(dim, |c| c.2)];
         // SAFETY: lags stay inside of the document, which started in this piece or in what was carried
         unsafe {
-            self.tokens(bases, &core, |_, pos, at| {
+            self.tokens(bases, &core, |pos, at| {
                 let out = at[self.inputs.len()];
                 for (t, p) in pos.iter().enumerate() {
                     for i in 0..width {
@@ -453,7 +467,7 @@ impl SingleStep {
         let (x, w, y) = (self.inputs[0].stride(TIME), self.inputs[0].stride(dim), self.output.stride(TIME));
         // SAFETY: as for `window`
         unsafe {
-            self.tokens(bases, &[dim], |_, pos, at| {
+            self.tokens(bases, &[dim], |pos, at| {
                 let out = at[self.inputs.len()];
                 for t in 0..pos.len() {
                     *out.offset(t as isize * y) = 0.0;

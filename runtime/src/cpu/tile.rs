@@ -1,6 +1,6 @@
 //! Tiles of an attend: dense pieces of outer values in the body's arena, and the moves between the two.
 
-use super::memory::{Bases, FIXED, Slot, layout};
+use super::memory::{Bases, FIXED, Slot, elements, layout};
 use archc_compiler::plan::TilePort;
 use archc_kernels::attend::{add_rows, copy_rows};
 use archc_kernels::copy::{DIMS, add_nd, copy_nd};
@@ -51,9 +51,9 @@ impl Tile {
             token: port.token,
             rows: port.rows,
             timed: port.timed,
-            at: port.tile.offset,
+            at: elements(port.tile.start.bytes),
             panel: port.panel.map(|port| FIXED + port),
-            transposed: port.transposed.as_ref().map(|(port, view)| (FIXED + port, view.offset)),
+            transposed: port.transposed.as_ref().map(|(port, view)| (FIXED + port, elements(view.start.bytes))),
             tokens: if port.timed { sizes.first().copied().unwrap_or(1) } else { 1 },
             each: sizes.iter().skip(own).product(),
             plain: (own..sizes.len()).all(|i| sizes[i] == 1 || inner[i] == outside[i]),

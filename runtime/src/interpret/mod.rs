@@ -309,7 +309,7 @@ fn apply(frame: &Frame<'_>, scope: &Scope<'_>, op: &Op, dims: &[DimId], x: &[Val
         }
         Op::Unchunk { chunks, rows } => arrange::unchunk(frame, &x[0], name(*chunks), name(*rows)),
         Op::Embed { vocab, .. } => tokens::embed(frame, name(*vocab), &x[0], x.get(1)),
-        Op::Scatter { of, prefix } => tokens::scatter(frame, name(*of), frame.size(scope, *of), *prefix, &x[0]),
+        Op::Scatter { of, first } => tokens::scatter(frame, name(*of), frame.size(scope, *of), *first, &x[0]),
         Op::Dropout { path } => tokens::dropout(frame, scope, path, &x[0], &x[1]),
         Op::StopGrad => Ok(x[0].clone()),
         Op::CrossEntropy { vocab } => tokens::cross_entropy(frame, scope, *vocab, &x[0]),

@@ -1,7 +1,7 @@
 //! Ops that know tokens: embeddings, dropout, cross-entropy, windows and long convolutions. Plain loops.
 
 use super::{Frame, Scope, name};
-use crate::random::{Stream, token_number};
+use crate::random::{Stream, dropout_key, token_number};
 use crate::reference::binary::binary;
 use crate::reference::kernels::host;
 use crate::reference::loss::partition;
@@ -79,11 +79,8 @@ pub(super) fn embed(frame: &Frame<'_>, vocab: Dim, table: &Value, prefix: Option
     frame.built(data, &[&frame.tokens(), columns.as_slice()].concat())
 }
 
-pub(super) fn scatter(frame: &Frame<'_>, of: Dim, size: usize, prefix: bool, dy: &Value) -> Result<Value> {
+pub(super) fn scatter(frame: &Frame<'_>, of: Dim, size: usize, first: usize, dy: &Value) -> Result<Value> {
     let (data, columns) = frame.by_token(dy)?;
-    let source = &frame.graph.source;
-    let vocab = source.vocab.map_or(0, |v| source.size(v));
-    let first = if prefix { vocab } else { 0 };
     let w = width(&columns);
     let mut out = vec![0.0; size * w];
     for (row, &id) in data.chunks_exact(w).zip(&frame.leaves.ids) {
@@ -105,7 +102,7 @@ pub(super) fn dropout(frame: &Frame<'_>, scope: &Scope<'_>, path: &str, x: &Valu
     }
     let keep = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
     let step = frame.leaves.step;
-    let mut stream = Stream::new(&[b"dropout", &seed.to_le_bytes(), &step.to_le_bytes(), path.as_bytes()]);
+    let mut stream = Stream::of(dropout_key(seed, step, path));
     let of = |d: &Dim| match d {
         Dim::Axis(a) => DimId(a.0),
         _ => BATCH,

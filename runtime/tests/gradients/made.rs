@@ -114,6 +114,7 @@ impl Made {
             param_grads: Vec::new(),
             input_grads: Vec::new(),
             forward_nodes: 0,
+            careful: false,
         };
         assert_valid(&lowered);
         lowered

@@ -36,6 +36,7 @@ fn programs_have_all_ops() {
                 carry,
                 losses: !carry,
                 training: !carry,
+                careful: false,
             };
             let mut made = lower(&graph, &options);
             verify(&made).unwrap();

@@ -53,6 +53,7 @@ impl Hand {
             param_grads: Vec::new(),
             input_grads: Vec::new(),
             forward_nodes,
+            careful: false,
         };
         verify(&graph).unwrap();
         let shape = Shape { batch: 2, len: self.leaves.len, carried: self.leaves.carried_tokens };

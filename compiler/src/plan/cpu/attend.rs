@@ -1,10 +1,15 @@
 //! Attends: the body planned for one tile of rows and columns, with dense copies of what it reads: one tile of what has rows, a panel of
 //! tiles for the whole past of what has columns. Products that make a sum over tiles add to it where it lies.
 
-use super::build::{Planner, ScopePlan};
-use super::memory::{Buffer, buffer_of, place, touch};
-use super::{AttendGradKernel, AttendKernel, Base, Kernel, Scope, Start, TileEmit, TilePort, TileSum, View, Work};
+use super::super::build::{Kernel, Planner, ScopePlan, View};
+use super::super::memory::{Layout, Place};
+use super::super::{Element, Scope, Work};
+use super::{AttendGradKernel, AttendKernel};
 use crate::lowered::{Attend, BATCH, DimId, Op, TIME, ValueId, Weighing};
+
+type TilePort = super::TilePort<Place, Place>;
+type TileEmit = super::TileEmit<Place, Place>;
+type TileSum = super::TileSum<Place, Place>;
 
 impl ScopePlan<'_> {
     /// Makes the kernel of an attend or of its gradient.
@@ -113,7 +118,7 @@ impl ScopePlan<'_> {
                 running.push([before.clone(), body.read(planner, *value)]);
             }
         }
-        let in_arena = |v: &View| (v.base == Base::Scratch).then(|| buffer_of(v.offset));
+        let in_arena = |v: &View| v.start.buffer();
         for (i, user) in users {
             let place = self.read(planner, user);
             match grad {
@@ -146,7 +151,7 @@ impl ScopePlan<'_> {
                         let view = panels.hold(&mut body, &mut port);
                         if let Work::Gemm(gemm) = &mut body.kernels[at].work {
                             gemm.accumulate = true;
-                            (gemm.c.base, gemm.c.offset) = (view.base, view.offset);
+                            gemm.c.start = view.start;
                         }
                     }
                     sums.push(TileSum { port, adds });
@@ -178,12 +183,13 @@ impl ScopePlan<'_> {
             batch: forward.map.iter().position(|d| *d == BATCH),
             reach: forward.reach,
             panels: panels.count,
-            pos: self.pos(planner),
+            pos: self.positions(planner),
             ports,
             body: Scope::default(),
-            arena: Start { base: Base::Scratch, offset: 0 },
+            arena: Place::port(0),
             weight,
             softmax,
+            careful: planner.graph.careful && grad.is_none(),
             lag,
             visible,
             sink,
@@ -193,64 +199,37 @@ impl ScopePlan<'_> {
             normal,
             grad: grad.map(|_| AttendGradKernel { after: Scope::default(), delta, sums, running, last }),
         };
-        let mut scope = {
-            let mut others: Vec<&mut View> = vec![&mut kernel.weight, &mut kernel.weights];
-            others.extend(
-                [&mut kernel.lag, &mut kernel.visible, &mut kernel.sink, &mut kernel.shown].into_iter().flatten(),
-            );
-            for p in &mut kernel.ports {
-                others.push(&mut p.tile);
-                others.extend(p.transposed.iter_mut().map(|t| &mut t.1));
-            }
-            for e in &mut kernel.emits {
-                others.extend([&mut e.value, &mut e.sum.tile]);
-            }
-            others.extend(kernel.normal.iter_mut().flatten().map(|p| &mut p.tile));
-            if let Some(g) = &mut kernel.grad {
-                others.extend(g.delta.as_mut().map(|p| &mut p.tile));
-                others.extend(g.sums.iter_mut().map(|s| &mut s.port.tile));
-                others.extend(g.running.iter_mut().flatten().chain(&mut g.last));
-            }
-            place(std::mem::take(&mut body.kernels), &body.buffers, &mut others, planner.target.align)
-        };
+        let layout = Layout::new(&body.kernels, &body.buffers, planner.target.align);
+        let mut scope = layout.scope(body.kernels);
+        kernel.arena = self.arena(&scope);
         if let Some(g) = &mut kernel.grad {
             g.after = Scope { kernels: scope.kernels.split_off(split), arena: scope.arena };
         }
-        kernel.arena.offset = self.buffer(scope.arena, false);
         kernel.body = scope;
+        let kernel = kernel.relocate_both(&mut |place, _| place, &mut |place, element| layout.start(place, element));
         self.kernels.push(Kernel { work: Work::Attend(Box::new(kernel)), name: node.name.clone() });
     }
 
     /// The product that alone touches a tile's buffer, and sets all of it: it can add to what is there as well.
-    fn product_of(&mut self, tile: &View) -> Option<usize> {
-        if tile.base != Base::Scratch || self.buffers[buffer_of(tile.offset)].len != tile.len() || !tile.is_dense() {
+    fn product_of(&self, tile: &View) -> Option<usize> {
+        let buffer = tile.start.buffer()?;
+        if self.buffers[buffer].bytes != tile.element.bytes() * tile.len() || !tile.is_dense() {
             return None;
         }
-        let mut touching = Vec::new();
-        for (i, kernel) in self.kernels.iter_mut().enumerate() {
+        let touches = |kernel: &Kernel| {
             let mut here = false;
-            touch(kernel, &mut |base, offset| {
-                here |= *base == Base::Scratch && buffer_of(*offset) == buffer_of(tile.offset);
-            });
-            if here {
-                touching.push(i);
-            }
-        }
+            kernel.each_start(&mut |place| here |= place.buffer() == Some(buffer));
+            here
+        };
+        let touching: Vec<usize> = (0..self.kernels.len()).filter(|i| touches(&self.kernels[*i])).collect();
         let [one] = touching[..] else { return None };
         match &self.kernels[one].work {
             Work::Gemm(g) => {
-                let sets = !g.accumulate && (g.c.base, g.c.offset) == (tile.base, tile.offset);
+                let sets = !g.accumulate && g.c.start == tile.start;
                 let whole = g.m * g.n * g.batch.iter().product::<usize>() == tile.len();
                 (sets && whole).then_some(one)
             }
             _ => None,
-        }
-    }
-
-    /// Keeps a buffer alive to the end of the scope.
-    fn keep(&mut self, view: &View) {
-        if view.base == Base::Scratch {
-            self.buffers[buffer_of(view.offset)].pinned = true;
         }
     }
 }
@@ -268,9 +247,9 @@ impl Panels {
     fn hold(&mut self, body: &mut ScopePlan<'_>, port: &mut TilePort) -> View {
         let mut view = port.tile.clone();
         if port.timed && !port.rows && self.tiles > 1 {
-            body.buffers[buffer_of(port.tile.offset)] = Buffer { len: port.tile.len() * self.tiles, pinned: true };
+            body.grow(&port.tile, self.tiles);
             port.panel = Some(self.count);
-            (view.base, view.offset) = (Base::Port(self.count), 0);
+            view.start = Place::port(self.count);
             self.count += 1;
         }
         view
@@ -280,13 +259,15 @@ impl Panels {
     fn transpose(&mut self, body: &mut ScopePlan<'_>, ports: &mut [TilePort]) {
         for at in 0..body.kernels.len() {
             let Work::Gemm(g) = &body.kernels[at].work else { continue };
-            let Some(port) = ports.iter_mut().find(|p| p.panel.is_some_and(|p| g.b.base == Base::Port(p))) else {
+            let Some(port) = ports.iter_mut().find(|p| p.panel.is_some_and(|p| g.b.start.home == Place::port(p).home))
+            else {
                 continue;
             };
             // columns of B are the tile's tokens, its rows the numbers of each
             let tokens = port.tile.axes[0].size;
             let each = port.tile.len() / tokens;
-            let whole = g.b.offset == 0 && g.batch.is_empty() && g.sums.is_empty() && (g.n, g.k) == (tokens, each);
+            let whole =
+                g.b.start.offset == 0 && g.batch.is_empty() && g.sums.is_empty() && (g.n, g.k) == (tokens, each);
             if !whole || tokens == 1 || (g.b.row, g.b.col) != (1, each as isize) {
                 continue;
             }
@@ -294,7 +275,7 @@ impl Panels {
                 Some((number, _)) => *number,
                 None => {
                     let mut view = port.tile.clone();
-                    view.offset = body.buffer(view.len() * self.tiles, true);
+                    view.start = body.buffer(Element::F32, view.len() * self.tiles, true);
                     for (i, axis) in view.axes.iter_mut().enumerate() {
                         axis.stride = if i == 0 { 1 } else { axis.stride * tokens as isize };
                     }
@@ -304,7 +285,7 @@ impl Panels {
                 }
             };
             if let Work::Gemm(g) = &mut body.kernels[at].work {
-                (g.b.base, g.b.row, g.b.col) = (Base::Port(number), tokens as isize, 1);
+                (g.b.start, g.b.row, g.b.col) = (Place::port(number), tokens as isize, 1);
             }
         }
     }

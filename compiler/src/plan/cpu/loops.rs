@@ -1,8 +1,8 @@
 //! Loops: the body planned as a scope of its own, whose captures, states and emits are ports.
 
-use super::build::{Planner, ScopePlan, copy};
-use super::memory::place;
-use super::{Base, Kernel, LoopKernel, Port, Start, StateSlot, View, Work};
+use super::super::build::{Kernel, Planner, ScopePlan, View, copy};
+use super::super::memory::{Layout, Place};
+use super::super::{Element, LoopKernel, Port, Start, StateSlot, Work};
 use crate::lowered::{DimId, Op, ValueId};
 
 impl ScopePlan<'_> {
@@ -12,12 +12,11 @@ impl ScopePlan<'_> {
         let Op::Loop(l) = &node.op else { panic!("archc bug: %{} is no loop", id.0) };
         let mut moving = l.map.clone();
         moving.push(l.over);
-        let mut ports: Vec<Option<Port>> = Vec::new();
-        let port = |view: &View| -> (Port, View) {
+        let mut ports: Vec<Option<Port<Place>>> = Vec::new();
+        let port = |view: &View| -> (Port<Place>, View) {
             let (inner, mut map) = view.without(&moving);
             let over = map.pop().unwrap_or(0);
-            let shape = View { base: inner.base, offset: inner.offset, axes: inner.axes.clone() };
-            (Port { outer: shape, map, over }, inner)
+            (Port { outer: inner.clone(), map, over }, inner)
         };
 
         // emits that someone reads, and final values, with their places outside
@@ -34,27 +33,33 @@ impl ScopePlan<'_> {
         roots.extend(emits.iter().map(|(i, _)| l.emits[*i].1));
         let mut body = ScopePlan::new(planner, &l.body, roots);
 
-        let mut states = Vec::new();
+        let mut states: Vec<StateSlot<Place>> = Vec::new();
+        // the two buffers of each state, and its view in the first one
+        let mut buffers: Vec<[Place; 2]> = Vec::new();
+        let mut views: Vec<View> = Vec::new();
         for (i, state) in l.states.iter().enumerate() {
             let (old, new) = (ports.len(), ports.len() + 1);
             ports.extend([None, None]);
-            let view = View::dense(Base::Port(old), 0, &state.dims, &planner.sizes);
+            let view = View::dense(Place::port(old), &state.dims, &planner.sizes);
             let len = view.len();
-            let buffers = [body.buffer(len, true), body.buffer(len, true)];
+            buffers.push([0, 1].map(|_| body.buffer(Element::F32, len, true)));
             let initial = self.read(planner, node.operands[i]);
             let (mut initial, inner) = port(&initial);
             // a state may have dimensions along which its initial value is constant
-            initial.outer.axes = view.axes.iter().map(|a| super::Axis { stride: inner.stride(a.dim), ..*a }).collect();
+            initial.outer.axes =
+                view.axes.iter().map(|a| super::super::Axis { stride: inner.stride(a.dim), ..*a }).collect();
             let last = finals.iter().find(|f| f.0 == i).map(|f| self.read(planner, f.1));
             let last = last.map(|v| port(&v).0);
-            body.wish(l.next[i], View { base: Base::Port(new), ..view.clone() });
-            states.push(StateSlot { len, buffers, ports: [old, new], initial, view, last });
+            body.wish(l.next[i], view.clone().at(Place::port(new)));
+            let (none, own) = ([Start::port(old); 2], view.clone().at(Start::port(old)));
+            states.push(StateSlot { len, buffers: none, ports: [old, new], initial, view: own, last });
+            views.push(view);
         }
         let mut copies: Vec<(ValueId, View)> = Vec::new();
         for (i, user) in &emits {
             let outer = self.read(planner, *user);
             let (port, inner) = port(&outer);
-            let view = View { base: Base::Port(ports.len()), offset: 0, axes: inner.axes };
+            let view = inner.at(Place::port(ports.len()));
             ports.push(Some(port));
             let value = l.emits[*i].1;
             body.wish(value, view.clone());
@@ -73,12 +78,12 @@ impl ScopePlan<'_> {
                 continue;
             }
             let (port, inner) = port(&self.read(planner, *outer));
-            capture_ports.push(Some(View { base: Base::Port(ports.len()), offset: 0, axes: inner.axes }));
+            capture_ports.push(Some(inner.at(Place::port(ports.len()))));
             ports.push(Some(port));
         }
         let mut leaf = |s: &mut ScopePlan<'_>, _: &Planner<'_>, v: ValueId| -> View {
             match &s.dag.node(v).op {
-                Op::State(i, _) => states[*i].view.clone(),
+                Op::State(i, _) => views[*i].clone(),
                 Op::Capture(i, _) => match &capture_ports[*i] {
                     Some(view) => view.clone(),
                     None => panic!("archc bug: capture {i} of a loop has no port"),
@@ -87,8 +92,8 @@ impl ScopePlan<'_> {
             }
         };
         body.build(planner, &mut leaf, &[]);
-        for (i, state) in states.iter().enumerate() {
-            let to = View { base: Base::Port(state.ports[1]), ..state.view.clone() };
+        for (i, (state, view)) in states.iter().zip(views).enumerate() {
+            let to = view.at(Place::port(state.ports[1]));
             let from = body.read(planner, l.next[i]);
             if from != to {
                 body.kernels.push(copy(from, to, &l.states[i].name));
@@ -100,17 +105,12 @@ impl ScopePlan<'_> {
                 body.kernels.push(copy(from, to, ""));
             }
         }
-        let mut slots: Vec<View> = states
-            .iter()
-            .flat_map(|s| s.buffers)
-            .map(|offset| View { base: Base::Scratch, offset, axes: Vec::new() })
-            .collect();
-        let mut others: Vec<&mut View> = slots.iter_mut().collect();
-        let scope = place(std::mem::take(&mut body.kernels), &body.buffers, &mut others, planner.target.align);
-        for (state, pair) in states.iter_mut().zip(slots.chunks(2)) {
-            state.buffers = [pair[0].offset, pair[1].offset];
+        let layout = Layout::new(&body.kernels, &body.buffers, planner.target.align);
+        let scope = layout.scope(body.kernels);
+        for (state, pair) in states.iter_mut().zip(buffers) {
+            state.buffers = pair.map(|buffer| layout.start(buffer, Element::F32));
         }
-        let arena = Start { base: Base::Scratch, offset: self.buffer(scope.arena, false) };
+        let arena = self.arena(&scope);
         let sizes = |dims: &[DimId]| dims.iter().map(|d| planner.size(*d)).collect();
         let kernel = LoopKernel {
             count: planner.size(l.over),

@@ -1,0 +1,91 @@
+//! The leaves of a plan: what its caller gives for each run, by kind.
+
+use super::Element;
+use crate::lowered::{BATCH, DimId, Op, TIME};
+
+/// What a kernel reads that no kernel makes, parameters and constants apart. A plan lists its leaves with their places; the same kind may
+/// be listed with two elements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leaf {
+    /// Row of the embedding table for each token, `[B, T]` of u32: a token, or from VOCAB on the prefix's.
+    Tokens,
+    /// The token that each token should predict, `[B, T]` of u32.
+    Targets,
+    /// Weight of each token in the loss, `[B, T]` of f64 for the cross-entropy, of f32 as a value of the program.
+    Weights,
+    /// Position of each token in its document, `[B, T]` of u32 for kernels that look at where documents start, of f32 as a value.
+    Positions,
+    /// Number of each token's document in its sequence, `[B, T]`.
+    Documents,
+    /// Updates done: a scalar.
+    Updates,
+    /// The key of a dropout site's random numbers at this step (SHA-256 of seed, step and the site's path): a scalar.
+    DropoutKey(String),
+    /// Input i, `[B, T, axes]`.
+    Input(usize),
+    /// The R of output i in sum(output * R), `[B, T, axes]`.
+    Cotangent(usize),
+    /// What an earlier piece of the sequences left, by name.
+    Carried(String),
+    /// What rounding took from that.
+    CarriedLow(String),
+}
+
+impl Leaf {
+    /// The leaf that an op of the graph is; none for other ops.
+    pub(super) fn of(op: &Op) -> Option<Self> {
+        Some(match op {
+            Op::Pos => Self::Positions,
+            Op::Doc => Self::Documents,
+            Op::Step => Self::Updates,
+            Op::TokenWeight => Self::Weights,
+            Op::Input(i) => Self::Input(*i),
+            Op::Cotangent(i, _) => Self::Cotangent(*i),
+            Op::Carried(name, _) => Self::Carried(name.clone()),
+            Op::CarriedLow(name, _) => Self::CarriedLow(name.clone()),
+            _ => return None,
+        })
+    }
+
+    /// The leaves that an op reads beside its operands: kind and element.
+    pub(super) fn beside(op: &Op) -> Vec<(Self, Element)> {
+        match op {
+            Op::Embed { .. } | Op::Scatter { .. } => vec![(Self::Tokens, Element::U32)],
+            Op::CrossEntropy { .. } | Op::CrossEntropyGrad { .. } => {
+                vec![(Self::Targets, Element::U32), (Self::Weights, Element::F64)]
+            }
+            Op::Dropout { path } => vec![(Self::DropoutKey(path.clone()), Element::Key)],
+            Op::Window { .. }
+            | Op::Unwindow { .. }
+            | Op::LongConv { .. }
+            | Op::LongConvBack { .. }
+            | Op::LongConvFilter { .. } => vec![(Self::Positions, Element::U32)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The dimensions of a leaf that is no op of the graph.
+    pub(super) fn dims(&self) -> &'static [DimId] {
+        match self {
+            Self::DropoutKey(_) | Self::Updates => &[],
+            _ => &[BATCH, TIME],
+        }
+    }
+
+    /// How it is printed.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::Targets => "targets",
+            Self::Weights => "weights",
+            Self::Positions => "positions",
+            Self::Documents => "documents",
+            Self::Updates => "updates",
+            Self::DropoutKey(_) => "dropout key",
+            Self::Input(_) => "input",
+            Self::Cotangent(_) => "cotangent",
+            Self::Carried(_) => "carried",
+            Self::CarriedLow(_) => "carried low",
+        }
+    }
+}
