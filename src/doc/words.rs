@@ -1,11 +1,14 @@
 //! What the language itself knows by name: builtins and keywords, each with a line and the section of the
 //! reference that says all of it.
 
+use archc_compiler::graph::UnaryOp;
+use std::borrow::Cow;
+
 /// A builtin or a keyword.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Word {
     /// How it is written.
-    pub signature: &'static str,
+    pub signature: Cow<'static, str>,
     /// What it means, in a line.
     pub text: &'static str,
     /// The section of the reference, by its slug.
@@ -16,7 +19,7 @@ pub struct Word {
 
 impl Word {
     /// Its name: the first word of the signature.
-    pub fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         let end = self.signature.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         &self.signature[..end.unwrap_or(self.signature.len())]
     }
@@ -24,30 +27,13 @@ impl Word {
 
 type Rows = &'static [(&'static str, &'static str)];
 
+/// The section of functions of one value, which are listed by the compiler.
+const ELEMENTWISE: &str = "element-by-element";
+
 const BUILTINS: &[(&str, Rows)] = &[
     (
-        "element-by-element",
+        ELEMENTWISE,
         &[
-            ("abs(x)", "the absolute value; no gradient at 0"),
-            ("sign(x)", "-1, 0 or 1; no gradient"),
-            ("floor(x)", "the largest integer that is not above x; no gradient. In sizes: floor(a / b)"),
-            ("exp(x)", "e^x"),
-            ("expm1(x)", "e^x - 1, exact near 0"),
-            ("log(x)", "the natural logarithm; x must be above 0"),
-            ("log1p(x)", "log(1 + x), exact near 0; x must be above -1"),
-            ("sqrt(x)", "the square root; x must not be below 0; no gradient at 0"),
-            ("rsqrt(x)", "1 / sqrt(x); x must be above 0"),
-            ("sigmoid(x)", "1 / (1 + e^-x), in (0, 1)"),
-            ("tanh(x)", "the hyperbolic tangent, in (-1, 1)"),
-            ("silu(x)", "x * sigmoid(x)"),
-            ("gelu(x)", "x Phi(x), with the error function"),
-            ("relu(x)", "the larger of x and 0; no gradient at 0"),
-            ("elu(x)", "x above 0, e^x - 1 below"),
-            ("softplus(x)", "log(1 + e^x), positive"),
-            ("sin(x)", "the sine, x in radians"),
-            ("cos(x)", "the cosine, x in radians"),
-            ("atan(x)", "the inverse tangent, in (-pi/2, pi/2)"),
-            ("erf(x)", "the error function"),
             ("min(a, b)", "the smaller of two values, or of two sizes; min[A](x): the smallest along A"),
             ("max(a, b)", "the larger of two values, or of two sizes; max[A](x): the largest along A"),
             ("clamp(x, low, high)", "x, kept between low and high"),
@@ -212,28 +198,33 @@ const KEYWORDS: &[(&str, Rows)] = &[
 pub fn all() -> impl Iterator<Item = Word> {
     let of = |table: &'static [(&'static str, Rows)], builtin: bool| {
         table.iter().flat_map(move |&(section, rows)| {
-            rows.iter().map(move |&(signature, text)| Word { signature, text, section, builtin })
+            rows.iter().map(move |&(signature, text)| Word { signature: signature.into(), text, section, builtin })
         })
     };
-    of(BUILTINS, true).chain(of(KEYWORDS, false))
+    let function = |f: &UnaryOp| {
+        let row = f.row();
+        Word { signature: format!("{}(x)", row.name).into(), text: row.doc, section: ELEMENTWISE, builtin: true }
+    };
+    UnaryOp::CALLED.iter().map(function).chain(of(BUILTINS, true)).chain(of(KEYWORDS, false))
 }
 
 #[cfg(test)]
 mod tests {
     use super::all;
     use crate::doc::reference;
-    use archc_compiler::hir::builtins::BUILTINS;
+    use archc_compiler::hir::builtins;
     use archc_grammar::KEYWORDS;
     use std::collections::BTreeSet;
 
     #[test]
     fn every_word_of_the_language_is_here_once() {
         for builtin in [true, false] {
-            let named: Vec<&str> = all().filter(|w| w.builtin == builtin).map(|w| w.name()).collect();
+            let words: Vec<_> = all().filter(|w| w.builtin == builtin).collect();
+            let named: Vec<&str> = words.iter().map(|w| w.name()).collect();
             let set: BTreeSet<&str> = named.iter().copied().collect();
             assert_eq!(set.len(), named.len(), "a word stands twice in {named:?}");
             let known: BTreeSet<&str> = if builtin {
-                BUILTINS.iter().map(|(name, _)| *name).collect()
+                builtins::names().collect()
             } else {
                 KEYWORDS.iter().copied().chain(["where", "score", "sink", "weight"]).collect()
             };

@@ -18,7 +18,7 @@ use super::flow::{EdgeKind, Flow};
 use super::relations;
 use crate::diag::Diagnostic;
 use crate::graph::{AxisId, BinaryOp, Graph, Node, NodeId, Op, Rate, ReduceOp, UnaryOp, Weighing};
-use crate::ops::{At, Interval, rules};
+use crate::ops::{At, Domain, EXP_MAX, Interval, Meets, Trait, rules};
 use std::collections::BTreeSet;
 
 /// What is known about a value.
@@ -221,9 +221,6 @@ fn widened(old: Interval, grown: Interval, round: usize) -> Interval {
     wide
 }
 
-/// The largest x whose exp is a finite f32.
-const EXP_MAX: f64 = 88.72;
-
 /// E0701 to E0705, W0701 to W0705.
 pub fn check_ranges(ranges: &Ranges) -> Vec<Diagnostic> {
     let flow = ranges.flow;
@@ -271,7 +268,7 @@ fn is_tame(ranges: &Ranges, users: &[Vec<usize>], vertex: usize) -> bool {
         for &user in &users[vertex] {
             let operand = |i: usize| ranges.flow.into[user].get(i).map(|e| e.from);
             match ranges.flow.vertices[user].op() {
-                Op::Unary(UnaryOp::Sigmoid | UnaryOp::Tanh | UnaryOp::Erf | UnaryOp::Atan) => {}
+                Op::Unary(f) if f.is(Trait::Saturates) => {}
                 Op::Unary(UnaryOp::Exp | UnaryOp::Expm1)
                     if operand(0).is_some_and(|x| ranges.interval(x).hi <= EXP_MAX) => {}
                 // as a divisor it makes the quotient 0
@@ -296,61 +293,22 @@ struct Findings {
     said: BTreeSet<(&'static str, crate::source::Place)>,
 }
 
-/// How an operand meets a domain.
-#[derive(Clone, Copy, PartialEq)]
-enum Meets {
-    Inside,
-    Partly,
-    Outside,
-}
-
 impl Findings {
     fn domain(&mut self, node: &Node, x: &[Interval], harmless: impl Fn() -> bool) {
         match &node.op {
-            Op::Unary(UnaryOp::Log) => {
-                let help = "keep it positive: `log(softplus(x) + 1e-6)`, or for a log of probabilities `-softplus(-x)` and \
-                            `x - logsumexp[A](x)`";
-                self.say(node, ["E0701", "W0701"], positive(x[0]), "log", "positive", x[0], help);
-            }
-            Op::Unary(UnaryOp::Log1p) => {
-                let shifted = x[0] + Interval::point(1.0);
-                let help = "keep it above -1, for example `log1p(abs(x))` or `log1p(x ^ 2)`";
-                self.say(node, ["E0701", "W0701"], positive(shifted), "log1p", "above -1", x[0], help);
-            }
-            Op::Unary(UnaryOp::Sqrt) => {
-                let meets = if (-x[0]).above(0.0) {
-                    Meets::Outside
-                } else if x[0].lo < 0.0 {
-                    Meets::Partly
-                } else {
-                    Meets::Inside
+            Op::Unary(f) => {
+                let row = f.row();
+                let meets = match (row.domain, row.domain.meets(x[0])) {
+                    (Domain::Exponent, Meets::Partly) if harmless() => Meets::Inside,
+                    (_, meets) => meets,
                 };
-                self.say(
-                    node,
-                    ["E0702", "W0702"],
-                    meets,
-                    "sqrt",
-                    "at least 0",
-                    x[0],
-                    "take it of a square, or of `max(x, 0)`",
-                );
-            }
-            Op::Unary(UnaryOp::Rsqrt) => {
-                let help = "add a small number to something that is not negative: `rsqrt(mean[A](x ^ 2) + 1e-5)`";
-                self.say(node, ["E0702", "W0702"], positive(x[0]), "rsqrt", "positive", x[0], help);
+                self.say(node, row.outside.0, meets, row.name, row.domain, x[0], row.outside.1);
             }
             Op::Binary(op @ (BinaryOp::Div | BinaryOp::Rem)) => {
-                let meets = if x[1] == Interval::point(0.0) {
-                    Meets::Outside
-                } else if x[1].contains(0.0) {
-                    Meets::Partly
-                } else {
-                    Meets::Inside
-                };
                 let what = if *op == BinaryOp::Div { "a division" } else { "a remainder" };
                 let help =
                     "keep the divisor away from 0: `x / (softplus(y) + 1e-4)`, `x / (abs(y) + 1)`, `x / max(y, 1)`";
-                self.say(node, ["E0703", "W0703"], meets, what, "other than 0", x[1], help);
+                self.say(node, ["E0703", "W0703"], Domain::NonZero.meets(x[1]), what, Domain::NonZero, x[1], help);
             }
             Op::Binary(BinaryOp::Pow) => {
                 let zero = x[0].contains(0.0) && x[1].lo < 0.0;
@@ -362,19 +320,8 @@ impl Findings {
                     Meets::Inside
                 };
                 let help = "keep the base positive, or use an integer literal as exponent, which holds for any sign";
-                self.say(node, ["E0704", "W0704"], meets, "a power with a real exponent", "positive", x[0], help);
-            }
-            Op::Unary(UnaryOp::Exp | UnaryOp::Expm1) => {
-                let meets = if x[0].lo > EXP_MAX {
-                    Meets::Outside
-                } else if x[0].hi > EXP_MAX && !harmless() {
-                    Meets::Partly
-                } else {
-                    Meets::Inside
-                };
-                let help = "bound it from above: `exp(x - max[A](x))`, `exp(-softplus(x))`, `exp(min(x, 10))`; or use `softplus`, \
-                            `sigmoid`, `softmax`";
-                self.say(node, ["E0705", "W0705"], meets, "exp", "at most 88, so that it fits f32", x[0], help);
+                let what = "a power with a real exponent";
+                self.say(node, ["E0704", "W0704"], meets, what, Domain::Above(0.0), x[0], help);
             }
             _ => {}
         }
@@ -387,7 +334,7 @@ impl Findings {
         codes: [&'static str; 2],
         meets: Meets,
         what: &str,
-        wanted: &str,
+        domain: Domain,
         range: Interval,
         help: &str,
     ) {
@@ -396,6 +343,7 @@ impl Findings {
             Meets::Outside => (codes[0], "is never"),
             Meets::Partly => (codes[1], "is not known to be"),
         };
+        let wanted = domain.wanted();
         if !self.said.insert((code, node.place)) {
             return;
         }
@@ -414,17 +362,6 @@ impl Findings {
         let diagnostic =
             if meets == Meets::Outside { Diagnostic::error(code, message) } else { Diagnostic::warning(code, message) };
         self.list.push(diagnostic.at(node.place, format!("this {operand} should be {wanted}")).help(help));
-    }
-}
-
-/// How an operand meets the positive numbers.
-fn positive(x: Interval) -> Meets {
-    if x.hi <= 0.0 {
-        Meets::Outside
-    } else if x.above(0.0) {
-        Meets::Inside
-    } else {
-        Meets::Partly
     }
 }
 

@@ -11,7 +11,7 @@
 use super::equal::{Product, Sum, Value, Values};
 use super::ranges::{Fact, Ranges};
 use crate::graph::{AxisId, BinaryOp, Op, ReduceOp, UnaryOp, Weighing};
-use crate::ops::Interval;
+use crate::ops::{Interval, Trait};
 
 /// The fact about a value whose interval by its op's own rule is `base`.
 pub(super) fn refine(ranges: &Ranges, value: Value, base: Interval) -> Fact {
@@ -346,23 +346,10 @@ fn norms(ranges: &Ranges, value: Value, op: &Op, fact: &mut Fact) {
                 }
             }
         }
-        // |f(x)| <= |x|
-        Op::Unary(
-            UnaryOp::Neg
-            | UnaryOp::Abs
-            | UnaryOp::Relu
-            | UnaryOp::Silu
-            | UnaryOp::Gelu
-            | UnaryOp::Tanh
-            | UnaryOp::Sin
-            | UnaryOp::Atan,
-        )
-        | Op::StopGrad
-        | Op::Sort(_)
-        | Op::TopK(..)
-        | Op::Past(_)
-        | Op::Expand(_)
-        | Op::Window { .. } => fact.norms.extend(of(0)),
+        Op::Unary(f) if f.is(Trait::Contracts) => fact.norms.extend(of(0)),
+        Op::StopGrad | Op::Sort(_) | Op::TopK(..) | Op::Past(_) | Op::Expand(_) | Op::Window { .. } => {
+            fact.norms.extend(of(0))
+        }
         Op::Pick(a, _) | Op::Cut { from: a, .. } => {
             // a part of the axis: no longer than the whole; the axis itself is gone or renamed
             let into = if let Op::Cut { into, .. } = op { Some(*into) } else { None };

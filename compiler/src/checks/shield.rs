@@ -13,8 +13,8 @@
 
 use super::flow::Flow;
 use super::ranges::Ranges;
-use crate::graph::{Attend, AxisId, BinaryOp, Dag, Graph, Node, NodeId, Op, Rate, Type, UnaryOp, Weighing};
-use crate::ops::Interval;
+use crate::graph::{Attend, AxisId, BinaryOp, Dag, Graph, Node, NodeId, Op, Rate, Type, Weighing};
+use crate::ops::Domain;
 use crate::passes::rewrite::{Copied, add, attend_roots, graph_roots, join, minus, union, with_dag};
 
 /// What a value of a body depends on: the row's token, the column's token, the lag.
@@ -49,7 +49,7 @@ pub fn shield(graph: &Graph) -> Graph {
         let vertex = flow.outer(id);
         let meets_pole = |vertex: usize| {
             let at = |i: usize| ranges.interval(flow.into[vertex][i].from);
-            poles(flow.vertices[vertex].op()).iter().any(|p| p.is_pole && !(p.harmless_at)(at(p.operand)))
+            poles(flow.vertices[vertex].op()).iter().any(|p| p.domain.has_pole() && !p.domain.is_regular(at(p.operand)))
         };
         let within = match graph.dag.op(id) {
             Op::Scan(scan) => scan.body.ids().any(|n| meets_pole(flow.inner(vertex, n))),
@@ -88,31 +88,16 @@ pub fn shield(graph: &Graph) -> Graph {
 /// An operand of an op at which it, or its gradient, may be infinite or no number.
 struct Pole {
     operand: usize,
-    /// A finite operand is enough; else it takes a large one.
-    is_pole: bool,
-    /// Whether the op is finite, and its gradient, at all of these.
-    harmless_at: fn(Interval) -> bool,
-    /// Where it surely is.
-    harmless: f64,
+    /// Where the op and its gradient are finite.
+    domain: Domain,
 }
 
-/// Beyond this e^x overflows in f32.
-const LARGE: f64 = 80.0;
-
 fn poles(op: &Op) -> Vec<Pole> {
-    let pole =
-        |operand: usize, harmless_at: fn(Interval) -> bool| Pole { operand, is_pole: true, harmless_at, harmless: 1.0 };
-    let exponential = Pole { operand: 0, is_pole: false, harmless_at: |x| x.at_most(LARGE), harmless: 0.0 };
+    let pole = |operand: usize, domain: Domain| Pole { operand, domain };
     match op {
-        Op::Unary(UnaryOp::Log | UnaryOp::Sqrt | UnaryOp::Rsqrt) => vec![pole(0, |x| x.above(0.0))],
-        Op::Unary(UnaryOp::Log1p) => vec![pole(0, |x| x.above(-1.0))],
-        Op::Unary(UnaryOp::Powi(i32::MIN..0)) => vec![pole(0, |x| !x.contains(0.0))],
-        Op::Unary(UnaryOp::Exp | UnaryOp::Expm1) => vec![exponential],
-        Op::Binary(BinaryOp::Div | BinaryOp::Rem) => vec![pole(1, |x| !x.contains(0.0))],
-        Op::Binary(BinaryOp::Pow) => vec![
-            pole(0, |x| x.above(0.0)),
-            Pole { operand: 1, is_pole: false, harmless_at: |x| x.within(-8.0, 8.0), harmless: 1.0 },
-        ],
+        Op::Unary(f) if f.domain() != Domain::All => vec![pole(0, f.domain())],
+        Op::Binary(BinaryOp::Div | BinaryOp::Rem) => vec![pole(1, Domain::NonZero)],
+        Op::Binary(BinaryOp::Pow) => vec![pole(0, Domain::Above(0.0)), pole(1, Domain::Within(-8.0, 8.0))],
         _ => Vec::new(),
     }
 }
@@ -169,11 +154,12 @@ impl<'a> Body<'a> {
         let operands = dag.operands(id);
         let danger = |p: Pole| {
             let x = operands[p.operand];
-            let known = (p.harmless_at)(self.ranges.interval(self.ranges.inner_vertex(self.home, x)));
+            let known = p.domain.is_regular(self.ranges.interval(self.ranges.inner_vertex(self.home, x)));
             // what columns alone decide is computed once a token; as a value of pairs it would cost more than an overflow is worth
             let single = self.sides(x).within(COL) || self.sides(x).within(ROW);
-            let safe = self.sides(x) == NONE || known && self.sides(x).within(ROW.and(COL)) || single && !p.is_pole;
-            (!safe).then_some((p.operand, p.harmless))
+            let safe =
+                self.sides(x) == NONE || known && self.sides(x).within(ROW.and(COL)) || single && !p.domain.has_pole();
+            (!safe).then_some((p.operand, p.domain.regular()))
         };
         poles(dag.op(id)).into_iter().filter_map(danger).collect()
     }

@@ -44,14 +44,9 @@ impl Elaborator<'_> {
     pub(super) fn unary(&mut self, op: UnaryOp, x: Value, place: Place) -> Eval<Value> {
         match x {
             Value::Number(x) => {
-                let code = match op {
-                    UnaryOp::Log | UnaryOp::Log1p => "E0701",
-                    UnaryOp::Sqrt | UnaryOp::Rsqrt => "E0702",
-                    UnaryOp::Exp | UnaryOp::Expm1 => "E0705",
-                    _ => "E0709",
-                };
-                let text = || format!("{}({})", format!("{op:?}").to_lowercase(), written(x));
-                self.finite(code, op.of(x), &[x], text, place)
+                let row = op.row();
+                let text = || format!("{}({})", row.name, written(x));
+                self.finite(row.outside.0[0], op.of(x), &[x], text, place)
             }
             Value::Recipe(_) if !self.in_init() => Ok(recipe(RecipeOp::Of(Function::Unary(op)), vec![x], place)),
             x => {

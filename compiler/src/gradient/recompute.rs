@@ -10,8 +10,7 @@
 //! Of equal cuts the one with the least to compute again is taken. The numbers that come out are the same.
 
 use super::cut::{Network, UNCUTTABLE};
-use crate::graph::{BinaryOp, UnaryOp};
-use crate::lowered::{Dag, Dim, Extent, Lowered, Op, Shape, ValueId, remove_dead};
+use crate::lowered::{Dag, Dim, Extent, Fact, Lowered, Op, Shape, ValueId, remove_dead};
 
 /// The shape for which sizes are compared: only their ratios matter.
 const NOMINAL: Shape = Shape { batch: 4, len: 256, carried: 0 };
@@ -71,56 +70,6 @@ fn place(from: &Dag, id: ValueId, dag: &mut Dag, map: &mut [Option<ValueId>]) {
     }
 }
 
-/// Whether an op is cheap where it is fused with what reads it. An exponential is; functions that take several times as
-/// long are not.
-fn is_cheap(op: &Op) -> bool {
-    if matches!(op, Op::Unary(UnaryOp::Sin | UnaryOp::Cos | UnaryOp::Atan) | Op::Binary(BinaryOp::Pow)) {
-        return false;
-    }
-    matches!(
-        op,
-        Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Select
-            | Op::Stack(_)
-            | Op::Pick(..)
-            | Op::Split(..)
-            | Op::Flatten(..)
-            | Op::Cat(..)
-            | Op::Cut { .. }
-            | Op::Expand(_)
-            | Op::Rename(..)
-            | Op::Chunk { .. }
-            | Op::Unchunk { .. }
-            | Op::Dropout { .. }
-            | Op::StopGrad
-            | Op::Window { .. }
-    )
-}
-
-/// Whether an op reads its operands from memory, however it is fused.
-fn is_product(op: &Op) -> bool {
-    matches!(op, Op::Contract(_) | Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_) | Op::LongConv { .. })
-}
-
-/// Whether an op's value is there in any case.
-fn is_free(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Input(_)
-            | Op::Param(_)
-            | Op::Const(_)
-            | Op::Index(_)
-            | Op::Table(..)
-            | Op::Pos
-            | Op::Doc
-            | Op::Step
-            | Op::TokenWeight
-            | Op::Carried(..)
-            | Op::CarriedLow(..)
-    )
-}
-
 /// For each forward node whether the backward part may read it. Those that are not cheap all are; of the others those on
 /// the cut.
 fn kept(joint: &Lowered) -> Vec<bool> {
@@ -135,20 +84,20 @@ fn kept(joint: &Lowered) -> Vec<bool> {
         let backward = i >= count;
         for o in node.operands.iter().map(|o| o.0 as usize).filter(|o| *o < count) {
             read[o] |= backward;
-            stored[usize::from(backward)][o] |= is_product(&node.op);
+            stored[usize::from(backward)][o] |= node.op.is(Fact::Stored);
         }
     }
     // an expanded value is wider than what is kept for it, and is asked for by itself
-    let behind = |op: &Op| op.is_name() && !matches!(op, Op::Expand(_));
+    let behind = |op: &Op| op.is(Fact::Name) && !matches!(op, Op::Expand(_));
     for (i, node) in dag.nodes[..count].iter().enumerate().rev().filter(|(_, n)| behind(&n.op)) {
         for pass in &mut stored {
             let read = std::mem::take(&mut pass[i]);
             pass[node.operands[0].0 as usize] |= read;
         }
     }
-    let cheap = |i: usize| is_cheap(&dag.nodes[i].op) && !(stored[0][i] && stored[1][i]);
+    let cheap = |i: usize| dag.nodes[i].op.is(Fact::Cheap) && !(stored[0][i] && stored[1][i]);
     for (i, node) in dag.nodes[..count].iter().enumerate() {
-        let size = if is_free(&node.op) { 0 } else { size(&joint.dims, &node.dims) };
+        let size = if node.op.is(Fact::Free) { 0 } else { size(&joint.dims, &node.dims) };
         network.edge(before(i), after(i), size);
         if cheap(i) {
             for operand in &node.operands {

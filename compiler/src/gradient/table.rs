@@ -2,8 +2,8 @@
 
 use super::site::{Cotangents, Site};
 use super::{binary, chunk, layout, learned, over_dims, time, unary};
-use crate::graph::UnaryOp;
 use crate::lowered::Op;
+use crate::ops::Trait;
 
 /// How the gradient of an op is made.
 pub(super) enum Rule {
@@ -106,7 +106,7 @@ pub(super) fn rule(op: &Op) -> Rule {
 /// Whether a gradient flows from an op to its operand i.
 pub(super) fn flows(op: &Op, i: usize) -> bool {
     match op {
-        Op::Unary(UnaryOp::Sign | UnaryOp::Floor | UnaryOp::Powi(0)) => false,
+        Op::Unary(f) => f.is(Trait::Smooth),
         Op::Binary(f) => !f.is_comparison(),
         // the condition, the probability, and what a carry gave
         Op::Select => i != 0,

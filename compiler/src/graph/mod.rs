@@ -32,6 +32,8 @@ pub use layout::ParamLayout;
 pub use print::{print, print_dot, print_whole};
 pub use verify::verify;
 
+pub use crate::ops::{BinaryOp, ReduceOp, UnaryOp};
+
 use crate::source::Place;
 
 /// An axis of a graph. Axes are nominal: equal sizes never make two axes one.
@@ -125,117 +127,6 @@ pub enum Draw {
     Eye,
     /// `dirac`: 1 at index 0 of the contracted axes
     Dirac,
-}
-
-/// Element-wise functions of one value. Gradients of the non-smooth ones are stated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum UnaryOp {
-    /// -x
-    Neg,
-    /// |x|, gradient 0 at 0
-    Abs,
-    /// -1, 0, 1; gradient 0
-    Sign,
-    /// gradient 0
-    Floor,
-    /// e^x
-    Exp,
-    /// e^x - 1
-    Expm1,
-    /// natural logarithm
-    Log,
-    /// log(1 + x)
-    Log1p,
-    /// square root; gradient 0 at 0
-    Sqrt,
-    /// 1 / sqrt(x)
-    Rsqrt,
-    /// 1 / (1 + e^-x)
-    Sigmoid,
-    /// hyperbolic tangent
-    Tanh,
-    /// x sigmoid(x)
-    Silu,
-    /// x Phi(x), erf form
-    Gelu,
-    /// max(x, 0), gradient 0 at 0
-    Relu,
-    /// x for x > 0, else e^x - 1
-    Elu,
-    /// log(1 + e^x)
-    Softplus,
-    /// sine
-    Sin,
-    /// cosine
-    Cos,
-    /// arc tangent
-    Atan,
-    /// error function
-    Erf,
-    /// 1 - x, of a 0/1 value
-    Not,
-    /// x^n with an integer literal n: holds for any sign
-    Powi(i32),
-}
-
-/// Element-wise functions of two values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum BinaryOp {
-    /// a + b
-    Add,
-    /// a - b
-    Sub,
-    /// a b; may form outer products
-    Mul,
-    /// a / b; may form outer products
-    Div,
-    /// a - b floor(a / b); gradient 1 to a, -floor(a / b) to b
-    Rem,
-    /// a^b for a > 0 (at a = 0: the limit)
-    Pow,
-    /// the smaller; at ties half the gradient each. `and` is this
-    Min,
-    /// the larger; at ties half the gradient each. `or` is this
-    Max,
-    /// 1 or 0, no gradient
-    Eq,
-    /// 1 or 0, no gradient
-    Ne,
-    /// 1 or 0, no gradient
-    Lt,
-    /// 1 or 0, no gradient
-    Le,
-    /// 1 or 0, no gradient
-    Gt,
-    /// 1 or 0, no gradient
-    Ge,
-}
-
-/// Reductions over named axes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ReduceOp {
-    /// sum
-    Sum,
-    /// arithmetic mean
-    Mean,
-    /// largest; ties share the gradient equally
-    Max,
-    /// smallest; ties share the gradient equally
-    Min,
-    /// variance: of the population, or with `sample` divided by n - 1
-    Var {
-        /// Divide by n - 1.
-        sample: bool,
-    },
-    /// square root of the variance; gradient 0 where it is 0
-    Std {
-        /// Divide by n - 1.
-        sample: bool,
-    },
-    /// L2 norm; gradient 0 at 0
-    Norm,
-    /// log of the sum of exponentials
-    LogSumExp,
 }
 
 /// How `anneal` moves.

@@ -99,8 +99,7 @@ impl Builder<'_> {
     // ---- ops
 
     pub(super) fn unary(&mut self, op: UnaryOp, x: usize) -> usize {
-        let folded = |f: fn(f64) -> f64| f;
-        let (tag, fold) = match op {
+        match op {
             UnaryOp::Neg => return self.combine(&[(x, -1.0)], 0.0),
             UnaryOp::Not => return self.combine(&[(x, -1.0)], 1.0),
             UnaryOp::Powi(0) => return self.number(1.0),
@@ -113,32 +112,15 @@ impl Builder<'_> {
                 let gate = self.unary(UnaryOp::Sigmoid, x);
                 return self.binary(BinaryOp::Mul, x, gate);
             }
-            UnaryOp::Abs => ("abs", folded(f64::abs)),
-            UnaryOp::Sign => ("sign", folded(|x| if x == 0.0 { 0.0 } else { x.signum() })),
-            UnaryOp::Floor => ("floor", folded(f64::floor)),
-            UnaryOp::Exp => ("exp", folded(f64::exp)),
-            UnaryOp::Expm1 => ("expm1", folded(f64::exp_m1)),
-            UnaryOp::Log => ("log", folded(f64::ln)),
-            UnaryOp::Log1p => ("log1p", folded(f64::ln_1p)),
-            UnaryOp::Sqrt => ("sqrt", folded(f64::sqrt)),
-            UnaryOp::Sigmoid => ("sigmoid", folded(|x| 1.0 / (1.0 + (-x).exp()))),
-            UnaryOp::Tanh => ("tanh", folded(f64::tanh)),
-            UnaryOp::Gelu => ("gelu", folded(|_| f64::NAN)),
-            UnaryOp::Relu => ("relu", folded(|x| x.max(0.0))),
-            UnaryOp::Elu => ("elu", folded(|x| if x > 0.0 { x } else { x.exp_m1() })),
-            UnaryOp::Softplus => ("softplus", folded(|x| x.max(0.0) + (-x.abs()).exp().ln_1p())),
-            UnaryOp::Sin => ("sin", folded(f64::sin)),
-            UnaryOp::Cos => ("cos", folded(f64::cos)),
-            UnaryOp::Atan => ("atan", folded(f64::atan)),
-            UnaryOp::Erf => ("erf", folded(|_| f64::NAN)),
-        };
+            _ => {}
+        }
         if let Some(c) = self.as_number(x) {
-            let y = fold(c);
+            let y = op.of(c);
             if !y.is_nan() {
                 return self.number(y);
             }
         }
-        self.plain(tag, &[x])
+        self.plain(op.row().name, &[x])
     }
 
     pub(super) fn as_number(&self, t: usize) -> Option<f64> {

@@ -80,36 +80,25 @@ pub enum Builtin {
     Fan,
 }
 
-/// Names and meanings, sorted by name.
-pub const BUILTINS: &[(&str, Builtin)] = &[
-    ("abs", Builtin::Unary(UnaryOp::Abs)),
+/// Names and meanings, sorted by name; functions of one value are rows of `ops::unary`.
+const BUILTINS: &[(&str, Builtin)] = &[
     ("anneal", Builtin::Anneal),
-    ("atan", Builtin::Unary(UnaryOp::Atan)),
     ("cat", Builtin::Cat),
     ("clamp", Builtin::Clamp),
-    ("cos", Builtin::Unary(UnaryOp::Cos)),
     ("cumsum", Builtin::Cumsum),
     ("cut", Builtin::Cut),
     ("dirac", Builtin::Draw(Draw::Dirac)),
     ("dropout", Builtin::Dropout),
-    ("elu", Builtin::Unary(UnaryOp::Elu)),
     ("embed", Builtin::Embed),
-    ("erf", Builtin::Unary(UnaryOp::Erf)),
-    ("exp", Builtin::Unary(UnaryOp::Exp)),
     ("expand", Builtin::Expand),
-    ("expm1", Builtin::Unary(UnaryOp::Expm1)),
     ("eye", Builtin::Draw(Draw::Eye)),
     ("fan", Builtin::Fan),
     ("flatten", Builtin::Flatten),
-    ("floor", Builtin::Unary(UnaryOp::Floor)),
-    ("gelu", Builtin::Unary(UnaryOp::Gelu)),
     ("head", Builtin::Head),
     ("index", Builtin::Index),
     ("inf", Builtin::Number(f64::INFINITY)),
     ("lag", Builtin::Lag),
     ("linear", Builtin::Linear),
-    ("log", Builtin::Unary(UnaryOp::Log)),
-    ("log1p", Builtin::Unary(UnaryOp::Log1p)),
     ("log_uniform", Builtin::Draw(Draw::LogUniform)),
     ("logsumexp", Builtin::Reduce(ReduceOp::LogSumExp)),
     ("max", Builtin::MinMax { max: true }),
@@ -123,26 +112,17 @@ pub const BUILTINS: &[(&str, Builtin)] = &[
     ("past", Builtin::Past),
     ("pi", Builtin::Number(std::f64::consts::PI)),
     ("pos", Builtin::Pos),
-    ("relu", Builtin::Unary(UnaryOp::Relu)),
     ("rename", Builtin::Rename),
-    ("rsqrt", Builtin::Unary(UnaryOp::Rsqrt)),
     ("select", Builtin::Select),
-    ("sigmoid", Builtin::Unary(UnaryOp::Sigmoid)),
-    ("sign", Builtin::Unary(UnaryOp::Sign)),
-    ("silu", Builtin::Unary(UnaryOp::Silu)),
-    ("sin", Builtin::Unary(UnaryOp::Sin)),
     ("softmax", Builtin::Softmax),
-    ("softplus", Builtin::Unary(UnaryOp::Softplus)),
     ("sort", Builtin::Sort),
     ("sparsemax", Builtin::Sparsemax),
     ("split", Builtin::Split),
-    ("sqrt", Builtin::Unary(UnaryOp::Sqrt)),
     ("stack", Builtin::Stack),
     ("std", Builtin::Reduce(ReduceOp::Std { sample: false })),
     ("step", Builtin::Step),
     ("stop_grad", Builtin::StopGrad),
     ("sum", Builtin::Reduce(ReduceOp::Sum)),
-    ("tanh", Builtin::Unary(UnaryOp::Tanh)),
     ("token_mean", Builtin::TokenMean),
     ("tokens", Builtin::Tokens),
     ("topk", Builtin::TopK),
@@ -154,7 +134,13 @@ pub const BUILTINS: &[(&str, Builtin)] = &[
 
 /// The function with this name.
 pub fn builtin(name: &str) -> Option<Builtin> {
-    BUILTINS.binary_search_by_key(&name, |(n, _)| n).ok().map(|i| BUILTINS[i].1)
+    let own = BUILTINS.binary_search_by_key(&name, |(n, _)| n).ok().map(|i| BUILTINS[i].1);
+    own.or_else(|| UnaryOp::CALLED.iter().find(|f| f.row().name == name).map(|f| Builtin::Unary(*f)))
+}
+
+/// The names of all.
+pub fn names<'n>() -> impl Iterator<Item = &'n str> {
+    BUILTINS.iter().map(|b| b.0).chain(UnaryOp::CALLED.iter().map(|f| f.row().name))
 }
 
 #[cfg(test)]

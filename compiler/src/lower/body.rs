@@ -1,8 +1,8 @@
 //! The body of a scan, taken apart: what depends on a state stays, what does not is lowered outside.
 
-use super::ordinary::{dims, names, ordinary};
+use super::ordinary::{dims, ordinary};
 use super::tokens::Lowering;
-use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op as Source, Scan, UnaryOp};
+use crate::graph::{AxisId, Graph, NodeId, Op as Source, Scan};
 use crate::lowered::{BATCH, Builder, DimId, LoopState, Op, TIME, ValueId};
 use crate::target::Target;
 
@@ -144,12 +144,13 @@ impl<'s> Body<'s> {
     fn independent(&self, axis: AxisId) -> bool {
         let dag = &self.scan.body;
         let states = self.scan.states.iter().all(|s| s.axes.contains(&axis));
-        states && self.inside().all(|id| dag.ty(id).axes.contains(&axis) && !names(dag.op(id)).contains(&axis))
+        states
+            && self.inside().all(|id| dag.ty(id).axes.contains(&axis) && !crate::ops::axes(dag.op(id)).contains(&axis))
     }
 
     /// Whether every value and derivative in the loop's body is finite at a token of zeros.
     pub fn is_finite(&self) -> bool {
-        self.inside().all(|id| finite(self.scan.body.op(id)))
+        self.inside().all(|id| !crate::ops::has_pole(self.scan.body.op(id)))
     }
 
     /// The body's ops at one token: next states and those emits that depend on a state.
@@ -215,15 +216,4 @@ impl<'s> Body<'s> {
         let emits = emits.map(|(name, e)| (name.clone(), values[e.0 as usize].expect("archc bug: an emit is dead")));
         (next, emits.collect())
     }
-}
-
-/// Whether an op has a finite value and derivative wherever its operands are finite and moderate, 0 included.
-fn finite(op: &Source) -> bool {
-    !matches!(
-        op,
-        Source::Binary(BinaryOp::Div | BinaryOp::Rem | BinaryOp::Pow)
-            | Source::Unary(
-                UnaryOp::Log | UnaryOp::Log1p | UnaryOp::Sqrt | UnaryOp::Rsqrt | UnaryOp::Powi(i32::MIN..0)
-            )
-    )
 }

@@ -132,26 +132,3 @@ fn anneal(b: &mut Builder<'_>, from: ValueId, to: ValueId, steps: f64, start: f6
     let (left, right) = (b.mul(from, rest), b.mul(to, u));
     b.add(left, right)
 }
-
-/// The axes that an op works along or makes.
-pub(super) fn names(op: &Source) -> Vec<AxisId> {
-    match op {
-        Source::Index(axes)
-        | Source::Reduce(_, axes)
-        | Source::Contract(axes)
-        | Source::Softmax(axes)
-        | Source::Expand(axes) => axes.clone(),
-        Source::Table(axis, _)
-        | Source::Sparsemax(axis)
-        | Source::Cumsum(axis)
-        | Source::Sort(axis)
-        | Source::TopK(axis, _)
-        | Source::Stack(axis)
-        | Source::Pick(axis, _) => vec![*axis],
-        Source::Split(from, into) => [&[*from], into.as_slice()].concat(),
-        Source::Flatten(parts, into) | Source::Cat(parts, into) => [parts.as_slice(), &[*into]].concat(),
-        Source::Cut { from, into, .. } | Source::Rename(from, into) => vec![*from, *into],
-        Source::Linear(map) => [map.contracted.concat(), map.out.clone()].concat(),
-        _ => Vec::new(),
-    }
-}

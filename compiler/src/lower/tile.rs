@@ -4,11 +4,12 @@
 //! their heads) stays inside, and the head in question is read off by a contraction with a one.
 
 use super::attends::{Pairs, Sides, weight};
-use super::ordinary::{dims, names, ordinary};
+use super::ordinary::{dims, ordinary};
 use super::reach::{always, most_carried, reach};
 use super::tokens::Lowering;
 use crate::graph::{self, AxisId, BinaryOp, NodeId, Op as Source};
 use crate::lowered::{Attend, BATCH, Builder, DimId, Extent, FIXED, Op, TIME, ValueId, Weighing, order};
+use crate::ops::axes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -206,5 +207,5 @@ impl Reads {
 
 /// Whether an op reads across an axis or makes it, other than by staying constant along it.
 fn works_along(op: &Source, axis: AxisId) -> bool {
-    !matches!(op, Source::Expand(_)) && names(op).contains(&axis)
+    !matches!(op, Source::Expand(_)) && axes(op).contains(&axis)
 }

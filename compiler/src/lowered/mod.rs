@@ -36,6 +36,7 @@
 
 mod build;
 mod dead;
+mod facts;
 mod named;
 mod op;
 mod print;
@@ -43,6 +44,7 @@ mod verify;
 
 pub use build::Builder;
 pub use dead::remove_dead;
+pub(crate) use facts::Fact;
 pub use op::{Attend, AttendGrad, Loop, LoopState, Op, Pairs, Weighing};
 pub use print::{op_name, print};
 pub use verify::verify;

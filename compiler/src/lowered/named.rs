@@ -3,22 +3,6 @@
 use super::{DimId, Op};
 
 impl Op {
-    /// Whether it may only give its operand's numbers another name.
-    pub(crate) fn is_name(&self) -> bool {
-        matches!(
-            self,
-            Self::StopGrad
-                | Self::Rename(..)
-                | Self::Pick(..)
-                | Self::Cut { .. }
-                | Self::Expand(_)
-                | Self::Split(..)
-                | Self::Flatten(..)
-                | Self::Chunk { .. }
-                | Self::Unchunk { .. }
-        )
-    }
-
     /// Calls f with every dimension that the op itself names; not with those of a body inside of it.
     pub fn each_dim(&mut self, f: &mut dyn FnMut(&mut DimId)) {
         match self {

@@ -402,17 +402,3 @@ impl Attend {
         if matches!(self.weighing, Weighing::Score(_)) { 2 } else { 0 }
     }
 }
-
-impl Op {
-    /// The operand whose 0 makes the result or its gradient infinite or no number, if there is one.
-    pub fn pole(&self) -> Option<usize> {
-        match self {
-            Self::Unary(
-                UnaryOp::Log | UnaryOp::Log1p | UnaryOp::Sqrt | UnaryOp::Rsqrt | UnaryOp::Powi(i32::MIN..0),
-            ) => Some(0),
-            Self::Binary(BinaryOp::Pow) => Some(0),
-            Self::Binary(BinaryOp::Div | BinaryOp::Rem) => Some(1),
-            _ => None,
-        }
-    }
-}

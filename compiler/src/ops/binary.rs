@@ -1,7 +1,39 @@
 //! Element-wise functions of two values, and `select`: one table.
 
 use super::{At, Interval, Rules};
-use crate::graph::BinaryOp;
+
+/// Element-wise functions of two values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BinaryOp {
+    /// a + b
+    Add,
+    /// a - b
+    Sub,
+    /// a b; may form outer products
+    Mul,
+    /// a / b; may form outer products
+    Div,
+    /// a - b floor(a / b); gradient 1 to a, -floor(a / b) to b
+    Rem,
+    /// a^b for a > 0 (at a = 0: the limit)
+    Pow,
+    /// the smaller; at ties half the gradient each. `and` is this
+    Min,
+    /// the larger; at ties half the gradient each. `or` is this
+    Max,
+    /// 1 or 0, no gradient
+    Eq,
+    /// 1 or 0, no gradient
+    Ne,
+    /// 1 or 0, no gradient
+    Lt,
+    /// 1 or 0, no gradient
+    Le,
+    /// 1 or 0, no gradient
+    Gt,
+    /// 1 or 0, no gradient
+    Ge,
+}
 
 /// A row of the table.
 struct Row {
@@ -75,6 +107,16 @@ impl BinaryOp {
     /// Whether it gives 1 or 0, without a gradient.
     pub fn is_comparison(self) -> bool {
         matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
+    }
+
+    /// The operand whose 0 is a pole, if there is one.
+    pub fn pole(self) -> Option<usize> {
+        match self {
+            Self::Pow => Some(0),
+            Self::Div | Self::Rem => Some(1),
+            Self::Add | Self::Sub | Self::Mul | Self::Min | Self::Max => None,
+            Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge => None,
+        }
     }
 
     /// f(a, b) in f64; comparisons give 0 or 1.

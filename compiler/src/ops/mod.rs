@@ -17,6 +17,7 @@
 //! The smallest example: `add %0 %0` over `[D]` with D = 64 is 64 FLOPs forward.
 
 mod binary;
+mod domain;
 mod interval;
 mod layout;
 mod leaf;
@@ -29,8 +30,13 @@ mod unary;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use binary::BinaryOp;
+pub use domain::Domain;
+pub(crate) use domain::{EXP_MAX, Meets};
 pub use interval::Interval;
+pub use over_axes::ReduceOp;
 pub use time::attend_flops_per_pair;
+pub use unary::{Row, Trait, UnaryOp};
 
 use crate::graph::{AxisId, Dag, Graph, NodeId, Op, Type};
 
@@ -162,5 +168,93 @@ pub fn rules(op: &Op) -> &dyn Rules {
         Op::Scan(_) => &time::Scan,
         Op::Attend(_) => &time::Attend,
         Op::Emit(_) => &time::Emit,
+    }
+}
+
+/// The axes that an op works along or makes.
+pub(crate) fn axes(op: &Op) -> Vec<AxisId> {
+    match op {
+        Op::Index(axes) | Op::Reduce(_, axes) | Op::Contract(axes) | Op::Softmax(axes) | Op::Expand(axes) => {
+            axes.clone()
+        }
+        Op::Table(axis, _)
+        | Op::Sparsemax(axis)
+        | Op::Cumsum(axis)
+        | Op::Sort(axis)
+        | Op::TopK(axis, _)
+        | Op::Stack(axis)
+        | Op::Window { axis, .. }
+        | Op::Pick(axis, _) => vec![*axis],
+        Op::Split(from, into) => [&[*from], into.as_slice()].concat(),
+        Op::Flatten(parts, into) | Op::Cat(parts, into) => [parts.as_slice(), &[*into]].concat(),
+        Op::Cut { from, into, .. } | Op::Rename(from, into) => vec![*from, *into],
+        Op::Linear(map) => [map.contracted.concat(), map.out.clone()].concat(),
+        Op::Input(_)
+        | Op::Param(_)
+        | Op::Const(_)
+        | Op::Pos
+        | Op::Step
+        | Op::Draw(_)
+        | Op::Capture(_)
+        | Op::Past(_)
+        | Op::Lag
+        | Op::State(_)
+        | Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Select
+        | Op::Embed { .. }
+        | Op::Dropout { .. }
+        | Op::StopGrad
+        | Op::Anneal { .. }
+        | Op::TokenMean
+        | Op::Scan(_)
+        | Op::Attend(_)
+        | Op::Emit(_) => Vec::new(),
+    }
+}
+
+/// Whether there are operands of moderate size, 0 included, at which the value or a derivative is infinite or no number.
+pub(crate) fn has_pole(op: &Op) -> bool {
+    match op {
+        Op::Unary(f) => f.domain().has_pole(),
+        Op::Binary(f) => f.pole().is_some(),
+        // at 0 a norm and a deviation have the gradient 0
+        Op::Reduce(..) | Op::Softmax(_) => false,
+        Op::Input(_)
+        | Op::Param(_)
+        | Op::Const(_)
+        | Op::Index(_)
+        | Op::Table(..)
+        | Op::Pos
+        | Op::Step
+        | Op::Draw(_)
+        | Op::Capture(_)
+        | Op::Past(_)
+        | Op::Lag
+        | Op::State(_)
+        | Op::Select
+        | Op::Contract(_)
+        | Op::Sparsemax(_)
+        | Op::Cumsum(_)
+        | Op::Sort(_)
+        | Op::TopK(..)
+        | Op::Stack(_)
+        | Op::Pick(..)
+        | Op::Split(..)
+        | Op::Flatten(..)
+        | Op::Cat(..)
+        | Op::Cut { .. }
+        | Op::Expand(_)
+        | Op::Rename(..)
+        | Op::Linear(_)
+        | Op::Embed { .. }
+        | Op::Dropout { .. }
+        | Op::StopGrad
+        | Op::Anneal { .. }
+        | Op::TokenMean
+        | Op::Window { .. }
+        | Op::Scan(_)
+        | Op::Attend(_)
+        | Op::Emit(_) => false,
     }
 }

@@ -1,7 +1,34 @@
 //! Ops over named axes: reductions, contractions, softmax and its kin.
 
 use super::{At, Interval, Rules};
-use crate::graph::{Op, ReduceOp};
+use crate::graph::Op;
+
+/// Reductions over named axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ReduceOp {
+    /// sum
+    Sum,
+    /// arithmetic mean
+    Mean,
+    /// largest; ties share the gradient equally
+    Max,
+    /// smallest; ties share the gradient equally
+    Min,
+    /// variance: of the population, or with `sample` divided by n - 1
+    Var {
+        /// Divide by n - 1.
+        sample: bool,
+    },
+    /// square root of the variance; gradient 0 where it is 0
+    Std {
+        /// Divide by n - 1.
+        sample: bool,
+    },
+    /// L2 norm; gradient 0 at 0
+    Norm,
+    /// log of the sum of exponentials
+    LogSumExp,
+}
 
 /// A row of the table of reductions; FLOPs are per element of the operand.
 struct Row {

@@ -7,7 +7,7 @@ use super::group::Group;
 use super::memory::{Buffer, Home, Layout, Place};
 use super::{Axis, Base, Copy, Element, Leaf, Plan, Schedule, Scope, Work};
 use crate::graph::ParamId;
-use crate::lowered::{Dag, DimId, Lowered, Op, Shape, ValueId, order};
+use crate::lowered::{Dag, DimId, Fact, Lowered, Op, Shape, ValueId, order};
 use crate::target::Target;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
@@ -302,7 +302,7 @@ impl<'d> ScopePlan<'d> {
     /// Whether a kernel makes this value (it is no leaf, no constant, and no other name for something).
     pub fn made(&self, id: ValueId) -> bool {
         let op = &self.dag.node(id).op;
-        !self.is_constant(id) && !is_leaf(op) && !op.is_name()
+        !self.is_constant(id) && !op.is(Fact::Leaf) && !op.is(Fact::Name)
     }
 
     pub fn is_constant(&self, id: ValueId) -> bool {
@@ -377,7 +377,7 @@ impl<'d> ScopePlan<'d> {
         let role = |id: ValueId| {
             let i = id.0 as usize;
             let node = self.dag.node(id);
-            if !self.live[i] || self.is_constant(id) || is_leaf(&node.op) || self.absorbed[i] {
+            if !self.live[i] || self.is_constant(id) || node.op.is(Fact::Leaf) || self.absorbed[i] {
                 return Role::None;
             }
             if self.adds.contains_key(&id) {
@@ -403,7 +403,7 @@ impl<'d> ScopePlan<'d> {
                     }
                 }
                 Op::Emit(_) | Op::Final(_) => Role::None,
-                op if op.is_name() && self.is_name_here(planner, id) => Role::None,
+                op if op.is(Fact::Name) && self.is_name_here(planner, id) => Role::None,
                 _ => Role::Kernel,
             }
         };
@@ -453,31 +453,6 @@ impl<'d> ScopePlan<'d> {
         }
         id
     }
-}
-
-/// Leaves of any scope.
-pub(super) fn is_leaf(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Input(_)
-            | Op::Param(_)
-            | Op::Pos
-            | Op::Doc
-            | Op::Step
-            | Op::TokenWeight
-            | Op::Carried(..)
-            | Op::CarriedLow(..)
-            | Op::Cotangent(..)
-            | Op::Capture(..)
-            | Op::Past(..)
-            | Op::Lag(..)
-            | Op::State(..)
-            | Op::Weight(..)
-            | Op::Visible(..)
-            | Op::Delta(_)
-            | Op::Sofar(..)
-            | Op::Last
-    )
 }
 
 /// Units behind these values.

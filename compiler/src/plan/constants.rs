@@ -4,7 +4,7 @@ use super::build::View;
 use super::memory::Place;
 use super::roll::Numbered;
 use super::{Base, Element};
-use crate::lowered::{Dag, Node, Op, ValueId};
+use crate::lowered::{Dag, Fact, Node, Op, ValueId};
 use crate::source::{self, FileId};
 use archc_grammar::Span;
 use std::collections::BTreeMap;
@@ -43,32 +43,7 @@ pub(super) fn of_params(dag: &Dag) -> Vec<bool> {
 fn made_of(dag: &Dag, leaf: &dyn Fn(&Op) -> bool) -> Vec<bool> {
     let mut constant: Vec<bool> = Vec::with_capacity(dag.nodes.len());
     for node in &dag.nodes {
-        let fixed = match &node.op {
-            Op::Const(_) | Op::Index(_) | Op::Table(..) => true,
-            op if leaf(op) => true,
-            Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Select
-            | Op::Reduce(..)
-            | Op::Contract(_)
-            | Op::Softmax(_)
-            | Op::Cumsum { .. }
-            | Op::CumsumLow { .. }
-            | Op::Cumprod { .. }
-            | Op::Sort(_)
-            | Op::Stack(_)
-            | Op::Pick(..)
-            | Op::Put(..)
-            | Op::Split(..)
-            | Op::Flatten(..)
-            | Op::Cat(..)
-            | Op::Cut { .. }
-            | Op::Paste { .. }
-            | Op::Expand(_)
-            | Op::Rename(..)
-            | Op::StopGrad => node.operands.iter().all(|o| constant[o.0 as usize]),
-            _ => false,
-        };
+        let fixed = leaf(&node.op) || node.op.is(Fact::Pure) && node.operands.iter().all(|o| constant[o.0 as usize]);
         constant.push(fixed);
     }
     constant

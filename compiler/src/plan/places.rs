@@ -1,9 +1,9 @@
 //! Where values lie: sums in place, parts made inside of what joins them, other names for the same numbers, buffers for the rest.
 
 use super::Axis;
-use super::build::{LeafPlace, Planner, ScopePlan, View, is_leaf};
+use super::build::{LeafPlace, Planner, ScopePlan, View};
 use super::contraction::Roles;
-use crate::lowered::{DimId, Node, Op, TIME, ValueId};
+use crate::lowered::{DimId, Fact, Node, Op, TIME, ValueId};
 
 impl<'d> ScopePlan<'d> {
     /// Sums of which one operand is a contraction that nobody else reads, and the other a result that nobody else reads: the
@@ -112,7 +112,7 @@ impl<'d> ScopePlan<'d> {
                 continue;
             }
             let node = self.dag.node(id);
-            let view = if is_leaf(&node.op) {
+            let view = if node.op.is(Fact::Leaf) {
                 leaf(self, planner, id)
             } else if matches!(node.op, Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_)) {
                 continue;
@@ -132,7 +132,7 @@ impl<'d> ScopePlan<'d> {
     /// The view of a value that is another name for its operand's numbers.
     fn named(&mut self, planner: &mut Planner<'_>, id: ValueId) -> Option<View> {
         let node = self.dag.node(id);
-        if !node.op.is_name() {
+        if !node.op.is(Fact::Name) {
             return None;
         }
         let x = node.operands[0];

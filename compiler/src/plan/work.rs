@@ -8,8 +8,9 @@
 //! FLOPs and time by 0.78 and 33 %. It is a function of the plan alone, so it is the same on every machine.
 
 use super::{AttendKernel, ConvWork, Fused, FusedOp, Gemm, Kernel, Plan, Scope, Single, View, Work};
-use crate::graph::{BinaryOp, UnaryOp};
+use crate::graph::BinaryOp;
 use crate::lowered::{DimId, Op};
+use crate::ops::Trait;
 
 /// What a plan has to do in one run, by kinds that cost alike.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -149,7 +150,7 @@ impl Plan {
                 match &instr.op {
                     FusedOp::Input(_) => Counts { moved: here, ..none },
                     FusedOp::Number(_) => none,
-                    FusedOp::Unary(op, _) if plain(*op) => plain_op,
+                    FusedOp::Unary(op, _) if op.is(Trait::Native) => plain_op,
                     FusedOp::Unary(..) | FusedOp::Binary(BinaryOp::Pow, ..) => function,
                     FusedOp::Binary(..) | FusedOp::Select(..) => plain_op,
                     // A fold passes over what it sums.
@@ -196,10 +197,4 @@ fn product(gemm: &Gemm) -> Counts {
     let batch = gemm.batch.iter().product::<usize>() as f64;
     let packed = batch * (gemm.m * gemm.k + gemm.k * gemm.n) as f64;
     Counts { product: gemm.flops() as f64, packed, ..Counts::default() }
-}
-
-/// Ops that a processor has an instruction for.
-fn plain(op: UnaryOp) -> bool {
-    use UnaryOp::{Abs, Floor, Neg, Powi, Relu, Rsqrt, Sign, Sqrt};
-    matches!(op, Neg | Abs | Sign | Floor | Sqrt | Rsqrt | Relu | Powi(_))
 }

@@ -87,7 +87,7 @@ pub fn expm1<I: Isa>(x: f32) -> f32 {
 
 /// e ln 2 + log(1 + f) for sqrt(1/2) <= 1 + f <= sqrt(2).
 #[inline(always)]
-fn log_parts<I: Isa>(e: f32, f: f32) -> f32 {
+pub fn log_parts<I: Isa>(e: f32, f: f32) -> f32 {
     let p = poly::<I, 9>(
         f,
         [
@@ -107,18 +107,30 @@ fn log_parts<I: Isa>(e: f32, f: f32) -> f32 {
     I::fma(e, LN2_HI, f + I::fma(-0.5, s, y))
 }
 
+/// e and f with x = 2^e (1 + f) and sqrt(1/2) <= 1 + f <= sqrt(2), for x > 0.
 #[inline(always)]
-pub fn log<I: Isa>(x: f32) -> f32 {
+pub fn power_and_rest(x: f32) -> (f32, f32) {
     let tiny = x < f32::MIN_POSITIVE;
     let v = if tiny { x * 8_388_608.0 } else { x };
     let shift = if tiny { -23.0 } else { 0.0 };
     let bits = v.to_bits() as i32;
     let e = bits.wrapping_sub(0x3f35_04f3) >> 23;
     let m = f32::from_bits(bits.wrapping_sub(e << 23) as u32);
-    let y = log_parts::<I>(e as f32 + shift, m - 1.0);
+    (e as f32 + shift, m - 1.0)
+}
+
+/// y, where it is the logarithm of a positive number; else the limit, or no number.
+#[inline(always)]
+pub fn log_edges(x: f32, y: f32) -> f32 {
     let edge = if x < 0.0 { f32::NAN } else { x };
     let edge = if x == 0.0 { f32::NEG_INFINITY } else { edge };
     if x > 0.0 && x < f32::INFINITY { y } else { edge }
+}
+
+#[inline(always)]
+pub fn log<I: Isa>(x: f32) -> f32 {
+    let (e, f) = power_and_rest(x);
+    log_edges(x, log_parts::<I>(e, f))
 }
 
 #[inline(always)]

@@ -3,20 +3,16 @@
 use super::kernels::{Held, Real, View, dispatch, tensor};
 use super::value::Value;
 use archc_compiler::graph::UnaryOp;
+use archc_compiler::ops::Trait;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, backend::BackendStorage};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
 
 /// y = f(x).
 pub(crate) fn unary(op: UnaryOp, x: &Value) -> Result<Value> {
     // candle expects a gradient of whatever it tracks
-    let tracked = x.tracked() && !is_flat(op);
+    let tracked = x.tracked() && op.is(Trait::Smooth);
     let tensor = if tracked { x.tensor.apply_op1(Map(op))? } else { x.tensor.apply_op1_no_bwd(&Map(op))? };
     Ok(Value::new(tensor, x.dims.clone()))
-}
-
-/// Whether no gradient flows.
-fn is_flat(op: UnaryOp) -> bool {
-    matches!(op, UnaryOp::Sign | UnaryOp::Floor | UnaryOp::Powi(0))
 }
 
 struct Map(UnaryOp);
@@ -53,47 +49,9 @@ fn phi<T: Real>(x: T) -> T {
     T::of(0.5) * (T::one() + (x * T::of(FRAC_1_SQRT_2)).erf())
 }
 
+/// In f64, rounded once.
 fn forward<T: Real>(op: UnaryOp, x: View<T>) -> Vec<T> {
-    let (zero, one) = (T::zero(), T::one());
-    let data = x.dense();
-    macro_rules! map {
-        ($f:expr) => {
-            data.iter().map(|&x| $f(x)).collect()
-        };
-    }
-    match op {
-        UnaryOp::Neg => map!(|x: T| -x),
-        UnaryOp::Abs => map!(|x: T| x.abs()),
-        UnaryOp::Sign => map!(|x: T| if x > zero {
-            one
-        } else if x < zero {
-            -one
-        } else {
-            // 0, or NaN for NaN.
-            x * zero
-        }),
-        UnaryOp::Floor => map!(|x: T| x.floor()),
-        UnaryOp::Exp => map!(|x: T| x.exp()),
-        UnaryOp::Expm1 => map!(|x: T| x.exp_m1()),
-        UnaryOp::Log => map!(|x: T| x.ln()),
-        UnaryOp::Log1p => map!(|x: T| x.ln_1p()),
-        UnaryOp::Sqrt => map!(|x: T| x.sqrt()),
-        UnaryOp::Rsqrt => map!(|x: T| one / x.sqrt()),
-        UnaryOp::Sigmoid => map!(sigmoid),
-        UnaryOp::Tanh => map!(|x: T| x.tanh()),
-        UnaryOp::Silu => map!(|x: T| x * sigmoid(x)),
-        UnaryOp::Gelu => map!(|x: T| x * phi(x)),
-        UnaryOp::Relu => map!(|x: T| if x < zero { zero } else { x }),
-        UnaryOp::Elu => map!(|x: T| if x > zero { x } else { x.exp_m1() }),
-        UnaryOp::Softplus => map!(|x: T| (if x > zero { x } else { zero }) + (-x.abs()).exp().ln_1p()),
-        UnaryOp::Sin => map!(|x: T| x.sin()),
-        UnaryOp::Cos => map!(|x: T| x.cos()),
-        UnaryOp::Atan => map!(|x: T| x.atan()),
-        UnaryOp::Erf => map!(|x: T| x.erf()),
-        UnaryOp::Not => map!(|x: T| one - x),
-        UnaryOp::Powi(2) => map!(|x: T| x * x),
-        UnaryOp::Powi(n) => map!(|x: T| x.powi(n)),
-    }
+    x.dense().iter().map(|x| T::of(op.of(x.to_f64()))).collect()
 }
 
 /// A cotangent of 0 gives 0, whatever the slope: what is hidden by a `select` or a weight of 0 may lie at a pole.

@@ -329,13 +329,13 @@ impl Resolver<'_> {
 
     fn unknown_value(&mut self, name: &Ident) {
         let locals = self.frame.scopes.iter().flat_map(|s| s.keys().map(String::as_str));
-        let functions = self.names.keys().map(String::as_str).chain(builtins::BUILTINS.iter().map(|b| b.0));
+        let functions = self.names.keys().map(String::as_str).chain(builtins::names());
         let near = nearest(&name.name, locals.chain(self.frame.axes.keys().map(String::as_str)).chain(functions));
         self.diagnostics.push(errors::unknown_value(self.file, name, near));
     }
 
     fn unknown_function(&mut self, name: &Ident) {
-        let functions = self.names.keys().map(String::as_str).chain(builtins::BUILTINS.iter().map(|b| b.0));
+        let functions = self.names.keys().map(String::as_str).chain(builtins::names());
         let near = nearest(&name.name, functions).map(str::to_string);
         let is_value = self.lookup(&name.name).is_some();
         let library = library::module_of(&name.name);

@@ -101,7 +101,9 @@ impl Moves {
         }
         // rows past the end are tokens of zeros, which must not make what is not finite: 0 times that is no gradient of 0
         let elementwise = |n: &Node| match &n.op {
-            op @ (Op::Unary(_) | Op::Binary(_)) => op.pole().is_none_or(|i| !has_time(graph, n.operands[i])),
+            op @ (Op::Unary(_) | Op::Binary(_)) => {
+                (0..n.operands.len()).all(|i| !op.has_pole_at(i) || !has_time(graph, n.operands[i]))
+            }
             Op::Select | Op::StopGrad => true,
             Op::Expand(new) => !new.contains(&TIME) && !new.contains(&BATCH),
             _ => false,

@@ -40,7 +40,7 @@ impl ScopePlan<'_> {
         // what is left out of a product is 0, of which an op must not make what is not finite: 0 times that is no gradient of 0
         let pair = |v: ValueId| [forward.rows, forward.cols].iter().all(|d| dag.node(v).dims.contains(d));
         let mut live = dag.ids().filter(|v| body.live[v.0 as usize]).map(|v| dag.node(v));
-        if live.all(|n| n.op.pole().is_none_or(|i| !pair(n.operands[i]))) {
+        if live.all(|n| (0..n.operands.len()).all(|i| !n.op.has_pole_at(i) || !pair(n.operands[i]))) {
             body.tile = Some([forward.rows, forward.cols]);
         }
         let weights = body.pinned(&[forward.rows, forward.cols], &planner.sizes);

@@ -6,14 +6,10 @@ use std::ops::Neg;
 /// f32 or f64, with the functions that element-wise ops need.
 pub(crate) trait Real: WithDType + Neg<Output = Self> + Default {
     fn exp(self) -> Self;
-    fn exp_m1(self) -> Self;
     fn ln(self) -> Self;
-    fn ln_1p(self) -> Self;
     fn sqrt(self) -> Self;
-    fn tanh(self) -> Self;
     fn sin(self) -> Self;
     fn cos(self) -> Self;
-    fn atan(self) -> Self;
     fn erf(self) -> Self;
     fn floor(self) -> Self;
     fn abs(self) -> Self;
@@ -37,29 +33,17 @@ macro_rules! real {
             fn exp(self) -> Self {
                 $t::exp(self)
             }
-            fn exp_m1(self) -> Self {
-                $t::exp_m1(self)
-            }
             fn ln(self) -> Self {
                 $t::ln(self)
             }
-            fn ln_1p(self) -> Self {
-                $t::ln_1p(self)
-            }
             fn sqrt(self) -> Self {
                 $t::sqrt(self)
-            }
-            fn tanh(self) -> Self {
-                $t::tanh(self)
             }
             fn sin(self) -> Self {
                 $t::sin(self)
             }
             fn cos(self) -> Self {
                 $t::cos(self)
-            }
-            fn atan(self) -> Self {
-                $t::atan(self)
             }
             fn erf(self) -> Self {
                 $erf(self)
