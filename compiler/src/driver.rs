@@ -124,7 +124,10 @@ impl Purpose {
             true => (LowerOptions::training(target, len), Seed::Loss),
             false => (LowerOptions::plain(target, len), Seed::Cotangents),
         };
-        Self { options, gradients: Some(Wanted { seed, inputs: !objective, params: true, exact: false }) }
+        Self {
+            options,
+            gradients: Some(Wanted { seed, inputs: !objective, params: true, update: objective, exact: false }),
+        }
     }
 }
 

@@ -25,6 +25,39 @@ pub struct Update {
     pub eps: f32,
 }
 
+/// AdamW's settings at one update of a training run, as a kernel finds them in memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rule {
+    /// How far.
+    pub learning_rate: f64,
+    /// Decay of the running mean.
+    pub beta1: f64,
+    /// Decay of the running mean of squares.
+    pub beta2: f64,
+    /// Added to the root.
+    pub eps: f64,
+    /// Decoupled decay, times the learning rate.
+    pub weight_decay: f64,
+    /// Gradients are scaled so that their norm is at most this.
+    pub clip: f64,
+    /// Number of the update, from 1.
+    pub number: u64,
+    /// Makes it 64 bytes.
+    pub unused: u64,
+}
+
+impl Rule {
+    /// The update with gradients of this norm; none where objective, norm or rate is not finite.
+    pub fn update(&self, objective: f64, norm: f64, decays: bool) -> Option<Update> {
+        let finite = objective.is_finite() && norm.is_finite() && self.learning_rate.is_finite();
+        let scale = if norm > self.clip { self.clip / norm } else { 1.0 };
+        let decay = if decays { self.weight_decay } else { 0.0 };
+        let betas = (self.beta1, self.beta2);
+        finite.then(|| Update::new(self.learning_rate, betas, self.eps, decay, self.number, scale))
+    }
+}
+
 impl Update {
     /// Update `number` (from 1) with these settings.
     pub fn new(rate: f64, (beta1, beta2): (f64, f64), eps: f64, decay: f64, number: u64, scale: f64) -> Self {

@@ -54,6 +54,8 @@ pub struct Wanted {
     pub inputs: bool,
     /// By the parameters.
     pub params: bool,
+    /// The parameters follow their gradients: a training step.
+    pub update: bool,
     /// The arithmetic that will run it is f64, else f32: what counts as rounded.
     pub exact: bool,
 }
@@ -131,6 +133,7 @@ pub fn differentiate(lowered: &Lowered, wanted: &Wanted) -> Lowered {
         param_grads,
         input_grads,
         forward_nodes,
+        update: wanted.update,
         careful: lowered.careful,
     };
     remove_dead(joint)

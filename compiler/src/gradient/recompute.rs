@@ -41,6 +41,7 @@ pub fn recompute(joint: &Lowered) -> Lowered {
         param_grads: joint.param_grads.iter().map(|&(param, g)| (param, at(g))).collect(),
         input_grads: joint.input_grads.iter().map(|&(input, g)| (input, at(g))).collect(),
         forward_nodes: joint.forward_nodes,
+        update: joint.update,
         careful: joint.careful,
     };
     remove_dead(lean)

@@ -114,6 +114,7 @@ pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
         carries: done.carries,
         param_grads: Vec::new(),
         input_grads: Vec::new(),
+        update: false,
         careful: options.careful,
     };
     passes::optimize(lowered)

@@ -240,6 +240,8 @@ pub struct Lowered {
     pub input_grads: Vec<(usize, ValueId)>,
     /// Joint graphs: the number of nodes that are forward; those after it are backward.
     pub forward_nodes: usize,
+    /// Joint graphs: the parameters follow their gradients at the end of a run.
+    pub update: bool,
     /// See [`crate::lower::LowerOptions::careful`].
     pub careful: bool,
 }

@@ -49,11 +49,13 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape, target: &Target) -> Plan {
             scope.kernels.push(copy(from, to, "gradient"));
         }
     }
-    results.iter().for_each(|r| scope.keep(&r.1));
+    let norm = if graph.update { scope.emit_update(&mut planner) } else { None };
+    results.iter().map(|r| &r.1).chain(&norm).for_each(|view| scope.keep(view));
     let layout = Layout::new(&scope.kernels, &scope.buffers, target.align);
     let addressed = |view: View| view.relocate(&mut |place, element| layout.start(place, element));
     let leaves = scope.leaves.into_iter().map(|(leaf, view)| (leaf, addressed(view))).collect();
     let results = results.into_iter().map(|(value, view)| (value, addressed(view))).collect();
+    let norm = norm.map(addressed);
     let root = Schedule::of(layout.scope(scope.kernels), &planner.sizes);
 
     let dag = std::mem::take(&mut planner.constants.dag);
@@ -72,6 +74,7 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape, target: &Target) -> Plan {
         params: graph.params.starts.clone(),
         params_len: graph.params.len,
         results,
+        norm,
     }
 }
 

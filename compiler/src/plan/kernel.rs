@@ -49,6 +49,10 @@ pub enum Work<S = Start> {
     Loop(Box<LoopKernel<S>>),
     /// An attend or its gradient.
     Attend(Box<AttendKernel<S>>),
+    /// The norm of all gradients.
+    Norm(Norm<S>),
+    /// A parameter follows its gradient.
+    AdamW(Box<AdamW<S>>),
 }
 
 /// C = (C +) A B for each index of the batch. Strides in elements.
@@ -226,6 +230,37 @@ pub struct Single<S = Start> {
     pub output: View<S>,
 }
 
+/// The L2 norm of several gradients together. Squares are summed in f64, gradient by gradient in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Norm<S = Start> {
+    /// Each without gaps.
+    pub gradients: Vec<View<S>>,
+    /// A scalar, f64.
+    pub norm: View<S>,
+}
+
+/// An update of a parameter by AdamW (arXiv 1711.05101), after its gradient is scaled so that the norm of all gradients is at most the
+/// rule's. Nothing moves where objective, norm or learning rate is not finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdamW<S = Start> {
+    /// The parameter, without gaps.
+    pub param: View<S>,
+    /// Its gradient, in the same order.
+    pub gradient: View<S>,
+    /// Running mean of the gradient.
+    pub first: View<S>,
+    /// Running mean of its square.
+    pub second: View<S>,
+    /// Whether it decays.
+    pub decays: bool,
+    /// [`super::Leaf::Rule`].
+    pub rule: View<S>,
+    /// The objective, a scalar.
+    pub objective: View<S>,
+    /// The norm of all gradients, a scalar, f64.
+    pub norm: View<S>,
+}
+
 /// How a port of a loop moves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port<S = Start> {
@@ -300,6 +335,13 @@ impl FusedOp {
         let mut all = Vec::new();
         self.clone().each_operand(&mut |o| all.push(*o));
         all
+    }
+}
+
+impl<S> AdamW<S> {
+    /// All that it reads or writes.
+    pub fn views(&self) -> [&View<S>; 7] {
+        [&self.param, &self.gradient, &self.first, &self.second, &self.rule, &self.objective, &self.norm]
     }
 }
 
@@ -401,6 +443,17 @@ impl<S> Kernel<S> {
                 body: l.body,
             })),
             Work::Attend(a) => Work::Attend(Box::new(a.relocate(f))),
+            Work::Norm(n) => Work::Norm(Norm { gradients: relocate_all(n.gradients, f), norm: n.norm.relocate(f) }),
+            Work::AdamW(a) => Work::AdamW(Box::new(AdamW {
+                param: a.param.relocate(f),
+                gradient: a.gradient.relocate(f),
+                first: a.first.relocate(f),
+                second: a.second.relocate(f),
+                rule: a.rule.relocate(f),
+                objective: a.objective.relocate(f),
+                norm: a.norm.relocate(f),
+                decays: a.decays,
+            })),
         };
         Kernel { work, name: self.name }
     }
@@ -428,6 +481,8 @@ impl<S> Kernel<S> {
                 a.outside().for_each(view);
                 f(&a.arena);
             }
+            Work::Norm(n) => n.gradients.iter().chain([&n.norm]).for_each(view),
+            Work::AdamW(a) => a.views().into_iter().for_each(view),
         }
     }
 }

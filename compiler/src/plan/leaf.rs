@@ -21,6 +21,8 @@ pub enum Leaf {
     Updates,
     /// The key of a dropout site's random numbers at this step (SHA-256 of seed, step and the site's path): a scalar.
     DropoutKey(String),
+    /// Learning rate, beta1, beta2, eps, weight decay, largest norm, number of the update from 1: a scalar. See [`super::AdamW`].
+    Rule,
     /// Input i, `[B, T, axes]`.
     Input(usize),
     /// The R of output i in sum(output * R), `[B, T, axes]`.
@@ -67,7 +69,7 @@ impl Leaf {
     /// The dimensions of a leaf that is no op of the graph.
     pub(super) fn dims(&self) -> &'static [DimId] {
         match self {
-            Self::DropoutKey(_) | Self::Updates => &[],
+            Self::DropoutKey(_) | Self::Updates | Self::Rule => &[],
             _ => &[BATCH, TIME],
         }
     }
@@ -82,6 +84,7 @@ impl Leaf {
             Self::Documents => "documents",
             Self::Updates => "updates",
             Self::DropoutKey(_) => "dropout key",
+            Self::Rule => "rule",
             Self::Input(_) => "input",
             Self::Cotangent(_) => "cotangent",
             Self::Carried(_) => "carried",

@@ -10,6 +10,8 @@
 //!   that they are copied to anyway, or into the arena, where buffers that are never alive together share memory;
 //! - which kernels are the same but for their addresses ([`Schedule`]): repeated layers stay rolled.
 //!
+//! A training step ends with the update: the norm of all gradients, then a kernel for each parameter that follows its own.
+//!
 //! A loop ([`LoopKernel`]) and an attend have plans of their own for their bodies ([`Scope`]), whose views reach the outside
 //! through ports: base pointers that move with the loop.
 //!
@@ -49,6 +51,7 @@ mod memory;
 mod places;
 mod print;
 mod roll;
+mod update;
 mod verify;
 mod view;
 mod work;
@@ -58,8 +61,8 @@ pub use work::Counts;
 pub use build::plan;
 pub use cpu::{AttendGradKernel, AttendKernel, TileEmit, TilePort, TileSum};
 pub use kernel::{
-    Conv, ConvWork, Copy, Fold, Fused, FusedOp, Gemm, GemmDim, Instr, Kernel, LoopKernel, Matrix, Port, Scope, Single,
-    StateSlot, Work,
+    AdamW, Conv, ConvWork, Copy, Fold, Fused, FusedOp, Gemm, GemmDim, Instr, Kernel, LoopKernel, Matrix, Norm, Port,
+    Scope, Single, StateSlot, Work,
 };
 pub use leaf::Leaf;
 pub use print::print;
@@ -97,6 +100,8 @@ pub struct Plan {
     /// Where the values that the outside reads are after a run. Parameter gradients are in [`Base::Grads`], those that get none
     /// are not in `graph.param_grads` and stay what they were.
     pub results: Vec<(ValueId, View)>,
+    /// Training: where the norm of all gradients is after a run, a scalar of f64. The last kernels move the parameters.
+    pub norm: Option<View>,
 }
 
 /// The kernels of a graph, each once, and in which order they run where. Repeated layers launch the same kernels: the weights and

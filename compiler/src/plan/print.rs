@@ -104,6 +104,10 @@ impl Printer<'_> {
                 };
                 format!("{work} {} taps {}", self.view(&c.x), c.filter.size(c.window))
             }
+            Work::Norm(n) => format!("norm of {} gradients", n.gradients.len()),
+            Work::AdamW(a) => {
+                format!("adamw {}{}", self.view(&a.param), if a.decays { "" } else { " without decay" })
+            }
             Work::Single(s) => format!("{} {}", crate::lowered::op_name(&s.op), self.view(&s.output)),
             Work::Loop(l) => {
                 let map: usize = l.map.iter().product();
@@ -136,6 +140,8 @@ impl Printer<'_> {
             Base::Constants => "c".into(),
             Base::Params => "p".into(),
             Base::Grads => "g".into(),
+            Base::First => "m".into(),
+            Base::Second => "v".into(),
             Base::Port(i) => format!("port{i}+"),
         };
         format!("{base}{} [{}]", view.start.bytes / view.element.bytes(), sizes.join(", "))

@@ -51,6 +51,8 @@ fn likeness(work: &Work, operands: usize) -> Likeness {
         Work::Single(s) => (4, s.output.len(), s.output.axes.len()),
         Work::Loop(l) => (5, l.body.kernels.len(), l.body.arena),
         Work::Attend(a) => (6, a.body.kernels.len(), a.body.arena),
+        Work::Norm(n) => (7, n.gradients.len(), 0),
+        Work::AdamW(a) => (8, a.param.len(), usize::from(a.decays)),
     };
     (kind, operands, a, b)
 }
@@ -126,6 +128,8 @@ fn dims(work: &mut Work, f: &mut dyn FnMut(&mut DimId)) {
             }
             scope(&mut l.body, f);
         }
+        Work::Norm(n) => views(&mut n.gradients, f),
+        Work::AdamW(a) => views([&mut a.param, &mut a.gradient, &mut a.first, &mut a.second], f),
         Work::Attend(a) => {
             views([&mut a.pos, &mut a.weight, &mut a.weights], f);
             views([&mut a.lag, &mut a.visible, &mut a.sink, &mut a.shown].into_iter().flatten(), f);

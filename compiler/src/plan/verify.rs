@@ -38,8 +38,9 @@ pub fn verify(plan: &Plan) -> Result<(), String> {
         }
     }
     let results = plan.results.iter().map(|(value, view)| (format!("result %{}", value.0), view));
+    let norm = plan.norm.iter().map(|view| ("norm".to_owned(), view));
     let leaves = plan.leaves.iter().map(|(leaf, view)| (format!("leaf {}", leaf.name()), view));
-    for (what, view) in results.chain(leaves) {
+    for (what, view) in results.chain(leaves).chain(norm) {
         touched(view, &mut |start, bytes| buffers.inside(start, bytes, arena, &[]))
             .map_err(|why| format!("{what} {why}"))?;
     }
@@ -70,7 +71,7 @@ impl Buffers {
         let room = match start.base {
             Base::Scratch => arena,
             Base::Constants => self.constants,
-            Base::Params | Base::Grads => self.params,
+            Base::Params | Base::Grads | Base::First | Base::Second => self.params,
             Base::Port(port) => match ports.get(port) {
                 Some(room) => *room,
                 None => return Err(format!("reads port {port} of {}", ports.len())),
@@ -126,6 +127,19 @@ impl Buffers {
                 let others = [&c.dy, &c.y, &c.carried].into_iter().flatten();
                 of(&c.pos, Element::U32)?;
                 [&c.x, &c.filter].into_iter().chain(others).try_for_each(|v| of(v, Element::F32))
+            }
+            Work::Norm(n) => {
+                n.gradients.iter().try_for_each(|v| of(v, Element::F32))?;
+                of(&n.norm, Element::F64)
+            }
+            Work::AdamW(a) => {
+                let own = [&a.param, &a.gradient, &a.first, &a.second];
+                if own.iter().any(|v| v.len() != v.reach() + 1 || v.len() != a.param.len()) {
+                    return Err(here("updates a parameter with gaps".into()));
+                }
+                own.into_iter().chain([&a.objective]).try_for_each(|v| of(v, Element::F32))?;
+                of(&a.rule, Element::Rule)?;
+                of(&a.norm, Element::F64)
             }
             Work::Gemm(g) => gemm(g, touch, attend).map_err(here),
             Work::Loop(l) => {

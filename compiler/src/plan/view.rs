@@ -14,6 +14,8 @@ pub enum Element {
     U32,
     /// 256 bits: the key of a stream of random numbers.
     Key,
+    /// Eight f64: what an update of the parameters needs to know beside the gradients.
+    Rule,
 }
 
 impl Element {
@@ -23,6 +25,7 @@ impl Element {
             Self::F32 | Self::U32 => 4,
             Self::F64 => 8,
             Self::Key => 32,
+            Self::Rule => 64,
         }
     }
 
@@ -33,6 +36,7 @@ impl Element {
             Self::F64 => "f64",
             Self::U32 => "u32",
             Self::Key => "key",
+            Self::Rule => "rule",
         }
     }
 }
@@ -48,6 +52,10 @@ pub enum Base {
     Params,
     /// Their gradients.
     Grads,
+    /// The running means of the gradients.
+    First,
+    /// The running means of their squares.
+    Second,
     /// Port of the loop or attend around the scope.
     Port(usize),
 }

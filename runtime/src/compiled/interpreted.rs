@@ -4,11 +4,10 @@ use super::{CompiledSession, Executor, Held, Leaves, Step};
 use crate::checks;
 use crate::errors;
 use crate::interpret::interpret_in;
-use crate::optimizer::{Slot, Update};
 use crate::session::{BatchShape, Device, Dtype, Metrics, Session, SessionOptions, Tensor};
 use archc_compiler::Target;
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::graph::{Graph, ParamId, ParamKind};
+use archc_compiler::graph::{Graph, ParamId};
 use archc_compiler::lowered::{Lowered, Shape, ValueId};
 use std::sync::Arc;
 
@@ -87,23 +86,11 @@ impl Executor for Interpreter {
         let wanted: Vec<ValueId> =
             [objective, entropy].into_iter().chain(graph.param_grads.iter().map(|g| g.1)).collect();
         let mut values = interpret_in(graph, &self.held[0], leaves, &wanted, self.dtype)?;
-        let computed = values.split_off(2);
-        let gradients = by_param(graph, computed);
-        let square = |g: &Vec<f64>| g.iter().map(|x| x * x).sum::<f64>();
-        let gradient_norm = gradients.iter().map(square).sum::<f64>().sqrt();
-        let metrics = Metrics { loss: values[1].data[0], objective: values[0].data[0], gradient_norm };
-        if !step.moves(&metrics) {
-            return Ok(metrics);
-        }
-        let scale = Update::clipping(&step.rule, gradient_norm);
-        let update = Update { rule: step.rule, learning_rate: step.learning_rate, number: step.number, scale };
+        let gradients = by_param(graph, values.split_off(2));
         let [params, first, second] = &mut self.held;
-        for (i, param) in source.params.iter().enumerate() {
-            let decays = param.kind == ParamKind::Weight;
-            let slot = Slot { value: &mut params[i], first: &mut first[i], second: &mut second[i], decays };
-            update.apply(slot, &gradients[i], checks::rounding(self.dtype));
-        }
-        Ok(metrics)
+        let (loss, objective) = (values[1].data[0], values[0].data[0]);
+        let round = checks::rounding(self.dtype);
+        Ok(step.follow(source, loss, objective, &gradients, [params, first, second], round))
     }
 }
 

@@ -13,7 +13,9 @@ pub use interpreted::Interpreted;
 pub use leaves::Leaves;
 pub use session::CompiledSession;
 
-use crate::session::{AdamW, Memory, Metrics, Tensor};
+pub use crate::optimizer::Step;
+
+use crate::session::{Memory, Metrics, Tensor};
 use archc_compiler::Target;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::ParamId;
@@ -29,24 +31,6 @@ pub enum Held {
     First,
     /// The running mean of its gradient's square.
     Second,
-}
-
-/// One update of the parameters.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
-    /// The rule.
-    pub rule: AdamW,
-    /// How far.
-    pub learning_rate: f64,
-    /// Number of this update, from 1.
-    pub number: u64,
-}
-
-impl Step {
-    /// Whether parameters may move: loss, gradient and rate are finite.
-    pub fn moves(&self, metrics: &Metrics) -> bool {
-        metrics.objective.is_finite() && metrics.gradient_norm.is_finite() && self.learning_rate.is_finite()
-    }
 }
 
 /// Runs lowered graphs. It owns the parameters and their moments, in whatever arithmetic and layout it likes.

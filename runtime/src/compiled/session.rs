@@ -76,7 +76,10 @@ impl<E: Executor> CompiledSession<E> {
     fn training(&self, len: usize, resets: bool) -> Purpose {
         let options = LowerOptions { losses: true, training: true, ..self.plain(len, resets) };
         let exact = self.options.dtype == Dtype::F64;
-        Purpose { options, gradients: Some(Wanted { seed: Seed::Loss, inputs: false, params: true, exact }) }
+        Purpose {
+            options,
+            gradients: Some(Wanted { seed: Seed::Loss, inputs: false, params: true, update: true, exact }),
+        }
     }
 
     fn lowered(&mut self, purpose: Purpose) -> Result<Arc<Lowered>, Diagnostic> {
@@ -273,7 +276,8 @@ impl<E: Executor> Session for CompiledSession<E> {
         };
         let options = LowerOptions { losses: seed == Seed::Loss, ..self.plain(leaves.len, leaves.restarts(false)) };
         let exact = self.options.dtype == Dtype::F64;
-        let purpose = Purpose { options, gradients: Some(Wanted { seed, inputs: true, params: true, exact }) };
+        let purpose =
+            Purpose { options, gradients: Some(Wanted { seed, inputs: true, params: true, update: false, exact }) };
         let (graph, executor, program) = self.compiled(purpose, leaves.shape())?;
         let values: Vec<ValueId> = match (objective, graph.objective) {
             (Objective::Loss, Some((objective, _))) => vec![objective],

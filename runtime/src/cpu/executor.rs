@@ -1,21 +1,20 @@
 //! What a session asks of the cpu device.
 
 use super::context::{Context, Room, Workers};
-use super::memory::{Bases, Memory, Slot, elements, layout};
+use super::memory::{Bases, FIXED, Memory, Slot, elements, layout};
 use super::profile::Profile;
 use super::program::{Launches, Program};
 use crate::compiled::{CompiledSession, Executor, Held, Leaves, Step};
 use crate::errors;
-use crate::optimizer::Update;
 use crate::random::{Key, dropout_key};
 use crate::session::{AdamW, BatchShape, Device, Dtype, Metrics, Session, SessionOptions, Tensor};
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::graph::{Graph, ParamId, ParamKind};
+use archc_compiler::graph::{Graph, ParamId};
 use archc_compiler::lowered::{Lowered, Shape, ValueId};
 use archc_compiler::plan::{Element, Leaf, Plan, View};
 use archc_compiler::{Target, planned};
 use archc_kernels::copy::copy_nd;
-use archc_kernels::optimizer;
+use archc_kernels::optimizer::Rule;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -86,7 +85,6 @@ pub struct Compiled {
 
 /// Parameters and moments, in the order of the graph, each in checkpoint layout.
 pub struct CpuExecutor {
-    graph: Arc<Graph>,
     target: Target,
     /// Where each parameter is.
     ranges: Vec<Range<usize>>,
@@ -109,7 +107,6 @@ impl CpuExecutor {
         let ranges = layout.starts.iter().enumerate().map(|(i, start)| *start..start + numbers(i));
         let zeros = || Memory::zeros(layout.len);
         Ok(Self {
-            graph: graph.clone(),
             target,
             ranges: ranges.collect(),
             params: zeros()?,
@@ -130,13 +127,20 @@ impl CpuExecutor {
         }
     }
 
+    /// Where each base of a plan starts.
+    fn bases(&mut self, compiled: &mut Compiled) -> Bases {
+        let [arena, constants] = [&mut compiled.arena, &mut compiled.constants].map(Memory::start);
+        let held = [&mut self.params, &mut self.grads, &mut self.first, &mut self.second].map(Memory::start);
+        Bases([arena, constants].into_iter().chain(held).collect())
+    }
+
     /// Fills in the leaves and runs the plan.
-    fn execute(&mut self, compiled: &mut Compiled, leaves: &Leaves) {
+    fn execute(&mut self, compiled: &mut Compiled, leaves: &Leaves, step: Option<&Step>) {
         let scratch = compiled.arena.start();
         for (leaf, view) in &compiled.plan.leaves {
-            fill(leaf, view, scratch, leaves);
+            fill(leaf, view, scratch, leaves, step);
         }
-        let bases = Bases(vec![scratch, compiled.constants.start(), self.params.start(), self.grads.start()]);
+        let bases = self.bases(compiled);
         let context = Context {
             profile: self.profile.as_ref(),
             workers: compiled.workers.as_ref().filter(|_| self.profile.is_none()),
@@ -152,10 +156,8 @@ impl CpuExecutor {
         let Some((_, view)) = compiled.plan.results.iter().find(|r| r.0 == id) else {
             panic!("archc bug: value %{} is no result of the plan", id.0);
         };
-        let (shape, strides) = layout(view);
-        let slot = Slot::of(view);
-        let bases =
-            Bases(vec![compiled.arena.start(), compiled.constants.start(), self.params.start(), self.grads.start()]);
+        let (slot, (shape, strides)) = (Slot::of(view), layout(view));
+        let bases = self.bases(compiled);
         let mut data = vec![0.0f32; shape.iter().product()];
         let dense = dense(&shape);
         // SAFETY: the view lies inside of its buffer, and the data has its shape
@@ -179,7 +181,7 @@ fn rounded_off(x: f64) -> f32 {
 }
 
 /// Puts a leaf where the plan wants it. All leaves lie densely.
-fn fill(leaf: &Leaf, view: &View, arena: *mut f32, leaves: &Leaves) {
+fn fill(leaf: &Leaf, view: &View, arena: *mut f32, leaves: &Leaves, step: Option<&Step>) {
     // SAFETY: leaves have buffers of their own in the arena, as long as the view, and these are their types
     unsafe {
         match view.element {
@@ -203,6 +205,15 @@ fn fill(leaf: &Leaf, view: &View, arena: *mut f32, leaves: &Leaves) {
                 }
                 leaf => panic!("archc bug: a key for {leaf:?}"),
             },
+            Element::Rule => {
+                let Some(Step { rule, learning_rate, number }) = step else {
+                    panic!("archc bug: an update without a rule")
+                };
+                let AdamW { beta1, beta2, eps, weight_decay, clip } = *rule;
+                let (learning_rate, number) = (*learning_rate, *number);
+                let rule = Rule { learning_rate, beta1, beta2, eps, weight_decay, clip, number, unused: 0 };
+                slice::<Rule>(view, arena)[0] = rule;
+            }
         }
     }
 }
@@ -247,7 +258,9 @@ fn fill_f32(leaf: &Leaf, to: &mut [f32], leaves: &Leaves) {
             });
             to[at..].fill(0.0);
         }
-        Leaf::Tokens | Leaf::Targets | Leaf::DropoutKey(_) => panic!("archc bug: {leaf:?} in single precision"),
+        Leaf::Tokens | Leaf::Targets | Leaf::DropoutKey(_) | Leaf::Rule => {
+            panic!("archc bug: {leaf:?} in single precision")
+        }
     }
 }
 
@@ -307,15 +320,15 @@ impl Executor for CpuExecutor {
             plan,
             prepared: None,
         };
-        let nothing = std::ptr::null_mut();
-        let bases = Bases(vec![compiled.arena.start(), compiled.constants.start(), nothing, nothing]);
+        let mut bases = Bases(vec![std::ptr::null_mut(); FIXED]);
+        (bases.0[0], bases.0[1]) = (compiled.arena.start(), compiled.constants.start());
         // SAFETY: constants read nothing but constants
         unsafe { constants.run(&bases, &Context::new(compiled.registers.start())) };
         Ok(compiled)
     }
 
     fn run(&mut self, compiled: &mut Compiled, leaves: &Leaves, wanted: &[ValueId]) -> Result<Vec<Tensor>, Diagnostic> {
-        self.execute(compiled, leaves);
+        self.execute(compiled, leaves, None);
         Ok(wanted.iter().map(|id| self.result(compiled, *id)).collect())
     }
 
@@ -323,41 +336,16 @@ impl Executor for CpuExecutor {
         let Some((objective, entropy)) = compiled.plan.graph.objective else {
             return Err(errors::bug("a training step", "a graph without an objective"));
         };
-        self.execute(compiled, leaves);
-        let start = self.profile.as_ref().map(Profile::start);
+        self.execute(compiled, leaves, Some(step));
         let number = |t: Tensor| t.data.first().copied().unwrap_or(f64::NAN);
         let (objective, loss) = (number(self.result(compiled, objective)), number(self.result(compiled, entropy)));
-        let ranges = std::mem::take(&mut self.ranges);
-        let all = self.grads.numbers();
-        let square = |i: usize| optimizer::sum_squares(&all[ranges[i].clone()]);
-        let learns: Vec<usize> = compiled.plan.graph.param_grads.iter().map(|g| g.0.0 as usize).collect();
-        let gradient_norm = learns.iter().map(|i| square(*i)).sum::<f64>().sqrt();
+        let Some(norm) = compiled.plan.norm.as_ref().map(Slot::of) else {
+            return Err(errors::bug("a training step", "a plan without an update"));
+        };
+        // SAFETY: the plan's views lie inside of their buffers
+        let gradient_norm = unsafe { *self.bases(compiled).at(norm).cast::<f64>() };
         let metrics = Metrics { loss, objective, gradient_norm };
-        if step.moves(&metrics) {
-            self.version += 1;
-            let scale = Update::clipping(&step.rule, gradient_norm);
-            let AdamW { beta1, beta2, eps, weight_decay, .. } = step.rule;
-            let update =
-                |decay: f64| optimizer::Update::new(step.learning_rate, (beta1, beta2), eps, decay, step.number, scale);
-            let (plain, decaying) = (update(0.0), update(weight_decay));
-            for (i, param) in self.graph.params.iter().enumerate() {
-                let range = ranges[i].clone();
-                if !learns.contains(&i) {
-                    // a parameter on which nothing depends has a gradient of 0
-                    self.grads.numbers_mut()[range.clone()].fill(0.0);
-                }
-                let part = |m: &mut Memory| m.numbers_mut()[range.clone()].as_mut_ptr();
-                let (p, m, v) = (part(&mut self.params), part(&mut self.first), part(&mut self.second));
-                let g = part(&mut self.grads);
-                let update = if param.kind == ParamKind::Weight { decaying } else { plain };
-                // SAFETY: four buffers of the same length
-                unsafe { optimizer::adamw(update, range.len(), p, m, v, g) };
-            }
-        }
-        self.ranges = ranges;
-        if let (Some(profile), Some(start)) = (&self.profile, start) {
-            profile.stop("optimizer", String::new, false, start);
-        }
+        self.version += u64::from(step.moves(&metrics));
         Ok(metrics)
     }
 

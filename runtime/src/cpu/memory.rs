@@ -12,7 +12,7 @@ pub(super) struct Slot {
 }
 
 /// Bases before the ports.
-pub(super) const FIXED: usize = 4;
+pub(super) const FIXED: usize = 6;
 
 impl Slot {
     /// The first element of a view.
@@ -28,6 +28,8 @@ impl From<Start> for Slot {
             Base::Constants => 1,
             Base::Params => 2,
             Base::Grads => 3,
+            Base::First => 4,
+            Base::Second => 5,
             Base::Port(i) => FIXED + i,
         };
         Self { base, bytes: start.bytes }
@@ -39,7 +41,7 @@ pub(super) const fn elements(bytes: usize) -> usize {
     bytes / Element::F32.bytes()
 }
 
-/// Where each base starts: scratch, constants, parameters, gradients, then ports.
+/// Where each base starts: scratch, constants, parameters, gradients, first and second moments, then ports.
 #[derive(Clone, Debug)]
 pub(super) struct Bases(pub Vec<*mut f32>);
 

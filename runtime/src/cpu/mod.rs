@@ -28,6 +28,7 @@ mod profile;
 mod program;
 mod single;
 mod tile;
+mod update;
 
 pub use executor::{Cpu, CpuExecutor};
 pub use profile::Profile;

@@ -8,6 +8,7 @@ use super::loops::LoopStep;
 use super::memory::{Bases, FIXED, Slot, elements, layout};
 use super::product::Product;
 use super::single::SingleStep;
+use super::update::{AdamWStep, NormStep};
 use crate::guard::stop_here;
 use archc_compiler::plan::{Copy, Kernel, Schedule, Work};
 use archc_kernels::copy::copy_nd;
@@ -64,6 +65,8 @@ enum Step {
     Single(Box<SingleStep>),
     Loop(Box<LoopStep>),
     Attend(Box<AttendStep>),
+    Norm(NormStep),
+    AdamW(AdamWStep),
 }
 
 impl Program {
@@ -82,6 +85,8 @@ impl Program {
                 }
                 Work::Copy(c) => Step::Copy(CopyStep::new(c)),
                 Work::Conv(c) => Step::Conv(Box::new(ConvStep::new(c))),
+                Work::Norm(n) => Step::Norm(NormStep::new(n)),
+                Work::AdamW(a) => Step::AdamW(AdamWStep::new(a)),
                 Work::Single(s) => Step::Single(Box::new(SingleStep::new(s))),
                 Work::Loop(l) => {
                     let step = LoopStep::new(l, sizes);
@@ -126,6 +131,8 @@ impl Program {
                 Step::Single(single) => single.run(bases),
                 Step::Loop(l) => l.run(bases, context),
                 Step::Attend(a) => a.run(bases, context),
+                Step::Norm(norm) => norm.run(bases),
+                Step::AdamW(update) => update.run(bases),
             }
         }
         if let (Some(profile), Some(start)) = (context.profile, start) {
@@ -137,6 +144,7 @@ impl Program {
                 Step::Single(s) => s.name(),
                 Step::Loop(_) => "loop",
                 Step::Attend(_) => "attend",
+                Step::Norm(_) | Step::AdamW(_) => "optimizer",
             };
             profile.stop(kind, || step.detail(), depth > 0, start);
         }

@@ -9,13 +9,13 @@ use crate::checks;
 use crate::errors;
 use crate::guard;
 use crate::init::initial_params;
-use crate::optimizer::{Slot, Update};
+use crate::optimizer::Step;
 use crate::pieces;
 use crate::session::{
     Batch, Carry, Dtype, Forward, Gradients, Metrics, Objective, Session, SessionOptions, Snapshot, Tensor, Tensors,
 };
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::graph::{Graph, NodeId, Op, ParamKind};
+use archc_compiler::graph::{Graph, NodeId, Op};
 use candle_core::DType;
 use std::sync::Arc;
 
@@ -190,25 +190,11 @@ impl Session for ReferenceSession {
         self.check(batch)?;
         checks::has_objective(&self.graph, batch)?;
         let Derived { loss, objective, params: gradients, .. } = self.derive(batch, Aim::Loss, false, true)?;
-        let square = |g: &Vec<f64>| g.iter().map(|x| x * x).sum::<f64>();
-        let gradient_norm = gradients.iter().map(square).sum::<f64>().sqrt();
-        let metrics = Metrics { loss, objective, gradient_norm };
-        if !objective.is_finite() || !gradient_norm.is_finite() || !learning_rate.is_finite() {
-            return Ok(metrics);
-        }
-        let rule = self.options.optimizer;
-        let scale = Update::clipping(&rule, gradient_norm);
-        let update = Update { rule, learning_rate, number: self.step + 1, scale };
-        for (i, param) in self.graph.params.iter().enumerate() {
-            let slot = Slot {
-                value: &mut self.params[i],
-                first: &mut self.first[i],
-                second: &mut self.second[i],
-                decays: param.kind == ParamKind::Weight,
-            };
-            update.apply(slot, &gradients[i], checks::rounding(self.options.dtype));
-        }
-        self.step += 1;
+        let step = Step { rule: self.options.optimizer, learning_rate, number: self.step + 1 };
+        let held = [&mut self.params[..], &mut self.first, &mut self.second];
+        let round = checks::rounding(self.options.dtype);
+        let metrics = step.follow(&self.graph, loss, objective, &gradients, held, round);
+        self.step += u64::from(step.moves(&metrics));
         Ok(metrics)
     }
 }

@@ -114,6 +114,7 @@ impl Made {
             param_grads: Vec::new(),
             input_grads: Vec::new(),
             forward_nodes: 0,
+            update: false,
             careful: false,
         };
         assert_valid(&lowered);
@@ -246,7 +247,10 @@ pub fn run(lowered: &Lowered, params: &[Vec<f64>], leaves: &Leaves, wanted: &[Va
 
 /// The joint graph with every gradient, both as made and with its recomputations, after both were verified.
 pub fn joint(lowered: &Lowered) -> (Lowered, Lowered) {
-    let joint = differentiate(lowered, &Wanted { seed: Seed::Cotangents, inputs: true, params: true, exact: true });
+    let joint = differentiate(
+        lowered,
+        &Wanted { seed: Seed::Cotangents, inputs: true, params: true, update: false, exact: true },
+    );
     assert_valid(&joint);
     let lean = recompute(&joint);
     assert_valid(&lean);

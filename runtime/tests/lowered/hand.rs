@@ -53,6 +53,7 @@ impl Hand {
             param_grads: Vec::new(),
             input_grads: Vec::new(),
             forward_nodes,
+            update: false,
             careful: false,
         };
         verify(&graph).unwrap();
