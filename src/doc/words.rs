@@ -1,7 +1,7 @@
 //! What the language itself knows by name: builtins and keywords, each with a line and the section of the
 //! reference that says all of it.
 
-use archc_compiler::graph::UnaryOp;
+use archc_compiler::graph::{ReduceOp, UnaryOp};
 use std::borrow::Cow;
 
 /// A builtin or a keyword.
@@ -30,6 +30,9 @@ type Rows = &'static [(&'static str, &'static str)];
 /// The section of functions of one value, which are listed by the compiler.
 const ELEMENTWISE: &str = "element-by-element";
 
+/// The section of reductions, likewise.
+const REDUCTIONS: &str = "over-named-axes";
+
 const BUILTINS: &[(&str, Rows)] = &[
     (
         ELEMENTWISE,
@@ -41,14 +44,8 @@ const BUILTINS: &[(&str, Rows)] = &[
         ],
     ),
     (
-        "over-named-axes",
+        REDUCTIONS,
         &[
-            ("sum[A](x)", "the sum along A; of a product, a contraction: sum[K](k * S)"),
-            ("mean[A](x)", "the mean along A"),
-            ("var[A](x, sample = 0)", "the variance along A; with sample = 1 divided by n - 1"),
-            ("std[A](x, sample = 0)", "the root of the variance; gradient 0 at 0"),
-            ("norm[A](x)", "the root of the sum of squares along A; gradient 0 at 0"),
-            ("logsumexp[A](x)", "the logarithm of the sum of exponentials along A"),
             ("softmax[A](x)", "exponentials along A, divided by their sum; [A, B] is one softmax over both"),
             ("sparsemax[A](x)", "the nearest point of the simplex: like softmax, with small entries exactly 0"),
             ("cumsum[A](x)", "running sums along A"),
@@ -205,7 +202,13 @@ pub fn all() -> impl Iterator<Item = Word> {
         let row = f.row();
         Word { signature: format!("{}(x)", row.name).into(), text: row.doc, section: ELEMENTWISE, builtin: true }
     };
-    UnaryOp::CALLED.iter().map(function).chain(of(BUILTINS, true)).chain(of(KEYWORDS, false))
+    let reduction = |r: &ReduceOp| {
+        let row = r.row();
+        let signature = row.signature.unwrap_or(row.name);
+        Word { signature: signature.into(), text: row.doc, section: REDUCTIONS, builtin: true }
+    };
+    let listed = UnaryOp::CALLED.iter().map(function).chain(ReduceOp::CALLED.iter().map(reduction));
+    listed.chain(of(BUILTINS, true)).chain(of(KEYWORDS, false))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::value::{Frame, RecipeOp, Value};
 use super::{Elaborator, Eval, errors};
 use crate::graph::{AnnealShape, AxisId, BinaryOp, Draw, Op, Rate, ReduceOp, UnaryOp};
 use crate::hir::{Builtin, Call, Callee, ExprId, ExprKind, TypeNote};
+use crate::ops::OfOne;
 use archc_grammar::ast;
 
 impl Elaborator<'_> {
@@ -289,12 +290,10 @@ impl Elaborator<'_> {
         };
         // an empty pack: each entry is alone
         if axes.is_empty() {
-            return match op {
-                ReduceOp::Var { .. } | ReduceOp::Std { .. } => Ok(Value::Number(0.0)),
-                ReduceOp::Norm => self.unary(UnaryOp::Abs, Value::Tensor(x), place),
-                ReduceOp::Sum | ReduceOp::Mean | ReduceOp::Max | ReduceOp::Min | ReduceOp::LogSumExp => {
-                    Ok(Value::Tensor(x))
-                }
+            return match op.row().of_one {
+                OfOne::Itself => Ok(Value::Tensor(x)),
+                OfOne::Size => self.unary(UnaryOp::Abs, Value::Tensor(x), place),
+                OfOne::Zero => Ok(Value::Number(0.0)),
             };
         }
         let rest = x.axes.iter().copied().filter(|a| !axes.contains(a)).collect();

@@ -193,17 +193,10 @@ fn op_text(
         Op::Lag => "lag".into(),
         Op::State(i) => format!("state {i}"),
         Op::Unary(super::UnaryOp::Powi(n)) => format!("powi {n}"),
-        Op::Unary(u) => lower(format!("{u:?}")),
+        Op::Unary(u) => u.row().name.into(),
         Op::Binary(b) => lower(format!("{b:?}")),
         Op::Select => "select".into(),
-        Op::Reduce(r, axes) => {
-            let name = match r {
-                super::ReduceOp::Var { sample } => if *sample { "var_sample" } else { "var" }.into(),
-                super::ReduceOp::Std { sample } => if *sample { "std_sample" } else { "std" }.into(),
-                other => lower(format!("{other:?}")),
-            };
-            format!("{name}{}", list(axes))
-        }
+        Op::Reduce(r, axes) => format!("{}{}", r.row().name, list(axes)),
         Op::Contract(axes) => format!("contract{}", list(axes)),
         Op::Softmax(axes) => format!("softmax{}", list(axes)),
         Op::Sparsemax(a) => format!("sparsemax{}", list(&[*a])),

@@ -383,24 +383,16 @@ impl Builder<'_> {
     }
 
     fn reduce(&mut self, op: ReduceOp, over: &[AxisId], x: usize) -> usize {
-        let tag = match op {
-            ReduceOp::Sum => return self.reduce_sum(over, x),
+        match op {
+            ReduceOp::Sum => self.reduce_sum(over, x),
             ReduceOp::Mean => {
                 let n: f64 = over.iter().map(|a| self.graph.size(*a) as f64).product();
                 let total = self.reduce_sum(over, x);
                 let (c, factors) = self.as_product(total);
-                return self.product(c / n, factors);
+                self.product(c / n, factors)
             }
-            ReduceOp::Max => "reduce_max",
-            ReduceOp::Min => "reduce_min",
-            ReduceOp::Var { sample: false } => "var",
-            ReduceOp::Var { sample: true } => "var_sample",
-            ReduceOp::Std { sample: false } => "std",
-            ReduceOp::Std { sample: true } => "std_sample",
-            ReduceOp::Norm => "norm",
-            ReduceOp::LogSumExp => "logsumexp",
-        };
-        self.remove_axes(tag, over, x)
+            other => self.remove_axes(other.row().tag, over, x),
+        }
     }
 
     fn reduce_sum(&mut self, over: &[AxisId], x: usize) -> usize {

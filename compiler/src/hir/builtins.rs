@@ -80,7 +80,7 @@ pub enum Builtin {
     Fan,
 }
 
-/// Names and meanings, sorted by name; functions of one value are rows of `ops::unary`.
+/// Names and meanings, sorted by name; functions of one value and reductions are rows of `ops`.
 const BUILTINS: &[(&str, Builtin)] = &[
     ("anneal", Builtin::Anneal),
     ("cat", Builtin::Cat),
@@ -100,12 +100,9 @@ const BUILTINS: &[(&str, Builtin)] = &[
     ("lag", Builtin::Lag),
     ("linear", Builtin::Linear),
     ("log_uniform", Builtin::Draw(Draw::LogUniform)),
-    ("logsumexp", Builtin::Reduce(ReduceOp::LogSumExp)),
     ("max", Builtin::MinMax { max: true }),
-    ("mean", Builtin::Reduce(ReduceOp::Mean)),
     ("min", Builtin::MinMax { max: false }),
     ("none", Builtin::None),
-    ("norm", Builtin::Reduce(ReduceOp::Norm)),
     ("normal", Builtin::Draw(Draw::Normal)),
     ("ones", Builtin::Number(1.0)),
     ("orthogonal", Builtin::Draw(Draw::Orthogonal)),
@@ -119,15 +116,12 @@ const BUILTINS: &[(&str, Builtin)] = &[
     ("sparsemax", Builtin::Sparsemax),
     ("split", Builtin::Split),
     ("stack", Builtin::Stack),
-    ("std", Builtin::Reduce(ReduceOp::Std { sample: false })),
     ("step", Builtin::Step),
     ("stop_grad", Builtin::StopGrad),
-    ("sum", Builtin::Reduce(ReduceOp::Sum)),
     ("token_mean", Builtin::TokenMean),
     ("tokens", Builtin::Tokens),
     ("topk", Builtin::TopK),
     ("uniform", Builtin::Draw(Draw::Uniform)),
-    ("var", Builtin::Reduce(ReduceOp::Var { sample: false })),
     ("window", Builtin::Window),
     ("zeros", Builtin::Number(0.0)),
 ];
@@ -135,12 +129,15 @@ const BUILTINS: &[(&str, Builtin)] = &[
 /// The function with this name.
 pub fn builtin(name: &str) -> Option<Builtin> {
     let own = BUILTINS.binary_search_by_key(&name, |(n, _)| n).ok().map(|i| BUILTINS[i].1);
-    own.or_else(|| UnaryOp::CALLED.iter().find(|f| f.row().name == name).map(|f| Builtin::Unary(*f)))
+    let function = || UnaryOp::CALLED.iter().find(|f| f.row().name == name).map(|f| Builtin::Unary(*f));
+    let reduction = || ReduceOp::CALLED.iter().find(|r| r.row().name == name).map(|r| Builtin::Reduce(*r));
+    own.or_else(function).or_else(reduction)
 }
 
 /// The names of all.
 pub fn names<'n>() -> impl Iterator<Item = &'n str> {
-    BUILTINS.iter().map(|b| b.0).chain(UnaryOp::CALLED.iter().map(|f| f.row().name))
+    let functions = UnaryOp::CALLED.iter().map(|f| f.row().name);
+    BUILTINS.iter().map(|b| b.0).chain(functions).chain(ReduceOp::CALLED.iter().map(|r| r.row().name))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The text form of a lowered graph: numbered, stable, the same that snapshots show.
 
 use super::{Dag, Dim, DimId, Extent, Keep, Lowered, Op, Pairs, Weighing};
-use crate::graph::{ReduceOp, UnaryOp};
+use crate::graph::UnaryOp;
 use std::fmt::Write;
 
 /// One line a value; bodies are indented.
@@ -201,17 +201,10 @@ pub(crate) fn op_text(op: &Op, names: &Names) -> String {
         Op::Sofar(_, i) => format!("so far {i}"),
         Op::Last => "last".into(),
         Op::Unary(UnaryOp::Powi(n)) => format!("powi {n}"),
-        Op::Unary(u) => lower(format!("{u:?}")),
+        Op::Unary(u) => u.row().name.into(),
         Op::Binary(b) => lower(format!("{b:?}")),
         Op::Select => "select".into(),
-        Op::Reduce(r, dims) => {
-            let name = match r {
-                ReduceOp::Var { sample } => if *sample { "var_sample" } else { "var" }.into(),
-                ReduceOp::Std { sample } => if *sample { "std_sample" } else { "std" }.into(),
-                other => lower(format!("{other:?}")),
-            };
-            format!("{name}{}", list(dims))
-        }
+        Op::Reduce(r, dims) => format!("{}{}", r.row().name, list(dims)),
         Op::Contract(dims) => format!("contract{}", list(dims)),
         Op::Softmax(dims) => format!("softmax{}", list(dims)),
         Op::Sparsemax(d) => format!("sparsemax[{}]", one(d)),

@@ -34,7 +34,7 @@ pub use binary::BinaryOp;
 pub use domain::Domain;
 pub(crate) use domain::{EXP_MAX, Meets};
 pub use interval::Interval;
-pub use over_axes::ReduceOp;
+pub use over_axes::{OfOne, ReduceOp};
 pub use time::attend_flops_per_pair;
 pub use unary::{Row, Trait, UnaryOp};
 

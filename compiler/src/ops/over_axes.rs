@@ -30,43 +30,123 @@ pub enum ReduceOp {
     LogSumExp,
 }
 
-/// A row of the table of reductions; FLOPs are per element of the operand.
-struct Row {
-    doc: &'static str,
-    flops: f64,
+/// What is known of a reduction.
+pub struct Row {
+    /// How graphs print it.
+    pub name: &'static str,
+    /// How hashes know it; it is no element-wise function's.
+    pub tag: &'static str,
+    /// How it is called in the language, if by a name of its own.
+    pub signature: Option<&'static str>,
+    /// What it computes, in a line.
+    pub doc: &'static str,
+    /// FLOPs per element of the operand, if so many become one.
+    pub flops: fn(f64) -> f64,
+    /// What it makes of one entry.
+    pub of_one: OfOne,
+    /// Where the result lies, if the operand lies there and so many become one.
     range: fn(Interval, f64) -> Interval,
 }
 
-fn row(op: ReduceOp) -> Row {
-    match op {
-        ReduceOp::Sum => Row { doc: "sum", flops: 1.0, range: Interval::sum_of },
-        ReduceOp::Mean => Row { doc: "arithmetic mean", flops: 1.0, range: |x, _| x },
-        ReduceOp::Max => Row { doc: "largest; ties share the gradient equally", flops: 1.0, range: |x, _| x },
-        ReduceOp::Min => Row { doc: "smallest; ties share the gradient equally", flops: 1.0, range: |x, _| x },
-        ReduceOp::Var { sample } => Row {
-            doc: if sample { "variance, divided by n - 1" } else { "variance of the population" },
-            flops: 4.0,
-            range: if sample { |x, n| variance(x, n / (n - 1.0).max(1.0)) } else { |x, _| variance(x, 1.0) },
-        },
-        ReduceOp::Std { sample } => Row {
-            doc: "square root of the variance; gradient 0 where it is 0",
-            flops: 4.0,
-            range: if sample {
-                |x, n| root(variance(x, n / (n - 1.0).max(1.0)))
-            } else {
-                |x, _| root(variance(x, 1.0))
+/// What a reduction makes of one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfOne {
+    /// The entry.
+    Itself,
+    /// Its absolute value.
+    Size,
+    /// 0
+    Zero,
+}
+
+impl ReduceOp {
+    /// Those with a name of their own in the language, in the order of its reference.
+    pub const CALLED: &[Self] =
+        &[Self::Sum, Self::Mean, Self::Var { sample: false }, Self::Std { sample: false }, Self::Norm, Self::LogSumExp];
+
+    /// All that is known of it.
+    pub fn row(self) -> Row {
+        use OfOne::{Itself, Size, Zero};
+        match self {
+            Self::Sum => Row {
+                name: "sum",
+                tag: "reduce_sum",
+                signature: Some("sum[A](x)"),
+                doc: "the sum along A; of a product, a contraction: sum[K](k * S)",
+                flops: |_| 1.0,
+                of_one: Itself,
+                range: Interval::sum_of,
             },
-        },
-        ReduceOp::Norm => Row {
-            doc: "L2 norm; gradient 0 at 0",
-            flops: 2.0,
-            range: |x, n| {
-                let x = x.abs();
-                Interval { lo: x.lo * n.sqrt(), hi: x.hi * n.sqrt(), ..x }
+            Self::Mean => Row {
+                name: "mean",
+                tag: "reduce_mean",
+                signature: Some("mean[A](x)"),
+                doc: "the mean along A",
+                flops: |_| 1.0,
+                of_one: Itself,
+                range: |x, _| x,
             },
-        },
-        ReduceOp::LogSumExp => {
-            Row { doc: "log of the sum of exponentials", flops: 4.0, range: |x, n| x + Interval::point(n.ln()) }
+            Self::Max => Row {
+                name: "max",
+                tag: "reduce_max",
+                signature: None,
+                doc: "the largest along A; ties share the gradient equally",
+                flops: |_| 1.0,
+                of_one: Itself,
+                range: |x, _| x,
+            },
+            Self::Min => Row {
+                name: "min",
+                tag: "reduce_min",
+                signature: None,
+                doc: "the smallest along A; ties share the gradient equally",
+                flops: |_| 1.0,
+                of_one: Itself,
+                range: |x, _| x,
+            },
+            Self::Var { sample } => Row {
+                name: if sample { "var_sample" } else { "var" },
+                tag: if sample { "var_sample" } else { "var" },
+                signature: Some("var[A](x, sample = 0)"),
+                doc: "the variance along A; with sample = 1 divided by n - 1",
+                flops: |_| 4.0,
+                of_one: Zero,
+                range: if sample { |x, n| variance(x, n / (n - 1.0).max(1.0)) } else { |x, _| variance(x, 1.0) },
+            },
+            Self::Std { sample } => Row {
+                name: if sample { "std_sample" } else { "std" },
+                tag: if sample { "std_sample" } else { "std" },
+                signature: Some("std[A](x, sample = 0)"),
+                doc: "the root of the variance; gradient 0 at 0",
+                flops: |_| 4.0,
+                of_one: Zero,
+                range: if sample {
+                    |x, n| root(variance(x, n / (n - 1.0).max(1.0)))
+                } else {
+                    |x, _| root(variance(x, 1.0))
+                },
+            },
+            Self::Norm => Row {
+                name: "norm",
+                tag: "norm",
+                signature: Some("norm[A](x)"),
+                doc: "the root of the sum of squares along A; gradient 0 at 0",
+                flops: |_| 2.0,
+                of_one: Size,
+                range: |x, n| {
+                    let x = x.abs();
+                    Interval { lo: x.lo * n.sqrt(), hi: x.hi * n.sqrt(), ..x }
+                },
+            },
+            Self::LogSumExp => Row {
+                name: "logsumexp",
+                tag: "logsumexp",
+                signature: Some("logsumexp[A](x)"),
+                doc: "the logarithm of the sum of exponentials along A",
+                flops: |_| 4.0,
+                of_one: Itself,
+                range: |x, n| x + Interval::point(n.ln()),
+            },
         }
     }
 }
@@ -82,11 +162,11 @@ fn root(x: Interval) -> Interval {
 
 impl Rules for ReduceOp {
     fn doc(&self) -> &'static str {
-        row(*self).doc
+        self.row().doc
     }
 
     fn flops(&self, at: At) -> f64 {
-        row(*self).flops * at.operand_elements(0)
+        (self.row().flops)(at.operand_elements(0) / at.elements()) * at.operand_elements(0)
     }
 
     fn gradient_flops(&self, at: At, _: usize) -> f64 {
@@ -99,7 +179,7 @@ impl Rules for ReduceOp {
     }
 
     fn range(&self, at: At, x: &[Interval]) -> Interval {
-        (row(*self).range)(x[0], at.operand_elements(0) / at.elements())
+        (self.row().range)(x[0], at.operand_elements(0) / at.elements())
     }
 }
 
