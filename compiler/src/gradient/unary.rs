@@ -6,7 +6,7 @@
 use super::site::{Arithmetic, Cotangents, Site};
 use crate::graph::UnaryOp;
 use crate::lowered::{Op, ValueId};
-use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LOG2_E, PI};
 
 pub(super) fn unary(s: &mut Site) -> Cotangents {
     let Op::Unary(f) = s.op else { panic!("archc bug: {:?} is not unary", s.op) };
@@ -39,6 +39,11 @@ fn chain(s: &mut Site, f: UnaryOp, x: ValueId, y: ValueId, dy: ValueId) -> Value
         UnaryOp::Log1p => {
             let x = b.plus(x, 1.0);
             let dx = b.div(dy, x);
+            b.only_where(dy, dx)
+        }
+        UnaryOp::Log2 => {
+            let scaled = b.scale(dy, LOG2_E);
+            let dx = b.div(scaled, x);
             b.only_where(dy, dx)
         }
         UnaryOp::Sqrt => {

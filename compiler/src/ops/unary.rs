@@ -22,6 +22,8 @@ pub enum UnaryOp {
     Log,
     /// log(1 + x)
     Log1p,
+    /// binary logarithm
+    Log2,
     /// square root; gradient 0 at 0
     Sqrt,
     /// 1 / sqrt(x)
@@ -169,6 +171,15 @@ fn row(op: UnaryOp) -> Row {
             outside: (["E0701", "W0701"], "keep it above -1, for example `log1p(abs(x))` or `log1p(x ^ 2)`"),
             traits: &[Called, Smooth, Cheap],
         },
+        UnaryOp::Log2 => Row {
+            name: "log2",
+            doc: "the binary logarithm; x must be above 0",
+            of: f64::log2,
+            range: |x| if x.hi <= 0.0 { Interval::ALL } else { x.increasing(|v| v.max(0.0).log2()) },
+            domain: Domain::Above(0.0),
+            outside: (["E0701", "W0701"], "keep it positive: `log2(softplus(x) + 1e-6)`"),
+            traits: &[Called, Smooth, Cheap],
+        },
         UnaryOp::Sqrt => Row {
             name: "sqrt",
             doc: "the square root; x must not be below 0; no gradient at 0",
@@ -293,6 +304,7 @@ const CALLED: &[UnaryOp] = &[
     UnaryOp::Expm1,
     UnaryOp::Log,
     UnaryOp::Log1p,
+    UnaryOp::Log2,
     UnaryOp::Sqrt,
     UnaryOp::Rsqrt,
     UnaryOp::Sigmoid,

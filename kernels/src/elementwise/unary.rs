@@ -2,6 +2,7 @@
 
 use super::{BLOCK, Block, Src, blocks, each, math};
 use crate::isa::{Isa, versions};
+use std::f32::consts::LOG2_E;
 use std::ptr::copy_nonoverlapping;
 
 /// Functions of one number. Within 4 units in the last place wherever the result is a normal number (gelu: 6 in its far tail);
@@ -24,6 +25,8 @@ pub enum Unary {
     Log,
     /// log(1 + x)
     Log1p,
+    /// binary logarithm; of powers of two exact
+    Log2,
     /// square root
     Sqrt,
     /// 1 / sqrt(x)
@@ -120,6 +123,14 @@ impl<const COSINE: bool> Block<1> for Wave<COSINE> {
     }
 }
 
+/// The power of two, and what the rest of the mantissa adds.
+#[inline(always)]
+fn log2<I: Isa>(x: f32) -> f32 {
+    let (e, f) = math::power_and_rest(x);
+    let y = math::log_parts::<I>(0.0, f);
+    math::log_edges(x, I::fma(y, LOG2_E, e))
+}
+
 #[inline(always)]
 unsafe fn unary_body<I: Isa>(_: I, op: Unary, x: *const f32, y: *mut f32, n: usize) {
     macro_rules! map {
@@ -141,6 +152,7 @@ unsafe fn unary_body<I: Isa>(_: I, op: Unary, x: *const f32, y: *mut f32, n: usi
             Unary::Expm1 => map!(|x| math::expm1::<I>(x)),
             Unary::Log => map!(|x| math::log::<I>(x)),
             Unary::Log1p => map!(|x| math::log1p::<I>(x)),
+            Unary::Log2 => map!(|x| log2::<I>(x)),
             Unary::Sqrt => map!(|x| x.sqrt()),
             Unary::Rsqrt => map!(|x| 1.0 / x.sqrt()),
             Unary::Sigmoid => map!(|x| math::sigmoid::<I>(x)),

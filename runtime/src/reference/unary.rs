@@ -5,7 +5,7 @@ use super::value::Value;
 use archc_compiler::graph::UnaryOp;
 use archc_compiler::ops::Trait;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, backend::BackendStorage};
-use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LN_2, PI};
 
 /// y = f(x).
 pub(crate) fn unary(op: UnaryOp, x: &Value) -> Result<Value> {
@@ -76,6 +76,7 @@ fn backward<T: Real>(op: UnaryOp, x: &[T], y: &[T], g: &[T]) -> Vec<T> {
         UnaryOp::Expm1 => chain!(|_, y: T, g: T| g * (y + one)),
         UnaryOp::Log => chain!(|x: T, _, g: T| g / x),
         UnaryOp::Log1p => chain!(|x: T, _, g: T| g / (one + x)),
+        UnaryOp::Log2 => chain!(|x: T, _, g: T| g / (x * T::of(LN_2))),
         UnaryOp::Sqrt => chain!(|_, y: T, g: T| if y == zero { zero } else { g * T::of(0.5) / y }),
         UnaryOp::Rsqrt => chain!(|x: T, y: T, g: T| -g * T::of(0.5) * y / x),
         UnaryOp::Sigmoid => chain!(|_, y: T, g: T| g * y * (one - y)),

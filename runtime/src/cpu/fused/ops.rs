@@ -54,6 +54,7 @@ pub(super) fn unary(op: UnaryOp) -> Unary {
         UnaryOp::Expm1 => Unary::Expm1,
         UnaryOp::Log => Unary::Log,
         UnaryOp::Log1p => Unary::Log1p,
+        UnaryOp::Log2 => Unary::Log2,
         UnaryOp::Sqrt => Unary::Sqrt,
         UnaryOp::Rsqrt => Unary::Rsqrt,
         UnaryOp::Sigmoid => Unary::Sigmoid,
