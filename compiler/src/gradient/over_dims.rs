@@ -38,6 +38,7 @@ pub(super) fn reduce(s: &mut Site) -> Cotangents {
             let scale = s.b.only_where(y, scale);
             s.b.mul(scale, x)
         }
+        ReduceOp::Median => panic!("archc bug: a median that is not sorted"),
         ReduceOp::LogSumExp => {
             // nothing flows where all entries are -inf, or one is inf
             let distance = s.b.sub(x, y);

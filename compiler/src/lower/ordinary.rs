@@ -1,7 +1,7 @@
 //! Ops that mean the same in a graph and in any body: everything that does not touch time.
 
-use crate::graph::{AnnealShape, AxisId, BinaryOp, Graph, Linear, Op as Source, UnaryOp};
-use crate::lowered::{Builder, DimId, Lowered, Op, ValueId};
+use crate::graph::{AnnealShape, AxisId, BinaryOp, Graph, Linear, Op as Source, ReduceOp, UnaryOp};
+use crate::lowered::{Builder, DimId, Extent, FIXED, Lowered, Op, ValueId};
 
 /// The dimensions of axes.
 pub(super) fn dims(axes: &[AxisId]) -> Vec<DimId> {
@@ -26,6 +26,7 @@ pub(super) fn ordinary(graph: &Graph, b: &mut Builder<'_>, op: &Source, x: &[Val
         Source::Unary(f) => b.unary(*f, x[0]),
         Source::Binary(f) => b.binary(*f, x[0], x[1]),
         Source::Select => b.op(Op::Select, x),
+        Source::Reduce(ReduceOp::Median, over) => median(b, &dims(over), x[0]),
         Source::Reduce(reduce, over) => along(b, &dims(over), x[0], |over| Op::Reduce(*reduce, over)),
         Source::Contract(over) => b.contract(x[0], x[1], &dims(over)),
         Source::Softmax(over) => along(b, &dims(over), x[0], Op::Softmax),
@@ -74,6 +75,31 @@ pub(super) fn ordinary(graph: &Graph, b: &mut Builder<'_>, op: &Source, x: &[Val
 fn along(b: &mut Builder<'_>, over: &[DimId], x: ValueId, op: impl FnOnce(Vec<DimId>) -> Op) -> ValueId {
     let x = b.expand(x, over);
     b.op(op(over.to_vec()), &[x])
+}
+
+/// The middle of what is sorted; of an even count the mean of the middle two.
+fn median(b: &mut Builder<'_>, over: &[DimId], x: ValueId) -> ValueId {
+    let x = b.expand(x, over);
+    let sizes = over.iter().map(|d| match b.dims[d.0 as usize].extent {
+        Extent::Fixed(n) => n,
+        other => panic!("archc bug: a median over {other:?}"),
+    });
+    let count: usize = sizes.product();
+    let (x, dim) = match over {
+        [dim] => (x, *dim),
+        _ => {
+            let all = b.dim("sorted", Extent::Fixed(count), FIXED);
+            (b.op(Op::Flatten(over.to_vec(), all), &[x]), all)
+        }
+    };
+    let sorted = b.op(Op::Sort(dim), &[x]);
+    let upper = b.op(Op::Pick(dim, (count - 1) / 2), &[sorted]);
+    if count % 2 == 1 {
+        return upper;
+    }
+    let lower = b.op(Op::Pick(dim, count / 2), &[sorted]);
+    let (sum, half) = (b.add(upper, lower), b.number(0.5));
+    b.mul(sum, half)
 }
 
 /// y = sum_i sum over IN_i of x_i w_i + bias.

@@ -28,6 +28,8 @@ pub enum ReduceOp {
     Norm,
     /// log of the sum of exponentials
     LogSumExp,
+    /// median; of an even count the mean of the middle two, which share the gradient equally. Equal entries are ordered by index
+    Median,
 }
 
 /// What is known of a reduction.
@@ -61,8 +63,15 @@ pub enum OfOne {
 
 impl ReduceOp {
     /// Those with a name of their own in the language, in the order of its reference.
-    pub const CALLED: &[Self] =
-        &[Self::Sum, Self::Mean, Self::Var { sample: false }, Self::Std { sample: false }, Self::Norm, Self::LogSumExp];
+    pub const CALLED: &[Self] = &[
+        Self::Sum,
+        Self::Mean,
+        Self::Var { sample: false },
+        Self::Std { sample: false },
+        Self::Norm,
+        Self::LogSumExp,
+        Self::Median,
+    ];
 
     /// All that is known of it.
     pub fn row(self) -> Row {
@@ -146,6 +155,15 @@ impl ReduceOp {
                 flops: |_| 4.0,
                 of_one: Itself,
                 range: |x, n| x + Interval::point(n.ln()),
+            },
+            Self::Median => Row {
+                name: "median",
+                tag: "median",
+                signature: Some("median[A](x)"),
+                doc: "the median along A; of an even count the mean of the middle two, which share the gradient equally",
+                flops: |n| n.log2().max(1.0),
+                of_one: Itself,
+                range: |x, _| x,
             },
         }
     }

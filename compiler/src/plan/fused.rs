@@ -155,6 +155,7 @@ impl Code<'_> {
                 let total = self.fold(Fold::Sum, square, over);
                 self.unary(UnaryOp::Sqrt, total)
             }
+            ReduceOp::Median => panic!("archc bug: a median that is not sorted"),
             ReduceOp::LogSumExp => {
                 let top = self.fold(Fold::Max, x, over);
                 let below = self.binary(BinaryOp::Sub, x, top);

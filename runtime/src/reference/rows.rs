@@ -138,6 +138,11 @@ fn forward<T: Real>(op: RowOp, x: &[T], y: &mut [T]) {
     }
 }
 
+/// The middle two of so many, which of an odd count are one.
+fn middle(count: usize) -> [usize; 2] {
+    [(count - 1) / 2, count / 2]
+}
+
 fn reduced<T: Real>(op: ReduceOp, x: &[T]) -> T {
     match op {
         ReduceOp::Sum => x.iter().fold(T::zero(), |s, &v| s + v),
@@ -147,6 +152,11 @@ fn reduced<T: Real>(op: ReduceOp, x: &[T]) -> T {
         ReduceOp::Var { sample } => variance(x, sample),
         ReduceOp::Std { sample } => variance(x, sample).sqrt(),
         ReduceOp::Norm => x.iter().fold(T::zero(), |s, &v| s + v * v).sqrt(),
+        ReduceOp::Median => {
+            let order = descending(x);
+            let [upper, lower] = middle(x.len()).map(|at| x[order[at]]);
+            if x.len() % 2 == 1 { upper } else { (upper + lower) * T::of(0.5) }
+        }
         ReduceOp::LogSumExp => {
             let top = largest(x);
             if top.abs() == T::of(f64::INFINITY) {
@@ -218,6 +228,10 @@ fn reduce_backward<T: Real>(op: ReduceOp, x: &[T], y: T, g: T, dx: &mut [T]) {
         ReduceOp::Norm if y != zero => dx.iter_mut().zip(x).for_each(|(d, &x)| *d = g * x / y),
         // At 0 the gradient is defined as 0, which `dx` already is.
         ReduceOp::Std { .. } | ReduceOp::Norm => {}
+        ReduceOp::Median => {
+            let order = descending(x);
+            middle(x.len()).into_iter().for_each(|at| dx[order[at]] += g * T::of(0.5));
+        }
         ReduceOp::LogSumExp if y.abs() == T::of(f64::INFINITY) => {}
         ReduceOp::LogSumExp => dx.iter_mut().zip(x).for_each(|(d, &x)| *d = g * (x - y).exp()),
     }

@@ -170,6 +170,7 @@ fn reductions() {
         Std { sample: true },
         Norm,
         LogSumExp,
+        Median,
     ];
     for op in all {
         check_op(1.0, 0.2, |g, x, _, e| g.reduce(op, &[e], x));
@@ -187,6 +188,11 @@ fn reductions_at_ties_and_zeros() {
     assert_eq!(reduce(ReduceOp::Std { sample: false }, &[2.0, 2.0]), (vec![0.0], vec![0.0, 0.0]));
     assert_eq!(reduce(ReduceOp::Var { sample: true }, &[1.0, 3.0]), (vec![2.0], vec![-2.0, 2.0]));
     assert_eq!(reduce(ReduceOp::LogSumExp, &[1000.0]), (vec![1000.0], vec![1.0]));
+    assert_eq!(reduce(ReduceOp::Median, &[7.0]), (vec![7.0], vec![1.0]));
+    assert_eq!(reduce(ReduceOp::Median, &[3.0, 1.0, 2.0]), (vec![2.0], vec![0.0, 0.0, 1.0]));
+    assert_eq!(reduce(ReduceOp::Median, &[4.0, 1.0, 3.0, 2.0]), (vec![2.5], vec![0.0, 0.0, 0.5, 0.5]));
+    // sorted from the largest, equal ones by index: 3 3 1 1
+    assert_eq!(reduce(ReduceOp::Median, &[1.0, 3.0, 1.0, 3.0]), (vec![2.0], vec![0.5, 0.0, 0.0, 0.5]));
 }
 
 #[test]
