@@ -302,7 +302,8 @@ impl Findings {
                     (Domain::Exponent, Meets::Partly) if harmless() => Meets::Inside,
                     (_, meets) => meets,
                 };
-                self.say(node, row.outside.0, meets, row.name, row.domain, x[0], row.outside.1);
+                let what = if row.traits.contains(&Trait::Called) { row.name } else { "a negative power" };
+                self.say(node, row.outside.0, meets, what, row.domain, x[0], row.outside.1);
             }
             Op::Binary(op @ (BinaryOp::Div | BinaryOp::Rem)) => {
                 let what = if *op == BinaryOp::Div { "a division" } else { "a remainder" };
@@ -349,7 +350,7 @@ impl Findings {
         }
         let operand = if what.starts_with("a division") || what.starts_with("a remainder") {
             "divisor"
-        } else if what.starts_with("a power") {
+        } else if what.ends_with("power") || what.starts_with("a power") {
             "base"
         } else {
             "operand"

@@ -152,8 +152,7 @@ impl SingleStep {
                 Op::CrossEntropyGrad { vocab } => self.cross_entropy_grad(bases, *vocab),
                 Op::Dropout { .. } => self.dropout(bases),
                 Op::Sort(dim) => self.rows(bases, *dim, |x, y| {
-                    y.copy_from_slice(&x[0]);
-                    y.sort_by(|a, b| b.total_cmp(a));
+                    y.iter_mut().zip(descending(&x[0])).for_each(|(y, i)| *y = x[0][i]);
                 }),
                 Op::Unsort(dim) => self.rows(bases, *dim, |x, y| {
                     for (to, from) in descending(&x[0]).into_iter().enumerate() {
@@ -495,10 +494,10 @@ fn is_dense(sizes: &[usize], strides: &[isize]) -> bool {
 /// Rows of logits that are handed to a kernel at once.
 const ROWS: usize = 64;
 
-/// Indices from the largest to the smallest; ties: lower index first.
+/// Indices from the largest to the smallest; ties, which 0 and -0 are: lower index first. What is no number has its place in the total order.
 fn descending(x: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..x.len()).collect();
-    order.sort_by(|a, b| x[*b].total_cmp(&x[*a]));
+    order.sort_by(|&a, &b| x[b].partial_cmp(&x[a]).unwrap_or_else(|| x[b].total_cmp(&x[a])));
     order
 }
 

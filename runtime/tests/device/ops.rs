@@ -244,6 +244,9 @@ fn ops_along_an_axis_by_hand() {
     let op = |op: fn(AxisId) -> Op, x: &[f64]| at(x, |g, x, d| g.op(op(d), &[x]));
     assert_eq!(op(Op::Cumsum, &[1.0, 2.0, 3.0]), (vec![1.0, 3.0, 6.0], vec![6.0, 5.0, 3.0]));
     assert_eq!(op(Op::Sort, &[1.0, 3.0, 2.0]), (vec![3.0, 2.0, 1.0], vec![3.0, 1.0, 2.0]));
+    // 0 and -0 are a tie as well: what is sorted stays in order, and so does its gradient.
+    assert_eq!(op(Op::Sort, &[-0.0, 0.0, 1.0]).1, [2.0, 3.0, 1.0]);
+    assert_eq!(op(|d| Op::TopK(d, 1), &[-0.0, 0.0]).1, [1.0, 0.0]);
     // Ties: the lower index first.
     assert_eq!(op(|d| Op::TopK(d, 2), &[1.0, 3.0, 1.0]), (vec![1.0, 3.0, 0.0], vec![1.0, 2.0, 0.0]));
     // 0.75 and 0.25 are on the simplex already; the support's mean gradient is taken off.

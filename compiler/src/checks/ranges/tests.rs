@@ -97,6 +97,9 @@ fn domains() {
     assert_eq!(of(UnaryOp::Rsqrt), ["W0702"]);
     assert_eq!(of(UnaryOp::Exp), ["W0705"]);
     assert_eq!(range(|b, x| b.binary(BinaryOp::Div, x, x)).1, ["W0703"]);
+    // x^-1 divides as well
+    assert_eq!(range(|b, x| b.unary(UnaryOp::Powi(-1), x)).1, ["W0703"]);
+    assert_eq!(range(|b, x| b.unary(UnaryOp::Log2, x)).1, ["W0701"]);
     assert_eq!(range(|b, x| b.binary(BinaryOp::Pow, x, x)).1, ["W0704"]);
     let relu = range(|b, x| {
         let y = b.unary(UnaryOp::Relu, x);
