@@ -1,15 +1,15 @@
 //! `plan`: from a graph and a shape to kernels. The order of decisions is that of the plan's essay.
 
-use super::constants::{Constants, constant, of_params};
+use super::constants::{Constants, of_params};
 use super::contraction::Roles;
 use super::fuse::{Fusion, Role, Units};
-use super::group::Group;
-use super::memory::{Buffer, Home, Layout, Place};
+use super::memory::{Layout, Place};
+use super::scope::ScopePlan;
 use super::{Axis, Base, Copy, Element, Leaf, Plan, Schedule, Scope, Work};
 use crate::graph::ParamId;
 use crate::lowered::{Dag, DimId, Fact, Lowered, Op, Shape, ValueId, order};
 use crate::target::Target;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 /// A view while its scope is planned.
@@ -30,7 +30,7 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape, target: &Target) -> Plan {
     }
     // without gradients, parameters stay what they are from call to call, and so does what is made of them alone
     if graph.param_grads.is_empty() && graph.input_grads.is_empty() {
-        scope.prepared = Some(of_params(&graph.dag));
+        scope.values.prepared = Some(of_params(&graph.dag));
     }
     let prepared = scope.build(&mut planner, &mut root_leaf, &[]);
     scope.keep_prepared(prepared);
@@ -50,10 +50,10 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape, target: &Target) -> Plan {
         }
     }
     let norm = if graph.update { scope.emit_update(&mut planner) } else { None };
-    results.iter().map(|r| &r.1).chain(&norm).for_each(|view| scope.keep(view));
-    let layout = Layout::new(&scope.kernels, &scope.buffers, target.align);
+    results.iter().map(|r| &r.1).chain(&norm).for_each(|view| scope.homes.keep(view));
+    let layout = Layout::new(&scope.kernels, &scope.homes.buffers, target.align);
     let addressed = |view: View| view.relocate(&mut |place, element| layout.start(place, element));
-    let leaves = scope.leaves.into_iter().map(|(leaf, view)| (leaf, addressed(view))).collect();
+    let leaves = scope.homes.leaves.into_iter().map(|(leaf, view)| (leaf, addressed(view))).collect();
     let results = results.into_iter().map(|(value, view)| (value, addressed(view))).collect();
     let norm = norm.map(addressed);
     let root = Schedule::of(layout.scope(scope.kernels), &planner.sizes);
@@ -80,12 +80,12 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape, target: &Target) -> Plan {
 
 /// Where the leaves of the whole graph are: parameters in their buffer, all else where the caller puts it before a run.
 fn root_leaf(scope: &mut ScopePlan<'_>, planner: &Planner<'_>, id: ValueId) -> View {
-    let node = scope.dag.node(id);
+    let node = scope.values.dag.node(id);
     if let Op::Param(param) = node.op {
         return planner.param_view(param, Base::Params);
     }
     let leaf = Leaf::of(&node.op).unwrap_or_else(|| panic!("archc bug: {:?} is no leaf of a graph", node.op));
-    scope.leaf(planner, leaf, Element::F32, &node.dims)
+    scope.homes.leaf(planner, leaf, Element::F32, &node.dims)
 }
 
 /// A copy kernel.
@@ -128,7 +128,7 @@ impl Planner<'_> {
 
     fn constants_scope(&mut self, dag: &Dag, placed: &[(ValueId, View)]) -> Scope {
         let mut scope = ScopePlan::new(self, dag, placed.iter().map(|p| p.0).collect());
-        scope.inside_constants = true;
+        scope.values.inside_constants = true;
         for (value, view) in placed {
             scope.wish(*value, view.clone());
         }
@@ -142,182 +142,53 @@ impl Planner<'_> {
                 scope.kernels.push(copy(from, to.clone(), "constant"));
             }
         }
-        Layout::new(&scope.kernels, &scope.buffers, self.target.align).scope(scope.kernels)
+        Layout::new(&scope.kernels, &scope.homes.buffers, self.target.align).scope(scope.kernels)
     }
 }
 
 /// Where a scope's own leaves are.
 pub(super) type LeafPlace<'l, 'd> = dyn FnMut(&mut ScopePlan<'d>, &Planner<'_>, ValueId) -> View + 'l;
 
-/// A scope under planning.
-pub(super) struct ScopePlan<'d> {
-    pub dag: &'d Dag,
-    pub roots: Vec<ValueId>,
-    pub buffers: Vec<Buffer>,
-    pub kernels: Vec<Kernel>,
-    /// Where each live value is (for values inside of fused loops: would be).
-    pub place: Vec<Option<View>>,
-    /// Live users of each value; roots count as one more.
-    pub uses: Vec<usize>,
-    /// Who they are, roots apart.
-    pub users: Vec<Vec<ValueId>>,
-    pub live: Vec<bool>,
-    pub constant: Vec<bool>,
-    /// Results that someone wants in a place of their own.
-    pub wishes: BTreeMap<ValueId, View>,
-    /// Sums into which a contraction adds: the sum, its other operand, the contraction.
-    pub adds: BTreeMap<ValueId, (ValueId, ValueId)>,
-    /// Values that only exist inside of the kernel of their user.
-    pub absorbed: Vec<bool>,
-    /// Products that several values share, and who belongs to which.
-    pub groups: Vec<Group>,
-    pub grouped: BTreeMap<ValueId, usize>,
-    /// Leaves that the caller fills in (of the root scope).
-    pub leaves: Vec<(Leaf, View)>,
-    pub number: usize,
-    /// Rows and columns of the tile, in an attend.
-    pub tile: Option<[DimId; 2]>,
-    /// Whether these are the constants themselves.
-    inside_constants: bool,
-    /// The values that parameters alone decide, if their kernels come first.
-    pub prepared: Option<Vec<bool>>,
-}
-
 impl<'d> ScopePlan<'d> {
-    pub fn new(planner: &mut Planner<'_>, dag: &'d Dag, roots: Vec<ValueId>) -> Self {
-        planner.scopes += 1;
-        let live = dag.reachable(&roots);
-        let mut users: Vec<Vec<ValueId>> = vec![Vec::new(); dag.nodes.len()];
-        for id in dag.ids().filter(|id| live[id.0 as usize]) {
-            dag.node(id).operands.iter().for_each(|o| users[o.0 as usize].push(id));
-        }
-        let mut uses: Vec<usize> = users.iter().map(Vec::len).collect();
-        roots.iter().for_each(|r| uses[r.0 as usize] += 1);
-        Self {
-            dag,
-            roots,
-            buffers: Vec::new(),
-            kernels: Vec::new(),
-            place: vec![None; dag.nodes.len()],
-            uses,
-            users,
-            live,
-            constant: constant(dag),
-            wishes: BTreeMap::new(),
-            adds: BTreeMap::new(),
-            absorbed: vec![false; dag.nodes.len()],
-            groups: Vec::new(),
-            grouped: BTreeMap::new(),
-            leaves: Vec::new(),
-            number: planner.scopes,
-            tile: None,
-            inside_constants: false,
-            prepared: None,
-        }
-    }
-
     /// Asks for a result to be put there. The first wish counts; it is heard only for values that a kernel makes.
     pub fn wish(&mut self, value: ValueId, view: View) {
-        if self.made(value) {
-            self.wishes.entry(value).or_insert(view);
+        if self.values.made(value) {
+            self.homes.wishes.entry(value).or_insert(view);
         }
-    }
-
-    /// Where the caller puts a leaf.
-    pub fn leaf(&mut self, planner: &Planner<'_>, leaf: Leaf, element: Element, dims: &[DimId]) -> View {
-        if let Some((_, view)) = self.leaves.iter().find(|l| l.0 == leaf && l.1.element == element) {
-            return view.clone();
-        }
-        let len = dims.iter().map(|d| planner.size(*d)).product();
-        let start = self.buffer(element, len, true);
-        let view = View { element, ..View::dense(start, dims, &planner.sizes) };
-        self.leaves.push((leaf, view.clone()));
-        view
-    }
-
-    /// Where positions are, for kernels that look at where documents start.
-    pub fn positions(&mut self, planner: &Planner<'_>) -> View {
-        self.leaf(planner, Leaf::Positions, Element::U32, Leaf::Positions.dims())
     }
 
     /// Whether a value has a wish.
     pub fn wished(&self, value: ValueId) -> bool {
-        self.wishes.contains_key(&self.base(value))
+        self.homes.wishes.contains_key(&self.base(value))
     }
 
     /// The first value of a chain of sums in place, which decides where all of it lies.
     pub fn base(&self, mut value: ValueId) -> ValueId {
-        while let Some((base, _)) = self.adds.get(&value) {
+        while let Some((base, _)) = self.joins.adds.get(&value) {
             value = *base;
         }
         value
     }
 
-    /// The start of a new buffer.
-    pub fn buffer(&mut self, element: Element, len: usize, pinned: bool) -> Place {
-        self.buffers.push(Buffer { bytes: element.bytes() * len, pinned });
-        Place { home: Home::Own(self.buffers.len() - 1), offset: 0 }
-    }
-
-    /// Where the arena of a body starts: a buffer of its own.
-    pub fn arena(&mut self, body: &Scope) -> Place {
-        self.buffer(Element::F32, body.arena.div_ceil(Element::F32.bytes()), false)
-    }
-
-    /// Makes room for so many of a view side by side in its buffer, alive throughout.
-    pub fn grow(&mut self, view: &View, count: usize) {
-        if let Some(buffer) = view.start.buffer() {
-            self.buffers[buffer] = Buffer { bytes: view.element.bytes() * view.len() * count, pinned: true };
-        }
-    }
-
-    /// A dense value of f32 in a new buffer.
-    pub fn fresh(&mut self, dims: &[DimId], sizes: &[usize], pinned: bool) -> View {
-        let len = dims.iter().map(|d| sizes[d.0 as usize]).product();
-        View::dense(self.buffer(Element::F32, len, pinned), dims, sizes)
-    }
-
-    /// The same, alive throughout.
-    pub fn pinned(&mut self, dims: &[DimId], sizes: &[usize]) -> View {
-        self.fresh(dims, sizes, true)
-    }
-
     /// Keeps what the first kernels leave for the others, which run again without them.
     fn keep_prepared(&mut self, first: usize) {
-        let mut left = vec![false; self.buffers.len()];
+        let mut left = vec![false; self.homes.buffers.len()];
         for (i, kernel) in self.kernels.iter().enumerate() {
             kernel.each_start(&mut |place| {
                 if let Some(buffer) = place.buffer() {
                     left[buffer] |= i < first;
-                    self.buffers[buffer].pinned |= i >= first && left[buffer];
+                    self.homes.buffers[buffer].pinned |= i >= first && left[buffer];
                 }
             });
         }
     }
 
-    /// Keeps a buffer alive to the end of the scope.
-    pub fn keep(&mut self, view: &View) {
-        if let Some(buffer) = view.start.buffer() {
-            self.buffers[buffer].pinned = true;
-        }
-    }
-
-    /// Whether a kernel makes this value (it is no leaf, no constant, and no other name for something).
-    pub fn made(&self, id: ValueId) -> bool {
-        let op = &self.dag.node(id).op;
-        !self.is_constant(id) && !op.is(Fact::Leaf) && !op.is(Fact::Name)
-    }
-
-    pub fn is_constant(&self, id: ValueId) -> bool {
-        self.constant[id.0 as usize] && !self.inside_constants
-    }
-
     /// Where to read a value.
     pub fn read(&mut self, planner: &mut Planner<'_>, id: ValueId) -> View {
-        if self.is_constant(id) {
-            return planner.constants.place(self.number, self.dag, id, &planner.sizes);
+        if self.values.is_constant(id) {
+            return self.values.constant_at(planner, id);
         }
-        match &self.place[id.0 as usize] {
+        match &self.homes.place[id.0 as usize] {
             Some(view) => view.clone(),
             None => panic!("archc bug: value %{} has no place", id.0),
         }
@@ -333,8 +204,8 @@ impl<'d> ScopePlan<'d> {
         self.find_places(planner, leaf);
         let roles = self.roles(planner);
         let gate = self.sources(&roles, first, &[]);
-        let needs: Vec<Vec<ValueId>> = self.dag.ids().map(|id| self.needs(&roles, id, &gate)).collect();
-        let reads: Vec<Vec<ValueId>> = self.dag.ids().map(|id| self.reads(&roles, id)).collect();
+        let needs: Vec<Vec<ValueId>> = self.values.dag.ids().map(|id| self.needs(&roles, id, &gate)).collect();
+        let reads: Vec<Vec<ValueId>> = self.values.dag.ids().map(|id| self.reads(&roles, id)).collect();
         let fused = |id: &ValueId| matches!(roles[id.0 as usize], Role::Fused(_));
         let direct: Vec<Vec<ValueId>> = reads.iter().map(|r| r.iter().copied().filter(fused).collect()).collect();
         let fusion = Fusion {
@@ -342,15 +213,15 @@ impl<'d> ScopePlan<'d> {
             target: &planner.target,
             backward: ValueId(if self.is_root_dag(planner) { planner.graph.forward_nodes as u32 } else { u32::MAX }),
             reads: &reads,
-            dag: self.dag,
+            dag: self.values.dag,
             sizes: &planner.sizes,
             roles: &roles,
             needs: &needs,
             direct: &direct,
-            grouped: &self.grouped,
+            grouped: &self.joins.grouped,
         };
         let units = fusion.units();
-        let early = match &self.prepared {
+        let early = match &self.values.prepared {
             Some(prepared) => alone(&units, &needs, prepared),
             None => behind(&units, &needs, &gate),
         };
@@ -364,7 +235,7 @@ impl<'d> ScopePlan<'d> {
             if unit.fused {
                 self.emit_fused(planner, unit, &roles);
             } else {
-                match self.grouped.get(&unit.members[0]) {
+                match self.joins.grouped.get(&unit.members[0]) {
                     Some(group) => self.emit_group(planner, *group),
                     None => self.emit_kernel(planner, unit.members[0]),
                 }
@@ -379,24 +250,23 @@ impl<'d> ScopePlan<'d> {
     fn roles(&self, planner: &Planner<'_>) -> Vec<Role> {
         let role = |id: ValueId| {
             let i = id.0 as usize;
-            let node = self.dag.node(id);
-            if !self.live[i] || self.is_constant(id) || node.op.is(Fact::Leaf) || self.absorbed[i] {
+            let node = self.values.dag.node(id);
+            if !self.values.live[i] || self.values.is_constant(id) || node.op.is(Fact::Leaf) || self.joins.absorbed[i] {
                 return Role::None;
             }
-            if self.adds.contains_key(&id) {
+            if self.joins.adds.contains_key(&id) {
                 return Role::Kernel;
             }
-            let of = |n: usize| self.dag.node(node.operands[n]).dims.clone();
+            let of = |n: usize| self.values.dag.node(node.operands[n]).dims.clone();
             match &node.op {
                 Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Softmax(_) => Role::Fused(node.dims.clone()),
                 Op::Const(_) => Role::Fused(Vec::new()),
-                Op::Reduce(..) if self.absorbed[node.operands[0].0 as usize] => Role::Kernel,
+                Op::Reduce(..) if self.joins.absorbed[node.operands[0].0 as usize] => Role::Kernel,
                 Op::Reduce(..) => Role::Fused(of(0)),
                 Op::Contract(over) => {
-                    let window = node
-                        .operands
-                        .iter()
-                        .any(|o| matches!(self.dag.node(*o).op, Op::Window { .. }) && self.absorbed[o.0 as usize]);
+                    let window = node.operands.iter().any(|o| {
+                        matches!(self.values.dag.node(*o).op, Op::Window { .. }) && self.joins.absorbed[o.0 as usize]
+                    });
                     if window || !Roles::new(&of(0), &of(1), over).is_dot(&planner.sizes, &planner.target) {
                         Role::Kernel
                     } else {
@@ -410,7 +280,7 @@ impl<'d> ScopePlan<'d> {
                 _ => Role::Kernel,
             }
         };
-        self.dag.ids().map(role).collect()
+        self.values.dag.ids().map(role).collect()
     }
 
     /// The values with roles behind these. The weights of a tile, which the device makes between kernels, wait for the `gate`.
@@ -420,10 +290,10 @@ impl<'d> ScopePlan<'d> {
         while let Some(id) = stack.pop() {
             if roles[id.0 as usize] != Role::None {
                 found.push(id);
-            } else if let Op::Weight(..) | Op::Visible(..) = self.dag.node(id).op {
+            } else if let Op::Weight(..) | Op::Visible(..) = self.values.dag.node(id).op {
                 found.extend(gate);
-            } else if !self.is_constant(id) {
-                stack.extend(&self.dag.node(id).operands);
+            } else if !self.values.is_constant(id) {
+                stack.extend(&self.values.dag.node(id).operands);
             }
         }
         found.sort_unstable();
@@ -434,27 +304,18 @@ impl<'d> ScopePlan<'d> {
     fn needs(&self, roles: &[Role], id: ValueId, gate: &[ValueId]) -> Vec<ValueId> {
         match roles[id.0 as usize] {
             Role::None => Vec::new(),
-            _ => self.sources(roles, &self.dag.node(id).operands, gate),
+            _ => self.sources(roles, &self.values.dag.node(id).operands, gate),
         }
     }
 
     /// Operands of a fused value, names that change nothing looked through.
     fn reads(&self, roles: &[Role], id: ValueId) -> Vec<ValueId> {
         match roles[id.0 as usize] {
-            Role::Fused(_) => self.dag.node(id).operands.iter().map(|o| self.looked_through(*o)).collect(),
+            Role::Fused(_) => {
+                self.values.dag.node(id).operands.iter().map(|o| self.values.looked_through(*o)).collect()
+            }
             _ => Vec::new(),
         }
-    }
-
-    /// The value behind names that change nothing inside of a fused loop.
-    pub fn looked_through(&self, mut id: ValueId) -> ValueId {
-        while let Op::StopGrad | Op::Expand(_) = self.dag.node(id).op {
-            if self.is_constant(id) {
-                break;
-            }
-            id = self.dag.node(id).operands[0];
-        }
-        id
     }
 }
 

@@ -1,6 +1,7 @@
 //! Windows that are never built: contractions, picks and sums over a window are convolutions, and so are their gradients.
 
-use super::build::{Kernel, Planner, ScopePlan, View};
+use super::build::{Kernel, Planner, View};
+use super::scope::ScopePlan;
 use super::{Axis, Conv, ConvWork, Work};
 use crate::graph::{BinaryOp, ReduceOp};
 use crate::lowered::{BATCH, DimId, Op, TIME, ValueId};
@@ -23,13 +24,13 @@ impl ScopePlan<'_> {
 
     /// The taps, if the user is a weighted sum over the window that depends on no token.
     fn taps(&self, planner: &Planner<'_>, user: ValueId, window: ValueId) -> Option<Taps> {
-        let Op::Window { dim, .. } = self.dag.node(window).op else { return None };
-        let node = self.dag.node(user);
+        let Op::Window { dim, .. } = self.values.dag.node(window).op else { return None };
+        let node = self.values.dag.node(user);
         match &node.op {
-            Op::Contract(over) if *over == [dim] && !self.adds.values().any(|a| a.1 == user) => {
+            Op::Contract(over) if *over == [dim] && !self.joins.adds.values().any(|a| a.1 == user) => {
                 let f = other(&node.operands, window)?;
-                let fixed = self.dag.node(f).dims.iter().all(|d| planner.graph.dim(*d).rank >= 4);
-                let inside = self.dag.node(f).dims.iter().all(|d| self.dag.node(window).dims.contains(d));
+                let fixed = self.values.dag.node(f).dims.iter().all(|d| planner.graph.dim(*d).rank >= 4);
+                let inside = self.values.dag.node(f).dims.iter().all(|d| self.values.dag.node(window).dims.contains(d));
                 (fixed && inside).then_some(Taps::Value(f))
             }
             Op::Pick(d, i) if *d == dim => Some(Taps::One(*i)),
@@ -41,27 +42,27 @@ impl ScopePlan<'_> {
 
     /// dy, if the user sums window times dy over the tokens.
     fn filter_gradient(&self, user: ValueId, window: ValueId) -> Option<ValueId> {
-        let Op::Window { dim, .. } = self.dag.node(window).op else { return None };
-        let node = self.dag.node(user);
+        let Op::Window { dim, .. } = self.values.dag.node(window).op else { return None };
+        let node = self.values.dag.node(user);
         let Op::Contract(over) = &node.op else { return None };
         let dy = other(&node.operands, window)?;
-        let dims = &self.dag.node(dy).dims;
-        let x = &self.dag.node(window).dims;
+        let dims = &self.values.dag.node(dy).dims;
+        let x = &self.values.dag.node(window).dims;
         let fits = over.contains(&BATCH) && over.contains(&TIME) && !over.contains(&dim) && !dims.contains(&dim);
         // dy has all of x's channels, so that each product is summed once
         let same = x.iter().all(|d| *d == dim || dims.contains(d)) && dims.iter().all(|d| x.contains(d));
-        (fits && same && self.dag.node(window).operands.len() == 1).then_some(dy)
+        (fits && same && self.values.dag.node(window).operands.len() == 1).then_some(dy)
     }
 
     /// For the transpose of a window: the value and the taps whose product it sums.
     pub fn back_taps(&self, planner: &Planner<'_>, id: ValueId) -> Option<(ValueId, Taps)> {
-        let Op::Unwindow { dim, .. } = self.dag.node(id).op else { return None };
-        let operand = self.dag.node(id).operands[0];
-        let node = self.dag.node(operand);
-        if self.is_constant(operand) {
+        let Op::Unwindow { dim, .. } = self.values.dag.node(id).op else { return None };
+        let operand = self.values.dag.node(id).operands[0];
+        let node = self.values.dag.node(operand);
+        if self.values.is_constant(operand) {
             return None;
         }
-        let dims = |v: ValueId| &self.dag.node(v).dims;
+        let dims = |v: ValueId| &self.values.dag.node(v).dims;
         let wanted: Vec<DimId> = dims(id).clone();
         match &node.op {
             Op::Binary(BinaryOp::Mul) => {
@@ -80,10 +81,10 @@ impl ScopePlan<'_> {
 
     /// Makes the kernel of a value that is a convolution; false if it is none.
     pub fn emit_convolution(&mut self, planner: &mut Planner<'_>, id: ValueId) -> bool {
-        let node = self.dag.node(id);
+        let node = self.values.dag.node(id);
         if let Op::Unwindow { dim, step } = node.op {
             let operand = node.operands[0];
-            if !self.absorbed[operand.0 as usize] {
+            if !self.joins.absorbed[operand.0 as usize] {
                 return false;
             }
             let Some((dy, taps)) = self.back_taps(planner, id) else { return false };
@@ -97,26 +98,25 @@ impl ScopePlan<'_> {
                 window: dim,
                 first,
                 step,
-                pos: self.positions(planner),
+                pos: self.homes.positions(planner),
                 carried: None,
                 accumulate: false,
             };
             self.kernels.push(Kernel { work: Work::Conv(conv), name: node.name.clone() });
             return true;
         }
-        let Some(window) = node
-            .operands
-            .iter()
-            .copied()
-            .find(|o| matches!(self.dag.node(*o).op, Op::Window { .. }) && self.absorbed[o.0 as usize])
+        let Some(window) =
+            node.operands.iter().copied().find(|o| {
+                matches!(self.values.dag.node(*o).op, Op::Window { .. }) && self.joins.absorbed[o.0 as usize]
+            })
         else {
             return false;
         };
-        let Op::Window { dim, step } = self.dag.node(window).op else { return false };
-        let inputs = self.dag.node(window).operands.clone();
+        let Op::Window { dim, step } = self.values.dag.node(window).op else { return false };
+        let inputs = self.values.dag.node(window).operands.clone();
         let x = self.read(planner, inputs[0]);
         let carried = inputs.get(1).map(|c| self.read(planner, *c));
-        let pos = self.positions(planner);
+        let pos = self.homes.positions(planner);
         let conv = if let Some(dy) = self.filter_gradient(id, window) {
             let dy = Some(self.read(planner, dy));
             let filter = self.read(planner, id);

@@ -1,7 +1,8 @@
 //! The code of a fused loop: members become ops; composite ones (softmax, variance) become the several that they are.
 
-use super::build::{Kernel, Planner, ScopePlan, View};
+use super::build::{Kernel, Planner, View};
 use super::fuse::{Role, Unit};
+use super::scope::ScopePlan;
 use super::{Fold, Fused, FusedOp, Instr, Work};
 use crate::graph::{BinaryOp, ReduceOp, UnaryOp};
 use crate::lowered::{DimId, Lowered, Op, ValueId};
@@ -176,16 +177,16 @@ impl ScopePlan<'_> {
         let mut code = Code { graph, sizes: &sizes, inputs: Vec::new(), code: Vec::new() };
         let mut made: BTreeMap<ValueId, usize> = BTreeMap::new();
         // values of which the sigmoid is made here: x sigmoid(x) is then one product more
-        let unary = |id: &ValueId, op: UnaryOp| matches!(self.dag.node(*id).op, Op::Unary(own) if own == op);
-        let operand = |id: &ValueId| self.looked_through(self.dag.node(*id).operands[0]);
+        let unary = |id: &ValueId, op: UnaryOp| matches!(self.values.dag.node(*id).op, Op::Unary(own) if own == op);
+        let operand = |id: &ValueId| self.values.looked_through(self.values.dag.node(*id).operands[0]);
         let sigmoids: Vec<ValueId> = unit.members.iter().filter(|m| unary(m, UnaryOp::Sigmoid)).map(operand).collect();
         for &id in &unit.members {
-            let node = self.dag.node(id);
+            let node = self.values.dag.node(id);
             let operands: Vec<usize> =
                 node.operands.iter().map(|o| self.operand(planner, &mut code, &made, *o)).collect();
             let value = match &node.op {
                 Op::Const(x) => code.number(*x),
-                Op::Unary(UnaryOp::Silu) if sigmoids.contains(&self.looked_through(node.operands[0])) => {
+                Op::Unary(UnaryOp::Silu) if sigmoids.contains(&self.values.looked_through(node.operands[0])) => {
                     let sigmoid = code.unary(UnaryOp::Sigmoid, operands[0]);
                     code.binary(BinaryOp::Mul, operands[0], sigmoid)
                 }
@@ -215,7 +216,7 @@ impl ScopePlan<'_> {
             outputs.push((made[&id], view));
         }
         code.drop_unread(&mut outputs);
-        let names: Vec<&str> = unit.members.iter().map(|m| self.dag.node(*m).name.as_str()).collect();
+        let names: Vec<&str> = unit.members.iter().map(|m| self.values.dag.node(*m).name.as_str()).collect();
         let name = names.iter().rev().find(|n| !n.is_empty()).copied().unwrap_or_default().to_string();
         let mut dims = unit.dims.clone();
         // composite members may have spaces that no single op has, and a result may be constant along dimensions of its place
@@ -233,18 +234,18 @@ impl ScopePlan<'_> {
         made: &BTreeMap<ValueId, usize>,
         id: ValueId,
     ) -> usize {
-        let through = self.looked_through(id);
+        let through = self.values.looked_through(id);
         if let Some(&value) = made.get(&through) {
             return value;
         }
-        let node = self.dag.node(through);
+        let node = self.values.dag.node(through);
         if let Op::Const(x) = node.op {
             return code.number(x);
         }
-        let view = if self.is_constant(through) {
-            planner.constants.place(self.number, self.dag, through, &planner.sizes)
+        let view = if self.values.is_constant(through) {
+            self.values.constant_at(planner, through)
         } else {
-            match &self.place[through.0 as usize] {
+            match &self.homes.place[through.0 as usize] {
                 Some(view) => view.clone(),
                 None => panic!("archc bug: value %{} has no place", through.0),
             }
@@ -262,24 +263,25 @@ impl ScopePlan<'_> {
     /// Members that something outside of the unit reads, or that is read under another name.
     fn read_outside(&self, unit: &Unit, roles: &[Role]) -> Vec<ValueId> {
         let leaves = |member: ValueId| {
-            self.users[member.0 as usize].iter().any(|user| {
+            self.values.users[member.0 as usize].iter().any(|user| {
                 // names that change nothing are looked through by fused users, wherever these are
-                let name = matches!(self.dag.node(*user).op, Op::StopGrad | Op::Expand(_))
+                let name = matches!(self.values.dag.node(*user).op, Op::StopGrad | Op::Expand(_))
                     && roles[user.0 as usize] == Role::None;
-                !self.is_constant(*user)
+                !self.values.is_constant(*user)
                     && unit.members.binary_search(user).is_err()
                     && !(name && self.name_stays_inside(unit, *user))
             })
         };
-        unit.members.iter().copied().filter(|m| self.roots.contains(m) || leaves(*m)).collect()
+        unit.members.iter().copied().filter(|m| self.values.roots.contains(m) || leaves(*m)).collect()
     }
 
     /// Whether all readers of a name that changes nothing are members of the unit.
     fn name_stays_inside(&self, unit: &Unit, name: ValueId) -> bool {
-        !self.roots.contains(&name)
-            && self.users[name.0 as usize].iter().all(|u| {
+        !self.values.roots.contains(&name)
+            && self.values.users[name.0 as usize].iter().all(|u| {
                 unit.members.binary_search(u).is_ok()
-                    || matches!(self.dag.node(*u).op, Op::StopGrad | Op::Expand(_)) && self.name_stays_inside(unit, *u)
+                    || matches!(self.values.dag.node(*u).op, Op::StopGrad | Op::Expand(_))
+                        && self.name_stays_inside(unit, *u)
             })
     }
 }

@@ -9,9 +9,10 @@
 //!
 //! Narrow maps (a gate of four heads) gain most: alone they would use a fraction of the machine.
 
-use super::build::{Kernel, Planner, ScopePlan, View};
+use super::build::{Kernel, Planner, View};
 use super::contraction::Roles;
 use super::memory::Place;
+use super::scope::ScopePlan;
 use super::{Axis, Base, Element, Work};
 use crate::graph::ParamId;
 use crate::lowered::{DimId, Op, ValueId};
@@ -67,12 +68,14 @@ impl ScopePlan<'_> {
     /// Finds groups, and asks for results to lie side by side.
     pub fn find_groups(&mut self, planner: &Planner<'_>) {
         let mut by_input: BTreeMap<Shared, Vec<Map>> = BTreeMap::new();
-        for id in self.dag.ids().filter(|id| self.live[id.0 as usize] && !self.absorbed[id.0 as usize]) {
-            let Op::Contract(over) = &self.dag.node(id).op else { continue };
+        for id in
+            self.values.dag.ids().filter(|id| self.values.live[id.0 as usize] && !self.joins.absorbed[id.0 as usize])
+        {
+            let Op::Contract(over) = &self.values.dag.node(id).op else { continue };
             if !self.is_product(planner, id) || self.wished(id) {
                 continue;
             }
-            let operands = &self.dag.node(id).operands;
+            let operands = &self.values.dag.node(id).operands;
             for (x, w) in [(operands[0], operands[1]), (operands[1], operands[0])] {
                 if let Some(weight) = self.weight(planner, w, over)
                     && self.side_by_side(x, &weight, over)
@@ -120,10 +123,10 @@ impl ScopePlan<'_> {
 
     /// The parameter behind renames, as a view.
     fn param(&self, planner: &Planner<'_>, value: ValueId) -> Option<(ParamId, View)> {
-        match &self.dag.node(value).op {
+        match &self.values.dag.node(value).op {
             Op::Param(p) => Some((*p, planner.param_view(*p, Base::Params))),
             Op::Rename(from, to) => {
-                let (p, mut view) = self.param(planner, self.dag.node(value).operands[0])?;
+                let (p, mut view) = self.param(planner, self.values.dag.node(value).operands[0])?;
                 view.axes.iter_mut().filter(|a| a.dim == *from).for_each(|a| a.dim = *to);
                 Some((p, view))
             }
@@ -133,15 +136,15 @@ impl ScopePlan<'_> {
 
     /// Whether a map's result is the input's other dimensions followed by the weight's.
     fn side_by_side(&self, x: ValueId, weight: &Weight, over: &[DimId]) -> bool {
-        let lead = self.dag.node(x).dims.iter().filter(|d| !over.contains(d));
+        let lead = self.values.dag.node(x).dims.iter().filter(|d| !over.contains(d));
         let mut dims: Vec<DimId> = lead.copied().collect();
         let apart = dims.iter().all(|d| !weight.out.contains(d));
         dims.extend(&weight.out);
-        apart && over.iter().all(|d| self.dag.node(x).dims.contains(d)) && !dims.is_empty()
+        apart && over.iter().all(|d| self.values.dag.node(x).dims.contains(d)) && !dims.is_empty()
     }
 
     fn lead(&self, x: ValueId, over: &[DimId]) -> Vec<DimId> {
-        self.dag.node(x).dims.iter().copied().filter(|d| !over.contains(d)).collect()
+        self.values.dag.node(x).dims.iter().copied().filter(|d| !over.contains(d)).collect()
     }
 
     /// A buffer `[lead, wide]`, and the slice of each weight's result in it.
@@ -151,7 +154,7 @@ impl ScopePlan<'_> {
         axes.iter_mut().for_each(|a| a.stride *= total as isize);
         axes.push(Axis { dim: WIDE, size: total, stride: 1 });
         let len = axes.iter().map(|a| a.size).product();
-        let view = View { start: self.buffer(Element::F32, len, false), element: Element::F32, axes };
+        let view = View { start: self.homes.buffer(Element::F32, len, false), element: Element::F32, axes };
         let mut before = 0;
         let slices = weights
             .iter()
@@ -193,7 +196,7 @@ impl ScopePlan<'_> {
         for (map, slice) in maps.iter().zip(slices) {
             self.wish(map.product, slice);
         }
-        let first = &self.dag.node(maps[0].product).operands;
+        let first = &self.values.dag.node(maps[0].product).operands;
         let weight = if first[0] == x { first[1] } else { first[0] };
         let inner = self.inner(planner, weights[0].param, over, weight);
         let right = Side::View(self.matrix(Base::Params, &weights, &inner));
@@ -212,9 +215,9 @@ impl ScopePlan<'_> {
     fn add_group(&mut self, mut group: Group) {
         group.members.sort_unstable();
         for m in &group.members {
-            self.grouped.insert(*m, self.groups.len());
+            self.joins.grouped.insert(*m, self.joins.groups.len());
         }
-        self.groups.push(group);
+        self.joins.groups.push(group);
     }
 
     /// Groups among gradients: contractions of gradients with the weights' inputs, and with the weights.
@@ -228,25 +231,34 @@ impl ScopePlan<'_> {
             if !self.is_root_dag(planner) {
                 return;
             }
-            while let Op::Rename(from, to) = self.dag.node(product).op {
+            while let Op::Rename(from, to) = self.values.dag.node(product).op {
                 let last = names.iter().find(|n| n.0 == to).map_or(to, |n| n.1);
                 names.push((from, last));
-                product = self.dag.node(product).operands[0];
+                product = self.values.dag.node(product).operands[0];
             }
-            let Op::Contract(over) = &self.dag.node(product).op else { continue };
+            let Op::Contract(over) = &self.values.dag.node(product).op else { continue };
             if !self.is_product(planner, product)
-                || self.absorbed[product.0 as usize]
-                || self.uses[product.0 as usize] != 1
+                || self.joins.absorbed[product.0 as usize]
+                || self.values.uses[product.0 as usize] != 1
             {
                 continue;
             }
             let view = planner.param_view(*param, Base::Grads);
-            let operands = &self.dag.node(product).operands;
+            let operands = &self.values.dag.node(product).operands;
             for (dy, x) in [(operands[0], operands[1]), (operands[1], operands[0])] {
-                let lead: Vec<DimId> = self.dag.node(dy).dims.iter().copied().filter(|d| over.contains(d)).collect();
-                let out: Vec<DimId> = self.dag.node(dy).dims.iter().copied().filter(|d| !over.contains(d)).collect();
-                let deep: usize =
-                    self.dag.node(x).dims.iter().filter(|d| !over.contains(d)).map(|d| planner.size(*d)).product();
+                let lead: Vec<DimId> =
+                    self.values.dag.node(dy).dims.iter().copied().filter(|d| over.contains(d)).collect();
+                let out: Vec<DimId> =
+                    self.values.dag.node(dy).dims.iter().copied().filter(|d| !over.contains(d)).collect();
+                let deep: usize = self
+                    .values
+                    .dag
+                    .node(x)
+                    .dims
+                    .iter()
+                    .filter(|d| !over.contains(d))
+                    .map(|d| planner.size(*d))
+                    .product();
                 let wide: usize = out.iter().map(|d| planner.size(*d)).product();
                 // dense in checkpoint order: the OUT axes first, in canonical order, then the IN axes
                 let shape = planner.graph.source.param(*param);
@@ -261,9 +273,11 @@ impl ScopePlan<'_> {
                     .skip(shape.out)
                     .map(|place| names.iter().find(|n| n.1 == place).map_or(place, |n| n.0))
                     .collect();
-                let free =
-                    self.made(dy) && !self.wished(dy) && !self.roots.contains(&dy) && !self.grouped.contains_key(&dy);
-                let apart = self.dag.node(x).dims.iter().all(|d| over.contains(d) || !out.contains(d));
+                let free = self.values.made(dy)
+                    && !self.wished(dy)
+                    && !self.values.roots.contains(&dy)
+                    && !self.joins.grouped.contains_key(&dy);
+                let apart = self.values.dag.node(x).dims.iter().all(|d| over.contains(d) || !out.contains(d));
                 if fits
                     && free
                     && apart
@@ -297,12 +311,12 @@ impl ScopePlan<'_> {
 
     /// Whether this scope is the graph's own: gradients of parameters are nowhere else.
     pub fn is_root_dag(&self, planner: &Planner<'_>) -> bool {
-        std::ptr::eq(self.dag, &planner.graph.dag)
+        std::ptr::eq(self.values.dag, &planner.graph.dag)
     }
 
     fn backward_group(&mut self, planner: &Planner<'_>, x: ValueId, over: &[DimId], maps: &[Map], dys: &[ValueId]) {
         let weights: Vec<Weight> = maps.iter().map(|m| m.weight.clone()).collect();
-        let lead: Vec<DimId> = self.dag.node(dys[0]).dims.iter().copied().filter(|d| over.contains(d)).collect();
+        let lead: Vec<DimId> = self.values.dag.node(dys[0]).dims.iter().copied().filter(|d| over.contains(d)).collect();
         let (wide, slices) = self.wide(planner, &lead, &weights);
         for (dy, slice) in dys.iter().zip(slices) {
             self.wish(self.base(*dy), slice);
@@ -325,12 +339,13 @@ impl ScopePlan<'_> {
         let mut chain: Vec<ValueId> = Vec::new();
         let mut over_back: Option<Vec<DimId>> = None;
         for (dy, weight) in dys.iter().zip(&weights) {
-            let back = self.dag.ids().filter(|u| self.live[u.0 as usize]).find(|u| {
-                let node = self.dag.node(*u);
+            let back = self.values.dag.ids().filter(|u| self.values.live[u.0 as usize]).find(|u| {
+                let node = self.values.dag.node(*u);
                 let Op::Contract(back) = &node.op else { return false };
                 let mut sorted = back.clone();
                 planner.graph.order(&mut sorted);
-                let own: Vec<DimId> = self.dag.node(*dy).dims.iter().copied().filter(|d| sorted.contains(d)).collect();
+                let own: Vec<DimId> =
+                    self.values.dag.node(*dy).dims.iter().copied().filter(|d| sorted.contains(d)).collect();
                 node.operands.contains(dy)
                     && node.operands.iter().any(|o| {
                         self.param(planner, *o).is_some_and(|(p, v)| {
@@ -345,7 +360,7 @@ impl ScopePlan<'_> {
                     && self.is_product(planner, *u)
             });
             let Some(back) = back else { return };
-            if let Op::Contract(dims) = &self.dag.node(back).op {
+            if let Op::Contract(dims) = &self.values.dag.node(back).op {
                 over_back.get_or_insert_with(|| dims.clone());
             }
             chain.push(back);
@@ -358,7 +373,7 @@ impl ScopePlan<'_> {
     /// The sum of several maps' products as one, if they are added one after the other.
     fn chain_group(&mut self, weights: &[Weight], products: &[ValueId], wide: View, inner: &View) {
         // the sum that adds a product, or the product itself where it is the base of the chain
-        let holder = |product: ValueId| self.adds.iter().find(|(_, (_, added))| *added == product).map(|a| *a.0);
+        let holder = |product: ValueId| self.joins.adds.iter().find(|(_, (_, added))| *added == product).map(|a| *a.0);
         let mut members: Vec<ValueId> = products.iter().map(|p| holder(*p).unwrap_or(*p)).collect();
         members.sort_unstable();
         members.dedup();
@@ -368,14 +383,14 @@ impl ScopePlan<'_> {
         }
         // consecutive: each sum's base is the member before
         for pair in members.windows(2) {
-            if self.adds.get(&pair[1]).map(|a| a.0) != Some(pair[0]) {
+            if self.joins.adds.get(&pair[1]).map(|a| a.0) != Some(pair[0]) {
                 return;
             }
         }
-        if base_product.is_some_and(|p| members[0] != p || self.grouped.contains_key(&p)) {
+        if base_product.is_some_and(|p| members[0] != p || self.joins.grouped.contains_key(&p)) {
             return;
         }
-        let dims = &self.dag.node(members[0]).dims;
+        let dims = &self.values.dag.node(members[0]).dims;
         if inner.axes.iter().any(|a| !dims.contains(&a.dim)) {
             return;
         }
@@ -393,8 +408,8 @@ impl ScopePlan<'_> {
 
     /// Makes the product of a group.
     pub fn emit_group(&mut self, planner: &mut Planner<'_>, group: usize) {
-        let group = self.groups[group].clone();
-        let name = self.dag.node(group.members[0]).name.clone();
+        let group = self.joins.groups[group].clone();
+        let name = self.values.dag.node(group.members[0]).name.clone();
         let mut view = |side: &Side| match side {
             Side::Value(v) => self.read(planner, *v),
             Side::View(v) => v.clone(),
@@ -402,7 +417,7 @@ impl ScopePlan<'_> {
         let (a, b, c) = (view(&group.left), view(&group.right), view(&group.result));
         let dims = |v: &View| -> Vec<DimId> { v.axes.iter().map(|a| a.dim).collect() };
         let roles = Roles::new(&dims(&a), &dims(&b), &group.over);
-        self.kernels.push(Kernel { work: Work::Gemm(roles.gemm(&a, &b, &c, group.accumulate, self.tile)), name });
+        self.kernels.push(Kernel { work: Work::Gemm(roles.gemm(&a, &b, &c, group.accumulate, self.joins.tile)), name });
     }
 }
 

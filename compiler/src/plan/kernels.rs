@@ -1,26 +1,27 @@
 //! Kernels of single values: products, copies, and ops that have a kernel of their own.
 
-use super::build::{Kernel, Planner, ScopePlan, View, copy};
+use super::build::{Kernel, Planner, View, copy};
 use super::contraction::Roles;
 use super::memory::Place;
 use super::places::parts;
+use super::scope::ScopePlan;
 use super::{Axis, Copy, Leaf, Single, Work};
 use crate::lowered::{DimId, Op, TIME, ValueId};
 
 impl ScopePlan<'_> {
     fn push(&mut self, id: ValueId, work: Work<Place>) {
-        self.kernels.push(Kernel { work, name: self.dag.node(id).name.clone() });
+        self.kernels.push(Kernel { work, name: self.values.dag.node(id).name.clone() });
     }
 
     /// Makes the kernel of a value that has one of its own.
     pub fn emit_kernel(&mut self, planner: &mut Planner<'_>, id: ValueId) {
-        if let Some((_, added)) = self.adds.get(&id).copied() {
+        if let Some((_, added)) = self.joins.adds.get(&id).copied() {
             return self.emit_product(planner, added, id, true);
         }
         if self.emit_convolution(planner, id) {
             return;
         }
-        let node = self.dag.node(id);
+        let node = self.values.dag.node(id);
         match &node.op {
             Op::Contract(_) => self.emit_product(planner, id, id, false),
             Op::Loop(_) => self.emit_loop(planner, id),
@@ -31,7 +32,7 @@ impl ScopePlan<'_> {
                 for (operand, to) in node.operands.clone().into_iter().zip(places) {
                     let from = self.read(planner, operand);
                     if from != to {
-                        self.kernels.push(copy(from, to, &self.dag.node(id).name));
+                        self.kernels.push(copy(from, to, &self.values.dag.node(id).name));
                     }
                 }
             }
@@ -131,7 +132,7 @@ impl ScopePlan<'_> {
                 let mut inputs: Vec<View> = node.operands.clone().into_iter().map(|o| self.read(planner, o)).collect();
                 for (leaf, element) in Leaf::beside(op) {
                     let dims = leaf.dims();
-                    inputs.push(self.leaf(planner, leaf, element, dims));
+                    inputs.push(self.homes.leaf(planner, leaf, element, dims));
                 }
                 let output = self.read(planner, id);
                 self.push(id, Work::Single(Single { op: op.clone(), inputs, output }));
@@ -140,8 +141,8 @@ impl ScopePlan<'_> {
     }
 
     fn emit_filled(&mut self, planner: &mut Planner<'_>, id: ValueId, to: View, whole: View, fill: f64) {
-        let from = self.read(planner, self.dag.node(id).operands[0]);
-        let mut kernel = copy(from, to, &self.dag.node(id).name);
+        let from = self.read(planner, self.values.dag.node(id).operands[0]);
+        let mut kernel = copy(from, to, &self.values.dag.node(id).name);
         if let Work::Copy(Copy { fill: f, .. }) = &mut kernel.work {
             *f = Some((whole, fill));
         }
@@ -149,15 +150,15 @@ impl ScopePlan<'_> {
     }
 
     fn emit_product(&mut self, planner: &mut Planner<'_>, product: ValueId, into: ValueId, accumulate: bool) {
-        let node = self.dag.node(product);
+        let node = self.values.dag.node(product);
         let Op::Contract(over) = &node.op else {
             panic!("archc bug: %{} is no contraction", product.0);
         };
         let (a, b) = (node.operands[0], node.operands[1]);
-        let dims = |v: ValueId| -> Vec<DimId> { self.dag.node(v).dims.clone() };
+        let dims = |v: ValueId| -> Vec<DimId> { self.values.dag.node(v).dims.clone() };
         let roles = Roles::new(&dims(a), &dims(b), over);
         let (a, b) = (self.read(planner, a), self.read(planner, b));
         let c = self.read(planner, into);
-        self.push(product, Work::Gemm(roles.gemm(&a, &b, &c, accumulate, self.tile)));
+        self.push(product, Work::Gemm(roles.gemm(&a, &b, &c, accumulate, self.joins.tile)));
     }
 }

@@ -51,6 +51,7 @@ mod memory;
 mod places;
 mod print;
 mod roll;
+mod scope;
 mod update;
 mod verify;
 mod view;

@@ -1,8 +1,9 @@
 //! Where values lie: sums in place, parts made inside of what joins them, other names for the same numbers, buffers for the rest.
 
 use super::Axis;
-use super::build::{LeafPlace, Planner, ScopePlan, View};
+use super::build::{LeafPlace, Planner, View};
 use super::contraction::Roles;
+use super::scope::ScopePlan;
 use crate::lowered::{DimId, Fact, Node, Op, TIME, ValueId};
 
 impl<'d> ScopePlan<'d> {
@@ -10,19 +11,20 @@ impl<'d> ScopePlan<'d> {
     /// contraction adds to it in place.
     pub fn find_adds(&mut self, planner: &Planner<'_>) {
         use crate::graph::BinaryOp;
-        for id in self.dag.ids().rev().filter(|id| self.live[id.0 as usize]) {
-            let node = self.dag.node(id);
-            if !matches!(node.op, Op::Binary(BinaryOp::Add)) || self.is_constant(id) {
+        for id in self.values.dag.ids().rev().filter(|id| self.values.live[id.0 as usize]) {
+            let node = self.values.dag.node(id);
+            if !matches!(node.op, Op::Binary(BinaryOp::Add)) || self.values.is_constant(id) {
                 continue;
             }
             let (a, b) = (node.operands[0], node.operands[1]);
-            let whole =
-                |s: &Self, v: ValueId| s.uses[v.0 as usize] == 1 && s.dag.node(v).dims == node.dims && s.made(v);
+            let whole = |s: &Self, v: ValueId| {
+                s.values.uses[v.0 as usize] == 1 && s.values.dag.node(v).dims == node.dims && s.values.made(v)
+            };
             if a == b || !whole(self, a) || !whole(self, b) {
                 continue;
             }
             // what is made once must not be added to at every call
-            if self.prepared.as_ref().is_some_and(|p| p[a.0 as usize] != p[b.0 as usize]) {
+            if self.values.prepared.as_ref().is_some_and(|p| p[a.0 as usize] != p[b.0 as usize]) {
                 continue;
             }
             let product = |s: &Self, v: ValueId| s.is_product(planner, v);
@@ -34,47 +36,48 @@ impl<'d> ScopePlan<'d> {
             } else {
                 continue;
             };
-            if matches!(self.dag.node(base).op, Op::Loop(_)) {
+            if matches!(self.values.dag.node(base).op, Op::Loop(_)) {
                 continue;
             }
-            self.adds.insert(id, (base, added));
-            self.absorbed[added.0 as usize] = true;
-            if let Some(view) = self.wishes.remove(&id) {
-                self.wishes.insert(base, view);
+            self.joins.adds.insert(id, (base, added));
+            self.joins.absorbed[added.0 as usize] = true;
+            if let Some(view) = self.homes.wishes.remove(&id) {
+                self.homes.wishes.insert(base, view);
             }
         }
     }
 
     /// Whether a value is a contraction that is done as a matrix product.
     pub fn is_product(&self, planner: &Planner<'_>, id: ValueId) -> bool {
-        let node = self.dag.node(id);
+        let node = self.values.dag.node(id);
         let Op::Contract(over) = &node.op else { return false };
         let (a, b) = (node.operands[0], node.operands[1]);
-        let window = |v: ValueId| matches!(self.dag.node(v).op, Op::Window { .. });
-        !self.is_constant(id)
+        let window = |v: ValueId| matches!(self.values.dag.node(v).op, Op::Window { .. });
+        !self.values.is_constant(id)
             && !window(a)
             && !window(b)
-            && !Roles::new(&self.dag.node(a).dims, &self.dag.node(b).dims, over).is_dot(&planner.sizes, &planner.target)
+            && !Roles::new(&self.values.dag.node(a).dims, &self.values.dag.node(b).dims, over)
+                .is_dot(&planner.sizes, &planner.target)
     }
 
     /// Operands of stacks and concatenations are made where they belong, if they can be.
     pub fn find_parts(&mut self, planner: &Planner<'_>) {
-        for id in self.dag.ids().rev() {
-            let node = self.dag.node(id);
+        for id in self.values.dag.ids().rev() {
+            let node = self.values.dag.node(id);
             let joins = matches!(node.op, Op::Stack(_) | Op::Cat(..));
-            if !self.live[id.0 as usize] || self.is_constant(id) || !joins {
+            if !self.values.live[id.0 as usize] || self.values.is_constant(id) || !joins {
                 continue;
             }
-            let whole = match self.wishes.get(&id) {
+            let whole = match self.homes.wishes.get(&id) {
                 Some(view) => view.clone(),
-                None => self.fresh(&node.dims, &planner.sizes, false),
+                None => self.homes.fresh(&node.dims, &planner.sizes, false),
             };
-            self.place[id.0 as usize] = Some(whole.clone());
+            self.homes.place[id.0 as usize] = Some(whole.clone());
             for (operand, part) in node.operands.iter().zip(parts(planner, node, &whole)) {
                 let dims: Vec<DimId> = part.axes.iter().map(|a| a.dim).collect();
                 let once = node.operands.iter().filter(|o| *o == operand).count() == 1;
-                if once && self.dag.node(*operand).dims == dims {
-                    let target = match self.adds.get(operand) {
+                if once && self.values.dag.node(*operand).dims == dims {
+                    let target = match self.joins.adds.get(operand) {
                         Some((base, _)) => *base,
                         None => *operand,
                     };
@@ -87,16 +90,16 @@ impl<'d> ScopePlan<'d> {
     /// Windows that are never built, because each user reads them as a convolution does; and the products that only a
     /// window's gradient reads.
     pub fn find_absorbed(&mut self, planner: &Planner<'_>) {
-        for id in self.dag.ids().filter(|id| self.live[id.0 as usize]) {
-            match &self.dag.node(id).op {
+        for id in self.values.dag.ids().filter(|id| self.values.live[id.0 as usize]) {
+            match &self.values.dag.node(id).op {
                 Op::Window { .. } => {
-                    let all = self.users[id.0 as usize].iter().all(|u| self.as_convolution(planner, *u, id));
-                    self.absorbed[id.0 as usize] = all && !self.roots.contains(&id);
+                    let all = self.values.users[id.0 as usize].iter().all(|u| self.as_convolution(planner, *u, id));
+                    self.joins.absorbed[id.0 as usize] = all && !self.values.roots.contains(&id);
                 }
                 Op::Unwindow { .. } => {
-                    let operand = self.dag.node(id).operands[0];
-                    if self.uses[operand.0 as usize] == 1 && self.back_taps(planner, id).is_some() {
-                        self.absorbed[operand.0 as usize] = true;
+                    let operand = self.values.dag.node(id).operands[0];
+                    if self.values.uses[operand.0 as usize] == 1 && self.back_taps(planner, id).is_some() {
+                        self.joins.absorbed[operand.0 as usize] = true;
                     }
                 }
                 _ => {}
@@ -106,37 +109,37 @@ impl<'d> ScopePlan<'d> {
 
     /// Where every live value is or would be.
     pub fn find_places(&mut self, planner: &mut Planner<'_>, leaf: &mut LeafPlace<'_, 'd>) {
-        for id in self.dag.ids() {
+        for id in self.values.dag.ids() {
             let i = id.0 as usize;
-            if !self.live[i] || self.is_constant(id) || self.place[i].is_some() {
+            if !self.values.live[i] || self.values.is_constant(id) || self.homes.place[i].is_some() {
                 continue;
             }
-            let node = self.dag.node(id);
+            let node = self.values.dag.node(id);
             let view = if node.op.is(Fact::Leaf) {
                 leaf(self, planner, id)
             } else if matches!(node.op, Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_)) {
                 continue;
             } else if let Some(view) = self.named(planner, id) {
                 view
-            } else if let Some((base, _)) = self.adds.get(&id).copied() {
+            } else if let Some((base, _)) = self.joins.adds.get(&id).copied() {
                 self.read(planner, base)
-            } else if let Some(view) = self.wishes.get(&id) {
+            } else if let Some(view) = self.homes.wishes.get(&id) {
                 view.clone()
             } else {
-                self.fresh(&node.dims, &planner.sizes, false)
+                self.homes.fresh(&node.dims, &planner.sizes, false)
             };
-            self.place[i] = Some(view);
+            self.homes.place[i] = Some(view);
         }
     }
 
     /// The view of a value that is another name for its operand's numbers.
     fn named(&mut self, planner: &mut Planner<'_>, id: ValueId) -> Option<View> {
-        let node = self.dag.node(id);
+        let node = self.values.dag.node(id);
         if !node.op.is(Fact::Name) {
             return None;
         }
         let x = node.operands[0];
-        if self.absorbed[x.0 as usize] {
+        if self.joins.absorbed[x.0 as usize] {
             return None; // a pick from a window that is never built
         }
         let mut view = self.read(planner, x);
@@ -196,16 +199,16 @@ impl<'d> ScopePlan<'d> {
 
     /// Whether a value that may be another name is one here: its place is inside of its operand's.
     pub fn is_name_here(&self, planner: &Planner<'_>, id: ValueId) -> bool {
-        let node = self.dag.node(id);
+        let node = self.values.dag.node(id);
         let x = node.operands[0];
-        if self.absorbed[x.0 as usize] {
+        if self.joins.absorbed[x.0 as usize] {
             return false;
         }
         match &node.op {
             Op::Chunk { chunks, rows, .. } => planner.size(*chunks) * planner.size(*rows) == planner.shape.len,
-            Op::Flatten(from, _) => self.place[x.0 as usize].as_ref().is_none_or(|v| v.run(from).is_some()),
+            Op::Flatten(from, _) => self.homes.place[x.0 as usize].as_ref().is_none_or(|v| v.run(from).is_some()),
             Op::Unchunk { chunks, rows } => {
-                self.place[x.0 as usize].as_ref().is_none_or(|v| v.run(&[*chunks, *rows]).is_some())
+                self.homes.place[x.0 as usize].as_ref().is_none_or(|v| v.run(&[*chunks, *rows]).is_some())
             }
             _ => true,
         }

@@ -1,6 +1,7 @@
 //! The end of a training step: the norm of all gradients, and a kernel for each parameter that follows its own.
 
-use super::build::{Kernel, Planner, ScopePlan, View, copy};
+use super::build::{Kernel, Planner, View, copy};
+use super::scope::ScopePlan;
 use super::{AdamW, Base, Element, Leaf, Norm, Work};
 use crate::graph::{ParamId, ParamKind};
 
@@ -10,8 +11,8 @@ impl ScopePlan<'_> {
         let graph = planner.graph;
         let (objective, _) = graph.objective?;
         let objective = self.read(planner, objective);
-        let rule = self.leaf(planner, Leaf::Rule, Element::Rule, Leaf::Rule.dims());
-        let norm = View { start: self.buffer(Element::F64, 1, true), element: Element::F64, axes: Vec::new() };
+        let rule = self.homes.leaf(planner, Leaf::Rule, Element::Rule, Leaf::Rule.dims());
+        let norm = View { start: self.homes.buffer(Element::F64, 1, true), element: Element::F64, axes: Vec::new() };
         let gradients = graph.param_grads.iter().map(|(param, _)| planner.param_view(*param, Base::Grads)).collect();
         self.kernels
             .push(Kernel { work: Work::Norm(Norm { gradients, norm: norm.clone() }), name: "gradients".into() });

@@ -1,8 +1,9 @@
 //! Attends: the body planned for one tile of rows and columns, with dense copies of what it reads: one tile of what has rows, a panel of
 //! tiles for the whole past of what has columns. Products that make a sum over tiles add to it where it lies.
 
-use super::super::build::{Kernel, Planner, ScopePlan, View};
+use super::super::build::{Kernel, Planner, View};
 use super::super::memory::{Layout, Place};
+use super::super::scope::ScopePlan;
 use super::super::{Element, Scope, Work};
 use super::{AttendGradKernel, AttendKernel};
 use crate::lowered::{Attend, BATCH, DimId, Op, TIME, ValueId, Weighing};
@@ -14,7 +15,7 @@ type TileSum = super::TileSum<Place, Place>;
 impl ScopePlan<'_> {
     /// Makes the kernel of an attend or of its gradient.
     pub fn emit_attend(&mut self, planner: &mut Planner<'_>, id: ValueId) {
-        let node = self.dag.node(id);
+        let node = self.values.dag.node(id);
         let operands = node.operands.clone();
         let (forward, dag, weighing, visible, grad) = match &node.op {
             Op::Attend(a) => (a.as_ref(), &a.body, a.weighing, a.visible, None),
@@ -39,11 +40,11 @@ impl ScopePlan<'_> {
         let mut body = ScopePlan::new(planner, dag, roots);
         // what is left out of a product is 0, of which an op must not make what is not finite: 0 times that is no gradient of 0
         let pair = |v: ValueId| [forward.rows, forward.cols].iter().all(|d| dag.node(v).dims.contains(d));
-        let mut live = dag.ids().filter(|v| body.live[v.0 as usize]).map(|v| dag.node(v));
+        let mut live = dag.ids().filter(|v| body.values.live[v.0 as usize]).map(|v| dag.node(v));
         if live.all(|n| (0..n.operands.len()).all(|i| !n.op.has_pole_at(i) || !pair(n.operands[i]))) {
-            body.tile = Some([forward.rows, forward.cols]);
+            body.joins.tile = Some([forward.rows, forward.cols]);
         }
-        let weights = body.pinned(&[forward.rows, forward.cols], &planner.sizes);
+        let weights = body.homes.pinned(&[forward.rows, forward.cols], &planner.sizes);
         let mut ports: Vec<TilePort> = Vec::new();
         let mut lag = None;
         let mut shown = None;
@@ -56,7 +57,7 @@ impl ScopePlan<'_> {
         let mut panels = Panels { tiles: if again { tiles } else { 1 }, count: 0 };
         // reads of outer values are found before the body is planned, for both need the planner
         let mut outside: Vec<(Op, View)> = Vec::new();
-        for v in dag.ids().filter(|v| body.live[v.0 as usize]) {
+        for v in dag.ids().filter(|v| body.values.live[v.0 as usize]) {
             let op = dag.node(v).op.clone();
             let value = match &op {
                 Op::Capture(i, _) | Op::Past(i, _) => operands[*i],
@@ -68,27 +69,29 @@ impl ScopePlan<'_> {
             outside.push((op, view));
         }
         let mut leaf = |s: &mut ScopePlan<'_>, p: &Planner<'_>, v: ValueId| -> View {
-            let node = s.dag.node(v);
+            let node = s.values.dag.node(v);
             let op = &node.op;
             match op {
                 Op::Weight(..) => return weights.clone(),
                 Op::Lag(..) => {
-                    return lag.get_or_insert_with(|| s.pinned(&[forward.rows, forward.cols], &p.sizes)).clone();
+                    return lag.get_or_insert_with(|| s.homes.pinned(&[forward.rows, forward.cols], &p.sizes)).clone();
                 }
                 Op::Visible(..) => {
-                    return shown.get_or_insert_with(|| s.pinned(&[forward.rows, forward.cols], &p.sizes)).clone();
+                    return shown
+                        .get_or_insert_with(|| s.homes.pinned(&[forward.rows, forward.cols], &p.sizes))
+                        .clone();
                 }
                 Op::Sofar(_, i) => {
-                    let view = s.pinned(&node.dims, &p.sizes);
+                    let view = s.homes.pinned(&node.dims, &p.sizes);
                     sofar.push((*i, view.clone()));
                     return view;
                 }
-                Op::Last => return last.get_or_insert_with(|| s.pinned(&[], &p.sizes)).clone(),
+                Op::Last => return last.get_or_insert_with(|| s.homes.pinned(&[], &p.sizes)).clone(),
                 _ => {}
             }
             let found = outside.iter().find(|o| o.0 == *op);
             let Some((_, outer)) = found else { panic!("archc bug: {op:?} in the body of an attend") };
-            let tile = s.pinned(&node.dims, &p.sizes);
+            let tile = s.homes.pinned(&node.dims, &p.sizes);
             let mut port = tile_port(forward, outer, tile);
             let view = panels.hold(s, &mut port);
             if matches!(op, Op::Delta(_)) {
@@ -106,9 +109,9 @@ impl ScopePlan<'_> {
         let mut emits = Vec::new();
         let mut sums = Vec::new();
         let mut normal = [None, None];
-        let users: Vec<(usize, ValueId)> = self.users[id.0 as usize]
+        let users: Vec<(usize, ValueId)> = self.values.users[id.0 as usize]
             .iter()
-            .filter_map(|u| if let Op::Emit(i) = self.dag.node(*u).op { Some((i, *u)) } else { None })
+            .filter_map(|u| if let Op::Emit(i) = self.values.dag.node(*u).op { Some((i, *u)) } else { None })
             .collect();
         let places: Vec<View> = grad.iter().flat_map(|g| &g.sums).map(|s| body.read(planner, s.1)).collect();
         let mut running = Vec::new();
@@ -123,7 +126,7 @@ impl ScopePlan<'_> {
             let place = self.read(planner, user);
             match grad {
                 None if i >= forward.emits.len() => {
-                    let tile = body.pinned(&[forward.rows], &planner.sizes);
+                    let tile = body.homes.pinned(&[forward.rows], &planner.sizes);
                     normal[i - forward.emits.len()] = Some(tile_port(forward, &place, tile));
                 }
                 None => {
@@ -136,7 +139,7 @@ impl ScopePlan<'_> {
                         .filter(|d| *d != forward.cols && *d != forward.rows)
                         .collect();
                     dims.insert(0, forward.rows);
-                    let tile = body.pinned(&dims, &planner.sizes);
+                    let tile = body.homes.pinned(&dims, &planner.sizes);
                     let sum = tile_port(forward, &place, tile);
                     emits.push(TileEmit { value: body.read(planner, value), sum });
                 }
@@ -161,7 +164,7 @@ impl ScopePlan<'_> {
         if grad.is_some() && softmax {
             for (i, port) in normal.iter_mut().enumerate() {
                 let place = self.read(planner, operands[captures + i]);
-                let tile = body.pinned(&[forward.rows], &planner.sizes);
+                let tile = body.homes.pinned(&[forward.rows], &planner.sizes);
                 *port = Some(tile_port(forward, &place, tile));
             }
         }
@@ -169,11 +172,11 @@ impl ScopePlan<'_> {
         panels.transpose(&mut body, &mut ports);
         // what the device touches between and after the kernels stays where it is
         for view in [Some(&weight), visible.as_ref(), sink.as_ref()].into_iter().flatten() {
-            body.keep(view);
+            body.homes.keep(view);
         }
-        emits.iter().for_each(|e: &TileEmit| body.keep(&e.value));
-        sums.iter().for_each(|s: &TileSum| body.keep(&s.port.tile));
-        running.iter().flatten().for_each(|v: &View| body.keep(v));
+        emits.iter().for_each(|e: &TileEmit| body.homes.keep(&e.value));
+        sums.iter().for_each(|s: &TileSum| body.homes.keep(&s.port.tile));
+        running.iter().flatten().for_each(|v: &View| body.homes.keep(v));
         let mut kernel = AttendKernel {
             rows: planner.shape.len,
             cols: planner.size(forward.past),
@@ -183,7 +186,7 @@ impl ScopePlan<'_> {
             batch: forward.map.iter().position(|d| *d == BATCH),
             reach: forward.reach,
             panels: panels.count,
-            pos: self.positions(planner),
+            pos: self.homes.positions(planner),
             ports,
             body: Scope::default(),
             arena: Place::port(0),
@@ -199,9 +202,9 @@ impl ScopePlan<'_> {
             normal,
             grad: grad.map(|_| AttendGradKernel { after: Scope::default(), delta, sums, running, last }),
         };
-        let layout = Layout::new(&body.kernels, &body.buffers, planner.target.align);
+        let layout = Layout::new(&body.kernels, &body.homes.buffers, planner.target.align);
         let mut scope = layout.scope(body.kernels);
-        kernel.arena = self.arena(&scope);
+        kernel.arena = self.homes.arena(&scope);
         if let Some(g) = &mut kernel.grad {
             g.after = Scope { kernels: scope.kernels.split_off(split), arena: scope.arena };
         }
@@ -213,7 +216,7 @@ impl ScopePlan<'_> {
     /// The product that alone touches a tile's buffer, and sets all of it: it can add to what is there as well.
     fn product_of(&self, tile: &View) -> Option<usize> {
         let buffer = tile.start.buffer()?;
-        if self.buffers[buffer].bytes != tile.element.bytes() * tile.len() || !tile.is_dense() {
+        if self.homes.buffers[buffer].bytes != tile.element.bytes() * tile.len() || !tile.is_dense() {
             return None;
         }
         let touches = |kernel: &Kernel| {
@@ -247,7 +250,7 @@ impl Panels {
     fn hold(&mut self, body: &mut ScopePlan<'_>, port: &mut TilePort) -> View {
         let mut view = port.tile.clone();
         if port.timed && !port.rows && self.tiles > 1 {
-            body.grow(&port.tile, self.tiles);
+            body.homes.grow(&port.tile, self.tiles);
             port.panel = Some(self.count);
             view.start = Place::port(self.count);
             self.count += 1;
@@ -275,7 +278,7 @@ impl Panels {
                 Some((number, _)) => *number,
                 None => {
                     let mut view = port.tile.clone();
-                    view.start = body.buffer(Element::F32, view.len() * self.tiles, true);
+                    view.start = body.homes.buffer(Element::F32, view.len() * self.tiles, true);
                     for (i, axis) in view.axes.iter_mut().enumerate() {
                         axis.stride = if i == 0 { 1 } else { axis.stride * tokens as isize };
                     }

@@ -1,14 +1,15 @@
 //! Loops: the body planned as a scope of its own, whose captures, states and emits are ports.
 
-use super::super::build::{Kernel, Planner, ScopePlan, View, copy};
+use super::super::build::{Kernel, Planner, View, copy};
 use super::super::memory::{Layout, Place};
+use super::super::scope::ScopePlan;
 use super::super::{Element, LoopKernel, Port, Start, StateSlot, Work};
 use crate::lowered::{DimId, Op, ValueId};
 
 impl ScopePlan<'_> {
     /// Makes the kernel of a loop.
     pub fn emit_loop(&mut self, planner: &mut Planner<'_>, id: ValueId) {
-        let node = self.dag.node(id);
+        let node = self.values.dag.node(id);
         let Op::Loop(l) = &node.op else { panic!("archc bug: %{} is no loop", id.0) };
         let mut moving = l.map.clone();
         moving.push(l.over);
@@ -22,8 +23,8 @@ impl ScopePlan<'_> {
         // emits that someone reads, and final values, with their places outside
         let mut emits: Vec<(usize, ValueId)> = Vec::new();
         let mut finals: Vec<(usize, ValueId)> = Vec::new();
-        for &user in &self.users[id.0 as usize] {
-            match self.dag.node(user).op {
+        for &user in &self.values.users[id.0 as usize] {
+            match self.values.dag.node(user).op {
                 Op::Emit(i) => emits.push((i, user)),
                 Op::Final(i) => finals.push((i, user)),
                 _ => {}
@@ -42,7 +43,7 @@ impl ScopePlan<'_> {
             ports.extend([None, None]);
             let view = View::dense(Place::port(old), &state.dims, &planner.sizes);
             let len = view.len();
-            buffers.push([0, 1].map(|_| body.buffer(Element::F32, len, true)));
+            buffers.push([0, 1].map(|_| body.homes.buffer(Element::F32, len, true)));
             let initial = self.read(planner, node.operands[i]);
             let (mut initial, inner) = port(&initial);
             // a state may have dimensions along which its initial value is constant
@@ -66,7 +67,7 @@ impl ScopePlan<'_> {
             copies.push((value, view));
         }
         let mut read = vec![false; node.operands.len()];
-        for v in l.body.ids().filter(|v| body.live[v.0 as usize]) {
+        for v in l.body.ids().filter(|v| body.values.live[v.0 as usize]) {
             if let Op::Capture(c, _) = l.body.node(v).op {
                 read[c] = true;
             }
@@ -82,7 +83,7 @@ impl ScopePlan<'_> {
             ports.push(Some(port));
         }
         let mut leaf = |s: &mut ScopePlan<'_>, _: &Planner<'_>, v: ValueId| -> View {
-            match &s.dag.node(v).op {
+            match &s.values.dag.node(v).op {
                 Op::State(i, _) => views[*i].clone(),
                 Op::Capture(i, _) => match &capture_ports[*i] {
                     Some(view) => view.clone(),
@@ -105,12 +106,12 @@ impl ScopePlan<'_> {
                 body.kernels.push(copy(from, to, ""));
             }
         }
-        let layout = Layout::new(&body.kernels, &body.buffers, planner.target.align);
+        let layout = Layout::new(&body.kernels, &body.homes.buffers, planner.target.align);
         let scope = layout.scope(body.kernels);
         for (state, pair) in states.iter_mut().zip(buffers) {
             state.buffers = pair.map(|buffer| layout.start(buffer, Element::F32));
         }
-        let arena = self.arena(&scope);
+        let arena = self.homes.arena(&scope);
         let sizes = |dims: &[DimId]| dims.iter().map(|d| planner.size(*d)).collect();
         let kernel = LoopKernel {
             count: planner.size(l.over),
