@@ -134,3 +134,19 @@ fn windows_and_dropout_stay_ops() {
     let text = "block Conv[D] { input x[D] output conv(x, width = 4) |> dropout(p = 0.1) }";
     assert_snapshot!(print(&lowered(text, LowerOptions { carry: true, training: true, ..PLAIN })));
 }
+
+#[test]
+fn equal_ops_are_one_and_sites_stay_apart() {
+    let text = "block A[D]() {
+        input x[D]
+        let a = exp(x + 1)
+        let b = exp(x + 1)
+        let c = linear[D -> D](x) * linear[D -> D](x)
+        output dropout(a, 0.5) * dropout(b, 0.5) + c
+    }";
+    let graph = lowered(text, LowerOptions { training: true, ..PLAIN });
+    let count = |op: &str| print(&graph).lines().filter(|l| l.contains(op)).count();
+    assert_eq!(count("= exp "), 1, "{}", print(&graph));
+    assert_eq!(count("= contract"), 2, "{}", print(&graph));
+    assert_eq!(count("= dropout"), 2, "{}", print(&graph));
+}

@@ -4,9 +4,11 @@
 //! tests, and a failure names the pass and prints the graph.
 
 mod rewrite;
+mod share;
 mod simplify;
 mod sink;
 
+pub use share::share;
 pub use simplify::simplify;
 pub use sink::sink_into_loops;
 
@@ -19,6 +21,7 @@ pub type Pass = (&'static str, &'static str, fn(Lowered) -> Lowered);
 pub const PASSES: &[Pass] = &[
     ("remove_dead", "drop values that no root needs, and what loops carry, read and give out in vain", remove_dead),
     ("simplify", "drop what changes nothing; sums of products become contractions", simplify),
+    ("share", "compute equal ops once", share),
     ("sink_into_loops", "compute wide values a chunk at a time, in the loop that reads them", sink_into_loops),
     ("remove_dead", "drop what is left over", remove_dead),
 ];
