@@ -20,7 +20,7 @@ fn owner(graph: &Graph) -> String {
     format!("program {}", canonical_hash(graph))
 }
 
-/// Reads a carry that [`write`] wrote for the same program.
+/// Reads a carry that [`write()`] wrote for the same program.
 ///
 /// # Errors
 /// E0820, E0821, E0822 for the file, E0846 if it is not such a carry.

@@ -19,6 +19,11 @@
 //! Results go to standard output, findings and progress to standard error. With `--message-format json`
 //! both are JSON on standard output, one object a line, each with a `kind`.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "comments of arguments are the text of --help, where [D] is an axis"
+)]
+
 /// A compiler makes and drops many small vectors: a quarter of its time went to the system's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

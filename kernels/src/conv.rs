@@ -75,7 +75,7 @@ struct Rows<P> {
     stride: usize,
 }
 
-/// y_r (+)= sum over w of `taps` of f_w x_r[w].
+/// y_r (+)= sum over w of `taps` of `f_w x_r[w]`.
 #[derive(Clone, Copy)]
 struct TapSum {
     filter: Filter,

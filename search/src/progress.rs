@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Listens to a search.
 pub trait Progress {
-    /// Something happened. Called on the thread that called [`crate::run`], and at least some times a second.
+    /// Something happened. Called on the thread that called [`crate::run()`], and at least some times a second.
     fn notice(&mut self, notice: &Notice<'_>);
 }
 

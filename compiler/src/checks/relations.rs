@@ -167,7 +167,7 @@ fn towards(ranges: &Ranges, y: (Value, f64), step: (Value, f64)) -> Option<Inter
 
 // ---- quotients and masses
 
-/// x / (sum[A](x) + eps)
+/// `x / (sum[A](x) + eps)`
 fn shares(ranges: &Ranges, value: Value, fact: &mut Fact) {
     let (x, divisor) = (ranges.values.args[value][0], ranges.values.args[value][1]);
     let sum = ranges.values.sum(divisor);
@@ -213,7 +213,7 @@ pub(super) fn over_squares(ranges: &Ranges, quotient: Value, x: Value, axes: &[A
     (over == sorted(axes)).then_some((values.args[quotient][0], bound))
 }
 
-/// y * b / (c + b * sum[A](y)), in any order of its factors: a share for b, y, c >= 0 (the step of a proximal
+/// `y * b / (c + b * sum[A](y))`, in any order of its factors: a share for b, y, c >= 0 (the step of a proximal
 /// update, as in Longhorn).
 fn share_of_sum(ranges: &Ranges, value: Value) -> Option<Interval> {
     let values = &ranges.values;
@@ -473,7 +473,7 @@ fn sum_of_squares(ranges: &Ranges, value: Value, x: Value) -> Option<(Vec<AxisId
     (c > 0.0).then(|| (sorted(axes), (n / c).sqrt()))
 }
 
-/// x / norm[A](x), with a small number added or as a floor, or x / sqrt(sum[A](x^2) + eps).
+/// `x / norm[A](x)`, with a small number added or as a floor, or `x / sqrt(sum[A](x^2) + eps)`.
 fn divides_by_norm(ranges: &Ranges, x: Value, divisor: Value) -> Option<(Vec<AxisId>, f64)> {
     let values = &ranges.values;
     let is_norm = |v: Value| match values.op(v) {

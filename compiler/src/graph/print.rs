@@ -28,7 +28,7 @@ pub fn print(graph: &Graph) -> String {
     text
 }
 
-/// All that decides which numbers a graph gives, as text: what [`print`] shows, and of each parameter what it leaves out.
+/// All that decides which numbers a graph gives, as text: what [`print()`] shows, and of each parameter what it leaves out.
 pub fn print_whole(graph: &Graph) -> String {
     let mut text = print(graph);
     for Param { path, kind, per, out, .. } in &graph.params {

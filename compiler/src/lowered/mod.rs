@@ -19,7 +19,7 @@
 //! dimensions nor `over`. A chunked scan is a loop over chunks whose body works on rows; a sequential one is a loop
 //! over chunks of a loop over tokens; its reverse is one more loop that recomputes the body from the saved entry states.
 //!
-//! Invariants (checked by [`verify`]):
+//! Invariants (checked by [`verify()`]):
 //! - operands come before users;
 //! - a value's dimensions are in canonical order and distinct, and are what the op's shape rule says;
 //! - a body reads outer values only through [`Op::Capture`] and [`Op::Past`], and none of its values has a mapped

@@ -60,7 +60,7 @@ pub struct Attend {
     pub rows: DimId,
     /// Dimension of a tile's columns in the body.
     pub cols: DimId,
-    /// The tokens that columns are: [`TIME`], or with a carry a dimension of [`Extent::Known`].
+    /// The tokens that columns are: [`TIME`](super::TIME), or with a carry a dimension of [`Extent::Known`](super::Extent::Known).
     pub past: DimId,
     /// Dimensions whose indices are independent: the batch, heads.
     pub map: Vec<DimId>,
@@ -300,7 +300,7 @@ pub enum Op {
     },
     /// The identity, without a gradient.
     StopGrad,
-    /// Sum over tokens of weight times -log softmax(logits `[B, T, VOCAB]`)[target]: a scalar, in nats.
+    /// Sum over tokens of weight times `-log softmax(logits)[target]` for logits `[B, T, VOCAB]`: a scalar, in nats.
     CrossEntropy {
         /// The vocabulary.
         vocab: DimId,
@@ -327,7 +327,7 @@ pub enum Op {
         step: usize,
     },
     /// Operands filter `[lag, ..]` and x `[B, T, ..]` (with a carry `[B, Known, ..]`): y_t = sum over lags within the document of
-    /// filter[lag] x_{t - lag}.
+    /// `filter[lag] x_{t - lag}`.
     LongConv {
         /// The filter's dimension of lags, as long as time (with a carry, `Known`).
         lag: DimId,

@@ -302,7 +302,7 @@ pub struct LoopKernel<S = Start> {
     pub map_dims: Vec<DimId>,
     /// Their lengths.
     pub map: Vec<usize>,
-    /// Ports by number ([`Base::Port`] of the body), states' ports excluded (their entries are `None`).
+    /// Ports by number ([`super::Base::Port`] of the body), states' ports excluded (their entries are `None`).
     pub ports: Vec<Option<Port<S>>>,
     /// States.
     pub states: Vec<StateSlot<S>>,

@@ -15,7 +15,7 @@
 //! A loop ([`LoopKernel`]) and an attend have plans of their own for their bodies ([`Scope`]), whose views reach the outside
 //! through ports: base pointers that move with the loop.
 //!
-//! Invariants (checked by [`verify`], once a compile):
+//! Invariants (checked by [`verify()`], once a compile):
 //! - a kernel reads nothing but its operands, of which it knows the element: leaves ([`Leaf`]) are operands as well;
 //! - every view and matrix lies inside its buffer; through a port a body touches only what the port gives, at every mapped index
 //!   and iteration;

@@ -311,7 +311,7 @@ struct Chunk<'a> {
     angles: Vec<Vec<f64>>,
 }
 
-/// Decays up to each row: [row][k][v]; row 0 is the entry.
+/// Decays up to each row: `[row][k][v]`; row 0 is the entry.
 enum Decays {
     /// Sums of logarithms.
     Sums(Vec<Vec<f64>>),

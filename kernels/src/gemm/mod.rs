@@ -1,6 +1,6 @@
 //! Products of matrices.
 //!
-//! A product is cut into register tiles ([`tile`]). What is small or lies well is read where it is; else blocks of the operands are
+//! A product is cut into register tiles ([`mod@tile`]). What is small or lies well is read where it is; else blocks of the operands are
 //! packed into panels, sized so that a panel of B stays in the first cache while it meets all of A's block, and A's block in the second
 //! (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008).
 //!

@@ -250,7 +250,7 @@ impl Filtered {
     }
 }
 
-/// y_t = sum over lags within the document of filter[lag] x_{t - lag}.
+/// `y_t = sum over lags within the document of filter[lag] x_{t - lag}`.
 pub(super) fn long_conv(frame: &Frame<'_>, lag: Dim, filter: &Value, x: &Value) -> Result<Value> {
     let Filtered { filter, tokens, columns, known } = Filtered::of(frame, lag, filter, x)?;
     let (w, len) = (width(&columns), frame.shape.len);
@@ -280,7 +280,7 @@ pub(super) fn long_conv_back(frame: &Frame<'_>, lag: Dim, filter: &Value, dy: &V
     frame.built(out, &[&frame.tokens()[..], columns.as_slice()].concat())
 }
 
-/// df[lag] = sum over tokens of x_{t - lag} dy_t.
+/// `df[lag] = sum over tokens of x_{t - lag} dy_t`.
 pub(super) fn long_conv_filter(frame: &Frame<'_>, lag: (Dim, usize), x: &Value, dy: &Value) -> Result<Value> {
     let columns: Vec<(Dim, usize)> =
         Value::union(&[x, dy]).into_iter().filter(|c| c.0 != name(BATCH) && c.0 != name(TIME)).collect();

@@ -36,7 +36,7 @@ pub(crate) fn add(a: &Value, b: &Value) -> Result<Value> {
     binary(BinaryOp::Add, a, b)
 }
 
-/// Weighted sum over tokens of -log softmax(logits)[target], in nats. `weights` sum to 1 or are all 0.
+/// Weighted sum over tokens of `-log softmax(logits)[target]`, in nats. `weights` sum to 1 or are all 0.
 pub(crate) fn cross_entropy(logits: &Value, vocab: AxisId, targets: &[u32], weights: &[f64]) -> Result<Value> {
     let logits = logits.permuted(&[Dim::Batch, Dim::Time, Dim::Axis(vocab)])?;
     let op = CrossEntropy { targets: targets.into(), weights: weights.into() };

@@ -339,7 +339,7 @@ impl<'r, 'a> Transition<'r, 'a> {
         Some(Ok(Linear::Map(if inner == 0.0 { 0.0 } else { norm * inner }, why)))
     }
 
-    /// `term` as steps c u sum[A](w * main) away from `main`.
+    /// `term` as steps `c u sum[A](w * main)` away from `main`.
     fn step(&self, main: Value, term: Value, by: f64) -> Option<Vec<Step>> {
         let values = &self.ranges.values;
         let product = self.raw(term);

@@ -1,6 +1,6 @@
 //! Rows of a file of your own: `jsonl:PATH`.
 //!
-//! Every line is a row, `{"tokens": [..], "targets": [..], "mask": [..], "part": ".."}`; [`read`] says what may be left out.
+//! Every line is a row, `{"tokens": [..], "targets": [..], "mask": [..], "part": ".."}`; [`read()`] says what may be left out.
 //! Rows that are equal count once; one that is stated for several parts is in the one that is held out furthest: test, then
 //! validation. Rows that state no part are put in the order of the hashes of their tokens, and from its start the test part
 //! takes a tenth of them, then validation a tenth, then training the rest; rows of equal tokens stay together. So neither the
