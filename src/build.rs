@@ -4,11 +4,12 @@ use crate::load::{self, Program};
 use crate::output::{Done, Output};
 use crate::sizes::{ModelArgs, SizeArgs};
 use crate::tree;
+use archc_compiler::gradient::Seed;
 use archc_compiler::graph::Graph;
 use archc_compiler::hir::{self, Library};
 use archc_compiler::lower::lower;
 use archc_compiler::lowered::Shape;
-use archc_compiler::{Purpose, Target, compile, graph, joint, lowered, plan, plan_for, work};
+use archc_compiler::{Call, Purpose, Target, compile, graph, joint, lowered, plan, plan_for, work};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,14 +22,16 @@ Stages:
   hir     names resolved, pipes as calls, types where known
   graph   one tensor op a line, at the sizes given, after the checks and passes
   dot     the same for Graphviz
-  lowered the same as tensor ops over batch and time, scans as chunks or loops, with the objective of training
+  lowered the same as tensor ops over batch and time, scans as chunks or loops
   joint   that with its gradients: of the objective, or of sum(output * R) for a block without one
-  plan    the kernels and buffers of a training step for a batch of --batch sequences of --tokens tokens
+  plan    the kernels and buffers for a batch of --batch sequences of --tokens tokens
+The last three are those of a session's call (--call); by default of a training step.
 
 Examples:
   archc build block.arch
   archc build block.arch --emit hir --set D=32
   archc build block.arch --emit plan --layers 2 --batch 8 --tokens 256
+  archc build block.arch --emit plan --call forward --batch 1 --tokens 1 --carried 256
   archc build block.arch --emit dot | dot -Tsvg > block.svg")]
 pub struct Args {
     /// The program; `-` for standard input
@@ -43,6 +46,15 @@ pub struct Args {
     /// Tokens a sequence of the batch that a plan is made for
     #[arg(long, value_name = "T", default_value = "128")]
     tokens: NonZeroUsize,
+    /// What a session is asked for: step (a training step; without an objective gradients), gradients or forward
+    #[arg(long, value_name = "CALL", default_value = "step", hide_possible_values = true)]
+    call: Wish,
+    /// Documents start inside of the sequences
+    #[arg(long)]
+    documents: bool,
+    /// Tokens that came before, for --call forward: there is room for so many in what attends may still see
+    #[arg(long, value_name = "N", default_value = "0")]
+    carried: usize,
     #[command(flatten)]
     sizes: SizeArgs,
     #[command(flatten)]
@@ -58,6 +70,14 @@ enum Stage {
     Lowered,
     Joint,
     Plan,
+}
+
+/// See `--call`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Wish {
+    Step,
+    Gradients,
+    Forward,
 }
 
 /// Runs the command.
@@ -88,11 +108,18 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(code)
 }
 
-/// A stage behind the checked graph, as a training step runs it.
+/// A stage behind the checked graph, as a session's call runs it.
 fn lowered_stage(stage: Stage, graph: &Graph, args: &Args) -> Option<String> {
     let graph = Arc::new(graph.clone());
-    let shape = Shape { batch: args.batch.get(), len: args.tokens.get(), carried: 0 };
-    let purpose = Purpose::training(&graph, Target::cpu(), shape.len);
+    let carried = if args.call == Wish::Forward { args.carried } else { 0 };
+    let shape = Shape { batch: args.batch.get(), len: args.tokens.get(), carried };
+    let seed = if graph.has_objective() { Seed::Loss } else { Seed::Cotangents };
+    let call = match args.call {
+        Wish::Step if seed == Seed::Loss => Call::Step,
+        Wish::Step | Wish::Gradients => Call::Gradients(seed),
+        Wish::Forward => Call::Forward,
+    };
+    let purpose = Purpose::of(call, Target::cpu(), shape.len, args.documents);
     match stage {
         Stage::Lowered => Some(lowered::print(&lower(&graph, &purpose.options))),
         Stage::Joint => Some(lowered::print(&joint(&graph, &purpose, &mut |_| ()))),

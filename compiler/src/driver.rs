@@ -106,6 +106,17 @@ pub fn compile(sources: &SourceMap, file: FileId, options: &Options) -> Compilat
     result
 }
 
+/// What a session is asked to do with a graph, and for which batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Outputs, going on from a carry and leaving one.
+    Forward,
+    /// Gradients by parameters and inputs.
+    Gradients(Seed),
+    /// A training step: gradients of the objective by parameters, with dropout, then the update.
+    Step,
+}
+
 /// One call of a session: what a graph is lowered and differentiated for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Purpose {
@@ -116,18 +127,35 @@ pub struct Purpose {
 }
 
 impl Purpose {
+    /// A call on sequences of `len` tokens, in f32. `resets`: documents may start inside of the sequences.
+    pub fn of(call: Call, target: Target, len: usize, resets: bool) -> Self {
+        let plain = LowerOptions { resets, ..LowerOptions::plain(target, len) };
+        let wanted = |seed| Wanted { seed, inputs: true, params: true, update: false, exact: false };
+        match call {
+            Call::Forward => Self { options: LowerOptions { carry: true, ..plain }, gradients: None },
+            Call::Gradients(seed) => {
+                let options = LowerOptions { losses: seed == Seed::Loss, ..plain };
+                Self { options, gradients: Some(wanted(seed)) }
+            }
+            Call::Step => Self {
+                options: LowerOptions { losses: true, training: true, ..plain },
+                gradients: Some(Wanted { inputs: false, update: true, ..wanted(Seed::Loss) }),
+            },
+        }
+    }
+
     /// A training step in f32 on sequences of `len` tokens, each one document. A graph without an objective cannot be trained alone: for it,
     /// the gradients of sum(output * R) by parameters and inputs.
     pub fn training(graph: &Graph, target: Target, len: usize) -> Self {
-        let objective = graph.vocab.is_some() || !graph.losses.is_empty();
-        let (options, seed) = match objective {
-            true => (LowerOptions::training(target, len), Seed::Loss),
-            false => (LowerOptions::plain(target, len), Seed::Cotangents),
-        };
-        Self {
-            options,
-            gradients: Some(Wanted { seed, inputs: !objective, params: true, update: objective, exact: false }),
-        }
+        let call = if graph.has_objective() { Call::Step } else { Call::Gradients(Seed::Cotangents) };
+        Self::of(call, target, len, false)
+    }
+
+    /// The same for f64, where gradients keep digits that f32 rounds away.
+    #[must_use]
+    pub fn exact(mut self) -> Self {
+        self.gradients = self.gradients.map(|wanted| Wanted { exact: true, ..wanted });
+        self
     }
 }
 

@@ -22,7 +22,7 @@ mod target;
 pub mod work;
 
 pub use driver::{
-    COST_TOKENS, Compilation, Options, Purpose, Stage, compile, joint, offers, plan_for, planned, targets,
+    COST_TOKENS, Call, Compilation, Options, Purpose, Stage, compile, joint, offers, plan_for, planned, targets,
 };
 pub use elaborate::settable;
 pub use elaborate::{DEFAULT_D, Sizes};

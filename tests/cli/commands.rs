@@ -207,6 +207,18 @@ fn build_prints_every_stage() {
     assert!(emit("graph").starts_with("graph DeltaNet  D=64"), "{}", emit("graph"));
     let dot = emit("dot");
     assert!(dot.starts_with("digraph \"DeltaNet\" {") && dot.trim_end().ends_with('}'), "{dot}");
+    // what a session runs, by what it is asked for
+    let plan = |extra: &[&str]| {
+        let mut args = vec!["build".as_ref(), seed.as_os_str(), "--emit".as_ref(), "plan".as_ref()];
+        args.extend(extra.iter().map(|a| std::ffi::OsStr::new(*a)));
+        archc(&args).done().out
+    };
+    let step = plan(&["--layers", "1", "--vocab", "16"]);
+    assert!(step.contains("leaf tokens       u32") && step.contains("adamw") && step.contains("norm of"), "{step}");
+    let decoding = plan(&["--call", "forward", "--batch", "1", "--tokens", "1", "--carried", "64"]);
+    assert!(decoding.starts_with("plan DeltaNet  B=1 T=1 carried=64"), "{decoding}");
+    assert!(decoding.contains("leaf carried") && !decoding.contains("cotangent"), "{decoding}");
+    assert!(plan(&["--documents"]).lines().count() > plan(&[]).lines().count());
     // What a broken program has of a tree is shown beside what is wrong with it.
     let broken = with_stdin(&["build", "-", "--emit", "ast"], "block B[D] {\ninput x[D]\noutput x +\n}\n");
     assert_eq!(broken.code, 2);

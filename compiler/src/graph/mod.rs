@@ -6,7 +6,7 @@
 //! body graph of their own; whatever in their source text does not depend on the state (or on the past
 //! token) was built outside and comes in as a capture, so hoisting holds by construction.
 //!
-//! Invariants (checked by [`verify`]):
+//! Invariants (checked by [`verify()`]):
 //! - operands come before their users (node ids are a topological order);
 //! - a value's axes are sorted by id and distinct; only a parameter may list them in another order
 //!   ([`Param::axes`] is the checkpoint's order);
@@ -435,7 +435,12 @@ impl Graph {
         ids.fold(0, |sum, id| sum.saturating_add(self.param_numbers(id)))
     }
 
-    /// Numbers of one parameter. Sizes are the user's, so products may leave the range; they stay at its end.
+    /// Whether there is something to minimise: a model's cross-entropy, or a `loss` of the program.
+    pub fn has_objective(&self) -> bool {
+        self.vocab.is_some() || !self.losses.is_empty()
+    }
+
+    /// Elements of one parameter. Sizes are the user's, so products may leave the range; they stay at its end.
     pub fn param_numbers(&self, id: ParamId) -> usize {
         self.param_shape(id).into_iter().fold(1, usize::saturating_mul)
     }

@@ -64,11 +64,6 @@ impl LowerOptions {
         let chunk = target.chunk_of(len);
         Self { target, chunk, resets: false, carry: false, losses: false, training: false, careful: false }
     }
-
-    /// The same for a training step.
-    pub fn training(target: Target, len: usize) -> Self {
-        Self { losses: true, training: true, ..Self::plain(target, len) }
-    }
 }
 
 /// Lowers a graph.

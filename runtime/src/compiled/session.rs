@@ -15,11 +15,10 @@ use crate::session::{
     Tensor, Tensors,
 };
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::gradient::{Seed, Wanted};
+use archc_compiler::gradient::Seed;
 use archc_compiler::graph::{Graph, ParamId};
-use archc_compiler::lower::LowerOptions;
 use archc_compiler::lowered::{BATCH, Lowered, Shape, TIME, ValueId, print, verify};
-use archc_compiler::{Purpose, joint, work};
+use archc_compiler::{Call, Purpose, joint, work};
 use std::sync::Arc;
 
 /// Programs kept. Decoding with an attend needs a new one whenever the known tokens have outgrown their room.
@@ -67,19 +66,10 @@ impl<E: Executor> CompiledSession<E> {
         &mut self.executor
     }
 
-    /// How a piece is to be lowered, before anything is known of gradients.
-    fn plain(&self, len: usize, resets: bool) -> LowerOptions {
-        LowerOptions { resets, ..LowerOptions::plain(self.executor.target(), len) }
-    }
-
-    /// What a training step on a piece of so many tokens needs.
-    fn training(&self, len: usize, resets: bool) -> Purpose {
-        let options = LowerOptions { losses: true, training: true, ..self.plain(len, resets) };
-        let exact = self.options.dtype == Dtype::F64;
-        Purpose {
-            options,
-            gradients: Some(Wanted { seed: Seed::Loss, inputs: false, params: true, update: true, exact }),
-        }
+    /// What a call on a piece of `len` tokens needs.
+    fn purpose(&self, call: Call, len: usize, resets: bool) -> Purpose {
+        let purpose = Purpose::of(call, self.executor.target(), len, resets);
+        if self.options.dtype == Dtype::F64 { purpose.exact() } else { purpose }
     }
 
     fn lowered(&mut self, purpose: Purpose) -> Result<Arc<Lowered>, Diagnostic> {
@@ -123,8 +113,7 @@ impl<E: Executor> CompiledSession<E> {
         let pos = carry.map(|c| pieces::positions(c, batch.batch)).transpose()?;
         let mut leaves = Leaves::new(&self.graph, batch, pos.as_deref());
         leaves.step = self.step;
-        let options = LowerOptions { carry: true, ..self.plain(leaves.len, leaves.restarts(carry.is_some())) };
-        let purpose = Purpose { options, gradients: None };
+        let purpose = self.purpose(Call::Forward, leaves.len, leaves.restarts(carry.is_some()));
         let graph = self.lowered(purpose)?;
         if let (Some(carry), Some(pos)) = (carry, &pos) {
             carry::check(&graph, carry, pos)?;
@@ -274,10 +263,7 @@ impl<E: Executor> Session for CompiledSession<E> {
                 Seed::Cotangents
             }
         };
-        let options = LowerOptions { losses: seed == Seed::Loss, ..self.plain(leaves.len, leaves.restarts(false)) };
-        let exact = self.options.dtype == Dtype::F64;
-        let purpose =
-            Purpose { options, gradients: Some(Wanted { seed, inputs: true, params: true, update: false, exact }) };
+        let purpose = self.purpose(Call::Gradients(seed), leaves.len, leaves.restarts(false));
         let (graph, executor, program) = self.compiled(purpose, leaves.shape())?;
         let values: Vec<ValueId> = match (objective, graph.objective) {
             (Objective::Loss, Some((objective, _))) => vec![objective],
@@ -309,7 +295,7 @@ impl<E: Executor> Session for CompiledSession<E> {
 
     fn prepare(&mut self, shape: BatchShape) -> Result<(), Diagnostic> {
         let shape = Shape { batch: shape.batch, len: shape.len, carried: 0 };
-        self.compiled(self.training(shape.len, false), shape).map(|_| ())
+        self.compiled(self.purpose(Call::Step, shape.len, false), shape).map(|_| ())
     }
 
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Metrics, Diagnostic> {
@@ -318,7 +304,7 @@ impl<E: Executor> Session for CompiledSession<E> {
         let mut leaves = Leaves::new(&self.graph, batch, None);
         leaves.step = self.step;
         leaves.dropout = Some(self.options.seed);
-        let purpose = self.training(leaves.len, leaves.restarts(false));
+        let purpose = self.purpose(Call::Step, leaves.len, leaves.restarts(false));
         let step = Step { rule: self.options.optimizer, learning_rate, number: self.step + 1 };
         let (_, executor, program) = self.compiled(purpose, leaves.shape())?;
         let metrics = executor.step(program, &leaves, &step)?;
