@@ -22,6 +22,7 @@ pub(super) enum Rule {
 }
 
 /// The rule of an op.
+#[deny(clippy::wildcard_enum_match_arm)]
 pub(super) fn rule(op: &Op) -> Rule {
     match op {
         Op::Input(_)

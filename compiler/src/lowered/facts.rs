@@ -31,6 +31,7 @@ impl Op {
         self.facts().contains(&fact)
     }
 
+    #[deny(clippy::wildcard_enum_match_arm)]
     fn facts(&self) -> &'static [Fact] {
         use Fact::{Cheap, Free, Leaf, Name, Pure, Regular, Stored};
         match self {

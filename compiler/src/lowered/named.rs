@@ -4,6 +4,7 @@ use super::{DimId, Op};
 
 impl Op {
     /// Calls f with every dimension that the op itself names; not with those of a body inside of it.
+    #[deny(clippy::wildcard_enum_match_arm)]
     pub fn each_dim(&mut self, f: &mut dyn FnMut(&mut DimId)) {
         match self {
             Self::Input(_)

@@ -42,6 +42,7 @@ struct Row {
     range: fn(Interval, Interval) -> Interval,
 }
 
+#[deny(clippy::wildcard_enum_match_arm)]
 fn row(op: BinaryOp) -> Row {
     let smooth = |doc, range| Row { doc, gradient: true, range };
     let flat = |doc, range| Row { doc, gradient: false, range };

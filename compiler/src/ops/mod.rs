@@ -126,6 +126,7 @@ pub trait Rules {
 }
 
 /// The rules of an op. The one exhaustive match: a new op is registered here.
+#[deny(clippy::wildcard_enum_match_arm)]
 pub fn rules(op: &Op) -> &dyn Rules {
     match op {
         Op::Input(_) => &leaf::Input,
@@ -172,6 +173,7 @@ pub fn rules(op: &Op) -> &dyn Rules {
 }
 
 /// The axes that an op works along or makes.
+#[deny(clippy::wildcard_enum_match_arm)]
 pub(crate) fn axes(op: &Op) -> Vec<AxisId> {
     match op {
         Op::Index(axes) | Op::Reduce(_, axes) | Op::Contract(axes) | Op::Softmax(axes) | Op::Expand(axes) => {
@@ -214,6 +216,7 @@ pub(crate) fn axes(op: &Op) -> Vec<AxisId> {
 }
 
 /// Whether there are operands of moderate size, 0 included, at which the value or a derivative is infinite or no number.
+#[deny(clippy::wildcard_enum_match_arm)]
 pub(crate) fn has_pole(op: &Op) -> bool {
     match op {
         Op::Unary(f) => f.domain().has_pole(),

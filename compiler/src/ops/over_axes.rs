@@ -74,6 +74,7 @@ impl ReduceOp {
     ];
 
     /// All that is known of it.
+    #[deny(clippy::wildcard_enum_match_arm)]
     pub fn row(self) -> Row {
         use OfOne::{Itself, Size, Zero};
         match self {

@@ -100,6 +100,7 @@ const GELU_MIN: f64 = -0.169_972;
 const NOWHERE: ([&str; 2], &str) = (["E0709", "W0703"], "keep it away from 0");
 
 /// The row of a function.
+#[deny(clippy::wildcard_enum_match_arm)]
 fn row(op: UnaryOp) -> Row {
     use Trait::{Called, Cheap, Contracts, Native, Saturates, Smooth};
     let everywhere =

@@ -50,6 +50,7 @@ impl Leaf {
     }
 
     /// The leaves that an op reads beside its operands: kind and element.
+    #[deny(clippy::wildcard_enum_match_arm)]
     pub(super) fn beside(op: &Op) -> Vec<(Self, Element)> {
         match op {
             Op::Embed { .. } | Op::Scatter { .. } => vec![(Self::Tokens, Element::U32)],
@@ -62,7 +63,67 @@ impl Leaf {
             | Op::LongConv { .. }
             | Op::LongConvBack { .. }
             | Op::LongConvFilter { .. } => vec![(Self::Positions, Element::U32)],
-            _ => Vec::new(),
+            Op::Input(_)
+            | Op::Param(_)
+            | Op::Const(_)
+            | Op::Index(_)
+            | Op::Table(..)
+            | Op::Pos
+            | Op::Doc
+            | Op::Step
+            | Op::TokenWeight
+            | Op::Carried(..)
+            | Op::CarriedLow(..)
+            | Op::Cotangent(..)
+            | Op::Capture(..)
+            | Op::Past(..)
+            | Op::Lag(..)
+            | Op::State(..)
+            | Op::Weight(..)
+            | Op::Visible(..)
+            | Op::Delta(_)
+            | Op::Sofar(..)
+            | Op::Last
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Select
+            | Op::Reduce(..)
+            | Op::Contract(_)
+            | Op::Softmax(_)
+            | Op::Sparsemax(_)
+            | Op::Cumsum { .. }
+            | Op::CumsumLow { .. }
+            | Op::Cumprod { .. }
+            | Op::CumprodGrad { .. }
+            | Op::Sort(_)
+            | Op::Unsort(_)
+            | Op::TopK(..)
+            | Op::TopKMask(..)
+            | Op::Stack(_)
+            | Op::Pick(..)
+            | Op::Put(..)
+            | Op::Split(..)
+            | Op::Flatten(..)
+            | Op::Cat(..)
+            | Op::Cut { .. }
+            | Op::Paste { .. }
+            | Op::Expand(_)
+            | Op::Rename(..)
+            | Op::Chunk { .. }
+            | Op::Unchunk { .. }
+            | Op::StopGrad
+            | Op::SolveUnitLower { .. }
+            | Op::PairDecay(_)
+            | Op::PairDecayGrad(_)
+            | Op::PairProduct(_)
+            | Op::PairProductGrad(_)
+            | Op::DecayDot { .. }
+            | Op::DecayDotGrad { .. }
+            | Op::Loop(_)
+            | Op::Attend(_)
+            | Op::AttendGrad(_)
+            | Op::Emit(_)
+            | Op::Final(_) => Vec::new(),
         }
     }
 
