@@ -1,4 +1,4 @@
-//! `archc build`: what the stages of the compiler make of a program, as text.
+//! `archc build`: output of the compiler's stages for a program, as text.
 
 use crate::load::{self, Program};
 use crate::output::{Done, Output};
@@ -90,7 +90,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let code = output.findings(&compilation.diagnostics, &program.sources)?;
     let made = work::bounded(|| {
         match (args.emit, &compilation.graph) {
-            // hir is there, with the types that are known, even where the graph is refused
+            // hir is available, with the known types, even if the graph is refused
             (Stage::Hir, _) => compilation.module.as_ref().zip(compilation.target).map(|(module, target)| {
                 hir::print(module, &module.callables[target.index as usize], &compilation.types)
             }),
@@ -108,7 +108,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(code)
 }
 
-/// A stage behind the checked graph, as a session's call runs it.
+/// A stage after the checked graph, as a session's call runs it.
 fn lowered_stage(stage: Stage, graph: &Graph, args: &Args) -> Option<String> {
     let graph = Arc::new(graph.clone());
     let carried = if args.call == Wish::Forward { args.carried } else { 0 };

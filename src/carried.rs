@@ -1,4 +1,4 @@
-//! What the binary carries, so that it works anywhere: a text for the task `text`, and seeds for the search.
+//! Data embedded in the binary, so that it works anywhere: a text for the task `text`, and seeds for the search.
 
 use crate::output::Stop;
 use archc_train::corpus::Corpus;
@@ -9,7 +9,7 @@ macro_rules! texts {
     ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!("../", $path)))),*] };
 }
 
-/// Programs to start a search from.
+/// Seed programs for a search.
 pub const SEEDS: &[(&str, &str)] = texts![
     "seeds/delta_net.arch",
     "seeds/gated_delta_net.arch",
@@ -22,12 +22,12 @@ pub const SEEDS: &[(&str, &str)] = texts![
 /// Jules Verne, Around the World in Eighty Days, translated by G. M. Towle, 1873; see train/data/README.md.
 const TEXT: &str = include_str!("../train/data/eighty_days.txt");
 
-/// The text that the task `text` reads where no corpus is given.
+/// Default text of the task `text`, used without a corpus.
 pub fn text() -> String {
     TEXT.to_owned()
 }
 
-/// The corpus at a path, or the text that is carried.
+/// Corpus at a path, or the embedded text.
 ///
 /// # Errors
 /// E0904, E0905.

@@ -1,8 +1,8 @@
-//! Sequences in pieces: `archc forward` token by token, and carries as files.
+//! Sequences processed in pieces: `archc forward` token by token, and carries as files.
 //!
-//! A carry is what a program needs to go on after the last token: states of scans, the last tokens of windows, what attends may still
-//! see, positions. A file says by which program it was made and is read by no other, but on any device. Its numbers are f64: exact for
-//! both arithmetics.
+//! A carry is the state that a program needs to continue after the last token: states of scans, the last tokens of windows, the
+//! visible past of attends, positions. A file names the program that made it and is accepted by no other, but on any device. Its
+//! numbers are f64: exact for both arithmetics.
 
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
@@ -12,18 +12,18 @@ use archc_runtime::{Batch, Carry, Dtype, Forward, Session, Tensor, Tensors};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The note of a carry's file.
+/// Key of the note in a carry's file.
 const NOTE: &str = "archc.carry";
 
-/// What a carry belongs to.
+/// Program that a carry belongs to.
 fn owner(graph: &Graph) -> String {
     format!("program {}", canonical_hash(graph))
 }
 
-/// Reads a carry that [`write()`] wrote for the same program.
+/// Reads a carry written by [`write()`] for the same program.
 ///
 /// # Errors
-/// E0820, E0821, E0822 for the file, E0846 if it is not such a carry.
+/// E0820, E0821, E0822 for the file, E0846 if it is not a carry of this program.
 pub fn read(path: &Path, graph: &Graph) -> Result<Carry, Diagnostic> {
     let (tensors, notes) = read_tensors_and_notes(path)?;
     let (wanted, shown) = (owner(graph), path.display());
@@ -47,12 +47,12 @@ pub fn write(path: &Path, carry: &Carry, graph: &Graph) -> Result<(), Diagnostic
     write_tensors_with_notes(path, &carry.0, Dtype::F64, &notes)
 }
 
-/// Forward one token at a time, each with the carry that the one before left.
+/// Runs forward one token at a time, each with the carry of the previous one.
 ///
 /// # Errors
-/// From the session.
+/// Errors of the session.
 pub fn step(session: &mut dyn Session, batch: &Batch, carry: Option<&Carry>) -> Result<Forward, Diagnostic> {
-    // The session checks batches, but not before it sees one: a batch without tokens goes to it as it is.
+    // The session validates batches, but only when it receives one: a batch without tokens is passed on unchanged.
     if batch.batch == 0 || batch.len == 0 {
         return session.forward(batch, carry);
     }
@@ -64,7 +64,7 @@ pub fn step(session: &mut dyn Session, batch: &Batch, carry: Option<&Carry>) -> 
     Ok(Forward { outputs: joined(&pieces), carry: carried.unwrap_or_default() })
 }
 
-/// One token of every sequence. Parts of the wrong length stay wrong, for the session to find.
+/// Token `at` of every sequence. Parts of the wrong length stay wrong, for the session to detect.
 fn token(batch: &Batch, at: usize) -> Batch {
     fn column<T: Copy>(all: &[T], len: usize, at: usize) -> Vec<T> {
         all.chunks(len).filter_map(|row| row.get(at).copied()).collect()
@@ -90,7 +90,7 @@ fn token(batch: &Batch, at: usize) -> Batch {
     }
 }
 
-/// Outputs [B, 1, axes] of tokens one after the other as [B, T, axes].
+/// Concatenates outputs [B, 1, axes] of consecutive tokens to [B, T, axes].
 fn joined(pieces: &[Tensors]) -> Tensors {
     let Some(first) = pieces.first() else { return Tensors::new() };
     let join = |(name, like): (&String, &Tensor)| {

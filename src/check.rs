@@ -1,4 +1,4 @@
-//! `archc check`: what is wrong with a program, and what it costs.
+//! `archc check`: diagnostics and cost of a program.
 
 use crate::load::{self, Program};
 use crate::output::{Done, Output, REFUSED, Stop};
@@ -48,7 +48,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let mut worst = 0;
     for path in load::programs(&args.paths)? {
         worst = worst.max(match check(&path, args, output) {
-            // The other files do not suffer from one that cannot be read.
+            // An unreadable file does not affect the others.
             Err(Stop::Findings(findings, sources)) => output.findings(&findings, &sources)?,
             other => other?,
         });
@@ -67,7 +67,7 @@ fn check(path: &Path, args: &Args, output: &Output) -> Done {
             let named = |(name, item)| (name, settable(&library, item, stacked));
             offers(&library, program.file).into_iter().map(named).collect()
         }
-        // What is named may be missing, which the compiler tells.
+        // The named block may be missing; the compiler reports that.
         Some(_) => args.sizes.block.iter().map(|name| (name.clone(), Vec::new())).collect(),
         None => Vec::new(),
     };
@@ -80,11 +80,11 @@ fn check(path: &Path, args: &Args, output: &Output) -> Done {
         let mut options = args.sizes.with(&args.model);
         options.block = Some(block.clone());
         if several {
-            // Of what one block has, others need not know; what none has is told.
+            // Sizes of one block need not exist in the others; a size that no block has is reported.
             options.sizes.set.retain(|name, _| settable.contains(name) || !known.contains(name.as_str()));
         }
         let compilation = compile(&program.sources, program.file, &options);
-        // What is wrong with the file itself is found again for each of its blocks.
+        // Diagnostics of the file itself are found again for each of its blocks.
         let new: Vec<Diagnostic> = compilation.diagnostics.iter().filter(|d| !told.contains(*d)).cloned().collect();
         worst = worst.max(told_as(args, output.findings(&new, &program.sources)?, &new));
         told.extend(new);
@@ -93,7 +93,7 @@ fn check(path: &Path, args: &Args, output: &Output) -> Done {
     Ok(worst)
 }
 
-/// The exit code of findings.
+/// Exit code for diagnostics.
 fn told_as(args: &Args, code: u8, findings: &[Diagnostic]) -> u8 {
     if args.deny_warnings && !findings.is_empty() { code.max(REFUSED) } else { code }
 }
@@ -136,10 +136,10 @@ fn report(program: &Program, compilation: &Compilation, verbose: bool, output: &
     output.text(&text)
 }
 
-/// The scans of a graph and how they run.
+/// Classifies the scans of a graph by their execution.
 ///
 /// # Errors
-/// Where that would take too long, in a line.
+/// A one-line message if the analysis would take too long.
 pub fn classified(graph: &Graph) -> Result<(Graph, Classes), String> {
     let classified = work::bounded(|| {
         let split = split_scans(graph);
@@ -149,13 +149,13 @@ pub fn classified(graph: &Graph) -> Result<(Graph, Classes), String> {
     classified.map_err(|error| format!("scans: {}\n", error.message))
 }
 
-/// One line for each memory: how it runs, and why.
+/// One line per memory: its execution, with the reason.
 fn memories(graph: &Graph) -> String {
     let classes = match classified(graph) {
         Ok((_, classes)) => classes,
         Err(error) => return error,
     };
-    // A solver's steps, or the layers of a model, run alike.
+    // The steps of a solver, or the layers of a model, are executed alike.
     let mut lines: Vec<(String, usize)> = Vec::new();
     for part in classes.parts.values() {
         let line = format!("memory {:<8} {}", part.states.join(", "), how(part));
@@ -172,7 +172,7 @@ fn memories(graph: &Graph) -> String {
     text
 }
 
-/// How a memory runs, and why.
+/// Execution of a memory, with the reason.
 pub fn how(part: &Part) -> String {
     let how = match part.class {
         ScanClass::Chunk(_) => format!("in chunks of {} tokens", Target::cpu().chunk),
@@ -182,7 +182,7 @@ pub fn how(part: &Part) -> String {
     format!("{how}: {}", part.why)
 }
 
-/// How each scan runs, and why.
+/// Execution of each scan, with the reason.
 fn scans(program: &Program, graph: &Graph) -> String {
     let (split, classes) = match classified(graph) {
         Ok(classified) => classified,
@@ -198,7 +198,7 @@ fn scans(program: &Program, graph: &Graph) -> String {
     print_classes(&split, &classes, &place)
 }
 
-/// The axes by name, the first of each; those that calls of fns made are left out where they share one.
+/// Axes by name, the first of each; axes that calls of fns create are left out if they share a name.
 fn sizes(graph: &Graph) -> Vec<(&str, usize)> {
     let mut sizes: Vec<(&str, usize)> = Vec::new();
     for axis in &graph.axes {
@@ -209,7 +209,7 @@ fn sizes(graph: &Graph) -> Vec<(&str, usize)> {
     sizes
 }
 
-/// How many ops of each kind the graph has, bodies not included.
+/// Number of operations of each kind in the graph, bodies not included.
 fn ops(graph: &Graph) -> String {
     let mut counts: BTreeMap<&'static str, usize> = BTreeMap::new();
     for id in graph.dag.ids() {

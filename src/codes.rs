@@ -1,8 +1,8 @@
-//! The codes of the command line itself, and the table of all codes for `archc explain`.
+//! Codes of the command line itself, and the table of all codes for `archc explain`.
 
 use archc_compiler::diag::Code;
 
-/// Codes that no crate below reports.
+/// Codes reported by the command line alone.
 const OWN: &[Code] = &[
     Code {
         code: "E0841",

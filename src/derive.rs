@@ -1,4 +1,4 @@
-//! `archc derive`: the derivation of each scan's chunk form, beside its own check.
+//! `archc derive`: derivation of each scan's chunk form, with its own check.
 
 use crate::load;
 use crate::output::{Done, Output};

@@ -1,7 +1,7 @@
-//! The devices of this build, and which of them a command runs on.
+//! Devices of this build, and their selection by commands.
 //!
-//! One entry a device in [`DEVICES`]; everything else asks the entry. Where no device is named, training, scoring and
-//! searching take the fast one and `archc forward` the reference, since what it gives is held against other programs.
+//! Each device has one entry in [`DEVICES`]; all other code uses the entry. By default, training, scoring and searching use the fast
+//! device and `archc forward` the reference, since its outputs are compared with other programs.
 
 use crate::output::{Output, Stop};
 use archc_compiler::diag::Diagnostic;
@@ -14,15 +14,15 @@ use clap::{Arg, Command};
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-/// What there is to know of a device before it runs.
+/// Static properties of a device.
 #[derive(Debug)]
 struct Entry {
     name: &'static str,
     about: &'static str,
     device: fn() -> SharedDevice,
-    /// Whether it computes in f64 as well.
+    /// Whether it also computes in f64.
     double: bool,
-    /// Most parameters, and most numbers of one value for all tokens of a batch.
+    /// Maximum number of parameters, and of elements of one value for all tokens of a batch.
     params: usize,
     numbers: usize,
 }
@@ -54,17 +54,17 @@ const DEVICES: &[Entry] = &[
     },
 ];
 
-/// Where nothing is said: the fastest device.
+/// Default: the fastest device.
 pub const FAST: &str = "cpu";
 
-/// The device that all others are held against; it knows every number type.
+/// Reference device for all others; it supports every number type.
 pub const EXACT: &str = "reference";
 
-/// A device of this build, by name.
+/// Device of this build, by name.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceName(&'static Entry);
 
-/// Reads `--device`.
+/// Parser of `--device`.
 pub fn parser() -> impl TypedValueParser<Value = DeviceName> {
     Parser
 }
@@ -84,7 +84,7 @@ impl TypedValueParser for Parser {
     }
 }
 
-/// What people call a GPU.
+/// Common names of a GPU.
 const GPUS: &[&str] =
     &["gpu", "cuda", "nvidia", "rocm", "hip", "amd", "metal", "mps", "vulkan", "webgpu", "wgpu", "xpu", "tpu"];
 
@@ -104,14 +104,14 @@ fn find(name: &str) -> Result<DeviceName, String> {
     })
 }
 
-/// The variable of the environment that keeps kernels to an instruction set.
+/// Environment variable that limits the kernels to an instruction set.
 const ISA: &str = "ARCHC_ISA";
 
-/// Keeps the kernels of the cpu device to the instruction set that the environment names, if it does: so a machine gives the bits of one
-/// that has less.
+/// Limits the kernels of the cpu device to the instruction set named by the environment, if any, so that a machine computes the same
+/// bits as one with a smaller instruction set.
 ///
 /// # Errors
-/// E0860 for one that there is not, or that this machine has not.
+/// E0860 for an instruction set that is unknown, or that this machine does not have.
 pub fn keep_to_isa() -> Result<(), Diagnostic> {
     let Some(name) = std::env::var_os(ISA).filter(|name| !name.is_empty()) else { return Ok(()) };
     let known = Level::ALL.iter().filter(|level| **level <= archc_kernels::best());
@@ -125,18 +125,18 @@ pub fn keep_to_isa() -> Result<(), Diagnostic> {
 }
 
 impl DeviceName {
-    /// The device of this name.
+    /// Device of this name.
     ///
     /// # Panics
-    /// If there is none; the parser lets only those through that there are.
+    /// If there is none; the parser accepts only known names.
     pub fn named(name: &str) -> Self {
         find(name).unwrap_or_else(|message| panic!("archc bug: {message}"))
     }
 
-    /// The device of a name from a file.
+    /// Device named in a file.
     ///
     /// # Errors
-    /// E0912 for one that this build has not.
+    /// E0912 for a device that this build does not have.
     pub fn find(name: &str) -> Result<Self, Diagnostic> {
         DEVICES.iter().find(|d| d.name == name).map(Self).ok_or_else(|| {
             Diagnostic::error("E0912", format!("the run was on a device `{name}`, which this archc has not"))
@@ -144,7 +144,7 @@ impl DeviceName {
         })
     }
 
-    /// What it is called.
+    /// Name of the device.
     pub fn name(self) -> &'static str {
         self.0.name
     }
@@ -154,7 +154,7 @@ impl DeviceName {
         (self.0.device)()
     }
 
-    /// This device, or the reference for arithmetic that this one has not, with a note that says so.
+    /// This device, or the reference for arithmetic that this one lacks, with a note.
     ///
     /// # Errors
     /// If the note cannot be written.
@@ -166,7 +166,7 @@ impl DeviceName {
         Ok(Self::named(EXACT))
     }
 
-    /// Refuses a program that does not fit into memory on so many tokens, before that memory is asked for.
+    /// Refuses a program that does not fit into memory on `tokens` tokens, before the memory is allocated.
     ///
     /// # Errors
     /// E0845.
@@ -188,7 +188,7 @@ impl DeviceName {
     }
 }
 
-/// The numbers of the largest value, of all tokens together.
+/// Number of elements of the largest value, over all tokens.
 fn largest(graph: &Graph, dag: &Dag, tokens: usize) -> usize {
     let of = |id| {
         let ty = dag.ty(id);

@@ -1,5 +1,5 @@
-//! `archc eval`: one program, one tier, one seed in; one report out. The contract that any engine may run on
-//! any machine (see [`archc_train::evaluate`]).
+//! `archc eval`: one program, one tier and one seed in; one report out. The contract holds for any engine on any machine (see
+//! [`archc_train::evaluate`]).
 
 use crate::device::{self, DeviceName};
 use crate::load::{self, Program};
@@ -87,7 +87,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args, output: &Output) -> Done {
     match report(args, output) {
-        // The contract knows no other code for a request that cannot be met.
+        // The contract has no other code for a request that cannot be met.
         Err(Stop::Findings(findings, sources)) => {
             let code = output.findings(&findings, &sources)?;
             Ok(if code == BUG { BUG } else { REFUSED })
@@ -159,10 +159,10 @@ fn report(args: &Args, output: &Output) -> Done {
     Ok(report.status.exit_code())
 }
 
-/// The report as JSON: with the one number that searches compare.
+/// Report as JSON, with the score that searches compare.
 #[derive(Serialize)]
 struct Shown<'a> {
-    /// Mean score of the tasks by their weights; none unless all are scored.
+    /// Weighted mean of the tasks' scores; none unless all are scored.
     score: Option<f64>,
     #[serde(flatten)]
     report: &'a EvalReport,
@@ -218,14 +218,14 @@ fn table(report: &EvalReport) -> String {
     text
 }
 
-/// `mqar=2`
+/// Parses a task weight: `mqar=2`.
 pub fn weight(text: &str) -> Result<(String, f64), String> {
     let wrong = || format!("`{text}` is not a task with a weight; write mqar=2");
     let (name, weight) = text.split_once('=').ok_or_else(wrong)?;
     Ok((name.trim().to_owned(), weight.trim().parse().map_err(|_| wrong())?))
 }
 
-/// The tier with the weights of `--task-weights`.
+/// Tier with the weights of `--task-weights`.
 ///
 /// # Errors
 /// E0941.
@@ -235,7 +235,7 @@ pub fn weighted(tier: Tier, weights: &[(String, f64)]) -> Result<Tier, Diagnosti
     })
 }
 
-/// Refuses options that would do nothing.
+/// Refuses options without effect.
 fn useful(args: &Args, trained: bool, tier: &Tier) -> Result<(), Diagnostic> {
     if args.corpus.is_some() && !tier.tasks.iter().any(|run| run.task.name == "text") {
         let why = format!("no task of the tier `{}` reads a text", tier.name);
@@ -254,18 +254,18 @@ fn useful(args: &Args, trained: bool, tier: &Tier) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// The setting in which programs are named: the one that the search screens in.
+/// Size at which programs are named: that of the search's screen.
 const SETTING: ModelSize = ModelSize { vocab: 16, width: 32, layers: 1 };
 
-/// No batch of a tier has more tokens.
+/// Maximum number of tokens of a tier's batch.
 const TOKENS: usize = 1024;
 
-/// A program for the contract.
+/// Program as a candidate of the evaluation contract.
 struct Loaded {
     program: Program,
     sizes: SizeArgs,
     device: DeviceName,
-    /// Of a training; none: those of the task.
+    /// Layers of a trained run; none: those of the task.
     layers: Option<usize>,
 }
 
@@ -276,7 +276,7 @@ impl Loaded {
         compile(&self.program.sources, self.program.file, &options)
     }
 
-    /// The findings behind a report's JSON: of a refused program with their places, of the rest in words.
+    /// Diagnostics of a report's JSON: with places for a refused program, else as text.
     fn findings(&self, report: &EvalReport, tier: &Tier) -> Vec<Diagnostic> {
         if report.diagnostics.is_empty() {
             return Vec::new();

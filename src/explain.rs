@@ -1,4 +1,4 @@
-//! `archc explain`: the long form of a code.
+//! `archc explain`: long description of a code.
 
 use crate::output::{Done, Output};
 use crate::{codes, doc};
@@ -34,7 +34,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     one(asked, output)
 }
 
-/// Explains one code, or says that there is none.
+/// Explains one code, or reports that it is unknown.
 pub fn one(asked: &str, output: &Output) -> Done {
     let codes = codes::all();
     let wanted = spelled(asked);
@@ -53,7 +53,7 @@ pub fn one(asked: &str, output: &Output) -> Done {
     Ok(0)
 }
 
-/// `e201`, `201` and `error[E0201]` are E0201.
+/// Normalizes a code: `e201`, `201` and `error[E0201]` become E0201.
 fn spelled(text: &str) -> String {
     let text = text.trim().trim_start_matches("error").trim_start_matches("warning").trim_matches(['[', ']', ':']);
     let upper = text.to_uppercase();
@@ -67,14 +67,14 @@ fn spelled(text: &str) -> String {
     }
 }
 
-/// Whether a text is spelled like a code, known or not.
+/// Whether a text has the form of a code, known or not.
 pub fn is_code(text: &str) -> bool {
     spelled(text)
         .strip_prefix(['E', 'W'])
         .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// How many characters differ, place by place.
+/// Number of differing characters, position by position.
 fn differences(a: &str, b: &str) -> usize {
     a.chars().zip(b.chars()).filter(|(x, y)| x != y).count() + a.len().abs_diff(b.len())
 }

@@ -1,4 +1,4 @@
-//! `archc fmt`: the one way to print a program.
+//! `archc fmt`: formatting of programs.
 
 use crate::load;
 use crate::output::{Done, Output, SURROUNDINGS};
@@ -35,7 +35,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let mut worst = 0;
     for path in load::programs(&args.paths)? {
         worst = worst.max(match one(&path, args.check, output) {
-            // The other files do not suffer from one that cannot be read.
+            // An unreadable file does not affect the others.
             Err(crate::output::Stop::Findings(findings, sources)) => output.findings(&findings, &sources)?,
             other => other?,
         });
@@ -84,12 +84,12 @@ fn one(path: &Path, check: bool, output: &Output) -> Done {
     Ok(0)
 }
 
-/// Puts a text in the place of a file, through links, with the same permissions.
+/// Replaces the contents of a file, through links, with the same permissions.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let path = fs::canonicalize(path)?;
     let permissions = fs::metadata(&path)?.permissions();
     if permissions.readonly() {
-        // A rename would not ask.
+        // A rename would ignore a missing write permission.
         return Err(ErrorKind::PermissionDenied.into());
     }
     replace_file(&path, |file| file.write_all(text.as_bytes()))?;

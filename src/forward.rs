@@ -1,13 +1,12 @@
-//! `archc forward`: a program on given weights and inputs, so that it can be held against any other
-//! implementation.
+//! `archc forward`: a program on given weights and inputs, for comparison with any other implementation.
 //!
-//! The input file holds `input` [B, T, axes] (a block of several inputs: each by its name; a model: `tokens`
-//! [B, T]) and if wanted `reset` [B, T]. The output file holds `output` (of several: each by its name). With
-//! `R` of the output's shape in the input file, `--grads` writes the gradients of sum(output * R): of the
-//! parameters by their paths, of the inputs by their names. Other tensors of the input file are ignored, so
-//! that one file can hold what another implementation made of the same input.
+//! The input file holds `input` [B, T, axes] (a block of several inputs: each by its name; a model: `tokens` [B, T])
+//! and optionally `reset` [B, T]. The output file holds `output` (of several: each by its name). With `R` of the
+//! output's shape in the input file, `--grads` writes the gradients of sum(output * R): of the parameters by their
+//! paths, of the inputs by their names. Other tensors of the input file are ignored, so one file can also hold the
+//! results of another implementation on the same input.
 //!
-//! `--random` makes such a file instead of reading one: standard normal inputs (of a model, tokens), and R.
+//! `--random` generates such an input instead of reading a file: standard normal inputs (of a model, tokens), and R.
 
 use crate::device::{self, DeviceName};
 use crate::output::{Done, Output, Stop};
@@ -172,7 +171,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(code)
 }
 
-/// What the only input of a block is called in files, whatever the program calls it.
+/// Name of a block's only input in files, independent of the program.
 const INPUT: &str = "input";
 
 fn only_input(graph: &Graph) -> Option<&str> {
@@ -182,7 +181,7 @@ fn only_input(graph: &Graph) -> Option<&str> {
     }
 }
 
-/// The batch that a file describes. The session checks it against the program.
+/// Batch from the tensors of a file. The session checks it against the program.
 fn batch(graph: &Graph, given: &Tensors) -> Result<Batch, Diagnostic> {
     let mut batch = Batch::default();
     let names = || given.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -196,7 +195,7 @@ fn batch(graph: &Graph, given: &Tensors) -> Result<Batch, Diagnostic> {
         (batch.batch, batch.len) = leading("tokens", tokens)?;
     }
     for input in &graph.inputs {
-        // The only input may also be called as in the program; of several, that is the only way.
+        // A single input may also have its name from the program; several inputs must.
         let plain = only_input(graph).and_then(|_| given.get(INPUT));
         let Some(tensor) = plain.or_else(|| given.get(&input.name)) else {
             let wanted = if only_input(graph).is_some() { INPUT } else { &input.name };
@@ -217,7 +216,7 @@ fn batch(graph: &Graph, given: &Tensors) -> Result<Batch, Diagnostic> {
     Ok(batch)
 }
 
-/// Batch and tokens, the first two lengths of a shape.
+/// Batch size and number of tokens, the first two lengths of a shape.
 fn leading(name: &str, tensor: &Tensor) -> Result<(usize, usize), Diagnostic> {
     match tensor.shape.as_slice() {
         [batch, len, ..] => Ok((*batch, *len)),
@@ -226,7 +225,7 @@ fn leading(name: &str, tensor: &Tensor) -> Result<(usize, usize), Diagnostic> {
     }
 }
 
-/// Numbers as token ids.
+/// Converts numbers to token ids.
 fn ids(tokens: &Tensor) -> Result<Vec<u32>, Diagnostic> {
     let id = |(at, x): (usize, &f64)| {
         if x.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(x) {
@@ -238,12 +237,12 @@ fn ids(tokens: &Tensor) -> Result<Vec<u32>, Diagnostic> {
     tokens.data.iter().enumerate().map(id).collect()
 }
 
-/// `R`, or `R.NAME` for each of several outputs.
+/// Name of an output's weights: `R`, or `R.NAME` for each of several outputs.
 fn weight_name(graph: &Graph, output: &str) -> String {
     if graph.outputs.len() > 1 { format!("R.{output}") } else { "R".to_owned() }
 }
 
-/// What the outputs are weighed with, by output.
+/// Weights (cotangents) of the outputs, by output.
 fn cotangents(graph: &Graph, given: &Tensors) -> Result<Tensors, Diagnostic> {
     let names: Vec<String> = graph.outputs.iter().map(|o| weight_name(graph, &o.name)).collect();
     let found: Tensors = graph
@@ -269,7 +268,7 @@ fn random(args: &Args, graph: &Graph, dtype: Dtype, output: &Output) -> Result<T
         let mut stream = stream(name);
         let count = shape.iter().product();
         let numbers = std::iter::repeat_with(|| stream.normal_pair()).flatten().take(count);
-        // As a file of this type holds them, so that one that is saved gives the same outputs.
+        // Rounded as a file of this type stores them, so that a saved file gives the same outputs.
         let data = numbers.map(|x| if dtype == Dtype::F32 { f64::from(x as f32) } else { x }).collect();
         (name.to_owned(), Tensor { shape, data })
     };

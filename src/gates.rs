@@ -1,4 +1,4 @@
-//! `archc gates`: whether the evaluator sees what is known of known architectures.
+//! `archc gates`: check of the evaluator against known properties of known architectures.
 
 use crate::device::{self, DeviceName};
 use crate::output::{Done, INTERRUPTED, Output};
@@ -104,7 +104,7 @@ fn bar(quiet: bool) -> ProgressBar {
     ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
-/// A gate as a few lines: what was expected, what was seen.
+/// Gate as a few lines: expected and observed values.
 fn line(gate: &Gate, found: &Seen) -> String {
     let word = if found.holds { "holds" } else { "FAILS" };
     let mut text = format!("\n{word}  {}\n", gate.name);

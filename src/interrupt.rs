@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first one asks for an end in good order, the second one gets it at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first signal requests an orderly end, the second one ends the process at once.
 
 use crate::output::INTERRUPTED;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -6,12 +6,12 @@ use signal_hook::flag::{register, register_conditional_shutdown};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// A flag that Ctrl-C sets, as well as the end of a job (SIGTERM) and a closed terminal (SIGHUP, unless `nohup` has it ignored).
+/// Flag that is set by Ctrl-C, by the end of a job (SIGTERM), and by a closed terminal (SIGHUP, unless ignored through `nohup`).
 pub fn flag() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in signals() {
-        // In this order: the first one finds the flag unset. Without a handler a signal ends the process at once, which loses no more
-        // than `kill -9` does.
+        // The order matters: the first signal finds the flag unset. Without a handler a signal ends the process at once, which loses
+        // no more than `kill -9` does.
         let at_once = register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(&flag));
         drop(at_once.and_then(|_| register(signal, Arc::clone(&flag))));
     }
@@ -33,7 +33,7 @@ fn signals() -> Vec<i32> {
     vec![SIGINT, SIGTERM]
 }
 
-/// Whether a signal was ignored when this process began, as far as the system tells.
+/// Whether a signal was ignored when this process began, if the system provides that.
 #[cfg(unix)]
 fn ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

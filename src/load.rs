@@ -1,4 +1,4 @@
-//! Reads programs. The compiler does no IO: it gets the texts of a file and of all files that it uses.
+//! Loading of programs. The compiler does no I/O: it receives the texts of a file and of all its imports.
 
 use crate::output::Stop;
 use archc_compiler::diag::Diagnostic;
@@ -12,26 +12,26 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// A program and its surroundings.
+/// Program with its imports.
 pub struct Program {
-    /// All texts.
+    /// Texts of the program and its imports.
     pub sources: SourceMap,
-    /// The program's own.
+    /// File of the program itself.
     pub file: FileId,
-    /// What it is called in messages.
+    /// Name in messages.
     pub name: String,
 }
 
 impl Program {
-    /// Its text.
+    /// Text of the program.
     pub fn text(&self) -> &str {
         &self.sources.file(self.file).text
     }
 
-    /// The program with all that it uses, as one text.
+    /// Text of the program with all its imports merged.
     ///
     /// # Errors
-    /// The findings, where it or a file that it uses has errors.
+    /// The diagnostics, if it or an imported file has errors.
     pub fn flat(&self) -> Result<String, Vec<Diagnostic>> {
         flatten(&self.sources, self.file)
     }
@@ -42,11 +42,11 @@ pub fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Reads a program and everything that it uses by `use self::...`.
+/// Reads a program and all its imports by `use self::...`.
 ///
 /// # Errors
-/// E0820, E0002, E0003 for a file that cannot be read, is no text, or is too large. A used file that is
-/// missing is left to the compiler, which knows where it was asked for.
+/// E0820, E0002, E0003 for a file that cannot be read, is not text, or is too large. A missing imported file is left to the
+/// compiler, which knows the place of the import.
 pub fn load(path: &Path) -> Result<Program, Stop> {
     if let Some(program) = of_library(path) {
         return Ok(program);
@@ -77,7 +77,7 @@ pub fn load(path: &Path) -> Result<Program, Stop> {
     Ok(Program { sources, file, name })
 }
 
-/// `std::mixers::GLA`: a block of the library, as a file that imports it and nothing else.
+/// Program for `std::mixers::GLA`, a block of the library: a file with only its import.
 fn of_library(path: &Path) -> Option<Program> {
     let name = path.to_str().filter(|name| name.starts_with("std::"))?;
     let (module, item) = name.rsplit_once("::").filter(|(module, _)| *module != "std")?;
@@ -86,7 +86,7 @@ fn of_library(path: &Path) -> Option<Program> {
     Some(Program { sources, file, name: name.to_owned() })
 }
 
-/// The bytes of a file of weights.
+/// Bytes of a weights file.
 ///
 /// # Errors
 /// E0820.
@@ -97,12 +97,12 @@ pub fn bytes(path: &Path) -> Result<Vec<u8>, Diagnostic> {
     })
 }
 
-/// The text of one file, or of standard input for `-`.
+/// Text of one file, or of standard input for `-`.
 ///
 /// # Errors
 /// E0820, E0002, E0003.
 pub fn read(path: &Path) -> Result<String, Diagnostic> {
-    // One byte more than the largest program, so that a device file or a huge one is never read whole.
+    // Reads one byte more than the largest program, so that a device file or a huge one is never read whole.
     let limit = MAX_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     let read = if is_stdin(path) {
@@ -130,14 +130,14 @@ pub fn read(path: &Path) -> Result<String, Diagnostic> {
     })
 }
 
-/// The system's words for an error, without its number.
+/// The system's message for an error, without its number.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
-/// Files as they are given, and for folders all `.arch` files in them, in order of their names. Hidden
-/// ones are left out, and links to folders are not followed.
+/// Lists the given files, and for folders all `.arch` files in them, sorted by name. Hidden files are left out, and links to
+/// folders are not followed.
 ///
 /// # Errors
 /// E0820 for a folder that cannot be read, E0843 for one without programs.
@@ -145,8 +145,8 @@ pub fn programs(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
     collect(paths, "`.arch` files", |_| false, |_| true)
 }
 
-/// As [`programs`], for a search: of a folder only the files that have a block or a model, or cannot be read as programs, as
-/// the others are there to be used by them; and what runs found before is no seed, unless its folder is named.
+/// Lists programs as [`programs`] does, for a search: from a folder only the files that contain a block or a model, or that
+/// cannot be read as programs; the others are imports. Results of earlier runs are no seeds, unless their folder is named.
 ///
 /// # Errors
 /// E0820 for a folder that cannot be read, E0843 for one without programs.
@@ -185,7 +185,7 @@ fn collect(
     Ok(found)
 }
 
-/// The programs under a folder, but for the folders in it that are skipped.
+/// Collects the programs under a folder, except in skipped folders.
 fn walk(folder: &Path, skip: impl Fn(&Path) -> bool + Copy, found: &mut Vec<PathBuf>) -> Result<(), Diagnostic> {
     let failed = |error: io::Error| {
         Diagnostic::error("E0820", format!("cannot read the folder `{}`: {}", folder.display(), reason(&error)))
@@ -239,7 +239,7 @@ mod tests {
             Ok::<_, &str>(names.collect::<Vec<_>>())
         };
         assert_eq!(found(""), Ok(vec!["a.arch".to_owned(), "bad.arch".to_owned(), "deep/b.arch".to_owned()]));
-        // What is named is meant.
+        // An explicitly named file is always included.
         assert_eq!(found("runs"), Ok(vec!["runs/1/best/c.arch".to_owned()]));
         assert_eq!(found("mine/best"), Ok(vec!["mine/best/d.arch".to_owned()]));
         assert_eq!(found("library.arch"), Ok(vec!["library.arch".to_owned()]));

@@ -1,30 +1,31 @@
 //! `archc`: the command line.
 //!
-//! Thin on purpose: a subcommand reads what it is given ([`load`]), hands it to the crate that knows
-//! ([`archc_compiler`], [`archc_runtime`], [`archc_train`], [`archc_search`]) and prints what comes back
-//! ([`output`]). One file a subcommand. Nothing here knows a rule of the language.
+//! Deliberately thin: a subcommand reads its input ([`load`]), passes it to the crate that does the work ([`archc_compiler`],
+//! [`archc_runtime`], [`archc_train`], [`archc_search`]) and prints the result ([`output`]). One file per subcommand. No rule of the
+//! language is implemented here.
 //!
 //! # Exit codes
 //! | code | meaning |
 //! |---|---|
 //! | 0 | done |
-//! | 1 | the surroundings failed: a file that cannot be read or written, a folder that another process holds; `fmt --check` found something to format |
+//! | 1 | the environment failed: a file that cannot be read or written, a folder that another process holds; `fmt --check` found something
+//! to format |
 //! | 2 | refused: the program has errors, or the request makes no sense |
 //! | 3 | a training diverged (`train`, `eval`) |
 //! | 4 | out of time (`eval --time-limit`) |
 //! | 75 | interrupted; the same command may be tried again (`train`, `eval`, `search`, `selftest`) |
-//! | 101 | a bug of archc, which says so |
+//! | 101 | a bug of archc, reported as such |
 //!
 //! # Streams
-//! Results go to standard output, findings and progress to standard error. With `--message-format json`
-//! both are JSON on standard output, one object a line, each with a `kind`.
+//! Results go to standard output, diagnostics and progress to standard error. With `--message-format json` both are JSON on standard
+//! output, one object per line, each with a `kind`.
 
 #![allow(
     rustdoc::broken_intra_doc_links,
     reason = "comments of arguments are the text of --help, where [D] is an axis"
 )]
 
-/// A compiler makes and drops many small vectors: a quarter of its time went to the system's allocator.
+/// The compiler allocates and frees many small vectors: a quarter of its time went to the system's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -121,19 +122,19 @@ enum Command {
     Man(man::Args),
 }
 
-/// Programs may nest as deep as the language allows, in a debug build too; the memory is only reserved.
+/// Stack size in bytes for programs nested to the language's limit, in a debug build too; the memory is only reserved.
 const STACK: usize = 512 << 20;
 
 fn main() -> ExitCode {
     archc_runtime::keep_to_one_thread();
     std::panic::set_hook(Box::new(|info| {
         let text = output::bug(info);
-        // There is nobody left to tell if standard error is gone too.
+        // If standard error is closed too, the error cannot be reported.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
     }));
     let code = match std::thread::Builder::new().name("archc".into()).stack_size(STACK).spawn(run) {
         Ok(thread) => thread.join().unwrap_or(output::BUG),
-        // A machine that cannot reserve so much gets the stack it has.
+        // A machine that cannot reserve this much uses its default stack.
         Err(_) => run(),
     };
     ExitCode::from(code)

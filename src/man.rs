@@ -1,4 +1,4 @@
-//! `archc man`: the manual pages.
+//! `archc man`: manual pages.
 
 use crate::Cli;
 use crate::load;

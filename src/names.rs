@@ -1,14 +1,14 @@
-//! `--names map.json`: weights that another program saved, under this program's paths and in its shapes.
+//! `--names map.json`: weights saved by another program, under this program's paths and in its shapes.
 //!
-//! The map is a JSON object. `"path": "name"` takes the tensor of that name; `"path": ["name", step, ...]` changes it first, step by
-//! step: `{"permute": [1, 0]}` puts its axes into another order, `{"reshape": [2, 32, 64]}` gives the same numbers, in their order,
-//! another shape, `{"rows": [0, 64]}` takes a part of its first axis, and `{"flip": [2]}` turns axes round. `"name": null` leaves a tensor of the file out. A tensor may
-//! feed several paths.
+//! The map is a JSON object. `"path": "name"` takes the tensor of that name; `"path": ["name", step, ...]` transforms it first, step by
+//! step: `{"permute": [1, 0]}` permutes its axes, `{"reshape": [2, 32, 64]}` gives the same numbers, in their order, another shape,
+//! `{"rows": [0, 64]}` takes a range of its first axis, and `{"flip": [2]}` reverses axes. `"name": null` leaves a tensor of the file out.
+//! A tensor may feed several paths.
 //!
-//! The rule for what no step says: the order of the numbers stays. A tensor of the parameter's own shape is taken as it is. One whose
-//! axes are the parameter's, some of them joined or split, or of length 1 more or less, is taken so, unless another order of its axes
-//! would fit as well, as with a square matrix: then the map must say which is meant. So it must for a convolution in another shape, since
-//! PyTorch has the present token's tap last and archc has it first.
+//! Without steps, the order of the numbers stays. A tensor of the parameter's own shape is taken as it is. A tensor whose axes are those of
+//! the parameter up to joining, splitting and axes of length 1 is accepted too, unless another order of its axes would also fit, as with a
+//! square matrix: then the map must state the order. The same holds for a convolution in another shape, since PyTorch has the present
+//! token's tap last and archc has it first.
 
 use crate::load;
 use crate::output::{Output, Stop};
@@ -19,21 +19,21 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What a map has done.
+/// Result of applying a map.
 pub struct Renamed {
     /// Tensors by path; those that the map does not name keep their names.
     pub tensors: Tensors,
-    /// Of each tensor that was changed: what it has become.
+    /// Description of each changed tensor.
     pub told: Vec<Value>,
-    /// What the map asks for in vain. A parameter of it has its shape here, so that it counts as found.
+    /// Errors of the map. A parameter with an erroneous entry is filled with zeros of its shape, so that it does not count as missing.
     pub findings: Vec<Diagnostic>,
 }
 
 impl Renamed {
-    /// Says which tensors were changed, and how.
+    /// Reports which tensors were changed, and how.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If the report cannot be written.
     pub fn tell(&self, output: &Output) -> Result<(), Stop> {
         for change in &self.told {
             output.object("renamed", change.clone())?;
@@ -45,10 +45,10 @@ impl Renamed {
     }
 }
 
-/// Gives the tensors of a weights file the paths and shapes that a map has for them.
+/// Renames and reshapes the tensors of a weights file by a map.
 ///
 /// # Errors
-/// E0820, E0002, E0003 for a map that cannot be read, E0841 for one that is no JSON object.
+/// E0820, E0002, E0003 for a map that cannot be read, E0841 for one that is not a JSON object.
 pub fn rename(graph: &Graph, mut tensors: Tensors, weights: &Path, map: &Path) -> Result<Renamed, Diagnostic> {
     let shown = map.display();
     let help = "write { \"path\": \"name in the file\" }";
@@ -87,11 +87,11 @@ pub fn rename(graph: &Graph, mut tensors: Tensors, weights: &Path, map: &Path) -
     Ok(Renamed { tensors, told, findings })
 }
 
-/// What an entry of the map asks for.
+/// Resolved entry of the map.
 enum Entry {
-    /// A tensor of the file is left out.
+    /// Tensor of the file that is left out.
     Out(String),
-    /// A parameter, from a tensor of the file.
+    /// Parameter, from a tensor of the file.
     Param { name: String, tensor: Tensor },
 }
 
@@ -99,7 +99,7 @@ fn wrong(message: String, help: impl Into<String>) -> Diagnostic {
     Diagnostic::error("E0841", message).help(help)
 }
 
-/// The tensor that an entry names.
+/// Name of the tensor in an entry.
 fn named(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.as_array()?.first()?.as_str())
 }
@@ -136,7 +136,7 @@ fn entry(graph: &Graph, tensors: &Tensors, weights: &Path, key: &str, value: &Va
     Ok(Entry::Param { name: name.to_owned(), tensor: fit(tensor, &want, key, name, value)? })
 }
 
-/// A tensor after one step, or why there is none, with help.
+/// Applies one step to a tensor; an error has a message and help.
 fn change(tensor: Tensor, step: &Value) -> Result<Tensor, (String, &'static str)> {
     const HELP: &str =
         "a step is { \"permute\": [1, 0] }, { \"reshape\": [2, 32, 64] }, { \"rows\": [0, 64] } or { \"flip\": [2] }";
@@ -179,7 +179,7 @@ fn change(tensor: Tensor, step: &Value) -> Result<Tensor, (String, &'static str)
     }
 }
 
-/// A tensor with its axes in another order: axis i of the result is axis `order[i]`.
+/// Permutes the axes of a tensor: axis i of the result is axis `order[i]`.
 fn permuted(tensor: &Tensor, order: &[usize]) -> Tensor {
     let mut strides = vec![1; tensor.shape.len()];
     for axis in (1..strides.len()).rev() {
@@ -201,7 +201,7 @@ fn permuted(tensor: &Tensor, order: &[usize]) -> Tensor {
     Tensor { shape, data }
 }
 
-/// A tensor with the numbers along each of these axes in the opposite order.
+/// Reverses a tensor along each of these axes.
 fn flipped(mut tensor: Tensor, axes: &[usize]) -> Tensor {
     for &axis in axes {
         let (size, each) = (tensor.shape[axis], tensor.shape[axis + 1..].iter().product::<usize>());
@@ -213,7 +213,7 @@ fn flipped(mut tensor: Tensor, axes: &[usize]) -> Tensor {
     tensor
 }
 
-/// A tensor in a parameter's shape, by the rule of this file.
+/// Fits a tensor to a parameter's shape, by the rule of this file.
 fn fit(tensor: Tensor, want: &[usize], key: &str, name: &str, value: &Value) -> Result<Tensor, Diagnostic> {
     if tensor.shape == want {
         return Ok(tensor);
@@ -258,10 +258,10 @@ fn fit(tensor: Tensor, want: &[usize], key: &str, name: &str, value: &Value) -> 
     }
 }
 
-/// Most axes of which all orders are tried.
+/// Maximum number of axes of which all orders are tried.
 const AXES: usize = 6;
 
-/// All orders of so many axes.
+/// All orders of `axes` axes.
 fn orders(axes: usize) -> impl Iterator<Item = Vec<usize>> {
     let count = if axes <= AXES { (1..=axes).product() } else { 0 };
     (0..count).map(move |mut number: usize| {
@@ -275,19 +275,19 @@ fn orders(axes: usize) -> impl Iterator<Item = Vec<usize>> {
     })
 }
 
-/// Whether an order of axes leaves the numbers where they are: only axes of length 1 move.
+/// Whether an order of axes preserves the order of the numbers: only axes of length 1 move.
 fn in_order(shape: &[usize], order: &[usize]) -> bool {
     order.iter().filter(|&&axis| shape[axis] != 1).is_sorted()
 }
 
-/// Whether one shape becomes the other when neighbouring axes are joined or split and axes of length 1 come and go.
+/// Whether one shape becomes the other by joining or splitting neighbouring axes and adding or removing axes of length 1.
 fn regroups(have: &[usize], want: &[usize]) -> bool {
     let long = |shape: &[usize]| shape.iter().copied().filter(|&size| size != 1).collect::<Vec<_>>();
     let (have, want) = (long(have), long(want));
     let (mut i, mut j) = (0, 0);
     while i < have.len() && j < want.len() {
         let (mut a, mut b) = (have[i], want[j]);
-        // One axis on the one side, neighbours on the other.
+        // One axis on one side, several neighbours on the other.
         let joins = a < b;
         while a != b {
             let (small, sizes, at) = if joins { (&mut a, &have, &mut i) } else { (&mut b, &want, &mut j) };

@@ -1,4 +1,4 @@
-//! `archc new`: a block to begin with.
+//! `archc new`: a block to start from.
 
 use crate::load;
 use crate::output::{Done, Output, Stop};
@@ -22,7 +22,7 @@ pub struct Args {
     name: PathBuf,
 }
 
-/// The program, with NAME for the block's name.
+/// Text of the program, with NAME for the block's name.
 const TEMPLATE: &str = include_str!("new.arch");
 
 /// Runs the command.
@@ -43,7 +43,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(0)
 }
 
-/// The name of a file's block: `fast_memory.arch` has `FastMemory`.
+/// Name of a file's block: `fast_memory.arch` has `FastMemory`.
 fn block_name(path: &Path) -> Result<String, Stop> {
     let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let stem = file.strip_suffix(".arch").unwrap_or(&file);
@@ -57,7 +57,7 @@ fn block_name(path: &Path) -> Result<String, Stop> {
     Err(Diagnostic::error("E0871", message).help(format!("write `archc new {}`", proposed(path, stem))).into())
 }
 
-/// The nearest name that would do.
+/// Nearest valid name.
 fn proposed(path: &Path, stem: &str) -> String {
     let words = stem.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let name = words.collect::<Vec<_>>().join("_");
@@ -69,7 +69,7 @@ fn proposed(path: &Path, stem: &str) -> String {
     }
 }
 
-/// Never over a file that is there, not even one that appears at this moment.
+/// Writes a new file, never over an existing one, not even one created concurrently.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
 }

@@ -1,4 +1,4 @@
-//! What is printed where, in which form, and with which exit code.
+//! Output of commands: streams, formats and exit codes.
 
 use archc_compiler::diag::{Diagnostic, render, to_json};
 use archc_compiler::source::SourceMap;
@@ -7,15 +7,15 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 
-/// Something outside of the program failed.
+/// Exit code: something outside of the program failed.
 pub const SURROUNDINGS: u8 = 1;
-/// The program or the request was refused.
+/// Exit code: the program or the request was refused.
 pub const REFUSED: u8 = 2;
-/// A training diverged.
+/// Exit code: a training diverged.
 pub const DIVERGED: u8 = 3;
-/// Interrupted; the same command goes on (EX_TEMPFAIL of sysexits.h).
+/// Exit code: interrupted; the same command resumes (EX_TEMPFAIL of sysexits.h).
 pub const INTERRUPTED: u8 = 75;
-/// A bug of ours.
+/// Exit code: a bug of archc.
 pub const BUG: u8 = 101;
 
 /// The form of messages.
@@ -38,11 +38,11 @@ pub enum Color {
     Never,
 }
 
-/// Why a command ends early.
+/// Reason why a command ends early.
 pub enum Stop {
-    /// With findings, not printed yet.
+    /// Diagnostics that are not printed yet.
     Findings(Vec<Diagnostic>, Box<SourceMap>),
-    /// Our output cannot be written.
+    /// The output cannot be written.
     Output(io::Error),
 }
 
@@ -58,17 +58,17 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// An exit code, or why there is none yet.
+/// Exit code, or the reason why there is none yet.
 pub type Done = Result<u8, Stop>;
 
-/// The streams of a command.
+/// Output streams of a command.
 pub struct Output {
     json: bool,
     color: bool,
 }
 
 impl Output {
-    /// Decides on colours once. Only findings are coloured, and they go to standard error.
+    /// Decides on colours once. Only diagnostics are coloured, and they go to standard error.
     pub fn new(format: Format, color: Color) -> Self {
         let color = match color {
             Color::Always => true,
@@ -83,7 +83,7 @@ impl Output {
         self.json
     }
 
-    /// Prints findings. Gives the exit code that they ask for.
+    /// Prints diagnostics. Returns the exit code that they imply.
     pub fn findings(&self, diagnostics: &[Diagnostic], sources: &SourceMap) -> Done {
         for diagnostic in diagnostics {
             if self.json {
@@ -95,17 +95,17 @@ impl Output {
         Ok(diagnostics.iter().filter(|d| d.is_error()).map(|d| exit_code(d.code)).max().unwrap_or(0))
     }
 
-    /// A result for people; nothing in JSON.
+    /// Prints a result in text format; prints nothing in JSON format.
     pub fn text(&self, text: &str) -> Result<(), Stop> {
         if self.json { Ok(()) } else { self.raw(text) }
     }
 
-    /// Text as it is, whatever the format: what was asked for is the text.
+    /// Prints text verbatim in both formats, because the text is the requested result.
     pub fn raw(&self, text: &str) -> Result<(), Stop> {
         written(&mut io::stdout().lock(), text)
     }
 
-    /// A result for programs; nothing for people.
+    /// Prints a result in JSON format; prints nothing in text format.
     pub fn object(&self, kind: &str, value: Value) -> Result<(), Stop> {
         if !self.json {
             return Ok(());
@@ -120,7 +120,7 @@ impl Output {
         self.raw(&format!("{}\n", Value::Object(object)))
     }
 
-    /// A remark on standard error for people; nothing in JSON.
+    /// Prints a remark to standard error in text format; prints nothing in JSON format.
     pub fn note(&self, text: &str) -> Result<(), Stop> {
         if self.json { Ok(()) } else { self.tell(&format!("{text}\n")) }
     }
@@ -129,7 +129,7 @@ impl Output {
         written(&mut io::stderr(), text)
     }
 
-    /// Prints what is left to say and gives the exit code of the process.
+    /// Prints the final messages and returns the exit code of the process.
     pub fn finish(&self, done: Done) -> u8 {
         let stop = match done {
             Ok(code) => return code,
@@ -140,7 +140,7 @@ impl Output {
             Stop::Output(error) => {
                 let message = format!("cannot write the output: {error}");
                 let full = Diagnostic::error("E0823", message).help("make room, or write to another place");
-                // Only standard error may be left.
+                // Only standard error may still be open.
                 let _ = self.tell(&render(&full, &SourceMap::new(), self.color));
                 return SURROUNDINGS;
             }
@@ -149,8 +149,8 @@ impl Output {
     }
 }
 
-/// Writes a text. Where whoever read has gone (`archc ... | head`) there is nothing more to write, and the command goes on: what it does
-/// and how it ends do not depend on who reads along.
+/// Writes a text. If the reader has closed the pipe (`archc ... | head`), the text is dropped and the command continues: its work and
+/// exit code do not depend on the reader.
 fn written(stream: &mut dyn Write, text: &str) -> Result<(), Stop> {
     match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -158,7 +158,7 @@ fn written(stream: &mut dyn Write, text: &str) -> Result<(), Stop> {
     }
 }
 
-/// The exit code that an error asks for.
+/// Exit code of an error.
 fn exit_code(code: &str) -> u8 {
     match code {
         // files, folders and programs that cannot be read, written, locked or started
@@ -169,7 +169,7 @@ fn exit_code(code: &str) -> u8 {
     }
 }
 
-/// What is said of a panic; with RUST_BACKTRACE=1 also the calls that led to it.
+/// Message for a panic; with RUST_BACKTRACE=1 also the calls that led to it.
 pub fn bug(info: &PanicHookInfo<'_>) -> String {
     let payload = info.payload();
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));

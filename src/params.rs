@@ -1,4 +1,4 @@
-//! `archc params`: the parameters of a program by path, as checkpoints hold them.
+//! `archc params`: parameters of a program by path, as in checkpoints.
 
 use crate::load;
 use crate::output::{Done, Output};

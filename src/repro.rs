@@ -1,4 +1,4 @@
-//! `archc repro`: any number of a run once more, and whether it is the same to the bit.
+//! `archc repro`: repetition of any result of a run, compared bit by bit.
 
 use crate::device::DeviceName;
 use crate::output::{Done, INTERRUPTED, Output};
@@ -46,16 +46,16 @@ pub struct Args {
     jobs: usize,
 }
 
-/// `c0042`, or 42.
+/// Parses a candidate: `c0042`, or 42.
 fn candidate(text: &str) -> Result<CandidateId, String> {
     let digits = text.strip_prefix('c').unwrap_or(text);
     digits.parse().map(CandidateId).map_err(|_| format!("`{text}` is no candidate; write c0042"))
 }
 
-/// Exit code when something differs.
+/// Exit code when a result differs.
 const DIFFERS: u8 = 1;
 
-/// How long is waited for a result before the flag is looked at.
+/// Interval between looks at the interrupt flag while waiting for a result.
 const BEAT: Duration = Duration::from_millis(50);
 
 /// Runs the command.

@@ -1,4 +1,4 @@
-//! `archc sample`: what a model that was trained on text goes on with.
+//! `archc sample`: text sampled from a model that was trained on text.
 
 use crate::device::{self, DeviceName};
 use crate::number;
@@ -64,16 +64,16 @@ fn temperature(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| format!("`{text}` is not a number from 0"))
 }
 
-/// What a model reads first where nothing is said: it has to read something.
+/// Default prompt; a model has to read at least one token.
 const PROMPT: &str = "\n";
 
 impl SamplingArgs {
-    /// Whether there is to be a sample.
+    /// Whether a sample is requested.
     pub fn wanted(&self) -> bool {
         self.sample.is_some()
     }
 
-    /// Refuses a sample of what is no text.
+    /// Refuses a sample for a task without text.
     ///
     /// # Errors
     /// E0920.
@@ -84,7 +84,7 @@ impl SamplingArgs {
     /// Prints the sample.
     ///
     /// # Errors
-    /// From the session, and if it cannot be written.
+    /// Errors of the session, or if the sample cannot be written.
     pub fn print(&self, session: &mut dyn Session, seed: u64, output: &Output) -> Result<(), Stop> {
         let tokens = self.sample.unwrap_or(0);
         let sampling = Sampling { tokens, temperature: self.temperature.unwrap_or(1.0), seed };
@@ -126,7 +126,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(code)
 }
 
-/// Prints the prompt and what follows it. Bytes that are no UTF-8 are shown as its replacement character.
+/// Prints the prompt and its continuation. Bytes that are not UTF-8 are shown as its replacement character.
 fn print(session: &mut dyn Session, prompt: Option<&str>, sampling: &Sampling, output: &Output) -> Result<(), Stop> {
     if prompt == Some("") {
         return Err(idle("--prompt", "it is empty", "leave it out, or give at least one character").into());

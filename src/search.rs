@@ -1,4 +1,4 @@
-//! `archc search`: looks for better programs until its budget is used.
+//! `archc search`: search for better programs until the budget is used.
 
 use crate::device::{self, DeviceName};
 use crate::output::{Done, INTERRUPTED, Output, Stop};
@@ -101,7 +101,7 @@ pub struct Args {
     device: Option<DeviceName>,
 }
 
-/// A time budget, or none.
+/// Time budget, or none.
 #[derive(Clone, Copy, Debug)]
 struct Limit(Option<Duration>);
 
@@ -109,7 +109,7 @@ fn limit(text: &str) -> Result<Limit, String> {
     if text.trim() == "none" { Ok(Limit(None)) } else { duration(text).map(|d| Limit(Some(d))) }
 }
 
-/// `90s`, `2m`, `1h30m`.
+/// Parses a duration: `90s`, `2m`, `1h30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time above 0; write 90s, 2m or 1h30m");
     let mut rest = text.trim();
@@ -134,7 +134,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Time of a search that is given none.
+/// Default time budget of a search.
 const TIME: Duration = Duration::from_secs(600);
 
 /// Exit code when no seed program could be trained: that of a training that diverged.
@@ -152,7 +152,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     let time = match (args.budget, before) {
         (Some(limit), _) => limit.0,
         (None, Some(settings)) => settings.seconds.map(Duration::from_secs_f64),
-        // A search that is limited otherwise is not limited by the clock as well.
+        // A search with another limit has no time limit by default.
         (None, None) if args.candidates.is_some() || args.tokens.is_some() => None,
         (None, None) => Some(TIME),
     };
@@ -219,7 +219,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     })
 }
 
-/// A run goes on as it began: refuses an option that says otherwise.
+/// Refuses an option that contradicts the settings of the resumed run.
 fn differs(option: &str, given: Option<String>, run: Option<String>) -> Result<(), Diagnostic> {
     match (given, run) {
         (Some(given), Some(run)) if given != run => {
@@ -229,7 +229,7 @@ fn differs(option: &str, given: Option<String>, run: Option<String>) -> Result<(
     }
 }
 
-/// Names and texts of the seed programs, each with what it uses of its folder. A resumed run knows its own.
+/// Names and texts of the seed programs, each merged with its imports from the folder. A resumed run has its own.
 fn seeds(args: &Args, output: &Output) -> Result<Vec<(String, String)>, Stop> {
     let folder = Path::new("seeds");
     let paths = match args.seeds.as_slice() {
@@ -252,7 +252,7 @@ fn seeds(args: &Args, output: &Output) -> Result<Vec<(String, String)>, Stop> {
     Ok(programs)
 }
 
-/// A seed with an error in it, or in a file that it uses.
+/// Error for a seed program with an error in it or in an imported file.
 fn refused(program: &load::Program, findings: &[Diagnostic]) -> Diagnostic {
     let first = findings.first();
     let what = first.map_or_else(String::new, |d| format!("{} ({})", d.message, d.code));
@@ -261,8 +261,8 @@ fn refused(program: &load::Program, findings: &[Diagnostic]) -> Diagnostic {
     codes::seed(&program.name, other.map_or(what.clone(), |other| format!("in {other}, which it uses: {what}")))
 }
 
-/// The blocks and models of a file that a search of it leaves alone, and the last one, which is searched; none if there is
-/// only the last one and what it is made of.
+/// Blocks and models of a file that the search does not use, and the last one, which it does; none if the file has only the
+/// last one and its components.
 fn not_searched(program: &load::Program) -> Vec<String> {
     let (library, _) = Library::load(&program.sources, program.file);
     let Some(module) = library.user_module(program.file) else { return Vec::new() };
@@ -287,7 +287,7 @@ fn not_searched(program: &load::Program) -> Vec<String> {
     idle
 }
 
-/// Shows a search while it runs.
+/// Progress display of a running search.
 struct Screen<'a> {
     output: &'a Output,
     bar: ProgressBar,
@@ -295,14 +295,14 @@ struct Screen<'a> {
     stop: Arc<AtomicBool>,
     stopping: bool,
     best: String,
-    /// When the last line was printed where there is no terminal.
+    /// Time of the last line printed without a terminal.
     told: Instant,
 }
 
-/// Between two lines about a running search where there is no terminal to draw on.
+/// Interval between two progress lines without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(30);
 
-/// Steps of the bar.
+/// Resolution of the progress bar.
 const BAR: u64 = 1000;
 
 impl<'a> Screen<'a> {
@@ -314,7 +314,7 @@ impl<'a> Screen<'a> {
         Self { output, bar, terminal, stop, stopping: false, best: String::new(), told: Instant::now() }
     }
 
-    /// A line above the bar. A search does not end because nobody reads along.
+    /// Prints a line above the bar. A closed output does not end a search.
     fn say(&self, text: &str) {
         self.bar.suspend(|| {
             let _ = self.output.note(text);
@@ -430,7 +430,7 @@ fn tell(summary: &Summary, output: &Output) -> Result<(), Stop> {
     output.text(&text)
 }
 
-/// What came out, as the page says it.
+/// Results as text, as on the page.
 fn table(ranking: &Ranking) -> String {
     let interval = |i: &Interval| format!("{:+.3} [{:+.3}, {:+.3}]", i.mean, i.low, i.high);
     let mut text = String::new();

@@ -1,4 +1,5 @@
-//! `archc selftest`: a device against the reference in f64, on the library, on random programs, or on one that is given.
+//! `archc selftest`: comparison of a device with the reference in f64, on the library, on random programs, or on a given
+//! one.
 
 use crate::device::{self, DeviceName};
 use crate::output::{Done, INTERRUPTED, Output, Stop};
@@ -69,7 +70,7 @@ pub struct Args {
     sizes: SizeArgs,
 }
 
-/// The exit code of a device that is wrong.
+/// Exit code for a device with wrong results.
 const WRONG: u8 = crate::output::BUG;
 
 /// Runs the command.
@@ -80,7 +81,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     }
 }
 
-/// The arithmetic in which a device is tested: its own.
+/// Arithmetic in which a device is tested: its own.
 fn dtype(device: DeviceName) -> Dtype {
     if device.name() == "lowered" { Dtype::F64 } else { Dtype::F32 }
 }
@@ -120,7 +121,7 @@ fn many(args: &Args, output: &Output) -> Done {
     })
 }
 
-/// What was seen so far.
+/// Counts of the results so far.
 #[derive(Default)]
 struct Tally {
     library: usize,
@@ -251,7 +252,7 @@ fn one(args: &Args, file: &Path, output: &Output) -> Done {
     })
 }
 
-/// As random models have it.
+/// Vocabulary size, as in random models.
 const VOCAB: usize = 7;
 
 fn report(findings: &[Finding], setting: &Setting, output: &Output) -> Result<(), Stop> {

@@ -1,4 +1,4 @@
-//! The options of every command that needs sizes.
+//! Options of every command that needs sizes.
 
 use archc_compiler::{Options, Sizes};
 
@@ -14,13 +14,13 @@ pub struct SizeArgs {
 }
 
 impl SizeArgs {
-    /// For the compiler. With `layers` a block is put into the standard stack.
+    /// Compiler options. With `layers` a block is put into the standard stack.
     pub fn options(&self, layers: Option<usize>, vocab: usize) -> Options {
         Options { block: self.block.clone(), sizes: Sizes { set: self.set.iter().cloned().collect(), vocab, layers } }
     }
 }
 
-/// Tokens of a vocabulary where nothing is said: bytes.
+/// Default vocabulary size: bytes.
 pub const BYTES: usize = 256;
 
 /// The stack and vocabulary of a program that becomes a model.
@@ -35,16 +35,16 @@ pub struct ModelArgs {
 }
 
 impl SizeArgs {
-    /// For the compiler.
+    /// Compiler options with the stack and vocabulary of a model.
     pub fn with(&self, model: &ModelArgs) -> Options {
         self.options(model.layers.map(usize::from), model.vocab.map_or(BYTES, |n| n as usize))
     }
 }
 
-/// Reads `NAME=NUMBER`.
+/// Parses `NAME=NUMBER`.
 ///
 /// # Errors
-/// In words, for the command line.
+/// Message for the command line.
 pub fn setting(text: &str) -> Result<(String, f64), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=NUMBER, as in D=64")?;
     let name = name.trim();

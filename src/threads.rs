@@ -1,25 +1,25 @@
-//! How many threads a command may use.
+//! Number of threads of a command.
 
 use crate::output::{Output, Stop};
 
-/// Cores of this machine that this process may use.
+/// Number of cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Evaluations side by side: as many as `--jobs` asks for ([`capped`]), or one a core for 0.
+/// Number of parallel evaluations: that of `--jobs` ([`capped`]), or one per core for 0.
 ///
 /// # Errors
-/// As [`capped`].
+/// Errors of [`capped`].
 pub fn jobs(asked: usize, output: &Output) -> Result<usize, Stop> {
     Ok(if asked == 0 { cores() } else { capped("--jobs", asked, output)? })
 }
 
-/// As many threads as were asked for by an option, or as the machine has cores, with a word where those are fewer: more would wait for
-/// each other at every kernel. Results do not depend on it.
+/// Number of threads of an option, limited to the machine's cores, with a note if limited: more would wait for each other at every
+/// kernel. Results do not depend on it.
 ///
 /// # Errors
-/// If the word cannot be written.
+/// If the note cannot be written.
 pub fn capped(option: &str, asked: usize, output: &Output) -> Result<usize, Stop> {
     let cores = cores();
     if asked > cores {

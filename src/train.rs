@@ -1,4 +1,4 @@
-//! `archc train`: a program learns one task, into a folder from which a killed run goes on.
+//! `archc train`: training of a program on one task, into a folder from which a killed run resumes.
 
 use crate::device::{self, DeviceName};
 use crate::load::Program;
@@ -95,10 +95,10 @@ fn after_help() -> String {
     )
 }
 
-/// Batches of the test part that the finished model is scored on.
+/// Number of batches of the test part that the finished model is scored on.
 const TEST_BATCHES: u64 = 16;
 
-/// A training, with everything that was said or follows from a run's folder.
+/// Training request, from the options and the run's folder.
 struct Request {
     program: Program,
     options: Options,
@@ -113,7 +113,7 @@ struct Request {
 impl Request {
     fn new(args: &Args, threads: usize) -> Result<Self, Stop> {
         let model = trained::open(&args.file)?;
-        // With a folder of its own this is another run, which takes from RUN what is not said.
+        // With a separate output folder this is a new run, which takes unspecified options from RUN.
         let goes_on = args.out.as_ref().is_none_or(|out| *out == args.file);
         let found = model.as_ref().map(|run| &run.found.identity);
         let spec: TaskSpec = match (&args.task, found) {
@@ -164,10 +164,10 @@ impl Request {
     }
 }
 
-/// Layers where nothing is said.
+/// Default number of layers.
 const LAYERS: usize = 2;
 
-/// How to train: what is said, then what the run has, then the defaults.
+/// Training configuration: the options, then the run's settings, then the defaults.
 fn config(
     args: &Args,
     found: Option<&TrainConfig>,
@@ -177,7 +177,7 @@ fn config(
 ) -> Result<TrainConfig, Diagnostic> {
     let base = found.cloned().unwrap_or_default();
     let steps = steps.unwrap_or(base.steps);
-    // The warm-up of a run that goes on has been.
+    // A resumed run keeps its own warm-up.
     let begun = read_run(out)?.filter(|run| run.begun && run.identity.config.steps <= steps);
     Ok(TrainConfig {
         steps,
@@ -191,7 +191,7 @@ fn config(
     })
 }
 
-/// Parameters to start from, and the digest of their file.
+/// Initial parameters, and the digest of their file.
 fn read_start(path: &Path) -> Result<(Snapshot, String), Diagnostic> {
     let file = weights_file(path);
     let bytes = load::bytes(&file).map_err(|e| e.help("give weights.safetensors of a run, or its folder"))?;
@@ -258,7 +258,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(code.max(ended))
 }
 
-/// Says what begins, or goes on from a step of a run that had so many.
+/// Reports the start of a training, or the step at which a run of `had` steps resumes.
 fn head(graph: &Graph, request: &Request, from: Option<u64>, had: Option<u64>, output: &Output) -> Result<(), Stop> {
     let (task, path, steps) = (request.task.spec(), request.out.display().to_string(), request.config.steps);
     let metric = request.task.metric();
@@ -281,7 +281,7 @@ fn head(graph: &Graph, request: &Request, from: Option<u64>, had: Option<u64>, o
     }
 }
 
-/// How fast it went: seconds in all, tokens, tokens a second.
+/// Speed of a training: total seconds, number of tokens, tokens per second.
 struct Pace {
     seconds: f64,
     tokens: u64,
@@ -289,7 +289,7 @@ struct Pace {
 }
 
 impl Pace {
-    /// The rate is that of the steps alone, without validations and checkpoints.
+    /// Computes the speed. The rate is that of the steps alone, without validations and checkpoints.
     fn new(trained: &Trained, request: &Request, watcher: &Watcher<'_>, whole: Duration) -> Self {
         let step = (request.config.batch * request.task.len(Part::Train)) as u64;
         let tokens = (trained.step - trained.resumed.unwrap_or(0)) * step;
@@ -301,7 +301,7 @@ impl Pace {
     }
 }
 
-/// Says how it ended. The exit code.
+/// Reports the end of a training. Returns the exit code.
 fn end(
     trained: &Trained,
     trainer: &mut Trainer,
@@ -349,7 +349,7 @@ fn end(
     }
 }
 
-/// A finding about a training that diverged: at which step, and where the program computes what is not finite.
+/// Diagnostic of a training that diverged: the step, and the place where the program computes a non-finite number.
 fn diverged(
     trained: &Trained,
     trainer: &mut Trainer,
@@ -377,7 +377,7 @@ fn diverged(
         }
     };
     let finding = Diagnostic::error("E0910", message);
-    // The parameters are those before the first bad step, so that its forward pass can be done once more.
+    // The parameters are those before the first bad step, so that its forward pass can be repeated.
     let snapshot = trainer.session().snapshot().ok();
     let options = config.session_options();
     let origin = batch
@@ -401,7 +401,7 @@ fn diverged(
     }
 }
 
-/// `runs/train-1`, or the next number that is free.
+/// Path `runs/train-1`, or with the next free number.
 fn fresh(runs: &Path) -> PathBuf {
     let named = (1u32..).map(|n| runs.join(format!("train-{n}")));
     named.into_iter().find(|path| !path.exists()).unwrap_or_else(|| runs.join("train"))
@@ -411,13 +411,13 @@ fn score(score: &Score, metric: Metric) -> String {
     format!("{}, loss {:.4}", metric.show(score.value), score.loss)
 }
 
-/// Shows the training and stops it on Ctrl-C.
+/// Observer that shows the training and stops it on Ctrl-C.
 struct Watcher<'a> {
     output: &'a Output,
     bar: ProgressBar,
     metric: Metric,
     stop: Arc<AtomicBool>,
-    /// When the step in progress began; how many were timed, and what they took together.
+    /// Start of the current step; number of timed steps, and their total duration.
     step: Instant,
     timed: u32,
     spent: Duration,
@@ -451,14 +451,14 @@ impl Observer for Watcher<'_> {
     }
 
     fn record(&mut self, record: &Record) -> Result<(), Diagnostic> {
-        // Validations are no part of the pace.
+        // Validations do not count towards the speed.
         if record.validation.is_none() {
             self.timed += 1;
             self.spent += self.step.elapsed();
         }
         self.bar.set_position(record.step);
         self.bar.set_message(format!("loss {:.4}", record.loss));
-        // A reader that has gone is no reason to throw a training away: what it shows is in the folder.
+        // A closed output is no reason to abort a training: its results are in the folder.
         let _ = self.tell(record);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! FILE as a run's folder: program, sizes and weights of a training, without its options being said again.
+//! Run folders as FILE arguments: program, sizes and weights of a training, without repeating its options.
 
 use crate::load::{self, Program, is_stdin};
 use crate::output::Stop;
@@ -14,17 +14,17 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// A training on disk, with its program.
+/// Training on disk, with its program.
 pub struct Run {
-    /// The folder.
+    /// Path of the folder.
     pub path: PathBuf,
-    /// What it says.
+    /// Contents of its `run.json`.
     pub found: Found,
-    /// How its model is made.
+    /// Recipe of its model.
     pub recipe: Recipe,
 }
 
-/// What a path means where a program is expected: a run, if it is the folder of one.
+/// Opens the run at a path where a program is expected, if the path is the folder of a run.
 ///
 /// # Errors
 /// E0912 for a folder that cannot be read, E0918 for a run that does not hold its program.
@@ -42,20 +42,21 @@ pub fn open(path: &Path) -> Result<Option<Run>, Diagnostic> {
 }
 
 impl Run {
-    /// The program in the folder.
+    /// Loads the program in the folder.
     ///
     /// # Errors
-    /// E0820 and others, when it cannot be read.
+    /// E0820 and others, if it cannot be read.
     pub fn program(&self) -> Result<Program, Stop> {
         load::load(&program_file(&self.path, &self.recipe))
     }
 
-    /// Its weights.
+    /// Path of its weights.
     pub fn weights(&self) -> PathBuf {
         weights_file(&self.path)
     }
 
-    /// Block and sizes of the run, with those that are given as well where `free`, else refusing others.
+    /// Block and sizes of the run, combined with the given ones; with `free`, given sizes may differ, else they are
+    /// refused.
     ///
     /// # Errors
     /// E0913.
@@ -80,7 +81,7 @@ impl Run {
         Ok(SizeArgs { block, set: set.into_iter().collect() })
     }
 
-    /// The same, with the width that it has: other commands have another default.
+    /// Block and sizes of the run including its width, for commands whose default width is another.
     ///
     /// # Errors
     /// E0913.
@@ -91,7 +92,7 @@ impl Run {
         Ok(sizes)
     }
 
-    /// The test part of the run's own task, as a tier.
+    /// Test part of the run's own task, as a tier.
     pub fn own_tier(&self) -> Tier {
         let (task, config) = (&self.found.identity.task, &self.found.identity.config);
         let run = TaskRun {
@@ -110,17 +111,17 @@ impl Run {
         Tier { name: "own".to_owned(), seeds: "own".to_owned(), part: Part::Test, rates: vec![1.0], tasks: vec![run] }
     }
 
-    /// A request that is not what the run is.
+    /// Error for a request that differs from the run.
     pub fn differs(&self, differ: &[String]) -> Diagnostic {
         let shown = self.path.display();
         Diagnostic::error("E0913", format!("`{shown}` is another run: {}", differ.join(", ")))
             .help("leave these options out: the run has its own")
     }
 
-    /// For the compiler: the run's model.
+    /// Compiler options of the run's model.
     ///
     /// # Errors
-    /// E0913 where an option says something else.
+    /// E0913 if an option differs from the run.
     pub fn options(&self, sizes: &SizeArgs, model: &ModelArgs) -> Result<Options, Diagnostic> {
         let mut differ = Vec::new();
         if let Some(layers) = model.layers.map(usize::from).filter(|n| Some(*n) != self.recipe.layers) {
@@ -140,7 +141,7 @@ impl Run {
 /// Program and options for a command that takes FILE or RUN, with the run's weights.
 ///
 /// # Errors
-/// Of [`open`], [`Run::options`] and [`load::load`].
+/// Errors of [`open`], [`Run::options`] and [`load::load`].
 pub fn resolve(file: &Path, sizes: &SizeArgs, model: &ModelArgs) -> Result<(Program, Options, Option<PathBuf>), Stop> {
     Ok(match open(file)? {
         Some(run) => (run.program()?, run.options(sizes, model)?, Some(run.weights())),
@@ -148,11 +149,11 @@ pub fn resolve(file: &Path, sizes: &SizeArgs, model: &ModelArgs) -> Result<(Prog
     })
 }
 
-/// How the model of a graph is made again.
+/// Recipe of a graph's model.
 pub fn recipe(program: &Program, graph: &Graph, options: &Options, corpus: Option<&Path>) -> Recipe {
     let name = |file: &str| {
         let name = Path::new(file).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        // standard input, and a block of the library
+        // standard input, or a block of the library
         if name.ends_with(".arch") { name } else { "program.arch".to_owned() }
     };
     let mut axes = BTreeMap::new();
@@ -179,7 +180,7 @@ fn lossy(word: OsString) -> String {
     word.to_string_lossy().into_owned()
 }
 
-/// Refuses an option that would do nothing.
+/// Error for an option without effect.
 pub fn idle(option: &str, why: &str, help: &str) -> Diagnostic {
     Diagnostic::error("E0919", format!("`{option}` would do nothing: {why}")).help(help)
 }

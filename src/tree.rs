@@ -1,13 +1,13 @@
-//! The syntax tree as text: a statement a line with its place, expressions in prefix form.
+//! Syntax tree as text: one statement per line with its place, expressions in prefix form.
 //!
-//! `let y = a + b * c |> f` prints as `3:5 let y = (|> (+ a (* b c)) f)`, so that nobody has to know what
-//! binds tighter. Comments are not shown.
+//! `let y = a + b * c |> f` prints as `3:5 let y = (|> (+ a (* b c)) f)`, so that operator precedence is visible.
+//! Comments are not shown.
 
 use archc_compiler::diag::line_column;
 use archc_grammar::ast::*;
 use std::fmt::Write;
 
-/// Prints a file. `text` is what it was parsed from.
+/// Prints a file. `text` is its source.
 pub fn print(file: &File, text: &str) -> String {
     let mut printer = Printer { text, out: String::new(), depth: 0 };
     file.items.iter().for_each(|item| printer.item(item));
@@ -140,7 +140,7 @@ fn pattern_text(pattern: &Pattern) -> String {
     }
 }
 
-/// An expression in prefix form.
+/// Prints an expression in prefix form.
 fn expr(e: &Expr) -> String {
     match &e.kind {
         ExprKind::Number { text, .. } => text.clone(),

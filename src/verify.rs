@@ -1,9 +1,9 @@
-//! `archc verify`: whether programs are better than anchors, on seeds, data, settings and a task that no search has seen.
+//! `archc verify`: whether programs are better than anchors, on seeds, data, settings and a task that no search has used.
 //!
-//! What will run is written before it runs. Every program and every anchor gets its learning rate in the same way (the screen, a few
+//! The plan is printed before it runs. Every program and every anchor gets its learning rate in the same way (the screen, a few
 //! seeds, the tier's rates), then trains on the tier `verify` on the same seeds; a program is `established` if it is better than
-//! *every* anchor (intersection-union), after Holm's correction over the programs, at 5 %. A ladder of widths says how far an order
-//! found at one size can be trusted at others. Results are kept in the user's cache: what was stopped goes on.
+//! *every* anchor (intersection-union test), after Holm's correction over the programs, at the 5 % level. A ladder of widths shows
+//! how well a ranking at one size transfers to others. Results are kept in the user's cache: a stopped verification resumes.
 
 use crate::device::{self, DeviceName};
 use crate::output::{Done, INTERRUPTED, Output, Stop};
@@ -63,7 +63,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Widths of a ladder.
+/// Widths of the ladder.
 #[derive(Clone, Debug)]
 struct Widths(Vec<usize>);
 
@@ -78,7 +78,7 @@ fn widths(text: &str) -> Result<Widths, String> {
     text.split(',').map(width).collect::<Result<Vec<usize>, _>>().map(Widths)
 }
 
-/// Seeds on which learning rates are tuned, and those of a rung of the ladder.
+/// Number of seeds for tuning learning rates, and of a rung of the ladder.
 const TUNINGS: u64 = 3;
 const RUNG_SEEDS: u64 = 3;
 
@@ -122,7 +122,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     }
 }
 
-/// Programs by the names of their files.
+/// Reads programs, named by their files.
 fn read(paths: &[PathBuf]) -> Result<Vec<Named>, Stop> {
     let one = |path: &PathBuf| {
         let program = load::load(path)?;
@@ -134,7 +134,7 @@ fn read(paths: &[PathBuf]) -> Result<Vec<Named>, Stop> {
     load::seeds(paths)?.iter().map(one).collect()
 }
 
-/// What will run.
+/// Description of the planned evaluations.
 fn plan(args: &Args, programs: &[Named], anchors: &[Named], tier: &Tier) -> String {
     let count = programs.len() + anchors.len();
     let mut text = format!(
@@ -176,7 +176,7 @@ fn plural(n: usize, word: &str) -> String {
     format!("{n} {word}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Everything that was measured.
+/// Results of all evaluations.
 struct Found {
     rates: Vec<Option<f64>>,
     /// Scores by program and seed.
@@ -213,7 +213,7 @@ fn verify(
     for &width in &args.widths.0 {
         let mut rung = archc_train::tier::tier("search").map_err(|d| Stopped::Threads(d.message))?;
         for run in &mut rung.tasks {
-            // Adam's step of a hidden layer goes by 1 / width (maximal update parametrisation, arXiv 2203.03466).
+            // Adam's step of a hidden layer scales with 1 / width (maximal update parametrisation, arXiv 2203.03466).
             run.learning_rate *= run.width as f64 / width as f64;
             run.width = width;
         }
@@ -227,8 +227,8 @@ fn verify(
     Ok(Found { rates: rates.clone(), tasks: by_program.iter().map(|r| tasks(r)).collect(), scores, verdicts, ladder })
 }
 
-/// Every program on every seed, each at its rate. One that learns at no rate is trained at the tier's own: that it fails is to be
-/// seen, not assumed.
+/// Evaluations of every program on every seed, each at its rate. A program that learns at no rate is trained at the tier's own rate:
+/// its failure is measured, not assumed.
 fn asks<'a>(all: &[&'a Named], rates: &[Option<f64>], tier: &'a Tier, seeds: u64) -> Vec<Ask<'a>> {
     let of = |(program, rate): (&&'a Named, &Option<f64>)| {
         let (program, rates) = (*program, Rates::tuned(*rate));
@@ -311,7 +311,7 @@ impl Found {
         text
     }
 
-    /// Spearman's between neighbouring widths, and the first and the last.
+    /// Spearman rank correlations between neighbouring widths, and between the first and the last.
     fn correlations(&self) -> Vec<(usize, usize, Option<Correlation>)> {
         let n = self.ladder.len();
         let mut pairs: Vec<(usize, usize)> = (1..n).map(|i| (i - 1, i)).collect();

@@ -1,4 +1,4 @@
-//! Every program in `tests/accepted` is right, and nothing is said of it.
+//! Every program in `tests/accepted` is valid and has no diagnostics.
 
 mod checked;
 

@@ -1,5 +1,5 @@
-//! Every program in `tests/broken` breaks one rule, and says in itself what the checker answers: a line
-//! `//^^^ E0101` stands under the line in which the finding's label begins. Warnings count where a program marks one.
+//! Every program in `tests/broken` breaks one rule and states the checker's answer: a line `//^^^ E0101` stands under
+//! the line in which the finding's label begins. Warnings count where a program marks one.
 
 mod checked;
 
@@ -7,7 +7,7 @@ use checked::{check_text, root};
 use std::fmt::Write as _;
 use std::fs;
 
-/// The findings that a program announces: line from 1, and code.
+/// Findings that a program announces: line from 1, and code.
 fn announced(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut line = 0;
@@ -50,7 +50,7 @@ fn broken_programs_get_the_findings_that_they_announce() {
                 findings.iter().map(|f| format!("    line {}: {} {}", f.line, f.code, f.message)).collect();
             let _ = writeln!(wrong, "{name}: announced {expected:?}, found\n{}", said.join("\n"));
         }
-        // "expected X after Y" says what to write in its message.
+        // "expected X after Y" states the replacement in its message.
         for finding in findings.iter().filter(|f| f.is_error && !["E0010", "E0011"].contains(&f.code.as_str())) {
             assert!(finding.has_help, "{name}: {} does not say what to write instead", finding.code);
         }

@@ -1,8 +1,8 @@
-//! Random texts through the whole front: parser, checker, formatter. Bounded, so that it belongs to the suite;
-//! `fuzz/` holds the targets that run for hours.
+//! Random texts through the whole front end: parser, checker, formatter. Bounded in time, so that it belongs to the
+//! suite; `fuzz/` holds the targets that run for hours.
 //!
-//! The texts are shipped programs with tokens dropped, doubled, swapped, or taken from another program: close
-//! enough to programs to reach the checker, far enough to be wrong in ways that nobody thought of.
+//! The texts are shipped programs with tokens dropped, doubled, swapped, or taken from another program: close enough to
+//! valid programs to reach the checker, and wrong in unanticipated ways.
 
 mod shipped;
 
@@ -20,7 +20,7 @@ static PROGRAMS: LazyLock<Vec<String>> = LazyLock::new(|| {
     all.map(|path| std::fs::read_to_string(path).expect("a readable program")).collect()
 });
 
-/// Words, numbers and single characters; white space stays with the token before it.
+/// Splits a text into words, numbers and single characters; white space stays with the token before it.
 fn tokens(text: &str) -> Vec<&str> {
     let kind = |c: char| (c.is_alphanumeric() || c == '_', c.is_whitespace());
     let mut cuts = vec![0];
@@ -104,7 +104,7 @@ proptest! {
             Some(module.callables[target.index as usize].name.name.clone())
         });
         let sizes = Sizes { set: [("D".to_owned(), width)].into(), vocab: 16, layers };
-        // A crash anywhere in here is the finding.
+        // A crash anywhere below is a failure.
         let compilation = compile(&sources, file, &Options { block, sizes });
         prop_assert!(compilation.graph.is_some() || compilation.diagnostics.iter().any(|d| d.is_error()),
             "no graph and no error:\n{}", text);

@@ -1,8 +1,8 @@
-//! Holds `docs/language.md` to what the checker does: every fenced `arch` block is checked, and either accepted or
-//! refused with the code it names; the tables of the standard library are those of the library.
+//! Checks `docs/language.md` against the checker: every fenced `arch` block is checked, and either accepted or refused
+//! with the code it names; the tables of the standard library must match the library.
 //!
 //! `ARCHC_UPDATE_DOCS=1 cargo test --test language_reference` rewrites the tables after a change to the library, and
-//! examples that are not formatted.
+//! unformatted examples.
 
 mod checked;
 #[path = "../src/doc/examples.rs"]
@@ -29,7 +29,7 @@ fn examples_do_what_the_reference_says() {
         let errors: Vec<&Finding> = findings.iter().filter(|f| f.is_error).collect();
         let right = match &example.code {
             None => errors.is_empty(),
-            // Nothing but this error: an example that is wrong twice teaches neither rule.
+            // Only this error: an example with two errors teaches neither rule.
             Some(code) if code.starts_with('E') => !errors.is_empty() && errors.iter().all(|f| f.code == *code),
             Some(code) => errors.is_empty() && findings.iter().any(|f| f.code == *code),
         };
@@ -42,7 +42,7 @@ fn examples_do_what_the_reference_says() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// An example as the formatter writes it.
+/// Formats an example.
 fn formatted(example: &Example) -> Option<String> {
     let program = archc_grammar::format_source(&example.program).ok()?;
     if example.program == example.text {
@@ -65,7 +65,7 @@ fn accepted_examples_are_formatted() {
     });
 }
 
-/// A fn's or block's name and brackets, as one calls it.
+/// Name and brackets of a fn or block, as in a call.
 fn signature(callable: &Callable) -> String {
     let list = |sums: &[archc_grammar::ast::AxisSum]| {
         let term = |t: &archc_grammar::ast::AxisTerm| format!("{}{}", t.name.name, if t.spread { ".." } else { "" });
@@ -82,7 +82,7 @@ fn signature(callable: &Callable) -> String {
     format!("{}{}{arguments}", callable.name.name, callable.axes.as_ref().map(brackets).unwrap_or_default())
 }
 
-/// The first sentence of a doc comment.
+/// First sentence of a doc comment.
 fn first_sentence(docs: &[String]) -> String {
     let text = docs.join(" ");
     let end = text.find(". ").map_or(text.len(), |i| i + 1);
@@ -133,7 +133,8 @@ fn the_tables_are_those_of_the_library() {
     });
 }
 
-/// Functions are checked where they are called, so one that nobody calls would not be checked at all.
+/// Checks that the reference calls every function: functions are checked at their calls, so a function without calls
+/// would not be checked at all.
 #[test]
 fn every_function_of_the_prelude_is_called_in_the_reference() {
     let text = fs::read_to_string(root().join(REFERENCE)).expect("the reference is in the repository");

@@ -1,4 +1,4 @@
-//! Holds the table of `docs/mixers.md` to the library: `ARCHC_UPDATE_DOCS=1 cargo test --test mixers` rewrites it.
+//! Checks the table of `docs/mixers.md` against the library: `ARCHC_UPDATE_DOCS=1 cargo test --test mixers` rewrites it.
 
 mod pages;
 
@@ -12,7 +12,7 @@ use pages::{filled, held};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// Lines of the kernels that are published for a mixer: those of flash-linear-attention at bc3b101, all backends, or of the authors.
+/// Line counts of the published kernels of a mixer: those of flash-linear-attention at bc3b101, all backends, or of the authors.
 const KERNELS: &[(&str, &str)] = &[
     ("ABC", "1,346"),
     ("GLA", "2,791"),
@@ -36,13 +36,13 @@ const KERNELS: &[(&str, &str)] = &[
     ("WallAttention", "1,495"),
 ];
 
-/// What holds blocks in the suite: token loops of their formulas, their authors' numbers.
+/// Tests of blocks in the suite: token loops of their formulas, their authors' numbers.
 const HELD: [(&str, &str, &str); 2] = [
     (include_str!("../selftest/tests/literature/main.rs"), "block: ", "loop"),
     (include_str!("fixtures/mixers/manifest.json"), "\"block\": ", "numbers"),
 ];
 
-/// What holds a block.
+/// Tests that cover a block.
 fn held_by(name: &str) -> String {
     let by = HELD.iter().filter(|(text, key, _)| text.contains(&format!("{key}\"{name}\"")));
     by.map(|(_, _, word)| *word).collect::<Vec<_>>().join(", ")
@@ -52,7 +52,7 @@ fn words(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }
 
-/// The memories of a block as they are written, a statement after the other.
+/// Recurrences of a block as written, one statement after the other.
 fn recurrence(text: &str, body: &Block) -> Vec<String> {
     let at = |span: archc_grammar::Span| words(&text[span.start as usize..span.end as usize]);
     let mut lines = Vec::new();
@@ -78,7 +78,7 @@ fn is_inside(block: &Block) -> bool {
     block.stmts.iter().any(|stmt| matches!(stmt.kind, StmtKind::Emit { .. }))
 }
 
-/// The comment's sentences on when it helps: those after the first, up to what is said of sizes, deviations and cost.
+/// Sentences of the comment about when the block helps: those after the first, up to the sentences on sizes, deviations and cost.
 fn helps(docs: &[String]) -> String {
     let text = docs.join(" ");
     let sentences = text.split_inclusive(". ").skip(1);
@@ -107,7 +107,7 @@ fn row(text: &str, item: &Item, callable: &ast::Callable) -> String {
     let Body::Block(body) = &callable.body else { panic!("{name} has no body") };
     let mut memories = recurrence(text, body);
     if memories.is_empty() {
-        // its memory is a function of the prelude
+        // its memory is inside a function of the prelude
         let outputs = body.stmts.iter().filter(|stmt| matches!(stmt.kind, StmtKind::Output { .. }));
         memories.extend(outputs.map(|stmt| words(&text[stmt.span.start as usize..stmt.span.end as usize])));
     }

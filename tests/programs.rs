@@ -1,6 +1,6 @@
-//! Every block and model that ships, on the reference device at small sizes: what the language promises by
-//! construction holds in numbers. Outputs and gradients are finite; a later token never changes an earlier
-//! output; sequences of a batch do not see each other; a sequence in two pieces is the sequence.
+//! Numerical tests of every shipped block and model on the reference device at small sizes, for the properties that the
+//! language guarantees by construction: outputs and gradients are finite; a later token never changes an earlier
+//! output; sequences of a batch are independent; a sequence processed in two pieces gives the same outputs.
 
 mod shipped;
 
@@ -16,14 +16,14 @@ use std::sync::Arc;
 
 const BATCH: usize = 2;
 const LEN: usize = 10;
-/// Outputs before this token are looked at when it and those after it change.
+/// First token that is changed; the outputs before it must not change.
 const CUT: usize = 6;
 const VOCAB: usize = 11;
 
-/// Equal but for the order in which f64 sums are taken, over some hundred ops.
+/// Tolerance for the order of f64 summation, over some hundred operations.
 const SAME: f64 = 1e-9;
 
-/// The text of the standard stack is a pattern, which holds a hole for the block.
+/// Name of the standard stack, whose text is a pattern with a hole for the block.
 const PATTERN: &str = "stdlib-stack";
 
 fn sizes(program: &Shipped, block: &str, kind: CallableKind) -> Sizes {
@@ -31,14 +31,14 @@ fn sizes(program: &Shipped, block: &str, kind: CallableKind) -> Sizes {
     let callable = module.callables.iter().find(|c| c.name.name == block).expect("it is there");
     let axes = callable.axes.iter().flat_map(|a| &a.left).flat_map(|s| &s.terms).map(|t| t.name.name.clone());
     let mut set: BTreeMap<String, f64> = axes.map(|a| (a, 16.0)).collect();
-    // Depth shows nothing that two layers do not.
+    // Two layers are enough depth for these properties.
     if kind == CallableKind::Model && callable.params.iter().any(|p| p.name.name == "N") {
         set.insert("N".into(), 2.0);
     }
     Sizes { set, vocab: VOCAB, layers: None }
 }
 
-/// Numbers between -1 and 1 that look random and are the same everywhere.
+/// Pseudorandom number between -1 and 1, the same on every machine.
 fn noise(seed: u64, at: u64) -> f64 {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ at.wrapping_mul(0xd1b5_4a32_d192_ed03);
     for _ in 0..3 {
@@ -48,7 +48,7 @@ fn noise(seed: u64, at: u64) -> f64 {
     (x >> 11) as f64 / (1u64 << 52) as f64 - 1.0
 }
 
-/// A batch whose tokens before `changed_from` are those of seed 1, and of another seed after that.
+/// Batch whose tokens before `changed_from` are drawn with seed 1, and the later ones with another seed.
 fn batch(graph: &Graph, changed_from: usize) -> Batch {
     let mut batch = Batch { batch: BATCH, len: LEN, ..Batch::default() };
     let seed = |token: usize| if token % LEN < changed_from { 1 } else { 2 };
@@ -65,7 +65,7 @@ fn batch(graph: &Graph, changed_from: usize) -> Batch {
     batch
 }
 
-/// Some tokens of some rows of a batch.
+/// Tokens `tokens` of the rows `rows` of a batch.
 fn part(batch: &Batch, rows: std::ops::Range<usize>, tokens: std::ops::Range<usize>) -> Batch {
     let pick = |t: &Tensor| {
         let each: usize = t.shape[2..].iter().product();
@@ -83,13 +83,13 @@ fn part(batch: &Batch, rows: std::ops::Range<usize>, tokens: std::ops::Range<usi
     }
 }
 
-/// Largest difference of the outputs at some tokens of some rows, over their largest size.
+/// Largest difference of the outputs at some tokens of some rows, relative to their largest absolute value.
 fn apart(a: &Tensors, b: &Tensors, rows: std::ops::Range<usize>, tokens: std::ops::Range<usize>) -> f64 {
     let mut worst: f64 = 0.0;
     for (name, x) in a {
         let y = &b[name];
         let each: usize = x.shape[2..].iter().product();
-        // Either may be a part that starts where both start.
+        // Either may be a part with the same start.
         let at = |t: &Tensor, b: usize, n: usize| (b * t.shape[1] + n) * each;
         let scale = x.data.iter().fold(1e-12, |m: f64, v| m.max(v.abs()));
         for (b, n) in rows.clone().flat_map(|b| tokens.clone().map(move |n| (b, n))) {
@@ -100,13 +100,13 @@ fn apart(a: &Tensors, b: &Tensors, rows: std::ops::Range<usize>, tokens: std::op
     worst
 }
 
-/// Runs one program; what is wrong with it, if anything.
+/// Runs one program and reports the first property that fails.
 fn problem(graph: &Arc<Graph>) -> Result<(), String> {
     let told = |d: archc_compiler::diag::Diagnostic| format!("{}: {}", d.code, d.message);
     let shape = BatchShape { batch: BATCH, len: LEN };
     let options = SessionOptions { dtype: Dtype::F64, seed: 3, ..SessionOptions::default() };
     let mut session: Box<dyn Session> = Reference.compile(graph, shape, &options).map_err(told)?;
-    // A map that starts at 0 hides what it is applied to.
+    // A map that is initialized to 0 hides its input.
     let mut start = session.snapshot().map_err(told)?;
     for tensor in start.params.values_mut().filter(|t| t.data.iter().all(|x| *x == 0.0)) {
         tensor.data.iter_mut().enumerate().for_each(|(i, x)| *x = 0.1 * noise(11, i as u64));
@@ -169,7 +169,7 @@ fn problem(graph: &Arc<Graph>) -> Result<(), String> {
     Ok(())
 }
 
-/// All programs of the files, with how many there are at least.
+/// Checks all programs of the files, of which there must be at least `least`.
 fn check(paths: &[std::path::PathBuf], least: usize) {
     let mut problems = Vec::new();
     let mut seen = 0;

@@ -1,10 +1,9 @@
-//! Holds README.md to the binary: what its commands print, that all that it names exists, that its programs are files
-//! of the repository and formatted.
+//! Checks README.md against the binary: the output of its commands, the existence of everything it names, and that its
+//! programs are formatted files of the repository.
 //!
 //! A block whose first line begins with `$` shows a command and what it prints; a line `...` stands for any lines. A
-//! block marked `sh` shows commands alone. A comment on the line before says where less is asked:
-//! `<!-- numbers vary: WHY -->` compares words, not numbers; `<!-- not run: WHY -->` only looks whether command and
-//! options exist.
+//! block marked `sh` shows commands alone. A comment on the line before relaxes the check: `<!-- numbers vary: WHY -->`
+//! compares words, not numbers; `<!-- not run: WHY -->` only checks that command and options exist.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,7 +19,7 @@ fn readme() -> String {
     std::fs::read_to_string(root().join("README.md")).expect("README.md")
 }
 
-/// How much is asked of a block.
+/// Strictness of the check of a block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Everything,
@@ -28,7 +27,7 @@ enum Asked {
     Names,
 }
 
-/// A fenced block.
+/// Fenced block.
 struct Block {
     line: usize,
     language: String,
@@ -56,7 +55,7 @@ fn blocks(text: &str) -> Vec<Block> {
     blocks
 }
 
-/// A command as it is written, and what it is said to print.
+/// Command as written, and its expected output.
 struct Shown {
     line: usize,
     asked: Asked,
@@ -64,7 +63,7 @@ struct Shown {
     output: Option<String>,
 }
 
-/// The commands of archc in a block; `cargo run --release -- search` is one too.
+/// Commands of archc in a block; `cargo run --release -- search` is one too.
 fn commands(block: &Block) -> Vec<Shown> {
     let joined = block.text.replace("\\\n", " ");
     let shown = |line: &str, output| {
@@ -89,7 +88,7 @@ fn all_commands() -> Vec<Shown> {
     blocks(&readme()).iter().flat_map(commands).collect()
 }
 
-/// The repository's folders under a folder that may be written.
+/// Writable folder with links to the repository's folders.
 fn surroundings() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder for the test");
     for name in ["docs", "examples", "seeds", "stdlib", "tests"] {
@@ -101,7 +100,7 @@ fn surroundings() -> tempfile::TempDir {
 
 fn archc(words: &[String], folder: &Path) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_archc"));
-    // as a terminal shows them: both streams in the order in which they were written
+    // as a terminal shows them: both streams, in the order of writing
     let (mut both, to) = std::io::pipe().expect("a pipe");
     command.stdout(to.try_clone().expect("a pipe")).stderr(to);
     let mut run = command.args(words).current_dir(folder).stdin(Stdio::null()).spawn().expect("archc starts");
@@ -111,7 +110,7 @@ fn archc(words: &[String], folder: &Path) -> (Option<i32>, String) {
     (run.wait().expect("archc ends").code(), text)
 }
 
-/// A text without its numbers and hashes, and with one space where there are several.
+/// Replaces the numbers and hashes of a text, and reduces runs of spaces to one.
 fn without_numbers(text: &str) -> String {
     let word = |word: &str| {
         if word.len() >= 16 && word.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -135,7 +134,7 @@ fn lines(text: &str) -> Vec<&str> {
     text.trim_end().lines().map(str::trim_end).collect()
 }
 
-/// Whether the lines are the expected ones; `...` among these stands for any lines.
+/// Whether the lines match the expected ones, in which `...` stands for any lines.
 fn matches(expected: &[&str], found: &[&str]) -> bool {
     match expected.split_first() {
         None => found.is_empty(),
@@ -165,7 +164,7 @@ fn commands_print_what_readme_shows() {
     assert!(shown >= 6, "only {shown} outputs in README.md: have its blocks changed?");
 }
 
-/// The help of a command, once.
+/// Help text of a command, run once.
 fn help(words: &[&str]) -> Option<String> {
     thread_local!(static KNOWN: RefCell<BTreeMap<String, Option<String>>> = const { RefCell::new(BTreeMap::new()) });
     let asked = words.join(" ");
@@ -180,12 +179,12 @@ fn help(words: &[&str]) -> Option<String> {
     text
 }
 
-/// Whether a word stands for another: `FILE`, `[NAME]`.
+/// Whether a word is a placeholder: `FILE`, `[NAME]`.
 fn is_placeholder(word: &str) -> bool {
     !word.chars().any(|c| c.is_ascii_lowercase()) || word.starts_with('[')
 }
 
-/// What is wrong with a command: that there is none of this name, or an option that it has not.
+/// Error in a command: an unknown name or an unknown option.
 fn wrong_in(words: &[String]) -> Option<String> {
     let mut path: Vec<&str> = Vec::new();
     let mut text = help(&path)?;
@@ -205,7 +204,7 @@ fn wrong_in(words: &[String]) -> Option<String> {
     options.filter(|option| !known(option)).map(|option| format!("`archc {}` has no {option}", path.join(" "))).next()
 }
 
-/// What stands outside of blocks: its text, and what is between backticks.
+/// Text outside of blocks, and the code between backticks.
 fn prose(text: &str) -> (String, Vec<String>) {
     let mut prose = String::new();
     let mut fenced = false;

@@ -1,11 +1,11 @@
-//! What the stages make of every program that ships, and what is said of every broken one:
+//! Snapshots of every compiler stage for each shipped program, and of the findings for each broken one:
 //! `snapshots/<stage>/<name>.snap`, source first, then output.
 //!
-//! | stage | of what | shows |
+//! | stage | input | content |
 //! |---|---|---|
-//! | `hir`, `graph`, `cost` | each block and model of library, seeds and examples | what `archc build` and `archc check` print |
-//! | `lowered`, `joint`, `plan` | each seed | what `archc build` prints of a training step, B = 4, T = 128 |
-//! | `findings` | each of their files | all findings, which are few |
+//! | `hir`, `graph`, `cost` | each block and model of library, seeds and examples | output of `archc build` and `archc check` |
+//! | `lowered`, `joint`, `plan` | each seed | output of `archc build` for a training step, B = 4, T = 128 |
+//! | `findings` | each of their files | all findings (there are few) |
 //! | `broken` | each file of `tests/broken` | all findings |
 //!
 //! `INSTA_UPDATE=always cargo test --test snapshots` rewrites them. A snapshot that no test refers to fails.
@@ -25,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Snapshots in the order in which they are made, and those that differ.
+/// Snapshots in the order of their creation, and those that differ.
 #[derive(Default)]
 struct Snapshots {
     made: BTreeSet<PathBuf>,
@@ -41,7 +41,7 @@ impl Snapshots {
                 snapshot_path => &folder, prepend_module_to_snapshot => false, omit_expression => true,
             }, { insta::assert_snapshot!(name, body) });
         };
-        // One difference shall not hide the others.
+        // One difference must not hide the others.
         if catch_unwind(AssertUnwindSafe(compare)).is_err() {
             self.wrong.push(format!("{stage}/{name}"));
         }
@@ -49,7 +49,7 @@ impl Snapshots {
     }
 }
 
-/// The text of a block, its docs included.
+/// Text of a block, with its doc comment.
 fn source_of<'a>(program: &'a Shipped, block: &str) -> &'a str {
     let text = program.text();
     let parsed = archc_grammar::parse(text);
@@ -82,7 +82,7 @@ fn all_findings(program: &Shipped) -> String {
     if text.is_empty() { "no findings".to_owned() } else { text.join("\n") }
 }
 
-/// A block, through the stages.
+/// Snapshots of a block through the stages.
 fn stages(snapshots: &mut Snapshots, program: &Shipped, block: &str) {
     let name = format!("{}-{block}", program.name);
     let source = source_of(program, block);
@@ -115,7 +115,7 @@ fn programs_print_as_they_did() {
         for (block, _) in program.blocks().iter().filter(|_| !stack) {
             stages(&mut snapshots, &program, block);
         }
-        // Fns have types at their calls only; the library's are printed without.
+        // Fns have types only at their calls; the library's are printed without types.
         let fns = module.callables.iter().filter(|c| c.kind == CallableKind::Fn);
         let fns: Vec<String> = fns.map(|c| hir::print(module, c, &TypeTable::new())).collect();
         if program.name.starts_with("stdlib-") && !fns.is_empty() {

@@ -1,4 +1,4 @@
-//! Any text: the whole front of the compiler answers with a graph or with findings, and never panics.
+//! Compiler front end on arbitrary text: it returns a graph or diagnostics, and never panics.
 
 #![no_main]
 

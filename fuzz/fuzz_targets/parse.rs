@@ -1,5 +1,5 @@
-//! Any text: the parser never panics, its spans lie on character boundaries, and what it reads without
-//! errors prints to a text that it reads the same way.
+//! Parser on arbitrary text: it never panics, its spans lie on character boundaries, and a file parsed without errors
+//! prints to a text that parses to the same tree.
 
 #![no_main]
 

@@ -1,12 +1,12 @@
-//! Prints how fast the kernels are on this machine, one thread: products of matrices at the shapes of training steps in GFLOP/s
-//! (with `--features compare` next to other libraries), and element-wise functions in ns an entry.
+//! Prints the speed of the kernels on this machine, one thread: products of matrices at the shapes of training steps in GFLOP/s (with
+//! `--features compare` next to other libraries), and element-wise functions in ns per element.
 //! `cargo run --release -p archc-kernels --example table [gemm|unary] [--features compare]`
 
 use archc_kernels::elementwise::{Binary, Src, Unary, binary, unary};
 use archc_kernels::gemm::gemm;
 use std::time::Instant;
 
-/// Best times of a call of each, in seconds: others share the machine, so that all are measured in turn, many times.
+/// The best time of a call of each function, in seconds. Other processes share the machine, so all are measured in turn, many times.
 fn best<const N: usize>(mut all: [&mut dyn FnMut(); N]) -> [f64; N] {
     let calls = all.each_mut().map(|f| {
         f();

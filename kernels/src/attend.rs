@@ -1,5 +1,5 @@
-//! The running softmax of an attend, tile by tile (arXiv 1805.02867): per row the largest score so far and the sum of exp of the scores minus it;
-//! when a tile raises the largest score, what was summed before is scaled down.
+//! The online softmax of an attend, tile by tile (arXiv 1805.02867): per row, the maximum score so far and the sum of exp(score - maximum);
+//! when a tile raises the maximum, the earlier sum is scaled down.
 
 use crate::elementwise::math;
 use crate::isa::{Isa, versions};
@@ -7,23 +7,23 @@ use crate::lines::ask;
 use crate::rows::{anchor, halves};
 use crate::vector::Vector;
 
-/// What is visible of a tile.
+/// The mask of a tile: the columns that are visible to each row.
 #[derive(Clone, Copy, Debug)]
 pub struct Mask {
-    /// 0 where a column is not visible: `[rows, cols]`, or null.
+    /// Mask elements `[rows, cols]`, 0 where a column is not visible; null if this hides nothing.
     pub at: *const f32,
-    /// Distance between rows.
+    /// Row stride of `at`, in elements.
     pub stride: usize,
-    /// For each row the columns, first and end, outside of which nothing is visible; or null. Causality and documents are such spans, and
-    /// nothing is computed outside of them.
+    /// The column range of each row, first and end, outside of which nothing is visible; or null. Causality and documents are such spans,
+    /// and nothing is computed outside of them.
     pub spans: *const [u32; 2],
 }
 
 impl Mask {
-    /// Everything is visible.
+    /// The mask that hides nothing.
     pub const ALL: Self = Self { at: std::ptr::null(), stride: 0, spans: std::ptr::null() };
 
-    /// The columns of a row that may be visible.
+    /// The column range, first and end, of row `i` in which columns may be visible.
     #[inline(always)]
     unsafe fn span(self, i: usize, cols: usize) -> (usize, usize) {
         if self.spans.is_null() {
@@ -34,7 +34,7 @@ impl Mask {
         (from as usize, to as usize)
     }
 
-    /// Group g of a row of s, `hidden` where it is not visible.
+    /// Loads group `g` of a row of scores, with `hidden` in the columns that are not visible.
     #[inline(always)]
     unsafe fn group(
         self,
@@ -46,7 +46,7 @@ impl Mask {
         hidden: f32,
     ) -> [f32; GROUP] {
         let j = g * GROUP;
-        // SAFETY: the caller's contract; a last group that is not whole is read entry by entry.
+        // SAFETY: the caller's contract; a partial last group is read element by element.
         unsafe {
             let mut x = read(row, j, cols, hidden);
             if j < from || j + GROUP > to {
@@ -65,10 +65,10 @@ impl Mask {
     }
 }
 
-/// Columns that are treated together: spans end within a group, not within a vector's remainder.
+/// Columns per group. Rows are processed in whole groups, and the ends of spans are masked within a group.
 const GROUP: usize = 16;
 
-/// Numbers j.. of a row of n.
+/// Loads one group from column `j` of a row of `n` elements, with `past` beyond its end.
 #[inline(always)]
 unsafe fn read(row: *const f32, j: usize, n: usize, past: f32) -> [f32; GROUP] {
     // SAFETY: the caller's contract.
@@ -80,7 +80,7 @@ unsafe fn read(row: *const f32, j: usize, n: usize, past: f32) -> [f32; GROUP] {
     }
 }
 
-/// Writes numbers j.. of a row of n.
+/// Stores one group from column `j` of a row of `n` elements, without writing beyond its end.
 #[inline(always)]
 unsafe fn write(row: *mut f32, j: usize, n: usize, x: [f32; GROUP]) {
     // SAFETY: the caller's contract.
@@ -94,13 +94,13 @@ unsafe fn write(row: *mut f32, j: usize, n: usize, x: [f32; GROUP]) {
     }
 }
 
-/// The groups of a row in which something may be visible.
+/// The groups of a row in which columns may be visible.
 #[inline(always)]
 fn inside((from, to): (usize, usize)) -> std::ops::Range<usize> {
     if from < to { from / GROUP..to.div_ceil(GROUP) } else { 0..0 }
 }
 
-/// The same; the row becomes 0 outside of them.
+/// Returns the groups of [`inside`] and sets the output row to 0 outside of them.
 #[inline(always)]
 unsafe fn groups(span: (usize, usize), cols: usize, out: *mut f32) -> std::ops::Range<usize> {
     let groups = inside(span);
@@ -127,7 +127,8 @@ unsafe fn update_body<I: Isa>(
 ) {
     // SAFETY: the caller's contract.
     unsafe {
-        // The largest scores first: factors of all rows are computed side by side. What is not a number becomes one of the weights.
+        // The maxima come first, so that the factors of all rows are computed side by side. A NaN score is skipped here and gives a NaN
+        // weight below.
         for i in 0..rows {
             let row = s.add(i * ss);
             let span = mask.span(i, cols);
@@ -143,7 +144,7 @@ unsafe fn update_body<I: Isa>(
             *max.add(i) = if new > old { new } else { old };
         }
         for i in 0..rows {
-            // a row that begins has -inf, whose exp is 0
+            // before its first visible tile a row has the maximum -inf, and exp(-inf) is 0
             *factor.add(i) = math::exp::<I>(*factor.add(i) - anchor(*max.add(i)));
         }
         for i in 0..rows {
@@ -157,7 +158,7 @@ unsafe fn update_body<I: Isa>(
                     acc[l] += e[l];
                 }
                 write(out, g * GROUP, cols, e);
-                // sums in f32 are short
+                // at most PIECE groups are summed in f32
                 if g % PIECE == PIECE - 1 {
                     total += f64::from(halves(std::mem::replace(&mut acc, [0.0; GROUP]), |a, b| a + b));
                 }
@@ -168,7 +169,7 @@ unsafe fn update_body<I: Isa>(
     }
 }
 
-/// Groups that are summed in f32.
+/// Groups that are summed in f32 before the sum is added in f64.
 const PIECE: usize = 128;
 
 #[inline(always)]
@@ -236,7 +237,7 @@ unsafe fn scale_rows_body<I: Isa>(_: I, rows: usize, n: usize, factor: *const f3
     }
 }
 
-/// Rows that are asked for before they are copied.
+/// Rows by which the prefetch runs ahead of the copy.
 const SOON: isize = 12;
 
 #[inline(always)]
@@ -245,7 +246,7 @@ unsafe fn copy_rows_body<I: Isa>(_: I, rows: usize, n: usize, x: *const f32, sx:
     unsafe {
         for i in 0..rows as isize {
             let (x, y) = (x.offset(i * sx), y.offset(i * sy));
-            // lines that lie far apart do not come by themselves
+            // the hardware prefetcher does not follow large strides
             ask(x.wrapping_offset(SOON * sx), 1);
             ask(y.wrapping_offset(SOON * sy), 1);
             let mut j = 0;
@@ -280,31 +281,33 @@ unsafe fn add_rows_body<I: Isa>(_: I, rows: usize, n: usize, x: *const f32, sx: 
 }
 
 versions! {
-    /// Takes a tile of scores s `[rows, cols]` into the running softmax: p becomes exp(s - new max), 0 where not visible; `max` and `sum` move on
-    /// (they start at -inf and 0, or for a sink at its score and 1); `factor` is what sums of earlier tiles are to be multiplied by. p may be s.
+    /// Adds a tile of scores s `[rows, cols]` to the online softmax: p becomes exp(s - new max), 0 where not visible; `max` and `sum` are
+    /// updated (they start at -inf and 0, or for a sink at its score and 1); `factor` becomes the factor by which the caller scales its
+    /// sums over earlier tiles. p may be s.
     pub unsafe fn update(
         rows: usize, cols: usize, s: *const f32, ss: usize, mask: Mask, p: *mut f32, sp: usize, max: *mut f32, sum: *mut f32,
         factor: *mut f32,
     ) = update_body;
-    /// The backward pass: p becomes exp(s - max - log), with the largest score and the logarithm of the sum as [`finish`] leaves them, 0
-    /// where not visible. p may be s.
+    /// Recomputes the weights for the backward pass: p becomes exp(s - max - log), 0 where not visible, with the maximum score and the
+    /// logarithm of the sum as [`finish`] leaves them. p may be s.
     pub unsafe fn weights(
         rows: usize, cols: usize, s: *const f32, ss: usize, mask: Mask, max: *const f32, log: *const f32, p: *mut f32, sp: usize,
     ) = weights_body;
-    /// p becomes s, 0 where not visible. p may be s.
+    /// Applies a mask: p `[rows, cols]` becomes s, 0 where not visible. p may be s.
     pub unsafe fn masked(
         rows: usize, cols: usize, s: *const f32, ss: usize, mask: Mask, p: *mut f32, sp: usize,
     ) = masked_body;
-    /// Row i of y `[rows, n]` times factor i.
+    /// Multiplies row i of y `[rows, n]` by `factor[i]`.
     pub unsafe fn scale_rows(rows: usize, n: usize, factor: *const f32, y: *mut f32, sy: usize) = scale_rows_body;
-    /// y `[rows, n]` = x: short rows, far apart.
+    /// Copies x to y, both `[rows, n]`: short rows at large strides.
     pub unsafe fn copy_rows(rows: usize, n: usize, x: *const f32, sx: isize, y: *mut f32, sy: isize) = copy_rows_body;
-    /// y `[rows, n]` += x.
+    /// Adds x to y, both `[rows, n]`.
     pub unsafe fn add_rows(rows: usize, n: usize, x: *const f32, sx: isize, y: *mut f32, sy: isize) = add_rows_body;
 }
 
-/// Ends the running softmax: `sum` becomes the factor that normalises the rows (0 where nothing was visible), `log` the logarithm of what it
-/// was (0 there, and `max` is -inf). Their sum is the logsumexp; one number for it would have no digits of `log` where scores are huge.
+/// Ends the online softmax: `sum` becomes the factor that normalises the rows (0 where nothing was visible), and `log` the logarithm of the
+/// former `sum` (0 where nothing was visible; `max` is -inf there). `max` + `log` is the logsumexp; stored as one f32, it would lose the
+/// digits of `log` where scores are huge.
 pub unsafe fn finish(rows: usize, max: *mut f32, sum: *mut f32, log: *mut f32) {
     for i in 0..rows {
         // SAFETY: the caller's contract.
@@ -338,7 +341,7 @@ mod tests {
                     (_, j) => f32::from(u8::from(j % 5 != 3)),
                 })
                 .collect();
-            // What the mask itself hides: for row 4 nothing.
+            // The mask without that of row 4, which is hidden by its span alone.
             let free: Vec<f32> = mask.iter().enumerate().map(|(i, m)| if i / cols == 4 { 1.0 } else { *m }).collect();
             let (mut max, mut sum, mut factor) = (vec![f32::NEG_INFINITY; rows], vec![0.0; rows], vec![0.0; rows]);
             let (mut y, mut log) = (vec![0.0; rows], vec![f32::NAN; rows]);
@@ -348,7 +351,7 @@ mod tests {
                 let n = tile.min(cols - from);
                 // SAFETY: the tile lies inside of the matrices.
                 unsafe {
-                    // The last row's columns end by its span, not by its mask.
+                    // The last row is cut off by its span, not by its mask.
                     let mut spans = [[0, n as u32]; 5];
                     spans[4][1] = n.min(50usize.saturating_sub(from)) as u32;
                     let part = Mask { at: free.as_ptr().add(from), stride: cols, spans: spans.as_ptr() };

@@ -2,7 +2,7 @@
 //! document of t.
 //!
 //! One call handles one sequence `[len, channels]`, channels contiguous. `pos` holds each token's position in its document; a token whose
-//! position is larger than its index goes on with a document of the `past`, the tokens before the sequence.
+//! position is larger than its index belongs to a document that starts in the `past`, the tokens before the sequence.
 
 use crate::isa::{Isa, versions};
 use crate::vector::Vector;
@@ -11,31 +11,31 @@ use std::ops::Range;
 /// The shape of a convolution and its filter.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter {
-    /// Entries of the filter.
+    /// Number of filter taps.
     pub taps: usize,
-    /// Tokens between two entries.
+    /// Tokens from one tap to the next (dilation).
     pub step: usize,
-    /// Entry w of channel c is at `at + w by_tap + c by_channel`.
+    /// Stride between taps: tap w of channel c is at offset `w * by_tap + c * by_channel`, in elements.
     pub by_tap: usize,
-    /// 1, or 0 for one filter that all channels share.
+    /// Stride between channels: 1, or 0 for one filter that all channels share.
     pub by_channel: usize,
 }
 
-/// Tokens before the sequence, the last one at the end; their rows are as far apart as those of x.
+/// Tokens before the sequence, the last one at the end; the row stride is that of x.
 #[derive(Clone, Copy, Debug)]
 pub struct Past {
-    /// The first of them.
+    /// The first row.
     pub at: *const f32,
-    /// How many.
+    /// Number of rows.
     pub rows: usize,
 }
 
 impl Past {
-    /// None.
+    /// No past tokens.
     pub const NONE: Self = Self { at: std::ptr::null(), rows: 0 };
 }
 
-/// Channels c to c + m of a row as one vector.
+/// Loads the m channels at `p` as one vector.
 #[inline(always)]
 unsafe fn get<V: Vector>(p: *const f32, m: usize) -> V {
     // SAFETY: the caller's contract.
@@ -48,7 +48,7 @@ unsafe fn put<V: Vector>(v: V, p: *mut f32, m: usize) {
     unsafe { if m == V::LANES { v.store(p) } else { v.store_part(p, m) } }
 }
 
-/// Entry w of the filter for channels from c.
+/// Loads tap w of the filter for m channels from c on.
 #[inline(always)]
 unsafe fn entry<V: Vector>(filter: Filter, f: *const f32, w: usize, c: usize, m: usize) -> V {
     // SAFETY: the caller's contract.
@@ -58,17 +58,17 @@ unsafe fn entry<V: Vector>(filter: Filter, f: *const f32, w: usize, c: usize, m:
     }
 }
 
-/// Tokens that are computed together, with [`WIDE`] vectors of channels each: as many sums as hide the time of a multiply-add and fit
-/// the registers.
+/// Tokens per register tile, with [`WIDE`] vectors of channels each: enough sums to hide the latency of a multiply-add, and few enough to
+/// fit the registers.
 const TOKENS: usize = 6;
-/// Vectors of channels that are computed together.
+/// Vectors of channels per register tile.
 const WIDE: usize = 2;
-/// Vectors of a token alone.
+/// Vectors of channels per register tile of a token that is computed alone.
 const ALONE: usize = 4;
-/// Entries of a filter's gradient that are summed together, with [`WIDE`] vectors each.
+/// Taps of a filter's gradient per register tile, with [`WIDE`] vectors each.
 const TAPS: usize = 4;
 
-/// Rows of tokens: the first one, and floats from one to the next.
+/// Rows of tokens: the first row, and the row stride in elements.
 #[derive(Clone, Copy)]
 struct Rows<P> {
     at: P,
@@ -80,19 +80,19 @@ struct Rows<P> {
 struct TapSum {
     filter: Filter,
     f: *const f32,
-    /// First entry, and the one after the last.
+    /// First tap and end of the range.
     taps: [usize; 2],
-    /// Where entry 0 would read for the first token; there need be nothing if `taps` starts later.
+    /// The address that tap 0 would read for the first token; it need not be valid if `taps` starts later.
     x: Rows<*const f32>,
-    /// Distance to what the next entry reads.
+    /// Offset from the row that a tap reads to the row of the next tap, in elements.
     by_tap: isize,
     y: Rows<*mut f32>,
-    /// Add to what is there.
+    /// Whether to add to y instead of overwriting it.
     accumulate: bool,
 }
 
 impl TapSum {
-    /// R tokens, V vectors of channels together.
+    /// Computes R tokens, V vectors of channels at a time.
     #[inline(always)]
     unsafe fn tokens<I: Isa, const R: usize, const V: usize>(self, channels: usize) {
         let lanes = I::V::LANES;
@@ -111,7 +111,7 @@ impl TapSum {
         }
     }
 
-    /// [`Self::tokens`] for V vectors of channels from c, each of m numbers.
+    /// Computes [`Self::tokens`] for V vectors of m channels each, from channel c on.
     #[inline(always)]
     unsafe fn block<I: Isa, const R: usize, const V: usize>(self, c: usize, m: usize) {
         let Self { filter, f, taps: [first, end], x, by_tap, y, accumulate } = self;
@@ -173,7 +173,7 @@ unsafe fn forward_body<I: Isa>(
                 t += TOKENS;
                 continue;
             }
-            // as far as the document reaches, and of that as far as the sequence does; the rest is in the past
+            // the taps within the document and the known past; the first `here` of them read the sequence, the rest the past
             let reach = (*pos.add(t) as usize).min(t + past.rows);
             let taps = filter.taps.min(reach / filter.step + 1);
             let here = taps.min(t / filter.step + 1);
@@ -204,7 +204,7 @@ unsafe fn back_body<I: Isa>(
     let by_tap = (filter.step * sdy) as isize;
     // SAFETY: the caller's contract.
     unsafe {
-        // past a document's start the tokens no longer see this one
+        // tokens past the start of a later document no longer read this one
         let sees = |s: usize, lag: usize| s + lag < len && *pos.add(s + lag) as usize >= lag;
         let mut s = 0;
         while s < len {
@@ -222,7 +222,7 @@ unsafe fn back_body<I: Isa>(
     }
 }
 
-/// The gradient of a filter: what it is summed over.
+/// The operands of a filter's gradient.
 #[derive(Clone, Copy)]
 struct FilterGradient {
     len: usize,
@@ -234,7 +234,7 @@ struct FilterGradient {
 }
 
 impl FilterGradient {
-    /// The row `lag` tokens before t, if the document and what is known reach so far.
+    /// The row `lag` tokens before t, if it belongs to the document of t and lies in the sequence or its past.
     #[inline(always)]
     unsafe fn earlier(self, t: usize, lag: usize) -> Option<*const f32> {
         // SAFETY: the caller's contract.
@@ -251,7 +251,7 @@ impl FilterGradient {
         }
     }
 
-    /// The sums over tokens from..to for W entries from `first` and V vectors of channels from c, each of m numbers.
+    /// The sums over `tokens` for W taps from `first` on and V vectors of m channels each, from channel c on.
     #[inline(always)]
     unsafe fn sums<I: Isa, const W: usize, const V: usize>(
         self,
@@ -288,7 +288,7 @@ impl FilterGradient {
         }
     }
 
-    /// Adds the gradient of W entries from `first`.
+    /// Adds the gradient of W taps from `first` on.
     #[inline(always)]
     unsafe fn entries<I: Isa, const W: usize>(self, channels: usize, first: usize, df: *mut f32) {
         let (lanes, filter) = (I::V::LANES, self.filter);
@@ -313,7 +313,7 @@ impl FilterGradient {
         }
     }
 
-    /// [`Self::sums`] over all tokens: added to the gradient, or to `shared` if the channels share the filter.
+    /// Adds [`Self::sums`] over all tokens to the gradient, or to `shared` if the channels share the filter.
     #[inline(always)]
     unsafe fn pieces<I: Isa, const W: usize, const V: usize>(
         self,
@@ -323,7 +323,7 @@ impl FilterGradient {
         shared: &mut [f64; W],
         df: *mut f32,
     ) {
-        /// Tokens summed in one go.
+        /// Tokens that are summed in registers before the sum is added to the gradient.
         const PIECE: usize = 1024;
         let filter = self.filter;
         // SAFETY: the caller's contract.
@@ -386,11 +386,11 @@ versions! {
         len: usize, channels: usize, filter: Filter, f: *const f32, x: *const f32, sx: usize, past: Past, pos: *const u32, y: *mut f32,
         sy: usize,
     ) = forward_body;
-    /// The gradient by x: dx_s = sum over w of f_w dy_{s + w step}.
+    /// The gradient with respect to x: dx_s = sum over w of f_w dy_{s + w step}.
     pub unsafe fn conv_back(
         len: usize, channels: usize, filter: Filter, f: *const f32, dy: *const f32, sdy: usize, pos: *const u32, dx: *mut f32, sdx: usize,
     ) = back_body;
-    /// Adds the gradient by the filter: df_w += sum over t of dy_t x_{t - w step}, over the channels too if they share it.
+    /// Adds the gradient with respect to the filter: df_w += sum over t of dy_t x_{t - w step}, over the channels too if they share it.
     pub unsafe fn conv_filter(
         len: usize, channels: usize, filter: Filter, x: *const f32, sx: usize, past: Past, pos: *const u32, dy: *const f32, sdy: usize,
         df: *mut f32,
@@ -425,7 +425,7 @@ mod tests {
                 let s = channels + 1;
                 let (f, x, before, dy) =
                     (numbers(taps * channels, 1), numbers(len * s, 2), numbers(carried * s, 3), numbers(len * s, 4));
-                // The first document goes on; others start at 7 and 9.
+                // The first document continues that of the past; others start at 7 and 9.
                 let pos: Vec<u32> = (0..len).map(|t| if t < 7 { t + carried } else if t < 9 { t - 7 } else { t - 9 } as u32).collect();
                 let past = Past { at: before.as_ptr(), rows: carried };
                 let (mut y, mut dx, mut df) = (vec![7.0; len * s], vec![7.0; len * s], vec![1.0; taps * channels]);
@@ -448,8 +448,8 @@ mod tests {
                 }
                 let (mut wy, mut wx, mut wf) =
                     (vec![0.0f64; len * s], vec![0.0f64; len * s], vec![1.0f64; taps * channels]);
-                // the sum of the sizes of what is summed: 1024 roundings of 6e-8 in a row, up and down, are 2e-6 of it, and a token less
-                // would be 1e-3; short sums are held to an absolute bound
+                // the sum of the magnitudes of the terms: 1024 successive roundings of 6e-8, up and down, are 2e-6 of it, and a missing
+                // token would be 1e-3; short sums are held to an absolute bound
                 let mut sizes = vec![0.0f64; taps * channels];
                 for t in 0..len {
                     for w in 0..taps {

@@ -1,10 +1,10 @@
 //! Copies between layouts: any number of dimensions, any strides.
 //!
-//! Dimensions that lie one after the other in both layouts are joined; then the innermost one decides: contiguous runs are copied as
-//! such, a stride of 0 in the source is a fill, and where the two layouts want different inner dimensions, a transpose goes
-//! through square tiles, so that each cache line is used whole.
+//! Adjacent dimensions that are contiguous in both layouts are merged; then the innermost one decides: contiguous runs are copied as such,
+//! a stride of 0 in the source is a fill, and where the two layouts have different innermost dimensions, the copy is a transpose in square
+//! tiles, so that each cache line is used whole.
 
-/// Most dimensions of a copy.
+/// Maximum number of dimensions of a copy.
 pub const DIMS: usize = 12;
 
 /// One dimension: length, strides of destination and source.
@@ -15,16 +15,17 @@ struct Axis {
     src: isize,
 }
 
-/// Side of a transpose's tiles.
+/// Side of the tiles of a transpose, in elements.
 const TILE: usize = 16;
 
-/// dst\[i\] = src\[i\] for every index of `sizes`, by strides that may be 0 (source) or negative. At most [`DIMS`] dimensions longer than 1.
+/// dst\[i\] = src\[i\] for every index of the iteration space `sizes`, with strides that may be 0 (source) or negative. At most [`DIMS`]
+/// dimensions longer than 1.
 pub unsafe fn copy_nd(dst: *mut f32, dst_strides: &[isize], src: *const f32, src_strides: &[isize], sizes: &[usize]) {
     // SAFETY: the caller's contract.
     unsafe { walk::<false>(dst, dst_strides, src, src_strides, sizes) }
 }
 
-/// dst\[i\] += src\[i\] in the order of the indices; a stride of 0 in the destination sums.
+/// dst\[i\] += src\[i\] for every index of the iteration space `sizes`, in order; a stride of 0 in the destination sums.
 pub unsafe fn add_nd(dst: *mut f32, dst_strides: &[isize], src: *const f32, src_strides: &[isize], sizes: &[usize]) {
     // SAFETY: the caller's contract.
     unsafe { walk::<true>(dst, dst_strides, src, src_strides, sizes) }
@@ -59,7 +60,7 @@ unsafe fn walk<const ADD: bool>(
     if !ADD {
         axes.sort_by_key(|a| std::cmp::Reverse(a.dst.unsigned_abs()));
     }
-    // The source's innermost dimension next to it, so that the two make tiles.
+    // The source's innermost dimension next to it, so that the two form tiles.
     if let [outer @ .., inner] = &mut *axes
         && inner.src.unsigned_abs() != 1
         && !ADD
@@ -120,7 +121,7 @@ unsafe fn line<const ADD: bool>(a: Axis, dst: *mut f32, src: *const f32) {
     }
 }
 
-/// Dimension a is contiguous in the source, b is the destination's inner one.
+/// Copies two dimensions in tiles: a is contiguous in the source, b is the destination's innermost one.
 unsafe fn transpose(a: Axis, b: Axis, dst: *mut f32, src: *const f32) {
     let (mut i, n, m) = (0, a.n as isize, b.n as isize);
     let tile = TILE as isize;
@@ -159,7 +160,7 @@ unsafe fn transpose(a: Axis, b: Axis, dst: *mut f32, src: *const f32) {
 mod tests {
     use super::*;
 
-    /// Row-major strides of the sizes taken in an order.
+    /// Row-major strides of `sizes` with the dimensions in the given order.
     fn strides(sizes: &[usize], order: &[usize]) -> Vec<isize> {
         let mut strides = vec![0; sizes.len()];
         let mut step = 1;
@@ -201,7 +202,7 @@ mod tests {
                     }
                     let mut y = vec![-1.0; total];
                     let mut z = vec![1.0; total];
-                    // The sum over the broadcast dimension, as the transposed move.
+                    // The sum over the broadcast dimension: the transpose of the copy.
                     let mut back = vec![0.0; total];
                     // SAFETY: strides stay inside of the total.
                     unsafe {

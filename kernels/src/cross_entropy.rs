@@ -63,10 +63,10 @@ unsafe fn grad_body<I: Isa>(
 }
 
 versions! {
-    /// Sum over rows of weight times (logsumexp of the row - its entry at the target), in nats, summed in f64. Targets of rows of weight 0
-    /// are not read.
+    /// The sum over the n rows of x `[n, vocab]` of weight times (logsumexp of the row - its element at the target), in nats, summed in
+    /// f64. Targets of rows of weight 0 are not read.
     pub unsafe fn loss(x: *const f32, n: usize, vocab: usize, sx: usize, targets: *const u32, weights: *const f32) -> f64 = loss_body;
-    /// Its gradient times `factor`: dx = factor weight (softmax - one at the target). dx may be x.
+    /// The gradient of [`loss`] times `factor`: dx `[n, vocab]` = factor weight (softmax - one-hot target). dx may be x.
     pub unsafe fn loss_grad(
         factor: f32, x: *const f32, n: usize, vocab: usize, sx: usize, targets: *const u32, weights: *const f32, dx: *mut f32, sdx: usize,
     ) = grad_body;

@@ -1,9 +1,9 @@
-//! Rows of a table by number, and the transpose.
+//! Gathers rows of a table by index, and adds to them (the transpose).
 
 use crate::elementwise::axpy;
 
-/// y_t = row `rows[t]` of the table. Rows are `width` long and, in the table, as far apart; those of y are `sy` apart. The numbers are below
-/// the count of rows.
+/// y_t = row `rows[t]` of the table, whose rows of `width` elements are contiguous; `sy` is the row stride of y. The indices are below the
+/// number of rows of the table.
 pub unsafe fn gather(width: usize, table: *const f32, rows: &[u32], y: *mut f32, sy: usize) {
     for (t, &row) in rows.iter().enumerate() {
         // SAFETY: the caller's contract.

@@ -1,10 +1,10 @@
-//! Instruction sets: which ones there are, which one this machine has, and how a function is compiled for each.
+//! Instruction sets: the levels, their detection at run time, and the compilation of a function for each.
 
 use crate::gemm::{Task, sums, tile};
 use crate::vector::Vector;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// An instruction set, from the one that every machine of the target has upwards.
+/// An instruction set, ordered from the baseline of the target upwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
@@ -65,8 +65,8 @@ pub fn level() -> Level {
     }
 }
 
-/// From now on uses this level, or the machine's best one if that is lower: to get the bits of another machine, for tests and
-/// for measurements.
+/// Sets the level in use to this one, or to the machine's best one if that is lower: to reproduce the bits of another machine, for tests
+/// and for measurements.
 pub fn limit(to: Level) {
     LEVEL.store(to.min(best()) as u8, Ordering::Relaxed);
 }
@@ -83,19 +83,19 @@ pub(crate) fn at_each_level(test: impl Fn(Level)) {
     limit(best());
 }
 
-/// What a function body is compiled for.
+/// The instruction set that a function body is compiled for.
 pub(crate) trait Isa: Copy {
     /// Its widest vector of f32.
     type V: Vector;
     /// Rows of a register tile of a matrix product; its columns are `COLS` vectors.
     const ROWS: usize;
-    /// See `ROWS`.
+    /// Columns of a register tile, in vectors.
     const COLS: usize;
     /// a b + c, rounded once where the machine can.
     fn fma(a: f32, b: f32, c: f32) -> f32;
-    /// [`tile`], as a function of its own: within another one, sums would lose their registers to what is around.
+    /// Calls [`tile`] as a function of its own: inlined, the sums would lose their registers to the code around.
     unsafe fn tile<const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(task: &Task);
-    /// [`sums`], in instructions of the set's own where it has them.
+    /// Computes [`sums`], hand-written for this instruction set where such code exists.
     #[inline(always)]
     unsafe fn sums<const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(
         task: &Task,
@@ -103,7 +103,7 @@ pub(crate) trait Isa: Copy {
         // SAFETY: the caller's contract.
         unsafe { sums::<Self, R, N, WHOLE, BY_ROWS>(task) }
     }
-    /// Transposes 8 x 8 numbers: `to[r * to_step + c] = from[c * from_step + r]`.
+    /// Transposes 8 x 8 elements: `to[r * to_step + c] = from[c * from_step + r]`.
     #[inline(always)]
     unsafe fn turn(from: *const f32, from_step: isize, to: *mut f32, to_step: isize) {
         for r in 0..8 {
@@ -115,7 +115,7 @@ pub(crate) trait Isa: Copy {
     }
 }
 
-/// What every machine of the target has.
+/// The baseline of the target.
 #[derive(Clone, Copy)]
 pub(crate) struct Base;
 

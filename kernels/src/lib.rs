@@ -1,12 +1,12 @@
-//! The arithmetic of the cpu device: f32, one thread a call, deterministic.
+//! The arithmetic of the cpu device: f32, one thread per call, deterministic.
 //!
 //! Every function is compiled for several instruction sets (AVX-512, AVX2 with FMA, and whatever the target always has:
 //! SSE2 or NEON) and picks the best one that the machine has at run time ([`Level`]). On one machine the same
 //! arguments give the same bits: no result depends on alignment, on the address, or on other threads.
 //!
 //! # Unsafe
-//! Intrinsics are unsafe by nature, and the plan's executor keeps all values in one arena, in which operands
-//! are pointers with strides and a result may lie where its operand was. One contract holds for all unsafe functions here:
+//! Intrinsics are unsafe by nature, and the plan's executor keeps all values in one arena, in which operands are pointers with strides and
+//! a result may take the place of an operand. One contract holds for all unsafe functions here:
 //! - every element that the arguments describe lies inside of live memory, initialised where it is read;
 //! - results overlap no operand, except where a function says that they may be the same memory.
 //!

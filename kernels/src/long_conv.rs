@@ -1,10 +1,10 @@
 //! Causal convolution with a filter as long as the sequence, channel by channel: the direct sum for short documents, the Fourier transform
 //! for long ones.
 //!
-//! A document is independent of those before it, so each is convolved alone: y = h * x, cut to its length. The transform's length is at least twice
-//! the document's, so that nothing wraps around. It runs in f64: its rounding is that of the largest numbers of the document everywhere, and
-//! tokens may be much smaller than those or cancel. Filters and sequences are `[len, channels]`, channels contiguous; a block of channels is
-//! turned to lie along time, transformed, and turned back.
+//! A document is independent of those before it, so each is convolved alone: y = h * x, cut to its length. The length of the transform is
+//! at least twice the document's, so that nothing wraps around. It runs in f64: its rounding error is that of the largest elements of the
+//! document everywhere, and tokens may be much smaller than those or cancel. Filters and sequences are `[len, channels]`, channels
+//! contiguous; each channel is gathered along time, transformed, and scattered back.
 
 use crate::conv::{Filter, Past, conv, conv_back, conv_filter};
 use realfft::num_complex::Complex64;
@@ -12,11 +12,11 @@ use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// From this many tokens on, a document goes through the transform. Measured with 64 channels (AVX-512,
-/// microseconds, direct and transform): 137 and 185 at 192 tokens, 184 and 240 at 224, 247 and 233 at 256, 560 and 297 at 384.
+/// Number of tokens from which on a document goes through the transform. Measured with 64 channels (AVX-512, microseconds, direct and
+/// transform): 137 and 185 at 192 tokens, 184 and 240 at 224, 247 and 233 at 256, 560 and 297 at 384.
 pub const TRANSFORM_FROM: usize = 240;
 
-/// The ways of one length, and memory for three sequences.
+/// The transforms of one length, and memory for a sequence, two spectra and scratch.
 struct Transform {
     len: usize,
     to: Arc<dyn RealToComplex<f64>>,
@@ -27,11 +27,11 @@ struct Transform {
 }
 
 thread_local! {
-    /// Transforms of the lengths that this thread has met, few of them.
+    /// Transforms of the lengths that this thread has used, few of them.
     static TRANSFORMS: RefCell<Vec<Transform>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The shortest length of at least n that is a power of two or three times one: both are fast.
+/// The shortest length of at least n that is a power of two or three times one: both are fast to transform.
 fn fast_length(n: usize) -> usize {
     let power = n.next_power_of_two();
     let three = power / 4 * 3;
@@ -53,7 +53,7 @@ fn with_transform<T>(len: usize, f: impl FnOnce(&mut Transform) -> T) -> T {
 }
 
 impl Transform {
-    /// The spectrum of a column of n entries, `stride` apart, from the last one to the first if `reverse`.
+    /// Computes the spectrum of a column of n elements with this stride, from the last one to the first if `reverse`.
     unsafe fn spectrum(&mut self, which: usize, x: *const f32, stride: usize, n: usize, reverse: bool) {
         for (t, v) in self.time[..n].iter_mut().enumerate() {
             // SAFETY: the caller's contract.
@@ -64,13 +64,13 @@ impl Transform {
         assert!(done.is_ok(), "archc bug: buffers are made for the transform");
     }
 
-    /// The convolution of the two sequences in `time`, not yet divided by the length.
+    /// Convolves the two sequences; the result, in `time`, is not yet divided by the length.
     fn convolve(&mut self) {
         let [a, b] = &mut self.spectra;
         for (a, b) in a.iter_mut().zip(b.iter()) {
             *a *= b;
         }
-        // Both ends of a real sequence's spectrum are real; rounding may have left a trace of something else.
+        // Both ends of a real sequence's spectrum are real; rounding may have left an imaginary part.
         let last = a.len() - 1;
         a[0].im = 0.0;
         if self.len.is_multiple_of(2) {
@@ -81,11 +81,11 @@ impl Transform {
     }
 }
 
-/// How much larger than its first number a sequence may become in a transform.
+/// Largest ratio of a sequence's elements to its first nonzero one at which the transform is used.
 const WIDENS: f32 = 1e8;
 
-/// Whether a transform would show: it spreads the rounding of the largest numbers (in f64) over all tokens, those before them included,
-/// which may hold much smaller ones.
+/// Whether the rounding of a transform would be visible: it spreads the rounding error of the largest elements (in f64) over all tokens,
+/// those before them included, which may hold much smaller elements.
 unsafe fn widens(x: *const f32, stride: usize, n: usize, reverse: bool) -> bool {
     // SAFETY: the caller's contract.
     let at = |t: usize| unsafe { *x.add(if reverse { n - 1 - t } else { t } * stride) }.abs();
@@ -111,8 +111,8 @@ fn direct(taps: usize, sh: usize) -> Filter {
     Filter { taps, step: 1, by_tap: sh, by_channel: 1 }
 }
 
-/// y_t = sum over lags within the document of h_lag x_{t - lag}. h has `lags` rows, as many as the longest document. The first document may go
-/// on from `past`.
+/// y_t = sum over lags within the document of h_lag x_{t - lag}. h has `lags` rows, as many as the longest document. The first document may
+/// continue from `past`.
 pub unsafe fn long_conv(
     channels: usize,
     h: *const f32,
@@ -155,7 +155,7 @@ pub unsafe fn long_conv(
     }
 }
 
-/// The gradient by x: dx_s = sum over t >= s of the same document of h_{t - s} dy_t.
+/// The gradient with respect to x: dx_s = sum over t >= s of the same document of h_{t - s} dy_t.
 pub unsafe fn long_conv_back(
     channels: usize,
     h: *const f32,
@@ -196,7 +196,7 @@ pub unsafe fn long_conv_back(
     }
 }
 
-/// Adds the gradient by the filter: dh_lag += sum over t of dy_t x_{t - lag} within documents.
+/// Adds the gradient with respect to the filter: dh_lag += sum over t of dy_t x_{t - lag} within documents.
 pub unsafe fn long_conv_filter(
     channels: usize,
     x: *const f32,

@@ -2,14 +2,14 @@
 
 use crate::isa::{Isa, versions};
 
-/// What an update of AdamW needs to know beside the gradients, worked out once for all parameters.
+/// The coefficients of one AdamW update, computed once for all parameters.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
     /// Factor on the gradients: clipping.
     pub scale: f32,
     /// Decay of the running mean.
     pub beta1: f32,
-    /// 1 - beta1, rounded only after the difference.
+    /// 1 - beta1, computed in f64 and rounded once.
     pub rest1: f32,
     /// Decay of the running mean of squares.
     pub beta2: f32,
@@ -17,25 +17,25 @@ pub struct Update {
     pub rest2: f32,
     /// Factor on the parameter: 1 - learning rate times weight decay, or 1.
     pub shrink: f32,
-    /// learning rate / (1 - beta1^number)
+    /// Bias-corrected learning rate: learning rate / (1 - beta1^number).
     pub rate: f32,
-    /// 1 / (1 - beta2^number)
+    /// Bias correction of the mean of squares: 1 / (1 - beta2^number).
     pub correct: f32,
-    /// Added to the root.
+    /// Epsilon, added to the root of the mean of squares.
     pub eps: f32,
 }
 
-/// AdamW's settings at one update of a training run, as a kernel finds them in memory.
+/// AdamW's settings at one update of a training run, in the memory layout that kernels read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
-    /// How far.
+    /// Learning rate.
     pub learning_rate: f64,
     /// Decay of the running mean.
     pub beta1: f64,
     /// Decay of the running mean of squares.
     pub beta2: f64,
-    /// Added to the root.
+    /// Epsilon, added to the root of the mean of squares.
     pub eps: f64,
     /// Decoupled decay, times the learning rate.
     pub weight_decay: f64,
@@ -43,12 +43,12 @@ pub struct Rule {
     pub clip: f64,
     /// Number of the update, from 1.
     pub number: u64,
-    /// Makes it 64 bytes.
+    /// Padding to 64 bytes.
     pub unused: u64,
 }
 
 impl Rule {
-    /// The update with gradients of this norm; none where objective, norm or rate is not finite.
+    /// The update for gradients of this norm; none where objective, norm or rate is not finite.
     pub fn update(&self, objective: f64, norm: f64, decays: bool) -> Option<Update> {
         let finite = objective.is_finite() && norm.is_finite() && self.learning_rate.is_finite();
         let scale = if norm > self.clip { self.clip / norm } else { 1.0 };
@@ -124,14 +124,14 @@ unsafe fn sum_squares_body<I: Isa>(_: I, x: *const f32, n: usize) -> f64 {
 }
 
 versions! {
-    /// One update of n parameters p with their running means m (of the gradient) and v (of its square). Nothing overlaps.
+    /// Updates n parameters p with their running means m (of the gradient) and v (of its square). The four do not overlap.
     pub unsafe fn adamw(update: Update, n: usize, p: *mut f32, m: *mut f32, v: *mut f32, g: *const f32) = adamw_body;
     unsafe fn squares(x: *const f32, n: usize) -> f64 = sum_squares_body;
 }
 
 /// The sum of squares in f64.
 pub fn sum_squares(x: &[f32]) -> f64 {
-    // SAFETY: a slice has as many entries as it says.
+    // SAFETY: pointer and length are those of a slice.
     unsafe { squares(x.as_ptr(), x.len()) }
 }
 

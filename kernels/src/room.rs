@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-/// Memory that starts at a cache line.
+/// Scratch memory, aligned to a cache line.
 #[derive(Default)]
 pub(crate) struct Room {
     data: Vec<Line>,
@@ -17,7 +17,7 @@ impl Room {
         Self { data: Vec::new() }
     }
 
-    /// Room for n numbers, with anything in it.
+    /// Returns memory for n elements with arbitrary contents.
     pub fn of(&mut self, n: usize) -> *mut f32 {
         if self.data.len() * 16 < n {
             self.data.resize(n.div_ceil(16), Line([0.0; 16]));
@@ -32,48 +32,48 @@ thread_local! {
     static DECAYS: Cell<Decays> = const { Cell::new(Decays { room: Room::new(), rows: 0, width: 0, whole: false }) };
 }
 
-/// What the last decays of channels gave, and of which they are: the ops of a chunk have the same ones, one after the other.
+/// The cached sums and exponentials of the last per-channel decays, with these decays: successive ops of a chunk use the same ones.
 #[derive(Default)]
 pub(crate) struct Decays {
     pub room: Room,
     pub rows: usize,
     pub width: usize,
-    /// Whether one middle does for all rows.
+    /// Whether one middle serves all rows.
     pub whole: bool,
 }
 
-/// The last decays, to be given back by [`keep_decays`].
+/// Takes the cached decays; [`keep_decays`] returns them.
 #[inline]
 pub(crate) fn decays() -> Decays {
     DECAYS.take()
 }
 
-/// Takes them back.
+/// Returns the decays to the cache.
 #[inline]
 pub(crate) fn keep_decays(decays: Decays) {
     DECAYS.set(decays);
 }
 
-/// The rooms of a product's panels, to be given back by [`keep_panels`]. (No closure: code in one would not be compiled for the
-/// instruction set of the function around it.)
+/// Takes the memory of a product's panels; [`keep_panels`] returns it. (No closure: code in one would not be compiled for the instruction
+/// set of the function around it.)
 #[inline]
 pub(crate) fn panels() -> (Room, Room) {
     PANELS.take()
 }
 
-/// Takes panels back for the next product.
+/// Returns the panels for the next product.
 #[inline]
 pub(crate) fn keep_panels(panels: (Room, Room)) {
     PANELS.set(panels);
 }
 
-/// The room of a function that calls products; back by [`keep_work`].
+/// Takes the memory of a function that calls products; [`keep_work`] returns it.
 #[inline]
 pub(crate) fn work() -> Room {
     WORK.take()
 }
 
-/// Takes it back.
+/// Returns the memory for the next call.
 #[inline]
 pub(crate) fn keep_work(room: Room) {
     WORK.set(room);

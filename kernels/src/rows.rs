@@ -1,16 +1,16 @@
-//! Reductions of rows and columns, and the softmax of rows. A matrix `[r, n]` is a pointer and the distance between rows.
+//! Reductions of rows and columns, and the softmax of rows. A matrix `[r, n]` is a pointer and a row stride in elements.
 //!
-//! Sums run in four vectors side by side over at most [`PIECE`] entries, and in f64 over the pieces: rounding grows with the piece,
-//! not with the row. The order is the same wherever the row lies.
+//! Sums run in four vectors side by side over at most [`PIECE`] elements, and in f64 over the pieces: rounding errors grow with the piece,
+//! not with the row. The order does not depend on the address of the row.
 
 use crate::elementwise::math;
 use crate::isa::{Isa, versions};
 use crate::vector::Vector;
 
-/// Entries that are summed in f32.
+/// Elements that are summed in f32 before the sum is added in f64.
 const PIECE: usize = 2048;
 
-/// Sum of f over pairs of entries: `f(acc, a, b)` adds one vector of them.
+/// Sums f over pairs of elements: `f(acc, a, b)` adds one vector of them.
 #[inline(always)]
 unsafe fn fold<V: Vector>(a: *const f32, b: *const f32, n: usize, f: impl Fn(V, V, V) -> V) -> f32 {
     // SAFETY: a and b have n entries; parts stay inside.
@@ -40,7 +40,7 @@ unsafe fn fold<V: Vector>(a: *const f32, b: *const f32, n: usize, f: impl Fn(V, 
     }
 }
 
-/// `fold` in pieces.
+/// Sums by `fold` in pieces, and over these in f64.
 #[inline(always)]
 unsafe fn fold_long<V: Vector>(a: *const f32, b: *const f32, n: usize, f: impl Fn(V, V, V) -> V + Copy) -> f32 {
     // SAFETY: as in `fold`.
@@ -79,10 +79,10 @@ unsafe fn dot_body<I: Isa>(_: I, a: *const f32, sa: usize, b: *const f32, sb: us
     }
 }
 
-/// Entries side by side in the loops below; the compiler makes vectors of them.
+/// Elements side by side in the loops below, which the compiler vectorises.
 const LANES: usize = 32;
 
-/// Folds a row to `LANES` numbers and these to one. `pick` is associative and commutative.
+/// Reduces a row to [`LANES`] elements and these to one. `pick` is associative and commutative.
 #[inline(always)]
 unsafe fn extreme(x: *const f32, n: usize, start: f32, pick: impl Fn(f32, f32) -> f32) -> f32 {
     let mut acc = [start; LANES];
@@ -102,7 +102,7 @@ unsafe fn extreme(x: *const f32, n: usize, start: f32, pick: impl Fn(f32, f32) -
     halves(acc, pick)
 }
 
-/// One number of all, by halves; their count is a power of two.
+/// Reduces all elements to one by halves; `N` is a power of two.
 #[inline(always)]
 pub(crate) fn halves<const N: usize>(mut acc: [f32; N], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut half = N / 2;
@@ -115,7 +115,7 @@ pub(crate) fn halves<const N: usize>(mut acc: [f32; N], f: impl Fn(f32, f32) -> 
     acc[0]
 }
 
-/// The larger; not a number if one of them is not.
+/// The larger of two elements; NaN if either is NaN.
 #[inline(always)]
 pub(crate) fn larger(a: f32, b: f32) -> f32 {
     let m = if a > b { a } else { b };
@@ -155,13 +155,13 @@ pub(crate) unsafe fn row_max(x: *const f32, n: usize) -> f32 {
     unsafe { extreme(x, n, f32::NEG_INFINITY, larger) }
 }
 
-/// What is subtracted before exp: the largest entry, or 0 where that is infinite and the difference would be no number.
+/// The number subtracted before exp: the largest element, or 0 where that is -inf and the difference would be NaN.
 #[inline(always)]
 pub(crate) fn anchor(max: f32) -> f32 {
     if max == f32::NEG_INFINITY { 0.0 } else { max }
 }
 
-/// Calls `keep(i, exp(x_i - m))` for each entry and gives the sum, in f64 over pieces.
+/// Calls `keep(i, exp(x_i - m))` for each element and returns the sum, in f64 over pieces.
 #[inline(always)]
 pub(crate) unsafe fn exp_sum<I: Isa>(x: *const f32, n: usize, m: f32, keep: impl Fn(usize, f32)) -> f64 {
     let mut total = 0.0;
@@ -173,7 +173,7 @@ pub(crate) unsafe fn exp_sum<I: Isa>(x: *const f32, n: usize, m: f32, keep: impl
             let mut acc = [0.0; LANES];
             let mut i = from;
             while i + LANES <= to {
-                // The operand is copied first: `keep` may write where it was.
+                // The operand is copied first: `keep` may overwrite it.
                 let v = x.add(i).cast::<[f32; LANES]>().read_unaligned();
                 let mut e = [0.0; LANES];
                 for l in 0..LANES {

@@ -3,26 +3,26 @@
 
 /// A vector register.
 pub(crate) trait Vector: Copy {
-    /// Entries.
+    /// Number of elements.
     const LANES: usize;
     unsafe fn splat(x: f32) -> Self;
     unsafe fn load(p: *const f32) -> Self;
     unsafe fn store(self, p: *mut f32);
-    /// The first n entries (n < LANES), then zeros.
+    /// Loads the first n elements (n < LANES), then zeros.
     unsafe fn load_part(p: *const f32, n: usize) -> Self;
-    /// Only the first n entries.
+    /// Stores only the first n elements.
     unsafe fn store_part(self, p: *mut f32, n: usize);
     unsafe fn add(self, b: Self) -> Self;
     unsafe fn sub(self, b: Self) -> Self;
     unsafe fn mul(self, b: Self) -> Self;
     unsafe fn div(self, b: Self) -> Self;
-    /// The larger; not a number if one of them is not.
+    /// The larger of each two elements; NaN if either is NaN.
     unsafe fn larger(self, b: Self) -> Self;
-    /// The smaller; not a number if one of them is not.
+    /// The smaller of each two elements; NaN if either is NaN.
     unsafe fn smaller(self, b: Self) -> Self;
     /// self b + c
     unsafe fn fma(self, b: Self, c: Self) -> Self;
-    /// The sum of the entries, by halves.
+    /// The sum of the elements, by halves.
     #[inline(always)]
     unsafe fn sum(self) -> f32 {
         let mut t = [0.0; 16];
@@ -105,7 +105,7 @@ mod x86 {
     use super::Vector;
     use core::arch::x86_64::*;
 
-    /// Eight ones, then eight zeros: the mask of the first n entries starts at 8 - n.
+    /// Eight elements of all ones, then eight of zeros: the mask of the first n elements starts at 8 - n.
     static MASK: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
     // SAFETY of all blocks below: the methods run only where the instruction set is enabled, on pointers that the caller vouches for;
@@ -148,7 +148,7 @@ mod x86 {
         unsafe fn div(self, b: Self) -> Self {
             unsafe { _mm256_div_ps(self, b) }
         }
-        // The instructions give b where one of them is not a number.
+        // The instructions return b where either operand is NaN.
         #[inline(always)]
         unsafe fn larger(self, b: Self) -> Self {
             unsafe { _mm256_blendv_ps(_mm256_max_ps(self, b), self, _mm256_cmp_ps::<_CMP_UNORD_Q>(self, self)) }
@@ -215,14 +215,14 @@ mod x86 {
         }
     }
 
-    /// Transposes 8 x 8 numbers, rows so far apart.
+    /// Transposes 8 x 8 elements, with these row strides.
     #[inline(always)]
     pub(crate) unsafe fn turn_avx(from: *const f32, from_step: isize, to: *mut f32, to_step: isize) {
         unsafe {
             let row = |i: isize| _mm256_loadu_ps(from.offset(i * from_step));
             let (a, b, c, d) = (row(0), row(1), row(2), row(3));
             let (e, f, g, h) = (row(4), row(5), row(6), row(7));
-            // pairs of rows, then fours, then the halves
+            // interleaves pairs of rows, then fours, then the halves
             let (ab, ba) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
             let (cd, dc) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
             let (ef, fe) = (_mm256_unpacklo_ps(e, f), _mm256_unpackhi_ps(e, f));

@@ -1,26 +1,26 @@
-//! Writing HTML so that nothing a program says can be taken for markup.
+//! HTML output in which no text of a program can be taken for markup.
 
 use std::fmt::{Display, Write};
 
-/// A page in the making. Text goes in by [`Page::text`], which escapes; markup by [`Page::raw`], which takes
-/// only texts of this program.
+/// HTML page under construction. Text is added by [`Page::text`], which escapes it; markup by [`Page::raw`], which takes only
+/// string constants of this program.
 #[derive(Debug, Default)]
 pub struct Page(String);
 
 impl Page {
-    /// Markup.
+    /// Appends markup without escaping.
     pub fn raw(&mut self, markup: &'static str) -> &mut Self {
         self.0.push_str(markup);
         self
     }
 
-    /// Text from anywhere.
+    /// Appends escaped text.
     pub fn text(&mut self, text: impl Display) -> &mut Self {
         escape(&text.to_string(), &mut self.0);
         self
     }
 
-    /// `<name a="1" b="2">text</name>`
+    /// Appends `<name a="1" b="2">text</name>`.
     pub fn element(
         &mut self,
         name: &'static str,
@@ -30,7 +30,7 @@ impl Page {
         self.open(name, attributes).text(text).close(name)
     }
 
-    /// `<name a="1">`
+    /// Appends `<name a="1">`.
     pub fn open(&mut self, name: &'static str, attributes: &[(&'static str, &dyn Display)]) -> &mut Self {
         self.0.push('<');
         self.0.push_str(name);
@@ -45,14 +45,14 @@ impl Page {
         self
     }
 
-    /// `</name>`
+    /// Appends `</name>`.
     pub fn close(&mut self, name: &'static str) -> &mut Self {
         // Writing to a string does not fail.
         let _ = write!(self.0, "</{name}>");
         self
     }
 
-    /// A page up to its content.
+    /// Starts a page, up to its content.
     pub fn open_document(title: &str) -> Self {
         let mut page = Self::default();
         page.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
@@ -62,7 +62,7 @@ impl Page {
         page
     }
 
-    /// The page after its content, with a script.
+    /// Ends the page after its content, with a script.
     pub fn close_document(mut self, script: &'static str) -> String {
         self.raw("</main>\n");
         if !script.is_empty() {
@@ -77,23 +77,23 @@ impl Page {
         self.element("h2", &[("id", &id)], title).element("p", &[], note).raw("\n");
     }
 
-    /// A heading of a table's column.
+    /// Appends a heading of a table's column.
     pub fn head(&mut self, title: impl Display, class: &str) {
         self.element("th", &[("class", &class)], title);
     }
 
-    /// A cell of a table.
+    /// Appends a cell of a table.
     pub fn cell(&mut self, text: impl Display) {
         self.element("td", &[], text);
     }
 
-    /// A cell of a table that holds a number.
+    /// Appends a cell of a table that holds a number.
     pub fn number(&mut self, text: impl Display) {
         self.element("td", &[("class", &"n")], text);
     }
 
-    /// Opens a table with these columns (name, class). It is `cards` if each row becomes a card where the page is narrow: then its
-    /// cells are [`Page::field`]s.
+    /// Opens a table with these columns (name, class). With the class `cards`, each row becomes a card where the page is narrow;
+    /// its cells are then [`Page::field`]s.
     pub fn open_table(&mut self, attributes: &[(&'static str, &dyn Display)], columns: &[(&str, &str)]) {
         self.raw("<div class=\"wide\">").open("table", attributes).raw("<thead><tr>");
         for (title, class) in columns {
@@ -102,27 +102,27 @@ impl Page {
         self.raw("</tr></thead>\n<tbody>\n");
     }
 
-    /// Closes it.
+    /// Closes a table.
     pub fn close_table(&mut self) {
         self.raw("</tbody></table></div>\n");
     }
 
-    /// A cell that carries its column's name, which stands beside it where the table becomes cards.
+    /// Appends a cell that carries its column's name, which is shown beside it where the table becomes cards.
     pub fn field(&mut self, column: &str, class: &str, text: impl Display) {
         self.open_field(column, class).text(text).raw("</td>");
     }
 
-    /// The same, up to its content.
+    /// Opens such a cell, up to its content.
     pub fn open_field(&mut self, column: &str, class: &str) -> &mut Self {
         self.open("td", &[("class", &class), ("data-of", &column)])
     }
 
-    /// A sentence under a heading.
+    /// Appends a sentence under a heading.
     pub fn note(&mut self, text: impl Display) {
         self.element("p", &[("class", &"note")], text).raw("\n");
     }
 
-    /// Numbers side by side, each over what it is.
+    /// Appends numbers side by side, each above its description.
     pub fn numbers(&mut self, numbers: &[(String, &str)]) {
         self.raw("<div class=\"numbers\">");
         for (number, what) in numbers {
@@ -132,7 +132,7 @@ impl Page {
     }
 }
 
-/// 12.3k, 4.56M
+/// Formats a large number: 12.3k, 4.56M.
 pub fn big(x: f64) -> String {
     match x {
         x if x >= 1e9 => format!("{:.2}G", x / 1e9),
@@ -142,8 +142,8 @@ pub fn big(x: f64) -> String {
     }
 }
 
-/// Text for element content and for attributes in double quotes. Control characters, which HTML forbids, become
-/// the replacement character.
+/// Escapes text for element content and for attributes in double quotes. Control characters, which HTML forbids, become the
+/// replacement character.
 fn escape(text: &str, into: &mut String) {
     for c in text.chars() {
         match c {

@@ -1,5 +1,5 @@
-//! Reports as HTML pages that need nothing but themselves: markup in which every text is escaped, drawings, one style sheet (light and
-//! dark). Knows nothing of what it shows.
+//! Reports as self-contained HTML pages: markup in which every text is escaped, drawings, one style sheet (light and dark).
+//! Independent of the reports' contents.
 
 mod html;
 mod plane;

@@ -1,28 +1,29 @@
 //! Drawings as inline SVG, in colours of the page's style sheet.
 //!
-//! A drawing has no size of its own: places are per cent of its box, so it is as wide as the page lets it be, and its text keeps the
-//! size that the style sheet gives. Paths know no per cent; they lie in an inner drawing that is stretched, with pens that are not.
+//! A drawing has no size of its own: positions are percentages of its box, so it is as wide as the page allows, and its text keeps
+//! the size that the style sheet sets. Paths cannot use percentages; they lie in an inner drawing that is stretched, with stroke
+//! widths that are not.
 
 use crate::Page;
 use std::fmt::{Display, Write};
 
-/// A plane with a frame, from data to places on the page.
+/// Plane with a frame that maps data to positions on the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Plane {
-    /// Of the drawing, in pixels.
+    /// Height of the drawing, in pixels.
     pub height: f64,
-    /// From where to where the horizontal axis goes.
+    /// Range of the horizontal axis.
     pub x: (f64, f64),
-    /// The same of the vertical one.
+    /// Range of the vertical axis.
     pub y: (f64, f64),
 }
 
-/// How a point looks.
+/// Shape of a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// A disc.
+    /// Disc.
     Dot,
-    /// A square.
+    /// Square.
     Square,
 }
 
@@ -30,13 +31,13 @@ pub enum Shape {
 const SIZE: f64 = 9.0;
 
 impl Plane {
-    /// Per cent from the left.
+    /// Horizontal position in per cent from the left.
     pub fn px(&self, x: f64) -> f64 {
         let (a, b) = self.x;
         round(100.0 * (x - a) / (b - a).max(1e-12))
     }
 
-    /// Per cent from the top.
+    /// Vertical position in per cent from the top.
     pub fn py(&self, y: f64) -> f64 {
         let (a, b) = self.y;
         round(100.0 - 100.0 * (y - a) / (b - a).max(1e-12))
@@ -48,7 +49,7 @@ impl Plane {
         self.open_with(page, title, (x_label, ""), &x);
     }
 
-    /// The same with names of both axes, and with other numbers along the horizontal one.
+    /// Opens the drawing with names of both axes and the given numbers along the horizontal axis.
     pub fn open_with(&self, page: &mut Page, title: &str, (x_label, y_label): (&str, &str), x: &[(f64, String)]) {
         page.open("svg", &[("class", &"plane"), ("height", &self.height), ("role", &"group"), ("aria-label", &title)]);
         for y in ticks(self.y) {
@@ -75,7 +76,7 @@ impl Plane {
         page.close("svg").raw("\n");
     }
 
-    /// A line through points; those that are not finite interrupt it.
+    /// Draws a line through points; points that are not finite interrupt it.
     pub fn line(&self, page: &mut Page, class: &dyn Display, points: impl IntoIterator<Item = (f64, f64)>) {
         let mut path = String::new();
         let mut pen = 'M';
@@ -90,7 +91,7 @@ impl Plane {
         self.path(page, class, &path);
     }
 
-    /// A curve from one point to another, flat at its ends.
+    /// Draws a curve from one point to another, flat at its ends.
     pub fn bow(&self, page: &mut Page, class: &dyn Display, from: (f64, f64), to: (f64, f64)) {
         let (ax, ay, bx, by) = (self.px(from.0), self.py(from.1), self.px(to.0), self.py(to.1));
         let middle = round((ax + bx) / 2.0);
@@ -102,14 +103,14 @@ impl Plane {
         page.open("path", &[("class", class), ("d", &path)]).close("path").close("svg");
     }
 
-    /// Dots; those that are not finite are left out.
+    /// Draws dots; points that are not finite are left out.
     pub fn dots(&self, page: &mut Page, class: &dyn Display, points: impl IntoIterator<Item = (f64, f64)>) {
         for at in points.into_iter().filter(|p| p.1.is_finite()) {
             self.point(page, class, Shape::Dot, at, "");
         }
     }
 
-    /// A point, with a title if that is not empty.
+    /// Draws a point, with a title if that is not empty.
     pub fn point(&self, page: &mut Page, class: &dyn Display, shape: Shape, (x, y): (f64, f64), title: &str) {
         let (x, y) = (Percent(self.px(x)), Percent(self.py(y)));
         let name = match shape {
@@ -131,7 +132,7 @@ impl Plane {
         page.close(name);
     }
 
-    /// A name beside a point: to its right in the left half, else to its left.
+    /// Draws a name beside a point: to its right in the left half, else to its left.
     pub fn label(&self, page: &mut Page, class: &dyn Display, (x, y): (f64, f64), text: impl Display) {
         let at = self.px(x);
         let (dx, anchor) = if at > 50.0 { (-9, "end") } else { (9, "start") };
@@ -146,7 +147,7 @@ impl Plane {
         page.element("text", &place, text);
     }
 
-    /// Which names can stand beside their points without lying on another, the first ones first, in a drawing of so many pixels.
+    /// Decides which names fit beside their points without overlap, earlier names first, in a drawing of `width` pixels.
     pub fn room(&self, width: f64, names: &[((f64, f64), usize)]) -> Vec<bool> {
         let mut taken: Vec<(f64, f64, f64)> = Vec::new();
         let mut free = |&((x, y), letters): &((f64, f64), usize)| {
@@ -163,7 +164,7 @@ impl Plane {
     }
 }
 
-/// `12.5%`
+/// Percentage, displayed as `12.5%`.
 struct Percent(f64);
 
 impl Display for Percent {
@@ -172,7 +173,7 @@ impl Display for Percent {
     }
 }
 
-/// About five round numbers inside a range.
+/// About five round numbers within a range.
 fn ticks((from, to): (f64, f64)) -> Vec<f64> {
     let rough = ((to - from) / 5.0).max(1e-9);
     let power = 10f64.powf(rough.log10().floor());
@@ -182,12 +183,12 @@ fn ticks((from, to): (f64, f64)) -> Vec<f64> {
     (first..=last).map(|i| i as f64 * step).collect()
 }
 
-/// To a hundredth, which is less than a pixel of the widest drawing.
+/// Rounds to hundredths, less than a pixel in the widest drawing.
 pub fn round(x: f64) -> f64 {
     (x * 100.0).round() / 100.0
 }
 
-/// A number with as many digits as a tick needs.
+/// Formats a number with as many digits as a tick needs.
 fn short(x: f64) -> String {
     if x.abs() >= 1e4 {
         return crate::big(x);
@@ -197,7 +198,7 @@ fn short(x: f64) -> String {
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
-/// The range of some values with a little air; 0 to 1 of none.
+/// Range of some values with a small margin; 0 to 1 if there are none.
 pub fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
     if low > high {

@@ -1,4 +1,4 @@
-//! Seconds per training step of a block in the standard stack, and how far the device is from the reference in f64:
+//! Seconds per training step of a block in the standard stack, and the device's error relative to the reference in f64:
 //! `cargo run --release -p archc-runtime --example steps -- FILE BLOCK D LAYERS TOKENS BATCH DEVICE [compare]`.
 
 use archc_compiler::source::SourceMap;
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     session.step(&tokens, 1e-3).map_err(|d| d.message)?;
     println!("compiled and first step {:.4} s", start.elapsed().as_secs_f64());
-    // beside each step the rate of a product that stays in cache: the machine's speed changes while others use it
+    // the rate of a product that stays in cache is measured beside each step: the machine's speed changes while others use it
     let (mut times, mut worth) = (Vec::new(), Vec::new());
     let mut before = rate();
     for _ in 0..std::env::var("STEPS").ok().and_then(|s| s.parse().ok()).unwrap_or(40) {
@@ -97,7 +97,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Operations a second of a small matrix product.
+/// Operations per second of a small matrix product.
 fn rate() -> f64 {
     if std::env::var_os("BARE").is_some() {
         return 1.0;
@@ -112,7 +112,7 @@ fn rate() -> f64 {
     20.0 * 2.0 * (N * N * N) as f64 / start.elapsed().as_secs_f64()
 }
 
-/// Root mean square of the difference over that of the right numbers.
+/// Root mean square of the difference relative to that of the reference values `b`.
 fn error(a: &[f64], b: &[f64]) -> f64 {
     let square: f64 = a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum();
     (square / b.iter().map(|y| y * y).sum::<f64>().max(1e-300)).sqrt()

@@ -1,4 +1,4 @@
-//! Batches made ready for a device: checked, document starts resolved to positions, learned prefixes inserted.
+//! Preparation of batches for a device: checks, positions from document starts, insertion of learned prefixes.
 
 use crate::errors;
 use crate::session::Batch;
@@ -6,37 +6,37 @@ use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
 use std::sync::Arc;
 
-/// Which token is where: sequences side by side, and positions in their documents.
+/// The token grid of a batch: sequences side by side, and positions of tokens in their documents.
 #[derive(Clone, Debug)]
 pub(crate) struct Grid {
-    /// Sequences.
+    /// Number of sequences.
     pub batch: usize,
-    /// Tokens a sequence.
+    /// Tokens per sequence.
     pub len: usize,
-    /// For each token, its position in its document: how far back it may look. 0 where one starts.
+    /// Position of each token in its document, which is the number of tokens it may look back; 0 at a document start.
     pub pos: Arc<[usize]>,
 }
 
 impl Grid {
-    /// For each sequence, the position that a next token of its last document would have.
+    /// The position that a next token of the last document would have, for each sequence.
     pub fn ends(&self) -> Vec<usize> {
         self.pos.chunks_exact(self.len).map(|row| row.last().map_or(0, |p| p + 1)).collect()
     }
 }
 
-/// A batch as a device sees it. With a prefix, sequences are longer than they were given.
+/// A batch in the layout of a device. With a prefix, sequences are longer than in the source batch.
 #[derive(Clone, Debug)]
 pub(crate) struct Tokens {
     pub grid: Grid,
-    /// Tokens of the same documents that came before this piece, at most.
+    /// Maximum number of tokens of the same documents before this piece.
     pub carried: usize,
     /// Row of the embedding table for each token; prefix token m is row VOCAB + m.
     pub ids: Vec<u32>,
-    /// What each token should predict (0 where nothing).
+    /// Target of each token (0 where it has none).
     pub targets: Vec<u32>,
     /// 1 / (number of unmasked tokens) for those, 0 for the others.
     pub weights: Vec<f64>,
-    /// Where the given tokens are, if the prefix moved them.
+    /// Places of the batch's tokens, if the prefix moved them.
     pub given: Option<Vec<usize>>,
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn check(graph: &Graph, batch: &Batch) -> Result<(), Diagnostic> {
     }
 }
 
-/// How many documents start in each sequence; sequences with as many are as long once prefixes are in.
+/// The number of documents that start in each sequence; sequences with equal numbers have equal lengths after prefixes are inserted.
 pub(crate) fn starts(batch: &Batch, continued: bool) -> Vec<usize> {
     (0..batch.batch).map(|b| (0..batch.len).filter(|&t| starts_at(batch, continued, b, t)).count()).collect()
 }
@@ -100,7 +100,7 @@ fn starts_at(batch: &Batch, continued: bool, b: usize, t: usize) -> bool {
     (t == 0 && !continued) || batch.reset.get(b * batch.len + t).copied().unwrap_or(false)
 }
 
-/// Lays a checked batch out; `before` are the positions that the sequences' next tokens have, if they go on.
+/// Lays out a checked batch; `before` are the positions of the sequences' next tokens, if they continue from a carry.
 pub(crate) fn lay_out(graph: &Graph, batch: &Batch, before: Option<&[usize]>) -> Tokens {
     let prefix = graph.prefix.map_or(0, |p| graph.param_shape(p)[0]);
     let vocab = graph.vocab.map_or(0, |v| graph.size(v)) as u32;

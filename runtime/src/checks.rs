@@ -1,4 +1,4 @@
-//! Checks that all sessions share: objectives, weights of outputs, parameters given from outside.
+//! Checks that all sessions share: objectives, cotangents of outputs, parameters from outside.
 
 use crate::errors;
 use crate::session::{Batch, Dtype, Tensor, Tensors};
@@ -6,7 +6,7 @@ use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, ParamId};
 use std::collections::BTreeSet;
 
-/// Checks that a batch has what a loss needs.
+/// Checks that a batch has the inputs of a loss.
 pub(crate) fn has_objective(graph: &Graph, batch: &Batch) -> Result<(), Diagnostic> {
     match graph.vocab {
         Some(_) if batch.targets.is_empty() => Err(errors::objective(
@@ -21,7 +21,7 @@ pub(crate) fn has_objective(graph: &Graph, batch: &Batch) -> Result<(), Diagnost
     }
 }
 
-/// Checks that weights of outputs fit them.
+/// Checks that cotangents match the outputs.
 pub(crate) fn cotangents(graph: &Graph, batch: &Batch, cotangents: &Tensors) -> Result<(), Diagnostic> {
     let outputs = &graph.outputs;
     for (name, r) in cotangents {
@@ -44,7 +44,7 @@ pub(crate) fn cotangents(graph: &Graph, batch: &Batch, cotangents: &Tensors) -> 
     Ok(())
 }
 
-/// Values in the order of the graph, by path.
+/// Maps parameter values in the order of the graph to tensors by path.
 pub(crate) fn by_path(graph: &Graph, values: &[Vec<f64>]) -> Tensors {
     let ids = (0..graph.params.len()).map(|i| ParamId(i as u32));
     let tensor = |(id, data): (ParamId, &Vec<f64>)| {
@@ -54,8 +54,8 @@ pub(crate) fn by_path(graph: &Graph, values: &[Vec<f64>]) -> Tensors {
     ids.zip(values).map(tensor).collect()
 }
 
-/// Everything in which tensors differ from the parameters of a graph: unknown ones, missing ones, wrong shapes, numbers that are
-/// not finite in this arithmetic.
+/// All differences between tensors and the parameters of a graph: unknown ones, missing ones, wrong shapes, elements that are not finite in
+/// this arithmetic.
 pub fn misfits(graph: &Graph, tensors: &Tensors, dtype: Dtype) -> Vec<Diagnostic> {
     let paths: BTreeSet<&String> = graph.params.iter().map(|p| &p.path).collect();
     let lacking = || paths.iter().copied().filter(|p| !tensors.contains_key(*p));
@@ -77,7 +77,7 @@ pub fn misfits(graph: &Graph, tensors: &Tensors, dtype: Dtype) -> Vec<Diagnostic
     found
 }
 
-/// Tensors by path, checked against the graph, in its order.
+/// Checks tensors by path against the graph and returns their values in its order.
 pub(crate) fn params(graph: &Graph, tensors: &Tensors, dtype: Dtype) -> Result<Vec<Vec<f64>>, Diagnostic> {
     if let Some(first) = misfits(graph, tensors, dtype).into_iter().next() {
         return Err(first);
@@ -87,7 +87,7 @@ pub(crate) fn params(graph: &Graph, tensors: &Tensors, dtype: Dtype) -> Result<V
     Ok(graph.params.iter().map(|param| rounded(&param.path)).collect())
 }
 
-/// What brings a number to a session's arithmetic.
+/// The function that rounds a number to a session's arithmetic.
 pub(crate) fn rounding(dtype: Dtype) -> fn(f64) -> f64 {
     match dtype {
         Dtype::F32 => |x| f64::from(x as f32),

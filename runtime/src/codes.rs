@@ -1,4 +1,4 @@
-//! The codes of the runtime's findings, for `archc explain`.
+//! The codes of the runtime's diagnostics, for `archc explain`.
 
 use archc_compiler::diag::Code;
 

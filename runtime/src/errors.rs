@@ -1,4 +1,4 @@
-//! Named constructors of the findings of the runtime; `codes.rs` has their long texts.
+//! Named constructors of the diagnostics of the runtime; `codes.rs` has their long texts.
 
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::hir::nearest;
@@ -148,7 +148,7 @@ pub(crate) fn single_precision() -> Diagnostic {
         .help("use the reference device for f64: `--device reference`")
 }
 
-/// The system does not give so much memory.
+/// The system refuses an allocation of `bytes` bytes.
 pub(crate) fn no_memory(bytes: usize, why: impl std::fmt::Display) -> Diagnostic {
     Diagnostic::error("E0815", format!("there is no memory for a buffer of {:.1} GB: {why}", bytes as f64 / 1e9))
         .help("give fewer or shorter sequences at a time, or smaller axes; `archc check` counts what a program takes")

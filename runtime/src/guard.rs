@@ -1,4 +1,4 @@
-//! Threads for work of ours that may have a bug: a large stack, and panics that are caught and kept off the terminal.
+//! Threads for internal work that may have a bug: a large stack, and panics that are caught and kept off the terminal.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 use std::thread::Builder;
 
-/// Stack of a worker: candle's backward pass recurses over the graph.
+/// Stack size of a worker in bytes: candle's backward pass recurses over the graph.
 const STACK: usize = 256 << 20;
 
 const WORKER: &str = "archc worker ";
@@ -17,12 +17,12 @@ thread_local! {
     static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
 
-/// While it lives, what the cpu device does on this thread ends soon after the flag is set, also inside of a step: it unwinds, and
-/// [`caught`] says so. What it worked on is then half done and is to be dropped.
+/// A guard: while it lives, work of the cpu device on this thread ends soon after the flag is set, also inside of a step. It unwinds, and
+/// [`caught`] returns an error. The values it worked on are then incomplete and must be dropped.
 #[derive(Debug)]
 pub struct Stoppable(());
 
-/// Makes this thread's work end when a flag is set.
+/// Lets the work of this thread end when a flag is set.
 pub fn stoppable(flag: Arc<AtomicBool>) -> Stoppable {
     STOP.with(|stop| *stop.borrow_mut() = Some(flag));
     Stoppable(())
@@ -34,27 +34,27 @@ impl Drop for Stoppable {
     }
 }
 
-/// Between two kernels: unwinds if this thread's work is to end. Costs as much as reading a number.
+/// Unwinds if the work of this thread is to end; called between two kernels. It costs about one memory read.
 pub(crate) fn stop_here() {
     let stop = STOP.with(|stop| stop.borrow().as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed)));
     if stop {
-        // No panic: nothing is wrong, and no hook has anything to say.
+        // No panic: nothing is wrong, so no panic hook runs.
         panic::resume_unwind(Box::new("stopped"));
     }
 }
 
-/// A thread in which panics stay off the terminal; [`caught`] gives them with their place.
+/// A builder of a thread in which panics stay off the terminal; [`caught`] returns them with their place.
 pub fn worker(name: &str) -> Builder {
     quiet_panics();
     Builder::new().name(format!("{WORKER}{name}")).stack_size(STACK)
 }
 
-/// Runs something of ours that may have a bug.
+/// Runs internal work that may have a bug.
 ///
 /// # Errors
 /// The panic's message and place.
 pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    // What the closure could leave half-changed is dropped with it, or is a cache of whole entries.
+    // State that the closure could leave half-changed is dropped with it, or is a cache of whole entries.
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let at = PANIC.with(|p| p.borrow_mut().take());
         match at {
@@ -64,7 +64,7 @@ pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Does something on a thread like a worker's and waits for it: a large stack, and panics kept off the terminal.
+/// Runs work on a thread like a worker's, with a large stack and panics kept off the terminal, and waits for it.
 ///
 /// # Errors
 /// If the machine refuses the thread, or the work panicked.
@@ -80,7 +80,7 @@ fn payload_text(payload: &(dyn Any + Send)) -> String {
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").to_owned()
 }
 
-/// In workers, keeps panics off the terminal and remembers their place instead; elsewhere nothing changes.
+/// Installs a panic hook that in workers records message and place instead of printing them; elsewhere nothing changes.
 fn quiet_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -109,7 +109,7 @@ mod tests {
         stop_here();
         flag.store(true, Ordering::Relaxed);
         assert_eq!(caught(stop_here), Err("stopped".to_owned()));
-        // It is this thread's flag alone, and only as long as it is wanted.
+        // The flag is this thread's alone, and only while the guard lives.
         std::thread::scope(|scope| scope.spawn(stop_here).join().unwrap());
         drop(guard);
         stop_here();

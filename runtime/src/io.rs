@@ -1,7 +1,7 @@
 //! safetensors files: weights, inputs and outputs, checkpoints.
 //!
-//! Read whole and checked before use; written beside the old file and renamed over it, so that a full disk or a
-//! killed process loses nothing.
+//! Files are read whole and checked before use; they are written beside the old file and renamed over it, so that a
+//! full disk or a killed process loses nothing.
 
 use crate::errors;
 use crate::session::{Dtype, Tensor, Tensors};
@@ -13,16 +13,16 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// The tensors of a file, as f64.
+/// Reads the tensors of a file, as f64.
 ///
 /// # Errors
-/// E0820 if it cannot be read, E0821 if it is no whole safetensors file, E0822 for numbers of another kind than
-/// floats, integers and booleans.
+/// E0820 if it cannot be read, E0821 if it is no complete safetensors file, E0822 for element types other than floats,
+/// integers and booleans.
 pub fn read_tensors(path: &Path) -> Result<Tensors, Diagnostic> {
     read_tensors_and_notes(path).map(|(tensors, _)| tensors)
 }
 
-/// The tensors of a file and its free-form metadata.
+/// Reads the tensors of a file and its free-form metadata.
 ///
 /// # Errors
 /// The same as [`read_tensors`].
@@ -41,10 +41,10 @@ pub fn read_tensors_and_notes(path: &Path) -> Result<(Tensors, BTreeMap<String, 
     Ok((tensors, notes))
 }
 
-/// Writes tensors, all in one number type.
+/// Writes tensors, all of one element type.
 ///
 /// # Errors
-/// E0823 if the file cannot be written whole; what was there before stays.
+/// E0823 if the file cannot be written whole; an existing file is then kept.
 pub fn write_tensors(path: &Path, tensors: &Tensors, dtype: Dtype) -> Result<(), Diagnostic> {
     write_tensors_with_notes(path, tensors, dtype, &BTreeMap::new())
 }
@@ -63,7 +63,7 @@ pub fn write_tensors_with_notes(
     replace_file(path, |file| file.write_all(&bytes)).map_err(|e| errors::unwritable(path, e))
 }
 
-/// The bytes of a safetensors file.
+/// Encodes the bytes of a safetensors file.
 fn encode(tensors: &Tensors, dtype: Dtype, notes: &BTreeMap<String, String>) -> Result<Vec<u8>, String> {
     let mut parts = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
@@ -77,7 +77,7 @@ fn encode(tensors: &Tensors, dtype: Dtype, notes: &BTreeMap<String, String>) -> 
         TensorView::new(*stored, shape.clone(), bytes).map(|view| (*name, view)).map_err(|e| e.to_string())
     });
     let views: Vec<(&String, TensorView<'_>)> = views.collect::<Result<_, _>>()?;
-    // One note at most keeps its order whatever the map does; more are rare and read by key.
+    // A single note keeps its order in any map; more are rare and read by key.
     let notes: Option<HashMap<String, String>> =
         (!notes.is_empty()).then(|| notes.iter().map(|(k, v)| (k.clone(), v.clone())).collect());
     serialize(views, notes).map_err(|e| e.to_string())
@@ -106,7 +106,7 @@ pub fn replace_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Resul
     written
 }
 
-/// Numbers of a stored type as f64, or none if the type is no number that f64 can hold.
+/// Decodes elements of a stored type to f64; none if f64 cannot hold the type.
 fn decode(dtype: Stored, bytes: &[u8]) -> Option<Vec<f64>> {
     fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Vec<f64> {
         bytes.as_chunks::<N>().0.iter().map(|&b| number(b)).collect()
@@ -128,7 +128,7 @@ fn decode(dtype: Stored, bytes: &[u8]) -> Option<Vec<f64>> {
     })
 }
 
-/// IEEE 754 binary16.
+/// Decodes an IEEE 754 binary16 number.
 fn half(bits: u16) -> f64 {
     let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
     let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));

@@ -1,9 +1,9 @@
-//! Devices: they run what the compiler gives.
+//! Devices: they run the graphs of the compiler.
 //!
-//! One trait for all: [`Device::compile`] specialises a graph for a batch shape and gives a [`Session`], which
-//! has parameters, runs forward (with a carry, so that decoding is forward on one token), differentiates and
-//! trains. What all devices share lives here too: first values of parameters ([`initial_params`]), random
-//! numbers that depend on names alone ([`random`]), AdamW, and safetensors files ([`io`]).
+//! One trait for all: [`Device::compile`] specialises a graph for a batch shape and returns a [`Session`], which has
+//! parameters, runs forward (with a carry, so that decoding is forward on one token), differentiates and trains. The
+//! parts that all devices share are here too: initial values of parameters ([`initial_params`]), random numbers that
+//! depend on names alone ([`random`]), AdamW, and safetensors files ([`io`]).
 //!
 //! The [`Reference`] device runs the source graph, slow and obviously right. [`compiled`] devices run lowered graphs;
 //! [`compiled::Interpreted`] does so op by op.

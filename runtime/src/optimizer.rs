@@ -1,4 +1,4 @@
-//! AdamW (arXiv 1711.05101) on the host: one rule for all devices that keep their parameters there as f64.
+//! AdamW (arXiv 1711.05101) on the host, for all devices that keep their parameters there as f64.
 
 use crate::session::{AdamW, Metrics};
 use archc_compiler::graph::{Graph, ParamKind};
@@ -6,22 +6,22 @@ use archc_compiler::graph::{Graph, ParamKind};
 /// One update of the parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// The rule.
+    /// The settings of AdamW.
     pub rule: AdamW,
-    /// How far.
+    /// The learning rate.
     pub learning_rate: f64,
     /// Number of this update, from 1.
     pub number: u64,
 }
 
 impl Step {
-    /// Whether parameters may move: loss, gradient and rate are finite.
+    /// Whether parameters may change: objective, gradient norm and learning rate are finite.
     pub fn moves(&self, metrics: &Metrics) -> bool {
         metrics.objective.is_finite() && metrics.gradient_norm.is_finite() && self.learning_rate.is_finite()
     }
 
-    /// Moves all parameters and their moments (`held`: parameters, first and second moments, each by parameter) along their gradients, if
-    /// they may move. `round` brings numbers to the precision in which the session keeps them.
+    /// Updates all parameters and their moments (`held`: parameters, first and second moments, each by parameter) with their gradients, if
+    /// they may change. `round` rounds numbers to the precision in which the session keeps them.
     pub(crate) fn follow(
         &self,
         graph: &Graph,
@@ -46,7 +46,7 @@ impl Step {
         metrics
     }
 
-    /// One parameter.
+    /// Updates one parameter.
     fn one(
         &self,
         value: &mut [f64],

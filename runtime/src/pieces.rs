@@ -1,15 +1,15 @@
-//! Carries as all sessions treat them: their positions, and batches whose sequences differ in length once learned
-//! prefixes are in.
+//! Carries, in the parts that all sessions share: positions, and batches whose sequences differ in length after learned
+//! prefixes are inserted.
 
 use crate::batch;
 use crate::errors;
 use crate::session::{Batch, Carry, Forward, Tensor, Tensors};
 use archc_compiler::diag::Diagnostic;
 
-/// The positions of the sequences' next tokens.
+/// The positions of the sequences' next tokens, from a carry.
 ///
 /// # Errors
-/// E0811 if they are missing or none.
+/// E0811 if they are missing or invalid.
 pub(crate) fn positions(carry: &Carry, batch: usize) -> Result<Vec<usize>, Diagnostic> {
     let Some(pos) = carry.0.get("pos") else { return Err(errors::carry_mismatch("it lacks `pos`".into())) };
     let whole = |p: &f64| *p >= 0.0 && *p <= f64::from(u32::MAX) && p.fract() == 0.0;
@@ -19,13 +19,13 @@ pub(crate) fn positions(carry: &Carry, batch: usize) -> Result<Vec<usize>, Diagn
     Ok(pos.data.iter().map(|&p| p as usize).collect())
 }
 
-/// Whether all sequences start as many documents, and so stay as long as each other with prefixes.
+/// Whether the same number of documents starts in every sequence, so that all have the same length with prefixes.
 pub(crate) fn even(batch: &Batch, continued: bool) -> bool {
     let starts = batch::starts(batch, continued);
     starts.iter().all(|&s| s == starts[0])
 }
 
-/// Runs sequences that prefixes make differ in length: one at a time, then side by side.
+/// Runs sequences to which prefixes give different lengths: one at a time, with the results joined afterwards.
 pub(crate) fn one_by_one(
     batch: &Batch,
     carry: Option<&Carry>,
@@ -85,8 +85,8 @@ fn row(carry: &Carry, b: usize) -> Carry {
     Carry(carry.0.iter().map(part).collect())
 }
 
-/// Carries of single sequences side by side; attends get copies of the first token before it where others go back further: nothing
-/// sees them, but unlike zeros they are numbers that the program may well compute with.
+/// Joins the carries of single sequences. Shorter carries of attends are padded with copies of their first token before it: these are never
+/// visible, but unlike zeros they are values that the program can safely compute with.
 fn joined(rows: &[Carry]) -> Carry {
     let mut tensors = Tensors::new();
     let Some(first) = rows.first() else { return Carry(tensors) };

@@ -1,13 +1,13 @@
 //! Random numbers that depend on names alone: (seed, path, ...) hashed to a key, never a shared generator.
 //!
-//! So an edit of one part of a program reseeds no other part, and every device draws the same numbers.
+//! An edit of one part of a program therefore reseeds no other part, and every device draws the same numbers.
 
 use archc_compiler::lowered::{DimId, Extent, Lowered};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
-/// What a stream is made from.
+/// The seed of a stream.
 pub(crate) type Key = [u8; 32];
 
 /// The key of these parts, each with its length (SHA-256).
@@ -45,17 +45,17 @@ impl Stream {
         self.0.set_word_pos(0);
     }
 
-    /// Uniform in [0, 1), 53 bits.
+    /// A uniform number in [0, 1), 53 bits.
     pub fn uniform(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
-    /// Uniform in [0, 1), 32 bits.
+    /// A uniform number in [0, 1), 32 bits.
     pub fn uniform_short(&mut self) -> f64 {
         f64::from(self.0.next_u32()) * (1.0 / 4_294_967_296.0)
     }
 
-    /// Two independent standard normal numbers (Box and Muller 1958), by functions that give the same bits on
+    /// Two independent standard normal numbers (Box and Muller 1958), computed by functions that give the same bits on
     /// every platform.
     pub fn normal_pair(&mut self) -> [f64; 2] {
         let radius = libm::sqrt(-2.0 * libm::log(1.0 - self.uniform()));
@@ -64,8 +64,8 @@ impl Stream {
     }
 }
 
-/// The numbers by which dropout multiplies: 0 with probability p, else 1 / (1 - p). One stream a token, its numbers in the order of
-/// the token's axes.
+/// The factors of dropout: 0 with probability p, else 1 / (1 - p). There is one stream per token, with its numbers in the order of the
+/// token's axes.
 pub(crate) struct DropoutMask {
     stream: Stream,
     p: f64,
@@ -78,7 +78,7 @@ impl DropoutMask {
         Self { stream: Stream::of(key), p, keep: if p < 1.0 { (1.0 / (1.0 - p)) as f32 } else { 0.0 } }
     }
 
-    /// The numbers of one token.
+    /// Writes the factors of one token.
     pub fn draw(&mut self, token: u64, into: &mut [f32]) {
         self.stream.seek(token);
         for x in into {
@@ -87,7 +87,7 @@ impl DropoutMask {
     }
 }
 
-/// Which token of the batch (`len` tokens a sequence) these indices are.
+/// The index, in the batch with `len` tokens per sequence, of the token with these indices of dimensions.
 pub(crate) fn token_number(graph: &Lowered, len: usize, at: &[(DimId, usize)]) -> usize {
     let (mut batch, mut start, mut row) = (0, 0, 0);
     for &(d, i) in at {

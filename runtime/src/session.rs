@@ -1,7 +1,7 @@
-//! What every device offers: compile a graph for a batch shape, get a session, run it.
+//! The interface of every device: compile a graph for a batch shape, get a session, run it.
 //!
-//! Numbers cross this border as [`Tensor`]s of f64 (exact for f32 sessions too), in row-major order and
-//! in the axis order of the checkpoint (parameters) or of the declaration (inputs, outputs).
+//! Values cross this interface as [`Tensor`]s of f64 (exact for f32 sessions too), in row-major order and in the axis
+//! order of the checkpoint (parameters) or of the declaration (inputs, outputs).
 
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub struct Tensor {
     /// Lengths of its axes; empty for a scalar.
     pub shape: Vec<usize>,
-    /// As many numbers as the product of `shape`.
+    /// The elements; their number is the product of `shape`.
     pub data: Vec<f64>,
 }
 
@@ -35,39 +35,39 @@ pub enum Dtype {
 pub struct Batch {
     /// Number of sequences, at least 1.
     pub batch: usize,
-    /// Tokens a sequence, at least 1.
+    /// Tokens per sequence, at least 1.
     pub len: usize,
-    /// For a block: its inputs by name, each [B, T, axes].
+    /// Inputs of a block by name, each `[B, T, axes]`.
     pub inputs: Tensors,
-    /// For a model: token ids, below the size of the vocabulary; empty for a block.
+    /// Token ids of a model, below the size of the vocabulary; empty for a block.
     pub tokens: Vec<u32>,
-    /// Where documents start; empty: only at the first token. Without a carry the first token always starts one.
+    /// Whether a document starts at each token; empty: only at the first token. Without a carry the first token always starts one.
     pub reset: Vec<bool>,
-    /// What each token should predict; empty where there is no loss.
+    /// Target of each token; empty where there is no loss.
     pub targets: Vec<u32>,
     /// Weight of each token in the loss, 0 or 1; empty: all 1.
     pub mask: Vec<f32>,
 }
 
-/// What is carried from one piece of a sequence to the next, made by any session of the same graph on any device.
+/// State carried from one piece of a sequence to the next, made by any session of the same graph on any device.
 ///
-/// Named tensors, so that it can be saved: scan states, the last tokens of windows, what attends may still
-/// see (with the names of [`archc_compiler::lower::carried`]), and `pos`.
+/// It consists of named tensors, so that it can be saved: scan states, the last tokens of windows, the tokens still
+/// visible to attends (with the names of [`archc_compiler::lower::carried`]), and `pos`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Carry(pub Tensors);
 
-/// How parameters follow their gradients (AdamW, arXiv 1711.05101). The learning rate is given at each step.
+/// Settings of the optimizer (AdamW, arXiv 1711.05101). The learning rate is an argument of each step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Epsilon, added to the root of the second moment.
     pub eps: f64,
     /// Decoupled decay, times the learning rate; only for [`archc_compiler::graph::ParamKind::Weight`].
     pub weight_decay: f64,
-    /// Gradients are scaled so that their global L2 norm is at most this; infinite: never.
+    /// Gradients are scaled so that their global L2 norm is at most this; infinite: no clipping.
     pub clip: f64,
 }
 
@@ -77,18 +77,18 @@ impl Default for AdamW {
     }
 }
 
-/// How a session is to be compiled.
+/// Options for compiling a session.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SessionOptions {
-    /// Arithmetic.
+    /// Arithmetic of the session.
     pub dtype: Dtype,
-    /// Seed of the parameters' first values and of dropout.
+    /// Seed of the parameters' initial values and of dropout.
     pub seed: u64,
     /// Optimizer of [`Session::step`].
     pub optimizer: AdamW,
-    /// Threads that one call may use, at least 1. Results do not depend on it, to the bit.
+    /// Threads that one call may use, at least 1. Results do not depend on it, bit for bit.
     pub threads: usize,
-    /// Whether what the compiler makes is checked at every stage; a device panics where an invariant does not hold. On in debug builds.
+    /// Whether the compiler's output is checked at every stage; a device panics where an invariant does not hold. On in debug builds.
     pub verify: bool,
 }
 
@@ -98,17 +98,17 @@ impl Default for SessionOptions {
     }
 }
 
-/// A batch's shape, for which a session is specialised.
+/// The shape of a batch, for which a session is specialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BatchShape {
-    /// Sequences.
+    /// Number of sequences.
     pub batch: usize,
-    /// Tokens a sequence.
+    /// Tokens per sequence.
     pub len: usize,
 }
 
 impl BatchShape {
-    /// Whether there is anything to run.
+    /// Checks that the shape is not empty.
     pub(crate) fn check(self) -> Result<(), Diagnostic> {
         if self.batch == 0 || self.len == 0 {
             return Err(crate::errors::empty_batch(self.batch, self.len));
@@ -117,47 +117,47 @@ impl BatchShape {
     }
 }
 
-/// Outputs of a forward pass by name, each [B, T, axes]; a model's `output` is the logits [B, T, VOCAB].
+/// Results of a forward pass. A model's `output` is the logits `[B, T, VOCAB]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forward {
-    /// The outputs.
+    /// The outputs by name, each `[B, T, axes]`.
     pub outputs: Tensors,
-    /// What the next piece of the sequences needs.
+    /// The carry for the next piece of the sequences.
     pub carry: Carry,
 }
 
-/// Derivatives of an objective.
+/// Gradients of an objective.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gradients {
     /// The objective itself.
     pub objective: f64,
-    /// By parameter path, in checkpoint shape.
+    /// Gradients by parameter path, in checkpoint shape.
     pub params: Tensors,
-    /// By input name (blocks).
+    /// Gradients by input name (blocks).
     pub inputs: Tensors,
 }
 
-/// What is differentiated.
+/// The objective that is differentiated.
 #[derive(Clone, Copy, Debug)]
 pub enum Objective<'a> {
     /// A model's training objective: mean cross-entropy of the unmasked tokens (natural log), plus its `loss` terms.
     Loss,
-    /// sum over outputs of output * R, R given by output name.
+    /// The sum over outputs of output * R, with R by output name.
     Cotangents(&'a Tensors),
 }
 
-/// What a training step tells.
+/// Metrics of a training step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Metrics {
     /// Mean cross-entropy of the unmasked tokens, in nats.
     pub loss: f64,
-    /// The same plus the program's `loss` terms.
+    /// The cross-entropy plus the program's `loss` terms.
     pub objective: f64,
     /// Global L2 norm of the gradients before clipping.
     pub gradient_norm: f64,
 }
 
-/// Everything that training needs to go on: parameters, optimizer moments, number of updates done.
+/// The state of training: parameters, optimizer moments, number of updates done.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// Parameters by path.
@@ -166,30 +166,30 @@ pub struct Snapshot {
     pub first: Tensors,
     /// Second moments by path.
     pub second: Tensors,
-    /// Updates done.
+    /// Number of updates done.
     pub step: u64,
 }
 
-/// What the buffers of a session take, parameters and moments included.
+/// Memory of the buffers of a session, parameters and moments included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Bytes by the plan, before anything runs.
+    /// Bytes according to the plan, before anything runs.
     pub planned: u64,
-    /// Bytes allocated by now.
+    /// Bytes allocated so far.
     pub allocated: u64,
 }
 
-/// A way to run graphs.
+/// A device that runs graphs.
 pub trait Device {
-    /// `reference`, `cpu`, `cuda`.
+    /// The name: `reference`, `cpu`, `cuda`.
     fn name(&self) -> &'static str;
 
-    /// What the bits of its results depend on beside program and numbers: its name, and the instructions that it uses.
+    /// The properties that determine the bits of its results beside program and values: its name, and the instructions that it uses.
     fn arithmetic(&self) -> String {
         self.name().to_owned()
     }
 
-    /// Specialises a graph for a batch shape. Parameters start at their seeded inits.
+    /// Specialises a graph for a batch shape. Parameters start at their seeded initial values.
     ///
     /// # Errors
     /// E08xx when the graph or shape cannot run here (a batch of zero tokens, a shape that does not fit memory).
@@ -201,7 +201,7 @@ pub trait Device {
     ) -> Result<Box<dyn Session>, Diagnostic>;
 }
 
-/// A device that several threads may ask for sessions.
+/// A device that several threads can share.
 pub type SharedDevice = Arc<dyn Device + Send + Sync>;
 
 /// A compiled graph with its parameters and optimizer state. Deterministic: same seed, same calls, same bits.
@@ -209,30 +209,31 @@ pub trait Session {
     /// The graph it runs.
     fn graph(&self) -> &Arc<Graph>;
 
-    /// Parameters, moments and step, copied out.
+    /// Copies parameters, moments and step.
     fn snapshot(&self) -> Result<Snapshot, Diagnostic>;
 
     /// Replaces parameters, moments and step. Empty moment maps mean zeros.
     ///
     /// # Errors
-    /// E08xx for a missing or unknown path, a wrong shape, or a number that is not finite.
+    /// E08xx for a missing or unknown path, a wrong shape, or an element that is not finite.
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), Diagnostic>;
 
-    /// Outputs, without dropout, at the snapshot's step. Any `batch.batch`, `batch.len` is accepted (a device may specialise again).
+    /// Computes the outputs, without dropout, at the current step. Any `batch.batch`, `batch.len` is accepted (a device may specialise
+    /// again).
     fn forward(&mut self, batch: &Batch, carry: Option<&Carry>) -> Result<Forward, Diagnostic>;
 
-    /// The same for the next tokens of sequences: goes on from `carry` and leaves in it what the tokens after them need. What is carried
-    /// is extended where it lies, so that decoding token by token does not copy the past for each. On an error it is as it was.
+    /// Computes the outputs of the next tokens of sequences: continues from `carry` and updates it for the tokens after them. The carry is
+    /// extended in place, so that decoding token by token does not copy the past for each token. On an error the carry is unchanged.
     fn advance(&mut self, batch: &Batch, carry: &mut Option<Carry>) -> Result<Tensors, Diagnostic> {
         let Forward { outputs, carry: after } = self.forward(batch, carry.as_ref())?;
         *carry = Some(after);
         Ok(outputs)
     }
 
-    /// Derivatives of the objective, without dropout.
+    /// Computes the gradients of the objective, without dropout.
     fn gradients(&mut self, batch: &Batch, objective: Objective<'_>) -> Result<Gradients, Diagnostic>;
 
-    /// Makes ready for updates on batches of this shape without documents, which the first one does otherwise.
+    /// Prepares updates on batches of this shape with one document per sequence, which the first update does otherwise.
     ///
     /// # Errors
     /// As the device's `compile`.
@@ -240,17 +241,17 @@ pub trait Session {
         Ok(())
     }
 
-    /// One update with this learning rate, with dropout. If loss or gradient is not finite, the parameters stay as they
-    /// were and the metrics say so.
+    /// Runs one update with this learning rate, with dropout. If loss or gradient is not finite, the parameters stay
+    /// unchanged and the metrics show it.
     fn step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Metrics, Diagnostic>;
 
-    /// What a training step on the shape that it was compiled for takes; none from a device that plans no memory.
+    /// The memory of a training step on the shape that the session was compiled for; none from a device that plans no memory.
     fn memory(&self) -> Option<Memory> {
         None
     }
 
-    /// Seconds that steps took since the last call, by kind of work (`gemm`, `tile`, ...), and starts a new count. Empty
-    /// from a device that does not count. The first call only starts it, since clocks cost time.
+    /// Returns the seconds that steps took since the last call, by kind of work (`gemm`, `tile`, ...), and starts a new count. It is empty
+    /// from a device that does not profile. The first call only starts profiling, since reading clocks takes time.
     fn profile(&mut self) -> Vec<(&'static str, f64)> {
         Vec::new()
     }

@@ -1,8 +1,8 @@
-//! The best programs as files that a person can read: `best/1-gated-delta-net-c0042.arch`.
+//! Best programs as readable files: `best/1-gated-delta-net-c0042.arch`.
 //!
-//! A file that this run did not write, or that was changed since, is never removed or written over: people derive
-//! programs by hand beside the winners, and write notes into them. What the run wrote is in `best/.written.json`, each
-//! file with the SHA-256 of its text; a program whose name is taken by another file gets a number behind its own.
+//! A file that this run did not write, or that was changed since, is never removed or overwritten: users derive programs
+//! by hand beside the winners, and add notes to them. The files written by the run are listed in `best/.written.json`,
+//! each with the SHA-256 of its text; a program whose file name is already in use gets a number appended to its own.
 
 use crate::codes;
 use crate::compile;
@@ -22,8 +22,8 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Writes the ranked programs, the seeds not, under `best/` of the run folder; gives their paths, best first. What an
-/// earlier end of this run wrote there goes away, unless somebody changed it.
+/// Writes the ranked programs, except the seeds, under `best/` of the run folder; returns their paths, best first. Files
+/// written there by an earlier end of this run are removed, unless they were changed.
 ///
 /// # Errors
 /// E1010 if a file cannot be written.
@@ -39,17 +39,17 @@ pub fn write(folder: &Path, history: &History, ranking: &Ranking) -> Result<Vec<
 
 // ---- files
 
-/// Name of the list of what was written.
+/// Name of the list of written files.
 const MANIFEST: &str = ".written.json";
 
-/// Puts programs into a folder, in the place of those that it put there before.
+/// Writes programs into a folder, replacing those that it wrote there before.
 fn put(best: &Path, programs: &[(String, String)]) -> Result<Vec<PathBuf>, Diagnostic> {
     if programs.is_empty() && !best.exists() {
         return Ok(Vec::new());
     }
     fs::create_dir_all(best).map_err(|e| codes::report(best, e))?;
     let mut written = unchanged(best);
-    // An earlier end of this run numbered its programs otherwise; what stays as it is need not be written again.
+    // An earlier end of this run numbered its programs differently; unchanged programs need not be written again.
     let stays = |name: &str, hash: &str| programs.iter().any(|(n, t)| format!("{n}.arch") == name && sha256(t) == hash);
     for (name, hash) in written.clone() {
         if !stays(&name, &hash) {
@@ -66,9 +66,9 @@ fn put(best: &Path, programs: &[(String, String)]) -> Result<Vec<PathBuf>, Diagn
     Ok(paths)
 }
 
-/// The files of the manifest that still are what was written.
+/// Files of the manifest that are still as written.
 fn unchanged(best: &Path) -> BTreeMap<String, String> {
-    // Without a manifest that can be read, nothing here is known to be ours, and all of it stays.
+    // Without a readable manifest, no file here is known to be the run's, and all of them stay.
     let manifest = fs::read(best.join(MANIFEST)).unwrap_or_default();
     let mut files: BTreeMap<String, String> = serde_json::from_slice(&manifest).unwrap_or_default();
     files.retain(|name, hash| {
@@ -81,7 +81,7 @@ fn unchanged(best: &Path) -> BTreeMap<String, String> {
     files
 }
 
-/// Writes one program under its name, or the next one that is free.
+/// Writes one program under its name, or the next free one.
 fn add(best: &Path, name: &str, text: &str, written: &mut BTreeMap<String, String>) -> Result<PathBuf, Diagnostic> {
     let hash = sha256(text);
     let mut n = 1;
@@ -95,13 +95,14 @@ fn add(best: &Path, name: &str, text: &str, written: &mut BTreeMap<String, Strin
         if path.symlink_metadata().is_ok() {
             continue;
         }
-        // The list first: a process that is killed between the two leaves a name for nothing, not a file of nobody.
+        // The list is written first: a process killed between the two leaves an entry without a file, not a file without
+        // an entry.
         written.insert(file.clone(), hash.clone());
         note(best, written)?;
         match File::create_new(&path) {
             Ok(mut made) => {
                 if let Err(e) = made.write_all(text.as_bytes()) {
-                    // Half a program is of no use; that it cannot be removed is the smaller trouble.
+                    // A partial program is useless; a failure to remove it is the lesser problem.
                     let _ = fs::remove_file(&path);
                     return Err(codes::report(&path, e));
                 }
@@ -113,7 +114,7 @@ fn add(best: &Path, name: &str, text: &str, written: &mut BTreeMap<String, Strin
     }
 }
 
-/// Writes the manifest, beside its name and then renamed.
+/// Writes the manifest to a temporary name and renames it.
 fn note(best: &Path, written: &BTreeMap<String, String>) -> Result<(), Diagnostic> {
     let path = best.join(MANIFEST);
     let draft = best.join(".written.json.part");
@@ -125,7 +126,7 @@ fn sha256(bytes: impl AsRef<[u8]>) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// `GatedDeltaNet` -> `gated-delta-net`
+/// Converts to kebab case: `GatedDeltaNet` -> `gated-delta-net`.
 fn kebab(name: &str) -> String {
     let mut out = String::new();
     let mut previous_lower = false;
@@ -141,7 +142,7 @@ fn kebab(name: &str) -> String {
 
 // ---- texts
 
-/// The program under its own name, with where it comes from, its scores and its lineage as doc comments of its block.
+/// Program under its own name, with its origin, scores and lineage as doc comments of its block.
 fn documented(history: &History, candidate: &Candidate, row: &Row, ranking: &Ranking) -> String {
     let mut lines = vec![derived(history, candidate), String::new()];
     lines.push(format!("Found by `archc search` as {}.", candidate.id));
@@ -151,7 +152,7 @@ fn documented(history: &History, candidate: &Candidate, row: &Row, ranking: &Ran
     named(&candidate.source, &candidate.id.to_string().to_uppercase(), &lines)
 }
 
-/// What the run says of it, line by line.
+/// Results of the program in the run, line by line.
 fn results(history: &History, row: &Row, ranking: &Ranking) -> Vec<String> {
     let mut lines = Vec::new();
     let anchor = ranking.fixed.and_then(|id| history.candidate(id));
@@ -187,7 +188,7 @@ fn lineage<'a>(history: &'a History, candidate: &'a Candidate) -> impl Iterator<
     std::iter::once(candidate).chain(ancestors.filter_map(|id| history.candidate(id)))
 }
 
-/// `Derived from GatedDeltaNet (seeds/gated_delta_net.arch).`
+/// First doc line: `Derived from GatedDeltaNet (seeds/gated_delta_net.arch).`
 fn derived(history: &History, candidate: &Candidate) -> String {
     let Some(seed) = lineage(history, candidate).last().filter(|c| c.origin == Origin::Anchor) else {
         return format!("Derived from {}.", candidate.name);
@@ -198,8 +199,8 @@ fn derived(history: &History, candidate: &Candidate) -> String {
     }
 }
 
-/// A program as one of its own: its last block or model is called `<Seed><mark>`, is documented by these lines, and what
-/// the seed said of itself is said to be of the seed. Whatever else is in the file stays as it is.
+/// Renames the last block or model to `<Seed><mark>`, documents it with these lines, and attributes the seed's own
+/// documentation to the seed. All other text of the file stays unchanged.
 fn named(source: &str, mark: &str, lines: &[String]) -> String {
     let mut tree = archc_grammar::parse(source).file;
     let Some(old) = compile::main(&tree).map(|c| c.name.clone()) else { return source.to_owned() };
@@ -225,14 +226,14 @@ fn named(source: &str, mark: &str, lines: &[String]) -> String {
     archc_grammar::format(&tree)
 }
 
-/// The name, or with a number behind it where the text has that word already.
+/// The name, or the name with a number appended if the text already contains it.
 fn free(source: &str, wish: &str) -> String {
     let taken = |name: &str| source.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name);
     let numbered = (2..).map(|n| format!("{wish}_{n}"));
     std::iter::once(wish.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_else(|| wish.to_owned())
 }
 
-/// Documents the item of a found program.
+/// Adds doc lines to the item of a found program.
 fn document(item: &mut Item, lines: &[String]) {
     let seed = std::mem::take(&mut item.docs);
     let cites: Vec<String> = item.attributes.iter().filter_map(|a| a.text("cite")).map(str::to_owned).collect();
@@ -247,8 +248,8 @@ fn document(item: &mut Item, lines: &[String]) {
     item.docs.extend(cites.iter().map(|cite| format!("The seed cites {}", plain(cite))));
 }
 
-/// A text as part of one line of a comment: names of files and summaries of changes come from anywhere, and a line break
-/// in one would end the comment. What turns text around on a screen is shown and has no effect.
+/// Sanitizes a text for one line of a comment: file names and summaries of changes are arbitrary, and a line break in
+/// one would end the comment. Characters that change the text direction on screen are escaped.
 fn plain(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -288,7 +289,8 @@ mod tests {
 
     #[test]
     fn names_of_other_things_stay_and_the_program_is_the_same() {
-        // A value, a label and a helper are called like the block or like its new name; `Pair` is used by another block.
+        // A value, a label and a helper have the same name as the block or its new name; `Pair` is used by another
+        // block.
         let source = "block Outer[D] {\n    input x[D]\n    output Pair(x)\n}\nblock Pair[D] {\n    input x[D]\n    let PairC7 = x |> linear[D]\n    \
                       let Pair = stack[P](Pair = PairC7, b = shift(x, n = 1))\n    output sum[P](Pair)\n}\n";
         let text = named(source, "C7", &lines(&["Found."]));
@@ -328,26 +330,26 @@ mod tests {
             let paths = put(&best, programs).unwrap();
             paths.iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect::<Vec<_>>()
         };
-        // A name that is taken by another file.
+        // A name that another file uses.
         assert_eq!(put(&[program("1-a-c1", "one"), program("2-b-c2", "two")]), ["1-a-c1-2.arch", "2-b-c2.arch"]);
         assert_eq!((read("1-a-c1.arch"), read("1-a-c1-2.arch")), ("mine too".to_owned(), "one".to_owned()));
-        // The same again is the same; another ranking replaces what is unchanged.
+        // Writing the same again changes nothing; another ranking replaces the unchanged files.
         assert_eq!(put(&[program("1-a-c1", "one"), program("2-b-c2", "two")]), ["1-a-c1-2.arch", "2-b-c2.arch"]);
         fs::write(best.join("2-b-c2.arch"), "two, with notes").unwrap();
         assert_eq!(put(&[program("1-b-c2", "two"), program("2-b-c2", "three")]), ["1-b-c2.arch", "2-b-c2-2.arch"]);
         assert_eq!((read("2-b-c2.arch"), read("2-b-c2-2.arch")), ("two, with notes".to_owned(), "three".to_owned()));
         assert_eq!((read("mine.arch"), read("1-a-c1.arch")), ("mine".to_owned(), "mine too".to_owned()));
         assert!(!best.join("1-a-c1-2.arch").exists());
-        // Without its list it knows nothing of its own and keeps all of it.
+        // Without its list no file is known to be the run's, and all of them are kept.
         fs::write(best.join(MANIFEST), "{\"../mine.arch\": 1").unwrap();
         assert_eq!(put(&[program("1-b-c2", "four")]), ["1-b-c2-2.arch"]);
         assert_eq!(read("1-b-c2.arch"), "two");
-        // A list that names what is elsewhere reaches nothing there.
+        // List entries that point outside the folder have no effect.
         fs::write(dir.path().join("out.arch"), "out").unwrap();
         fs::write(best.join(MANIFEST), format!("{{\"../out.arch\": \"{}\"}}", sha256("out"))).unwrap();
         put(&[]);
         assert!(dir.path().join("out.arch").exists());
-        // Nothing makes no folder.
+        // Without programs no folder is created.
         assert_eq!(super::put(&dir.path().join("none"), &[]), Ok(Vec::new()));
         assert!(!dir.path().join("none").exists());
     }

@@ -1,9 +1,10 @@
-//! What is known at the close of a generation, worked out once for all drafts of the next.
+//! Leads and spreads at the close of a generation, computed once for all drafts of the next.
 //!
 //! Every lead is a mean of paired differences to the fixed anchor on common seeds of the search tier; screening scores are never
-//! pooled with it. Programs have few such seeds, so how far a lead may be off is taken from all of the run ([`crate::stats::spread`]):
-//! deviations by what mixes time, moderated towards what the groups share. And the largest of many leads is too large, so leads are
-//! corrected by empirical Bayes ([`crate::stats::shrink`]); parents and finalists are chosen by the corrected ones.
+//! pooled with it. Programs have few such seeds, so the uncertainty of a lead is estimated from the whole run
+//! ([`crate::stats::spread`]): standard deviations by time-mixing mechanism, moderated towards a value shared by the groups. And the
+//! largest of many leads is biased upwards, so leads are corrected by empirical Bayes shrinkage ([`crate::stats::shrink`]); parents
+//! and finalists are chosen by the corrected ones.
 
 use crate::archive::Archive;
 use crate::plan::Tier;
@@ -15,40 +16,40 @@ use crate::stats::spread::{Spread, Spreads, pool};
 use crate::store::History;
 use std::collections::BTreeMap;
 
-/// Deviation of a paired difference between two seeds before anything ran, and how many degrees of freedom that is worth.
+/// Prior standard deviation of a paired difference between two seeds, and its weight in degrees of freedom.
 const START: Spread = Spread { deviation: 0.2, freedom: 4.0 };
 
-/// Whose differences scatter alike: how near the two programs are, and what mixes time in the first.
+/// Group of differences with a common standard deviation: relation of the two programs, and time-mixing mechanism of the first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Group {
     kin: bool,
     mixer: String,
 }
 
-/// Where a program stands.
+/// Standing of a program.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stand {
-    /// Which.
+    /// Candidate.
     pub id: CandidateId,
     /// Mean difference to the fixed anchor; 0 for that anchor.
     pub lead: f64,
-    /// Common seeds behind it.
+    /// Number of common seeds behind the lead.
     pub seeds: usize,
-    /// The lead after correction for the choice of the best of many.
+    /// Lead after correction for selection of the best of many.
     pub corrected: Shrunk,
 }
 
-/// Leads and what follows from them.
+/// Leads of the programs, and quantities derived from them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Board {
-    /// Programs with a lead, the largest corrected one first; no controls.
+    /// Programs with a lead, the largest corrected one first; without controls.
     pub standing: Vec<Stand>,
     places: BTreeMap<CandidateId, usize>,
     spreads: Spreads<Group>,
 }
 
 impl Board {
-    /// The board of everything that is closed.
+    /// Board of the closed generations.
     pub fn of(history: &History) -> Self {
         let spreads = pool(samples(history), START);
         let mut board = Self { standing: Vec::new(), places: BTreeMap::new(), spreads };
@@ -72,12 +73,12 @@ impl Board {
         board
     }
 
-    /// Where a program stands; none without a lead.
+    /// Standing of a program; none without a lead.
     pub fn stand(&self, id: CandidateId) -> Option<&Stand> {
         self.places.get(&id).map(|&place| &self.standing[place])
     }
 
-    /// The deviation of paired differences of this program, to its parent (`kin`) or to the fixed anchor.
+    /// Standard deviation of this program's paired differences, to its parent (`kin`) or to the fixed anchor.
     pub fn spread(&self, candidate: &Candidate, kin: bool) -> Spread {
         self.spreads.of(&group(candidate, kin))
     }
@@ -99,25 +100,25 @@ fn samples(history: &History) -> Vec<(Group, Vec<f64>)> {
     samples
 }
 
-/// What a generation is proposed from.
+/// Knowledge that a generation is proposed from.
 pub struct Knowledge<'a> {
-    /// The log.
+    /// History from the log.
     pub history: &'a History,
-    /// Leads.
+    /// Board of leads.
     pub board: Board,
-    /// The best of each kind.
+    /// Archive of the best program of each kind.
     pub archive: Archive,
 }
 
 impl<'a> Knowledge<'a> {
-    /// What the log says now.
+    /// Knowledge at the current end of the log.
     pub fn of(history: &'a History) -> Self {
         let board = Board::of(history);
         let archive = Archive::of(history, &board);
         Self { history, board, archive }
     }
 
-    /// The corrected lead of a program over the fixed anchor.
+    /// Corrected lead of a program over the fixed anchor.
     pub fn lead(&self, id: CandidateId) -> Option<f64> {
         self.board.stand(id).map(|stand| stand.corrected.mean)
     }

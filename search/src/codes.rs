@@ -1,5 +1,5 @@
-//! The codes of this room, E10xx and W10xx, with the long text that `archc explain` prints, and the constructors
-//! that make the findings. A search never panics on what it finds on disk: it says one of these.
+//! Codes of this crate, E10xx and W10xx, with the long text that `archc explain` prints, and the constructors of the
+//! diagnostics. A search never panics on the contents of a disk: it reports one of these.
 
 use archc_compiler::diag::{Code, Diagnostic, Severity};
 use std::fmt::Display;
@@ -101,94 +101,94 @@ another file beside them, which they `use self::...`.",
     },
 ];
 
-/// E1001
+/// Constructs E1001: the run folder is locked.
 pub fn locked(folder: &Path, holder: &str) -> Diagnostic {
     Diagnostic::error("E1001", format!("the run folder {} is held by process {holder}", folder.display()))
         .help("wait for that search, stop it with Ctrl-C, or name another folder with --out DIR")
 }
 
-/// E1002
+/// Constructs E1002: the run folder cannot be used.
 pub fn folder(path: &Path, what: &str, cause: impl Display) -> Diagnostic {
     Diagnostic::error("E1002", format!("cannot {what} {}: {cause}", path.display()))
         .help("name a folder that can be written with --out DIR")
 }
 
-/// E1003
+/// Constructs E1003: the log cannot be written.
 pub fn write(cause: impl Display) -> Diagnostic {
     Diagnostic::error("E1003", format!("the store of the run cannot be written: {cause}"))
         .note("everything that was committed before is kept")
         .help("make room, then continue with --resume")
 }
 
-/// E1004
+/// Constructs E1004: the store is not readable by this version.
 pub fn foreign(path: &Path, cause: impl Display) -> Diagnostic {
     Diagnostic::error("E1004", format!("{} cannot be read as a run: {cause}", path.display()))
         .help("use the version of archc that wrote it, or start a new run")
 }
 
-/// E1004 for a run that is read and not gone on with.
+/// Constructs E1004 for a run that can be read but not resumed.
 pub fn older(path: &Path) -> Diagnostic {
     let why = "an archc with another evaluator wrote it, and its scores are no scores of this one";
     Diagnostic::error("E1004", format!("{} cannot be gone on with: {why}", path.display()))
         .help("`archc report` still shows it; start a new run with its programs, those under its best/ too")
 }
 
-/// E1005
+/// Constructs E1005: there is no run.
 pub fn no_run(path: &Path) -> Diagnostic {
     Diagnostic::error("E1005", format!("there is no run in {}", path.display()))
         .help("start one with `archc search seeds/`, or name the folder of a run")
 }
 
-/// E1006
+/// Constructs E1006: the folder already holds a run.
 pub fn occupied(path: &Path) -> Diagnostic {
     Diagnostic::error("E1006", format!("{} already holds a run", path.display()))
         .help("continue it with --resume, or name another folder with --out")
 }
 
-/// E1007
+/// Constructs E1007: a seed program cannot be used.
 pub fn seed(name: &str, cause: impl Display) -> Diagnostic {
     Diagnostic::error("E1007", format!("the seed program {name} cannot be used: {cause}"))
         .help("see `archc check` on it, or leave it out")
 }
 
-/// E1007 without any program.
+/// Constructs E1007 for a search without seed programs.
 pub fn no_seeds() -> Diagnostic {
     Diagnostic::error("E1007", "there is no seed program to start from")
         .help("name a folder or files: `archc search seeds/`")
 }
 
-/// E1008
+/// Constructs E1008: the settings differ from those of the run.
 pub fn settings(what: &str) -> Diagnostic {
     Diagnostic::error("E1008", format!("the run was started with other settings: {what}"))
         .help("leave the setting out when resuming, or start a new run")
 }
 
-/// E1009
+/// Constructs E1009: the log cannot be replayed, or a worker cannot start.
 pub fn log(cause: impl Display) -> Diagnostic {
     Diagnostic::error("E1009", format!("the search cannot go on from its log (archc bug): {cause}"))
         .help("please report this with the run folder")
 }
 
-/// E1010
+/// Constructs E1010: a report or program file cannot be written.
 pub fn report(path: &Path, cause: impl Display) -> Diagnostic {
     Diagnostic::error("E1010", format!("cannot write {}: {cause}", path.display()))
         .help("make room or change the folder's rights, then run `archc report` again")
 }
 
-/// E1011
+/// Constructs E1011: the folder contains foreign files.
 pub fn strange(folder: &Path, file: &str) -> Diagnostic {
     Diagnostic::error("E1011", format!("{} holds other files: {}", folder.display(), file.escape_debug()))
         .help("name a folder that is empty or does not exist yet")
 }
 
-/// E1012
+/// Constructs E1012: another program keeps the store locked.
 pub fn busy(cause: impl Display) -> Diagnostic {
     Diagnostic::error("E1012", format!("the store of the run is locked by another program: {cause}"))
         .note("everything that was committed before is kept")
         .help("close the program that has `run.sqlite` open, then continue with --resume")
 }
 
-/// W1013
+/// Constructs W1013: a seed file has several blocks, of which the last is searched.
 pub fn several(file: &str, last: &str, others: &[String]) -> Diagnostic {
     let others: Vec<String> = others.iter().map(|name| format!("`{name}`")).collect();
     let message = format!("of {file} the last one, `{last}`, is searched; {} is not", others.join(", "));

@@ -1,4 +1,4 @@
-//! The screen by the compiler, and programs as the trainer wants them.
+//! The compiler as the static screen, and programs in the form that the trainer needs.
 
 use crate::propose::findings;
 use crate::record::{Cost, TimeClass};
@@ -23,13 +23,13 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-/// The setting in which costs are counted: the smallest one that the tiers train in.
+/// Sizes at which costs are counted: the smallest that the tiers train at.
 const SETTING: ModelSize = ModelSize { vocab: 16, width: 32, layers: 1 };
 
-/// What else programs are compared in: what the tiers of a search train in, and a second width. Two that are the same at one width may
-/// differ at another, where an axis or a branch follows from it.
+/// Further sizes at which programs are compared: those that the tiers of a search train at, and a second width. Two programs that are
+/// the same at one width may differ at another, if an axis or a branch depends on it.
 static OTHERS: LazyLock<Vec<ModelSize>> = LazyLock::new(|| {
-    // Which text does not matter: the vocabulary is that of bytes.
+    // The contents of the text are irrelevant: the vocabulary is that of bytes.
     let lines: String = (0..4000).map(|i| format!("Line {i}.\n\n")).collect();
     let corpus = Corpus::carried(&lines).ok().flatten().map(Arc::new);
     let mut sizes = vec![ModelSize { width: 2 * SETTING.width, ..SETTING }];
@@ -43,13 +43,13 @@ static OTHERS: LazyLock<Vec<ModelSize>> = LazyLock::new(|| {
     sizes
 });
 
-/// No batch of a tier that archc carries has more tokens.
+/// Maximum number of tokens in a batch of the built-in tiers.
 const BATCH_TOKENS: usize = 1024;
 
-/// The length at which state and FLOPs that grow with it are counted.
+/// Sequence length at which state and FLOPs are counted, in tokens.
 const TOKENS: usize = 32;
 
-/// A program text for the compiler.
+/// Program text for the compiler.
 pub struct Source {
     sources: SourceMap,
     file: FileId,
@@ -57,7 +57,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The text; what trains is its last block or model.
+    /// Source from a text; its last block or model is trained.
     pub fn new(name: &str, text: &str) -> Self {
         let mut sources = SourceMap::new();
         let file = sources.add(name, text);
@@ -65,12 +65,12 @@ impl Source {
         Self { sources, file, main }
     }
 
-    /// The name of the block or model that trains; none if the text has none.
+    /// Name of the block or model that is trained; none if the text has none.
     pub fn main(&self) -> Option<&str> {
         self.main.as_deref()
     }
 
-    /// Compiles it as a model of this size: a block in the standard stack.
+    /// Compiles the program as a model of this size: a block in the standard stack.
     pub fn compile(&self, size: ModelSize) -> Compilation {
         let sizes = Sizes {
             set: BTreeMap::from([("D".to_owned(), size.width as f64)]),
@@ -81,7 +81,7 @@ impl Source {
     }
 }
 
-/// The last block or model of a file.
+/// Last block or model of a file.
 pub fn main(file: &archc_grammar::ast::File) -> Option<&Callable> {
     file.items.iter().rev().find_map(|item| match &item.kind {
         ItemKind::Block(c) | ItemKind::Model(c) => Some(c),
@@ -89,7 +89,7 @@ pub fn main(file: &archc_grammar::ast::File) -> Option<&Callable> {
     })
 }
 
-/// Parses, checks and counts, in the setting of the search.
+/// Screen that parses, checks and counts costs, at the sizes of the search.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Compiler;
 
@@ -123,7 +123,7 @@ impl Screen for Compiler {
     }
 }
 
-/// The canonical hashes of a program in all settings, the first one given, as one; or why it cannot be trained at one of them.
+/// Combined canonical hash of a program at all sizes, with `first` for the first one; or the refusal at one of them.
 fn compare(source: &Source, first: &str) -> Result<String, Refusal> {
     let mut all = Sha256::new();
     all.update(first);
@@ -141,8 +141,8 @@ fn compare(source: &Source, first: &str) -> Result<String, Refusal> {
     Ok(all.finalize()[..16].iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// The first error, by the check that found it. A program in which nothing mixes time is fine by itself (a
-/// lint), but no candidate.
+/// Refusal by the first error, with the check that found it. A program in which nothing mixes time is valid by itself (a lint), but
+/// not a candidate.
 fn refuse(diagnostics: &[Diagnostic]) -> Option<Refusal> {
     let check = |d: &Diagnostic| match d.code.get(..3) {
         Some("E00") => "parse",
@@ -154,7 +154,7 @@ fn refuse(diagnostics: &[Diagnostic]) -> Option<Refusal> {
     error.or_else(|| diagnostics.iter().find(|d| d.code == NOTHING_MIXES_TIME).map(|d| Refusal::by("time", d)))
 }
 
-/// The lint on a program whose tokens do not see each other.
+/// Code of the lint on a program whose tokens do not interact.
 const NOTHING_MIXES_TIME: &str = "W0604";
 
 fn summary(graph: &Graph, cost: &CostReport) -> Cost {
@@ -172,24 +172,24 @@ fn summary(graph: &Graph, cost: &CostReport) -> Cost {
     }
 }
 
-/// Rows of the batch whose plan says what a program has to do, as in the tiers.
+/// Rows of the batch for which a program's work is planned, as in the tiers.
 const ROWS: usize = 8;
 
-/// Predicted work of a training step, a token ([`archc_compiler::plan::Plan::work`]).
+/// Predicted work per token of a training step ([`archc_compiler::plan::Plan::work`]).
 fn work(graph: &Graph) -> f64 {
     training(graph, ROWS, TOKENS).work() / (ROWS * TOKENS) as f64
 }
 
-/// The plan of a training step on so many sequences of so many tokens.
+/// Plan of a training step on `batch` sequences of `len` tokens.
 pub fn training(graph: &Graph, batch: usize, len: usize) -> Plan {
     let purpose = Purpose::training(graph, Target::cpu(), len);
     plan_for(&Arc::new(graph.clone()), &purpose, Shape { batch, len, carried: 0 }, &mut |_| ())
 }
 
-/// What mixes time, the strongest kind of each, in a fixed order: `delta rule + attention`.
+/// Time-mixing mechanisms of a graph, the strongest kind of each, in a fixed order: `delta rule + attention`.
 ///
-/// A scan whose next state reads a contraction of the old one corrects what it holds (delta rule); one with
-/// a state of several axes of its own keeps an outer product (matrix memory); else it is a gated average.
+/// A scan whose next state reads a contraction of the old one corrects its contents (delta rule); a scan with a state of several axes
+/// of its own stores an outer product (matrix memory); any other is a gated average.
 fn mixer(graph: &Graph) -> String {
     let (mut delta, mut matrix, mut vector, mut attention, mut filter) = (false, false, false, false, false);
     for id in graph.dag.ids() {
@@ -231,14 +231,14 @@ fn mixer(graph: &Graph) -> String {
     if kinds.is_empty() { "none".to_owned() } else { kinds.join(" + ") }
 }
 
-/// A candidate for the trainer's contract.
+/// Program as a candidate of the trainer's evaluation contract.
 pub struct Trainable<'a> {
     source: Source,
     holds: &'a Holds,
 }
 
 impl<'a> Trainable<'a> {
-    /// A program, on a device that has so much room.
+    /// Program on a device whose capacity `holds` checks.
     pub fn new(name: &str, text: &str, holds: &'a Holds) -> Self {
         Self { source: Source::new(name, text), holds }
     }
@@ -265,7 +265,7 @@ impl evaluate::Candidate for Trainable<'_> {
 mod tests {
     use super::*;
 
-    /// A memory of so many numbers.
+    /// Memory with `size` numbers.
     fn memory(size: &str) -> Screened {
         let text = format!(
             "block M[D](K = {size}) {{\n    input x[D]\n    let k[K] = linear[K](x)\n    scan {{\n        state s[K] = 0\n        \
@@ -277,13 +277,13 @@ mod tests {
     #[test]
     fn programs_are_compared_at_all_sizes_of_the_tiers() {
         assert!(OTHERS.iter().any(|size| size.width != SETTING.width), "{:?}", *OTHERS);
-        // At D = 32 the three are one program; at D = 64 the first two still are.
+        // At D = 32 the three are one program; at D = 64 the first two are still the same.
         let [half, also_half, fixed] = ["D / 2", "D - D / 2", "16"].map(memory);
         assert_eq!(half.refusal, None);
         assert_eq!(half.hash, also_half.hash);
         assert_ne!(half.hash, fixed.hash);
         assert_eq!(half.family, fixed.family);
-        // What checks at D = 32 alone cannot be trained.
+        // A program that checks only at D = 32 cannot be trained.
         let refusal = memory("4096 / (D - 30) / 128").refusal.expect("a refusal");
         assert!(refusal.message.contains("at D = 64"), "{refusal:?}");
     }

@@ -1,8 +1,9 @@
-//! Controls: programs that are known to be no better, evaluated as candidates are.
+//! Controls: programs that are known to be no better, evaluated like candidates.
 //!
-//! A control is an anchor with a change that changes nothing: the value of one `let` has another name. The parameters behind it start
-//! from other random numbers, as a real change of that value would make them, and everything else is drawn as before; so what it
-//! differs by from its anchor is what a change without effect differs by. How often it is called better is the type-I rate.
+//! A control is an anchor with a change without effect: the value of one `let` has another name. The parameters behind it start from
+//! other random numbers, as after a real change of that value, and everything else is drawn as before; so its difference from the
+//! anchor has the distribution of differences without effect. The frequency with which controls are called better is the type-I error
+//! rate.
 
 use crate::propose::diff;
 use crate::random::Stream;
@@ -14,13 +15,13 @@ use archc_grammar::edit::{rename_value, visit_block_stmts};
 use archc_grammar::format;
 use archc_runtime::guard::caught;
 
-/// Controls that a run is to have soon: the rate of fewer says little.
+/// Number of controls that a run should reach soon: a rate from fewer is too uncertain.
 const FEWEST: usize = 20;
 
-/// More of them in a generation until then.
+/// Additional controls per generation until then.
 pub const MORE: u32 = 2;
 
-/// Controls of the next generation.
+/// Number of controls of the next generation.
 pub fn count(history: &History) -> u32 {
     let drawn = history.candidates().iter().filter(|c| c.origin == Origin::Control).count();
     let more = if drawn < FEWEST { MORE } else { 0 };
@@ -30,8 +31,8 @@ pub fn count(history: &History) -> u32 {
     }
 }
 
-/// The control of a place in a generation; none if no anchor has a value that can be renamed. Every second one is of the fixed anchor,
-/// for the others the anchors take turns.
+/// Control of a place in a generation; none if no anchor has a value that can be renamed. Every second control is made from the fixed
+/// anchor, the others from the anchors in turn.
 pub fn control(
     history: &History,
     screen: &dyn Screen,
@@ -53,7 +54,7 @@ pub fn control(
     while !names.is_empty() {
         let name = names.swap_remove(stream.below(names.len()));
         let Some(source) = renamed(&anchor.source, &name, at) else { continue };
-        // The hash sees through names: only what computes the same is a control.
+        // The hash ignores names: only a program that computes the same is a control.
         if caught(|| screen.screen(&source)).is_ok_and(|s| s.refusal.is_none() && s.hash == anchor.hash) {
             return Some(Candidate {
                 id,
@@ -74,7 +75,7 @@ pub fn control(
     None
 }
 
-/// The block or model that trains.
+/// Block or model that is trained.
 fn main(file: &mut File) -> Option<&mut Callable> {
     file.items.iter_mut().rev().find_map(|item| match &mut item.kind {
         ItemKind::Block(c) | ItemKind::Model(c) => Some(c),
@@ -98,8 +99,8 @@ fn names(source: &str) -> Vec<String> {
     names
 }
 
-/// The program with another name for a value, by the control's number: no two controls of a run start from the same numbers. None if
-/// the new name is taken.
+/// Program with another name for a value, numbered by the control: no two controls of a run start from the same numbers. None if the
+/// new name is already used.
 fn renamed(source: &str, name: &str, number: u32) -> Option<String> {
     let new = format!("{name}_again{number}");
     if source.contains(&new) {

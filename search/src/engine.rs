@@ -1,7 +1,7 @@
-//! The loop: propose, evaluate, study, again; then the finals; then the table.
+//! Main loop: propose, evaluate, analyse, repeat; then the finals; then the table.
 //!
-//! The engine holds no state that matters: what is due is asked of the history, and what happened is
-//! committed before it is believed. So stopping it is simply not going on.
+//! The engine holds no essential state: due evaluations are derived from the history, and events are committed before they take effect.
+//! A search can therefore be stopped at any time.
 
 use crate::board::Board;
 use crate::evaluate::{Evaluator, Job, Workers};
@@ -20,67 +20,67 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Who does the work.
+/// Implementations of the roles.
 #[derive(Clone, Copy)]
 pub struct Roles<'a> {
-    /// Says what to try.
+    /// Proposes hypotheses.
     pub researcher: &'a dyn Researcher,
-    /// Builds it.
+    /// Builds programs from hypotheses.
     pub engineer: &'a dyn Engineer,
-    /// Judges it without running it.
+    /// Checks programs without running them.
     pub screen: &'a dyn Screen,
-    /// Trains it.
+    /// Trains and scores programs.
     pub evaluator: &'a dyn Evaluator,
-    /// Says what it has shown.
+    /// Analyses the results.
     pub analyst: &'a dyn Analyst,
 }
 
-/// What a run may use, all sessions together. Hard: nothing is started that cannot end inside, and what
-/// runs when a limit is reached is stopped.
+/// Budget of a run, for all sessions together. The limits are hard: no evaluation is started that cannot end within them, and running
+/// evaluations are stopped when a limit is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Budget {
-    /// Time.
+    /// Time limit.
     pub time: Option<Duration>,
-    /// Candidates proposed.
+    /// Maximum number of proposed candidates.
     pub candidates: Option<u32>,
-    /// Tokens trained on.
+    /// Maximum number of tokens trained on.
     pub tokens: Option<u64>,
-    /// Bytes of resident memory of this process, where the system tells.
+    /// Maximum resident memory of this process in bytes, if the system reports it.
     pub memory: Option<u64>,
-    /// The corrected lead of the best program at which the search goes on to the finals.
+    /// Corrected lead of the best program at which the search goes on to the finals.
     pub until: Option<f64>,
-    /// Generations in a row without a better one after which it does.
+    /// Number of consecutive generations without a better program after which the search goes on to the finals.
     pub patience: Option<u32>,
 }
 
-/// Largest share of time and tokens that is kept for the finals.
+/// Maximum fraction of time and tokens reserved for the finals.
 const KEPT: f64 = 0.25;
 
-/// What evaluations may use of the budget.
+/// Part of the budget that evaluations may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
-    /// All of it.
+    /// The whole budget.
     All,
-    /// What the finals leave.
+    /// The budget without the part reserved for the finals.
     Search,
 }
 
-/// How long the loop waits for a result before it looks at clocks and flags.
+/// Interval between looks at clocks and flags while the loop waits for a result.
 const BEAT: Duration = Duration::from_millis(50);
 
-/// How long words about what is going on are good for.
+/// Interval after which the description of the current activity is recomputed.
 const PLACE: Duration = Duration::from_secs(1);
 
-/// Why a stretch of evaluations ended.
+/// Reason why a stretch of evaluations ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stretch {
-    /// All are in.
+    /// All evaluations are done.
     Done,
     /// A limit was reached.
     Stopped(&'static str),
 }
 
-/// Runs the search on an open log until a limit is reached or `stop` is set. Gives the reason.
+/// Runs the search on an open log until a limit is reached or `stop` is set. Returns the reason for ending.
 ///
 /// # Errors
 /// E1003 if the log cannot be written (then everything committed is kept), E1007 for a bad seed program.
@@ -100,7 +100,7 @@ pub fn drive(
     done
 }
 
-/// A session, from its first evaluation to its end.
+/// Runs a session, from its first evaluation to its end.
 fn work(
     log: &mut Log,
     roles: Roles<'_>,
@@ -114,7 +114,7 @@ fn work(
         let workers = Workers::start(scope, roles.evaluator, jobs).map_err(codes::log)?;
         let version = roles.evaluator.version();
         let clock = Clock { spent, began: Instant::now() };
-        // What earlier sessions took is known before the first tick: how much time is kept depends on it.
+        // The use of earlier sessions is known before the first tick, because the reserved time depends on it.
         let counts = log.history().counts();
         let mut engine = Engine {
             log,
@@ -146,7 +146,7 @@ fn work(
     })
 }
 
-/// Time of this session on top of the earlier ones.
+/// Time of this session in addition to the earlier ones.
 #[derive(Clone, Copy)]
 struct Clock {
     spent: Duration,
@@ -158,7 +158,7 @@ impl Clock {
         self.spent + self.began.elapsed()
     }
 
-    /// The same in milliseconds, for the log.
+    /// Time of all sessions in milliseconds, for the log.
     fn worked(self) -> u64 {
         u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -175,22 +175,22 @@ struct Engine<'a> {
     version: String,
     clock: Clock,
     best: Option<CandidateId>,
-    /// Evaluations that ran out of time once in this session: it may have been the machine, so they run once more.
+    /// Evaluations that timed out once in this session: the machine may be the cause, so they run once more.
     late: BTreeSet<Trial>,
-    /// What was going on, the numbers of the run, and when these were worked out.
+    /// Description of the current activity, numbers of the run, and time of their computation.
     place: Option<String>,
     counts: Counts,
     told: Option<Instant>,
-    /// Generations in a row without a better program.
+    /// Number of consecutive generations without a better program.
     steps: u32,
 }
 
 impl Engine<'_> {
-    /// Generations until the budget for them is used. Gives the reason for ending.
+    /// Runs generations until the budget for them is used. Returns the reason for ending.
     fn explore(&mut self) -> Result<&'static str, Diagnostic> {
         loop {
             if let Some(generation) = self.log.history().open_generation() {
-                // The anchors are what everything is compared with: without their share of time they may use all.
+                // All comparisons depend on the anchors, so they may use the whole budget.
                 let part = if generation == 0 { Part::All } else { Part::Search };
                 let due = |history: &History| schedule::due(history, generation);
                 match self.stretch(&due, part)? {
@@ -221,7 +221,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The next generation. On a thread like the workers', because programs nest and moves may have bugs.
+    /// Proposes the next generation. Runs on a thread like the workers', because programs nest and moves may have bugs.
     fn propose(&mut self) -> Result<Vec<crate::record::Candidate>, Diagnostic> {
         let history = self.log.history();
         let room = self.budget.candidates.map_or(usize::MAX, |n| n.saturating_sub(history.counts().proposed) as usize);
@@ -236,7 +236,7 @@ impl Engine<'_> {
         .map_err(codes::log)?
     }
 
-    /// Runs what is due until nothing is, or a limit is reached.
+    /// Runs due evaluations until none is left, or a limit is reached.
     fn stretch(&mut self, due: &dyn Fn(&History) -> Vec<Trial>, part: Part) -> Result<Stretch, Diagnostic> {
         loop {
             let waiting: Vec<Trial> =
@@ -273,11 +273,11 @@ impl Engine<'_> {
         }
     }
 
-    /// The finals, as far as time and tokens allow. Gives a reason if they were interrupted.
+    /// Runs the finals, as far as time and tokens allow. Returns a reason if they were interrupted.
     fn finals(&mut self) -> Result<Option<&'static str>, Diagnostic> {
         let history = self.log.history();
         let Some(fixed) = history.fixed() else { return Ok(None) };
-        // Evaluations that are in are kept: the finalists of an earlier session are these, unless the search has gone on since.
+        // Committed evaluations are kept: the finalists of an earlier session stay, unless the search has gone on since.
         let finalists = if history.finals_are_current() {
             history.finals().to_vec()
         } else {
@@ -296,7 +296,7 @@ impl Engine<'_> {
         }
     }
 
-    /// As many of those with a claim as can come to the first look beside the anchor in the time and tokens that are left, and at least
+    /// First of the claims, as many as can reach the first look together with the anchor in the remaining time and tokens, and at least
     /// one.
     fn affordable(&self, claims: Vec<CandidateId>, fixed: CandidateId) -> Vec<CandidateId> {
         let history = self.log.history();
@@ -320,20 +320,20 @@ impl Engine<'_> {
         taken
     }
 
-    /// How long a search-tier evaluation of this program takes: the mean of those that ran (one that was known took no time).
+    /// Mean seconds of this program's search-tier evaluations, without those from the cache.
     fn seconds(&self, id: CandidateId) -> f64 {
         let seen = self.log.history().results_of(id).filter(|(tier, _, r)| *tier == Tier::Search && r.seconds > 0.0);
         stats::mean(&seen.map(|(_, _, r)| r.seconds).collect::<Vec<_>>()).unwrap_or(0.0)
     }
 
-    /// Tokens of an evaluation of a tier: the same, whatever the program.
+    /// Number of tokens of an evaluation of a tier, independent of the program.
     fn of_tier(&self, tier: Tier) -> u64 {
         let seen = |tier| self.log.history().tokens(tier);
-        // The finals train on what the search tier trains on.
+        // The finals train on the same amount of data as the search tier.
         seen(tier).max(if tier == Tier::Final { seen(Tier::Search) } else { 0 })
     }
 
-    /// Results for what was running when the process died, each time it was tried: whatever it is, it is not tried again.
+    /// Records failures for evaluations during which the process died repeatedly, so that they are not tried again.
     fn forget_the_deadly(&mut self, deaths: u32) -> Result<(), Diagnostic> {
         for trial in self.log.deadly(deaths)? {
             if self.log.history().result(trial).is_some() {
@@ -347,7 +347,7 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// A limit that what runs may not pass.
+    /// Limit that running evaluations must not exceed.
     fn must_stop(&self) -> Option<&'static str> {
         if self.stop.load(Ordering::Relaxed) {
             return Some("interrupted");
@@ -361,7 +361,7 @@ impl Engine<'_> {
         None
     }
 
-    /// A limit that nothing new may be started beyond.
+    /// Limit beyond which no new work may start.
     fn used_up(&self, part: Part) -> Option<&'static str> {
         if let Some(reason) = self.must_stop() {
             return Some(reason);
@@ -376,7 +376,7 @@ impl Engine<'_> {
         self.tokens(part).is_some_and(|most| counts.tokens as f64 >= most).then_some("tokens")
     }
 
-    /// The same for one more evaluation of a generation that is there already.
+    /// Limit that one more evaluation of an existing generation would exceed.
     fn used_up_by(&self, part: Part, next: Option<Trial>) -> Option<&'static str> {
         if self.time_is_up(part) {
             return Some("time");
@@ -391,22 +391,22 @@ impl Engine<'_> {
         let Some(time) = self.budget.time else { return false };
         let history = self.log.history();
         let elapsed = self.clock.elapsed();
-        // Results have processor time: what passes of the world's beside it, on a crowded machine and between evaluations, counts too.
-        // As of the last tick: this is asked many times a second, and a count goes through all results.
+        // Results contain processor time; additional wall-clock time, on a busy machine and between evaluations, counts too. The counts
+        // are those of the last tick: this is called many times per second, and counting visits all results.
         let all = self.counts.seconds;
         let each = history.fixed().map_or(0.0, |fixed| self.seconds(fixed)) * (elapsed.as_secs_f64() / all.max(1e-9));
         let kept = self.kept(part, each, time.as_secs_f64());
         elapsed >= time.saturating_sub(Duration::from_secs_f64(kept))
     }
 
-    /// Tokens that may be used.
+    /// Number of tokens that may be used.
     fn tokens(&self, part: Part) -> Option<f64> {
         let most = self.budget.tokens? as f64;
         Some(most - self.kept(part, self.of_tier(Tier::Search) as f64, most))
     }
 
-    /// How much of a budget is kept for the finals: what they take at most by what an evaluation takes, and no more than a share of it;
-    /// the whole share while that is not known.
+    /// Part of a budget that is reserved for the finals: their maximum number of evaluations times the cost of one, capped at a
+    /// fraction of the budget; the full fraction while the cost is unknown.
     fn kept(&self, part: Part, each: f64, budget: f64) -> f64 {
         let most = KEPT * budget;
         match part {
@@ -416,7 +416,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Commits a result. One that was cancelled did not happen, nor did one that ran out of time for the first time.
+    /// Commits a result. A cancelled evaluation is discarded, as is one that timed out for the first time.
     fn record(&mut self, job: Job, report: Report) -> Result<(), Diagnostic> {
         let (candidate, tier, seed) = job.trial();
         let again = report.status == Status::Timeout && self.late.insert(job.trial());
@@ -452,7 +452,7 @@ impl Engine<'_> {
         self.progress.notice(&Notice::Tick(standing));
     }
 
-    /// Tells who leads, and whether that is enough.
+    /// Reports the leader; returns a reason if the search should end.
     fn look(&mut self) -> Option<&'static str> {
         let history = self.log.history();
         let board = Board::of(history);
@@ -476,7 +476,7 @@ impl Engine<'_> {
     }
 }
 
-/// Bytes of memory that this process holds, where the system tells (Linux).
+/// Resident memory of this process in bytes, if the system reports it (Linux).
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;

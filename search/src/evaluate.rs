@@ -1,4 +1,4 @@
-//! Evaluations: one program, one tier, one seed; run by workers, one thread each.
+//! Evaluations: one program, one tier, one seed; run by workers with one thread each.
 
 use crate::plan::Tier;
 use crate::record::{CandidateId, Origin, Report, Status};
@@ -14,43 +14,43 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::Duration;
 
-/// Trains a program and scores it. The same arguments give the same scores, on any thread, at any time.
+/// Evaluator that trains a program and scores it. The same arguments give the same scores, on any thread, at any time.
 pub trait Evaluator: Sync {
-    /// What it is, its version and its settings; scores of two versions are never compared.
+    /// Name, version and settings of the evaluator; scores of two versions are never compared.
     fn version(&self) -> String;
 
-    /// What it does, for people: its tiers.
+    /// Description of the evaluator for users: its tiers.
     fn methods(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 
-    /// Runs one evaluation. `cancel` is looked at often; once it is set, [`Status::Cancelled`] comes back soon.
+    /// Runs one evaluation. `cancel` is checked often; once it is set, [`Status::Cancelled`] is returned soon.
     fn evaluate(&self, job: &Job, cancel: &AtomicBool) -> Report;
 }
 
-/// One evaluation.
+/// Evaluation request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
-    /// Of which candidate.
+    /// Candidate to evaluate.
     pub candidate: CandidateId,
-    /// Its name, for messages.
+    /// Name of the candidate, for messages.
     pub name: String,
-    /// Its program.
+    /// Source text of the program.
     pub source: Arc<str>,
-    /// Its canonical hash.
+    /// Canonical hash of the program.
     pub hash: String,
-    /// How long and on what.
+    /// Tier to train on.
     pub tier: Tier,
-    /// With which seed.
+    /// Seed of the evaluation.
     pub seed: u64,
-    /// At which multiple of the tasks' learning rates; a tuning tries all and has none.
+    /// Multiple of the tasks' learning rates; none for a tuning, which tries all.
     pub rate: Option<f64>,
-    /// It is an anchor, whose results later runs may use again.
+    /// Whether it is an anchor, whose results later runs may reuse.
     pub anchor: bool,
 }
 
 impl Job {
-    /// An evaluation of a candidate of a run; none of one that is not there.
+    /// Evaluation of a candidate of a run; none if the candidate does not exist.
     pub fn of(history: &History, (id, tier, seed): Trial) -> Option<Self> {
         let c = history.candidate(id)?;
         Some(Self {
@@ -65,7 +65,8 @@ impl Job {
         })
     }
 
-    /// hash(program, evaluator version, tier, seed, rate). By the text: names of parameters seed their first values.
+    /// Key: hash(program text, evaluator version, tier, seed, rate). The text matters, because names of parameters seed
+    /// their initial values.
     pub fn key(&self, version: &str) -> String {
         let mut hash = Sha256::new();
         for part in [&self.source, version, self.tier.word()] {
@@ -77,13 +78,13 @@ impl Job {
         hash.finalize()[..16].iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Its place among the results.
+    /// Key among the results of a run.
     pub fn trial(&self) -> Trial {
         (self.candidate, self.tier, self.seed)
     }
 }
 
-/// A crew of workers inside a thread scope. Jobs go in, results come out in the order they end.
+/// Pool of workers inside a thread scope. Jobs are queued, results arrive in the order of completion.
 pub struct Workers {
     jobs: Option<Sender<Job>>,
     results: Receiver<(Job, Report)>,
@@ -93,10 +94,10 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts them.
+    /// Starts the workers.
     ///
     /// # Errors
-    /// If the machine refuses a thread.
+    /// If the system refuses to start a thread.
     pub fn start<'scope, 'env>(
         scope: &'scope Scope<'scope, 'env>,
         evaluator: &'env dyn Evaluator,
@@ -109,7 +110,7 @@ impl Workers {
         for i in 0..size.max(1) {
             let (queue, done, cancel) = (queue.clone(), done.clone(), cancel.clone());
             worker(&i.to_string()).spawn_scoped(scope, move || {
-                // Also inside of a step, which a large program takes seconds for.
+                // Cancellation also takes effect inside a step, which takes seconds for a large program.
                 let _stoppable = stoppable(Arc::clone(&cancel));
                 loop {
                     let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -139,21 +140,21 @@ impl Workers {
         self.busy.contains(&trial)
     }
 
-    /// The evaluations that are running.
+    /// Evaluations that are running.
     pub fn running(&self) -> impl Iterator<Item = Trial> {
         self.busy.iter().copied()
     }
 
-    /// Hands over a job.
+    /// Queues a job.
     pub fn give(&mut self, job: Job) {
         if let Some(jobs) = &self.jobs {
             self.busy.insert(job.trial());
-            // Workers live as long as this sender does, so somebody receives.
+            // Workers live as long as this sender, so the job is received.
             let _ = jobs.send(job);
         }
     }
 
-    /// The next result, if one comes in this time.
+    /// Returns the next result, if one arrives within `patience`.
     pub fn next(&mut self, patience: Duration) -> Option<(Job, Report)> {
         match self.results.recv_timeout(patience) {
             Ok((job, report)) => {
@@ -164,7 +165,7 @@ impl Workers {
         }
     }
 
-    /// Asks everything that runs to stop, and waits for it. Results that were complete come back.
+    /// Requests that all running evaluations stop, and waits for them. Returns the results that were complete.
     pub fn cancel(&mut self) -> Vec<(Job, Report)> {
         self.cancel.store(true, Ordering::Relaxed);
         let mut whole = Vec::new();
@@ -183,7 +184,7 @@ impl Drop for Workers {
     }
 }
 
-/// Runs an evaluation; a panic in it is a bug of ours, recorded as such, and no reason to stop the search.
+/// Runs an evaluation; a panic in it is a bug of archc, recorded as such, and does not stop the search.
 fn guarded(evaluator: &dyn Evaluator, job: &Job, cancel: &AtomicBool) -> Report {
     let began = Clock::Thread.now();
     let report = caught(|| evaluator.evaluate(job, cancel)).unwrap_or_else(|message| {

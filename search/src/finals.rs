@@ -1,14 +1,14 @@
-//! The finals: a few candidates and the fixed anchor, on seeds and data that nothing before has seen.
+//! Finals: a few candidates and the fixed anchor, on seeds and data that nothing before has used.
 //!
-//! Who comes: the candidates with the largest corrected leads, and of every family of relatives (one lineage down to its seed program)
-//! at first only the best, so that one idea does not take all places. How long: as [`crate::stats::finals`] says, which looks at 8, 12
-//! and 16 paired seeds and is the only function that says "established". Then the established run on seeds that established nothing, so that
-//! what is measured there is not too large: beside the anchor, which gives their effect, and beside programs that they descend from, which
-//! are themselves with the last changes taken back (the ablation). A finalist is a *discovery* if it loses when all changes are, and what carries
-//! it is the earliest of these programs that it is not better than: finalists with one carrier are one discovery, so that edits
-//! without effect do not count as finds.
+//! Participants: the candidates with the largest corrected leads, at first only the best of every family of relatives (one lineage down to
+//! its seed program), so that one idea does not take all places. Length: determined by the sequential test [`crate::stats::finals`], which
+//! looks at 8, 12 and 16 paired seeds and is the only function that says "established". Then the established run on further seeds that were
+//! not used to establish them, which removes the selection bias: beside the anchor, which gives their effect, and beside programs that they
+//! descend from, which are themselves with the last changes taken back (the ablation). A finalist is a *discovery* if it is better than the
+//! program without any of its changes. Its carrier is the earliest of these programs that it is not better than: finalists with one carrier
+//! are one discovery, so edits without effect do not count.
 //!
-//! All of it is a pure function of the log: the finals can be stopped at any time and gone on with.
+//! The finals are a pure function of the log: they can be stopped and resumed at any time.
 
 use crate::board::Board;
 use crate::plan::{Plan, Tier};
@@ -20,14 +20,14 @@ use crate::store::History;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Ancestors that a finalist is held against, the nearest ones and its seed program.
+/// Maximum number of ancestors that a finalist is compared with: the nearest ones and its seed program.
 const ANCESTORS: usize = 4;
 
-/// Level of the comparison with each ancestor.
+/// Significance level of the comparison with each ancestor.
 const LEVEL: f64 = 0.05;
 
-/// Candidates with a claim to a place, best first, at most as many as the plan has places: those that are ahead of the anchor in the
-/// search (each more makes the test of the others harder), or the nearest to it if none is.
+/// Candidates for the finals, best first, at most as many as the plan has places: those that are ahead of the anchor in the search (each
+/// additional one reduces the power for the others), or the nearest to it if none is ahead.
 pub fn claims(history: &History, board: &Board) -> Vec<CandidateId> {
     let candidate =
         |id: CandidateId| history.candidate(id).filter(|c| c.origin == Origin::Proposed && schedule::counts(c));
@@ -55,23 +55,23 @@ pub fn claims(history: &History, board: &Board) -> Vec<CandidateId> {
     chosen
 }
 
-/// Most evaluations of the finals: the finalists and the anchor up to the last look, then these and the finalists' ancestors on the
-/// seeds after.
+/// Maximum number of evaluations of the finals: the finalists and the anchor up to the last look, then these and the finalists' ancestors
+/// on the additional seeds.
 pub fn most(plan: &Plan) -> usize {
     let finalists = plan.finalists as usize;
     (finalists + 1) * LAST + (finalists * (1 + ANCESTORS) + 1) * AFTER
 }
 
-/// Whether one program was made from another, by its first parents.
+/// Whether one program descends from another through first parents.
 fn descends(history: &History, id: CandidateId, from: CandidateId) -> bool {
     lineage(history, id).contains(&from)
 }
 
-/// What a program was made from, by first parents, the nearest first.
+/// Ancestors of a program through first parents, the nearest first.
 pub fn lineage(history: &History, id: CandidateId) -> Vec<CandidateId> {
     let mut all = Vec::new();
     let mut at = id;
-    // Parents come before their children in every log; a log in which they do not is not followed for ever.
+    // Parents precede their children in every log; the check ends the loop on a log that violates this.
     while let Some(&parent) = history.candidate(at).and_then(|c| c.parents.first()).filter(|&&parent| parent < at) {
         all.push(parent);
         at = parent;
@@ -79,37 +79,37 @@ pub fn lineage(history: &History, id: CandidateId) -> Vec<CandidateId> {
     all
 }
 
-/// Differences between two programs on the first seeds of the finals that both were run on, in order; NaN where the first has no score.
-/// A seed without a score of the second is left out.
+/// Paired differences between two programs on the first seeds of the finals that both ran on, in order; NaN if the first has no score. A
+/// seed without a score of the second is left out.
 pub fn differences(history: &History, id: CandidateId, other: CandidateId) -> Vec<f64> {
     paired(history, id, other, history.plan().fresh(LAST))
 }
 
-/// The same on these seeds.
+/// Paired differences on these seeds.
 fn paired(history: &History, id: CandidateId, other: CandidateId, seeds: Range<u64>) -> Vec<f64> {
     let result = |id, seed| history.result((id, Tier::Final, seed));
     let both = seeds.map_while(|seed| Some((result(id, seed)?, result(other, seed)?)));
     both.filter_map(|(a, b)| Some(a.score().unwrap_or(f64::NAN) - b.score()?)).collect()
 }
 
-/// The seeds behind those of the looks.
+/// Seeds after those of the looks.
 pub(crate) fn after(plan: &Plan) -> Range<u64> {
     plan.fresh(LAST).end..plan.fresh(LAST + AFTER).end
 }
 
-/// The effect of an established finalist, from the first few seeds after the looks on.
+/// Effect of an established finalist, once there are enough seeds after the looks.
 pub fn effect(history: &History, id: CandidateId) -> Option<Effect> {
     finals::effect(&paired(history, id, history.fixed()?, after(history.plan())))
 }
 
-/// What is said of the finalists, in their order.
+/// Judgements of the finalists, in their order.
 pub fn judgements(history: &History) -> Vec<Judgement> {
     let Some(fixed) = history.fixed() else { return Vec::new() };
     judge(&history.finals().iter().map(|&id| differences(history, id, fixed)).collect::<Vec<_>>())
 }
 
-/// Evaluations of the finals that are due: up to the next look of those that are not decided; then, on the seeds after the looks, of the
-/// established and the anchor, then of what the established were made from.
+/// Due evaluations of the finals: up to the next look for the undecided finalists; then, on the seeds after the looks, for the established
+/// and the anchor, then for the ancestors of the established.
 pub fn due(history: &History) -> Vec<Trial> {
     let Some(fixed) = history.fixed() else { return Vec::new() };
     let judged = judgements(history);
@@ -125,7 +125,7 @@ pub fn due(history: &History) -> Vec<Trial> {
     if !open.is_empty() {
         let reached = open.iter().map(|&id| differences(history, id, fixed).len()).min().unwrap_or(0);
         open.push(fixed);
-        // A seed on which the anchor has no score counts for nobody: the next one is taken in its place, as far as there are seeds.
+        // A seed on which the anchor has no score counts for no finalist: the next one replaces it, as far as there are seeds.
         let missing = undone(&open, next_look(reached).unwrap_or(0));
         if !missing.is_empty() {
             return missing;
@@ -144,7 +144,7 @@ pub fn due(history: &History) -> Vec<Trial> {
     groups.map(|ids| undone_of(&ids, after(history.plan()))).find(|trials| !trials.is_empty()).unwrap_or_default()
 }
 
-/// The programs that a finalist is held against: its nearest ancestors and its seed program, those that can be trained.
+/// Programs that a finalist is compared with: its nearest ancestors and its seed program, if they can be trained.
 fn ancestors(history: &History, id: CandidateId) -> Vec<CandidateId> {
     let all: Vec<CandidateId> = lineage(history, id).into_iter().filter(|&a| history.rate(a).is_some()).collect();
     let mut near: Vec<CandidateId> = all.iter().copied().take(ANCESTORS - 1).collect();
@@ -152,29 +152,29 @@ fn ancestors(history: &History, id: CandidateId) -> Vec<CandidateId> {
     near
 }
 
-/// A finalist against a program that it was made from.
+/// Comparison of a finalist with one of its ancestors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ablation {
-    /// The program without the last changes.
+    /// Ancestor: the program without the last changes.
     pub ancestor: CandidateId,
-    /// How much better the finalist is, with a 95 % interval.
+    /// Paired difference of finalist and ancestor, with a 95 % confidence interval.
     pub over: Option<Interval>,
     /// One-sided sign-flip p; none below eight seeds.
     pub p: Option<f64>,
 }
 
-/// What the ablation of an established finalist shows.
+/// Result of the ablation of an established finalist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
-    /// It is better than the seed program that it descends from.
+    /// Whether it is better than the seed program that it descends from.
     pub discovery: bool,
-    /// The earliest of its ancestors that it is not better than, itself if it is better than all: what was changed after that one adds
-    /// nothing that was shown, so finalists with the same carrier are one discovery.
+    /// Earliest of its ancestors that it is not better than, or itself if it is better than all: later changes have no demonstrated effect,
+    /// so finalists with the same carrier are one discovery.
     pub carrier: CandidateId,
 }
 
-/// The ablation of an established finalist, as far as it was run, and what it shows; none before it is complete. All of it on the seeds
-/// after the looks: on those that established it, its leads are too large.
+/// Ablation of an established finalist, as far as it was run, and its result; no result before it is complete. It uses only the seeds after
+/// the looks: on the seeds that established the finalist, its leads are biased upwards.
 pub fn ablation(history: &History, id: CandidateId) -> (Vec<Ablation>, Option<Shown>) {
     let wanted = ancestors(history, id);
     let (fixed, seeds) = (history.fixed(), after(history.plan()));
@@ -188,7 +188,7 @@ pub fn ablation(history: &History, id: CandidateId) -> (Vec<Ablation>, Option<Sh
         .collect();
     let ran = |id: CandidateId| seeds.clone().all(|seed| history.result((id, Tier::Final, seed)).is_some());
     let complete = ran(id) && wanted.iter().all(|&ancestor| ran(ancestor));
-    // That it is better than the fixed anchor is what "established" says already.
+    // "Established" already means better than the fixed anchor.
     let beaten = |row: &Ablation| Some(row.ancestor) == fixed || row.p.is_some_and(|p| p <= LEVEL);
     let shown = Shown {
         discovery: rows.last().is_none_or(beaten),

@@ -1,7 +1,8 @@
-//! The Pareto front: programs that no other beats in score without costing more.
+//! Pareto front: programs that no other beats in score without higher cost.
 //!
-//! The score is the corrected lead over the fixed anchor on the search tier: means of the tier itself are of other seeds for every
-//! generation and cannot be compared, and the largest of the raw leads are large by luck. What it costs is FLOPs a token and state.
+//! The score is the corrected lead over the fixed anchor on the search tier: mean scores of the tier come from other seeds for
+//! every generation and cannot be compared, and the largest raw leads are large by chance. The costs are FLOPs per token and state
+//! size.
 
 use crate::board::Board;
 use crate::plan::Tier;
@@ -10,41 +11,41 @@ use crate::stats;
 use crate::store::History;
 use serde::{Deserialize, Serialize};
 
-/// A program with what it is worth and what it costs.
+/// Program with its score and cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrontPoint {
-    /// Which.
+    /// Candidate.
     pub candidate: CandidateId,
-    /// The name of its block.
+    /// Name of its block.
     pub name: String,
-    /// It is an anchor.
+    /// Whether it is an anchor.
     pub anchor: bool,
-    /// Mean score on the search tier's seeds that it ran on; of other seeds than that of other programs.
+    /// Mean score on the search tier's seeds that it ran on; other programs ran on other seeds.
     pub score: Option<f64>,
     /// Mean difference to the fixed anchor on common seeds; 0 for that anchor.
     pub lead: f64,
-    /// The lead after correction for the choice of the best of many: what the front is of.
+    /// Lead after correction for selection of the best of many, which defines the front.
     pub corrected: f64,
-    /// Common seeds behind it.
+    /// Number of common seeds behind the lead.
     pub seeds: usize,
-    /// Floating-point operations a token, forward.
+    /// Floating-point operations per token of a forward pass.
     pub flops_per_token: f64,
-    /// Operations a token of a training step.
+    /// Predicted work per token of a training step, in operations.
     pub work: f64,
-    /// Numbers carried from one token to the next.
+    /// State size: numbers carried from one token to the next.
     pub state: u64,
-    /// How its time grows with the length.
+    /// Growth of its time with the sequence length.
     pub time: TimeClass,
-    /// No other program is at least as good in lead, FLOPs and state and better in one of them.
+    /// Whether no other program is at least as good in lead, FLOPs and state and better in one of them.
     pub on_front: bool,
 }
 
-/// The programs on the front, the cheapest first.
+/// Programs on the front, the cheapest first.
 pub fn front(history: &History, board: &Board) -> Vec<FrontPoint> {
     points(history, board).into_iter().filter(|p| p.on_front).collect()
 }
 
-/// All programs that have a lead and a cost, on the front or not, the cheapest first.
+/// All programs with a lead and a cost, on the front or not, the cheapest first.
 pub fn points(history: &History, board: &Board) -> Vec<FrontPoint> {
     let mut points: Vec<FrontPoint> = board
         .standing
@@ -85,7 +86,7 @@ pub fn points(history: &History, board: &Board) -> Vec<FrontPoint> {
     points
 }
 
-/// At least as good in everything, and better in something.
+/// Dominance: at least as good in everything, and better in something.
 fn beats(a: &FrontPoint, b: &FrontPoint) -> bool {
     let no_worse = a.corrected >= b.corrected && a.flops_per_token <= b.flops_per_token && a.state <= b.state;
     no_worse && (a.corrected > b.corrected || a.flops_per_token < b.flops_per_token || a.state < b.state)

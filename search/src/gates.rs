@@ -1,8 +1,8 @@
-//! Gates: what is known of known architectures, and whether the evaluator sees it.
+//! Gates: checks that the evaluator reproduces known properties of known architectures.
 //!
-//! A gate is written down before it runs: task, sizes, seeds, learning rates and rule are in `search/gates.json`. Each program gets the
-//! better of the rates by a few seeds of their own, then trains on [`SEEDS`] others. A gate that fails stays in the table: it says
-//! what the tasks of the search cannot tell.
+//! A gate is specified before it runs: task, sizes, seeds, learning rates and rule are in `search/gates.json`. Each program gets the
+//! best of the rates on a few separate seeds, then trains on [`SEEDS`] others. A gate that fails stays in the table: it documents a
+//! limit of the search's tasks.
 
 use crate::pool::{Ask, Named, Pool, Stopped};
 use crate::stats::{self, Interval};
@@ -12,43 +12,43 @@ use archc_train::tier::{TaskRun, Tier};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Paired seeds of a gate.
+/// Number of paired seeds of a gate.
 pub const SEEDS: u64 = 8;
 
-/// Seeds that its learning rates are tuned on.
+/// Number of seeds for tuning a gate's learning rates.
 pub const TUNINGS: u64 = 2;
 
-/// The multiples of the task's learning rate: the grid reaches past the best of every program.
+/// Multiples of the task's learning rate: the grid extends past the best rate of every program.
 pub const RATES: [f64; 4] = [0.25, 0.5, 1.0, 2.0];
 
-/// Level of "better": one-sided sign-flip test of the paired differences.
+/// Significance level of "better": one-sided sign-flip test of the paired differences.
 pub const LEVEL: f64 = 0.05;
 
-/// A program of a gate.
+/// Program of a gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Side {
-    /// What it is called.
+    /// Name of the program.
     pub name: String,
-    /// Its text.
+    /// Source text.
     pub program: String,
 }
 
-/// What is expected.
+/// Expected outcome of a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
-    /// The left program scores more than the right one: p at most [`LEVEL`].
+    /// The left program scores higher than the right one: p at most [`LEVEL`].
     Better,
-    /// And by at least so much in the mean.
+    /// Better, and by at least this difference in the mean.
     FarBetter(f64),
     /// The left program's mean value in the task's own metric is at least this.
     AtLeast(f64),
-    /// It is at most this.
+    /// The left program's mean value in the task's own metric is at most this.
     AtMost(f64),
 }
 
 impl Rule {
-    /// What is expected, in words.
+    /// Expectation in words.
     pub fn words(self) -> String {
         match self {
             Self::Better => "left > right".to_owned(),
@@ -59,67 +59,67 @@ impl Rule {
     }
 }
 
-/// One expectation.
+/// Gate: one expectation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gate {
-    /// What is claimed.
+    /// Claim that is tested.
     pub name: String,
-    /// Who found it, or what makes the two comparable.
+    /// Source of the claim, or the reason why the two programs are comparable.
     pub source: String,
-    /// On what.
+    /// Task to train on.
     pub task: TaskRun,
-    /// The program.
+    /// Program under test.
     pub left: Side,
-    /// What it is compared with.
+    /// Program that it is compared with.
     #[serde(default)]
     pub right: Option<Side>,
-    /// How.
+    /// Rule of the comparison.
     pub rule: Rule,
-    /// It is quick enough for the test suite.
+    /// Whether it is quick enough for the test suite.
     pub quick: bool,
-    /// Why it fails, where it is known to.
+    /// Reason why it fails, if it is known to fail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<String>,
 }
 
-/// The gates that archc carries.
+/// Built-in gates.
 pub fn gates() -> Vec<Gate> {
     serde_json::from_str(include_str!("../gates.json")).expect("the gates that archc carries are well-formed")
 }
 
-/// What was seen of a program.
+/// Measurements of a program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SeenSide {
-    /// What it is called.
+    /// Name of the program.
     pub name: String,
-    /// The multiple of the learning rate; none if it learns at no rate.
+    /// Multiple of the learning rate; none if the program learns at no rate.
     pub rate: Option<f64>,
     /// Mean score; none if a training failed.
     pub score: Option<f64>,
     /// Mean value in the task's own metric.
     pub value: Option<f64>,
-    /// Numbers carried from token to token, a layer of the stack's blocks together.
+    /// State size: numbers carried from token to token, all blocks of the stack together.
     pub state: f64,
 }
 
-/// What was seen of a gate.
+/// Measurements of a gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
-    /// The left program, and the right one.
+    /// Measurements of the left program, and of the right one.
     pub sides: Vec<SeenSide>,
-    /// Paired difference of the scores with a 95 % interval.
+    /// Paired difference of the scores with a 95 % confidence interval.
     pub over: Option<Interval>,
     /// One-sided sign-flip p.
     pub p: Option<f64>,
-    /// What was expected was seen.
+    /// Whether the expectation holds.
     pub holds: bool,
 }
 
 /// Runs a gate.
 ///
 /// # Errors
-/// If it was stopped.
+/// If the gate was stopped.
 pub fn run(gate: &Gate, pool: &Pool<'_>, told: &(dyn Fn(usize) + Sync)) -> Result<Seen, Stopped> {
     let tier = |seeds: &str, part| Tier {
         name: "gate".to_owned(),
@@ -128,7 +128,7 @@ pub fn run(gate: &Gate, pool: &Pool<'_>, told: &(dyn Fn(usize) + Sync)) -> Resul
         rates: RATES.to_vec(),
         tasks: vec![gate.task.clone()],
     };
-    // The gates were revised after a first table: seeds that no earlier table used.
+    // The gates were revised after a first table, so they use seeds that no earlier table used.
     let (tuning, trial) = (tier("gate tuning 2", Part::Validation), tier("gate 2", Part::Test));
     let named = |side: &Side| Named { name: side.name.clone(), source: Arc::from(side.program.as_str()) };
     let programs: Vec<Named> = std::iter::once(&gate.left).chain(&gate.right).map(named).collect();

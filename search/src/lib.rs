@@ -7,23 +7,23 @@
 //!             ^                                                                     |
 //!             +--------------- beliefs, archive, lineage ---------------------------+
 //! ```
-//! The anchors come first: seed programs and their nearest variants, tuned and evaluated on many seeds; the best is fixed. A generation
-//! of eight and three controls is proposed from the log of closed generations, screened without being run, trained rung by rung on seeds that
-//! no generation before has seen (the better part goes on, beside the anchor and the parents), and studied; then the next is proposed.
-//! At the end the best run in the finals, on seeds and data of their own, and what they establish is what the search says.
+//! The anchors come first: seed programs and their nearest variants, tuned and evaluated on many seeds; the best is fixed. A generation of
+//! eight and three controls is proposed from the log of closed generations, screened without being run, trained rung by rung on seeds that
+//! no generation before has used (the better part goes on, beside the anchor and the parents), and analysed; then the next is proposed. At
+//! the end the best run in the finals, on separate seeds and data; the results established there are the results of the search.
 //!
 //! Invariants:
 //! - a proposal is a pure function of the log of closed generations: neither crashes, nor the number of
 //!   workers, nor timing changes it (`propose`, `schedule`, `random`);
-//! - nothing is believed before it is committed (`store`);
+//! - events take effect only after they are committed (`store`);
 //! - the finals are never evidence for a proposal: they are a tier that nothing else reads (`plan::Tier::Final`);
-//! - "established" is said by one function (`stats::finals::judge`);
-//! - candidates are programs of a language without IO; the search itself writes only inside its run folder and its cache.
+//! - "established" is decided by one function (`stats::finals::judge`);
+//! - candidates are programs of a language without I/O; the search itself writes only inside its run folder and its cache.
 //!
-//! Code map: `record` and `plan` are what is written down; `store` is the log and what it says; `roles` think; `moves` edit programs,
-//! `shrink` lowers a size, `control` changes nothing; `screen` and `evaluate` judge; `board` is what is known, `propose`, `schedule`,
-//! `finals`, `rank` decide; `engine` is the loop; `best` and `report` show what came out; `pool`, `verify`, `gates` and `repro` evaluate
-//! outside of a search.
+//! Code map: `record` and `plan` are the recorded data; `store` is the log and the state derived from it; `roles` are the researcher,
+//! engineer and analyst; `moves` edit programs, `shrink` lowers a size, `control` makes controls; `screen` and `evaluate` check and score;
+//! `board` holds the leads, `propose`, `schedule`, `finals`, `rank` decide; `engine` is the loop; `best` and `report` write the results;
+//! `pool`, `verify`, `gates` and `repro` evaluate outside of a search.
 
 pub mod archive;
 pub mod best;
@@ -58,7 +58,7 @@ pub mod surrogate;
 pub mod trained;
 pub mod verify;
 
-// Tests inside and outside of the crate share their judges, which call it by its name.
+// Tests inside and outside of the crate share their evaluators, which name the crate by its external name.
 #[cfg(test)]
 extern crate self as archc_search;
 #[cfg(test)]

@@ -1,28 +1,28 @@
-//! What a run does with its candidates: rungs, seeds, shares. Part of the log, so that a resumed run and a report know it.
+//! Plan of a run: rungs, seeds, fractions of candidates that advance. Part of the log, so that a resumed run and a report have it.
 //!
-//! Rungs are measured in steps and tokens, never in seconds, so that a slow machine tries fewer candidates but never other ones.
+//! Rungs are measured in steps and tokens, never in seconds, so that a slow machine tries fewer candidates but never different ones.
 
 use serde::{Deserialize, Serialize};
 
-/// How long and on what an evaluation trains; the meaning belongs to the evaluator.
+/// Tier of an evaluation; the evaluator defines its tasks and lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
-    /// The screen's task at every learning rate; says which rate a program is trained at from then on.
+    /// The screen's task at every learning rate; determines the rate at which a program is trained from then on.
     Tune,
     /// The screen's task: short.
     Screen,
-    /// The tasks that candidates are ranked by.
+    /// The tasks by which candidates are ranked.
     Search,
-    /// The same tasks on seeds and on held-out data that nothing else sees.
+    /// The same tasks on separate seeds and on held-out data that no other tier uses.
     Final,
 }
 
 impl Tier {
-    /// All of them.
+    /// All tiers.
     pub const ALL: [Self; 4] = [Self::Tune, Self::Screen, Self::Search, Self::Final];
 
-    /// As in JSON and on the command line.
+    /// Name in JSON and on the command line.
     pub fn word(self) -> &'static str {
         match self {
             Self::Tune => "tune",
@@ -33,20 +33,20 @@ impl Tier {
     }
 }
 
-/// What a command was given beside the seed programs.
+/// Options of the command beside the seed programs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// What the task `text` reads; none: the text that archc carries.
+    /// Path of the corpus for the task `text`; none: the built-in text.
     pub corpus: Option<String>,
-    /// What trains.
+    /// Name of the device.
     pub device: String,
-    /// Time of all sessions, if it is limited.
+    /// Time limit of all sessions in seconds, if any.
     pub seconds: Option<f64>,
-    /// Most proposals.
+    /// Maximum number of proposals.
     pub candidates: Option<u32>,
-    /// Most tokens.
+    /// Maximum number of tokens.
     pub tokens: Option<u64>,
-    /// Evaluations side by side; 0: one a core.
+    /// Number of parallel evaluations; 0: one per core.
     pub jobs: usize,
     /// The command, word by word.
     pub command: Vec<String>,
@@ -66,53 +66,53 @@ impl Settings {
     }
 }
 
-/// The fixed part of a run.
+/// Fixed part of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Seed of all proposals.
     pub seed: u64,
-    /// Slots of a generation.
+    /// Number of slots of a generation.
     pub generation: u32,
-    /// Most drafts of a slot.
+    /// Maximum number of drafts of a slot.
     pub drafts: u32,
-    /// Sound drafts of a slot, of which the one that is expected to do best is trained.
+    /// Number of sound drafts of a slot, of which the one with the highest expected score is trained.
     pub choices: u32,
-    /// Seeds that an anchor's learning rate is tuned on.
+    /// Number of seeds on which an anchor's learning rate is tuned.
     pub anchor_tunings: u32,
-    /// Seeds of the search tier that an anchor is evaluated on.
+    /// Number of seeds of the search tier on which an anchor is evaluated.
     pub anchor_seeds: u32,
-    /// Short screening seeds of a candidate, beside the one that its rate is tuned on.
+    /// Number of short screening seeds of a candidate, in addition to its tuning seed.
     pub screens: u32,
-    /// Share of a generation that comes from tuning to the screening seeds.
+    /// Fraction of a generation that advances from tuning to the screening seeds.
     pub keep_tuned: f64,
-    /// Share of a generation that comes to the search tier.
+    /// Fraction of a generation that advances to the search tier.
     pub keep_screened: f64,
-    /// Seeds of the search tier that a generation is evaluated on.
+    /// Number of seeds of the search tier on which a generation is evaluated.
     pub searches: u32,
-    /// Controls of a generation: anchors with a change that changes nothing. The first generations have a few more.
+    /// Number of controls of a generation: anchors with a change without effect. The first generations have a few more.
     pub controls: u32,
-    /// Candidates that come to the finals.
+    /// Maximum number of candidates in the finals.
     pub finalists: u32,
-    /// Whether programs whose state may grow (W0707) may train.
+    /// Whether programs whose state may grow (W0707) may be trained.
     pub allow_growing: bool,
-    /// Which researcher proposes.
+    /// Name of the researcher.
     pub researcher: String,
     /// The evaluator and its version: scores of two versions are never compared.
     pub evaluator: String,
-    /// What the evaluator does, for people: the tiers as JSON.
+    /// Description of the evaluator for users: the tiers as JSON.
     pub methods: serde_json::Value,
-    /// What the command was given, for a resumed run.
+    /// Options of the command, for a resumed run.
     pub settings: Settings,
     /// Names and texts of the seed programs.
     pub anchors: Vec<(String, String)>,
 }
 
-/// Seeds of one tier that belong to a generation. No two generations share one.
+/// Number of seeds of one tier reserved for a generation. No two generations share a seed.
 const SEEDS_A_GENERATION: u64 = 64;
 
 impl Plan {
-    /// The plan of the design: generations of eight and three controls; all are tuned, the better two thirds are screened on two more
-    /// seeds, the best third is evaluated on the tasks of the search, on a seed that no generation before has seen.
+    /// Default plan: generations of eight and three controls; all are tuned, the best two thirds are screened on two more seeds, the
+    /// best third is evaluated on the tasks of the search, on a seed that no generation before has used.
     pub fn new(seed: u64, anchors: Vec<(String, String)>, researcher: &str, evaluator: &str) -> Self {
         Self {
             seed,
@@ -136,7 +136,7 @@ impl Plan {
         }
     }
 
-    /// The plan of a run that was not opened.
+    /// Plan of a run that was not opened.
     pub(crate) const fn nothing() -> Self {
         Self {
             seed: 0,
@@ -160,14 +160,14 @@ impl Plan {
         }
     }
 
-    /// The seeds of a tier that a generation is evaluated on. Those of the finals belong to no generation.
+    /// Seeds of a tier on which a generation is evaluated. Those of the finals belong to no generation.
     pub fn seeds(&self, generation: u32, tier: Tier) -> std::ops::Range<u64> {
-        // The anchors' seeds are those of every run, so that what is known of an anchor is of use to the next run. The others are this
-        // run's own: two runs with different seeds share none.
+        // All runs share the anchors' seeds, so that cached results of anchors can be reused by the next run. The other seeds belong
+        // to this run: two runs with different seeds share none.
         let anchors = generation == 0;
         let first =
             if anchors { 0 } else { self.seed.wrapping_mul(1 << 32) + SEEDS_A_GENERATION * u64::from(generation) };
-        // Tuning and screening seeds are not those of the search tier: its first task may be the screen's.
+        // Tuning and screening seeds differ from those of the search tier, whose first task may be the screen's.
         let (from, count) = match tier {
             Tier::Tune => (0, if anchors { self.anchor_tunings } else { 1 }),
             Tier::Screen => (8, if anchors { 0 } else { self.screens }),
@@ -177,13 +177,13 @@ impl Plan {
         first + from..first + from + u64::from(count)
     }
 
-    /// The first seeds of the finals; the finals have their own space of seeds.
+    /// First seeds of the finals, which have a separate seed space.
     pub fn fresh(&self, count: usize) -> std::ops::Range<u64> {
         let first = self.seed.wrapping_mul(1 << 32);
         first..first + count as u64
     }
 
-    /// How many of `n` candidates go on by a share, and at least one.
+    /// Number of candidates out of `n` that advance by a fraction, at least one.
     pub fn places(share: f64, n: usize) -> usize {
         ((n as f64 * share).round() as usize).clamp(1, n.max(1))
     }

@@ -1,6 +1,7 @@
-//! Evaluations outside of a search, side by side: for verification, for gates, for one number once more.
+//! Parallel evaluations outside of a search: for verification, gates, and repetition of single results.
 //!
-//! Every result is kept in the cache by its key, so that what was stopped goes on where it was when it is asked again.
+//! Every result is kept in the cache by its key, so a stopped pool continues where it was when the same evaluations are requested
+//! again.
 
 use crate::cache::Cache;
 use crate::compile::Trainable;
@@ -15,58 +16,59 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A program by name.
+/// Named program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// What it is called in tables.
+    /// Name in tables.
     pub name: String,
-    /// Its text; what trains is its last block or model.
+    /// Source text; its last block or model is trained.
     pub source: Arc<str>,
 }
 
-/// One evaluation.
+/// Evaluation request.
 #[derive(Clone, Debug)]
 pub struct Ask<'a> {
-    /// Of which program.
+    /// Program to evaluate.
     pub program: &'a Named,
-    /// On which tier.
+    /// Tier to evaluate on.
     pub tier: &'a Tier,
-    /// With which seed.
+    /// Seed of the evaluation.
     pub seed: u64,
-    /// At which learning rates.
+    /// Learning rates to train at.
     pub rates: Rates,
 }
 
-/// Why there are no results.
+/// Reason why there are no results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// The flag was set.
+    /// The stop flag was set.
     Interrupted,
-    /// The machine refused a thread.
+    /// The system refused to start a thread.
     Threads(String),
 }
 
-/// What evaluations run on.
+/// Resources for evaluations.
 pub struct Pool<'a> {
-    /// The device.
+    /// Device that trains.
     pub device: SharedDevice,
-    /// Whether it has room.
+    /// Check whether the device has room.
     pub holds: &'a Holds,
-    /// What the task `text` reads.
+    /// Corpus for the task `text`.
     pub corpus: Option<Arc<Corpus>>,
-    /// Where results are kept.
+    /// Cache of results.
     pub cache: &'a Cache,
-    /// Side by side.
+    /// Number of parallel evaluations.
     pub jobs: usize,
-    /// Set it to stop.
+    /// Flag that stops the pool when set.
     pub stop: &'a AtomicBool,
 }
 
 impl Pool<'_> {
-    /// Runs evaluations; their reports in the order of the questions. `told` hears how many are done, on any thread.
+    /// Runs evaluations; returns their reports in the order of the requests. The callback `told` receives the number of completed
+    /// evaluations, on any thread.
     ///
     /// # Errors
-    /// If it was stopped, or the machine refuses a thread.
+    /// If it was stopped, or the system refuses to start a thread.
     pub fn run(&self, asks: &[Ask<'_>], told: &(dyn Fn(usize) + Sync)) -> Result<Vec<EvalReport>, Stopped> {
         let results: Vec<Mutex<Option<EvalReport>>> = asks.iter().map(|_| Mutex::new(None)).collect();
         let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -109,17 +111,17 @@ impl Pool<'_> {
         let mut watch =
             |_: &contract::Moment<'_>| if self.stop.load(Ordering::Relaxed) { Flow::Cancel } else { Flow::Continue };
         let report = caught(|| contract::evaluate(&program, self.device.as_ref(), &request, &mut watch));
-        // A bug of ours in one evaluation is a failure of that one.
+        // A bug in one evaluation fails only that evaluation.
         let report = report.unwrap_or_else(|bug| contract::failed(&request, format!("archc bug: {bug}")));
         self.cache.put(&report);
         report
     }
 
-    /// The multiple of the learning rates at which each program does best on a tier, by its mean score over some seeds; none for one
-    /// that learns at no rate. What a search's anchors and candidates get.
+    /// Best learning rate of each program on a tier, as a multiple of the tasks' rates, by its mean score over `seeds` seeds; none
+    /// for a program that learns at no rate. The anchors and candidates of a search are tuned in the same way.
     ///
     /// # Errors
-    /// As [`Pool::run`].
+    /// Errors of [`Pool::run`].
     pub fn tune(
         &self,
         programs: &[&Named],

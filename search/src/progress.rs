@@ -1,17 +1,17 @@
-//! What a search tells while it runs. How it looks is the caller's affair.
+//! Progress notices of a running search. Their display is up to the caller.
 
 use crate::plan::Tier;
 use crate::record::{CandidateId, Status};
 use crate::store::Counts;
 use std::time::Duration;
 
-/// Listens to a search.
+/// Receiver of a search's notices.
 pub trait Progress {
-    /// Something happened. Called on the thread that called [`crate::run()`], and at least some times a second.
+    /// Is called with each notice, on the thread that called [`crate::run()`], at least several times per second.
     fn notice(&mut self, notice: &Notice<'_>);
 }
 
-/// Says nothing.
+/// Receiver that ignores all notices.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 
@@ -19,71 +19,71 @@ impl Progress for Silent {
     fn notice(&mut self, _: &Notice<'_>) {}
 }
 
-/// Something that happened.
+/// Notice about a search.
 #[derive(Clone, Debug)]
 pub enum Notice<'a> {
     /// The run folder is open.
     Started {
-        /// It.
+        /// Path of the folder.
         folder: &'a std::path::Path,
-        /// Candidates that are in its log already; 0 for a new run.
+        /// Number of candidates that are already in its log; 0 for a new run.
         resumed: usize,
     },
     /// A generation was proposed.
     Generation {
-        /// Its number; 0 are the anchors.
+        /// Number of the generation; 0 contains the anchors.
         number: u32,
-        /// How many of it will train.
+        /// Number of its candidates that will be trained.
         admitted: usize,
     },
     /// An evaluation ended.
     Evaluated {
-        /// Of which candidate.
+        /// Candidate that was evaluated.
         candidate: CandidateId,
-        /// Its name.
+        /// Name of the candidate.
         name: &'a str,
-        /// It is an anchor.
+        /// Whether it is an anchor.
         anchor: bool,
-        /// On which tier.
+        /// Tier of the evaluation.
         tier: Tier,
-        /// How.
+        /// Status of the evaluation.
         status: Status,
-        /// Its score.
+        /// Score, if any.
         score: Option<f64>,
-        /// What there was to say, first of all.
+        /// First finding of the report.
         finding: Option<&'a str>,
     },
-    /// The best is another one now.
+    /// Another program is the best now.
     Best {
-        /// It.
+        /// The new best program.
         candidate: CandidateId,
-        /// Its name.
+        /// Name of the program.
         name: &'a str,
-        /// Its corrected lead over the fixed anchor; none while that is the best.
+        /// Corrected lead over the fixed anchor; none if that anchor is the best.
         lead: Option<f64>,
     },
     /// The search is over, the finals begin.
     Finals {
-        /// How many programs.
+        /// Number of programs in the finals, including the fixed anchor.
         contenders: usize,
     },
-    /// Time passes.
+    /// Time has passed.
     Tick(Standing<'a>),
 }
 
-/// Where a search is.
+/// State of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'a> {
-    /// Time spent, all sessions.
+    /// Time spent in all sessions.
     pub elapsed: Duration,
-    /// Time there is, if it is limited.
+    /// Time limit, if any.
     pub budget: Option<Duration>,
-    /// Candidates there may be, if they are limited.
+    /// Maximum number of candidates, if limited.
     pub candidates: Option<u32>,
-    /// Numbers so far.
+    /// Numbers of the run so far.
     pub counts: &'a Counts,
-    /// Evaluations running.
+    /// Number of running evaluations.
     pub running: usize,
-    /// What is going on, in words, before there are candidates and in the finals.
+    /// Description of the current activity, before there are candidates and in the finals.
     pub place: Option<&'a str>,
 }

@@ -1,8 +1,8 @@
-//! Makes a generation: a pure function of the history up to the last closed generation.
+//! Generation of candidates: a pure function of the history up to the last closed generation.
 //!
-//! Each slot asks the researcher for a hypothesis, the engineer for a program, the screen for a verdict, until
-//! it has some sound drafts; a surrogate says which of them is trained. Drafts that were refused or passed
-//! over are kept with the reason.
+//! For each slot, the researcher supplies a hypothesis, the engineer a program and the screen a verdict, until there
+//! are enough sound drafts; a surrogate selects the one that is trained. Refused and outranked drafts are kept with the
+//! reason.
 
 use crate::board::Knowledge;
 use crate::moves::VARIATIONS;
@@ -87,14 +87,14 @@ pub fn seeds(history: &History, screen: &dyn Screen) -> Result<Vec<Candidate>, D
             cost: screened.cost,
         });
     }
-    // Two files with one program are one anchor.
+    // Two files with the same program are one anchor.
     let mut known = BTreeSet::new();
     candidates.retain(|c| known.insert(c.hash.clone()));
     (0..).zip(&mut candidates).for_each(|(id, c)| c.id = CandidateId(id));
     Ok(candidates)
 }
 
-/// A later generation, of at most so many drafts.
+/// Proposes a later generation, of at most `room` drafts.
 pub fn generation(
     history: &History,
     researcher: &dyn Researcher,
@@ -150,7 +150,7 @@ pub fn generation(
     made
 }
 
-/// Leaves one of a slot's sound drafts to be trained: the one with the highest guess, the first of equals.
+/// Selects one of a slot's sound drafts for training: the one with the highest predicted score, the first of equals.
 fn choose(known: &Knowledge<'_>, surrogate: &Surrogate, drafts: &mut [Candidate]) {
     let guess = |c: &Candidate| surrogate.guess(known, c).unwrap_or(0.0);
     let sound = drafts.iter().filter(|c| c.verdict.admitted());
@@ -161,7 +161,7 @@ fn choose(known: &Knowledge<'_>, surrogate: &Surrogate, drafts: &mut [Candidate]
     }
 }
 
-/// One draft; its number and place are the caller's.
+/// Makes one draft; the caller sets its number and place.
 fn draft(
     parents: &[&Candidate],
     engineer: &dyn Engineer,
@@ -208,7 +208,7 @@ fn draft(
     candidate
 }
 
-/// Takes over what the screen found; what is too large is made smaller first.
+/// Stores the screen's results in the candidate; a program that is too large is shrunk first.
 fn judge(candidate: &mut Candidate, screened: Screened, screen: &dyn Screen, limits: &Limits) {
     let (screened, refusal) = fit(candidate, screened, screen, limits);
     if let Some(refusal) = refusal {
@@ -224,10 +224,10 @@ fn judge(candidate: &mut Candidate, screened: Screened, screen: &dyn Screen, lim
     candidate.cost = screened.cost;
 }
 
-/// Shares that a hidden size is lowered to, until the program is no larger than the fixed anchor.
+/// Factors by which a hidden size is lowered, until the program is no larger than the fixed anchor.
 const FACTORS: [f64; 5] = [0.9, 0.8, 0.7, 0.6, 0.5];
 
-/// The program as it is, or with its largest hidden size lowered until it fits; and why it is refused.
+/// Fits the program: unchanged, or with one hidden size lowered until it is small enough; with the refusal, if any.
 fn fit(
     candidate: &mut Candidate,
     screened: Screened,
@@ -249,7 +249,7 @@ fn fit(
             let screened = screen.screen(&source);
             (refused(&screened).is_none() && large(&screened).is_none()).then_some((size, source, screened))
         });
-        // Of the sizes that do, the one that takes the least away.
+        // Among the fitting sizes, the one that keeps the most parameters.
         let params = |s: &Screened| s.cost.as_ref().map_or(0, |cost| cost.params);
         let best = smaller.reduce(|best, next| if params(&next.2) > params(&best.2) { next } else { best });
         if let Some((size, source, screened)) = best {
@@ -265,7 +265,7 @@ fn fit(
     (screened, refusal)
 }
 
-/// Stands in for a hypothesis when the researcher itself failed, so that the failure is in the record.
+/// Placeholder hypothesis for a researcher that failed, so that the failure is recorded.
 fn unthought(history: &History, researcher: &dyn Researcher, bug: &str) -> Hypothesis {
     Hypothesis {
         researcher: researcher.name().to_owned(),
@@ -282,7 +282,7 @@ pub fn diff(old: &str, new: &str) -> String {
     TextDiff::from_lines(old, new).unified_diff().context_radius(3).header("parent", "child").to_string()
 }
 
-/// Findings of the compiler as the log keeps them.
+/// Converts the compiler's diagnostics to findings of the log.
 pub fn findings(diagnostics: &[Diagnostic]) -> Vec<Finding> {
     diagnostics.iter().map(Finding::from).collect()
 }

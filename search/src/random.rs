@@ -1,19 +1,19 @@
-//! Random streams by name.
+//! Random-number streams by name.
 //!
-//! A proposal must come out the same after a crash, on another number of cores and in another order of
-//! finishing. So no stream is ever carried along: each decision opens its own, named by what it decides
-//! (`(seed, "propose", generation, slot, attempt)`), and reads from its beginning.
+//! A proposal must be the same after a crash, on another number of cores and with another order of completion.
+//! Therefore no stream is carried along: each decision opens its own, named by its purpose (`(seed, "propose",
+//! generation, slot, attempt)`), and reads it from the beginning.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng};
 use sha2::{Digest, Sha256};
 
-/// A stream of random numbers. Same name, same numbers, on every machine.
+/// Random-number stream. The same name gives the same numbers on every machine.
 #[derive(Clone, Debug)]
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
-    /// The stream of this name.
+    /// Opens the stream of this name.
     pub fn new(seed: u64, purpose: &str, numbers: &[u64]) -> Self {
         let mut hash = Sha256::new();
         hash.update(seed.to_le_bytes());
@@ -25,32 +25,32 @@ impl Stream {
         Self(ChaCha8Rng::from_seed(hash.finalize().into()))
     }
 
-    /// 64 random bits.
+    /// Draws 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0.next_u64()
     }
 
-    /// Uniform in 0..n, without modulo bias worth naming (n is far below 2^32); 0 for n = 0.
+    /// Draws uniformly from 0..n, with negligible modulo bias (n is far below 2^32); 0 for n = 0.
     pub fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.bits()) * n as u128) >> 64) as usize
     }
 
-    /// Uniform in [0, 1), 53 bits.
+    /// Draws uniformly from [0, 1), with 53 bits.
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// True with probability p.
+    /// Draws true with probability p.
     pub fn chance(&mut self, p: f64) -> bool {
         self.unit() < p
     }
 
-    /// One of these; none of none.
+    /// Draws one of the items; none if there are none.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         items.get(self.below(items.len()))
     }
 
-    /// An index, with probability proportional to its weight; none if no weight is positive.
+    /// Draws an index with probability proportional to its weight; none if no weight is positive.
     pub fn weighted(&mut self, weights: &[f64]) -> Option<usize> {
         let total: f64 = weights.iter().filter(|w| **w > 0.0).sum();
         let mut at = self.unit() * total;
@@ -65,13 +65,13 @@ impl Stream {
         last
     }
 
-    /// Standard normal (Box-Muller, one of the pair).
+    /// Draws a standard normal number (Box-Muller, one of the pair).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.unit()).cos()
     }
 
-    /// Gamma(shape, 1) (Marsaglia and Tsang 2000; below 1 by the power trick of the same paper).
+    /// Draws from Gamma(shape, 1) (Marsaglia and Tsang 2000; below 1 by the power trick of the same paper).
     pub fn gamma(&mut self, shape: f64) -> f64 {
         if shape < 1.0 {
             let boost = (1.0 - self.unit()).powf(1.0 / shape);
@@ -88,7 +88,7 @@ impl Stream {
         }
     }
 
-    /// Beta(a, b), a ratio of gammas.
+    /// Draws from Beta(a, b), as a ratio of gammas.
     pub fn beta(&mut self, a: f64, b: f64) -> f64 {
         let x = self.gamma(a);
         let y = self.gamma(b);
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn moments_are_right() {
-        // 20,000 draws: the standard error of a mean is std / 141; five of them are allowed.
+        // 20,000 draws: the standard error of a mean is the standard deviation / 141; five standard errors are allowed.
         let n = 20_000;
         let mean = |f: &mut dyn FnMut(&mut Stream) -> f64| {
             let mut s = Stream::new(7, "moments", &[]);

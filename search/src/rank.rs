@@ -1,4 +1,4 @@
-//! The final table: what the finals established, beside what the search believed.
+//! Final table: the results of the finals, beside the estimates of the search.
 
 use crate::board::Board;
 use crate::finals::{self, Ablation};
@@ -12,75 +12,77 @@ use crate::store::History;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What came out of a search.
+/// Result of a search.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ranking {
-    /// The finalists and the fixed anchor. With fewer seeds than the first look this is their order of claim, not of merit.
+    /// The finalists and the fixed anchor. Before the first look their order is that of their claims, not of merit.
     pub rows: Vec<Row>,
-    /// The anchors on their own seeds, the best first: none of it is a result of the search.
+    /// Anchors on their own seeds, the best first; these are not results of the search.
     pub anchors: Vec<Anchor>,
-    /// The anchor that all leads are over.
+    /// Anchor that all leads refer to.
     pub fixed: Option<CandidateId>,
-    /// Finalists that are discoveries; those with one carrier count once.
+    /// Number of discoveries among the finalists; those with one carrier count once.
     pub discoveries: usize,
-    /// How often nothing looked like something.
+    /// Error rates from controls.
     pub controls: Controls,
-    /// Programs that none other is at least as good as in lead, FLOPs and state, and better in one.
+    /// Pareto front: programs that no other matches in lead, FLOPs and state and beats in one of them.
     #[serde(default)]
     pub front: Vec<FrontPoint>,
 }
 
-/// An anchor before the search.
+/// Anchor, as evaluated before the search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Anchor {
-    /// Which.
+    /// Candidate.
     pub candidate: CandidateId,
-    /// The name of its block.
+    /// Name of its block.
     pub name: String,
-    /// It is a variant of a seed program.
+    /// Whether it is a variant of a seed program.
     pub variant: bool,
     /// Mean score on the anchors' seeds.
     pub score: f64,
-    /// How many seeds.
+    /// Number of seeds.
     pub seeds: usize,
-    /// Difference to the fixed anchor on them, with a 95 % interval.
+    /// Paired difference to the fixed anchor on these seeds, with a 95 % confidence interval.
     pub over_fixed: Option<Interval>,
 }
 
-/// A program of the finals.
+/// Program of the finals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Which.
+    /// Candidate.
     pub candidate: CandidateId,
-    /// The name of its block.
+    /// Name of its block.
     pub name: String,
-    /// It is the fixed anchor.
+    /// Whether it is the fixed anchor.
     pub anchor: bool,
-    /// Mean score on the seeds of the finals: of what is established on those after the looks, once there are any; none before they ran.
+    /// Mean score on the seeds of the finals; for established programs on the seeds after the looks, once they ran there; none before they
+    /// ran.
     pub score: Option<f64>,
-    /// How many seeds these are.
+    /// Number of these seeds.
     pub seeds: usize,
-    /// Lead over the fixed anchor as the search saw it: the mean, and corrected for the choice of the best of many.
+    /// Mean lead over the fixed anchor in the search.
     pub searched: Option<f64>,
-    /// The corrected one.
+    /// The same lead after correction for selection of the best of many.
     pub corrected: Option<f64>,
-    /// What the finals say; the anchor has none.
+    /// Judgement of the finals; none for the anchor.
     pub judgement: Option<Judgement>,
-    /// If it is established, its effect on seeds that did not establish it.
+    /// Effect on seeds that did not establish the program, if it is established.
     #[serde(default)]
     pub effect: Option<Effect>,
-    /// Against what it was made from, if it is established.
+    /// Comparisons with its ancestors, if it is established.
     pub ablation: Vec<Ablation>,
-    /// It is established, and better than the seed program that it descends from; none where that is not known.
+    /// Whether it is established and better than the seed program that it descends from; none if unknown.
     pub discovery: Option<bool>,
-    /// The earliest of its ancestors that it is not better than, or itself.
+    /// Earliest of its ancestors that it is not better than, or itself.
     pub carrier: Option<CandidateId>,
-    /// Mean by task on these seeds: score, and value in the task's own metric.
+    /// Means by task on these seeds: score, and value in the task's own metric.
     pub tasks: BTreeMap<String, (f64, f64)>,
 }
 
 impl Row {
-    /// Difference to the fixed anchor in the finals: of what is established on the seeds that did not establish it, once it ran on them.
+    /// Paired difference to the fixed anchor in the finals; for established programs on the seeds that did not establish them, once they
+    /// ran there.
     pub fn over(&self) -> Option<Interval> {
         match self.effect {
             Some(effect) => effect.over,
@@ -88,17 +90,17 @@ impl Row {
         }
     }
 
-    /// Its mean.
+    /// Mean of that difference.
     pub fn lead(&self) -> Option<f64> {
         self.over().map(|i| i.mean)
     }
 
-    /// Its lead is the one that established it, which is too large.
+    /// Whether the lead is the one that established the program, which is biased upwards.
     pub fn overrated(&self) -> bool {
         self.effect.is_none() && self.judgement.is_some_and(|j| j.established())
     }
 
-    /// The share of the lead that the search saw which is left in the finals.
+    /// Fraction of the search's lead that remains in the finals.
     pub fn survival(&self) -> Option<f64> {
         if self.overrated() {
             return None;
@@ -106,7 +108,7 @@ impl Row {
         Some(self.lead()? / self.searched.filter(|s| *s > 0.0)?)
     }
 
-    /// `established`, or why not; the same words wherever a result is shown.
+    /// Verdict: `established`, or why not; the same words wherever a result is shown.
     pub fn verdict(&self) -> String {
         use stats::finals::Standing;
         match self.judgement.map(|j| j.standing) {
@@ -133,24 +135,24 @@ impl Row {
     }
 }
 
-/// Comparisons on the search tier by the rule of "it helps": the interval over the parent lies above zero.
+/// Comparisons on the search tier by the rule of "it helps": the confidence interval over the parent lies above zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Controls {
-    /// Controls that were compared with the anchor that they are.
+    /// Number of controls that were compared with the anchor they are made from.
     pub tried: u32,
-    /// Of them, called better than it: type-I errors.
+    /// Number of these that were called better: type-I errors.
     pub won: u32,
-    /// Candidates that were compared with their parents.
+    /// Number of candidates that were compared with their parents.
     pub candidates: u32,
-    /// Of them, called better.
+    /// Number of these that were called better.
     pub claims: u32,
-    /// Type-I rate of one comparison, with an exact 95 % interval.
+    /// Type-I error rate of one comparison, with an exact 95 % confidence interval.
     pub type_one: Option<Rate>,
-    /// Estimated share of the claims that are false, at most.
+    /// Estimated upper bound of the false-discovery rate of the claims.
     pub false_discovery: Option<f64>,
 }
 
-/// The table that follows from the log.
+/// Computes the table from the log.
 pub fn rank(history: &History) -> Ranking {
     let board = Board::of(history);
     let fixed = history.fixed();
@@ -162,8 +164,8 @@ pub fn rank(history: &History) -> Ranking {
     if !rows.is_empty() {
         rows.extend(fixed.and_then(|id| row(history, &board, id, None)));
     }
-    // What is established comes first, by what the search thought of it: chosen by its effect, the first one's would be too large again. The
-    // others by their lead in the finals, once all have the seeds of a look; before that their order means nothing.
+    // The established come first, ordered by their estimates from the search: ordered by effect, the first one's would again be biased
+    // upwards. The others are ordered by their lead in the finals, once all have the seeds of a look; before that the order is meaningless.
     if rows.iter().filter_map(|r| r.judgement).all(|j| j.look.is_some()) {
         let key = |r: &Row| match (r.judgement.is_some_and(|j| j.established()), r.anchor) {
             (true, _) => (true, r.corrected.unwrap_or(0.0)),
@@ -233,7 +235,7 @@ fn anchors(history: &History) -> Vec<Anchor> {
     history.standing_anchors().into_iter().filter_map(anchor).collect()
 }
 
-/// Mean score and mean value by task over those of a tier's seeds that are wanted.
+/// Mean score and mean value by task over the selected seeds of a tier.
 pub fn tasks(
     history: &History,
     id: CandidateId,
@@ -250,7 +252,7 @@ pub fn tasks(
     sums.into_iter().map(|(task, (score, value, n))| (task, (score / n, value / n))).collect()
 }
 
-/// Counts what was called better, on the search tier alone.
+/// Counts comparisons and claims, on the search tier alone.
 fn controls(history: &History) -> Controls {
     let mut controls = Controls::default();
     for analysis in history.analyses() {

@@ -1,7 +1,7 @@
-//! What is written down about an experiment.
+//! Recorded data of experiments.
 //!
-//! These types are the body of the log ([`crate::store::Event`]), so their serde form is the format of a
-//! run on disk; [`crate::store::SCHEMA`] is raised when it changes.
+//! These types are the body of the log ([`crate::store::Event`]), so their serde form is the format of a run on disk;
+//! [`crate::store::SCHEMA`] is incremented when it changes.
 
 use archc_compiler::diag::Diagnostic;
 use archc_train::evaluate::weighted;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A candidate of a run, numbered from 0 in the order of the log.
+/// Number of a candidate of a run, from 0 in the order of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CandidateId(pub u32);
@@ -20,88 +20,88 @@ impl fmt::Display for CandidateId {
     }
 }
 
-/// What is to be tried, and why: the researcher's part.
+/// Hypothesis of the researcher: the change to try, and the reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hypothesis {
-    /// Which researcher had it.
+    /// Name of the researcher.
     pub researcher: String,
-    /// The program that is changed, then the ones it takes something from.
+    /// The program that is changed, then the programs from which parts are taken.
     pub parents: Vec<CandidateId>,
-    /// The move, by name.
+    /// Name of the move.
     pub action: String,
-    /// Where in the first parent.
+    /// Site in the first parent.
     pub site: Site,
-    /// Why this should help, with the evidence.
+    /// Reason why this should help, with the evidence.
     pub why: String,
-    /// Tasks whose score should move.
+    /// Tasks whose score should change.
     pub tasks: Vec<String>,
 }
 
-/// A place in a program where a move applies.
+/// Place in a program where a move applies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Site {
-    /// What kind of place: `gate`, `decay`, `router path`; beliefs are kept per (move, kind).
+    /// Kind of place: `gate`, `decay`, `router path`; beliefs are kept per (move, kind).
     pub kind: String,
-    /// The n-th of the move's sites in this program, in the order of its text.
+    /// Index among the move's sites in this program, in the order of its text.
     pub index: usize,
-    /// For people: `a = exp(...)`, `softmax[P] over paths`.
+    /// Label for users: `a = exp(...)`, `softmax[P] over paths`.
     pub label: String,
 }
 
-/// How a candidate came to be.
+/// Origin of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
-    /// A seed program, which the others are compared with.
+    /// Seed program or a variant of one, with which the others are compared.
     Anchor,
-    /// An anchor with a change that changes nothing, evaluated as candidates are: measures how often nothing looks like something.
+    /// Anchor with a change without effect, evaluated like a candidate: measures the type-I error rate.
     Control,
     /// Proposed by a researcher.
     Proposed,
 }
 
-/// What became of a candidate before training.
+/// Verdict on a candidate before training.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "is")]
 pub enum Verdict {
-    /// It may train.
+    /// It may be trained.
     Admitted,
-    /// The same program is there already.
+    /// The same program exists already.
     Duplicate {
-        /// That one.
+        /// The existing candidate.
         of: CandidateId,
     },
-    /// Sound, but another draft of the same slot was expected to do better.
+    /// Sound, but another draft of the same slot had a higher expected score.
     Outranked {
-        /// That one.
+        /// The other draft.
         by: CandidateId,
     },
     /// Refused.
     Rejected {
-        /// By which check: `edit`, `parse`, `check`, `dataflow`, `ranges`, `time`, `cost`, `bug`.
+        /// Check that refused it: `edit`, `parse`, `check`, `dataflow`, `ranges`, `time`, `growth`, `cost`, `bug`.
         check: String,
-        /// The code of the first error; empty if it has none.
+        /// Code of the first error; empty if it has none.
         code: String,
-        /// What was wrong.
+        /// Message of the error.
         message: String,
     },
 }
 
 impl Verdict {
-    /// It may train.
+    /// Whether it may be trained.
     pub fn admitted(&self) -> bool {
         matches!(self, Self::Admitted)
     }
 }
 
-/// A finding of the compiler, as kept in the log.
+/// Compiler diagnostic, as kept in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// `W0702`
+    /// Code, for example `W0702`.
     pub code: String,
-    /// `error`, `warning`, `note`
+    /// Severity: `error`, `warning`, `note`.
     pub severity: String,
-    /// What it says.
+    /// Message text.
     pub message: String,
 }
 
@@ -116,42 +116,43 @@ impl From<&Diagnostic> for Finding {
     }
 }
 
-/// What a program costs in the setting of the search.
+/// Cost of a program at the sizes of the search.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Learned numbers.
+    /// Number of parameters.
     pub params: u64,
-    /// Floating-point operations a token, forward.
+    /// Floating-point operations per token of a forward pass.
     pub flops_per_token: f64,
-    /// Operations a token of a training step, as the plan of the step predicts its time: products at the rate of matrix products,
-    /// everything else by what it is slower. What is held equal; measured seconds never are.
+    /// Work per token of a training step in operations, from which the plan predicts its time: products at the rate of matrix
+    /// products, other operations weighted by their slowdown. Programs are compared at equal work, never at equal measured
+    /// seconds.
     #[serde(default)]
     pub work: f64,
-    /// Numbers carried from one token to the next.
+    /// State size: numbers carried from one token to the next.
     pub state: u64,
-    /// How its time grows with the length T.
+    /// Growth of its time with the sequence length T.
     pub time: TimeClass,
-    /// What mixes time, for the archive: `delta rule`, `attention`, `filter`.
+    /// Time-mixing mechanism, for the archive: `delta rule`, `attention`, `filter`.
     pub mixer: String,
 }
 
-/// How the time of a sequence grows with its length T; a cheaper class is a smaller one.
+/// Growth of the time of a sequence with its length T; cheaper classes compare as smaller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum TimeClass {
-    /// O(T)
+    /// Linear, O(T).
     #[default]
     #[serde(rename = "O(T)")]
     Linear,
     /// O(T*w): a window of w tokens.
     #[serde(rename = "O(T*w)")]
     Windowed,
-    /// O(T^2)
+    /// Quadratic, O(T^2).
     #[serde(rename = "O(T^2)")]
     Quadratic,
 }
 
 impl TimeClass {
-    /// As in JSON.
+    /// Name in JSON.
     pub fn word(self) -> &'static str {
         match self {
             Self::Linear => "O(T)",
@@ -161,65 +162,65 @@ impl TimeClass {
     }
 }
 
-/// A program and everything that was known about it when it was committed.
+/// Candidate: a program and all data known about it when it was committed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// Its number.
+    /// Number of the candidate.
     pub id: CandidateId,
-    /// The generation it was proposed in; 0 holds the anchors.
+    /// Generation in which it was proposed; 0 contains the anchors.
     pub generation: u32,
-    /// Its place in the generation.
+    /// Slot in the generation.
     pub slot: u32,
-    /// How many drafts of this slot were refused before it.
+    /// Number of earlier drafts of this slot.
     pub attempt: u32,
-    /// How it came to be.
+    /// Origin of the candidate.
     pub origin: Origin,
-    /// The name of its block.
+    /// Name of its block.
     pub name: String,
-    /// Its text; the last good one if an edit could not be made.
+    /// Source text; that of the parent if an edit could not be made.
     pub source: String,
-    /// What it is to try; anchors and controls have none.
+    /// Hypothesis; none for seed programs and controls.
     pub hypothesis: Option<Hypothesis>,
-    /// Parents; a control's is its anchor.
+    /// Parents; that of a control is its anchor.
     pub parents: Vec<CandidateId>,
-    /// What the engineer changed, in words.
+    /// Description of the engineer's change.
     pub change: String,
     /// Unified diff from the first parent.
     pub diff: String,
-    /// Canonical hash with sizes, of all settings that the search trains in; empty if it did not check.
+    /// Combined canonical hash with sizes, at all sizes that the search trains at; empty if it did not check.
     pub hash: String,
     /// Canonical hash without sizes; empty if it did not check.
     pub family: String,
-    /// Whether it may train.
+    /// Verdict of the static screen.
     pub verdict: Verdict,
-    /// What the compiler had to say.
+    /// Diagnostics of the compiler.
     pub findings: Vec<Finding>,
-    /// What it costs, if it checks.
+    /// Cost, if it checks.
     pub cost: Option<Cost>,
 }
 
-/// How an evaluation ended.
+/// Status of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// With scores.
+    /// Completed with scores.
     Ok,
     /// The program cannot be trained.
     Invalid,
-    /// Loss or gradients were not finite, or the loss ran away.
+    /// Loss or gradients were not finite, or the loss diverged.
     Diverged,
-    /// It took too long.
+    /// The time limit was reached.
     Timeout,
-    /// It was stopped from outside and has to be run again; never committed.
+    /// It was stopped from outside and has to run again; never committed.
     Cancelled,
-    /// archc itself failed; the message says how.
+    /// archc itself failed; the message has the details.
     Bug,
-    /// The process died while it ran, more than once.
+    /// The process died repeatedly while it ran.
     Died,
 }
 
 impl Status {
-    /// As in JSON.
+    /// Name in JSON.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -233,58 +234,58 @@ impl Status {
     }
 }
 
-/// One task's result.
+/// Result of one task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskScore {
-    /// The task's own metric on the scored part after the last step (accuracy, or bits per byte).
+    /// Value in the task's own metric (accuracy, or bits per byte) on the scored part after the last step.
     pub value: f64,
-    /// The metric of an uninformed guess.
+    /// Value of the metric for an uninformed guess.
     pub chance: f64,
-    /// What is compared: 0 where nothing was learned, 1 where the loss that the tier measures has fallen by the tier's unit.
+    /// Score for comparisons: 0 if nothing was learned, 1 where the loss measured by the tier has fallen by the tier's unit.
     pub score: f64,
-    /// Its part in the tier's score, against the sum of all weights.
+    /// Weight in the tier's score, relative to the sum of all weights.
     pub weight: f64,
-    /// The metric's name: `accuracy`, `bits per byte`.
+    /// Name of the metric: `accuracy`, `bits per byte`.
     pub metric: String,
     /// Loss of the scored part after the last step, in nats, if it was finite.
     pub loss: Option<f64>,
     /// Mean training loss of all steps, in nats.
     pub mean_loss: Option<f64>,
-    /// Tokens trained on.
+    /// Number of tokens trained on.
     pub tokens: u64,
-    /// (tokens seen, loss), thinned out.
+    /// Learning curve, thinned out: (tokens seen, loss in nats).
     pub curve: Vec<(u64, f64)>,
 }
 
-/// The result of one evaluation: one program, one tier, one seed, some tasks.
+/// Result of one evaluation: one program, one tier, one seed, some tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// How it ended.
+    /// Status of the evaluation.
     pub status: Status,
-    /// By task; of a tuning, at the best rate.
+    /// Results by task; for a tuning, at the best rate.
     pub tasks: BTreeMap<String, TaskScore>,
-    /// Of a tuning: the tier's score at each multiple of the learning rates that did not diverge.
+    /// For a tuning: the tier's score at each multiple of the learning rates that did not diverge.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rates: Vec<(f64, f64)>,
-    /// Tokens trained on.
+    /// Number of tokens trained on.
     pub tokens: u64,
-    /// Processor time it took; recorded, and never used to decide anything about a program.
+    /// Processor time in seconds; recorded, and never used to decide anything about a program.
     pub seconds: f64,
-    /// Learned numbers of the whole model that was trained.
+    /// Number of parameters of the whole trained model.
     pub params: u64,
-    /// What there was to say about it.
+    /// Findings about the evaluation.
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// A report without scores.
+    /// Report without scores.
     pub fn failed(status: Status, message: impl Into<String>) -> Self {
         let finding = Finding { code: String::new(), severity: "error".to_owned(), message: message.into() };
         let (tasks, rates) = (BTreeMap::new(), Vec::new());
         Self { status, tasks, rates, tokens: 0, seconds: 0.0, params: 0, findings: vec![finding] }
     }
 
-    /// With finite numbers only, which is what JSON can hold: a score that is not finite is a divergence.
+    /// Report restricted to finite numbers, as JSON requires: a score that is not finite counts as divergence.
     pub fn settled(mut self) -> Self {
         if self.tasks.values().any(|t| !t.score.is_finite() || !t.value.is_finite()) {
             self.tasks.retain(|_, t| t.score.is_finite() && t.value.is_finite());
@@ -303,40 +304,40 @@ impl Report {
         self
     }
 
-    /// Mean score of the tasks by their weights; none unless it ended well.
+    /// Weighted mean of the tasks' scores; none unless the evaluation completed.
     pub fn score(&self) -> Option<f64> {
         let mean = weighted(self.tasks.values().map(|t| (t.weight, t.score)));
         mean.filter(|score| self.status == Status::Ok && score.is_finite())
     }
 }
 
-/// What the analyst made of a candidate.
+/// Analysis of a candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Analysis {
-    /// Of which candidate.
+    /// Candidate that was analysed.
     pub candidate: CandidateId,
-    /// Against its first parent, on their common seeds of the search tier; none if there is none.
+    /// Paired difference to its first parent, on their common seeds of the search tier; none without common seeds.
     pub over_parent: Option<crate::stats::Interval>,
-    /// Against the fixed anchor on the same seeds of the search tier.
+    /// Paired difference to the fixed anchor, on their common seeds of the search tier.
     pub over_anchor: Option<crate::stats::Interval>,
     /// Probability that it is better than its parent.
     pub better: f64,
-    /// What was learned, in words.
+    /// Conclusion in words.
     pub text: String,
 }
 
-/// How well a kind of change has done: a Beta distribution over "the child is better than its parent".
+/// Success rate of a kind of change: a Beta distribution over "the child is better than its parent".
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Belief {
-    /// The move.
+    /// Name of the move.
     pub action: String,
-    /// The kind of site.
+    /// Kind of site.
     pub site: String,
-    /// Discounted successes plus the prior's.
+    /// Discounted successes plus those of the prior.
     pub alpha: f64,
-    /// Discounted failures plus the prior's.
+    /// Discounted failures plus those of the prior.
     pub beta: f64,
-    /// Experiments behind it, undiscounted.
+    /// Number of experiments, undiscounted.
     pub tries: u32,
 }
 

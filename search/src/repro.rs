@@ -1,20 +1,20 @@
-//! An evaluation of a run once more.
+//! Repetition of an evaluation of a run.
 
 use crate::evaluate::Job;
 use crate::plan::Tier;
 use crate::record::{CandidateId, Report};
 use crate::store::History;
 
-/// An evaluation that is to be run again, and what the log has of it.
+/// Evaluation to repeat, with its result from the log.
 #[derive(Clone, Debug)]
 pub struct Again {
-    /// What is run.
+    /// Evaluation to run.
     pub job: Job,
-    /// What came out.
+    /// Result from the log.
     pub logged: Report,
 }
 
-/// The evaluations of a candidate that are in the log, those that are wanted.
+/// Evaluations of a candidate in the log that `wanted` selects.
 pub fn jobs(history: &History, id: CandidateId, wanted: impl Fn(Tier, u64) -> bool) -> Vec<Again> {
     let again = |(tier, seed, report): (Tier, u64, &Report)| {
         Some(Again { job: Job::of(history, (id, tier, seed))?, logged: report.clone() })
@@ -22,10 +22,10 @@ pub fn jobs(history: &History, id: CandidateId, wanted: impl Fn(Tier, u64) -> bo
     history.results_of(id).filter(|(tier, seed, _)| wanted(*tier, *seed)).filter_map(again).collect()
 }
 
-/// Whether two reports say the same, but for the time they took.
+/// Whether two reports are equal except for their time and findings.
 pub fn same(a: &Report, b: &Report) -> bool {
     let essence = |r: &Report| {
-        // Through the text of the log: what was read from it may have lost a last bit on the way.
+        // Compared after a round trip through the text of the log, which may have lost a last bit.
         let report = Report { seconds: 0.0, findings: Vec::new(), ..r.clone() };
         serde_json::to_string(&report)
             .ok()

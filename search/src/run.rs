@@ -1,4 +1,4 @@
-//! The public entry: from options to a ranked table.
+//! Public entry point: from options to a ranked table.
 
 use crate::engine::{Budget, Roles, drive};
 use crate::evaluate::Evaluator;
@@ -16,30 +16,30 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// What a search is asked to do.
+/// Options of a search.
 #[derive(Clone, Debug)]
 pub struct SearchOptions {
     /// Names and texts of the seed programs; may be empty when resuming.
     pub seeds: Vec<(String, String)>,
-    /// The run folder; without it a new one under `runs/`, or when resuming the newest there.
+    /// Run folder; without it a new one under `runs/`, or when resuming the newest there.
     pub out: Option<PathBuf>,
-    /// Go on with an existing run.
+    /// Whether to resume an existing run.
     pub resume: bool,
-    /// What the run may use.
+    /// Budget of the run.
     pub budget: Budget,
     /// Seed of all proposals and trainings.
     pub seed: u64,
-    /// Evaluations side by side; 0: as many as there are cores.
+    /// Number of parallel evaluations; 0: as many as there are cores.
     pub jobs: usize,
-    /// Whether programs whose state may grow without end (W0707) may train.
+    /// Whether programs whose state may grow without bound (W0707) may be trained.
     pub allow_growing: bool,
-    /// `bandit` (the default) or `random`, the baseline.
+    /// Name of the researcher: `bandit` (the default) or `random`, the baseline.
     pub researcher: String,
-    /// An evaluation that was running when the process died so many times is left out as failed.
+    /// Number of process deaths during an evaluation after which it is recorded as failed.
     pub deaths: u32,
-    /// What the command was given, for those who resume the run and for its page.
+    /// Options of the command, for resuming the run and for its page.
     pub settings: Settings,
-    /// Set it to end the search in good order.
+    /// Flag that ends the search in good order when set.
     pub stop: Arc<AtomicBool>,
 }
 
@@ -61,26 +61,26 @@ impl Default for SearchOptions {
     }
 }
 
-/// What came out.
+/// Result of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// The run folder.
+    /// Run folder.
     pub folder: PathBuf,
-    /// Why it ended: `time`, `candidates`, `tokens`, `memory`, `interrupted`, `nothing left to try`.
+    /// Reason for ending, for example `time`, `candidates`, `tokens`, `memory`, `interrupted`, `nothing left to try`.
     pub reason: String,
-    /// The ranked table.
+    /// Ranked table.
     pub ranking: Ranking,
     /// Numbers of the run.
     pub counts: Counts,
-    /// The finalists as files, best first.
+    /// Files of the finalists, best first.
     pub best: Vec<PathBuf>,
-    /// The page of the run.
+    /// Path of the run's page.
     pub page: Option<PathBuf>,
-    /// Time of all sessions.
+    /// Time spent in all sessions.
     pub spent: Duration,
 }
 
-/// Runs a search with these judges of programs.
+/// Runs a search with these implementations of the screen and the evaluator.
 ///
 /// # Errors
 /// E10xx: the folder, the lock, the store, a seed program, settings that differ from those of the run.
@@ -109,7 +109,7 @@ pub fn run(
     })
 }
 
-/// The plan of a run that is to be resumed, and what its command was given.
+/// Plan of a run to resume, and its command's options.
 ///
 /// # Errors
 /// E1005 if there is none, E1004 if it cannot be read.
@@ -123,7 +123,7 @@ pub fn settings(folder: Option<&Path>) -> Result<(Plan, Settings), Diagnostic> {
     Ok((plan, settings))
 }
 
-/// The folder, locked, and its log, new or continued.
+/// Opens the folder, locked, and its log, new or continued.
 fn open(
     options: &SearchOptions,
     screen: &dyn Screen,
@@ -152,7 +152,7 @@ fn open(
     plan.methods = evaluator.methods();
     plan.allow_growing = options.allow_growing;
     plan.settings = options.settings.clone();
-    // What is refused is refused before there is a folder.
+    // Refusals come before the folder is created.
     let mut before = History::new();
     let first = Event::Opened { plan, version: env!("CARGO_PKG_VERSION").to_owned() };
     before.apply(0, &first).map_err(codes::log)?;

@@ -1,15 +1,16 @@
-//! Which evaluations are due: a pure function of the log.
+//! Due evaluations: a pure function of the log.
 //!
-//! Generation 0, the anchors: each is tuned on some seeds, then evaluated by the search tier on as many as candidates never get. The
-//! best of them is fixed ([`History::fixed`]): every lead of the run is over it.
+//! Generation 0, the anchors: each is tuned on some seeds, then evaluated on the search tier, on more seeds than any candidate gets.
+//! The best of them is fixed ([`History::fixed`]): every lead of the run refers to it.
 //!
-//! A later generation climbs (successive halving, Jamieson and Talwalkar, arXiv 1502.07943): all are tuned; the better part is screened
-//! on more seeds; the best of that is evaluated by the search tier, on a seed that nothing in the run has seen, and with them the fixed
-//! anchor and their parents. So luck on a seed is not inherited, and what became a parent by luck loses it: it runs along again with
-//! each of its children. All of a rung is in before the next begins, so who goes on depends on scores alone and never on who was
-//! faster. A control is treated as a candidate, but is always kept: every generation compares at least one.
+//! A later generation climbs rungs (successive halving, Jamieson and Talwalkar, arXiv 1502.07943): all are tuned; the better part is
+//! screened on more seeds; the best of that is evaluated on the search tier, on a seed that no other generation has used, together with
+//! the fixed anchor and their parents. So luck on a seed is not inherited, and a program that became a parent by luck loses its
+//! advantage: it is evaluated again with each of its children. A rung is completed before the next begins, so selection depends on
+//! scores alone and never on the order of completion. A control is treated like a candidate, but is always kept: every generation
+//! compares at least one.
 //!
-//! The finals have seeds and data of their own; who is in them, and when they end, is said in [`crate::finals`].
+//! The finals have separate seeds and data; their participants, and when they end, are described in [`crate::finals`].
 
 use crate::moves::VARIATIONS;
 use crate::plan::{Plan, Tier};
@@ -18,10 +19,10 @@ use crate::stats;
 use crate::store::History;
 use std::collections::BTreeSet;
 
-/// Names an evaluation.
+/// Evaluation: candidate, tier and seed.
 pub type Trial = (CandidateId, Tier, u64);
 
-/// Evaluations of a generation that can run now; none when all of it is in.
+/// Evaluations of a generation that can run now; none when it is complete.
 pub fn due(history: &History, generation: u32) -> Vec<Trial> {
     if generation == 0 { anchors(history) } else { candidates(history, generation) }
 }
@@ -34,7 +35,7 @@ fn all(ids: &[CandidateId], tier: Tier, seeds: std::ops::Range<u64>) -> impl Ite
     seeds.flat_map(move |seed| ids.iter().map(move |&id| (id, tier, seed)))
 }
 
-/// All anchors are tuned; those that are worthwhile are evaluated.
+/// Evaluations of the anchors: all are tuned; those selected by `worthwhile` go on to the search tier.
 fn anchors(history: &History) -> Vec<Trial> {
     let plan = history.plan();
     let field: Vec<CandidateId> = history.admitted(0).map(|c| c.id).collect();
@@ -48,8 +49,8 @@ fn anchors(history: &History) -> Vec<Trial> {
     undone(history, all(&field, Tier::Search, plan.seeds(0, Tier::Search)))
 }
 
-/// Anchors that the search tier evaluates: the seed programs, and of each one's variants of a kind the best; where the screen's tasks
-/// can tell, only if it is better than the seed program.
+/// Anchors evaluated on the search tier: the seed programs, and each one's best variant of a kind; where the screen's tasks show the
+/// effect, only if it is better than the seed program.
 fn worthwhile(history: &History, field: &[CandidateId]) -> BTreeSet<CandidateId> {
     let tuned = |id: CandidateId| history.tuned(id).unwrap_or(f64::NEG_INFINITY);
     let mut kept = BTreeSet::new();
@@ -85,7 +86,7 @@ fn candidates(history: &History, generation: u32) -> Vec<Trial> {
     let mean = |id: CandidateId| -> Option<f64> {
         let scores: Option<Vec<f64>> =
             screens.clone().map(|seed| history.result((id, Tier::Screen, seed))?.score()).collect();
-        // A plan without screening seeds goes on by tuning.
+        // A plan without screening seeds selects by tuning.
         stats::mean(&scores?).or_else(|| history.tuned(id))
     };
     let screened = best(tuned, Plan::places(plan.keep_screened, size), mean);
@@ -94,14 +95,14 @@ fn candidates(history: &History, generation: u32) -> Vec<Trial> {
     undone(history, all(&running, Tier::Search, plan.seeds(generation, Tier::Search)))
 }
 
-/// These and what each was made from.
+/// These candidates and their parents.
 fn with_parents(history: &History, field: &[&Candidate]) -> Vec<CandidateId> {
     let parents = field.iter().filter_map(|c| c.parents.first().copied());
     let all: BTreeSet<CandidateId> = field.iter().map(|c| c.id).chain(parents).collect();
     all.into_iter().filter(|&id| history.rate(id).is_some()).collect()
 }
 
-/// The best by a score, and all controls; what has no score never goes on. A control displaces nobody.
+/// The best by a score, and all controls; a candidate without a score never advances. Controls do not take places of others.
 fn best(field: Vec<&Candidate>, places: usize, score: impl Fn(CandidateId) -> Option<f64>) -> Vec<&Candidate> {
     let mut scored: Vec<(f64, &Candidate)> = field.into_iter().filter_map(|c| Some((score(c.id)?, c))).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.id.cmp(&b.1.id)));
@@ -112,7 +113,7 @@ fn best(field: Vec<&Candidate>, places: usize, score: impl Fn(CandidateId) -> Op
     kept
 }
 
-/// Whether a candidate may be a parent or a finalist: controls are for counting only.
+/// Whether a candidate may be a parent or a finalist: controls may not.
 pub fn counts(candidate: &Candidate) -> bool {
     candidate.verdict.admitted() && candidate.origin != Origin::Control
 }

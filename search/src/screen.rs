@@ -1,56 +1,56 @@
-//! The static screen: what a candidate must pass before it may train, in milliseconds.
+//! Static screen: checks that a candidate must pass before it may be trained, in milliseconds.
 //!
-//! In this order: it parses; its names, axes and sizes check; its output depends on its input and every
-//! parameter can learn; its ranges are sane; something in it mixes time, and no worse than the anchors do; its state does not grow
-//! (unless that is allowed); it is no larger than the fixed anchor (what is, is made smaller first, see [`crate::propose`]). The first check that refuses is recorded, so that a report can say what
-//! the search wastes its drafts on.
+//! In this order: it parses; its names, axes and sizes check; its output depends on its input and every parameter can learn; its ranges are
+//! valid; something in it mixes time, with a time class no worse than the anchors'; its state does not grow (unless that is allowed); it is
+//! no larger than the fixed anchor (a larger one is shrunk first, see [`crate::propose`]). The first check that refuses is recorded, so
+//! that a report can show why drafts are wasted.
 
 use crate::record::{Cost, Finding, TimeClass};
 use crate::store::History;
 use archc_compiler::diag::Diagnostic;
 
-/// Judges programs without running them.
+/// Screen that checks programs without running them.
 pub trait Screen: Sync {
-    /// What the compiler says of a program.
+    /// Result of the compiler for a program.
     fn screen(&self, source: &str) -> Screened;
 }
 
-/// What the screen found.
+/// Result of the screen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Screened {
-    /// The name of the block; empty if it does not parse.
+    /// Name of the block; empty if it does not parse.
     pub name: String,
-    /// Canonical hash with sizes, of all settings that the search trains in.
+    /// Combined canonical hash with sizes, at all sizes that the search trains at.
     pub hash: String,
     /// Canonical hash without sizes.
     pub family: String,
-    /// What it costs, if it checks.
+    /// Cost, if it checks.
     pub cost: Option<Cost>,
-    /// Everything the compiler said.
+    /// All diagnostics of the compiler.
     pub findings: Vec<Finding>,
-    /// Why it is refused.
+    /// Refusal, if any.
     pub refusal: Option<Refusal>,
 }
 
-/// Why a program may not train.
+/// Reason why a program may not be trained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// `parse`, `check`, `dataflow`, `ranges`, `time`, `cost`.
+    /// Check that refused it: `parse`, `check`, `dataflow`, `ranges`, `time`, `growth`, `cost`.
     pub check: &'static str,
-    /// The code of the finding; empty for the search's own limits.
+    /// Code of the finding; empty for the search's own limits.
     pub code: String,
-    /// What is wrong.
+    /// Description of the problem.
     pub message: String,
 }
 
 impl Refusal {
-    /// By a finding of the compiler.
+    /// Refusal by a compiler diagnostic.
     pub fn by(check: &'static str, finding: &Diagnostic) -> Self {
         Self { check, code: finding.code.to_owned(), message: finding.message.clone() }
     }
 }
 
-/// What a candidate may be: of equal size with the fixed anchor, and as fast in its class.
+/// Limits on a candidate: no larger than the fixed anchor, and within the anchors' time class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     params: f64,
@@ -60,14 +60,14 @@ pub struct Limits {
     allow_growing: bool,
 }
 
-/// Of the fixed anchor's parameters and work a token, so much is allowed; of its state, no more than all.
+/// Allowed ratio to the fixed anchor's parameters and work per token; for the state the ratio is 1.
 pub const EQUAL: f64 = 1.02;
 
-/// The warning that a state may grow without end.
+/// Code of the warning that a state may grow without bound.
 const GROWS: &str = "W0707";
 
 impl Limits {
-    /// From the fixed anchor of a run; before there is one, there are none.
+    /// Limits from the fixed anchor of a run; no limits on sizes before there is one.
     pub fn of(history: &History) -> Self {
         let fixed = history.fixed().and_then(|id| history.candidate(id)?.cost.as_ref());
         Self {
@@ -79,7 +79,7 @@ impl Limits {
         }
     }
 
-    /// Refuses what is no program of this search, whatever its size.
+    /// Refuses programs that are invalid for this search, whatever their size.
     pub fn refuse(&self, screened: &Screened) -> Option<Refusal> {
         let cost = screened.cost.as_ref()?;
         let grows = screened.findings.iter().find(|f| f.code == GROWS);
@@ -94,7 +94,7 @@ impl Limits {
         })
     }
 
-    /// Refuses what is larger than the fixed anchor.
+    /// Refuses programs that are larger than the fixed anchor.
     pub fn too_large(&self, cost: &Cost) -> Option<Refusal> {
         let over = |what, has: f64, may: f64| {
             (has > may).then(|| Refusal {

@@ -1,9 +1,9 @@
-//! Programs with smaller hidden sizes: what a candidate must have to be compared at equal size.
+//! Programs with smaller hidden sizes, for comparison at equal size.
 //!
-//! A move that adds a part adds parameters, and a lead may be that of the parameters. The same program with a smaller
-//! `K`, `V` or hidden width holds as many as its anchor. A hidden size is one that the block chooses for itself, in its header:
-//! a size with a default, of which no other size is a share. `D` is given from outside, and so not among them; a number of
-//! heads `H` in `K = D / H` is not, as fewer heads make larger ones.
+//! A move that adds a part adds parameters, and a lead may be due to the parameters. The same program with a smaller `K`, `V`
+//! or hidden width has as many as its anchor. A hidden size is one that the block sets for itself, in its header: a size with a
+//! default, by which no other size is divided. `D` is set from outside, and therefore not among them; a number of heads `H` in
+//! `K = D / H` is not either, as fewer heads make larger ones.
 
 use crate::compile::{Source, main};
 use archc_grammar::ast::{
@@ -13,7 +13,7 @@ use archc_grammar::edit::{visit_block_stmts, visit_expr};
 use archc_grammar::{format, parse};
 use archc_train::evaluate::ModelSize;
 
-/// The sizes in the header of a program's block that can be made smaller, in order.
+/// Sizes in the header of a program's block that can be made smaller, in order.
 pub fn hidden_sizes(source: &str) -> Vec<String> {
     let file = parse(source).file;
     let Some(block) = main(&file) else { return Vec::new() };
@@ -21,9 +21,9 @@ pub fn hidden_sizes(source: &str) -> Vec<String> {
     sizes.map(|p| p.name.name.clone()).collect()
 }
 
-/// The program with one of its hidden sizes scaled down: `V = D / H` by 0.75 is `V = floor(0.75 * (D / H))`, `K = 16` is
-/// `K = 12`. An axis of pairs (`rope[K]`) is kept even. None if the size is none of [`hidden_sizes`], the factor is not
-/// between 0 and 1, or nothing that checks at the widths of the tiers comes out.
+/// Scales one of a program's hidden sizes down: `V = D / H` by 0.75 becomes `V = floor(0.75 * (D / H))`, `K = 16` becomes `K =
+/// 12`. An axis of pairs (`rope[K]`) is kept even. None if the size is not one of [`hidden_sizes`], the factor is not between 0
+/// and 1, or the result does not check at the widths of the tiers.
 pub fn shrink(source: &str, axis: &str, factor: f64) -> Option<String> {
     let known = hidden_sizes(source).iter().any(|size| size == axis);
     if !(known && factor > 0.0 && factor < 1.0) {
@@ -38,7 +38,7 @@ pub fn shrink(source: &str, axis: &str, factor: f64) -> Option<String> {
     })
 }
 
-/// The widths that programs are trained at.
+/// Widths at which programs are trained.
 const WIDTHS: [usize; 2] = [32, 64];
 
 fn checks(text: &str) -> bool {
@@ -58,12 +58,12 @@ fn with_default(mut file: File, name: &Ident, axis: &str, new: Expr) -> String {
     format(&file)
 }
 
-/// An upper-case hyperparameter with a default.
+/// Whether a parameter is a size: an upper-case hyperparameter with a default.
 fn is_size(parameter: &Parameter) -> bool {
     parameter.name.name.starts_with(|c: char| c.is_ascii_uppercase()) && parameter.default.is_some()
 }
 
-/// Whether something in the header or an `axis` of the block is divided by it.
+/// Whether something in the header or an `axis` of the block is divided by this size.
 fn is_divisor(block: &Callable, name: &str) -> bool {
     let mut found = false;
     let mut divides = |expr: &Expr| {
@@ -82,14 +82,14 @@ fn is_divisor(block: &Callable, name: &str) -> bool {
     found
 }
 
-/// `floor(factor * size)`, a multiple of `step`, with numbers folded; none if nothing is left of it.
+/// Scaled size `floor(factor * size)`, a multiple of `step`, with numbers folded; none if it is below 1.
 fn scaled(size: &Expr, factor: f64, step: f64) -> Option<Expr> {
     let size = bare(size);
     if let Some(value) = number(size) {
         let new = (rounded(factor / step) * value).floor() * step;
         return (new >= 1.0).then(|| Expr::number(new));
     }
-    // What was shrunk before has its number inside.
+    // A size that was shrunk before has its number inside.
     if let Some(inner) = floored(size) {
         let (n, rest) = leading(inner);
         return Some(product(step, floor(product(rounded(n * factor / step), rest))));
@@ -99,11 +99,11 @@ fn scaled(size: &Expr, factor: f64, step: f64) -> Option<Expr> {
         return scaled(&rest, n * factor, step);
     }
     let n = rounded(n * factor / step);
-    // A whole multiple of a size is one.
+    // A whole multiple of a size needs no `floor`.
     Some(product(step, if n.fract() == 0.0 { product(n, rest) } else { floor(product(n, rest)) }))
 }
 
-/// A number in front, and the rest: of `2 * D / H` that is 2 and `D / H`.
+/// Splits a leading number from an expression: `2 * D / H` gives 2 and `D / H`.
 fn leading(expr: &Expr) -> (f64, Expr) {
     match &bare(expr).kind {
         ExprKind::Binary(BinaryOp::Mul, a, b) => match (number(a), number(b)) {
@@ -126,7 +126,7 @@ fn number(expr: &Expr) -> Option<f64> {
     }
 }
 
-/// What stands in `floor(..)`.
+/// Argument of `floor(..)`.
 fn floored(expr: &Expr) -> Option<&Expr> {
     match &bare(expr).kind {
         ExprKind::Call(Call { callee, brackets: None, args: Some(args) }) if callee.name == "floor" => {
@@ -155,7 +155,7 @@ fn bare(expr: &Expr) -> &Expr {
     }
 }
 
-/// No more digits than mean something.
+/// Rounds to six significant digits.
 fn rounded(value: f64) -> f64 {
     format!("{value:.5e}").parse().unwrap_or(value)
 }
@@ -207,7 +207,7 @@ mod tests {
                         compiled.cost.expect("it checks").params
                     };
                     assert!(params(&text) < params(&source), "{text}");
-                    // And again, from there.
+                    // Shrunk again, from that result.
                     assert!(
                         factor < 0.75 || shrink(&text, size, factor).is_some_and(|t| params(&t) < params(&text)),
                         "{text}"

@@ -1,20 +1,20 @@
-//! A cheap guess at what a program will score, from what is known without training it: its cost, its kind,
-//! its parent, and what is believed of the change. It only chooses between drafts of one slot; what it passes
-//! over is kept in the record and may be proposed again.
+//! Inexpensive prediction of a program's score without training, from its cost, its kind, its parent, and the belief in
+//! the change. It only selects between drafts of one slot; outranked drafts are kept in the record and may be proposed
+//! again.
 //!
-//! Ridge regression of the corrected lead over the fixed anchor. With little data the penalty holds all weights near zero
-//! and the guess says next to nothing, which is right.
+//! Ridge regression of the corrected lead over the fixed anchor. With little data the penalty keeps all weights near zero
+//! and the prediction is nearly constant, as it should be.
 
 use crate::board::Knowledge;
 use crate::record::{Candidate, Cost};
 
-/// Penalty, in units of one experiment with standard features.
+/// Ridge penalty, in units of one experiment with standard features.
 const RIDGE: f64 = 4.0;
 
 /// Features of a program, with the constant last.
 type Features = [f64; 8];
 
-/// Weights fitted to the experiments of the closed generations.
+/// Regression weights fitted to the experiments of the closed generations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Surrogate {
     weights: Features,
@@ -23,7 +23,7 @@ pub struct Surrogate {
 }
 
 impl Surrogate {
-    /// Fits.
+    /// Fits the weights.
     pub fn of(known: &Knowledge<'_>) -> Self {
         const N: usize = 8;
         let anchors = SIZES.map(|size| {
@@ -50,21 +50,22 @@ impl Surrogate {
         Self { weights: solve(normal, right), anchors }
     }
 
-    /// The expected lead of a program that was screened; none if it has no cost.
+    /// Predicted lead of a screened program; none if it has no cost.
     pub fn guess(&self, known: &Knowledge<'_>, candidate: &Candidate) -> Option<f64> {
         let x = features(known, &self.anchors, candidate)?;
         Some(x.iter().zip(self.weights).map(|(x, w)| x * w).sum())
     }
 }
 
-/// The sizes that are features.
+/// Sizes that are features.
 const SIZES: [fn(&Cost) -> f64; 3] = [|c| c.params as f64, |c| c.flops_per_token, |c| c.state as f64];
 
 fn log(size: f64) -> f64 {
     size.max(1.0).ln()
 }
 
-/// Sizes are logarithms relative to the mean of the anchors, so that all features are of order one.
+/// Features of a program. Sizes are logarithms relative to the mean of the anchors, so that all features are of order
+/// one.
 fn features(known: &Knowledge<'_>, anchors: &[f64; 3], c: &Candidate) -> Option<Features> {
     let history = known.history;
     let cost = c.cost.as_ref()?;

@@ -1,4 +1,4 @@
-//! Tests that reach inside: a disk that fills up at any moment.
+//! Tests with access to the internals: a disk that becomes full at any moment.
 
 #[path = "../tests/fake/mod.rs"]
 mod fake;
@@ -39,7 +39,7 @@ fn a_full_disk_stops_the_search_and_loses_nothing() {
     assert_eq!(search(&mut open(&whole)).unwrap(), "candidates");
     let whole = store::read(&whole).unwrap();
 
-    // The same search on a disk that is full again and again, a little later each time.
+    // The same search on a disk that becomes full again and again, a little later each time.
     let path = dir.path().join("full");
     drop(open(&path));
     let mut stops: u32 = 0;
@@ -51,7 +51,7 @@ fn a_full_disk_stops_the_search_and_loses_nothing() {
         let outcome = search(&mut log);
         let held = log.history().clone();
         drop(log);
-        // What the process believed is what the disk has: neither more nor less.
+        // The process's history equals that on the disk.
         assert_eq!(held, store::read(&path).unwrap());
         assert!(held.results().count() >= seen);
         seen = held.results().count();

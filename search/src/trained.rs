@@ -1,4 +1,4 @@
-//! The evaluator by the trainer: the tiers of `archc eval`, on a given device.
+//! Evaluator that trains: the tiers of `archc eval`, on a given device.
 
 use crate::cache::Cache;
 use crate::codes;
@@ -19,25 +19,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A guard against programs that hang, in processor time: far more than any program of the anchors' size needs.
+/// Processor-time limit per evaluation that guards against programs that hang: far more than any program of the anchors'
+/// size needs.
 const TIME_LIMIT: Duration = Duration::from_secs(600);
 
-/// What an evaluation trains on: the tiers of a search and the text that the task `text` reads.
+/// Data and tasks of evaluations: the tiers of a search and the corpus of the task `text`.
 #[derive(Clone)]
 pub struct Setting {
-    /// Short: learning rates are tuned and candidates screened on it.
+    /// Short tier on which learning rates are tuned and candidates screened.
     pub screen: tier::Tier,
-    /// What candidates are ranked by.
+    /// Tier by which candidates are ranked.
     pub search: tier::Tier,
-    /// What `text` reads.
+    /// Corpus of the task `text`.
     pub corpus: Option<Arc<Corpus>>,
 }
 
 impl Setting {
-    /// The setting of a run, as its evaluator told it.
+    /// Setting of a run, from its evaluator's description.
     ///
     /// # Errors
-    /// E1009 if it is none.
+    /// E1009 if it is not a valid setting.
     pub fn from_methods(methods: &Value, corpus: Option<Arc<Corpus>>) -> Result<Self, Diagnostic> {
         let tier = |name: &str| {
             let value = methods.get(name).cloned().unwrap_or_default();
@@ -46,51 +47,51 @@ impl Setting {
         Ok(Self { screen: tier("screen")?, search: tier("search")?, corpus })
     }
 
-    /// Builds every task once, so that what cannot be trained on is refused before a run begins.
+    /// Builds every task once, so that invalid tasks are refused before a run begins.
     ///
     /// # Errors
-    /// E0901 to E0907 and what else a task refuses.
+    /// E0901 to E0907 and any other error of a task.
     pub fn check(&self) -> Result<(), Diagnostic> {
         let mut runs = self.screen.tasks.iter().chain(&self.search.tasks);
         runs.try_for_each(|run| task::build(&run.task, self.corpus.as_ref()).map(drop))
     }
 }
 
-/// How far behind the best rate's mean loss, in nats, a rate is stopped after half of a task's steps.
+/// Gap to the best rate's mean loss, in nats, at which a rate is stopped after half of a task's steps.
 const BEHIND: f64 = 0.05;
 
-/// Mean losses of tasks after half of their steps.
+/// Mean losses of tasks after half of their steps, in nats.
 #[derive(Default)]
 struct Halves {
-    /// At the best rate so far.
+    /// Losses at the best rate so far.
     best: BTreeMap<String, f64>,
-    /// At this one.
+    /// Losses at this rate.
     now: BTreeMap<String, f64>,
-    /// It was stopped.
+    /// Whether this rate was stopped.
     behind: bool,
 }
 
-/// Says whether a device has room for a graph on batches of so many tokens.
+/// Check whether a device has room for a graph on batches of a number of tokens.
 pub type Holds = Box<dyn Fn(&Graph, usize) -> Result<(), Diagnostic> + Send + Sync>;
 
-/// Trains by the contract of `archc eval`.
+/// Evaluator that trains by the contract of `archc eval`.
 pub struct Trained {
     device: SharedDevice,
     holds: Holds,
     setting: Setting,
-    /// The finals: the search tier on seeds and data of their own.
+    /// Tier of the finals: the search tier on separate seeds and data.
     finals: tier::Tier,
     cache: Cache,
 }
 
 impl Trained {
-    /// On a device. What anchors score is kept in the cache and taken from there.
+    /// Evaluator on a device. Results of anchors are stored in the cache and taken from there.
     pub fn new(device: SharedDevice, holds: Holds, setting: Setting, cache: Cache) -> Self {
         let finals = tier::Tier { seeds: "final".to_owned(), part: Part::Test, ..setting.search.clone() };
         Self { device, holds, setting, finals, cache }
     }
 
-    /// One thread an evaluation: several run side by side, and the thread's own time is limited.
+    /// Request with one thread: several evaluations run in parallel, and the thread's own time is limited.
     fn request(&self, tier: &tier::Tier, seed: u64, rates: Rates) -> EvalRequest {
         EvalRequest {
             tier: tier.clone(),
@@ -111,8 +112,8 @@ impl Trained {
         }
     }
 
-    /// One training of all tasks; an anchor's may be known. `halves` is how far the mean loss of each task had come after
-    /// half of the steps, at the best rate so far: what is behind that by more than [`BEHIND`] is stopped there.
+    /// Trains all tasks once; an anchor's result may be cached. `halves` has the mean loss of each task after half of the
+    /// steps, at the best rate so far: a training that is worse by more than [`BEHIND`] is stopped there.
     fn train(&self, job: &Job, rates: Rates, cancel: &AtomicBool, halves: &mut Halves) -> EvalReport {
         let request = self.request(self.tier(job.tier), job.seed, rates);
         let program = Trainable::new(&job.name, &job.source, &self.holds);
@@ -124,7 +125,7 @@ impl Trained {
             if 2 * moment.step == moment.steps {
                 let best = halves.best.get(moment.task).copied().unwrap_or(f64::INFINITY);
                 halves.now.insert(moment.task.to_owned(), moment.mean_loss);
-                // All of an anchor's results are kept for later runs, so they are whole.
+                // All results of an anchor are cached for later runs, so they must be complete.
                 if moment.mean_loss > best + BEHIND && !job.anchor {
                     halves.behind = true;
                     return Flow::Cancel;
@@ -142,8 +143,8 @@ impl Trained {
 
 impl Evaluator for Trained {
     fn version(&self) -> String {
-        // The key of a request names the tier's content, the corpus and the contract's version; of no program, it
-        // names the evaluator.
+        // The key of a request covers the tier's content, the corpus and the contract's version; without a program, it
+        // identifies the evaluator.
         let machine = contract::machine(self.device.as_ref());
         let key = |tier: &tier::Tier| self.request(tier, 0, Rates::All).key("", &machine)[..8].to_owned();
         format!("train {} {machine} {} {}", contract::VERSION, key(&self.setting.screen), key(&self.setting.search))
@@ -163,10 +164,11 @@ impl Evaluator for Trained {
         if job.tier != Tier::Tune {
             return record(self.train(job, Rates::tuned(job.rate), cancel, &mut Halves::default()));
         }
-        // All rates; the best one's report with what all of them took. A rate at which the training diverges is no rate.
+        // All rates are tried; the result is the best one's report with the tokens of all. A rate at which the training
+        // diverges is excluded.
         let mut best: Option<Report> = None;
         let (mut rates, mut tokens, mut failed) = (Vec::new(), 0, None);
-        // From the middle outwards: what is far off is soon seen to be behind.
+        // From the middle outwards: a rate that is far off is soon recognised.
         let mut order = self.setting.screen.rates.clone();
         order.sort_by(|a, b| a.ln().abs().total_cmp(&b.ln().abs()));
         let mut halves = Halves::default();
@@ -196,7 +198,7 @@ impl Evaluator for Trained {
     }
 }
 
-/// The contract's report as the log keeps it.
+/// Converts the contract's report to that of the log.
 fn record(report: EvalReport) -> Report {
     let score = |t: contract::TaskReport| TaskScore {
         value: t.value,

@@ -1,34 +1,34 @@
-//! The rule of `archc verify`: better than every anchor.
+//! Decision rule of `archc verify`: better than every anchor.
 
 use crate::stats::rates::intersection_union;
 use crate::stats::{self, Interval};
 use serde::{Deserialize, Serialize};
 
-/// Probability allowed for calling any program established that is not better than every anchor.
+/// Maximum probability of calling any program established that is not better than every anchor.
 pub const ERROR: f64 = 0.05;
 
-/// A program against one anchor.
+/// Comparison of a program with one anchor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Over {
-    /// Mean paired difference with a 95 % interval.
+    /// Mean paired difference with a 95 % confidence interval.
     pub interval: Option<Interval>,
-    /// One-sided sign-flip p; none where one of the two has no score on some seed.
+    /// One-sided sign-flip p; none if one of the two has no score on some seed.
     pub p: Option<f64>,
 }
 
-/// What is said of a program.
+/// Verdict on a program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Against each anchor, in their order.
+    /// Comparisons with each anchor, in their order.
     pub over: Vec<Over>,
     /// p of "better than every anchor" (the largest over the anchors: Berger 1982), adjusted by Holm over the programs.
     pub p: Option<f64>,
-    /// It is at most 5 %.
+    /// Whether p is at most 5 %.
     pub established: bool,
 }
 
 impl Verdict {
-    /// In words.
+    /// Verdict in words.
     pub fn words(&self) -> &'static str {
         match (self.established, self.p) {
             (true, _) => "established: better than every anchor",

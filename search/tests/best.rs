@@ -1,4 +1,4 @@
-//! The winners as files, at the end of whole searches.
+//! The winners' files at the end of whole searches.
 
 mod fake;
 
@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 fn search(out: &Path, candidates: u32, resume: bool) -> Summary {
-    // A file may be called anything.
+    // File names are arbitrary.
     let odd = |(name, text): (String, String)| (format!("a\r\n{name}\u{202e}"), text);
     let options = SearchOptions {
         seeds: if resume { Vec::new() } else { seeds().into_iter().map(odd).collect() },
@@ -53,6 +53,6 @@ fn winners_are_programs_of_their_own_and_what_people_wrote_stays() {
     assert_eq!(fs::read_to_string(noted).unwrap(), notes);
     assert_eq!(fs::read_to_string(&own).unwrap(), "// mine\n");
     assert!(!second.best.contains(noted) && second.best.iter().all(|path| path.is_file()));
-    // Beside those two and the list there is nothing but the winners of the second end.
+    // Besides those two and the list, the folder contains only the winners of the second end.
     assert_eq!(fs::read_dir(out.join("best")).unwrap().count(), second.best.len() + 3);
 }

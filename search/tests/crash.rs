@@ -1,4 +1,4 @@
-//! Kill -9 of a search at any moment: nothing committed is lost, and it goes on as if nothing had happened.
+//! Kill -9 of a search at any moment: nothing committed is lost, and the run resumes with the same result.
 
 mod fake;
 
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Set in the child: where to search.
+/// Environment variable, set in the child: the run folder.
 const FOLDER: &str = "ARCHC_TEST_CRASH_FOLDER";
 
 const CANDIDATES: u32 = 64;
@@ -23,13 +23,13 @@ fn options(folder: &Path) -> SearchOptions {
         budget: Budget { candidates: Some(CANDIDATES), ..Budget::default() },
         seed: 11,
         jobs: 2,
-        // It is killed at any moment here, which says nothing about what was running.
+        // It is killed at any moment here, independent of what was running.
         deaths: u32::MAX,
         ..SearchOptions::default()
     }
 }
 
-/// The child's whole life: a search that is going to be killed. In the suite it has nothing to do.
+/// Body of the child process: a search that is going to be killed. In the suite it does nothing.
 #[test]
 fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
@@ -37,13 +37,13 @@ fn child() {
     run(&options(Path::new(&folder)), &FakeScreen, &evaluator, &mut Silent).unwrap();
 }
 
-/// Everything a run decided and saw, without times.
+/// All decisions and results of a run, without times.
 fn essence(history: &History) -> (String, String, String) {
     let results: Vec<_> = history.results().map(|(trial, r)| (trial, r.score(), r.status)).collect();
     (format!("{:#?}", history.candidates()), format!("{results:?}"), format!("{:?}", history.ranking()))
 }
 
-/// The log's rows so far; empty before there is a log.
+/// Rows of the log so far; empty before there is a log.
 fn log(folder: &Path) -> Vec<String> {
     let read = || -> rusqlite::Result<Vec<String>> {
         let db = Connection::open_with_flags(folder.join(STORE), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -62,8 +62,8 @@ fn killed_at_ten_random_moments_it_loses_nothing_and_proposes_the_same() {
     let folder = dir.path().join("killed");
     let mut before: Vec<String> = Vec::new();
     let mut kills = 0;
-    // Moments are counted in committed events, not in time, so that they lie inside the search on any machine: at
-    // once, right after the log has grown by one event, and further in. Half of the events stay for the end.
+    // Moments are counted in committed events, not in time, so that they lie inside the search on any machine:
+    // immediately, right after the log has grown by one event, and later. Half of the events remain for the end.
     let total = log(&whole).len();
     let share = total / 20;
     for growth in [0, 1, share, 2, share + 3, 1, 2 * share, share / 2, 3, share] {
@@ -116,7 +116,7 @@ fn tables_are_what_the_log_says() {
     assert_eq!(count("SELECT count(*) FROM generations WHERE closed IS NOT NULL"), counts.generations);
     assert_eq!(count("SELECT count(*) FROM analyses") as usize, history.analyses().count());
     assert_eq!(count("SELECT count(*) FROM ranking") as usize, history.ranking().unwrap().rows.len());
-    // And nobody can rewrite the log.
+    // And the log cannot be rewritten.
     for sql in ["DELETE FROM log", "UPDATE log SET body = '{}'"] {
         assert!(db.execute(sql, []).unwrap_err().to_string().contains("the log only grows"));
     }

@@ -1,4 +1,4 @@
-//! The real judges: the compiler as the screen, the trainer as the evaluator, on tiers of a few steps.
+//! The real implementations: the compiler as the screen, the trainer as the evaluator, on tiers of a few steps.
 
 use archc_runtime::Reference;
 use archc_search::cache::Cache;
@@ -75,7 +75,7 @@ fn names_do_not_make_a_program_another_one() {
     assert_ne!(screen(&program("A", "k")).hash, screen(&other).hash);
 }
 
-/// The tiers of the trainer, cut down to so many steps.
+/// Evaluator on the trainer's tiers, shortened to `steps` steps.
 fn evaluator(steps: u64) -> Trained {
     let corpus: String = (0..400).map(|i| format!("Line {i} of a text.\n\n")).collect();
     let corpus = Corpus::carried(&corpus).unwrap().map(Arc::new);

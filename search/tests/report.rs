@@ -1,7 +1,7 @@
-//! The report: one page that stands alone, is well-formed, and lets nothing through unescaped, whatever state a run is in.
+//! Report: one self-contained, well-formed page in which every text is escaped, whatever the state of the run.
 //!
-//! Runs are made up: programs have a worth, scores are that worth with noise, and the schedule, the analyst and the finals are the real
-//! ones. With ARCHC_PAGES=DIR the pages are also written there, to be looked at.
+//! The runs are synthetic: programs have a worth, scores are that worth with noise; the schedule, the analyst and the finals are the
+//! real ones. With ARCHC_PAGES=DIR the pages are also written there, for inspection.
 
 use archc_search::board::Board;
 use archc_search::front;
@@ -20,7 +20,7 @@ use archc_search::{finals, report, schedule};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Text as it may come from anywhere.
+/// Text with hostile markup.
 const EVIL: &str = "</pre><script>alert('1')</script> & \"more\" <b title=\"x\">";
 
 const SEEDS: [(&str, &str, f64); 4] = [
@@ -30,15 +30,15 @@ const SEEDS: [(&str, &str, f64); 4] = [
     ("ssm", include_str!("../../seeds/ssm.arch"), 0.27),
 ];
 
-/// A run in the making.
+/// Synthetic run under construction.
 struct Demo {
     history: History,
     events: Vec<(i64, Event)>,
     at: i64,
     worth: Vec<f64>,
-    /// Evaluations that the budget is good for.
+    /// Number of evaluations left in the budget.
     left: usize,
-    /// How much better than the anchor the best find is.
+    /// Lead of the best candidate over the anchor.
     find: f64,
     names: Vec<&'static str>,
 }
@@ -105,7 +105,7 @@ impl Demo {
         }
     }
 
-    /// Generation 0: the seed programs and a variant of each.
+    /// Proposes generation 0: the seed programs and a variant of each.
     fn anchors(&mut self) {
         let mut all: Vec<Candidate> = Vec::new();
         for (slot, (_, text, worth)) in SEEDS.iter().enumerate() {
@@ -135,7 +135,7 @@ impl Demo {
         self.event(Event::Proposed { generation: 0, candidates: all });
     }
 
-    /// A later generation: slots of two or three drafts, and a control.
+    /// Proposes a later generation: slots of two or three drafts, and a control.
     fn generation(&mut self, generation: u32) {
         let mut noise = Stream::new(3, "generation", &[u64::from(generation)]);
         let board = Board::of(&self.history);
@@ -204,7 +204,7 @@ impl Demo {
         self.event(Event::Proposed { generation, candidates: all });
     }
 
-    /// Runs what is due; says whether all of it could be run.
+    /// Runs due evaluations; returns whether all of them could be run.
     fn run(&mut self, due: impl Fn(&History) -> Vec<schedule::Trial>) -> bool {
         loop {
             let trials = due(&self.history);
@@ -272,7 +272,7 @@ impl Demo {
         Report { status: Status::Ok, tasks, rates, tokens: 320_000, seconds: 2.1, params: 24_000, findings: Vec::new() }
     }
 
-    /// The whole run, as far as the budget goes.
+    /// Runs the whole search, as far as the budget allows.
     fn search(mut self, generations: u32, evil: bool) -> Self {
         self.anchors();
         for generation in 0..=generations {
@@ -311,7 +311,7 @@ impl Demo {
     }
 }
 
-/// The page, which is sound.
+/// Renders the page and checks that it is well-formed.
 fn page(name: &str, history: &History) -> String {
     let page = report::render(name, Some(1_796_034_122_000), history);
     if let Ok(folder) = std::env::var("ARCHC_PAGES") {
@@ -329,7 +329,7 @@ fn page(name: &str, history: &History) -> String {
     page
 }
 
-/// Tags must nest, attributes be quoted, ids be unique; content of style and script is not markup.
+/// Checks that tags nest, attributes are quoted, and ids are unique; content of style and script is not markup.
 fn check_well_formed(page: &str) -> usize {
     const VOID: [&str; 4] = ["meta", "input", "br", "!doctype"];
     let mut open: Vec<&str> = Vec::new();
@@ -381,7 +381,7 @@ fn a_discovery_with_its_ablation() {
     let ranking = rank(history);
     let found = ranking.rows.iter().find(|r| r.discovery == Some(true)).unwrap();
     assert!(page.contains(&found.verdict()) && !found.ablation.is_empty() && page.contains("Over "));
-    // Its lead is that of seeds that did not establish it; that of those that did stands beside it.
+    // Its lead is from seeds that did not establish it; the lead from those that did is shown beside it.
     let (effect, look) = (found.effect.unwrap().over.unwrap(), found.judgement.unwrap().interval.unwrap());
     assert!(found.over() == Some(effect) && effect.count == AFTER && effect.mean < look.mean);
     assert!(page.contains(&format!("On the seeds that established it: {:+.3} [", look.mean)));
@@ -395,7 +395,7 @@ fn a_discovery_with_its_ablation() {
     ] {
         assert!(page.contains(word), "{word}");
     }
-    // Every experiment is a row, and every program on the front is one that no other beats.
+    // Every experiment is a row, and no program on the front is beaten by another.
     let table = &page[page.find("id=\"experiments\"").unwrap()..];
     assert_eq!(table.matches("<tr").count() - 1, history.candidates().len());
     let board = Board::of(history);
@@ -404,7 +404,7 @@ fn a_discovery_with_its_ablation() {
     assert!(front.windows(2).all(|w| w[0].flops_per_token <= w[1].flops_per_token));
     let best = points.iter().max_by(|a, b| a.corrected.total_cmp(&b.corrected)).unwrap();
     assert!(best.on_front);
-    // Made again from the same log it is the same page.
+    // Rendered again from the same log, the page is the same.
     assert_eq!(report::render("discovery", Some(1_796_034_122_000), history), page);
 }
 
@@ -461,7 +461,7 @@ fn a_run_of_another_evaluator_is_shown_and_not_compared() {
     assert!(page.contains("nothing of it is compared or ranked") && page.contains("GLA (c0006)"));
 }
 
-/// A run in which every text is hostile.
+/// Checks a run in which every text is hostile.
 #[test]
 fn everything_is_escaped() {
     let demo = {

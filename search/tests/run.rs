@@ -1,4 +1,4 @@
-//! The loop as a whole, on judges that answer at once.
+//! The loop as a whole, with a screen and an evaluator that answer immediately.
 
 mod fake;
 
@@ -42,25 +42,25 @@ fn it_finds_better_programs_and_says_so() {
     assert_eq!(c.admitted + c.duplicates + c.outranked + c.refused(), 400);
     assert!(c.trained == c.admitted && c.trained > 30, "{c:?}");
     assert!(c.rejected.contains_key("cost") && c.duplicates > 0, "{c:?}");
-    // Found: the optimum is 1; the seeds are at 0.45 and 0.4; noise is 0.02 a score, averaged over tasks and seeds.
+    // Found: the optimum is 1; the seeds are at 0.45 and 0.4; the noise is 0.02 per score, averaged over tasks and seeds.
     let best = &summary.ranking.rows[0];
     assert!(!best.anchor && best.seeds >= 8, "{best:?}");
     assert!(best.score.unwrap() > 0.8, "{best:?}");
     assert!(best.judgement.unwrap().established() && best.discovery == Some(true), "{best:?}");
     assert!(best.lead().unwrap() > 0.3 && best.survival().unwrap() > 0.8, "{best:?}");
-    // Without all of its changes it loses; the last of them may add nothing.
+    // It is better than the program without all of its changes; the last of them may have no effect.
     assert!(best.ablation.last().unwrap().p.unwrap() <= 0.05 && best.carrier.is_some(), "{best:?}");
     assert!(summary.ranking.rows.iter().any(|r| r.anchor) && summary.ranking.discoveries >= 1);
-    // One control a generation, and nothing in it to find: at most what chance gives so many comparisons at 2.5 % (99.9 % point).
+    // One control per generation, without a true effect: at most as many wins as chance allows at 2.5 % (99.9 % point).
     let controls = summary.ranking.controls;
     assert!(controls.tried + 2 >= summary.counts.generations && controls.won <= 3, "{controls:?}");
     assert!(controls.type_one.unwrap().high < 1.0 && controls.false_discovery.is_some());
-    // Written as programs that parse, with their lineage down to a seed.
+    // The files are programs that parse, with their lineage down to a seed.
     let text = std::fs::read_to_string(&summary.best[0]).unwrap();
     let parsed = archc_grammar::parse(&text);
     assert!(parsed.errors.is_empty(), "{text}");
     assert!(text.contains("/// Found by `archc search` as c") && text.contains("seed program"), "{text}");
-    // Every experiment carries what it is about.
+    // Every experiment has its description.
     let history = history(&out);
     for candidate in history.candidates().iter().filter(|c| c.origin == Origin::Proposed) {
         let h = candidate.hypothesis.as_ref().unwrap();
@@ -81,7 +81,7 @@ fn bugs_and_divergence_are_recorded_and_do_no_harm() {
     let bug = history.results().find(|(_, r)| r.status == Status::Bug).expect("a program with b > 3 is reached");
     assert!(bug.1.findings[0].message.starts_with("archc bug: over three is a bug at "), "{:?}", bug.1.findings);
     assert!(summary.counts.statuses["ok"] > 100);
-    // What has no score climbs no rung.
+    // A candidate without a score does not advance.
     assert_eq!(history.results_of(bug.0.0).count(), 1);
 }
 
@@ -116,7 +116,7 @@ fn other_seeds_and_researchers_propose_other_programs() {
     assert_ne!(base, sources("random", &|o| o.researcher = "random".to_owned()));
 }
 
-/// Stops after so many evaluations.
+/// Stops after a number of evaluations.
 struct StopAfter(u32, Arc<AtomicBool>);
 
 impl Progress for StopAfter {
@@ -164,12 +164,12 @@ fn time_is_a_hard_budget_and_a_quarter_is_kept() {
         &SearchOptions { budget, ..options(&out, 0, 2) },
         &FakeEvaluator { sleep: 20, ..FakeEvaluator::default() },
     );
-    // A beat of the loop and the last commits, on a machine where other tests run too.
+    // One interval of the loop and the last commits, on a machine where other tests run too.
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert_eq!(summary.reason, "time");
-    // As many finalists as can come to the first look, beside the anchor.
+    // As many finalists as can reach the first look, beside the anchor.
     assert!(summary.ranking.rows.iter().filter(|r| r.seeds >= 8).count() >= 2, "{:?}", summary.ranking);
-    // Resumed with nothing left to spend, it ends at once with the same ranking.
+    // Resumed with nothing left to spend, the run ends immediately with the same ranking.
     let again = search(&SearchOptions { budget, resume: true, ..options(&out, 0, 2) }, &FakeEvaluator::default());
     assert_eq!(again.ranking, summary.ranking);
 }
@@ -195,7 +195,7 @@ fn tokens_and_memory_are_hard_budgets() {
     assert_eq!(summary.reason, "tokens");
     assert!((180_000..=200_000).contains(&summary.counts.tokens), "{}", summary.counts.tokens);
     assert!(summary.ranking.rows[0].seeds > 0);
-    // What the finals need is kept, and no quarter of a budget that is large: 16 seeds of three finalists and the anchor, and 16 more
+    // The reserve is what the finals need, not a quarter of a large budget: 16 seeds of three finalists and the anchor, and 16 more
     // of these and of four ancestors of each, are 320 evaluations of 2,000 tokens.
     let most = 2_800_000;
     let budget = Budget { tokens: Some(most), ..Budget::default() };
@@ -222,7 +222,7 @@ fn a_budget_can_be_raised_later() {
     assert!(first.ranking().is_some());
     let summary = search(&SearchOptions { resume: true, ..options(&out, 48, 2) }, &FakeEvaluator::default());
     assert_eq!(summary.counts.proposed, 48);
-    // Fresh seeds of the first end taught the second part nothing: it proposes what a run of 48 proposes.
+    // Fresh seeds of the first end had no influence on the second part: it proposes the same as a run of 48.
     let whole = dir.path().join("whole");
     search(&options(&whole, 48, 2), &FakeEvaluator::default());
     assert_eq!(history(&out).candidates()[..first.candidates().len()], *first.candidates());
@@ -251,7 +251,7 @@ fn wrong_folders_seeds_and_settings_are_coded() {
     let held = RunFolder::open(Some(&out)).unwrap();
     assert_eq!(fails(&SearchOptions { resume: true, ..options(&out, 1, 1) }, &fine), "E1001");
     drop(held);
-    // A reader needs no lock, and duplicates and refusals are told apart.
+    // A reader needs no lock, and duplicates and refusals are distinguished.
     let held = RunFolder::open(Some(&out)).unwrap();
     assert!(
         history(held.path())

@@ -1,36 +1,37 @@
-//! Agreement with the reference: what is compared, how far it may be off, and what is found.
+//! Agreement with the reference: the quantities compared, their tolerances, and the findings.
 //!
-//! One rule of tolerance for every program. A quantity (an output, a gradient) of a device may be off by the [`Bounds`], or by
-//! [`AMPLIFIED`] times what rounding does to the reference itself, if that is more: the worst of what the reference in f32 gives of these
-//! inputs and parameters and of some that are moved by at most one rounding of f32; for a device in f64, by its unit instead. Where that
-//! comes to more than [`MOST`], the program amplifies rounding so much that nothing can be said: the quantity is not judged, and is given as
-//! such. A number that is not finite where the reference has a finite one, in f32 as well, is a finding whatever the bounds are.
-#![allow(clippy::neg_cmp_op_on_partial_ord)] // not a number is off, too
+//! There is one rule of tolerance for every program. The error of a quantity (an output, a gradient) of a device may be up to the
+//! [`Bounds`], or up to [`AMPLIFIED`] times the rounding error of the reference itself, if that is more: the worst error of the reference
+//! in f32 on these inputs and parameters and on some that are perturbed by at most one rounding of f32; for a device in f64, the same
+//! scaled to the unit of f64. Where that tolerance exceeds [`MOST`], the program amplifies rounding so much that no judgement is possible:
+//! the quantity is not judged, and is reported as such. A number that is not finite where the reference has a finite one, in f32 as well,
+//! is a finding whatever the bounds are.
+#![allow(clippy::neg_cmp_op_on_partial_ord)] // NaN counts as an error, too
 
 use archc_runtime::{Dtype, Tensor, Tensors};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
-/// How far a device may be off.
+/// The bounds on the errors of a device.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounds {
     /// The arithmetic of the device.
     pub dtype: Dtype,
-    /// Of outputs: root mean square of the error relative to that of the output.
+    /// Bound for outputs: root mean square of the error relative to that of the output.
     pub forward: f64,
-    /// Of each gradient, likewise.
+    /// Bound for each gradient: root mean square of the error relative to that of the gradient.
     pub gradient: f64,
-    /// Of each gradient: the largest error relative to the largest number.
+    /// Bound for each gradient: largest error relative to the largest element.
     pub largest: f64,
 }
 
 impl Bounds {
-    /// What every f32 path has to hold: f32 rounds at 6e-8, and some hundred roundings add up; gates sum terms that nearly cancel, so
-    /// that their largest error counts too.
+    /// The bounds of every f32 path: f32 rounds at 6e-8, and some hundred roundings add up; gates sum terms that nearly cancel, so that
+    /// their largest error counts too.
     pub const F32: Self = Self { dtype: Dtype::F32, forward: 1e-5, gradient: 1e-4, largest: 1e-3 };
-    /// Both sides sum the same terms in f64 in other orders, and decays are sums of logarithms on one side and products on the other:
-    /// 1e-16 a term, some thousand terms.
+    /// The bounds of f64 paths: both sides sum the same terms in f64 in different orders, and decays are sums of logarithms on one side and
+    /// products on the other: 1e-16 per term, some thousand terms.
     pub const F64: Self = Self { dtype: Dtype::F64, forward: 1e-9, gradient: 1e-9, largest: 1e-8 };
 
     /// The bounds of an arithmetic.
@@ -39,22 +40,22 @@ impl Bounds {
     }
 }
 
-/// A device's functions round to a few units where candle's round to one.
+/// Factor on the rounding error of the reference: a device's functions round to a few units where candle's round to one.
 pub const AMPLIFIED: f64 = 4.0;
 
-/// No tolerance is above this.
+/// Upper limit of all tolerances.
 pub const MOST: f64 = 1e-2;
 
-/// What is compared.
+/// A quantity that is compared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Quantity {
     /// An output, by name.
     Output(String),
     /// The objective that is differentiated: `R` for sum(output * R), or `loss`.
     Objective(&'static str),
-    /// A gradient of that objective by a parameter's path or an input's name.
+    /// A gradient of that objective, by the parameter's path or the input's name.
     Gradient(&'static str, String),
-    /// Something else that is a number: a metric of a training step, a moment.
+    /// Another number: a metric of a training step, a moment.
     Other(String),
     /// The whole run.
     Run,
@@ -72,32 +73,32 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// What is wrong with it.
+/// A fault of a quantity.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
-    /// Too far off: root mean square and largest error, relative.
+    /// An error above the tolerance: root mean square and largest error, relative.
     Off {
-        /// Root mean square of the error relative to that of what is wanted.
+        /// Root mean square of the error relative to that of the reference.
         square: f64,
-        /// The largest error relative to the largest number.
+        /// The largest error relative to the largest element.
         top: f64,
     },
-    /// Not finite where it should be.
+    /// A value that is not finite where it should be.
     NotFinite,
-    /// The reference itself: values are finite and a gradient is not.
+    /// A fault of the reference itself: its values are finite, but a gradient is not.
     ReferenceNotFinite,
-    /// The reference's gradient is not what differences of its values say.
+    /// A gradient of the reference that disagrees with differences of its values.
     Differs {
-        /// By gradient.
+        /// The derivative by the gradient.
         gradient: f64,
-        /// By differences.
+        /// The derivative by differences.
         difference: f64,
     },
-    /// The same calls gave other bits.
+    /// Different bits from the same calls.
     Bits,
-    /// What comes later, or another document or sequence, changed it.
+    /// A change caused by later tokens, or by another document or sequence.
     Leaks {
-        /// The largest change relative to the largest number.
+        /// The largest change relative to the largest element.
         top: f64,
     },
     /// An error where there should be none.
@@ -107,7 +108,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Whether two are of one kind, whatever their numbers.
+    /// Whether two faults are of the same kind, whatever their numbers.
     pub fn same_kind(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
@@ -130,14 +131,14 @@ impl fmt::Display for Fault {
     }
 }
 
-/// One thing that is wrong.
+/// A finding: a fault of a quantity in a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// In which run: the length, whether packed, in which pieces.
+    /// The run: its length, whether packed, in which pieces.
     pub run: String,
-    /// With what.
+    /// The quantity.
     pub of: Quantity,
-    /// What.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -150,20 +151,20 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The run of what amplifies rounding too much.
+/// Name of the run of quantities that amplify rounding too much.
 pub const NOT_JUDGED: &str = "not judged";
 
-/// What was found, and what could not be judged.
+/// The findings, and the quantities that could not be judged.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
-    /// What is wrong.
+    /// The findings.
     pub findings: Vec<Finding>,
-    /// What amplifies rounding too much, with the noise of the reference itself.
+    /// Quantities that amplify rounding too much, with the noise of the reference itself.
     pub unjudged: Vec<(Quantity, f64)>,
 }
 
 impl Verdict {
-    /// Everything that speaks against a program of which everything can be judged.
+    /// All findings for a program whose quantities should all be judged; quantities that were not count as findings.
     pub fn strict(self) -> Vec<Finding> {
         let unjudged = self.unjudged.into_iter().map(|(of, noise)| Finding {
             run: NOT_JUDGED.into(),
@@ -174,7 +175,7 @@ impl Verdict {
     }
 }
 
-/// Which bound is meant.
+/// The class of a quantity, which selects its bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// [`Bounds::forward`].
@@ -183,66 +184,66 @@ pub enum Class {
     Gradient,
 }
 
-/// Numbers of one kind: what should be 0 by cancellation is compared to the largest of them.
+/// Quantities of one kind: those that should be 0 by cancellation are compared with the largest element of the group.
 #[derive(Clone, Debug)]
 pub struct Group {
     class: Class,
     numbers: BTreeMap<Quantity, Tensor>,
-    /// What an error is relative to, at least.
+    /// Lower limit of the magnitude that errors are relative to.
     floor: f64,
-    /// The share of the largest number that an error is relative to, at least.
+    /// Lower limit of the magnitude that errors are relative to, as a share of the group's largest element.
     share: f64,
-    /// What the numbers would be of if they did not cancel: counts where all of them do.
+    /// Magnitude that the elements would have without cancellation: used where all of them cancel.
     scale: f64,
 }
 
-/// What outputs are of that all are 0: with the share of 1e-3 and the bound of 1e-5, errors up to 1e-6.
+/// Assumed magnitude of outputs that are all 0: with the share of 1e-3 and the bound of 1e-5, errors up to 1e-6 are allowed.
 pub(crate) const OUTPUTS: f64 = 100.0;
 
-/// In f32, what an error is relative to is this share of the largest number at least: 1e-4 of that is one rounding of the largest.
+/// Share of the largest element that errors are at least relative to in f32: 1e-4 of that is one rounding of the largest.
 const SHARE: f64 = 1e-3;
-/// The same where the gradients of everything are one vector, so that sums over all tokens cancel beside them: some ten roundings.
+/// The corresponding share where all gradients are one vector, so that sums over all tokens cancel beside them: some ten roundings.
 const SHARE_OF_ALL: f64 = 1e-2;
 
-/// In f32, what an error of a gradient of sum(output * R) is relative to is this share of |R| at least: 1e-4 of that is four roundings.
+/// Share of |R| that errors of a gradient of sum(output * R) are at least relative to in f32: 1e-4 of that is four roundings.
 const TERMS: f64 = 2.4e-3;
 
 impl Group {
-    /// Of tensors by name.
+    /// Creates a group from tensors by name.
     pub fn new(class: Class, tensors: Tensors, of: impl Fn(String) -> Quantity) -> Self {
         let numbers = tensors.into_iter().map(|(name, t)| (of(name), t)).collect();
         Self { class, numbers, floor: 0.0, share: SHARE, scale: 0.0 }
     }
 
-    /// With what the numbers would be of if they did not cancel.
+    /// Sets the magnitude that the elements would have without cancellation.
     #[must_use]
     pub fn scaled(self, scale: f64) -> Self {
         Self { scale, ..self }
     }
 
-    /// With others as one vector.
+    /// Joins two groups to one vector.
     #[must_use]
     pub fn joined(mut self, others: Self) -> Self {
         self.numbers.extend(others.numbers);
         Self { share: SHARE_OF_ALL, ..self }
     }
 
-    /// The numbers by name.
+    /// The tensors by quantity.
     pub fn numbers(&self) -> &BTreeMap<Quantity, Tensor> {
         &self.numbers
     }
 
-    /// How many quantities these are.
+    /// The number of quantities.
     pub fn len(&self) -> usize {
         self.numbers.len()
     }
 
-    /// Whether there are none.
+    /// Whether the group has no quantities.
     pub fn is_empty(&self) -> bool {
         self.numbers.is_empty()
     }
 
-    /// Some tokens of one sequence of outputs.
+    /// The part of outputs at some tokens of one sequence.
     pub fn part(&self, row: usize, tokens: Range<usize>) -> Self {
         let of = |t: &Tensor| {
             let (len, width) = (t.shape[1], t.shape[2..].iter().product::<usize>());
@@ -253,19 +254,19 @@ impl Group {
         Self { numbers, ..self.clone() }
     }
 
-    /// One number, whose errors are relative to this at least.
+    /// A group of one number, whose errors are relative to at least `floor`.
     pub fn number(of: Quantity, class: Class, x: f64, floor: f64) -> Self {
         let tensor = Tensor { shape: Vec::new(), data: vec![x] };
         Self { class, numbers: [(of, tensor)].into(), floor, share: SHARE, scale: 0.0 }
     }
 }
 
-/// What a run gives.
+/// The results of a run.
 pub type Results = Vec<Group>;
 
-/// Root mean square and largest number of the difference, each relative to that of what is wanted.
+/// Root mean square and largest element of the difference, each relative to that of `want`.
 ///
-/// What should be 0 by cancellation is not to the last bit: numbers below `floor` count as `floor`.
+/// Values that should be 0 by cancellation are not exactly 0: magnitudes of `want` below `floor` count as `floor`.
 pub fn errors(have: &Tensor, want: &Tensor, floor: f64) -> [f64; 2] {
     assert_eq!(have.shape, want.shape);
     let count = want.data.len().max(1) as f64;
@@ -281,7 +282,7 @@ fn finite(t: &Tensor) -> bool {
     t.data.iter().all(|x| x.is_finite())
 }
 
-/// Whether all numbers are finite.
+/// Whether all elements are finite.
 pub fn all_finite(results: &Results) -> bool {
     results.iter().all(|g| g.numbers.values().all(finite))
 }
@@ -306,12 +307,12 @@ fn measure(have: &Results, want: &Results, dtype: Dtype) -> Vec<Measured> {
     let mut all = Vec::new();
     for (have, want) in have.iter().zip(want) {
         let largest = want.numbers.values().flat_map(|t| &t.data).fold(0.0f64, |m, x| m.max(x.abs()));
-        // In f64 1e-16 of the largest number around is what a sum that cancels may leave; 1e-9 of this floor is less.
+        // In f64 a sum that cancels may leave 1e-16 of the group's largest element; 1e-9 of this floor is more.
         let share = if dtype == Dtype::F64 { 1e-6 } else { want.share };
-        // where nothing is left of any number but what f64 rounds off, or of outputs nothing at all
+        // where all elements have cancelled to the rounding errors of f64, or outputs to nothing at all
         let cancels = if want.class == Class::Gradient { 1e-9 } else { 1e-14 };
         let largest = if largest < cancels * want.scale { want.scale } else { largest };
-        // the numbers that a gradient is summed of are products with R: some roundings of these are left of a sum that cancels
+        // the terms of a gradient are products with R: a sum that cancels leaves some roundings of these
         let rounded = if want.class == Class::Gradient && dtype == Dtype::F32 { TERMS * want.scale } else { 0.0 };
         let floor = (largest * share).max(rounded).max(want.floor).max(1e-300);
         assert!(have.numbers.keys().eq(want.numbers.keys()), "not the same quantities");
@@ -324,19 +325,21 @@ fn measure(have: &Results, want: &Results, dtype: Dtype) -> Vec<Measured> {
     all
 }
 
-/// What rounding does to a device that is right.
+/// The effect of rounding on a correct device.
 #[derive(Clone, Debug, Default)]
 pub struct Noise {
-    /// In f32, on these numbers and on some that are moved by one rounding.
+    /// Results in f32, on these values and on some that are perturbed by one rounding.
     pub samples: Vec<Results>,
-    /// What is not finite in f32 if all cotangents are [`NEAR`] times as large: too near to the end of f32 for a fault.
+    /// Quantities that are not finite in f32 if all cotangents are [`NEAR`] times as large: too near to the limits of f32 to count as
+    /// faults.
     pub near: Vec<Quantity>,
 }
 
-/// How near to the end of f32 numbers may come where the order of factors decides whether they pass it.
+/// Factor below the limits of f32 within which the order of factors decides whether a number overflows.
 pub const NEAR: f64 = 1e5;
 
-/// Holds results against what is wanted. `noise` gives what rounding does to the reference; it is asked only where a bound is missed.
+/// Compares results with those of the reference. `noise` computes the effect of rounding on the reference; it is called only where a bound
+/// is missed.
 pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce() -> Noise) -> Verdict {
     let Bounds { dtype, forward, gradient, largest } = *bounds;
     let missed = |m: &Measured| match m.class {
@@ -351,16 +354,16 @@ pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce
     }
     let Noise { samples, mut near } = noise();
     let samples: Vec<Vec<Measured>> = samples.iter().map(|own| measure(own, want, dtype)).collect();
-    // f64 rounds by so much less, and holds what overflows f32
+    // the unit of f64 is smaller by this factor, and f64 holds values that overflow f32
     let double = dtype == Dtype::F64;
     if double {
         near.clear();
     }
     let unit = if double { f64::EPSILON / f64::from(f32::EPSILON) } else { 1.0 };
-    // what overflows f32 on its way has no gradient there either
+    // values that overflow f32 on the way have no gradient there either
     let overflows = !double && samples.iter().flatten().any(|own| own.class == Class::Forward && !own.finite);
     for m in off {
-        // sum(output * R) is as sure as the outputs are
+        // sum(output * R) is as accurate as the outputs are
         let objective = |q: &Quantity| matches!(q, Quantity::Objective(_));
         let same = |own: &&Measured| own.of == m.of || objective(&m.of) && own.class == Class::Forward;
         let own = samples.iter().flatten().filter(same).filter(|own| own.finite || !double);
@@ -374,7 +377,7 @@ pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce
         };
         let fault = if m.finite { Fault::Off { square: m.square, top: m.top } } else { Fault::NotFinite };
         let excused = m.square <= AMPLIFIED * square && (m.class == Class::Forward || m.top <= AMPLIFIED * top);
-        // no tolerance is above the cap: beyond it nothing can be said, below it all is well
+        // no tolerance exceeds the cap: beyond it no judgement is possible, below it the error is accepted
         let below = excused && m.square <= MOST && (m.class == Class::Forward || m.top <= MOST);
         if overflows || !(AMPLIFIED * most <= MOST || below) || !m.finite && near.contains(&m.of) {
             verdict.unjudged.push((m.of, most));
@@ -385,7 +388,7 @@ pub fn judge(have: &Results, want: &Results, bounds: &Bounds, noise: impl FnOnce
     verdict
 }
 
-/// Findings with the run in which they were made in front.
+/// Prefixes findings with the run in which they were made.
 pub fn named(findings: Vec<Finding>, run: &str) -> Vec<Finding> {
     let within = |f: Finding| {
         let run = if f.run.is_empty() { run.to_owned() } else { format!("{run}, {}", f.run) };
@@ -394,7 +397,7 @@ pub fn named(findings: Vec<Finding>, run: &str) -> Vec<Finding> {
     findings.into_iter().map(within).collect()
 }
 
-/// Findings, one a line.
+/// Formats findings, one per line.
 pub fn lines(findings: &[Finding]) -> String {
     findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -1,17 +1,17 @@
-//! Random batches, the same wherever they are made.
+//! Random batches, the same on every machine.
 
 use archc_compiler::graph::Graph;
 use archc_runtime::random::Stream;
 use archc_runtime::{Batch, Forward, Tensor, Tensors};
 
-/// Normal numbers that depend on the name.
+/// Normal random numbers that depend on the name.
 pub fn noise(name: &str, shape: &[usize]) -> Tensor {
     let mut stream = Stream::new(&[name.as_bytes()]);
     let data = (0..shape.iter().product()).map(|_| stream.normal_pair()[0]).collect();
     Tensor { shape: shape.to_vec(), data }
 }
 
-/// Random inputs (for a block) or tokens and targets (for a model), every sequence one document.
+/// A batch of random inputs (for a block) or tokens and targets (for a model), every sequence one document.
 pub fn random_batch(graph: &Graph, batch: usize, len: usize) -> Batch {
     let mut all = Batch { batch, len, ..Default::default() };
     for input in &graph.inputs {
@@ -27,7 +27,7 @@ pub fn random_batch(graph: &Graph, batch: usize, len: usize) -> Batch {
     all
 }
 
-/// The same with documents packed at different places in different sequences.
+/// Packs documents into a batch, at different places in different sequences.
 pub fn packed(mut batch: Batch) -> Batch {
     batch.reset = (0..batch.batch * batch.len)
         .map(|i| {
@@ -38,7 +38,7 @@ pub fn packed(mut batch: Batch) -> Batch {
     batch
 }
 
-/// Weights for every output.
+/// Random cotangents for every output.
 pub fn cotangents(forward: &Forward) -> Tensors {
     forward.outputs.iter().map(|(name, t)| (name.clone(), noise(&format!("R {name}"), &t.shape))).collect()
 }

@@ -1,4 +1,4 @@
-//! What a program is held to in one run.
+//! The checks of a program in one run.
 
 use crate::agree::{Fault, Finding, Group, Noise, Quantity, Results, all_finite, judge, named, not_finite};
 use crate::case::{Case, Job, Subject, Wanted};
@@ -10,22 +10,22 @@ use archc_runtime::{Batch, Dtype, Reference};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// What is wrong.
+    /// The findings.
     pub findings: Vec<Finding>,
-    /// Quantities that amplify rounding too much to be judged.
+    /// Number of quantities that amplify rounding too much to be judged.
     pub unjudged: usize,
-    /// Quantities that were compared.
+    /// Number of quantities that were compared.
     pub judged: usize,
-    /// The reference's own values are not finite: there is nothing to compare with.
+    /// Whether the reference's own values are not finite, so that there is nothing to compare with.
     pub without_values: bool,
 }
 
-/// Holds a device against the reference on one batch: outputs, every gradient, the same bits twice, the sequence in pieces, and that
-/// nothing is seen of later tokens, other documents and other sequences. With `check_reference`, the reference's own gradients are held
-/// against differences of its values.
+/// Compares a device with the reference on one batch: outputs, every gradient, the same bits twice, the sequence in pieces, and
+/// independence of later tokens, other documents and other sequences. With `check_reference`, the reference's own gradients are compared
+/// with differences of its values.
 ///
 /// # Panics
 /// With the device.
@@ -99,7 +99,7 @@ pub fn hold(subject: &Subject<'_>, graph: &Arc<Graph>, setting: &Setting, check_
     outcome
 }
 
-/// The reference's results with cotangents so small that no gradient overflows f64 on its way.
+/// The reference's results with cotangents so small that no gradient overflows f64 on the way.
 fn small_gradients(wanted: &Wanted<'_>) -> Results {
     let mut case = wanted.case.clone();
     case.r.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x *= 1e-150);
@@ -119,7 +119,7 @@ fn other_bits(a: &Results, b: &Results) -> Option<Quantity> {
     bits(a).into_iter().zip(bits(b)).find(|(a, b)| a != b).map(|(a, _)| a.0)
 }
 
-/// Some tokens of one document that cannot see anything else of the batch.
+/// Draws the first tokens of one document, which do not depend on the rest of the batch.
 fn view(setting: &Setting, dice: &mut Dice) -> (usize, Range<usize>) {
     let b = dice.below(setting.batch);
     let mut starts: Vec<usize> = vec![0];
@@ -130,11 +130,11 @@ fn view(setting: &Setting, dice: &mut Dice) -> (usize, Range<usize>) {
     (b, start..start + 1 + dice.below(end - start))
 }
 
-/// How large the numbers are that must not be seen.
+/// Magnitudes of the values that must have no effect.
 const POISONS: [f64; 4] = [1.0, 1e4, 1e18, 1e30];
 
-/// Everything else than these tokens becomes something else, `size` times as large, so that it may overflow: their outputs stay. They
-/// are the first ones of a document.
+/// Checks that the outputs at these tokens, the first ones of a document, stay the same when the rest of the batch is replaced by other
+/// values, `size` times as large, which may overflow.
 pub fn unseen(subject: &Subject<'_>, wanted: &Wanted<'_>, row: usize, tokens: Range<usize>, size: f64) -> Vec<Finding> {
     let mut poisoned = wanted.case.clone();
     let Batch { batch, len, inputs, tokens: ids, .. } = &mut poisoned.batch;

@@ -1,5 +1,5 @@
-//! Cases: a program with everything that decides its numbers, what is asked of a device, and what the reference and a device under test
-//! answer. [`agree`](crate::agree) says how near the answers have to be.
+//! Cases: a program with all inputs that determine its results, the jobs of a device, and the results of the reference and of a device
+//! under test. [`agree`](crate::agree) has the rule of tolerance.
 
 use crate::agree::{
     Bounds, Class, Fault, Finding, Group, NEAR, Noise, OUTPUTS, Quantity, Results, Verdict, judge, named, not_finite,
@@ -13,10 +13,11 @@ use archc_runtime::{
 };
 use std::sync::Arc;
 
-/// How often what rounding does is looked at: few pairs of tokens may decide, or a sum that cancels, and then one look says little.
+/// Number of samples of the effect of rounding: few pairs of tokens, or a sum that cancels, may dominate it, and then one sample says
+/// little.
 const SAMPLES: u64 = 20;
 
-/// What a device is asked to do.
+/// A job for a device.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Job {
     /// Outputs and every gradient.
@@ -27,7 +28,7 @@ pub enum Job {
     Steps,
 }
 
-/// A program with everything that decides its numbers.
+/// A program with all inputs that determine its results.
 #[derive(Clone)]
 pub struct Case {
     /// The program.
@@ -36,14 +37,14 @@ pub struct Case {
     pub batch: Batch,
     /// Its parameters.
     pub params: Snapshot,
-    /// Weights of the outputs, for the gradients of sum(output * R).
+    /// Cotangents R of the outputs, for the gradients of sum(output * R).
     pub r: Tensors,
-    /// Whether gradients by parameters and by inputs are one vector: what is 0 by cancellation is compared to the largest of all. Where a
-    /// program's numbers are drawn, the parameters may be one number that cancels.
+    /// Whether the gradients of parameters and inputs are one vector: a gradient that is 0 by cancellation is compared with the largest of
+    /// all. In a random program, the parameters may be a single number that cancels.
     one: bool,
 }
 
-/// A session of a graph.
+/// Compiles a session of a graph.
 ///
 /// # Errors
 /// Those of the device.
@@ -52,7 +53,7 @@ pub fn try_session(device: &dyn Device, graph: &Arc<Graph>, dtype: Dtype) -> Res
     device.compile(graph, BatchShape { batch: 1, len: 1 }, &options)
 }
 
-/// The same where there is no doubt.
+/// Compiles a session of a graph that the device accepts.
 ///
 /// # Panics
 /// If the device refuses the graph.
@@ -60,12 +61,12 @@ pub fn session(device: &dyn Device, graph: &Arc<Graph>, dtype: Dtype) -> Box<dyn
     try_session(device, graph, dtype).unwrap_or_else(|e| panic!("{}", e.message))
 }
 
-/// Numbers that f32 has.
+/// Rounds the inputs of a batch to f32.
 pub fn round(batch: &mut Batch) {
     batch.inputs.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x = f64::from(*x as f32));
 }
 
-/// A number moved by at most one rounding of f32; equal numbers stay equal, and 0 stays 0.
+/// A number perturbed by at most one rounding of f32; equal numbers stay equal, and 0 stays 0.
 fn moved(x: f64, salt: u64) -> f64 {
     // splitmix64 (Steele, Lea, Flood 2014) of the number's bits
     let mut z = x.to_bits().wrapping_add(salt.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -80,7 +81,7 @@ fn jittered(tensors: &Tensors, salt: u64) -> Tensors {
     tensors.iter().map(|(name, t)| (name.clone(), each(t))).collect()
 }
 
-/// The same of constants that are no whole numbers, in bodies as well.
+/// Perturbs constants that are not whole numbers, in bodies as well.
 fn jittered_constants(dag: &mut Dag, salt: u64) {
     for id in dag.ids() {
         match &mut dag.node_mut(id).op {
@@ -93,7 +94,7 @@ fn jittered_constants(dag: &mut Dag, salt: u64) {
 }
 
 impl Case {
-    /// A batch at the first values of the parameters, with numbers that an arithmetic has.
+    /// Creates a case of a batch and the initial parameters, with values rounded to an arithmetic.
     ///
     /// # Errors
     /// Those of the reference.
@@ -110,20 +111,20 @@ impl Case {
         Ok(Self { graph: graph.clone(), batch, params, r, one: false })
     }
 
-    /// With all gradients of an objective as one vector.
+    /// Compares all gradients of an objective as one vector.
     #[must_use]
     pub fn as_one(self) -> Self {
         Self { one: true, ..self }
     }
 
-    /// What is differentiated.
+    /// The objectives that are differentiated.
     fn objectives(&self) -> Vec<&'static str> {
         let trains = self.graph.vocab.is_some() || !self.graph.losses.is_empty();
         let loss = trains.then_some("loss");
         std::iter::once("R").chain(loss).collect()
     }
 
-    /// Has a session do a job; it has the case's parameters already.
+    /// Runs a job on a session that has the case's parameters already.
     ///
     /// # Errors
     /// Those of the session.
@@ -135,7 +136,7 @@ impl Case {
             }
             Job::Whole => {
                 let outputs = session.forward(&self.batch, None)?.outputs;
-                // Outputs off by a fraction of their norm move the sum of output * R by that fraction of this, at most.
+                // An error of the outputs by a fraction of their norm changes the sum of output * R by that fraction of `reach`, at most.
                 let norm = |all: &Tensors| all.values().flat_map(|t| &t.data).map(|x| x * x).sum::<f64>().sqrt();
                 let reach = norm(&outputs) * norm(&self.r);
                 let mut all = vec![Group::new(Class::Forward, outputs, Quantity::Output).scaled(OUTPUTS)];
@@ -144,7 +145,7 @@ impl Case {
                         if what == "R" { (Objective::Cotangents(&self.r), reach) } else { (Objective::Loss, 0.0) };
                     let got = session.gradients(&self.batch, objective)?;
                     let of = Quantity::Objective(what);
-                    // where outputs are rounded from 0, so is this
+                    // where outputs are rounding errors of 0, so is this sum
                     let scale = if what == "R" { OUTPUTS * norm(&self.r) } else { 0.0 };
                     all.push(Group::number(of, Class::Forward, got.objective, floor).scaled(scale));
                     let of = |name| Quantity::Gradient(what, name);
@@ -171,7 +172,7 @@ impl Case {
                     }
                 }
                 let after = session.snapshot()?;
-                // The first moment holds the gradients; parameters move by its sign almost, which rounding may turn.
+                // The first moment holds the gradients; parameters are updated nearly by its sign, which rounding may flip.
                 all.push(Group::new(Class::Gradient, after.first, |path| Quantity::Other(format!("moment of {path}"))));
                 let step = Quantity::Other("steps done".into());
                 all.push(Group::number(step, Class::Gradient, after.step as f64, 1.0));
@@ -180,7 +181,7 @@ impl Case {
         }
     }
 
-    /// The same on a fresh session.
+    /// Runs a job on a new session.
     ///
     /// # Errors
     /// Those of the device.
@@ -190,7 +191,7 @@ impl Case {
         self.run_on(&mut session, job)
     }
 
-    /// What rounding does to a device that is right.
+    /// The effect of rounding on a correct device.
     pub(crate) fn noise(&self, device: &dyn Device, job: &Job) -> Noise {
         let mut samples: Vec<Results> = self.run(device, Dtype::F32, job).into_iter().collect();
         for salt in 1..SAMPLES {
@@ -207,18 +208,18 @@ impl Case {
     }
 }
 
-/// What a right device computes in f64 of a case: what others are held against.
+/// The results of a correct device on a case in f64, with which other devices are compared.
 pub struct Wanted<'a> {
     device: &'a dyn Device,
-    /// Of what.
+    /// The case.
     pub case: Case,
-    /// What it gave.
+    /// Its results.
     pub results: Results,
     job: Job,
 }
 
 impl<'a> Wanted<'a> {
-    /// Runs it.
+    /// Runs the job of a case in f64.
     ///
     /// # Errors
     /// Those of the device.
@@ -227,7 +228,7 @@ impl<'a> Wanted<'a> {
         Ok(Self { device, case, results, job })
     }
 
-    /// Outputs and gradients of a batch whose numbers an arithmetic has.
+    /// Computes outputs and gradients of a batch whose values are rounded to an arithmetic.
     ///
     /// # Panics
     /// If the device refuses it.
@@ -244,19 +245,19 @@ impl<'a> Wanted<'a> {
 
 /// A device under test with its bounds.
 pub struct Subject<'a> {
-    /// What is tested.
+    /// The device.
     pub device: &'a dyn Device,
-    /// How far it may be off.
+    /// Its bounds.
     pub bounds: Bounds,
 }
 
 impl<'a> Subject<'a> {
-    /// A device in an arithmetic.
+    /// A subject: a device in an arithmetic, with the bounds of that.
     pub fn new(device: &'a dyn Device, dtype: Dtype) -> Self {
         Self { device, bounds: Bounds::of(dtype) }
     }
 
-    /// A device's results against the reference's.
+    /// Runs a job and compares the results with those of the reference.
     pub fn verdict(&self, wanted: &Wanted<'_>, job: &Job) -> Verdict {
         let refused = |e: Diagnostic| {
             let finding = Finding { run: String::new(), of: Quantity::Run, fault: Fault::Refused(e.message) };
@@ -268,7 +269,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The same of results that are there already.
+    /// Compares existing results with those of the reference.
     pub fn judge(&self, have: &Results, wanted: &Wanted<'_>, job: &Job) -> Verdict {
         let want = if *job == wanted.job { wanted.results.clone() } else { wanted.outputs() };
         judge(have, &want, &self.bounds, || wanted.case.noise(wanted.device, job))
@@ -280,7 +281,7 @@ impl<'a> Subject<'a> {
         self.verdict(&wanted.unwrap_or_else(|e| panic!("{}", e.message)), job).strict()
     }
 
-    /// Outputs and every gradient for one batch against the reference.
+    /// Compares outputs and every gradient for one batch with the reference.
     ///
     /// # Panics
     /// If the reference refuses it, here and below.
@@ -288,19 +289,19 @@ impl<'a> Subject<'a> {
         self.compare_with(&Wanted::of(&Reference, self.bounds.dtype, graph, batch))
     }
 
-    /// The same against what was computed before.
+    /// Compares outputs and every gradient with results computed before.
     pub fn compare_with(&self, wanted: &Wanted<'_>) -> Vec<Finding> {
         self.verdict(wanted, &Job::Whole).strict()
     }
 
-    /// The sequence in pieces that end at `ends` against the whole sequence of the reference.
+    /// Compares the sequence run in pieces that end at `ends` with the whole sequence of the reference.
     pub fn compare_pieces(&self, graph: &Arc<Graph>, batch: &Batch, ends: &[usize]) -> Vec<Finding> {
         let whole = Job::Pieces(vec![batch.len]);
         let pieces = Job::Pieces(ends.to_vec());
         named(self.strict(graph, batch, whole, &pieces), &format!("pieces {ends:?}"))
     }
 
-    /// Two training steps with dropout: metrics and what becomes of the parameters.
+    /// Compares two training steps with dropout: metrics, first moments, and the number of updates.
     pub fn compare_steps(&self, graph: &Arc<Graph>, batch: &Batch) -> Vec<Finding> {
         self.strict(graph, batch, Job::Steps, &Job::Steps)
     }

@@ -1,4 +1,4 @@
-//! The reference's gradients against differences of its values, so that the reference is not the only judge.
+//! The reference's gradients compared with differences of its values, so that the reference is checked as well.
 
 use crate::agree::{Fault, Finding, Quantity};
 use crate::case::Case;
@@ -6,10 +6,11 @@ use crate::generate::Dice;
 use archc_compiler::graph::{Dag, Op};
 use archc_runtime::{Dtype, Forward, Objective, Reference, Tensor, Tensors};
 
-/// Two steps of a central difference: where they disagree the function has a corner between, and nothing is said.
+/// Two steps of a central difference: where they disagree, the function has a corner between, and nothing is reported.
 const STEPS: [f64; 2] = [1e-5, 3e-6];
 
-/// A central difference of f64 values with a step of 1e-5 is off by 1e-10 times a third derivative, and by 1e-11 times the value.
+/// Relative tolerance: a central difference of f64 values with a step of 1e-5 has an error of 1e-10 times a third derivative, and of 1e-11
+/// times the value.
 const TOLERANCE: f64 = 1e-5;
 
 /// Whether an op of a kind is in a graph or its bodies.
@@ -25,10 +26,10 @@ fn weighed(forward: &Forward, r: &Tensors) -> f64 {
     forward.outputs.iter().map(|(n, t)| t.data.iter().zip(&r[n].data).map(|(a, b)| a * b).sum::<f64>()).sum()
 }
 
-/// The derivative of sum(output * R) along a random direction of each parameter and of each input.
+/// Compares the derivative of sum(output * R) along a random direction of each parameter and of each input.
 ///
-/// Taken a little beside the case, where no two numbers are equal: at a tie a function has a corner, or a comparison a jump, that
-/// differences see from both sides. Not of programs with `stop_grad` or `topk`, whose gradients are not those of their values.
+/// It is taken slightly beside the case, where no two numbers are equal: at a tie a function has a corner, or a comparison a jump, which
+/// differences straddle. Programs with `stop_grad` or `topk` are skipped, since their gradients are not those of their values.
 pub fn differences(case: &Case, salt: u64) -> Vec<Finding> {
     let mut found = Vec::new();
     let held = |op: &Op| matches!(op, Op::StopGrad | Op::TopK(..));
@@ -78,7 +79,7 @@ pub fn differences(case: &Case, salt: u64) -> Vec<Finding> {
             slopes.push((up.0 - down.0) / (2.0 * step));
             size = size.max(up.1);
         }
-        // what rounding leaves of a difference of sums of this size
+        // the rounding error of a difference of sums of this size
         let rounding = 1e-16 * size * (case.r.values().map(|t| t.data.len()).sum::<usize>() as f64) / STEPS[1];
         let scale = length.max(slope.abs()).max(1.0);
         let near = |a: f64, b: f64, share: f64| (a - b).abs() <= share * scale + 10.0 * rounding;

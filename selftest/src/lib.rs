@@ -1,10 +1,11 @@
 //! The self-test: any device against the reference in f64, on the library and on random programs.
 //!
-//! A device is right if it computes what a program says, on every program, not only on those that somebody thought of. So programs are
-//! drawn ([`generate`]), run for batches that are drawn as well ([`setting`]), and held ([`battery`]) to what the language promises:
-//! outputs and gradients are those of the reference up to rounding ([`case`], [`agree`]), the same calls give the same bits, a sequence in pieces
-//! is the sequence, and nothing sees the future, another document or another sequence. Some programs hold the reference itself against
-//! differences of its values ([`differences`]). What fails is made small ([`reduce`]).
+//! A device is correct if it computes the meaning of every program, not only of those that somebody thought of. Programs are therefore
+//! drawn at random ([`generate`]), run on batches that are drawn as well ([`setting`]), and checked ([`battery`]) against the guarantees of
+//! the language: outputs and gradients are those of the reference up to rounding ([`case`], [`agree`]), the same calls give the same bits,
+//! a sequence run in pieces gives the results of the whole, and no output depends on later tokens, other documents or other sequences. For
+//! some programs the reference itself is compared with differences of its values ([`differences`]). Failing programs are reduced
+//! ([`reduce`]).
 //!
 //! The tests of the devices compare with the same functions.
 

@@ -1,9 +1,9 @@
-//! Sequences in pieces, each going on from the carry of the one before.
+//! Sequences in pieces, each continuing from the carry of the one before.
 
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::{Batch, Carry, Session, Tensor, Tensors};
 
-/// Tokens `times` of all sequences.
+/// The tokens `times` of all sequences.
 pub fn piece(batch: &Batch, times: std::ops::Range<usize>) -> Batch {
     let rows = 0..batch.batch;
     let of = |t: &Tensor| {
@@ -29,7 +29,7 @@ pub fn piece(batch: &Batch, times: std::ops::Range<usize>) -> Batch {
     }
 }
 
-/// The outputs of the pieces that end at `ends`, joined.
+/// Runs the pieces that end at `ends` and joins their outputs.
 ///
 /// # Errors
 /// Those of the session.

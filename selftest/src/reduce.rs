@@ -1,4 +1,4 @@
-//! A failing program in its smallest form: what can be left out, with the fault still there, is left out.
+//! Reduction of failing programs: all parts that can be removed without losing the fault are removed.
 
 use crate::agree::Finding;
 use crate::generate::Program;
@@ -9,18 +9,18 @@ use archc_grammar::{Span, edit, format, parse};
 /// A program that fails in a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
-    /// What.
+    /// The program.
     pub program: Program,
-    /// When.
+    /// The run.
     pub setting: Setting,
-    /// How.
+    /// The finding.
     pub finding: Finding,
 }
 
-/// How often a smaller program is tried at most.
+/// Maximum number of smaller programs that are tried.
 const TRIES: usize = 3000;
 
-/// Makes a failure smaller. `fails` runs a program and gives a finding of the wanted kind, if there still is one.
+/// Reduces a failure. `fails` runs a program and returns a finding of the wanted kind, if there still is one.
 pub fn reduce(failure: Failure, fails: &mut dyn FnMut(&Program, &Setting) -> Option<Finding>) -> Failure {
     let mut left = TRIES;
     let mut best = failure;
@@ -55,7 +55,7 @@ fn attempt(
     }
 }
 
-/// Fewer tokens, sequences, documents, pieces; ordinary numbers.
+/// Reduces the setting: fewer tokens, sequences, documents, pieces; ordinary numbers.
 fn settings(best: &mut Failure, fails: &mut dyn FnMut(&Program, &Setting) -> Option<Finding>, left: &mut usize) {
     loop {
         let now = best.setting.clone();
@@ -92,7 +92,7 @@ fn settings(best: &mut Failure, fails: &mut dyn FnMut(&Program, &Setting) -> Opt
     }
 }
 
-/// Smaller axes.
+/// Reduces the sizes of axes.
 fn sizes(best: &mut Failure, fails: &mut dyn FnMut(&Program, &Setting) -> Option<Finding>, left: &mut usize) {
     for i in 0..best.program.set.len() {
         for size in [1, 2, 3] {
@@ -109,7 +109,7 @@ fn sizes(best: &mut Failure, fails: &mut dyn FnMut(&Program, &Setting) -> Option
     }
 }
 
-/// Statements and parts of expressions go.
+/// Removes statements and parts of expressions.
 fn programs(best: &mut Failure, fails: &mut dyn FnMut(&Program, &Setting) -> Option<Finding>, left: &mut usize) {
     let mut at = 0;
     loop {
@@ -140,15 +140,15 @@ fn parsed(text: &str) -> Option<File> {
     parsed.errors.is_empty().then_some(parsed.file)
 }
 
-/// One thing to leave out.
+/// One part to remove.
 enum Edit {
     /// An item of the file.
     Item(usize),
     /// A statement.
     Statement(Span),
-    /// A `let` goes; its value takes the places of its name.
+    /// A `let`, whose value replaces its name.
     Inline(Span, String, Expr),
-    /// An expression gives way to this part of it, or to a number.
+    /// An expression, replaced by this part of it or by a number.
     Replace(Span, Expr),
     /// An axis of a callable's brackets.
     Axis(usize, usize),
@@ -195,7 +195,7 @@ impl Edit {
     }
 }
 
-/// Everything that may be left out, large things first.
+/// All parts that may be removed, large ones first.
 fn edits(file: &File) -> Vec<Edit> {
     let mut all = Vec::new();
     if file.items.len() > 1 {

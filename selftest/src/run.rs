@@ -17,47 +17,47 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
-/// What is tested, and how much.
+/// The plan of a self-test.
 pub struct Plan<'a> {
-    /// What is tested.
+    /// The device under test.
     pub device: &'a (dyn Device + Sync),
-    /// In which arithmetic.
+    /// Its arithmetic.
     pub dtype: Dtype,
     /// Seed of the random programs.
     pub seed: u64,
-    /// The first of them.
+    /// Number of the first random program.
     pub first: u64,
-    /// How many.
+    /// Number of random programs.
     pub programs: u64,
-    /// Whether the library comes first.
+    /// Whether the library is tested first.
     pub library: bool,
-    /// No program is begun after this.
+    /// Time after which no program is begun.
     pub until: Option<Instant>,
-    /// Programs side by side.
+    /// Number of programs that run side by side.
     pub jobs: usize,
     /// Set when the caller wants to stop.
     pub stop: &'a AtomicBool,
 }
 
-/// Something that was tested.
+/// A program that was tested.
 #[derive(Clone, Debug)]
 pub enum Tested {
-    /// A block or model of the library, with what is wrong.
+    /// A block or model of the library, with its findings.
     Library(String, Vec<Finding>, Counts),
-    /// A random program that is right.
+    /// A random program without findings.
     Right(u64, Counts),
-    /// One that is not, as drawn and in its smallest form.
+    /// A failing random program, as drawn and in its smallest form.
     Wrong(u64, Box<(Failure, Failure)>),
-    /// One that says nothing: the checker refuses it, or its values are not finite.
+    /// A random program without a verdict: the checker refuses it, or its values are not finite.
     Void(u64, String, Program),
 }
 
-/// Numbers of a run.
+/// Counts of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Quantities that were compared.
+    /// Number of quantities that were compared.
     pub judged: usize,
-    /// Quantities that amplify rounding too much.
+    /// Number of quantities that amplify rounding too much.
     pub unjudged: usize,
 }
 
@@ -68,10 +68,10 @@ impl Counts {
     }
 }
 
-/// One program in so many holds the reference against differences.
+/// One program in `CHECKED` compares the reference with differences.
 const CHECKED: u64 = 20;
 
-/// Runs the self-test; `tell` hears of each program when it is done, in any order. Gives how many programs there were.
+/// Runs the self-test; `tell` is called with each program when it is done, in any order. Returns the number of random programs begun.
 ///
 /// # Errors
 /// If the machine refuses a thread.
@@ -112,7 +112,7 @@ pub fn run(plan: &Plan<'_>, tell: &mut dyn FnMut(Tested)) -> std::io::Result<u64
     Ok(begun.into_inner())
 }
 
-/// The sizes at which a block or model is tested: few steps of a solver, few levels, few experts say as much as many.
+/// The sizes at which a block or model is tested: few steps of a solver, few levels and few experts test as much as many.
 fn small(name: &str) -> BTreeMap<String, f64> {
     let own = match name {
         "MesaNet" => Some(("n", 4.0)),
@@ -123,19 +123,19 @@ fn small(name: &str) -> BTreeMap<String, f64> {
     own.into_iter().chain([("D", 16.0)]).map(|(name, size)| (name.to_owned(), size)).collect()
 }
 
-/// Every block and model of the library, small.
+/// Every block and model of the library, at small sizes.
 pub fn library() -> Vec<(String, Arc<Graph>)> {
     let files = stdlib::FILES.iter().filter(|f| matches!(f.module, "std::mixers" | "std::models"));
     files.flat_map(|file| programs(file.path, file.text)).collect()
 }
 
-/// Every block and model of a file that ships, small.
+/// Every block and model of a shipped file, at small sizes.
 ///
 /// # Panics
 /// If one does not compile.
 pub fn programs(path: &str, text: &str) -> Vec<(String, Arc<Graph>)> {
     let mut sources = SourceMap::new();
-    // A map that starts at 0 hides what it is applied to.
+    // A map with initial value 0 hides its operand.
     let file = sources.add(path, text.replace("init = zeros", "init = fan"));
     let Some(module) = compile(&sources, file, &Options::default()).module else {
         panic!("archc bug: {path} does not check")
@@ -166,7 +166,7 @@ fn of_library(plan: &Plan<'_>, graph: &Arc<Graph>) -> (Vec<Finding>, Counts) {
 /// The graph of a program.
 ///
 /// # Errors
-/// What the checker says.
+/// The diagnostics of the checker.
 pub fn graph(program: &Program) -> Result<Arc<Graph>, Vec<Diagnostic>> {
     let mut sources = SourceMap::new();
     let file = sources.add("program.arch", program.text.as_str());

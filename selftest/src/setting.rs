@@ -1,4 +1,4 @@
-//! For which batch a program runs: lengths, documents, pieces, the size of its numbers.
+//! The batch on which a program runs: lengths, documents, pieces, the magnitude of its elements.
 
 use crate::generate::Dice;
 use archc_compiler::graph::Graph;
@@ -6,7 +6,7 @@ use archc_runtime::{Batch, Tensor};
 use std::fmt;
 use std::str::FromStr;
 
-/// What numbers a tensor holds.
+/// The distribution of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// Normal, of deviation 1.
@@ -15,9 +15,9 @@ pub enum Style {
     Small,
     /// Normal, of deviation 30.
     Large,
-    /// Few different numbers: -1, -.5, 0, .5, 1, 2.
+    /// Few different values: -1, -.5, 0, .5, 1, 2.
     Equal,
-    /// Each number in a style of its own.
+    /// Each element in its own style.
     Mixed,
 }
 
@@ -61,17 +61,17 @@ impl Style {
 /// One run of a program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    /// Sequences.
+    /// Number of sequences.
     pub batch: usize,
-    /// Tokens a sequence.
+    /// Tokens per sequence.
     pub len: usize,
     /// The tokens at which documents start, as sequence and token; the first of each sequence always does.
     pub starts: Vec<(usize, usize)>,
-    /// Where the pieces end in which it runs once more; the last is `len`.
+    /// Ends of the pieces in which it runs once more; the last is `len`.
     pub ends: Vec<usize>,
-    /// What numbers there are.
+    /// The distribution of elements.
     pub style: Style,
-    /// Which ones.
+    /// The seed of the elements.
     pub salt: u64,
 }
 
@@ -112,13 +112,14 @@ impl FromStr for Setting {
     }
 }
 
-/// Most tokens of a sequence.
+/// Maximum number of tokens of a sequence.
 pub const LONGEST: usize = 130;
-/// One run of each program has at least so many: more than a chunk.
+/// Minimum number of tokens of one run of each program: more than a chunk.
 pub const LONG: usize = 65;
 
 impl Setting {
-    /// The three runs of a program. One is longer than a chunk; one at least is packed, one is not.
+    /// Draws the three runs of a program. One is longer than a chunk; at least one is drawn with packed documents, and at least one
+    /// without.
     pub fn three(dice: &mut Dice) -> Vec<Self> {
         let long = LONG + dice.below(LONGEST - LONG + 1);
         let any = 1 + dice.below(LONGEST);
@@ -159,7 +160,7 @@ impl Setting {
         Self { batch, len, starts, ends, style, salt: (dice.uniform() * 1e6) as u64 }
     }
 
-    /// The same with so many tokens, as far as it has them.
+    /// The setting with at most `len` tokens.
     pub fn shortened(&self, len: usize) -> Self {
         let starts = self.starts.iter().copied().filter(|s| s.1 < len).collect();
         let mut ends: Vec<usize> = self.ends.iter().copied().filter(|e| *e < len).collect();
@@ -199,7 +200,7 @@ impl Setting {
         all
     }
 
-    /// The numbers of a token do not depend on how many others there are.
+    /// The source of a token's elements, which do not depend on the number of other tokens.
     fn dice(&self, what: &str, b: usize, t: usize) -> Dice {
         Dice::new(&[
             b"numbers",

@@ -1,6 +1,6 @@
-//! Programs on which a device was wrong once, by what was wrong: all devices against the reference.
+//! Programs on which a device was once wrong, named by the fault: all devices against the reference.
 //!
-//! The first line of each says how it runs: the batch as `archc selftest --batch` takes it, then sizes.
+//! The first line of each gives its run: the batch in the syntax of `archc selftest --batch`, then sizes.
 
 use archc_compiler::graph::Graph;
 use archc_runtime::compiled::Interpreted;
@@ -67,7 +67,7 @@ fn block(name: &str) -> Arc<Graph> {
     library().into_iter().find(|b| b.0 == name).unwrap().1
 }
 
-/// A session in which some parameters are moved.
+/// A session in which some parameters are shifted.
 fn moved(device: &dyn Device, graph: &Arc<Graph>, dtype: Dtype, by: &[(&str, f64)]) -> Box<dyn Session> {
     let mut session = session(device, graph, dtype);
     let mut snapshot = session.snapshot().unwrap();
@@ -136,7 +136,7 @@ fn windows_of_forgetting_attention_keep_their_digits_in_decoding() {
     }
 }
 
-/// The decay of each key, moved to where a token keeps almost nothing.
+/// The decay of each key, shifted so that a token keeps almost nothing.
 #[test]
 fn gradients_of_strong_key_decays_keep_their_digits() {
     for (name, path, by) in [
@@ -157,7 +157,7 @@ fn gradients_of_strong_key_decays_keep_their_digits() {
             for (of, have) in have.params.iter().chain(&have.inputs) {
                 let wanted = wanted.params.get(of).unwrap_or_else(|| &wanted.inputs[of]);
                 let [square, _] = errors(have, wanted, 0.0);
-                // some hundred roundings; a decay's gradient that held the pair of a token with itself lost two digits more
+                // some hundred roundings; a gradient of the decay that included the pair of a token with itself lost two digits more
                 assert!(square < 2e-5, "{name}, {path} moved by {by}, {of}: {square:.1e}");
             }
         }

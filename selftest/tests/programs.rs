@@ -1,4 +1,4 @@
-//! Random programs of fixed seeds, on the cpu device: what `archc selftest` does with any seed.
+//! Random programs of fixed seeds, on the cpu device: the check of `archc selftest`, which takes any seed.
 
 use archc_runtime::{Cpu, Dtype};
 use archc_selftest::run::{Plan, Tested, run};
@@ -31,6 +31,6 @@ fn random_programs_are_right() {
         assert_eq!(done.unwrap(), 100);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // what the checker refuses, or has no finite values, says nothing
+    // a program that the checker refuses, or without finite values, gives no verdict
     assert!(void <= 15, "{void} of 300 programs say nothing");
 }

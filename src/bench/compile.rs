@@ -1,10 +1,11 @@
-//! `archc bench compile`: from source text to a session that is ready to train, stage by stage.
+//! `archc bench compile`: time from source text to a session that is ready to train, by stage.
 //!
-//! The stages up to the check are called as the driver calls them, but for a verifier that debug builds add; then a session is made
-//! (first values of parameters) and made ready for its first step, as every device does it. The stages that a compiling device goes
-//! through for that (lower, gradient, recompute, plan, verify) are also called one by one, so that their shares can be shown: `program` is
-//! what remains, kernels made ready to run and their memory. The total counts nothing twice. Each block is compiled as a user's own file, put into the standard stack, for a batch shape. The library's files are
-//! read once a process; what that costs is printed apart, since one block pays it for all.
+//! The stages up to the check are called as the driver calls them, except for a verifier that debug builds add; then a session is created
+//! (initial values of parameters) and prepared for its first step, as on every device. The stages that a compiling device runs for that
+//! (lower, gradient, recompute, plan, verify) are also called individually, so that their shares can be shown: `program` is the remainder,
+//! preparation of kernels and of their memory. The total counts nothing twice. Each block is compiled like a user's own file, inside the
+//! standard stack, for a batch shape. The library's files are read once per process; that cost is printed separately, since one block pays
+//! it for all.
 
 use super::measure::{Clock, Timing};
 use super::model::{Item, Shape, blocks, options, shape};
@@ -49,7 +50,7 @@ pub struct Args {
     json: bool,
 }
 
-/// What is promised: milliseconds for any block of the library.
+/// Limit on the total time for any block of the library, in milliseconds.
 const PROMISED: f64 = 20.0;
 
 const STAGES: [&str; 11] =
@@ -108,7 +109,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(0)
 }
 
-/// One compilation; seconds of each stage.
+/// Compiles once; returns the seconds of each stage.
 fn once(item: &Item, args: &Args) -> Result<[f64; STAGES.len()], Stop> {
     let options = options(args.shape, args.vocab as usize);
     let mut at = args.clock.now();
@@ -122,7 +123,7 @@ fn once(item: &Item, args: &Args) -> Result<[f64; STAGES.len()], Stop> {
     let mut sources = SourceMap::new();
     let file = sources.add(format!("{}.arch", item.name), item.text.as_str());
     let (library, findings) = Library::load(&sources, file);
-    // Loading parses once more.
+    // Loading parses a second time.
     let resolve = (lap() - parse).max(0.0);
     let module = library.user_module(file).ok_or_else(|| refused(findings))?;
     let target = targets(&module)[0];
@@ -149,7 +150,7 @@ fn once(item: &Item, args: &Args) -> Result<[f64; STAGES.len()], Stop> {
     let values = lap();
     session.prepare(shape)?;
     let ready = lap();
-    // a device that compiles nothing is ready at once
+    // a device that compiles nothing is ready immediately
     let parts = if ready < planned { [0.0; 5] } else { [lower, gradient, recompute, planned, verified] };
     let program = (ready - parts.iter().sum::<f64>()).max(0.0);
     let [lower, gradient, recompute, planned, verified] = parts;

@@ -1,9 +1,9 @@
-//! `archc bench decode`: the time of one more token, as the tokens that are known grow.
+//! `archc bench decode`: time per further token, as a function of the number of tokens already decoded.
 //!
-//! A model reads its sequences token by token from the first one on, each call going on from what the one before carried. What has
-//! a state of fixed size takes the same time for every token; what attends to the past reads all of it. A session may have to make
-//! itself ready for more known tokens now and then: the median of the tokens around a place leaves that out, the mean of all
-//! tokens has it in.
+//! A model reads its sequences token by token from the first one on, each call continuing from the state carried by the previous
+//! one. A block with a state of fixed size takes the same time for every token; attention to the past reads all of it. A session
+//! may occasionally have to prepare for more tokens: the median of the tokens around a position excludes that, the mean over all
+//! tokens includes it.
 
 use super::measure::Timing;
 use super::model::Stack;
@@ -35,7 +35,7 @@ pub struct Args {
 const BLOCKS: [&str; 6] = ["Attention", "SlidingAttention", "Hyena", "GLA", "GatedDeltaNet", "RGLRU"];
 const KNOWN: [u32; 5] = [16, 64, 256, 1024, 2048];
 
-/// Tokens that are timed at each number of known ones.
+/// Number of tokens timed at each position.
 const AROUND: usize = 16;
 
 /// Runs the command.
@@ -65,7 +65,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(0)
 }
 
-/// Decodes with one block.
+/// Measures decoding with one block.
 fn measure(args: &Args, block: &str, known: &[usize], output: &Output) -> Result<Value, Stop> {
     let len = known.last().map_or(0, |most| most + AROUND);
     let shape = args.stack.shape(len);

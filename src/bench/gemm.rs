@@ -1,4 +1,4 @@
-//! `archc bench gemm`: the rate of matrix products of the sizes that models have.
+//! `archc bench gemm`: speed of matrix products of the sizes that occur in models.
 
 use super::machine::{Machine, Product, kernels, library};
 use super::measure::Clock;
@@ -27,7 +27,8 @@ pub struct Args {
     json: bool,
 }
 
-/// m, n, k: the projections and the feed-forward of the models of `bench train` with their gradients, and tiles of chunks.
+/// Sizes (m, n, k): the projections and the feed-forward of the models of `bench train` with their gradients, and tiles of
+/// chunks.
 const SIZES: [Product; 27] = [
     (256, 32, 32, false, false),
     (256, 128, 32, false, false),
@@ -58,7 +59,7 @@ const SIZES: [Product; 27] = [
     (64, 64, 64, false, true),
 ];
 
-/// Seconds for each size, each way.
+/// Seconds of measurement per size and variant.
 const TIME: f64 = 0.1;
 
 /// Runs the command.

@@ -1,4 +1,4 @@
-//! What the machine can do, measured in the same run as what is held against it.
+//! Peak rates of the machine, measured in the same run as the results that are compared with them.
 
 use super::measure::Clock;
 use archc_kernels::gemm::multiply;
@@ -7,23 +7,23 @@ use serde_json::{Value, json};
 use std::fmt;
 use std::hint::black_box;
 
-/// A machine's description and its own rates, one thread.
+/// Description of the machine, with its own rates on one thread.
 pub struct Machine {
-    /// Model of the processor, as the system names it.
+    /// Processor model, as the system names it.
     pub cpu: String,
-    /// Cores that this process may use.
+    /// Number of cores that this process may use.
     pub cores: usize,
-    /// Work of others: the load average of the last minute before the run, where the system tells.
+    /// Load by other processes: the load average of the last minute before the run, if the system provides it.
     pub load: Option<f64>,
-    /// Floating-point operations a second in a large product of f32 matrices, at its fastest, by the faster of the cpu
+    /// Peak rate of a large f32 matrix product, in floating-point operations per second, by the faster of the cpu
     /// device's kernels and a library.
     pub sgemm: f64,
-    /// Bytes read and written a second by a copy that fits no cache.
+    /// Bytes read and written per second by a copy that exceeds all caches.
     pub copy: f64,
 }
 
 impl Machine {
-    /// Measures; takes about two seconds.
+    /// Measures the machine; takes about two seconds.
     pub fn measure(clock: Clock) -> Self {
         let cpu = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
             let line = text.lines().find(|l| l.starts_with("model name"))?;
@@ -39,7 +39,7 @@ impl Machine {
         }
     }
 
-    /// As JSON.
+    /// Description as JSON.
     pub fn json(&self) -> Value {
         json!({ "cpu": self.cpu, "cores": self.cores, "load": self.load, "sgemm_flops": self.sgemm, "copy_bytes": self.copy })
     }
@@ -60,12 +60,12 @@ impl fmt::Display for Machine {
     }
 }
 
-/// By the kernels, which are of one thread whatever the surroundings; a library may take more.
+/// Rate of a square product by the kernels, which always use one thread; a library may use more.
 fn square(n: usize, clock: Clock) -> f64 {
     kernels((n, n, n), false, false, TIME, clock)
 }
 
-/// The machine's speed at one moment: others share it, and it changes by half from one second to the next.
+/// Probe of the machine's current speed, which other processes can change by half from one second to the next.
 pub struct Pace {
     a: Vec<f32>,
     b: Vec<f32>,
@@ -74,37 +74,37 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// A product that stays in the second-level cache and reaches the rate of large ones.
+    /// Size of the product: it stays in the second-level cache and reaches the rate of large products.
     const SHAPE: (usize, usize, usize) = (192, 64, 256);
-    /// Products a look: a quarter of a millisecond.
+    /// Number of products per probe: a quarter of a millisecond.
     const COUNT: usize = 4;
 
-    /// Ready to look.
+    /// Creates a probe.
     pub fn new(clock: Clock) -> Self {
         let (m, n, k) = Self::SHAPE;
         Self { a: vec![0.0; m * k], b: vec![0.0; k * n], c: vec![0.0; m * n], clock }
     }
 
-    /// Floating-point operations a second, now, one thread.
+    /// Measures the current rate of one thread, in floating-point operations per second.
     pub fn look(&mut self) -> f64 {
         let (m, n, k) = Self::SHAPE;
         let mut product =
             || multiply((m, n, k), (black_box(&self.a), false), (black_box(&self.b), false), black_box(&mut self.c));
-        // the first brings the matrices into the cache
+        // the first product brings the matrices into the cache
         product();
         let ((), seconds) = self.clock.time(|| (0..Self::COUNT).for_each(|_| product()));
         (Self::COUNT * 2 * m * n * k) as f64 / seconds
     }
 }
 
-/// For each size of product, and for the copy.
+/// Seconds of measurement for each product size, and for the copy.
 const TIME: f64 = 0.25;
 
-/// m, n, k, and whether A and B are stored transposed.
+/// Product size m, n, k, and whether A and B are stored transposed.
 pub type Product = (usize, usize, usize, bool, bool);
 
-/// FLOP/s of [m, k] x [k, n] in f32 by a library: the fastest of many, since a bound is what nothing disturbs.
-/// A transposed operand is stored the other way round.
+/// Rate of the f32 product [m, k] x [k, n] by a library, in FLOP/s: the fastest of many calls, since a bound should be
+/// free of disturbances. A transposed operand is stored as its transpose.
 pub fn library(
     (m, n, k): (usize, usize, usize),
     a_transposed: bool,
@@ -121,7 +121,7 @@ pub fn library(
     2.0 * (m * k * n) as f64 / fastest(time, clock, || a.matmul(&b).is_ok())
 }
 
-/// The same by the kernels of the cpu device.
+/// Rate of the same product by the kernels of the cpu device.
 pub fn kernels(
     (m, n, k): (usize, usize, usize),
     a_transposed: bool,
@@ -141,7 +141,8 @@ fn copy(clock: Clock) -> f64 {
     let from = vec![1f32; 16 << 20];
     let mut to = vec![0f32; 16 << 20];
     let part = 1 << 18;
-    // Parts in turn: short enough that others rarely interrupt one, and each long out of every cache when it comes again.
+    // The parts are copied in turn: each short enough to be rarely interrupted, and evicted from every cache before it is
+    // copied again.
     let mut next = 0;
     let seconds = fastest(2.0 * TIME, clock, || {
         let range = next..next + part;
@@ -152,7 +153,7 @@ fn copy(clock: Clock) -> f64 {
     (2 * part * size_of::<f32>()) as f64 / seconds
 }
 
-/// Seconds of the fastest call, after a first one that counts for nothing. Short calls are timed many together.
+/// Seconds of the fastest call, after an untimed first call. Short calls are timed in groups.
 fn fastest(time: f64, clock: Clock, mut call: impl FnMut() -> bool) -> f64 {
     black_box(call());
     let (_, once) = clock.time(|| black_box(call()));
@@ -169,5 +170,5 @@ fn fastest(time: f64, clock: Clock, mut call: impl FnMut() -> bool) -> f64 {
     best
 }
 
-/// Seconds that the clock resolves well.
+/// Shortest time in seconds that the clock resolves well.
 const TICK: f64 = 2e-4;

@@ -1,4 +1,4 @@
-//! Times of training steps, and how numbers are written in the tables.
+//! Times of training steps, and the format of numbers in the tables.
 
 use super::machine::Pace;
 use archc_compiler::diag::Diagnostic;
@@ -17,7 +17,7 @@ pub enum Clock {
 }
 
 impl Clock {
-    /// Seconds since some moment.
+    /// Seconds since an arbitrary fixed moment.
     pub fn now(self) -> f64 {
         static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
         match self {
@@ -30,7 +30,7 @@ impl Clock {
         }
     }
 
-    /// Its name on the command line.
+    /// Name on the command line.
     pub fn word(self) -> &'static str {
         match self {
             Self::Wall => "wall",
@@ -38,7 +38,7 @@ impl Clock {
         }
     }
 
-    /// Seconds that a call takes.
+    /// Seconds that a call takes, with its result.
     pub fn time<T>(self, call: impl FnOnce() -> T) -> (T, f64) {
         let at = self.now();
         let value = call();
@@ -46,19 +46,19 @@ impl Clock {
     }
 }
 
-/// How long one thing takes.
+/// Timing of repeated runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Timing {
-    /// Seconds, the median.
+    /// Median in seconds.
     pub median: f64,
-    /// Seconds, the fastest.
+    /// Minimum in seconds.
     pub fastest: f64,
-    /// How many were timed.
+    /// Number of timed runs.
     pub count: usize,
 }
 
 impl Timing {
-    /// Of some times in seconds, at least one.
+    /// Summarizes times in seconds, at least one.
     pub fn of(mut seconds: Vec<f64>) -> Self {
         seconds.sort_by(f64::total_cmp);
         let (count, middle) = (seconds.len(), seconds.len() / 2);
@@ -66,37 +66,37 @@ impl Timing {
         Self { median, fastest: seconds[0], count }
     }
 
-    /// As JSON.
+    /// Timing as JSON.
     pub fn json(&self) -> Value {
         json!({ "median_seconds": self.median, "fastest_seconds": self.fastest, "count": self.count })
     }
 }
 
-/// The rate at which models are trained while they are timed: small, so that numbers stay in their usual range.
+/// Learning rate of timed trainings: small, so that numbers stay in their usual range.
 pub const RATE: f64 = 1e-3;
 
-/// Steps before the clock starts, and the fewest that are timed.
+/// Number of steps before the clock starts, and the minimum number of timed steps.
 const WARM: usize = 3;
 const FEWEST: usize = 5;
 
-/// What the steps of a session were like.
+/// Measurements of a session's steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Steps {
-    /// What the first one told: of the model as it was given.
+    /// Metrics of the first step, computed with the initial parameters.
     pub first: Metrics,
-    /// Seconds of the first one, in which a session may compile.
+    /// Seconds of the first step, in which a session may compile.
     pub first_seconds: f64,
-    /// The later ones.
+    /// Timing of the later steps.
     pub timing: Timing,
-    /// Operations that products could have done instead of a step, the median: its time by the machine's rate of matrix products
+    /// Median time of a step in units of matrix-product operations: its time multiplied by the machine's rate of matrix products
     /// right before and after it.
     pub worth: f64,
 }
 
-/// Times training steps for so many seconds.
+/// Times training steps for `seconds` seconds.
 ///
 /// # Errors
-/// From the session.
+/// Errors of the session.
 pub fn steps(session: &mut dyn Session, batch: &Batch, seconds: f64, clock: Clock) -> Result<Steps, Diagnostic> {
     let (first, first_seconds) = clock.time(|| session.step(batch, RATE));
     for _ in 1..WARM {
@@ -116,7 +116,7 @@ pub fn steps(session: &mut dyn Session, batch: &Batch, seconds: f64, clock: Cloc
     Ok(Steps { first: first?, first_seconds, timing: Timing::of(taken), worth: Timing::of(worth).median })
 }
 
-/// `1.23 M`, `45.6 k`, `789`: three digits.
+/// Formats a number with three digits: `1.23 M`, `45.6 k`, `789`.
 pub fn short(x: f64) -> String {
     let digits = |x: f64| match x {
         x if x >= 99.95 => format!("{x:.0}"),
@@ -130,7 +130,7 @@ pub fn short(x: f64) -> String {
     }
 }
 
-/// A time, in the unit that suits it.
+/// Formats a time in a suitable unit.
 pub fn time(seconds: f64) -> String {
     match seconds {
         s if s >= 0.9995 => format!("{s:.2} s"),

@@ -1,15 +1,15 @@
-//! `archc bench`: how fast this build is on this machine, each number beside what it should be held against.
+//! `archc bench`: speed of this build on this machine, each number beside its reference value.
 //!
 //! | command | question |
 //! |---|---|
-//! | `bench train` | tokens a second of whole training steps, beside what the machine could do, the reference device and PyTorch |
-//! | `bench scaling` | does the time of a token stay level as sequences grow, and does memory stay within the plan |
-//! | `bench decode` | the time of one more token, as the known ones grow |
+//! | `bench train` | tokens per second of whole training steps, beside the machine's bound, the reference device and PyTorch |
+//! | `bench scaling` | does the time per token stay constant as sequences grow, and does memory stay within the plan |
+//! | `bench decode` | time per further token, as the number of known tokens grows |
 //! | `bench compile` | milliseconds from source text to a session that is ready to train |
-//! | `bench gemm` | the rate of matrix products |
-//! | `bench search` | what a search establishes where the truth is known, and what a proposal costs as the log grows |
+//! | `bench gemm` | speed of matrix products |
+//! | `bench search` | what a search establishes when the true effects are known, and the cost of a proposal as the log grows |
 //!
-//! A ratio is only printed of two numbers of one run. Times are medians, the warm-up left out.
+//! Ratios are printed only between two numbers of one run. Times are medians, without the warm-up.
 
 mod compile;
 mod decode;

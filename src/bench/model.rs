@@ -1,4 +1,4 @@
-//! What is measured: a block of the standard library, or of a file, in the standard stack, on a batch of random next tokens.
+//! Benchmark models: a block of the standard library, or of a file, in the standard stack, on a batch of random next tokens.
 
 use super::measure::Clock;
 use crate::device::{self, DeviceName};
@@ -13,21 +13,21 @@ use archc_runtime::Batch;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Width, layers, tokens a sequence, sequences.
+/// Shape of a benchmark: width, layers, tokens per sequence, sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// D.
+    /// Model width D.
     pub width: usize,
-    /// Layers of the standard stack.
+    /// Number of layers of the standard stack.
     pub layers: usize,
-    /// T.
+    /// Tokens per sequence, T.
     pub len: usize,
-    /// B.
+    /// Sequences per batch, B.
     pub batch: usize,
 }
 
 impl Shape {
-    /// Tokens of a batch.
+    /// Number of tokens of a batch.
     pub fn tokens(self) -> usize {
         self.batch * self.len
     }
@@ -60,15 +60,15 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// With so many tokens a sequence.
+    /// Shape with `len` tokens per sequence.
     pub fn shape(&self, len: usize) -> Shape {
         Shape { width: self.width as usize, layers: usize::from(self.layers), len, batch: usize::from(self.batch) }
     }
 
-    /// A block in it.
+    /// Builds a block in the stack.
     ///
     /// # Errors
-    /// As for [`Subject`]; if the device has no room for such a batch.
+    /// Errors of [`Subject`]; an error if the device has no room for such a batch.
     pub fn build(&self, block: &str, shape: Shape, output: &Output) -> Result<(Arc<Graph>, CostReport), Stop> {
         let built = Subject::library(block)?.build(shape, self.vocab as usize, output)?;
         self.device.holds(&built.0, shape.tokens())?;
@@ -80,17 +80,17 @@ impl Stack {
         batch(shape, self.vocab as usize)
     }
 
-    /// The first words of a table.
+    /// Heading of a table.
     pub fn heading(&self) -> String {
         let Self { width, layers, batch, .. } = self;
         format!("device {}, one thread, D={width}, {layers} layers, B={batch}", self.device.name())
     }
 }
 
-/// `D,L,T,B`.
+/// Parses `D,L,T,B`.
 ///
 /// # Errors
-/// In words, for the command line.
+/// Message for the command line.
 pub fn shape(text: &str) -> Result<Shape, String> {
     let wrong = || format!("`{text}` is not D,L,T,B, as in 64,2,512,4");
     let numbers: Vec<usize> = text
@@ -104,7 +104,7 @@ pub fn shape(text: &str) -> Result<Shape, String> {
     }
 }
 
-/// A block's text, as if a user had written it: the item alone, in a file of its own.
+/// Source text of a block as in a user's file: the item alone, in a file of its own.
 pub fn source(name: &str) -> Option<(SourceMap, FileId)> {
     let found = blocks().into_iter().find(|b| b.name == name)?;
     let mut sources = SourceMap::new();
@@ -112,15 +112,15 @@ pub fn source(name: &str) -> Option<(SourceMap, FileId)> {
     Some((sources, file))
 }
 
-/// A block or model of the standard library.
+/// Block or model of the standard library.
 pub struct Item {
-    /// Its name.
+    /// Name of the item.
     pub name: String,
-    /// Its text, with what the library's file uses before it.
+    /// Source text, preceded by the library file's imports.
     pub text: String,
 }
 
-/// Every model of the standard library and every block that fits into the stack, in order, but for the stack itself.
+/// Every model of the standard library and every block that fits into the stack, in order, except the stack itself.
 pub fn blocks() -> Vec<Item> {
     use crate::doc::library::trains;
     use archc_grammar::ast::ItemKind;
@@ -145,15 +145,15 @@ pub fn blocks() -> Vec<Item> {
     items
 }
 
-/// Sizes for the compiler: a block is put into the stack, a model has its own.
+/// Compiler options: a block is put into the stack, a model has its own.
 pub fn options(shape: Shape, vocab: usize) -> Options {
     let set = [("D".to_owned(), shape.width as f64)].into();
     Options { block: None, sizes: Sizes { set, vocab, layers: Some(shape.layers) } }
 }
 
-/// A program that is measured, at whatever shape.
+/// Program to measure, at any shape.
 pub struct Subject {
-    /// Whether it is a block of the standard library, which PyTorch may have too.
+    /// Whether it is a block of the standard library, which may have a PyTorch counterpart.
     pub library: bool,
     sources: SourceMap,
     file: FileId,
@@ -162,10 +162,10 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// A block of the standard library, by name.
+    /// Selects a block of the standard library by name.
     ///
     /// # Errors
-    /// E0848 for a name that the library has not.
+    /// E0848 for a name that is not in the library.
     pub fn library(name: &str) -> Result<Self, Diagnostic> {
         let Some((sources, file)) = source(name) else {
             let error = Diagnostic::error("E0848", format!("the standard library has no block `{name}`"));
@@ -178,10 +178,10 @@ impl Subject {
         Ok(Self { library: true, sources, file, block: None, set: Vec::new() })
     }
 
-    /// The block or model of a file, the one that is named where it has several, at these sizes.
+    /// Selects the block or model of a file, by name if the file has several, at these sizes.
     ///
     /// # Errors
-    /// E0861 for a width beside that of the shape; what [`load`] finds.
+    /// E0861 for a width in addition to that of the shape; errors of [`load`].
     pub fn of_file(path: &Path, block: Option<&String>, set: &[(String, f64)]) -> Result<Self, Stop> {
         if let Some((_, width)) = set.iter().find(|(name, _)| name == "D") {
             return Err(Diagnostic::error("E0861", format!("--set D={width} is a second width"))
@@ -192,10 +192,10 @@ impl Subject {
         Ok(Self { library: false, sources, file, block: block.cloned(), set: set.to_vec() })
     }
 
-    /// It as a model, and what that costs.
+    /// Builds the program as a model; returns it with its cost.
     ///
     /// # Errors
-    /// The compiler's findings where it does not fit the shape.
+    /// The compiler's diagnostics if the program does not fit the shape.
     pub fn build(&self, shape: Shape, vocab: usize, output: &Output) -> Result<(Arc<Graph>, CostReport), Stop> {
         let mut options = options(shape, vocab);
         options.block.clone_from(&self.block);
@@ -214,7 +214,7 @@ impl Subject {
     }
 }
 
-/// Random sequences and what comes next in them: the same for every program.
+/// Batch of random sequences and their next tokens, the same for every program.
 pub fn batch(shape: Shape, vocab: usize) -> Batch {
     // Knuth's 64-bit congruential generator; only its high bits are used.
     let mut state = 0x5eed_u64;

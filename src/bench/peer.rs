@@ -1,4 +1,4 @@
-//! PyTorch beside archc: `bench/torch_peer.py` as a process of its own, on the same weights and the same batch.
+//! Comparison with PyTorch: `bench/torch_peer.py` in a process of its own, on the same weights and the same batch.
 
 use super::machine::Product;
 use super::measure::{Clock, RATE};
@@ -10,28 +10,28 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The program, carried so that the binary works anywhere.
+/// The script, embedded so that the binary works anywhere.
 const SCRIPT: &str = include_str!("../../bench/torch_peer.py");
 
-/// Blocks that the program has.
+/// Blocks that the script implements.
 pub const BLOCKS: [&str; 8] =
     ["Attention", "GLA", "DeltaNet", "GatedDeltaNet", "KDA", "MLSTM", "RGLRU", "ContentSharpRouter"];
 
-/// A Python with PyTorch, and a folder for what is exchanged.
+/// Python with PyTorch, and a folder for exchanged files.
 pub struct Peer {
     python: PathBuf,
     folder: tempfile::TempDir,
     compiled: bool,
-    /// PyTorch's version.
+    /// Version of PyTorch.
     pub version: String,
 }
 
-/// What one mode of PyTorch gave.
+/// Result of one PyTorch mode.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Answer {
     /// `eager` or `compile`.
     pub mode: String,
-    /// What went wrong, if anything did.
+    /// Error, if the mode failed.
     pub error: Option<String>,
     #[serde(default)]
     loss: f64,
@@ -39,7 +39,7 @@ pub struct Answer {
     objective: f64,
     #[serde(default)]
     gradient_norm: f64,
-    /// Seconds of a step, the median.
+    /// Median of the seconds per step.
     #[serde(default)]
     pub step_seconds: f64,
     /// Seconds of the first step, which compiles.
@@ -50,7 +50,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// As JSON.
+    /// Answer as JSON.
     pub fn json(&self) -> Value {
         json!({
             "mode": self.mode, "error": self.error, "loss": self.loss, "objective": self.objective,
@@ -59,7 +59,7 @@ impl Answer {
         })
     }
 
-    /// In which number the first step differs from ours by more than [`SAME`], if in one.
+    /// First metric of the first step that differs from ours by more than [`SAME`], if any.
     pub fn differs(&self, ours: &Metrics) -> Option<String> {
         let numbers = [
             ("loss", self.loss, ours.loss),
@@ -68,21 +68,21 @@ impl Answer {
         ];
         numbers.into_iter().find_map(|(what, theirs, ours)| {
             let apart = ((theirs - ours) / ours).abs();
-            // A number that is not finite is never the same.
+            // A number that is not finite never counts as equal.
             (apart.is_nan() || apart > SAME).then(|| format!("{what} {ours:.6} here, {theirs:.6} in {}", self.mode))
         })
     }
 }
 
-/// Relative difference of two f32 computations of the same loss, in another order of sums; what they differ by in
-/// practice is 1e-6 to 1e-4.
+/// Maximum relative difference between two f32 computations of the same loss with different orders of summation;
+/// differences in practice are 1e-6 to 1e-4.
 const SAME: f64 = 1e-3;
 
 impl Peer {
-    /// Asks a Python whether it has what the program needs.
+    /// Checks that a Python has the packages that the script needs.
     ///
     /// # Errors
-    /// E0847 if it has not, or does not start.
+    /// E0847 if packages are missing, or if it does not start.
     pub fn new(python: &Path, compiled: bool) -> Result<Self, Diagnostic> {
         let shown = python.display();
         let folder = tempfile::tempdir().map_err(|e| trouble(format!("there is no room for temporary files: {e}")))?;
@@ -154,7 +154,7 @@ impl Peer {
         if all.len() == sizes.len() { Ok(all) } else { Err(no_result(format!("{} products", all.len()))) }
     }
 
-    /// The program, with what every use of it is told.
+    /// Command that runs the script, with the arguments common to all uses.
     fn command(&self, seconds: f64, threads: usize, clock: Clock) -> Command {
         let threads = threads.to_string();
         let mut command = Command::new(&self.python);
@@ -162,7 +162,7 @@ impl Peer {
             .arg(self.folder.path().join("torch_peer.py"))
             .args(["--seconds", &seconds.to_string(), "--clock", clock.word(), "--threads", &threads])
             .envs([("OMP_NUM_THREADS", &threads), ("MKL_NUM_THREADS", &threads)])
-            // Some machines choose kernels for old releases of OpenBLAS by these; they slow numpy down.
+            // Some machines select kernels for old releases of OpenBLAS by these variables; they slow numpy down.
             .env_remove("OPENBLAS_CORETYPE")
             .env_remove("OPENBLAS_L2_SIZE")
             .stdin(Stdio::null());

@@ -1,8 +1,8 @@
-//! `archc bench scaling`: the time of a token must stay level as sequences grow, and memory within the plan.
+//! `archc bench scaling`: whether the time per token stays constant as sequences grow, and memory within the plan.
 //!
-//! Each length runs in a process of its own, so that the system's high-water mark of resident memory is that of one
-//! session, after a small one that is gone by then. What the session adds to the process is held against what the plan said before
-//! anything ran.
+//! Each length runs in a process of its own, so that the system's high-water mark of resident memory belongs to one session, after
+//! a small one that has been dropped by then. The session's addition to the process memory is compared with the prediction of the
+//! plan, made before anything ran.
 
 use super::measure::{Steps, steps, time};
 use super::model::{Shape, Stack};
@@ -94,7 +94,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(0)
 }
 
-/// The same command for one block and length, in a process of its own.
+/// Runs the same command for one block and length in a process of its own.
 fn child(args: &Args, block: &str, len: u32) -> Result<Value, Stop> {
     let failed = |why: String| {
         Diagnostic::error("E0849", format!("measuring {block} at T={len} failed: {why}"))
@@ -148,8 +148,8 @@ fn one(args: &Args, output: &Output) -> Done {
     Ok(0)
 }
 
-/// Runs a narrow model of as many layers first, so that what any such session brings into a process does not count as memory of the
-/// one that is measured: code, what the compiler needs while it compiles, work space of kernels.
+/// Runs a narrow model with the same number of layers first, so that one-time allocations of any session do not count as memory of
+/// the measured one: code, memory of the compiler, work space of kernels.
 fn settle(args: &Args, block: &str, options: &SessionOptions, output: &Output) -> Result<(), Stop> {
     let least = |n: u32, most: u32| n.min(most) as usize;
     let len = args.len.first().copied().unwrap_or(1);
@@ -167,7 +167,7 @@ fn settle(args: &Args, block: &str, options: &SessionOptions, output: &Output) -
     Ok(())
 }
 
-/// A field of this process's status in bytes, where the system tells.
+/// Field of this process's status in bytes, if the system provides it.
 fn resident(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix(field)?.strip_prefix(':'))?;
@@ -189,7 +189,7 @@ fn text(block: &str, len: u32, row: &Value, grown: f64) -> String {
     text
 }
 
-/// A time of a token.
+/// Formats the time per token.
 fn micro(seconds: f64) -> String {
     if seconds < 1e-3 { format!("{:.2} us", seconds * 1e6) } else { time(seconds) }
 }

@@ -1,9 +1,9 @@
-//! `archc bench search`: the search engine itself, on landscapes whose truth is known.
+//! `archc bench search`: the search engine itself, on synthetic landscapes with known true effects.
 //!
 //! Everything is real but the trainings: programs are changed by the moves, screened by the compiler, kept in a store. The worth of a
-//! program is a sum over the words in it, so that effects carry over from program to program; its scores are that and noise, part of it
-//! common to all programs of a seed. So what the finals establish can be held against the truth, which no search on real tasks knows.
-//! The audit that asked for this measured such landscapes by hand; settings are its.
+//! program is a sum over the words in it, so that effects carry over from program to program; its scores are the worth plus noise, part
+//! of it common to all programs of a seed. The established results of the finals can therefore be compared with the truth, which is
+//! unknown on real tasks. The audit that requested this measured such landscapes by hand; the settings are taken from it.
 
 use super::measure::Clock;
 use crate::output::{Done, Output, Stop};
@@ -48,10 +48,10 @@ pub struct Args {
     json: bool,
 }
 
-/// (deviation of a word's worth, deviation of a paired difference)
+/// Settings: (standard deviation of a word's worth, standard deviation of a paired difference).
 const SETTINGS: [(f64, f64); 4] = [(0.0, 0.142), (0.016, 0.142), (0.118, 0.142), (0.016, 0.26)];
 
-/// Trainings without training.
+/// Synthetic evaluator that scores programs without training.
 struct Landscape {
     worth: f64,
     noise: f64,
@@ -59,12 +59,12 @@ struct Landscape {
 }
 
 impl Landscape {
-    /// What a program is worth: a sum over the different words in it, comments left out.
+    /// True worth of a program: a sum over the different words in it, comments left out.
     fn truth(&self, source: &str) -> f64 {
         let code = source.lines().map(|line| line.split("//").next().unwrap_or_default());
         let words: BTreeSet<&str> =
             code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '.')).collect();
-        // Names that a control changes are worth what they were.
+        // Names that a control changes keep their worth.
         let words: BTreeSet<&str> = words.into_iter().map(|word| word.split("_again").next().unwrap_or(word)).collect();
         words.iter().map(|word| self.worth * Stream::new(self.seed, "worth", &[hash(word)]).normal()).sum()
     }
@@ -98,7 +98,7 @@ impl Evaluator for Landscape {
     }
 }
 
-/// What became of one search.
+/// Summary of one search.
 struct Outcome {
     finalists: usize,
     established: usize,
@@ -232,7 +232,7 @@ fn line(row: &Value) -> String {
     )
 }
 
-/// Processor time of a generation's proposals from logs of these sizes.
+/// Processor time of a generation's proposals, for logs of these sizes.
 fn costs(history: &History, sizes: &[usize]) -> Vec<Value> {
     let engineer = MoveEngineer::new();
     let mut first = None;
@@ -240,7 +240,7 @@ fn costs(history: &History, sizes: &[usize]) -> Vec<Value> {
     for &size in sizes {
         let grown = grow(history, size);
         let once = || propose::generation(&grown, &Bandit, &engineer, &Compiler, usize::MAX);
-        // The first call reads the programs that are changed, as a search that runs has done long before.
+        // The first call reads the parent programs; a running search has read them long before.
         drop(once());
         let (_, seconds) = Clock::Cpu.time(once);
         let first = *first.get_or_insert(seconds);
@@ -249,7 +249,7 @@ fn costs(history: &History, sizes: &[usize]) -> Vec<Value> {
     rows
 }
 
-/// The history with copies of its last whole generation behind it, until it has so many candidates.
+/// Extends the history by copies of its last whole generation until it has `size` candidates.
 fn grow(history: &History, size: usize) -> History {
     let mut grown = history.clone();
     let whole = (1..history.generations()).rev().find(|g| history.open_generation() != Some(*g)).unwrap_or(0);
@@ -266,7 +266,7 @@ fn grow(history: &History, size: usize) -> History {
         let (generation, first) = (grown.generations(), grown.next_id().0);
         let copy = |(i, c): (usize, &Candidate)| {
             let id = CandidateId(first + i as u32);
-            // Other programs by their hashes; parents stay those of the model.
+            // The hash makes it another program; parents stay those of the model.
             Candidate { id, generation, hash: format!("{}-{id}", c.hash), ..c.clone() }
         };
         let candidates: Vec<Candidate> = model.iter().enumerate().map(copy).collect();

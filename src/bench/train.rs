@@ -1,11 +1,11 @@
-//! `archc bench train`: tokens a second of whole training steps, beside what they can be held against.
+//! `archc bench train`: tokens per second of whole training steps, beside reference values.
 //!
-//! The *bound* is what the machine could do at most: the useful operations of a step at the rate of its own large
-//! matrix products, then the optimizer's traffic at the rate of its own copies. Useful are the operations of the
-//! program as it is written, token by token (`archc check` counts them), once forward and twice that backward;
-//! whatever a chunk form or a recomputation does beyond that counts as loss. AdamW reads value, gradient and both
-//! moments of a parameter and writes all but the gradient, and reads the gradient once more before for its norm: 32
-//! bytes, which cannot be hidden behind products since the norm needs every gradient first.
+//! The *bound* is the highest rate that the machine could reach: the useful operations of a step at the rate of its own
+//! large matrix products, then the optimizer's memory traffic at the rate of its own copies. Useful operations are those
+//! of the program as written, token by token (`archc check` counts them), once forward and twice that backward;
+//! additional work of a chunk form or of recomputation counts as loss. AdamW reads value, gradient and both moments of a
+//! parameter and writes all but the gradient, and reads the gradient once more before for its norm: 32 bytes, which
+//! cannot be overlapped with products since the norm needs every gradient first.
 
 use super::machine::Machine;
 use super::measure::{self, Clock, Steps, Timing, short, steps, time};
@@ -88,7 +88,7 @@ pub struct Args {
     json: bool,
 }
 
-/// A number of seconds, not negative.
+/// Parses a nonnegative number of seconds.
 pub fn seconds(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|s: &f64| (0.0..=86400.0).contains(s));
     number.ok_or_else(|| format!("`{text}` is not a number of seconds"))
@@ -104,7 +104,7 @@ const SHAPES: [Shape; 7] = [
     Shape { width: 256, layers: 4, len: 2048, batch: 1 },
 ];
 
-/// Bytes that clipping and AdamW move for one parameter.
+/// Bytes that clipping and AdamW move per parameter.
 const BYTES_A_PARAM: f64 = 32.0;
 
 /// Runs the command.
@@ -152,7 +152,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(0)
 }
 
-/// What was measured of one block at one shape.
+/// Measurements of one block at one shape.
 struct Row {
     block: String,
     shape: Shape,
@@ -161,30 +161,30 @@ struct Row {
     /// Seconds of a step at the machine's own rates.
     bound: f64,
     params: usize,
-    /// Ours; none where the device is the reference and a step takes too long.
+    /// Steps of archc; none if the device is the reference and a step takes too long.
     ours: Option<Steps>,
-    /// Seconds from the graph until the first step is done.
+    /// Seconds from the graph to the end of the first step.
     ready: f64,
-    /// What the plan of a step has to do.
+    /// Amount of work in the plan of a step, by kind.
     counts: Counts,
-    /// The same as one number: what a search holds equal.
+    /// Amount of work as one number, which a search holds equal.
     work: f64,
-    /// Shares of a step's time by kind of work.
+    /// Fractions of a step's time by kind of work.
     profile: Vec<(&'static str, f64)>,
     reference: Reference,
     torch: Vec<Answer>,
-    /// Why PyTorch gave nothing.
+    /// Reason why PyTorch has no result.
     failed: Option<String>,
 }
 
-/// The reference device, timed or only estimated from a smaller batch, in seconds of a step.
+/// Time of the reference device in seconds per step, measured or estimated from a smaller batch.
 enum Reference {
     Timed(Timing),
     Estimated(f64),
     None,
 }
 
-/// What is measured: the blocks of a file, or of the library.
+/// Programs to measure: the blocks of a file, or of the library.
 fn subjects(args: &Args) -> Result<Vec<Subject>, Stop> {
     match &args.file {
         Some(file) if args.block.is_empty() => Ok(vec![Subject::of_file(file, None, &args.set)?]),
@@ -241,7 +241,7 @@ fn row(
     Ok(Row { block, shape, flops, bound, params, ours, ready, counts, work, profile, reference, torch, failed })
 }
 
-/// Operations of a step: the program's own, forward, and twice that backward.
+/// Useful operations of a step: the program's own, forward, and twice that backward.
 fn useful(cost: &CostReport, shape: Shape) -> f64 {
     3.0 * (cost.forward.at(shape.len) * shape.tokens() as f64 + cost.per_step)
 }
@@ -256,11 +256,11 @@ fn session(
     device.device().compile(graph, BatchShape { batch: shape.batch, len: shape.len }, &options)
 }
 
-/// Tokens of a sequence, and sequences, of the batch from which the reference's time is estimated.
+/// Tokens per sequence, and sequences, of the batch from which the reference's time is estimated.
 const PROBE: (usize, usize) = (64, 2);
 
-/// Times the reference, unless a step would take longer than the limit: its time is linear in the tokens (a little more
-/// where it attends), so that a small batch tells.
+/// Times the reference, unless a step would take longer than the limit: its time is linear in the tokens (slightly more
+/// with attention), so a small batch is enough for an estimate.
 fn time_reference(graph: &Arc<Graph>, shape: Shape, vocab: usize, args: &Args, limit: f64) -> Result<Reference, Stop> {
     let device = DeviceName::named(device::EXACT);
     let probe = Shape { len: shape.len.min(PROBE.0), batch: shape.batch.min(PROBE.1), ..shape };
@@ -277,7 +277,8 @@ fn time_reference(graph: &Arc<Graph>, shape: Shape, vocab: usize, args: &Args, l
     Ok(Reference::Timed(steps(whole.as_mut(), &batch(shape, vocab), args.seconds, args.clock)?.timing))
 }
 
-/// Shares of the time of some steps by kind of work. They run apart from the timed ones, since reading clocks takes time.
+/// Fractions of the time of some steps by kind of work. They run apart from the timed steps, since reading clocks takes
+/// time.
 fn profile(session: &mut dyn Session, batch: &Batch, seconds: f64) -> Result<Vec<(&'static str, f64)>, Stop> {
     session.profile();
     let began = Instant::now();
@@ -302,7 +303,7 @@ impl Row {
         self.flops / seconds / machine.sgemm
     }
 
-    /// What is wrong with the comparison, if anything is.
+    /// Problem of the comparison, if any.
     fn trouble(&self) -> Option<String> {
         let failed = self.torch.iter().find_map(|a| Some(format!("{} failed: {}", a.mode, a.error.as_ref()?)));
         let metrics = &self.ours.as_ref()?.first;

@@ -1,24 +1,24 @@
-//! The examples of docs/language.md.
+//! Examples of docs/language.md.
 
-/// A fenced block of the reference.
+/// Fenced block of the reference.
 #[allow(dead_code, reason = "the tests of the reference read all of it")]
 pub struct Example {
     /// Line of its fence, from 1.
     pub line: usize,
-    /// The code of a refused example.
+    /// Code of a refused example.
     pub code: Option<String>,
-    /// As it is written.
+    /// Text as written.
     pub text: String,
-    /// The program; statements alone are wrapped in the block that the reference describes.
+    /// Program text; bare statements are wrapped in the block that the reference describes.
     pub program: String,
-    /// Whether it shows how something may be written that the formatter writes in another way.
+    /// Whether it shows a spelling that the formatter would change.
     pub as_written: bool,
 }
 
-/// What starts an item; anything else is statements.
+/// Beginnings of items; any other text is statements.
 const ITEMS: &[&str] = &["use ", "fn ", "block ", "model ", "///", "#["];
 
-/// What statements stand in.
+/// Head of the block around bare statements.
 pub const HEAD: &str = "block Example[D](H = 4, K = D / H, V = D / H) {\n    input x[D]\n";
 
 /// All examples of a text, in order.

@@ -1,4 +1,4 @@
-//! The standard library by name: what an item is, where it stands, and how it runs.
+//! Standard library by name: description, location and execution of an item.
 
 use super::examples::examples;
 use super::reference;
@@ -11,47 +11,47 @@ use archc_grammar::{Span, edit, parse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-/// An item of the library.
+/// Item of the library.
 pub struct Item {
-    /// `std::mixers`
+    /// Module, for example `std::mixers`.
     pub module: &'static str,
     /// Index of its file.
     pub file: usize,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// `block GLA[D](H = 4)`: everything before the body.
+    /// Signature, for example `block GLA[D](H = 4)`: everything before the body.
     pub signature: String,
-    /// `///` lines.
+    /// Lines of its `///` comment.
     pub docs: Vec<String>,
     /// Values of `#[cite("...")]`.
     pub cites: Vec<String>,
-    /// The item without its comment.
+    /// Text of the item without its comment.
     pub text: &'static str,
     span: Span,
     tree: ast::Item,
 }
 
 impl Item {
-    /// `std::mixers::GLA`
+    /// Path, for example `std::mixers::GLA`.
     pub fn path(&self) -> String {
         format!("{}::{}", self.module, self.name)
     }
 
-    /// The first sentence of its comment.
+    /// First sentence of its comment.
     pub fn first_sentence(&self) -> String {
         let text = self.docs.join(" ");
         let end = text.find(". ").map_or(text.len(), |i| i + 1);
         text[..end].trim_end_matches('.').to_owned()
     }
 
-    /// `stdlib/mixers/gated.arch`, and its first and last line there.
+    /// Location: for example `stdlib/mixers/gated.arch`, with its first and last line there.
     pub fn place(&self) -> (&'static str, usize, usize) {
         let text = stdlib::FILES[self.file].text;
         let line = |offset: u32| text[..offset as usize].matches('\n').count() + 1;
         (stdlib::FILES[self.file].path, line(self.span.start), line(self.span.end))
     }
 
-    /// Whether `archc train` takes it by its path: a model, or a block of one input.
+    /// Whether `archc train` accepts its path: a model, or a block of one input.
     pub fn trains(&self) -> bool {
         trains(&self.tree.kind)
     }
@@ -62,7 +62,7 @@ impl Item {
     }
 }
 
-/// What is said of a file by the comment at its head.
+/// Comment at the head of a file.
 pub fn about(file: &stdlib::LibraryFile) -> String {
     let comment = file.text.lines().map_while(|line| line.strip_prefix("//").filter(|rest| !rest.starts_with('/')));
     comment.map(str::trim).collect::<Vec<_>>().join(" ")
@@ -75,7 +75,7 @@ pub fn items() -> &'static [Item] {
     &ITEMS
 }
 
-/// Whether an item is a model, or a block of one input, which the standard stack takes.
+/// Whether an item is a model, or a block of one input, as the standard stack requires.
 pub fn trains(kind: &ItemKind) -> bool {
     match kind {
         ItemKind::Block(ast::Callable { body: ast::Body::Block(body), .. }) => {
@@ -107,7 +107,7 @@ fn of_file(file: usize, library: &'static stdlib::LibraryFile) -> Vec<Item> {
     items
 }
 
-/// What stands before the body: up to the `{` or `=` outside of all brackets.
+/// Text before the body: up to the `{` or `=` outside of all brackets.
 fn signature(text: &str) -> String {
     let mut depth = 0;
     let mut end = text.len();
@@ -125,18 +125,18 @@ fn signature(text: &str) -> String {
     text[..end].split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// How an item runs: its time in the length T of a document, its memories, what it costs. One line each.
+/// Execution of an item, one line each: its time in the length T of a document, its cost, its memories.
 pub fn runs(item: &Item) -> Vec<String> {
     if item.is_fn() { fn_runs(item) } else { block_runs(item) }
 }
 
-/// Of a block or model, compiled at the sizes that it has where nothing is said.
+/// Execution of a block or model, compiled at its default sizes.
 fn block_runs(item: &Item) -> Vec<String> {
     let mut sources = SourceMap::new();
     let file = sources.add("doc", format!("use {}::{{{}}}\n", item.module, item.name));
     let compilation = compile(&sources, file, &Options::default());
     let (Some(graph), Some(cost)) = (&compilation.graph, &compilation.cost) else {
-        // the standard stack's own model, which stands around a block
+        // the standard stack's own model, which encloses a block
         return vec!["around a block, as `archc train` runs it".into()];
     };
     let mut lines = vec![
@@ -152,8 +152,8 @@ fn block_runs(item: &Item) -> Vec<String> {
     lines
 }
 
-/// Of a function: what it and the functions that it calls are made of. How a memory runs depends on what it is
-/// called with: the reference calls every function.
+/// Execution of a function, derived from its own and its callees' operators. How a memory runs depends on the
+/// arguments; they are taken from the reference, which calls every function.
 fn fn_runs(item: &Item) -> Vec<String> {
     let parts = reached(item);
     let mut lines = vec![time_of(&parts).to_owned()];
@@ -176,7 +176,7 @@ fn time_of(parts: &[&Item]) -> &'static str {
     }
 }
 
-/// The operators over time that an item uses.
+/// Operators over time that an item uses.
 #[derive(Clone, Copy, Default)]
 struct Uses {
     attend: bool,
@@ -213,7 +213,7 @@ fn alone(item: &Item) -> ast::File {
     ast::File { items: vec![item.tree.clone()], dangling: Vec::new() }
 }
 
-/// Names that an item applies, with arguments or without; those of its own arguments are values.
+/// Names that an item applies, with or without arguments; those of its own arguments are values.
 fn called(item: &Item) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let file = alone(item);
@@ -233,7 +233,7 @@ fn called(item: &Item) -> BTreeSet<String> {
     names
 }
 
-/// An item and all that it calls.
+/// An item and everything that it calls, directly or indirectly.
 fn reached(item: &Item) -> Vec<&Item> {
     let known: BTreeMap<&str, &Item> = items().iter().map(|i| (i.name.as_str(), i)).collect();
     let mut found = vec![item];
@@ -251,7 +251,7 @@ fn reached(item: &Item) -> Vec<&Item> {
     found
 }
 
-/// How the memories of a function run where the reference's examples call it.
+/// Execution of a function's memories at the calls in the reference's examples.
 fn called_memories(name: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for example in examples(reference::TEXT).into_iter().filter(|example| example.code.is_none()) {
@@ -268,7 +268,7 @@ fn called_memories(name: &str) -> BTreeSet<String> {
     found
 }
 
-/// Where a file calls a function; a pipe into it is a call.
+/// Spans of the calls of a function in a file; a pipe into it is a call.
 fn calls(file: &ast::File, name: &str) -> Vec<Span> {
     let is_call = |expr: &Expr| match &expr.kind {
         ExprKind::Call(call) => call.callee.name == name,
@@ -285,7 +285,7 @@ fn calls(file: &ast::File, name: &str) -> Vec<Span> {
     spans
 }
 
-/// How the memories of a graph run that were written at such places.
+/// Execution of a graph's memories at the selected places.
 fn memories(graph: &Graph, wanted: &dyn Fn(Place) -> bool) -> Vec<String> {
     let Ok((_, classes)) = check::classified(graph) else { return Vec::new() };
     let parts = classes.parts.values().filter(|part| wanted(part.place));

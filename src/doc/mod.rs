@@ -1,4 +1,4 @@
-//! `archc doc`: the language, the library and the codes, from the binary.
+//! `archc doc`: documentation of the language, the library and the codes, from the binary.
 
 mod examples;
 pub mod library;
@@ -38,7 +38,7 @@ pub struct Args {
     name: Option<String>,
 }
 
-/// Something that has a name.
+/// Named entity.
 enum Entry {
     Word(Word),
     Section(Section),
@@ -63,12 +63,12 @@ pub fn run(args: &Args, output: &Output) -> Done {
     Ok(0)
 }
 
-/// Whether there is something with this name that is no code.
+/// Whether the name is known and is not a code.
 pub fn knows(name: &str) -> bool {
     find(name).is_some()
 }
 
-/// What a name means: as it is spelled, or in another case, or as the beginning of a chapter's title.
+/// Entity of a name: an exact match, a match in another case, or the beginning of a chapter's title.
 fn find(name: &str) -> Option<Entry> {
     let mut entries = entries();
     let slug = name.replace(' ', "-");
@@ -81,7 +81,7 @@ fn find(name: &str) -> Option<Entry> {
     Some(entries.swap_remove(at).1)
 }
 
-/// The only chapter whose name begins so; `train` is a command.
+/// The only chapter whose name begins with `start`; `train` is a command.
 fn begins(entries: &[(String, Entry)], start: &str) -> Option<usize> {
     if Cli::command().find_subcommand(start).is_some() {
         return None;
@@ -94,7 +94,7 @@ fn begins(entries: &[(String, Entry)], start: &str) -> Option<usize> {
     found.next().is_none().then_some(first)
 }
 
-/// Everything by name; of two with one name the first is meant.
+/// All entities by name; of two with the same name the first takes precedence.
 fn entries() -> Vec<(String, Entry)> {
     let words = words::all().map(|word| (word.name().to_owned(), Entry::Word(word)));
     let sections = reference::sections().into_iter().map(|section| (section.slug(), Entry::Section(section)));
@@ -107,7 +107,7 @@ fn entries() -> Vec<(String, Entry)> {
     words.chain(sections).chain(items).chain(paths).chain(modules).collect()
 }
 
-/// The library's folders and files.
+/// Folders and files of the library.
 fn modules() -> Vec<&'static str> {
     let mut modules: Vec<&str> =
         ["std::prelude"].into_iter().chain(stdlib::FILES.iter().map(|file| file.module)).collect();
@@ -115,7 +115,7 @@ fn modules() -> Vec<&'static str> {
     modules
 }
 
-/// Whether a module is another, or in it.
+/// Whether a module is `outer` or inside it.
 fn is_in(module: &str, outer: &str) -> bool {
     module.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
@@ -133,7 +133,8 @@ fn unknown(name: &str) -> Diagnostic {
     error.help(format!("did you mean {}?", shown.join(", ")))
 }
 
-/// What may have been meant: names that are spelled almost so, that hold the word, or whose comment does at its head.
+/// Suggestions for an unknown name: names with a similar spelling, names that contain the word, and items whose first
+/// sentence contains it.
 fn near(name: &str) -> Vec<String> {
     let names: Vec<String> = entries().into_iter().map(|(name, _)| name).collect();
     let word = name.rsplit("::").next().unwrap_or(name).to_lowercase();
@@ -151,7 +152,7 @@ fn near(name: &str) -> Vec<String> {
     found
 }
 
-// ---- one thing
+// ---- one entity
 
 fn show_word(word: &Word, output: &Output) -> Result<(), Stop> {
     let kind = if word.builtin { "builtin" } else { "keyword" };
@@ -188,7 +189,7 @@ fn show_module(module: &str, output: &Output) -> Result<(), Stop> {
     output.text(&text)
 }
 
-/// An item in a list, for programs.
+/// Prints an item of a list as JSON.
 fn listed(item: &Item, output: &Output) -> Result<(), Stop> {
     output.object(
         "doc",
@@ -196,13 +197,13 @@ fn listed(item: &Item, output: &Output) -> Result<(), Stop> {
     )
 }
 
-/// The items of a file, a line each.
+/// Items of a file, one line each.
 fn rows(items: &[&Item], file: usize) -> String {
     let rows = items.iter().filter(|item| item.file == file);
     rows.map(|item| row(&item.name, &item.first_sentence())).collect()
 }
 
-/// A name and a line about it, cut where a terminal ends.
+/// Name with a one-line description, truncated at the width of a terminal.
 fn row(name: &str, about: &str) -> String {
     const WIDTH: usize = 110;
     let head = format!("  {name:<22} ");
@@ -253,7 +254,7 @@ fn show_item(item: &Item, output: &Output) -> Result<(), Stop> {
 
 // ---- everything
 
-/// What the two digits after the letter of a code say.
+/// Meaning of the two digits after the letter of a code.
 const GROUPS: &[(&str, &str)] = &[
     ("00", "spelling"),
     ("01", "names"),
@@ -301,7 +302,7 @@ fn overview(output: &Output) -> Result<(), Stop> {
     output.text(&text)
 }
 
-/// The words of each section in a line.
+/// Words of each section, one line each.
 fn by_section(words: &[Word], builtin: bool) -> String {
     let mut lines: Vec<(&str, Vec<&str>)> = Vec::new();
     for word in words.iter().filter(|word| word.builtin == builtin) {
@@ -313,7 +314,7 @@ fn by_section(words: &[Word], builtin: bool) -> String {
     lines.iter().fold(String::new(), |text, (section, names)| text + &wrapped(section, names))
 }
 
-/// A name and words beside it, over as many lines as they need.
+/// Name with words beside it, wrapped over several lines.
 fn wrapped(name: &str, words: &[&str]) -> String {
     const WIDTH: usize = 110;
     let mut text = format!("  {name:<22}");
@@ -329,7 +330,7 @@ fn wrapped(name: &str, words: &[&str]) -> String {
     text + "\n"
 }
 
-/// The codes of each group in a line.
+/// Codes of each group, one line each.
 fn groups() -> String {
     let mut found: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for code in codes::all() {

@@ -1,38 +1,38 @@
-//! The reference of the language, docs/language.md, by its headings.
+//! Reference of the language, docs/language.md, by its headings.
 
-/// The whole text.
+/// Whole text of the reference.
 pub const TEXT: &str = include_str!("../../docs/language.md");
 
-/// A heading with what stands below it, smaller headings included.
+/// Heading with the text below it, smaller headings included.
 #[derive(Clone, Copy, Debug)]
 pub struct Section {
-    /// 2 for a chapter, 3 for a part of one.
+    /// Level of the heading: 2 for a chapter, 3 for a part of one.
     pub level: usize,
-    /// As it is written, without marks.
+    /// Title as written, without backticks.
     pub title: &'static str,
-    /// From the heading on.
+    /// Text from the heading on.
     pub text: &'static str,
 }
 
 impl Section {
-    /// What it is asked for by: `axes-and-sizes`; of a heading that is a statement, its first word.
+    /// Name for look-up: `axes-and-sizes`; for a heading that is a statement, its first word.
     pub fn slug(&self) -> String {
         let words = self.title.split(['[', '{', '(']).next().unwrap_or_default();
         words.trim().to_lowercase().replace(' ', "-")
     }
 
-    /// For a terminal: marks that only tools read are left out.
+    /// Text for a terminal, without the marks that only tools read.
     pub fn printed(&self) -> String {
         let lines = self.text.trim_end().lines().filter(|line| !line.starts_with("<!--"));
         lines.fold(String::new(), |text, line| text + line + "\n")
     }
 
-    /// The first sentence of its text.
+    /// First sentence of the text.
     pub fn first_sentence(&self) -> String {
         let paragraph =
             self.text.lines().skip(1).skip_while(|line| line.is_empty()).take_while(|line| !line.is_empty());
         let text = paragraph.collect::<Vec<_>>().join(" ").replace("**", "");
-        // a table or a list says nothing by its first line
+        // the first line of a table or a list has no summary
         if text.starts_with(['|', '-', '`', '#']) {
             return String::new();
         }
@@ -64,7 +64,7 @@ pub fn sections() -> Vec<Section> {
         .collect()
 }
 
-/// The section with this slug.
+/// Section with this slug.
 pub fn section(slug: &str) -> Option<Section> {
     sections().into_iter().find(|s| s.slug() == slug)
 }

@@ -1,24 +1,24 @@
-//! What the language itself knows by name: builtins and keywords, each with a line and the section of the
-//! reference that says all of it.
+//! Words of the language: builtins and keywords, each with a line and the section of the reference that describes it
+//! fully.
 
 use archc_compiler::graph::{ReduceOp, UnaryOp};
 use std::borrow::Cow;
 
-/// A builtin or a keyword.
+/// Builtin or keyword.
 #[derive(Clone, Debug)]
 pub struct Word {
-    /// How it is written.
+    /// Spelling, with arguments.
     pub signature: Cow<'static, str>,
-    /// What it means, in a line.
+    /// Meaning, in one line.
     pub text: &'static str,
-    /// The section of the reference, by its slug.
+    /// Slug of the section of the reference.
     pub section: &'static str,
     /// Whether it is a function or a constant; otherwise it is a keyword.
     pub builtin: bool,
 }
 
 impl Word {
-    /// Its name: the first word of the signature.
+    /// Name: the first word of the signature.
     pub fn name(&self) -> &str {
         let end = self.signature.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         &self.signature[..end.unwrap_or(self.signature.len())]
@@ -27,10 +27,10 @@ impl Word {
 
 type Rows = &'static [(&'static str, &'static str)];
 
-/// The section of functions of one value, which are listed by the compiler.
+/// Section of the functions of one value, which the compiler lists.
 const ELEMENTWISE: &str = "element-by-element";
 
-/// The section of reductions, likewise.
+/// Section of the reductions, which the compiler lists.
 const REDUCTIONS: &str = "over-named-axes";
 
 const BUILTINS: &[(&str, Rows)] = &[

@@ -5,29 +5,29 @@ use archc_compiler::source::{FileId, SourceMap};
 use archc_compiler::{Options, compile, targets};
 use std::path::Path;
 
-/// One finding, as far as the tests look at it.
+/// Finding, reduced to the properties that the tests check.
 pub struct Finding {
-    /// `E0101`
+    /// Code, for example `E0101`.
     pub code: String,
-    /// Refused, or only warned about.
+    /// Whether it is an error; else it is a warning.
     #[allow(dead_code, reason = "of right programs nothing is said")]
     pub is_error: bool,
-    /// What is wrong.
+    /// Text of the message.
     pub message: String,
-    /// The line in which its label begins, from 1; 0 without a place in the text.
+    /// Line in which its label begins, from 1; 0 without a location in the text.
     #[allow(dead_code, reason = "the reference names no lines")]
     pub line: usize,
-    /// Whether it says what to write instead.
+    /// Whether it states what to write instead.
     #[allow(dead_code, reason = "the reference shows no help")]
     pub has_help: bool,
 }
 
-/// The root of the repository.
+/// Root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Checks every block and model of a text at its default sizes; each finding once.
+/// Checks every block and model of a text at its default sizes; returns each finding once.
 pub fn check_text(text: &str, name: &str) -> Vec<Finding> {
     let mut sources = SourceMap::new();
     let file = sources.add(name, text);

@@ -1,4 +1,4 @@
-//! Whatever the user gives, the answer is an error with a code, the exit code that goes with it, and what to do.
+//! Invalid input: the answer is always an error with a code, the matching exit code, and a way to correct it.
 
 use crate::{Folder, TINY, archc, command, finish, root, skipped};
 use std::fs::{self, File};
@@ -34,13 +34,13 @@ fn files_that_cannot_be_read() {
     for command in ["check", "fmt", "build", "params", "train"] {
         archc(&[command, &folder.text("missing.arch")]).refused(1, "E0820");
     }
-    // The contract of eval has no code of its own for it.
+    // The contract of eval has no exit code of its own for this.
     archc(&["eval", &folder.text("missing.arch")]).refused(2, "E0820");
     archc(&["params", &folder.0.path().to_string_lossy()]).refused(1, "E0820");
     archc(&["check", &folder.text("a.arch/b.arch")]).refused(1, "E0820");
     fs::create_dir(folder.path("without")).unwrap();
     archc(&["check", &folder.text("without")]).refused(2, "E0843");
-    // The files beside an unreadable one are checked all the same.
+    // Readable files beside an unreadable one are still checked.
     let run = archc(&["check", &folder.text("missing.arch"), &folder.text("a.arch")]);
     run.refused(1, "E0820");
     assert!(run.out.contains("block Tiny"), "{}", run.out);
@@ -68,7 +68,8 @@ fn a_million_brackets() {
             let began = Instant::now();
             archc(&["check", &folder.text(name)]).refused(2, "E0004");
             archc(&["fmt", "--check", &folder.text(name)]).refused(2, "E0004");
-            // Linear in the text: a second or so in a debug build on a busy machine. A quadratic parser takes hours.
+            // Linear in the length of the text: about a second in a debug build on a busy machine. A quadratic parser
+            // takes hours.
             assert!(began.elapsed() < Duration::from_secs(60), "{bracket}: {:?}", began.elapsed());
         }
     }
@@ -121,7 +122,7 @@ fn sizes_that_cannot_be() {
     for value in ["D=0", "D=-4", "D=1.5", "D=nan", "D=inf", "D=1e300", "D=9007199254740992", "H=0"] {
         set(value).refused(2, "E0206");
     }
-    // Each axis is allowed, and their products are beyond any counter.
+    // Each axis is allowed, but their products overflow any counter.
     let wide = "block Big[D](E = 16777216, F = 16777216) {\n    input x[D]\n    let y = shift(x, 1) |> linear[D -> E, F]\n    \
                 output linear[E, F -> D](y)\n}\n";
     let outer = "block Wide[D](E = 16777216) {\n    input x[D]\n    let y = expand[E](shift(x, 1)) * index[E]\n    \
@@ -234,7 +235,7 @@ fn run_folders_that_cannot_be_used() {
     train(&folder.text("held")).refused(1, "E0914");
     search(&["--out", &folder.text("held")]).refused(1, "E1001");
     drop(lock);
-    // no folder
+    // not a folder
     train(&folder.text("file")).refused(1, "E0911");
     search(&["--out", &folder.text("file")]).refused(1, "E1002");
     // no run in it
@@ -243,7 +244,7 @@ fn run_folders_that_cannot_be_used() {
     fs::write(folder.path("held/run.sqlite"), "garbage that is no database").unwrap();
     archc(&["report", &folder.text("held")]).refused(2, "E1004");
     archc(&["search", "--resume", "--out", &folder.text("held")]).refused(2, "E1004");
-    // a run that would be written over
+    // a run that would be overwritten
     search(&["--out", &folder.text("held")]).refused(2, "E1006");
     // no run at all
     let none = finish(command(&["report"]).current_dir(folder.0.path()).output().unwrap());
@@ -261,7 +262,7 @@ fn seeds_that_are_no_programs() {
     }
 }
 
-/// A disk of 64 KiB, where this user may make one.
+/// Disk of 64 KiB, if this user may mount one.
 #[cfg(target_os = "linux")]
 struct TinyDisk(std::path::PathBuf);
 
@@ -276,7 +277,7 @@ impl TinyDisk {
         mounted.is_ok_and(|s| s.success()).then_some(Self(path))
     }
 
-    /// Leaves no free byte.
+    /// Fills the disk completely.
     fn fill(&self) {
         let mut file = File::create(self.0.join("filler")).unwrap();
         while file.write_all(&[1; 1024]).is_ok() {}
@@ -301,7 +302,7 @@ fn a_full_disk() {
     let ugly = TINY.replace(" = 2", "=2");
     let on_disk = |name: &str| disk.0.join(name).to_string_lossy().into_owned();
     fs::write(on_disk("ugly.arch"), &ugly).unwrap();
-    // A training whose checkpoint fits once, but not beside its predecessor.
+    // A training whose checkpoint fits once, but not next to its predecessor.
     let big = ["train", &file, "--set", "D=32", "--task", "recall:len=17", "--steps", "4", "--checkpoint-every", "1"];
     archc(&[&big[..], &["--batch", "2", "--out", &on_disk("run")]].concat()).refused(1, "E0911");
     disk.fill();

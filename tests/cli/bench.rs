@@ -1,4 +1,4 @@
-//! `archc bench`: what it measures is there and adds up; how fast it is, no test says.
+//! `archc bench`: the measurements are present and consistent; no test checks the speed.
 
 use crate::{Folder, TINY, archc};
 use serde_json::Value;
@@ -17,7 +17,7 @@ fn a_training_is_measured_beside_the_machine_and_the_reference() {
     assert!(all["machine"]["sgemm_flops"].as_f64() > Some(1e6) && all["machine"]["copy_bytes"].as_f64() > Some(1e6));
     let row = &all["rows"][0];
     assert_eq!((&row["block"], &row["len"], &row["batch"]), (&"RGLRU".into(), &8.into(), &2.into()));
-    // At the start no token of eleven is likelier than another: about ln 11.
+    // At initialization all eleven tokens are about equally likely: the loss is about ln 11.
     let loss = row["archc"]["loss"].as_f64().expect("a loss");
     assert!((loss - 11f64.ln()).abs() < 1.0, "{loss}");
     assert!(row["archc"]["step"]["count"].as_u64() >= Some(5));
@@ -39,7 +39,7 @@ fn a_program_of_the_user_is_measured() {
     let one = row(&[&file, "--block", "Other", "--set", "W=3"]);
     assert_eq!((&one["block"], &one["width"]), (&"Other".into(), &16.into()));
     assert!(one["archc"]["tokens_per_second"].as_f64() > Some(0.0));
-    // The same program by either way.
+    // The same program, named both ways.
     let (library, imported) = (row(&["--block", "RGLRU"]), row(&["std::mixers::RGLRU"]));
     assert_eq!((&library["params"], &library["block"]), (&imported["params"], &imported["block"]));
     assert_eq!(library["archc"]["loss"], imported["archc"]["loss"]);
@@ -114,7 +114,7 @@ fn what_cannot_be_measured_is_refused() {
     let missing = archc(&["bench", "train", "--torch", "/no/such/python"]);
     missing.refused(1, "E0847");
     assert!(missing.err.contains("`/no/such/python` does not start"), "{}", missing.err);
-    // A program that runs but is no Python with PyTorch.
+    // A program that runs but is not a Python with PyTorch.
     archc(&["bench", "train", "--torch", "false"]).refused(1, "E0847");
     for shape in ["64,2,512", "64,2,512,0", "a,b,c,d"] {
         let wrong = archc(&["bench", "train", "--shape", shape]);

@@ -1,4 +1,4 @@
-//! What each command prints, and where.
+//! Output of each command, and its stream.
 
 use crate::{Folder, Run, TINY, archc, command, finish, root, skipped};
 use std::io::{BufRead, BufReader, Write};
@@ -9,7 +9,7 @@ fn with_stdin(args: &[&str], text: &str) -> Run {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("archc starts");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // It may end before it has read everything.
+    // The command may end before it has read everything.
     let _ = stdin.write_all(text.as_bytes());
     drop(stdin);
     finish(child.wait_with_output().expect("archc ends"))
@@ -92,7 +92,7 @@ fn check_takes_all_blocks_of_a_file_or_one() {
     assert!(both.contains("block Tiny") && both.contains("block Other"), "{both}");
     let one = archc(&["check", &file, "--block", "Other"]).done().out;
     assert!(!one.contains("block Tiny") && one.contains("block Other"), "{one}");
-    // What needs exactly one asks which.
+    // Commands that need exactly one block ask which.
     let asked = archc(&["params", &file]);
     asked.refused(2, "E0314");
     assert!(asked.err.contains("--block Tiny") && asked.err.contains("--block Other"), "{}", asked.err);
@@ -107,7 +107,7 @@ fn check_gives_each_block_the_sizes_that_it_has() {
     let both = archc(&["check", &file, "--set", "H=4", "--set", "D=16"]).done().out;
     assert!(both.contains("block Tiny  D=16") && both.contains("block Other  D=16"), "{both}");
     assert!(both.contains("320"), "16 * 16 + 16 * 4 parameters: {both}");
-    // What no block has, or the only one, or the one that is named, is told as ever.
+    // A size that no block has, or not the only or the named one, is reported as before.
     archc(&["check", &file, "--set", "Q=4"]).refused(2, "E0207");
     archc(&["check", &file, "--set", "H=4", "--block", "Tiny"]).refused(2, "E0207");
     archc(&["check", &folder.text("one.arch"), "--set", "H=4"]).refused(2, "E0207");
@@ -116,7 +116,7 @@ fn check_gives_each_block_the_sizes_that_it_has() {
 #[test]
 fn a_closed_pipe_changes_no_exit_code() {
     let folder = Folder::new(&[("bad.arch", "block B[D] { input x[D] output silu(y) }\n"), ("t.arch", TINY)]);
-    // A pipe that nobody reads: every write to it fails.
+    // A pipe without a reader: every write to it fails.
     let closed = || std::io::pipe().expect("a pipe").1;
     let code = |args: &[&str]| {
         let status = command(args).stdout(closed()).stderr(closed()).status().expect("archc starts");
@@ -179,7 +179,7 @@ fn fmt_formats_in_place_once() {
     assert_eq!(piped, formatted);
     archc(&["fmt", "--check", &file]).done();
     assert_eq!(archc(&["fmt", &file]).done().out, "", "nothing to do the second time");
-    // A broken file is left alone; the others of its folder are formatted all the same.
+    // A broken file is left alone; the other files of its folder are still formatted.
     std::fs::write(&file, ugly).unwrap();
     let run = archc(&["fmt", &folder.0.path().to_string_lossy()]);
     assert_eq!(run.code, 2, "{}", run.err);
@@ -219,7 +219,7 @@ fn build_prints_every_stage() {
     assert!(decoding.starts_with("plan DeltaNet  B=1 T=1 carried=64"), "{decoding}");
     assert!(decoding.contains("leaf carried") && !decoding.contains("cotangent"), "{decoding}");
     assert!(plan(&["--documents"]).lines().count() > plan(&[]).lines().count());
-    // What a broken program has of a tree is shown beside what is wrong with it.
+    // The partial tree of a broken program is shown beside its errors.
     let broken = with_stdin(&["build", "-", "--emit", "ast"], "block B[D] {\ninput x[D]\noutput x +\n}\n");
     assert_eq!(broken.code, 2);
     assert!(broken.out.contains("input x[D]") && broken.out.contains("error"), "{}", broken.out);

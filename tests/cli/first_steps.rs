@@ -1,4 +1,4 @@
-//! `doc`, `new`, `completions`, `man`: what somebody meets first.
+//! `doc`, `new`, `completions`, `man`: the commands that a new user meets first.
 
 use crate::{Folder, archc, command, finish, root};
 
@@ -36,7 +36,7 @@ fn doc_shows_items_of_the_library() {
     assert!(gla.contains("stdlib/mixers/gated.arch") && gla.contains("\n    input x[D]\n"), "{gla}");
     assert_eq!(archc(&["doc", "std::mixers::GLA"]).done().out, gla);
     assert_eq!(archc(&["doc", "gla"]).done().out, gla);
-    // how a function of the library runs comes from how the reference calls it
+    // the execution of a library function is known from its call in the reference
     let ema = archc(&["doc", "ema"]).done().out;
     assert!(ema.contains("memory s: element by element") || ema.contains("memory s: in chunks"), "{ema}");
     let conv = archc(&["doc", "conv"]).done().out;

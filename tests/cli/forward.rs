@@ -32,7 +32,7 @@ fn write(path: &Path, tensors: &Tensors) {
     std::fs::write(path, serialize(views, None).expect("safetensors")).expect("a file");
 }
 
-/// |a - b| / |b|, L2.
+/// Relative L2 difference |a - b| / |b|.
 fn difference(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let square = |x: f64| x * x;
@@ -70,7 +70,7 @@ impl Files {
         archc(&args)
     }
 
-    /// The same with other weights.
+    /// Replaces the weights.
     fn with_weights(mut self, change: impl FnOnce(&mut Tensors)) -> Self {
         let mut tensors = read(&self.weights);
         change(&mut tensors);
@@ -99,7 +99,7 @@ fn published_designs_give_the_numbers_of_their_originals() {
         files.run(&[&SIZES[..], &["--dtype=f64", "--grads", &gradients]].concat()).done();
         let (wanted, outputs, gradients) =
             (read(&files.input), read(&files.folder.path("y.safetensors")), read(gradients.as_ref()));
-        // The originals and an independent interpreter agree to 1e-14 in f64; 1e-10 leaves room for another order of sums.
+        // The originals and an independent interpreter agree to 1e-14 in f64; 1e-10 allows for another order of summation.
         assert!(difference(&outputs["output"].1, &wanted["output"].1) < 1e-10, "{name}");
         let mut compared = 0;
         for (path, (shape, data)) in wanted.iter().filter_map(|(n, t)| Some((n.strip_prefix("grad/")?, t))) {
@@ -108,7 +108,7 @@ fn published_designs_give_the_numbers_of_their_originals() {
             compared += 1;
         }
         assert_eq!(compared, gradients.len(), "{name}: a gradient for every parameter and the input");
-        // f32: 1e-5 forward and 1e-4 backward are what every device is held to.
+        // Tolerances of f32 on every device: 1e-5 forward and 1e-4 backward.
         let gradients = files.folder.text("g.safetensors");
         files.run(&[&SIZES[..], &["--grads", &gradients]].concat()).done();
         let (outputs, gradients) = (read(&files.folder.path("y.safetensors")), read(gradients.as_ref()));
@@ -158,9 +158,9 @@ fn weights_that_do_not_fit() {
     }
     // Too large for f32, though not for f64.
     changed(&|w| w.get_mut(&path).expect("it is there").1[0] = 1e300).refused(2, "E0809");
-    // Of other sizes.
+    // Weights of other sizes.
     Files::of(DESIGNS[0]).run(&["--set=D=64", "--set=H=2"]).refused(2, "E0808");
-    // Not whole, or no weights at all.
+    // An incomplete file, or no weights at all.
     let mut files = Files::of(DESIGNS[0]);
     let bytes = std::fs::read(&files.weights).unwrap();
     files.weights = files.folder.path("cut.safetensors");
@@ -191,7 +191,7 @@ fn inputs_that_do_not_fit() {
 
 #[test]
 fn documents_are_apart() {
-    // Two documents packed into one row give what each gives alone.
+    // Two documents packed into one row give the outputs of each alone.
     let files = Files::of(DESIGNS[1]);
     let (_, x) = &read(&files.input)["input"];
     let (cut, len, width) = (23, 70, 32);
@@ -206,7 +206,7 @@ fn documents_are_apart() {
     let mut packed = row(0, len);
     packed.insert("reset".into(), (vec![1, len], (0..len).map(|t| f64::from(t == cut)).collect()));
     let apart = [forward(row(0, cut)), forward(row(cut, len))].concat();
-    // Equal up to the order of sums.
+    // Equal up to the order of summation.
     assert!(difference(&forward(packed), &apart) < 1e-12);
     assert!(difference(&forward(row(0, len)), &apart) > 1e-3, "without a reset the second half sees the first");
 }
@@ -237,7 +237,7 @@ fn models_read_tokens() {
     run(vec![]).refused(2, "E0801");
 }
 
-/// Several rows cut out of one, from one token to another.
+/// Tokens `from..to` of several rows.
 fn piece(tensors: &Tensors, rows: usize, from: usize, to: usize) -> Tensors {
     let cut = |(name, (shape, data)): (&String, &(Vec<usize>, Vec<f64>))| {
         let (len, each) = (shape[1], shape[2..].iter().product::<usize>());
@@ -248,7 +248,8 @@ fn piece(tensors: &Tensors, rows: usize, from: usize, to: usize) -> Tensors {
     tensors.iter().map(cut).collect()
 }
 
-/// Programs whose carries differ in kind: memory and windows, keys and values, positions, a prefix, ones that end.
+/// Programs with different kinds of carried state: memory and windows, keys and values, positions, a prefix, a span that
+/// ends.
 const DECODED: [(&str, &str); 5] = [
     (
         "memory",
@@ -276,7 +277,7 @@ const DECODED: [(&str, &str); 5] = [
 fn decoding_gives_what_the_whole_sequence_gives() {
     let (batch, len) = (2, 13);
     let tokens = (0..batch * len).map(|i| (i * i % 7) as f64).collect();
-    // Documents are packed, at other places in each row, one of them a single token.
+    // Packed documents that start at different tokens in each row; one of them is a single token.
     let reset = (0..batch * len).map(|i| f64::from([0, 5, 6, 13 + 9].contains(&i))).collect();
     let whole: Tensors =
         [("tokens".to_owned(), (vec![batch, len], tokens)), ("reset".to_owned(), (vec![batch, len], reset))].into();
@@ -293,7 +294,7 @@ fn decoding_gives_what_the_whole_sequence_gives() {
         };
         let (shape, wanted) = run(&whole, &[]);
         assert_eq!(shape, [batch, len, 7], "{name}");
-        // f64; only the order of sums may differ.
+        // f64: only the order of summation may differ.
         let same = |(other, data): (Vec<usize>, Vec<f64>), wanted: &[f64], what: &str| {
             assert_eq!(other[0], batch, "{name} {what}");
             assert!(difference(&data, wanted) < 1e-11, "{name} {what}: {}", difference(&data, wanted));
@@ -342,7 +343,7 @@ fn carries_belong_to_a_program_and_a_batch() {
     assert_eq!(both.code, 2, "{}", both.err);
 }
 
-/// Two linears, a depthwise convolution and a scalar: what PyTorch keeps in other shapes.
+/// Two linears, a depthwise convolution and a scalar, which PyTorch stores in other shapes.
 const LAYOUTS: &str = "block P[D, H, K] {
     input x[D]
     param g = 1
@@ -353,7 +354,7 @@ const LAYOUTS: &str = "block P[D, H, K] {
 }
 ";
 
-/// A map for [`LAYOUTS`] and PyTorch's file.
+/// Map from PyTorch's file to [`LAYOUTS`].
 const MAP: &str = r#"{
     "g": "gain",
     "q.linear.weight": ["qk", {"rows": [0, 4]}],
@@ -362,7 +363,8 @@ const MAP: &str = r#"{
     "inv_freq": null
 }"#;
 
-/// Rows 0 to 3 of `qk` are q's, 4 to 7 k's; a convolution of taps 10 (the token before) and 1.
+/// Weights in PyTorch's layout. Rows 0 to 3 of `qk` are q's, 4 to 7 k's; the convolution's taps are 10 (the previous
+/// token) and 1.
 fn torch() -> Tensors {
     let q = (1..=12).map(f64::from);
     let k = (1..=4).flat_map(|row| [f64::from(row), 0.5, 0.0]);
@@ -376,10 +378,10 @@ fn torch() -> Tensors {
     .into()
 }
 
-/// The two tokens that [`LAYOUTS`] runs on.
+/// Two input tokens for [`LAYOUTS`].
 const LAYOUT_TOKENS: [f64; 6] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
 
-/// Runs p.arch at a width on tokens, [1, T, D], with weights under a map.
+/// Runs p.arch at a width on tokens, [1, T, D], with weights read through a map.
 fn mapped(folder: &Folder, width: usize, tokens: &[f64], weights: &Tensors, map: &str) -> Run {
     write(&folder.path("w.safetensors"), weights);
     std::fs::write(folder.path("map.json"), map).unwrap();
@@ -400,11 +402,11 @@ fn weights_in_layouts_of_pytorch() {
     // q is 1 4 7 10, then 2 5 8 11; so c is 1 4 7 10, then 12 45 78 111. k is 1 2 3 4, then 0.5 each. g is 2.
     let (shape, data) = read(&folder.path("y.safetensors")).remove("output").expect("an output");
     assert_eq!((shape, data), (vec![1, 2, 2, 2], vec![2.0, 16.0, 42.0, 80.0, 12.0, 45.0, 78.0, 111.0]));
-    // What was changed is said, with the shape that it had.
+    // Changes of layout are reported, with the original shape.
     for words in ["q.linear.weight [2,2,3] is `qk` [8,3]", "c.conv.linear.weight [2,2,2] is `conv1d.weight` [4,1,2]"] {
         assert!(run.err.contains(words), "no {words}: {}", run.err);
     }
-    // The same numbers from the transposed matrix: [in, out].
+    // The same numbers from the transposed matrix, [in, out].
     let mut turned = torch();
     let (_, qk) = turned["qk"].clone();
     turned.insert("qk".into(), (vec![3, 8], (0..24).map(|i| qk[i % 8 * 3 + i / 8]).collect()));
@@ -419,7 +421,7 @@ fn weights_in_layouts_of_pytorch() {
     );
     plain.refused(2, "E0841");
     assert!(plain.err.contains(r#"["conv1d.weight",{"flip":[2]}]"#), "{}", plain.err);
-    // One tensor may feed two paths: then k is q's as well.
+    // One tensor may feed two paths: here k has q's weights.
     let map = MAP.replace("[\"qk\", {\"rows\": [4, 8]}, {\"reshape\": [2, 2, 3]}]", "[\"qk\", {\"rows\": [0, 4]}]");
     mapped(&torch(), &map).done();
     let (_, data) = read(&folder.path("y.safetensors")).remove("output").expect("an output");
@@ -445,7 +447,7 @@ fn layouts_that_do_not_say_which_are_refused() {
     let turned = format!("{{\"{path}\": [\"w\", {{\"permute\": [1, 0]}}, {{\"reshape\": [2, 2, 4]}}]}}");
     run(&four(vec![4, 4]), &turned).done();
     assert_eq!(output(), [0.0, 1.0, 2.0, 3.0], "the first row");
-    // Numbers in one row have one order.
+    // A one-dimensional tensor has a unique order.
     run(&four(vec![16]), &format!("{{\"{path}\": \"w\"}}")).done();
     assert_eq!(output(), [0.0, 4.0, 8.0, 12.0]);
 }
@@ -467,7 +469,7 @@ fn all_that_does_not_fit_is_told_at_once() {
     for words in ["rows", "reshape", "conv2d.weight", "nothing.of.it", "`gain` gives [2]"] {
         assert!(run.err.contains(words), "no {words}: {}", run.err);
     }
-    // and what the map does not name: two tensors, the one of the misspelt name and the bias
+    // and the tensors that the map does not name: two, the one of the misspelt name and the bias
     assert_eq!(run.err.matches("error[E0807]").count(), 3, "{}", run.err);
     assert!(!run.err.contains("error[E0806]") && !run.err.contains("error[E0808]"), "{}", run.err);
 }
@@ -499,7 +501,7 @@ fn random_inputs_are_the_same_for_a_seed() {
     let square = data.iter().map(|x| x * x).sum::<f64>() / data.len() as f64;
     assert!(mean.abs() < 0.3 && (square - 1.0).abs() < 0.4, "{mean} {square}");
     let again = [&sizes[..], &["--input", &x, "--seed", "4"]].concat();
-    // The same command, and the saved inputs, give the same bits; another seed does not.
+    // The same command and the saved inputs give the same bits; another seed does not.
     assert_eq!((run(&random).1, run(&random).2), (y.clone(), g.clone()));
     assert_eq!((run(&again).1, run(&again).2), (y.clone(), g));
     assert_ne!(run(&[&random[..random.len() - 1], &["5"]].concat()).1, y);

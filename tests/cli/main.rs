@@ -1,4 +1,4 @@
-//! The commands as a user runs them: through the binary.
+//! The commands as a user runs them, through the binary.
 
 mod bad_input;
 mod bench;
@@ -11,33 +11,33 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The root of the repository.
+/// Root of the repository.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What a command left behind.
+/// Result of a command.
 struct Run {
     code: i32,
     out: String,
     err: String,
 }
 
-/// The binary, with no input and no colours.
+/// Command that runs the binary, with no input and no colours.
 fn command(args: &[impl AsRef<OsStr>]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_archc"));
     command.args(args).stdin(Stdio::null()).env("RUST_BACKTRACE", "0");
     command
 }
 
-/// Runs `archc`; whatever it was given, it must not crash.
+/// Runs `archc`, which must not crash on any input.
 fn archc(args: &[impl AsRef<OsStr>]) -> Run {
     finish(command(args).output().expect("archc starts"))
 }
 
 fn finish(output: std::process::Output) -> Run {
     let run = Run {
-        // None: killed by a signal, which is a crash too.
+        // None: killed by a signal, which counts as a crash.
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).expect("UTF-8"),
         err: String::from_utf8(output.stderr).expect("UTF-8"),
@@ -48,14 +48,14 @@ fn finish(output: std::process::Output) -> Run {
 }
 
 impl Run {
-    /// The command did what it was asked for.
+    /// Asserts that the command succeeded.
     #[track_caller]
     fn done(self) -> Self {
         assert_eq!(self.code, 0, "it failed:\n{}\n{}", self.out, self.err);
         self
     }
 
-    /// The command ended with this exit code and an error of this code, with help.
+    /// Asserts that the command ended with this exit code and an error of this code, with help.
     #[track_caller]
     fn refused(&self, exit: i32, code: &str) {
         assert!(self.err.contains(&format!("error[{code}]")), "no {code}, but exit {}:\n{}", self.code, self.err);
@@ -64,7 +64,7 @@ impl Run {
     }
 }
 
-/// A folder with files in it.
+/// Temporary folder with files.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -85,10 +85,10 @@ impl Folder {
     }
 }
 
-/// A block that trains in no time.
+/// Block that trains very quickly.
 const TINY: &str = "block Tiny[D] {\n    input x[D]\n    output conv(x, width = 2) |> linear[D -> D]\n}\n";
 
-/// Says aloud that a test could not run here.
+/// Reports that a test could not run on this machine.
 fn skipped(test: &str, why: &str) {
     eprintln!("SKIPPED {test}: {why}");
 }

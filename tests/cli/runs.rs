@@ -1,4 +1,4 @@
-//! Runs on disk: a killed training goes on, evaluations keep their contract, a search ends in good order.
+//! Runs on disk: a killed training resumes, evaluations keep their contract, a search ends in good order.
 
 use crate::{Folder, TINY, archc, command, finish, root, skipped};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Waits until something is so; a minute is far more than it takes on a busy machine.
+/// Waits for a condition; a minute is far more than it takes on a busy machine.
 fn until(what: &str, mut so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !so() {
@@ -40,10 +40,10 @@ fn a_killed_training_goes_on_to_the_same_curve() {
     assert_eq!(curve(&folder, "killed"), curve(&folder, "whole"));
     let weights = |run: &str| fs::read(folder.path(run).join("weights.safetensors")).unwrap();
     assert_eq!(weights("killed"), weights("whole"), "the same bits");
-    // Another program, or other settings, are another run.
+    // Another program, or other settings, make another run.
     let other: Vec<String> = args("whole").into_iter().map(|a| if a == "0.01" { "0.02".into() } else { a }).collect();
     archc(&other).refused(2, "E0913");
-    // What was trained can be scored.
+    // A trained model can be scored.
     let weights = folder.text("whole/weights.safetensors");
     let tier = tier(&folder);
     let report = archc(&["eval", &file, "--set", "D=8", "--tier", &tier, "--weights", &weights, "--json"]).done().out;
@@ -57,7 +57,7 @@ fn a_killed_training_goes_on_to_the_same_curve() {
     }
 }
 
-/// A tier of one short task, as a file.
+/// Tier of one short task, as a file.
 fn tier(folder: &Folder) -> String {
     let task = r#"{"name": "recall", "task": "recall:len=32", "width": 8, "steps": 20, "learning_rate": 0.005}"#;
     let tier = format!(r#"{{"name": "mine", "seeds": "mine", "part": "validation", "tasks": [{task}]}}"#);
@@ -79,7 +79,7 @@ impl MapOwned for Vec<&str> {
 fn evaluations_keep_their_contract() {
     let folder = Folder::new(&[
         ("bad.arch", "block B[D] {\n    input x[D]\n    output y\n}\n"),
-        // Its gradient has no bound: the state doubles at every token.
+        // The gradient is unbounded: the state doubles at every token.
         (
             "wild.arch",
             "block Wild[D] {\n    input x[D]\n    scan {\n        state s[D] = 1\n        s = s * (2 + x ^ 2)\n        emit y = s\n    }\n    output exp(y)\n}\n",
@@ -127,7 +127,7 @@ fn keys_of_evaluations_tell_what_changes_the_number() {
     assert_eq!(first, eval("t.arch", &small, None), "the same bytes but for the seconds");
     assert_eq!(first, eval("spaced.arch", &small, None));
     assert_eq!(first, eval("t.arch", &["--set", "D=8", "--threads", "2"], None));
-    // Twins, whose parameters have other paths and so other first values.
+    // Twins whose parameters have other paths and therefore other initial values.
     let paths = |file: &str| archc(&["params", &folder.text(file)]).done().out;
     assert_ne!(paths("a.arch"), paths("b.arch"));
     let (a, b) = (eval("a.arch", &small, None), eval("b.arch", &small, None));
@@ -145,7 +145,7 @@ fn keys_of_evaluations_tell_what_changes_the_number() {
         eval("t.arch", &["--set", "D=8", "--seed", "1"], None),
         eval("t.arch", &["--set", "D=8", "--device", "lowered"], None),
     ];
-    // On x86-64 every machine has this one, and on others no machine has it.
+    // On x86-64 every machine has this instruction set; on other architectures none has it.
     let lower = cfg!(target_arch = "x86_64").then(|| eval("t.arch", &small, Some("sse2")));
     if let Some(lower) = &lower {
         assert!(lower["machine"].as_str().is_some_and(|m| m.contains("sse2")), "{lower}");
@@ -177,7 +177,7 @@ fn weights_are_scored_on_tiers_of_one_model() {
     assert!(fit.contains(", at D=16"), "{fit}");
 }
 
-/// Sends a signal, where that is known how.
+/// Sends a signal, on systems that support it.
 fn signal(child: &Child, name: &str) -> bool {
     cfg!(unix) && Command::new("kill").args([name, &child.id().to_string()]).status().is_ok_and(|s| s.success())
 }
@@ -201,7 +201,7 @@ fn a_search_stops_in_good_order_and_can_be_read() {
     archc(&["report", &out]).done();
     let page = fs::read_to_string(folder.path("run/report.html")).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.contains("archc search"));
-    // Goes on, with a budget that is used already.
+    // The search resumes, with its budget already used up.
     let resumed = archc(&["search", "--resume", "--out", &out, "--budget", "0.1s"]).done();
     assert!(resumed.out.contains("ended: time"), "{}", resumed.out);
 }
@@ -230,7 +230,7 @@ fn a_run_is_resumed_by_its_own_settings_and_says_what_differs() {
     let first = search(&["--budget", "0.2s", "--seed", "3", "--task-weights", "text=0"]);
     assert_eq!(first.code, 0, "{}", first.err);
     let again = |more: &[&str]| archc(&[&["search", "--resume", "--out", &out], more].concat());
-    // Its time is spent: it ends at once, and its weights and seed are its own.
+    // The run's time is used up: it ends at once; its weights and seed are its own.
     let spent = again(&[]).done();
     assert!(spent.out.contains("ended: time"), "{}", spent.out);
     for (more, said) in [
@@ -242,7 +242,7 @@ fn a_run_is_resumed_by_its_own_settings_and_says_what_differs() {
         assert!(refused.err.contains(said), "{}", refused.err);
     }
     again(&["--tier", "verify"]).refused(2, "E1008");
-    // A name that is no task, and a corpus that is too small, are refused before there is a folder.
+    // An unknown task name and a corpus that is too small are refused before the folder is created.
     fs::write(folder.path("small.txt"), "hello world").unwrap();
     let refused = |more: &[&str], code| {
         archc(&[&["search", &folder.text("t.arch"), "--out", &folder.text("none")], more].concat()).refused(2, code);
@@ -275,7 +275,7 @@ fn an_interrupted_training_says_how_to_go_on() {
     }
 }
 
-/// Under nohup this process ignores hangups, and so does whatever it starts.
+/// Whether this process ignores hangups, as under nohup; its children then do as well.
 fn hangups_are_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -305,7 +305,7 @@ fn a_hangup_under_nohup_changes_nothing() {
     assert_eq!(finish(child.wait_with_output().unwrap()).code, 75);
 }
 
-/// A short training of the tiny block into a folder.
+/// Trains the tiny block for a few steps into a folder.
 fn trained(folder: &Folder, out: &str, more: &[&str]) -> crate::Run {
     let (file, out) = (folder.text("t.arch"), folder.text(out));
     let args = ["train", &file, "--set", "D=8", "--layers", "1", "--batch", "2", "--out", &out];
@@ -324,7 +324,7 @@ fn a_run_folder_is_enough_for_every_command() {
     assert!(first.out.contains("(chance 0.1") && first.err.contains("tokens in"), "{}\n{}", first.out, first.err);
     let run = folder.text("run");
     fs::remove_file(folder.path("t.arch")).unwrap();
-    // It goes on with its own program and options, to more steps under a longer schedule.
+    // The run resumes with its own program and options, to more steps under a longer schedule.
     let more = archc(&["train", &run, "--steps", "30", "--message-format", "json"]).done();
     let objects = json(&more.out);
     let kind =
@@ -337,7 +337,7 @@ fn a_run_folder_is_enough_for_every_command() {
     assert_eq!(curve(&folder, "run").lines().count(), 30);
     let about = fs::read_to_string(folder.path("run/run.json")).unwrap();
     assert!(about.contains("\"stretched\"") && about.contains("\"from\": 20"), "{about}");
-    // What is said and is not so is told with the option's name and both values.
+    // An option that contradicts the run is reported with its name and both values.
     let other = archc(&["train", &run, "--lr", "0.5", "--set", "D=16"]);
     other.refused(2, "E0913");
     assert!(other.err.contains("D is 8 there and 16 here"), "{}", other.err);
@@ -367,7 +367,7 @@ fn a_run_folder_is_enough_for_every_command() {
     let refused = forward(&run, &["--layers", "2"], "none");
     refused.refused(2, "E0913");
     assert!(refused.err.contains("--layers is 1 there and 2 here"), "{}", refused.err);
-    // A new run with one other option, from the weights of this one; both on one page.
+    // A new run with one other option, from the weights of the first; both on one page.
     let new = folder.text("new");
     let args = ["train", &run, "--lr", "0.01", "--weights", &run, "--steps", "5", "--out", &new];
     archc(&args).done();
@@ -378,12 +378,12 @@ fn a_run_folder_is_enough_for_every_command() {
         assert!(page.contains(part), "no {part}");
     }
     archc(&["report", &run]).done();
-    // Weights that do not fit: all mismatches at once.
+    // Weights that do not fit: all mismatches are reported at once.
     let wrong =
         archc(&["train", &folder.text("x.arch"), "--set", "D=16", "--weights", &run, "--out", &folder.text("w")]);
     assert_eq!(wrong.code, 2, "{}", wrong.err);
     assert!(wrong.err.matches("E080").count() > 3, "{}", wrong.err);
-    // A folder of an archc that kept only a hash.
+    // A folder of an archc version that stored only a hash.
     let mut old: Value = serde_json::from_str(&about).unwrap();
     for key in ["recipe", "files", "metric"] {
         old.as_object_mut().unwrap().remove(key);
@@ -407,7 +407,7 @@ fn a_training_that_diverges_says_where() {
     let again = trained(&folder, "run", &["--steps", "3", "--message-format", "json"]);
     assert_eq!(again.code, 3);
     assert!(json(&again.out).iter().any(|o| o["kind"] == "trained" && o["status"] == "diverged"), "{}", again.out);
-    // Inside of a scan, with the token. What is not taken is no fault, though it is NaN at every token.
+    // Inside a scan, with the token. An unselected operand is not reported, although it is NaN at every token.
     let program = "block Wild[D] {\n    input x[D]\n    let z = select(x > 100, sqrt(x - 100), x)\n    scan {\n        \
                    state s[D] = 1\n        s = s * (2 + z ^ 2)\n        emit y = exp(s)\n    }\n    output y\n}\n";
     fs::write(folder.path("t.arch"), program).unwrap();
@@ -451,7 +451,7 @@ fn a_task_of_your_own_is_trained_on_and_told_from_another() {
     let run = trained(&folder, "run", &["--task", &task, "--message-format", "json"]).done();
     let trained_on = &json(&run.out)[0];
     assert_eq!((&trained_on["task"], &trained_on["metric"]), (&task.as_str().into(), &"accuracy".into()));
-    // The folder says the task; the same rows in another order are the same task, other rows are not.
+    // The folder states the task; the same rows in another order are the same task, other rows are not.
     let again = || archc(&["train", &folder.text("run")]);
     fs::write(folder.path("a:b,c=d.jsonl"), (0..60).rev().map(row).collect::<String>()).unwrap();
     again().done();

@@ -1,10 +1,10 @@
-//! Pages of the documentation that tests write: each is held to what it would be made, or made so.
+//! Documentation pages that tests write: each is compared with its generated text, or rewritten.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// The page is as `update` makes it; with ARCHC_UPDATE_DOCS it is made so.
+/// Asserts that the page equals the result of `update`; with ARCHC_UPDATE_DOCS it is rewritten instead.
 pub fn held(page: &str, update: impl FnOnce(&str) -> String) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _writing = ONE_AT_A_TIME.lock();
@@ -18,7 +18,7 @@ pub fn held(page: &str, update: impl FnOnce(&str) -> String) {
     assert!(updated == text, "{page}:{line} is out of date: run this test once with ARCHC_UPDATE_DOCS=1");
 }
 
-/// The text with what stands between the mark `<!-- name -->` and the next end replaced.
+/// Replaces the text between the mark `<!-- name -->` and the next end mark.
 pub fn filled(text: &str, name: &str, by: &str) -> String {
     let opening = format!("<!-- {name} -->\n");
     let start = text.find(&opening).unwrap_or_else(|| panic!("the page has no {opening}")) + opening.len();

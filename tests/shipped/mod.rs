@@ -1,4 +1,4 @@
-//! The programs that ship: standard library, seeds, examples.
+//! Shipped programs: standard library, seeds, examples.
 
 use archc_compiler::hir::{CallableKind, Library, Module};
 use archc_compiler::source::{FileId, SourceMap, sibling};
@@ -7,12 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The root of the repository.
+/// Root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All `.arch` files of a folder and its folders, in order.
+/// All `.arch` files of a folder and its subfolders, in order.
 pub fn files(folder: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![root().join(folder)];
@@ -31,29 +31,29 @@ pub fn files(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// A file and what it uses.
+/// File with its imports.
 #[allow(dead_code, reason = "not every test binary compiles them")]
 pub struct Shipped {
-    /// `examples-03_router`
+    /// Name, for example `examples-03_router`.
     pub name: String,
-    /// All texts.
+    /// Texts of the file and its imports.
     pub sources: SourceMap,
-    /// Its own.
+    /// The file itself.
     pub file: FileId,
-    /// None for a file with errors.
+    /// Module of the file; none for a file with errors.
     pub module: Option<Arc<Module>>,
 }
 
 #[allow(dead_code, reason = "not every test binary compiles them")]
 impl Shipped {
-    /// Reads a file; texts are named by their path from the root, so that findings look alike everywhere.
+    /// Reads a file; texts are named by their path from the root, so that findings do not depend on the machine.
     pub fn read(path: &Path) -> Self {
         let shown = path.strip_prefix(root()).expect("a file of the repository").to_string_lossy().replace('\\', "/");
         let text = fs::read_to_string(path).expect("a readable program");
         let mut sources = SourceMap::new();
         for used in archc_compiler::hir::uses(&text) {
             let used = sibling(&shown, &used);
-            // A broken program may use a file that is not there.
+            // A broken program may import a missing file.
             if let Ok(text) = fs::read_to_string(root().join(&used)) {
                 sources.add(used, text);
             }
@@ -64,19 +64,19 @@ impl Shipped {
         Self { name, sources, file, module }
     }
 
-    /// Its text.
+    /// Text of the file.
     pub fn text(&self) -> &str {
         &self.sources.file(self.file).text
     }
 
-    /// Its blocks and models.
+    /// Blocks and models of the file.
     pub fn blocks(&self) -> Vec<(String, CallableKind)> {
         let Some(module) = &self.module else { return Vec::new() };
         let callable = |i: u32| &module.callables[i as usize];
         targets(module).into_iter().map(|t| (callable(t.index).name.name.clone(), callable(t.index).kind)).collect()
     }
 
-    /// Compiles one of them.
+    /// Compiles one block or model.
     pub fn compile(&self, block: &str, sizes: Sizes) -> Compilation {
         compile(&self.sources, self.file, &Options { block: Some(block.to_owned()), sizes })
     }

@@ -1,12 +1,12 @@
-//! Checkpoints: everything that training needs to go on, as one safetensors file.
+//! Checkpoints: the complete state needed to resume a training, as one safetensors file.
 //!
 //! Tensors are `params.PATH`, `first.PATH`, `second.PATH` (AdamW's moments). The header's one entry,
 //! `archc`, is JSON: the loop's progress, the number of updates, and the identity of the run. (One entry,
-//! because safetensors keeps entries in a hash map and would write several in random order.) A tensor is
+//! because the safetensors crate keeps entries in a hash map and would write several in random order.) A tensor is
 //! stored as F32 where that holds every number exactly, else as F64, so nothing is ever rounded.
 //!
-//! A weights file has the parameters under their plain paths: what `archc forward --weights` and any other
-//! safetensors reader take.
+//! A weights file has the parameters under their plain paths, as `archc forward --weights` and any other safetensors
+//! reader expect.
 
 use crate::fault;
 use crate::trainer::Watch;
@@ -23,21 +23,21 @@ use std::path::Path;
 const ENTRY: &str = "archc";
 const FORMAT: u32 = 1;
 
-/// Where the loop is.
+/// Progress of the training loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps done.
     pub step: u64,
-    /// The watch over divergence.
+    /// State of the divergence check.
     pub watch: Watch,
 }
 
-/// The state of a training between two steps.
+/// State of a training between two steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
-    /// The loop's.
+    /// Progress of the loop.
     pub progress: Progress,
-    /// The session's.
+    /// Parameters and moments of the session.
     pub snapshot: Snapshot,
 }
 
@@ -51,7 +51,7 @@ struct Header {
     identity: Value,
 }
 
-/// A tensor on its way into a file.
+/// Tensor as it is stored in a file.
 struct Stored {
     shape: Vec<usize>,
     dtype: Dtype,
@@ -60,7 +60,7 @@ struct Stored {
 
 impl Stored {
     fn new(tensor: &Tensor) -> Self {
-        // NaNs compare unequal to themselves, and so are stored as F64, payload and all.
+        // NaNs compare unequal to themselves and are therefore stored as F64, payload included.
         let single = tensor.data.iter().all(|&x| f64::from(x as f32) == x);
         let bytes = if single {
             tensor.data.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect()
@@ -100,7 +100,7 @@ fn stored<'a>(prefix: &'a str, tensors: &'a Tensors) -> impl Iterator<Item = (St
 }
 
 impl Checkpoint {
-    /// The file's bytes. `identity` says of which run this is; [`Checkpoint::decode`] gives it back.
+    /// Encodes the checkpoint as the bytes of a file. `identity` identifies the run; [`Checkpoint::decode`] returns it.
     pub fn encode(&self, identity: &Value) -> Vec<u8> {
         let Snapshot { params, first, second, step } = &self.snapshot;
         let tensors = stored("params.", params).chain(stored("first.", first)).chain(stored("second.", second));
@@ -109,7 +109,7 @@ impl Checkpoint {
         encode(tensors.collect(), &header)
     }
 
-    /// Reads a file's bytes; `path` is for errors.
+    /// Decodes the bytes of a file; `path` is for errors.
     ///
     /// # Errors
     /// E0912 when they are not a checkpoint.
@@ -130,14 +130,14 @@ impl Checkpoint {
     }
 }
 
-/// The bytes of a weights file. `made` says of which run and program they are.
+/// Encodes a weights file. `made` identifies the run and the program that the weights come from.
 pub fn encode_weights(snapshot: &Snapshot, made: &Value) -> Vec<u8> {
     let header = Header { format: FORMAT, updates: snapshot.step, progress: None, identity: made.clone() };
     encode(stored("", &snapshot.params).collect(), &header)
 }
 
-/// Reads weights: a weights file, one of another program (without our header), or a checkpoint. The
-/// moments are left out. The number of updates is 0 where the file does not tell.
+/// Reads weights from a weights file, a file of another program (without the archc header), or a checkpoint. Moments
+/// are left out. The number of updates is 0 where the file does not state it.
 ///
 /// # Errors
 /// E0912 when it is not a safetensors file of F32 or F64 tensors.
@@ -151,7 +151,7 @@ pub fn decode_weights(bytes: &[u8], path: &Path) -> Result<Snapshot, Diagnostic>
     Ok(Snapshot { params, step: header.updates, ..Snapshot::default() })
 }
 
-/// Names the bytes of a file.
+/// Hash that identifies the bytes of a file.
 pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,4 +1,4 @@
-//! The codes of this crate's findings (E09xx), with the long text that `archc explain` prints.
+//! Codes of this crate's diagnostics (E09xx), with the long text that `archc explain` prints.
 
 use archc_compiler::diag::Code;
 

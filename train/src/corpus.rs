@@ -1,10 +1,10 @@
-//! Texts for the task `text`, split by document into parts.
+//! Text corpora for the task `text`, split by document into training, validation and test part.
 //!
-//! A document is a file; a file that holds more than a twentieth of the bytes is cut at blank lines into pieces,
-//! and a piece is a document. Files and documents that are the same byte for byte count once. Documents are put
-//! in the order of their hashes, and from its start the test part takes 10 % of the bytes, then validation 10 %,
-//! then training the rest. So the split depends on the contents alone, not on names or order, no document is on
-//! both sides of it, and however unequal the files are, no document is so large that a part goes without.
+//! A document is a file; a file that holds more than a twentieth of all bytes is cut at blank lines into pieces, each of which
+//! is a document. Files and documents with identical bytes count once. Documents are sorted by hash; the test part takes the
+//! first 10 % of the bytes, validation the next 10 %, training the rest. The split therefore depends on the contents alone, not
+//! on names or order; no document is on both sides of it; and however unequal the file sizes, no document is so large that a
+//! part stays empty.
 
 use crate::fault;
 use crate::task::Part;
@@ -16,26 +16,26 @@ use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-/// A file of more bytes than one in so many is cut into pieces.
+/// A file with more than 1/`WHOLE` of all bytes is cut into pieces.
 const WHOLE: usize = 20;
-/// The whole text would be cut into about so many pieces, unless that makes them shorter or longer than these.
+/// Target number of pieces of the whole text, within the limits on the length of a piece.
 const PIECES: usize = 64;
 const SHORTEST_PIECE: usize = 256;
 const LONGEST_PIECE: usize = 8192;
 
-/// Bytes of a corpus, at most: in memory it takes three times as much.
+/// Maximum size of a corpus in bytes; in memory it takes three times as much.
 const LARGEST: u64 = 1 << 30;
 
-/// One part of a corpus: its documents one after another.
+/// One part of a corpus: its documents concatenated.
 #[derive(Clone, Debug, Default)]
 pub struct Bytes {
     /// The text.
     pub bytes: Vec<u8>,
-    /// Whether a document starts at this byte.
+    /// For each byte, whether a document starts there.
     pub starts: Vec<bool>,
 }
 
-/// A text in three parts.
+/// Corpus split into three parts.
 #[derive(Clone, Debug)]
 pub struct Corpus {
     parts: [Bytes; 3],
@@ -44,7 +44,7 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Reads a file, or all files of a folder and its folders. Hidden files, links to folders and links to nothing are left out.
+    /// Reads a file, or all files of a folder and its folders. Hidden files, links to folders and dangling links are skipped.
     ///
     /// # Errors
     /// E0904 when something cannot be read, E0926 for a file that is not text, E0905 when there is no text, E0927 when there is
@@ -68,7 +68,7 @@ impl Corpus {
                 if entry.file_name().to_string_lossy().starts_with('.') {
                     continue;
                 }
-                // A link to a folder is no folder here, and no file below.
+                // A link to a folder counts neither as a folder here nor as a file below.
                 let kind = entry.file_type().map_err(unreadable(&path))?;
                 if kind.is_dir() {
                     folders.push(path);
@@ -77,13 +77,13 @@ impl Corpus {
                 match fs::metadata(&path) {
                     Ok(found) if found.is_file() => files.push(path),
                     Ok(_) => {}
-                    // A link to what is not there, or to itself. One to what may not be read is a file that cannot be read.
+                    // A dangling or circular link. A link to a file without read permission is a file that cannot be read.
                     Err(error) if kind.is_symlink() && error.kind() != io::ErrorKind::PermissionDenied => {}
                     Err(error) => return Err(unreadable(&path)(error)),
                 }
             }
         }
-        // In order of their names, so that a message names the same file every time.
+        // Sorted by name, so that a message names the same file every time.
         files.sort();
         let mut left = largest;
         let mut texts = Vec::with_capacity(files.len());
@@ -95,7 +95,7 @@ impl Corpus {
         Self::from_texts(texts, &format!("`{}`", path.display()))
     }
 
-    /// The text that the program carries, or any other that is in memory. None for an empty one.
+    /// Corpus from text in memory, such as the text embedded in the program. None for an empty text.
     ///
     /// # Errors
     /// E0905 when it is only white space.
@@ -106,12 +106,12 @@ impl Corpus {
         Self::from_texts(vec![text.as_bytes().to_vec()], "that archc carries").map(Some)
     }
 
-    /// Splits texts. `what` names them in errors.
+    /// Splits texts into a corpus. `what` names them in errors.
     ///
     /// # Errors
     /// E0905 when there is no text.
     pub fn from_texts(texts: Vec<Vec<u8>>, what: &str) -> Result<Self, Diagnostic> {
-        // Ordered by hash; the same contents fall together, so that copies do not decide what a large file is.
+        // Sorted by hash; identical contents become neighbours, so that copies do not affect which files count as large.
         let texts = by_hash(texts.iter().map(Vec::as_slice).filter(|text| !text.iter().all(u8::is_ascii_whitespace)));
         let total: usize = texts.values().map(|text| text.len()).sum();
         let size = (total / PIECES).clamp(SHORTEST_PIECE, LONGEST_PIECE);
@@ -151,33 +151,33 @@ impl Corpus {
         &self.parts[slot(part)]
     }
 
-    /// Names the contents: equal for corpora that are split the same way into the same bytes.
+    /// Hash of the contents: equal for corpora that are split the same way into the same bytes.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// Number of different documents.
+    /// Number of distinct documents.
     pub fn documents(&self) -> usize {
         self.documents
     }
 }
 
-/// What becomes of a path that cannot be read.
+/// Error for a path that cannot be read.
 fn unreadable(path: &Path) -> impl Fn(io::Error) -> Diagnostic {
     move |error| fault::corpus_unreadable(path, &error)
 }
 
-/// Texts by their hashes.
+/// Maps texts by their hashes.
 fn by_hash<'a>(texts: impl Iterator<Item = &'a [u8]>) -> BTreeMap<[u8; 32], &'a [u8]> {
     texts.map(|text| (Sha256::digest(text).into(), text)).collect()
 }
 
-/// The bytes of a file, unless they are no text: no encoding but UTF-16 and UTF-32 has a byte 0 in a text. None for more than
-/// `most` of them.
+/// Bytes of a file, unless they are not text: a text has a byte 0 in no encoding but UTF-16 and UTF-32. None for more than
+/// `most` bytes.
 fn text_of(file: &Path, most: u64) -> Result<Option<Vec<u8>>, Diagnostic> {
     let mut bytes = Vec::new();
     let mut reader = BufReader::new(fs::File::open(file).map_err(unreadable(file))?);
-    // By pieces: a large file that is no text shows it at its start.
+    // Reads piecewise: a large file that is not text is recognised at its start.
     loop {
         let piece = reader.fill_buf().map_err(unreadable(file))?;
         if piece.is_empty() {
@@ -203,7 +203,8 @@ fn slot(part: Part) -> usize {
     }
 }
 
-/// Pieces of about `size` bytes: cut after a blank line, else after a line, else (four times as long) anywhere.
+/// Splits a text into pieces of about `size` bytes: cut after a blank line, else after a line, else (four times as long)
+/// anywhere.
 fn pieces(text: &[u8], size: usize) -> Vec<&[u8]> {
     let mut pieces = Vec::new();
     let mut rest = text;
@@ -292,7 +293,7 @@ mod tests {
             for held_out in [lengths[1], lengths[2]] {
                 assert!((total / 10..=total / 5).contains(&held_out), "{held_out} of {total}");
             }
-            // Notes stay whole, and copies of them change nothing.
+            // Notes stay whole, and copies of them have no effect.
             let holds = |part, text: &[u8]| corpus.part(part).bytes.windows(text.len()).any(|w| w == text);
             assert!((0..notes).all(|i| Part::ALL.into_iter().filter(|&part| holds(part, &small(i))).count() == 1));
             texts.extend((0..200).map(|_| small(0)));

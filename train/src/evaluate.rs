@@ -1,16 +1,16 @@
-//! The contract of an evaluation: one program, one tier, one seed in; one report and an exit code out.
+//! The evaluation contract: one program, one tier and one seed in; one report and an exit code out.
 //!
-//! `archc eval FILE --tier T --seed S --json` is this function in a process. It is idempotent: the report
-//! is a function of (program, weights, tier, seed, corpus, machine), but for the seconds it took, and its key is a hash of
+//! `archc eval FILE --tier T --seed S --json` runs this function in a process. It is idempotent: the report
+//! is a function of (program, weights, tier, seed, corpus, machine), except for the seconds it took, and its key is a hash of
 //! them, so that any engine may run it anywhere, twice, and keep either result.
 //!
-//! Equal keys mean equal bytes. So a key covers the graph at every size of the tier with the paths of its parameters, which seed their
-//! first values, and of the machine what bits depend on: the device, its instruction set, the system's functions. Two programs that
-//! compute the same under other names have two keys; to take them for one is up to whoever compares (the search does, by canonical
-//! hash). What was not scored to the end has no key: it is no result.
+//! Equal keys mean equal bytes. A key therefore covers the graph at every size of the tier with the paths of its parameters, which
+//! seed their initial values, and the properties of the machine that results depend on: the device, its instruction set, the system's
+//! functions. Two programs that compute the same under different names have two keys; identifying them is up to the caller (the search
+//! does so by canonical hash). An evaluation that was not scored to the end has no key: it is not a result.
 //!
-//! At one seed every program gets the same batches, and parameters of the same path the same first
-//! values: differences between two programs are theirs, not the data's (common random numbers).
+//! At one seed every program gets the same batches, and parameters of the same path the same initial values (common random numbers):
+//! differences between two programs are not caused by the data.
 
 mod training;
 
@@ -34,48 +34,49 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use training::{Told, train};
 
-/// Names the layout of [`EvalReport`].
+/// Version of the layout of [`EvalReport`].
 pub const SCHEMA: &str = "archc.eval/3";
 
-/// Part of every key. It changes when scores change: another task definition, optimizer, or device meaning.
+/// Version of the evaluator, part of every key. It changes when scores change: another task definition, optimizer, or device
+/// semantics.
 pub const VERSION: &str = "3";
 
-/// What a program is asked to be.
+/// Sizes at which a program is instantiated as a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelSize {
-    /// VOCAB, from the task.
+    /// Vocabulary size VOCAB, from the task.
     pub vocab: usize,
-    /// D.
+    /// Model width D.
     pub width: usize,
-    /// Layers of the standard stack, for a block.
+    /// Number of layers of the standard stack, for a block.
     pub layers: usize,
 }
 
-/// What a program costs.
+/// Cost of a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Floating-point operations a token, forward.
+    /// Floating-point operations per token of a forward pass.
     pub flops_per_token: f64,
-    /// Numbers carried from token to token (at the task's length, for what grows with it).
+    /// State size: numbers carried from token to token (at the task's length, for state that grows with it).
     pub state: f64,
 }
 
-/// A program that can be evaluated. The caller has the compiler; this crate has none.
+/// Program that can be evaluated. The caller has the compiler; this crate has none.
 pub trait Candidate {
-    /// Its graph as a model of a size.
+    /// Graph of the program as a model of a size.
     ///
     /// # Errors
-    /// Whatever the compiler finds.
+    /// The compiler's diagnostics.
     fn graph(&self, size: ModelSize) -> Result<Arc<Graph>, Vec<Diagnostic>>;
 
-    /// What the graph costs on sequences of a length.
+    /// Cost of the graph on sequences of length `len`.
     fn cost(&self, graph: &Graph, len: usize) -> Cost;
 
-    /// A finding as JSON, with the places in the source text.
+    /// A diagnostic as JSON, with its locations in the source text.
     fn describe(&self, diagnostic: &Diagnostic) -> Value;
 }
 
-/// How an evaluation ended.
+/// Outcome of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -85,9 +86,9 @@ pub enum Status {
     Invalid,
     /// A training diverged.
     Diverged,
-    /// The time limit passed.
+    /// The time limit was reached.
     Timeout,
-    /// It was interrupted; the same request may be tried again.
+    /// The evaluation was interrupted; the same request may be repeated.
     Retry,
 }
 
@@ -105,78 +106,78 @@ impl Status {
     }
 }
 
-/// A point of a learning curve.
+/// Point of a learning curve.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
-    /// Tokens seen.
+    /// Tokens seen so far.
     pub tokens: u64,
-    /// Mean training loss since the point before, in nats.
+    /// Mean training loss since the previous point, in nats.
     #[serde(with = "crate::score::number")]
     pub loss: f64,
 }
 
-/// How a program did on one task.
+/// Result of a program on one task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskReport {
-    /// D of the model; none if it has no such axis.
+    /// Width D of the model; none if the model has no such axis.
     pub width: Option<usize>,
-    /// What the tier makes of the training: 0 at the uninformed loss, 1 where the measure has fallen by the tier's unit.
+    /// Score of the training as the tier defines it: 0 at the uninformed loss, 1 where the measure has fallen by the tier's unit.
     pub score: f64,
-    /// Its part in the tier's score, against the sum of all weights.
+    /// Weight in the tier's score, relative to the sum of all weights.
     pub weight: f64,
-    /// Mean of the training loss over all steps, each at most the uninformed loss, in nats; NaN where nothing was trained.
+    /// Mean of the training loss over all steps, each capped at the uninformed loss, in nats; NaN if nothing was trained.
     #[serde(with = "crate::score::number")]
     pub mean_loss: f64,
-    /// After the last step, in the task's own metric.
+    /// Result after the last step, in the task's own metric.
     #[serde(with = "crate::score::number")]
     pub value: f64,
     /// `accuracy` or `bits per byte`.
     pub metric: String,
-    /// The metric of an uninformed guess.
+    /// Value of the metric for an uninformed guess.
     #[serde(default)]
     pub chance: f64,
     /// Mean cross-entropy of the scored tokens after the last step, in nats.
     #[serde(with = "crate::score::number")]
     pub loss: f64,
-    /// Tokens trained on.
+    /// Number of tokens trained on.
     pub tokens: u64,
-    /// The learning rate that validation picked; 0 where nothing was trained.
+    /// Learning rate chosen by validation; 0 if nothing was trained.
     pub learning_rate: f64,
-    /// The training loss at that rate.
+    /// Training loss at that rate.
     pub curve: Vec<CurvePoint>,
 }
 
-/// The answer to a request.
+/// Answer to an evaluation request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvalReport {
-    /// [`SCHEMA`].
+    /// Layout version, [`SCHEMA`].
     pub schema: String,
-    /// Names the result: reports of one key differ in their seconds alone. None unless all tasks are scored as the tier says.
+    /// Key of the result: reports with the same key differ only in `seconds`. None unless all tasks are scored as the tier specifies.
     pub key: Option<String>,
-    /// What computed it: device, instruction set, system.
+    /// Machine that computed the result: device, instruction set, system.
     pub machine: String,
-    /// How it ended.
+    /// Outcome of the evaluation.
     pub status: Status,
     /// The tier's name.
     pub tier: String,
-    /// The seed asked for.
+    /// Seed of the request.
     pub seed: u64,
-    /// By name, as far as it came.
+    /// Task reports by task name, for the tasks that were reached.
     pub tasks: BTreeMap<String, TaskReport>,
-    /// Learned numbers, in the model of the first task.
+    /// Number of parameters of the first task's model.
     pub params: u64,
-    /// Operations a token, forward, in the model of the first task.
+    /// Floating-point operations per token of a forward pass of the first task's model.
     pub flops_per_token: f64,
-    /// Numbers carried from token to token, in the model of the first task.
+    /// State size of the first task's model: numbers carried from token to token.
     pub state: f64,
-    /// How long it took; the only field that two equal requests may differ in.
+    /// Duration in seconds; the only field in which reports of two equal requests may differ.
     pub seconds: f64,
-    /// Findings, as JSON.
+    /// Diagnostics, as JSON.
     pub diagnostics: Vec<Value>,
 }
 
 impl EvalReport {
-    /// Before anything was scored.
+    /// Report before any task is scored.
     fn empty(request: &EvalRequest, machine: String) -> Self {
         Self {
             schema: SCHEMA.to_owned(),
@@ -194,70 +195,70 @@ impl EvalReport {
         }
     }
 
-    /// Mean score of the tasks by their weights; none unless all are scored.
+    /// Weighted mean of the tasks' scores; none unless all tasks are scored.
     pub fn score(&self) -> Option<f64> {
         weighted(self.tasks.values().map(|t| (t.weight, t.score))).filter(|_| self.status == Status::Ok)
     }
 }
 
-/// Mean of scores by their weights, each `(weight, score)`; none without a weight.
+/// Weighted mean of scores, each given as `(weight, score)`; none if the weights sum to zero.
 pub fn weighted(scores: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
     let (weights, sum) =
         scores.fold((0.0, 0.0), |(weights, sum), (weight, score)| (weights + weight, sum + weight * score));
     (weights > 0.0).then(|| sum / weights)
 }
 
-/// What is to be evaluated.
+/// Evaluation request.
 #[derive(Clone, Debug)]
 pub struct EvalRequest {
-    /// On what.
+    /// Tier to evaluate on.
     pub tier: Tier,
-    /// Index into the tier's space of seeds.
+    /// Index into the tier's seed space.
     pub seed: u64,
-    /// What `text` reads.
+    /// Corpus for the task `text`.
     pub corpus: Option<Arc<Corpus>>,
-    /// At which learning rates it trains.
+    /// Learning rates to train at.
     pub rates: Rates,
-    /// A guard against programs that hang. It never shortens a training: past it there is no score.
+    /// Guard against programs that hang. It never shortens a training: an evaluation that exceeds it has no score.
     pub time_limit: Option<Duration>,
-    /// Whose time is limited.
+    /// Clock that measures the time limit.
     pub clock: Clock,
-    /// Threads of the device; results do not depend on it.
+    /// Number of device threads; results do not depend on it.
     pub threads: usize,
 }
 
-/// Learning rates of an evaluation, as multiples of the tasks' own.
+/// Learning rates of an evaluation, as multiples of the tasks' own rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Rates {
-    /// Those of the tier, of which validation picks one for each task.
+    /// All rates of the tier; validation picks one for each task.
     #[default]
     All,
-    /// This one.
+    /// This rate only.
     Only(f64),
-    /// This one; a task whose training diverges at it is trained again at half of it, and then at a quarter. For a rate that was
-    /// tuned on shorter trainings or other tasks, which say nothing of where a longer one breaks.
+    /// This rate first; a task whose training diverges at it is trained again at half of it, and then at a quarter. Meant for a rate
+    /// that was tuned on shorter trainings or other tasks, where divergence of a longer training does not show.
     From(f64),
 }
 
 impl Rates {
-    /// From a rate that was tuned, or from the tasks' own for a program that learned at none.
+    /// Starts from a tuned rate, or from the tasks' own rates for a program that learned at none.
     pub fn tuned(rate: Option<f64>) -> Self {
         Self::From(rate.unwrap_or(1.0))
     }
 }
 
-/// A clock for the time limit.
+/// Clock for the time limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {
-    /// The world's.
+    /// Wall-clock time.
     #[default]
     Wall,
-    /// Processor time of the thread that asks: a suspended or crowded machine uses none of it. The device must work on that thread.
+    /// Processor time of the calling thread: a suspended or overloaded machine uses none of it. The device must work on that thread.
     Thread,
 }
 
 impl Clock {
-    /// Time since some moment.
+    /// Time since an arbitrary fixed moment.
     pub fn now(self) -> Duration {
         let id = match self {
             Self::Wall => ClockId::Monotonic,
@@ -269,7 +270,7 @@ impl Clock {
 }
 
 impl EvalRequest {
-    /// The multiples of the learning rates that are trained.
+    /// Multiples of the learning rates to train at.
     fn rates(&self) -> Vec<f64> {
         match self.rates {
             Rates::All => self.tier.rates.clone(),
@@ -278,17 +279,17 @@ impl EvalRequest {
         }
     }
 
-    /// Whether the first rate at which nothing diverges is taken, and not the best.
+    /// Whether the first rate without divergence is taken instead of the best.
     fn takes_first(&self) -> bool {
         matches!(self.rates, Rates::From(_))
     }
 
-    /// The same request of the tier with this one of its rates.
+    /// The tier with the rates of this request.
     fn tier_as_asked(&self) -> Tier {
         Tier { rates: self.rates(), ..self.tier.clone() }
     }
 
-    /// hash(program, evaluator version, machine, tier, seed), and what tasks read: a corpus, a file of rows.
+    /// Hash of (program, evaluator version, machine, tier, seed) and of the data that tasks read: a corpus, a file of rows.
     pub fn key(&self, program: &str, machine: &str) -> String {
         let tier = serde_json::to_string(&self.tier_as_asked()).expect("a tier has only text keys and finite numbers");
         let reads = self.tier.tasks.iter().any(|run| run.task.name == "text");
@@ -304,12 +305,12 @@ impl EvalRequest {
     }
 }
 
-/// What the bits of a device's results depend on: itself, its instructions, and the system that has the functions it calls.
+/// Properties that the bits of a device's results depend on: the device, its instruction set, and the system whose functions it calls.
 pub fn machine(device: &dyn Device) -> String {
     format!("{} {}-{}", device.arithmetic(), std::env::consts::ARCH, std::env::consts::OS)
 }
 
-/// A hash of parts, each with its length.
+/// Hash of parts, each with its length.
 #[derive(Default)]
 struct Key(Sha256);
 
@@ -319,7 +320,7 @@ impl Key {
         self.0.update(part);
     }
 
-    /// 128 bits, as hex.
+    /// The first 128 bits, as hex.
     fn text(self) -> String {
         self.0.finalize()[..16].iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
@@ -328,33 +329,33 @@ impl Key {
     }
 }
 
-/// Where an evaluation is, told after every step.
+/// Progress of an evaluation, passed to the callback after every step.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment<'a> {
-    /// The task's name in the tier.
+    /// Name of the task in the tier.
     pub task: &'a str,
-    /// Steps done, at this learning rate.
+    /// Steps done at this learning rate.
     pub step: u64,
-    /// Of so many.
+    /// Total number of steps.
     pub steps: u64,
     /// Loss of the step, in nats.
     pub loss: f64,
-    /// Mean loss of the steps so far, each at most the uninformed loss, in nats.
+    /// Mean loss of the steps so far, each capped at the uninformed loss, in nats.
     pub mean_loss: f64,
 }
 
-/// What whoever is told wants.
+/// Decision of the callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     /// Go on.
     Continue,
-    /// No more of this task: score it as it is and go on with the next.
+    /// End this task: score it as it is and continue with the next one.
     Enough,
     /// Stop; the report says `retry`.
     Cancel,
 }
 
-/// Why an evaluation has no score.
+/// Reason why an evaluation has no score.
 struct Failure {
     status: Status,
     diagnostics: Vec<Diagnostic>,
@@ -387,13 +388,13 @@ pub fn evaluate(
     report
 }
 
-/// The report of a request that nothing could be done with, for whoever has no finding of the compiler to show.
+/// Report of a request that could not be processed, for callers without a compiler diagnostic.
 pub fn failed(request: &EvalRequest, message: String) -> EvalReport {
     let diagnostics = vec![serde_json::json!({ "message": message })];
     EvalReport { status: Status::Invalid, diagnostics, ..EvalReport::empty(request, String::new()) }
 }
 
-/// The key that the report of a request will have if all tasks are scored; none for a program that is refused.
+/// Key of the report that a request will have if all tasks are scored; none for a program that is refused.
 pub fn key(candidate: &dyn Candidate, device: &dyn Device, request: &EvalRequest) -> Option<String> {
     let jobs = jobs(candidate, request).ok()?;
     Some(request.key(&identity(&jobs, None), &machine(device)))
@@ -420,7 +421,7 @@ pub fn score_weights(
     })
 }
 
-/// One task of an evaluation, ready to run.
+/// Task of an evaluation, ready to run.
 struct Job<'a> {
     run: &'a TaskRun,
     task: Arc<dyn Task>,
@@ -429,7 +430,7 @@ struct Job<'a> {
     part: Part,
     threads: usize,
     rates: Vec<f64>,
-    /// The first of them at which nothing diverges is taken, and not the best.
+    /// Whether the first rate without divergence is taken instead of the best.
     first: bool,
 }
 
@@ -438,7 +439,7 @@ impl Job<'_> {
         TrainConfig { threads: self.threads, ..self.run.config(rate, self.seed) }
     }
 
-    /// The loss of a guess that does not look at the sequence, in nats.
+    /// Loss in nats of a guess that ignores the sequence.
     fn uninformed(&self) -> f64 {
         self.task.metric().uninformed()
     }
@@ -449,7 +450,7 @@ impl Job<'_> {
         self.graph.params.iter().enumerate().map(move |(i, param)| (param.path.as_str(), shape(i)))
     }
 
-    /// The report of a score and of the loss that the tier measures.
+    /// Task report from a score and the loss that the tier measures.
     fn report(&self, score: Score, measured: f64, told: Told) -> TaskReport {
         TaskReport {
             width: self.graph.axes.iter().find(|axis| axis.name == "D").map(|axis| axis.size),
@@ -482,7 +483,7 @@ fn jobs<'a>(candidate: &dyn Candidate, request: &'a EvalRequest) -> Result<Vec<J
     request.tier.tasks.iter().map(job).collect()
 }
 
-/// Weights are of one model: refuses a tier whose tasks want several.
+/// Refuses a tier whose tasks need several models, because weights belong to one model.
 fn one_model(jobs: &[Job<'_>], tier: &str) -> Result<(), Diagnostic> {
     for pair in jobs.windows(2) {
         if let Some(((path, a), (_, b))) = pair[0].params().zip(pair[1].params()).find(|(a, b)| a != b) {
@@ -493,7 +494,7 @@ fn one_model(jobs: &[Job<'_>], tier: &str) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// Names what is evaluated: the program at each size, and given weights.
+/// Hash of the evaluated model: the program at each size, and given weights.
 fn identity(jobs: &[Job<'_>], weights: Option<&Snapshot>) -> String {
     let mut key = Key::default();
     for job in jobs {

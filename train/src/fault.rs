@@ -1,4 +1,4 @@
-//! Constructors of this crate's diagnostics, one a code; the long texts are in [`crate::codes`].
+//! Constructors of this crate's diagnostics, one per code; the long texts are in [`crate::codes`].
 
 use crate::task::{MOST_TOKENS, Part};
 use archc_compiler::diag::Diagnostic;
@@ -166,10 +166,10 @@ pub fn rows_unreadable(path: &Path, error: &io::Error) -> Diagnostic {
         .help("give a file of JSON lines, as in `--task jsonl:rows.jsonl`")
 }
 
-/// A line of a file of rows, as messages name it.
+/// Line of a file of rows, as messages name it.
 pub struct Place<'a> {
     pub path: &'a Path,
-    /// From 1.
+    /// Line number, from 1.
     pub line: usize,
 }
 

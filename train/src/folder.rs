@@ -1,19 +1,19 @@
 //! A run's folder.
 //!
-//! | file | what it is |
+//! | file | content |
 //! |---|---|
-//! | `run.json` | which run this is, how its model is made again, and how it ended |
-//! | `program/` | the program, and what it uses |
+//! | `run.json` | identity, recipe and outcome of the run |
+//! | `program/` | the program and its imports |
 //! | `report.html` | curves, scores, options and program as a page |
 //! | `curve.jsonl` | one [`Record`] a line |
-//! | `checkpoint.safetensors` | the state to go on from |
+//! | `checkpoint.safetensors` | the state to resume from |
 //! | `weights.safetensors` | the parameters, under their plain paths |
 //! | `lock` | held by the process that trains into it |
 //!
-//! The checkpoint is the truth. It replaces its predecessor by a rename, after the curve up to its step has
-//! reached the disk; so at every moment there is a whole checkpoint with a whole curve before it. Lines of
-//! the curve behind the checkpoint are of steps that will be done again, and are cut off on resuming. All
-//! writes go through [`Disk`], so that a test can fill the disk or pull the plug at any of them.
+//! The checkpoint is authoritative. It replaces its predecessor by a rename, after the curve up to its step has reached the disk, so at
+//! every moment there is a whole checkpoint with a whole curve before it. Lines of the curve beyond the checkpoint belong to steps that
+//! will be repeated, and are cut off on resuming. All writes go through [`Disk`], so that a test can simulate a full disk or a power
+//! failure at any of them.
 
 use crate::checkpoint::{Checkpoint, decode_weights, encode_weights};
 use crate::fault;
@@ -38,17 +38,17 @@ const PROGRAM: &str = "program";
 const REPORT: &str = "report.html";
 const LOCK: &str = "lock";
 
-/// The writes of a run, each of which may fail or be the last.
+/// File-system writes of a run, each of which may fail or be the last.
 pub trait Disk {
     /// Creates or empties a file, writes it and waits until it is on the disk.
     fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
-    /// Puts a file in the place of another, at once.
+    /// Replaces a file by another atomically.
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Adds to the end of a file.
+    /// Appends to a file.
     fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
-    /// Waits until what was added is on the disk.
+    /// Waits until appended bytes are on the disk.
     fn sync(&mut self, path: &Path) -> io::Result<()>;
-    /// Cuts a file.
+    /// Truncates a file to `len` bytes.
     fn truncate(&mut self, path: &Path, len: u64) -> io::Result<()>;
 }
 
@@ -64,7 +64,7 @@ impl Disk for FileSystem {
 
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)?;
-        // The new name is on the disk when its folder is; systems that cannot open folders need no such thing.
+        // The new name is on the disk once its folder is; systems that cannot open folders do not need this.
         if let Some(folder) = to.parent().and_then(|folder| File::open(folder).ok()) {
             folder.sync_all()?;
         }
@@ -90,45 +90,45 @@ impl Disk for FileSystem {
     }
 }
 
-/// Which run a folder is of: two runs with the same identity have the same curve.
+/// Identity of a run: two runs with the same identity have the same curve.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     /// Hash of the program with its sizes.
     pub program: String,
     /// Task and settings, defaults filled in.
     pub task: TaskSpec,
-    /// Digest of what the task reads: the corpus of `text`, the rows of `jsonl`.
+    /// Digest of the data that the task reads: the corpus of `text`, the rows of `jsonl`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corpus: Option<String>,
-    /// Name of the device, whose rounding decides the last bits.
+    /// Name of the device, which determines the rounding.
     pub device: String,
-    /// Digest of the weights that it started from.
+    /// Digest of the initial weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
-    /// Where its end was moved.
+    /// Extensions of the number of steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stretched: Vec<Stretch>,
-    /// Everything else.
+    /// All other settings.
     pub config: TrainConfig,
 }
 
-/// A run that was given more steps: from a step on its schedule has another end.
+/// Extension of a run: a later end of its schedule from a step on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stretch {
-    /// Steps done under the schedule before.
+    /// Steps done under the previous schedule.
     pub from: u64,
-    /// The end that it had before.
+    /// Number of steps of the previous schedule.
     pub steps: u64,
 }
 
 impl Identity {
-    /// As JSON that has been through text once, so that its numbers compare equal to those of a file.
+    /// Identity as JSON after one round trip through text, so that its numbers compare equal to those read from a file.
     fn json(&self) -> Value {
         let text = serde_json::to_string(self).expect("an identity has only text keys and finite numbers");
         serde_json::from_str(&text).expect("what serde_json prints, it reads")
     }
 
-    /// This run as one that goes on after so many steps of what is in a folder: with more steps, if it has them.
+    /// Identity of this run when it resumes the run in a folder after `step` steps, extended if this one has more steps.
     fn after(&self, found: &Self, step: u64) -> Self {
         let mut next = Self { stretched: found.stretched.clone(), ..self.clone() };
         if found.config.steps < self.config.steps {
@@ -138,7 +138,7 @@ impl Identity {
     }
 }
 
-/// What differs between two identities, in words, with the options' names; the program is left to the recipes.
+/// Differences between two identities, in words, with the options' names; the program is left to the recipes.
 fn differences(found: &Value, wanted: &Value, name: &str) -> Vec<String> {
     if let (Value::Object(a), Value::Object(b)) = (found, wanted) {
         let keys = b.keys().chain(a.keys().filter(|key| !b.contains_key(*key)));
@@ -158,7 +158,7 @@ fn differences(found: &Value, wanted: &Value, name: &str) -> Vec<String> {
     }
 }
 
-/// What the command line calls a setting.
+/// Command-line name of a setting.
 fn option(name: &str) -> String {
     match name {
         "learning_rate" => "--lr".to_owned(),
@@ -167,26 +167,26 @@ fn option(name: &str) -> String {
     }
 }
 
-/// What a folder says of its run.
+/// Contents of a run's folder.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// `running` (or killed), `finished`, `stopped` or `diverged`.
+    /// Status: `running` (or killed), `finished`, `stopped` or `diverged`.
     pub status: String,
-    /// Steps done when it was written.
+    /// Steps done when the file was written.
     pub step: u64,
-    /// Score on the test part, if it is finished.
+    /// Score on the test part, if the run is finished.
     pub test: Option<Score>,
-    /// Which run it is.
+    /// Identity of the run.
     pub identity: Identity,
-    /// How its model is made; none in a folder of an archc that did not write it.
+    /// Recipe of the model; none in a folder written by a version of archc without recipes.
     pub recipe: Option<Recipe>,
-    /// Name and chance level of the task's metric, where they are known.
+    /// Name and chance level of the task's metric, if known.
     pub metric: Option<(String, f64)>,
-    /// Whether there is a checkpoint to go on from.
+    /// Whether there is a checkpoint to resume from.
     pub begun: bool,
 }
 
-/// What a folder says of its run; none if it is not a run's.
+/// Reads a run's folder; none if the folder does not belong to a run.
 ///
 /// # Errors
 /// E0912 when it cannot be read.
@@ -210,7 +210,7 @@ pub fn read_run(folder: &Path) -> Result<Option<Found>, Diagnostic> {
         }
     }
     let metric = run.metric.or_else(|| {
-        // what an older archc did not write; `text` cannot be asked without its corpus
+        // for folders of an older archc; the metric of `text` is unavailable without its corpus
         let metric = task::build(&run.run.task, None).ok()?.metric();
         Some(Measured { name: metric.name().to_owned(), chance: metric.chance() })
     });
@@ -225,17 +225,17 @@ pub fn read_run(folder: &Path) -> Result<Option<Found>, Diagnostic> {
     }))
 }
 
-/// The program's file in a run's folder.
+/// Path of the program's file in a run's folder.
 pub fn program_file(folder: &Path, recipe: &Recipe) -> PathBuf {
     folder.join(PROGRAM).join(&recipe.file)
 }
 
-/// The weights in a run's folder, or the file itself.
+/// Path of the weights in a run's folder, or the file itself.
 pub fn weights_file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(WEIGHTS) } else { path.to_owned() }
 }
 
-/// `run.json`.
+/// Contents of `run.json`.
 #[derive(Serialize, Deserialize)]
 struct RunFile {
     schema: String,
@@ -247,7 +247,7 @@ struct RunFile {
     run: Identity,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     recipe: Option<Recipe>,
-    /// What is in `program/`.
+    /// Names of the files in `program/`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     files: Vec<String>,
 }
@@ -258,25 +258,25 @@ struct Measured {
     chance: f64,
 }
 
-/// How a training into a folder ended.
+/// Result of a training into a folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trained {
-    /// How the loop ended.
+    /// Outcome of the training loop.
     pub outcome: Outcome,
     /// Steps done.
     pub step: u64,
-    /// Whether it went on from a checkpoint.
+    /// Step of the checkpoint that the training resumed from, if any.
     pub resumed: Option<u64>,
     /// Score on the test part, if all steps are done.
     pub test: Option<Score>,
 }
 
-/// An open folder, locked.
+/// Run folder, open and locked.
 pub struct RunFolder {
     path: PathBuf,
     disk: Box<dyn Disk>,
     recipe: Option<Recipe>,
-    /// As `curve.jsonl` has it.
+    /// Contents of `curve.jsonl`.
     curve: Vec<Record>,
     _lock: File,
 }
@@ -290,7 +290,7 @@ impl RunFolder {
         Self::open_on(path, Box::new(FileSystem))
     }
 
-    /// The same with other writes.
+    /// Opens a folder with another implementation of the writes.
     ///
     /// # Errors
     /// As [`RunFolder::open`].
@@ -306,18 +306,18 @@ impl RunFolder {
         }
     }
 
-    /// Says how the model is made, which the folder then keeps.
+    /// Sets the recipe that the folder keeps.
     pub fn keeps(&mut self, recipe: Recipe) {
         self.recipe = Some(recipe);
     }
 
-    /// Trains into the folder, from its checkpoint if it has one, and writes a checkpoint every so many
-    /// steps, when the observer stops it, and at the end. A run that is already finished is only scored,
-    /// unless it has more steps now: then it goes on, under the schedule stretched to the new end.
+    /// Trains into the folder, from its checkpoint if it has one, and writes a checkpoint every `checkpoint_every` steps, when the
+    /// observer stops the training, and at the end. A finished run is only scored, unless it has more steps now: then it resumes under
+    /// the schedule stretched to the new end.
     ///
     /// # Errors
-    /// E0911 for a failed write, E0912 for a damaged checkpoint, E0913 when the folder is of another run,
-    /// and whatever the trainer and the observer give.
+    /// E0911 for a failed write, E0912 for a damaged checkpoint, E0913 when the folder belongs to another run,
+    /// and the errors of the trainer and the observer.
     pub fn train(
         &mut self,
         trainer: &mut Trainer,
@@ -330,7 +330,7 @@ impl RunFolder {
         if resumed.is_none() {
             self.describe(&identity, trainer, "running", None)?;
             if identity.weights.is_some() {
-                // What it started from may be gone when it goes on.
+                // The initial weights may be gone when the run resumes.
                 self.keep(&trainer.checkpoint()?, &identity.json())?;
             }
         }
@@ -364,17 +364,17 @@ impl RunFolder {
         Ok(Trained { outcome, step: trainer.step(), resumed, test })
     }
 
-    /// The step from which a run would go on, if there is a checkpoint.
+    /// Step from which a run would resume, if there is a checkpoint.
     ///
     /// # Errors
-    /// E0912 for a damaged checkpoint, E0913 for that of another run.
+    /// E0912 for a damaged checkpoint, E0913 for the checkpoint of another run.
     pub fn begun(&self, identity: &Identity) -> Result<Option<u64>, Diagnostic> {
         let Some((checkpoint, found)) = self.stored()? else { return Ok(None) };
         let step = checkpoint.progress.step;
         self.reconcile(&found, identity, step).map(|_| Some(step))
     }
 
-    /// The checkpoint and its identity, if there is one.
+    /// The checkpoint and its identity, if present.
     fn stored(&self) -> Result<Option<(Checkpoint, Value)>, Diagnostic> {
         let path = self.path.join(CHECKPOINT);
         match fs::read(&path) {
@@ -384,8 +384,8 @@ impl RunFolder {
         }
     }
 
-    /// Restores the checkpoint, if there is one, and cuts the curve behind it; keeps the program. Which run it is then, and the step it
-    /// goes on from.
+    /// Restores the checkpoint, if there is one, and cuts the curve beyond it; writes the program's files. Returns the identity of the
+    /// run and the step it resumes from.
     fn resume(&mut self, trainer: &mut Trainer, wanted: &Identity) -> Result<(Identity, Option<u64>), Diagnostic> {
         let mut identity = wanted.clone();
         let stored = self.stored()?;
@@ -396,7 +396,7 @@ impl RunFolder {
         if let Some((checkpoint, found)) = &stored {
             trainer.restore(checkpoint)?;
             if found["config"]["steps"] != identity.config.steps {
-                // From here on the run has another end, whatever happens to this process.
+                // From here on the run has the new number of steps, whatever happens to this process.
                 self.keep(checkpoint, &identity.json())?;
                 self.describe(&identity, trainer, "running", None)?;
             }
@@ -411,17 +411,17 @@ impl RunFolder {
         Ok((identity, step))
     }
 
-    /// The run as it goes on from a checkpoint of the identity `found`.
+    /// Identity of the run when it resumes from a checkpoint of the identity `found`.
     fn reconcile(&self, found: &Value, wanted: &Identity, step: u64) -> Result<Identity, Diagnostic> {
         let Ok(known) = serde_json::from_value::<Identity>(found.clone()) else {
             return Err(fault::another_run(&self.path, &differences(found, &wanted.json(), "identity")));
         };
         let identity = wanted.after(&known, step);
-        // More steps are no other run.
+        // More steps do not make it another run.
         let mut compared = identity.clone();
         compared.config.steps = known.config.steps.min(wanted.config.steps);
         if wanted.config.steps < known.config.steps {
-            // it follows from the steps
+            // the warm-up follows from the number of steps
             compared.config.warmup = known.config.warmup;
         }
         let mut differ = differences(found, &compared.json(), "identity");
@@ -484,7 +484,7 @@ impl RunFolder {
         self.replace(RUN, text.as_bytes())
     }
 
-    /// Writes the page of the run as it is.
+    /// Writes the run's page in its current state.
     fn report(
         &mut self,
         identity: &Identity,
@@ -509,7 +509,7 @@ impl RunFolder {
     }
 }
 
-/// The bytes of the whole lines up to a step, and of the file (0 if there is none).
+/// Length in bytes of the whole lines up to a step, and of the file (0 if there is none).
 fn whole_lines(curve: &Path, step: u64) -> Result<(u64, u64), Diagnostic> {
     let text = match fs::read(curve) {
         Ok(text) => text,
@@ -532,7 +532,7 @@ fn whole_lines(curve: &Path, step: u64) -> Result<(u64, u64), Diagnostic> {
     Ok((kept, text.len() as u64))
 }
 
-/// Writes what another observer sees.
+/// Observer that writes to the folder and forwards to another observer.
 struct Keeper<'a> {
     folder: &'a mut RunFolder,
     identity: &'a Identity,

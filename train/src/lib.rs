@@ -1,22 +1,22 @@
 //! Training: tasks, batches, the optimizer loop, checkpoints, and the contract of an evaluation.
 //!
-//! The crate knows no particular device and no source text: it runs whatever [`archc_runtime::Session`]
-//! it is given, on batches that a [`task::Task`] makes. From bottom to top:
+//! The crate depends on no particular device and no source text: it runs any [`archc_runtime::Session`] on batches that
+//! a [`task::Task`] makes. From bottom to top:
 //!
-//! | file | what it is |
+//! | file | content |
 //! |---|---|
-//! | `random` | streams of random numbers, each addressed by (task, part, seed, batch) |
+//! | `random` | random-number streams, each addressed by (task, part, seed, batch) |
 //! | `task/` | the tasks of a search, one file each, and the registry by name |
 //! | `corpus` | texts, split by document into parts |
 //! | `score` | from logits to accuracy or bits per byte, and to a score in [0, 1] |
 //! | `schedule` | learning rate by step |
-//! | `trainer` | the loop: steps, records, validation, divergence, a hook to stop |
+//! | `trainer` | the loop: steps, records, validation, divergence check, a hook to stop |
 //! | `checkpoint` | parameters, moments and the loop's state as safetensors |
 //! | `folder` | a run's folder on disk, written so that a kill at any moment loses nothing |
-//! | `recipe` | how a run's model is made again |
+//! | `recipe` | how to rebuild a run's model |
 //! | `report` | one run, or several side by side, as a page |
-//! | `sample` | tokens that a trained model gives |
-//! | `tier` | what an evaluation trains on, as data |
+//! | `sample` | sampling of tokens from a trained model |
+//! | `tier` | the tasks and settings of an evaluation, as data |
 //! | `evaluate` | the evaluation contract: request in, report and exit code out |
 //!
 //! Two properties hold throughout. *Random access*: batch i of a run is a function of (task settings,

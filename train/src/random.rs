@@ -1,4 +1,4 @@
-//! Streams of random numbers with an address instead of a state.
+//! Random-number streams with an address instead of a state.
 //!
 //! The address is hashed, and the hash is the key of a ChaCha8 stream. Streams of different addresses are
 //! independent for every practical purpose, so parts of a task (training, validation, test) never share
@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
-/// A stream of random numbers.
+/// Random-number stream.
 #[derive(Clone, Debug)]
 pub struct Stream(ChaCha8Rng);
 
@@ -29,12 +29,12 @@ impl Stream {
         Self(ChaCha8Rng::from_seed(hash.finalize().into()))
     }
 
-    /// 64 random bits.
+    /// Draws 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0.next_u64()
     }
 
-    /// Uniform in 0..n (0 for n = 0), without bias: draws past the last whole multiple of n are thrown away.
+    /// Draws uniformly from 0..n (0 for n = 0), without bias: draws past the last whole multiple of n are rejected.
     pub fn below(&mut self, n: usize) -> usize {
         let n = (n as u64).max(1);
         let rest = (u64::MAX % n + 1) % n;
@@ -46,17 +46,17 @@ impl Stream {
         }
     }
 
-    /// Uniform in low..=high.
+    /// Draws uniformly from low..=high.
     pub fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.below(high - low + 1)
     }
 
-    /// Uniform in [0, 1), 53 bits.
+    /// Draws uniformly from [0, 1), with 53 bits.
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// `count` different numbers below `n`, in random order; all of them if there are fewer.
+    /// Draws `count` different numbers below `n`, in random order; all of them if there are fewer.
     pub fn choose(&mut self, n: usize, count: usize) -> Vec<usize> {
         let mut all: Vec<usize> = (0..n).collect();
         for i in 0..count.min(n) {
@@ -68,8 +68,8 @@ impl Stream {
     }
 }
 
-/// An order of the numbers below n in which any place is found at once, without the others: a Feistel network over the
-/// next power of four, walked on where it leaves the range (Black and Rogaway, Ciphers with arbitrary finite domains, 2002).
+/// Permutation of the numbers below n with random access: a Feistel network over the next power of four, with cycle walking where it
+/// leaves the range (Black and Rogaway, Ciphers with arbitrary finite domains, 2002).
 #[derive(Clone, Debug)]
 pub struct Order {
     n: u64,
@@ -77,11 +77,11 @@ pub struct Order {
     keys: [u64; ROUNDS],
 }
 
-/// Four rounds look random over large ranges; small ones need more.
+/// Number of Feistel rounds. Four look random over large ranges; small ones need more.
 const ROUNDS: usize = 8;
 
 impl Order {
-    /// The order of 0..n (of 0..1 for n = 0) that a stream draws.
+    /// Draws a permutation of 0..n (of 0..1 for n = 0) from a stream.
     pub fn new(n: usize, stream: &mut Stream) -> Self {
         let n = (n as u64).max(1);
         let bits = u64::BITS - (n - 1).leading_zeros();
@@ -91,14 +91,14 @@ impl Order {
     /// The number at a place below n.
     pub fn at(&self, place: usize) -> usize {
         let mut number = self.step(place as u64 % self.n);
-        // A walk along a cycle of the permutation comes back into the range that it started in, after four steps on average at most.
+        // A walk along a cycle of the permutation returns to the range that it started in, on average after at most four steps.
         while number >= self.n {
             number = self.step(number);
         }
         number as usize
     }
 
-    /// A permutation of the numbers of 2 `half` bits.
+    /// Permutes the numbers of 2 `half` bits.
     fn step(&self, number: u64) -> u64 {
         let mask = (1u64 << self.half) - 1;
         let (mut left, mut right) = (number >> self.half, number & mask);
@@ -109,14 +109,14 @@ impl Order {
     }
 }
 
-/// The finalizer of SplitMix64: every bit of the argument moves every bit of the result.
+/// Finalizer of `SplitMix64`: every bit of the argument affects every bit of the result.
 fn mixed(mut x: u64) -> u64 {
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ x >> 31
 }
 
-/// The seed that an index stands for in a named space of seeds, so that tiers never share one.
+/// Seed at an index of a named seed space, so that tiers with different spaces never share a seed.
 pub fn seed_of(space: &str, index: u64) -> u64 {
     Stream::new(&["seed", space], &[index]).bits()
 }
@@ -141,7 +141,7 @@ mod tests {
         for _ in 0..60_000 {
             counts[stream.below(6)] += 1;
         }
-        // 10,000 expected each, standard deviation 91: six of them.
+        // 10,000 expected each, standard deviation 91; the bound is six standard deviations.
         assert!(counts.iter().all(|c| c.abs_diff(10_000) < 550), "{counts:?}");
         let mean = (0..60_000).map(|_| stream.unit()).sum::<f64>() / 60_000.0;
         assert!((mean - 0.5).abs() < 0.008, "{mean}"); // standard deviation 0.0012
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn orders_are_drawn() {
-        // How often each of five numbers is first: 2,000 expected each, standard deviation 40: six of them.
+        // How often each of five numbers is first: 2,000 expected each, standard deviation 40; the bound is six standard deviations.
         let mut first = [0u32; 5];
         for seed in 0..10_000 {
             first[Order::new(5, &mut Stream::new(&["order"], &[seed])).at(0)] += 1;

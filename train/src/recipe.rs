@@ -1,39 +1,39 @@
-//! How a run's model is made again: what its command was given.
+//! Recipe of a run's model: the inputs of its command.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a program and its sizes were, so that weights are never without their program.
+/// Program, sizes and command of a run, so that weights always come with their program.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Recipe {
-    /// The version of archc.
+    /// Version of archc.
     pub archc: String,
     /// The command, word by word; empty in a weights file, which is the same however it was trained.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
-    /// The program's block or model.
+    /// Name of the program's block or model.
     pub name: String,
-    /// Its learned numbers.
+    /// Number of parameters.
     pub parameters: u64,
-    /// The file of `sources` that is the program; it uses the others.
+    /// File of `sources` that contains the program; it imports the others.
     pub file: String,
     /// Texts by file name. In a run's folder they are files in `program/`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, String>,
-    /// `--block`.
+    /// Value of `--block`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<String>,
-    /// `--set`.
+    /// Values of `--set`.
     pub set: BTreeMap<String, f64>,
     /// Layers of the standard stack; none for a model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<usize>,
-    /// Tokens of the vocabulary.
+    /// Vocabulary size in tokens.
     pub vocab: usize,
-    /// What every axis is long, of several of one name the first.
+    /// Length of every axis; of several axes with one name, the first.
     pub axes: BTreeMap<String, usize>,
-    /// `--corpus`, as it was written.
+    /// Value of `--corpus`, as written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub corpus: Option<String>,
 }
@@ -44,7 +44,7 @@ impl Recipe {
         self.set.get(name).copied().or_else(|| self.axes.get(name).map(|n| *n as f64))
     }
 
-    /// What differs in another recipe of the model, in words: `D is 32 there and 64 here`.
+    /// Differences from another recipe of the model, in words: `D is 32 there and 64 here`.
     pub fn differences(&self, here: &Self) -> Vec<String> {
         let mut all = Vec::new();
         let names: BTreeSet<&String> = self.set.keys().chain(here.set.keys()).collect();
@@ -79,7 +79,7 @@ fn shown(value: Option<f64>) -> String {
     value.map_or_else(|| "not set".to_owned(), |x| x.to_string())
 }
 
-/// `D is 32 there and 64 here`
+/// Formats a difference: `D is 32 there and 64 here`.
 pub fn there_and_here(what: &str, there: &str, here: &str) -> String {
     format!("{what} is {there} there and {here} here")
 }

@@ -1,4 +1,4 @@
-//! Trainings as one page: what came out beside chance, curves, options, programs. One run, or several side by side.
+//! Page about trainings: scores beside chance, curves, options, programs. One run, or several side by side.
 
 use crate::fault;
 use crate::folder::{Found, read_curve, read_run};
@@ -10,34 +10,34 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A run on a page.
+/// Run on a page.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// What it is called.
+    /// Name of the run.
     pub name: String,
-    /// What its folder says.
+    /// Contents of its folder.
     pub found: Found,
-    /// Its curve.
+    /// Training curve.
     pub curve: Vec<Record>,
 }
 
-/// The page's colours for lines; runs after these have them again.
+/// Number of line colours on the page; further runs reuse them.
 const COLOURS: usize = 6;
 
-/// Points of a line.
+/// Maximum number of points of a line.
 const POINTS: usize = 250;
 
-/// What a run's folder is called on a page.
+/// Name of a run's folder on a page.
 pub fn name(folder: &Path) -> String {
     let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     whole.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Writes the page of some runs: of one into its folder, of several into the first one's as `comparison.html`; or to a place of its own.
-/// Gives the path.
+/// Writes the page of runs: of one into its folder, of several into the first one's folder as `comparison.html`; or to the path `to`.
+/// Returns the path.
 ///
 /// # Errors
-/// E0912 for a folder that is no run's, E0911 when the page cannot be written.
+/// E0912 for a folder that does not belong to a run, E0911 when the page cannot be written.
 pub fn write(folders: &[PathBuf], to: Option<&Path>) -> Result<PathBuf, Diagnostic> {
     let mut runs = Vec::with_capacity(folders.len());
     for folder in folders {
@@ -56,7 +56,7 @@ pub fn write(folders: &[PathBuf], to: Option<&Path>) -> Result<PathBuf, Diagnost
     Ok(path)
 }
 
-/// The page of some runs, at least one.
+/// Renders the page of one or more runs.
 pub fn render(runs: &[Shown]) -> String {
     let names: Vec<&str> = runs.iter().map(|r| r.name.as_str()).collect();
     let mut page = Page::open_document(&format!("{} · archc train", names.join(", ")));
@@ -123,13 +123,13 @@ fn chance(run: &Shown) -> String {
     run.found.metric.as_ref().map_or_else(|| "–".to_owned(), |(_, chance)| format!("{chance:.4}"))
 }
 
-/// The best value on the validation part.
+/// Best value on the validation part.
 fn best(run: &Shown) -> Option<f64> {
     let scores = run.curve.iter().filter_map(|r| r.validation);
     scores.max_by(|a, b| a.score.total_cmp(&b.score)).map(|s| s.value)
 }
 
-/// What came out of each of several runs.
+/// Writes the scores of several runs.
 fn scores(page: &mut Page, runs: &[Shown]) {
     if runs.len() < 2 {
         return;
@@ -162,7 +162,7 @@ fn scores(page: &mut Page, runs: &[Shown]) {
     page.raw("</tbody></table></div>\n");
 }
 
-/// A run's name with its colour.
+/// Writes a run's name with its colour.
 fn key(page: &mut Page, number: usize, name: &str) {
     page.element("span", &[("class", &format!("key s{}", number % COLOURS))], "").text(name);
 }
@@ -224,7 +224,7 @@ fn validations(run: &Shown, of: impl Fn(&crate::score::Score) -> f64) -> Vec<(f6
     run.curve.iter().filter_map(|r| Some((r.step as f64, of(r.validation.as_ref()?)))).collect()
 }
 
-/// At most [`POINTS`] points of the training loss, each the mean of those it stands for.
+/// Reduces the training loss to at most [`POINTS`] points, each the mean of the points it replaces.
 fn thin(curve: &[Record]) -> Vec<(f64, f64)> {
     let size = curve.len().div_ceil(POINTS).max(1);
     let mean = |chunk: &[Record]| chunk.iter().map(|r| r.loss).sum::<f64>() / chunk.len() as f64;
@@ -258,7 +258,7 @@ fn listed(run: &Shown) -> Vec<(String, String)> {
     all
 }
 
-/// The first digits of a digest, enough to tell two apart.
+/// First digits of a digest, enough to tell two apart.
 fn short(digest: &str) -> String {
     digest.chars().take(12).collect()
 }

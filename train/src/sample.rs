@@ -1,25 +1,25 @@
-//! Tokens that a trained model gives, one at a time: each goes in with what the tokens before it left, as in decoding.
+//! Sampling of tokens from a trained model, one at a time with the state left by the tokens before, as in decoding.
 
 use crate::fault;
 use crate::random::Stream;
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::{Batch, Session};
 
-/// How a sample is drawn.
+/// Settings of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// Tokens to draw.
+    /// Number of tokens to draw.
     pub tokens: usize,
-    /// Logits are divided by it; at 0 the most likely token is taken.
+    /// Temperature that divides the logits; at 0 the most likely token is taken.
     pub temperature: f64,
-    /// Of the draws.
+    /// Seed of the draws.
     pub seed: u64,
 }
 
-/// The tokens that follow a prompt of at least one token.
+/// Draws the tokens that follow a prompt of at least one token.
 ///
 /// # Errors
-/// From the session; E0916 when its logits have a wrong shape, E0921 when they are not finite.
+/// Errors of the session; E0916 when its logits have the wrong shape, E0921 when they are not finite.
 pub fn sample(session: &mut dyn Session, prompt: &[u32], sampling: &Sampling) -> Result<Vec<u32>, Diagnostic> {
     let mut stream = Stream::new(&["sample"], &[sampling.seed]);
     let mut carry = None;
@@ -41,7 +41,7 @@ pub fn sample(session: &mut dyn Session, prompt: &[u32], sampling: &Sampling) ->
     Ok(drawn)
 }
 
-/// One token by its logits, none of them missing or not finite. Ties go to the lowest.
+/// Draws one token from its logits, all of which are present and finite. Ties go to the lowest index.
 fn draw(logits: &[f64], temperature: f64, stream: &mut Stream) -> u32 {
     let best = (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap_or(0);
     if temperature == 0.0 {
@@ -55,7 +55,7 @@ fn draw(logits: &[f64], temperature: f64, stream: &mut Stream) -> u32 {
             return token as u32;
         }
     }
-    // rounding left a rest
+    // rounding left a remainder
     best as u32
 }
 
@@ -71,7 +71,7 @@ mod tests {
         let mut counts = [0u32; 4];
         let odds = [0.0, 2f64.ln(), 4f64.ln(), -1e9];
         (0..70_000).for_each(|_| counts[draw(&odds, 1.0, &mut stream) as usize] += 1);
-        // 10,000, 20,000 and 40,000 expected, standard deviation at most 131: six of them
+        // 10,000, 20,000 and 40,000 expected, standard deviation at most 131; the bound is six standard deviations
         assert!(counts[3] == 0 && counts[0].abs_diff(10_000) < 790 && counts[2].abs_diff(40_000) < 790, "{counts:?}");
         let mut cold = [0u32; 4];
         (0..1000).for_each(|_| cold[draw(&odds, 0.05, &mut stream) as usize] += 1);

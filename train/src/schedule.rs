@@ -1,25 +1,25 @@
-//! The learning rate by step: linear warm-up, then half a cosine down to a share of the peak.
+//! Learning-rate schedule: linear warm-up, then half a cosine down to a fraction of the peak.
 
 use serde::{Deserialize, Serialize};
 
-/// A learning rate for every step.
+/// Learning-rate schedule over steps.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// The highest rate, reached at the end of the warm-up.
+    /// Peak learning rate, reached at the end of the warm-up.
     pub peak: f64,
-    /// Steps of warm-up.
+    /// Number of warm-up steps.
     pub warmup: u64,
-    /// Steps in all.
+    /// Total number of steps.
     pub steps: u64,
-    /// The rate of the last step, as a share of the peak.
+    /// Learning rate of the last step, as a fraction of the peak.
     pub floor: f64,
 }
 
 impl Schedule {
-    /// The rate of a step, counted from 0. Past the end it stays at the floor.
+    /// Learning rate of a step, counted from 0. Past the end it stays at the floor.
     pub fn rate(&self, step: u64) -> f64 {
         if step < self.warmup {
-            // From peak / warmup: a first step at rate 0 would be wasted.
+            // The warm-up starts at peak / warmup: a first step at rate 0 would be wasted.
             return self.peak * (step + 1) as f64 / self.warmup as f64;
         }
         // The cosine starts where the warm-up has reached the peak, and ends with the last step.
@@ -42,7 +42,7 @@ mod tests {
         assert_eq!(schedule.rate(10), 0.01);
         let rates: Vec<f64> = (10..110).map(|step| schedule.rate(step)).collect();
         assert!(rates.windows(2).all(|w| w[1] < w[0]));
-        assert!((schedule.rate(109) - 0.001).abs() < 1e-15); // the cosine of pi is -1 but for rounding
+        assert!((schedule.rate(109) - 0.001).abs() < 1e-15); // the cosine of pi is -1 up to rounding
         assert_eq!(schedule.rate(109), schedule.rate(1000));
     }
 

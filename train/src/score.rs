@@ -1,27 +1,27 @@
-//! From logits to scores.
+//! Scores from logits.
 
 use crate::fault;
 use archc_compiler::diag::Diagnostic;
 use archc_runtime::{Batch, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// How a task's predictions are measured.
+/// Metric of a task's predictions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Metric {
-    /// Share of the scored tokens whose most likely prediction is right; higher is better.
+    /// Fraction of the scored tokens whose most likely prediction is right; higher is better.
     Accuracy {
-        /// That of the best guess that does not look at the sequence.
+        /// Accuracy of the best guess that ignores the sequence.
         chance: f64,
     },
     /// Mean cross-entropy in bits; lower is better.
     BitsPerByte {
-        /// That of a guess that knows only how frequent each byte is.
+        /// Bits per byte of a guess based on byte frequencies alone.
         chance: f64,
     },
 }
 
 impl Metric {
-    /// Its name in reports.
+    /// Name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accuracy { .. } => "accuracy",
@@ -29,14 +29,14 @@ impl Metric {
         }
     }
 
-    /// The value of an uninformed guess.
+    /// Value of an uninformed guess.
     pub fn chance(self) -> f64 {
         match self {
             Self::Accuracy { chance } | Self::BitsPerByte { chance } => chance,
         }
     }
 
-    /// The loss of an uninformed guess, in nats: of a uniform one over as many answers as chance tells, or by the bytes' frequencies.
+    /// Loss of an uninformed guess, in nats: a uniform guess over 1 / chance answers, or a guess by byte frequencies.
     pub fn uninformed(self) -> f64 {
         match self {
             Self::Accuracy { chance } => -chance.ln(),
@@ -44,12 +44,12 @@ impl Metric {
         }
     }
 
-    /// A value as it is printed: with its name, and what an uninformed guess would have.
+    /// Formats a value with its name and the value of an uninformed guess.
     pub fn show(self, value: f64) -> String {
         format!("{} {value:.4} (chance {:.4})", self.name(), self.chance())
     }
 
-    /// The value as a score: 0 at chance or worse (or not a number), 1 when perfect, linear between.
+    /// Normalises a value to a score: 0 at chance or worse (or not a number), 1 when perfect, linear between.
     pub fn normalise(self, value: f64) -> f64 {
         let score = match self {
             Self::Accuracy { chance } => (value - chance) / (1.0 - chance),
@@ -59,12 +59,12 @@ impl Metric {
     }
 }
 
-/// How well a program did on some batches.
+/// Score of a program on some batches.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
-    /// Normalised: 0 at chance, 1 when perfect.
+    /// Normalised score: 0 at chance, 1 when perfect.
     pub score: f64,
-    /// In the task's own metric.
+    /// Value in the task's own metric.
     #[serde(with = "crate::score::number")]
     pub value: f64,
     /// Mean cross-entropy of the scored tokens, in nats.
@@ -74,7 +74,7 @@ pub struct Score {
     pub scored: u64,
 }
 
-/// Sums over batches.
+/// Accumulated sums over batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tally {
     scored: u64,
@@ -97,7 +97,7 @@ impl Tally {
                 continue;
             }
             let target = batch.targets[token] as usize;
-            // Ties go to the lowest index, as in most frameworks; a NaN is never the largest.
+            // Ties go to the lowest index, as in most frameworks; a NaN is never the maximum.
             let mut best = 0;
             for (i, &logit) in row.iter().enumerate() {
                 if logit > row[best] || (row[best].is_nan() && !logit.is_nan()) {
@@ -113,7 +113,7 @@ impl Tally {
         Ok(())
     }
 
-    /// The score of all batches so far.
+    /// Score of all batches so far.
     pub fn score(&self, metric: Metric) -> Score {
         let scored = self.scored.max(1) as f64;
         let loss = self.nats / scored;
@@ -125,7 +125,7 @@ impl Tally {
     }
 }
 
-/// JSON has no NaN and no infinity: both are written as null and read as NaN.
+/// Serialization of numbers: JSON has no NaN and no infinity; both are written as null and read as NaN.
 pub(crate) mod number {
     use serde::{Deserialize, Deserializer, Serializer};
 

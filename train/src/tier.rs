@@ -1,7 +1,7 @@
-//! Tiers: what an evaluation trains on, as data.
+//! Tiers: the tasks and settings of an evaluation, as data.
 //!
-//! Every number here is in steps and tokens, none in seconds: a slow machine evaluates fewer programs, but
-//! scores each one the same. The sizes are what the cpu device can do on two cores.
+//! All amounts here are in steps and tokens, none in seconds: a slow machine evaluates fewer programs, but scores each one the same.
+//! The sizes suit the cpu device on two cores.
 
 use crate::fault;
 use crate::task::{Part, TaskSpec};
@@ -12,52 +12,52 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// What of a training becomes the score of a task.
+/// Measured quantity of a training that becomes the score of a task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Measure {
-    /// The mean of the training loss over all steps, each at most the uninformed loss: the area under the learning curve. Every
-    /// batch is fresh, so it is a loss on unseen data; and it is the mean of many batches, so it tells two programs apart with
-    /// fewer seeds than the loss at the end.
+    /// The mean of the training loss over all steps, each capped at the uninformed loss: the area under the learning curve. Every
+    /// batch is fresh, so it is a loss on unseen data; and it is the mean of many batches, so it distinguishes two programs with fewer
+    /// seeds than the final loss.
     #[default]
     Curve,
-    /// The loss of the scored part after the last step, at most the uninformed loss: where what is scored differs from what is
-    /// trained on, as longer sequences do.
+    /// Loss of the scored part after the last step, capped at the uninformed loss; for tasks whose scored data differ from the
+    /// training data, for example longer sequences.
     Final,
-    /// The mean of the two.
+    /// Mean of the two.
     Both,
 }
 
-/// One training of an evaluation.
+/// Training of one task in an evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskRun {
-    /// Its name in the report.
+    /// Name in the report.
     pub name: String,
-    /// The task.
+    /// Task to train on.
     pub task: TaskSpec,
     /// Width D of the model.
     pub width: usize,
-    /// Layers of the standard stack.
+    /// Number of layers of the standard stack.
     #[serde(default = "one_layer")]
     pub layers: usize,
-    /// Updates.
+    /// Number of optimizer updates.
     pub steps: u64,
-    /// Rows a batch.
+    /// Rows per batch.
     #[serde(default = "sixteen_rows")]
     pub batch: usize,
-    /// The learning rate's peak; the tier's rates are multiples of it.
+    /// Peak learning rate; the tier's rates are multiples of it.
     pub learning_rate: f64,
-    /// Batches that are scored after the last step.
+    /// Number of batches that are scored after the last step.
     #[serde(default = "eight_batches")]
     pub score_batches: u64,
-    /// What becomes the score.
+    /// Measured quantity that becomes the score.
     #[serde(default)]
     pub measure: Measure,
-    /// By how many nats the measure falls below the uninformed loss where the score is 1. None: by all of it, to a loss of 0.
+    /// Fall of the measure below the uninformed loss, in nats, at which the score is 1. None: a fall to a loss of 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<f64>,
-    /// Its part in the tier's score, against the sum of all weights.
+    /// Weight in the tier's score, relative to the sum of all weights.
     #[serde(default = "full_weight")]
     pub weight: f64,
 }
@@ -79,7 +79,7 @@ fn full_weight() -> f64 {
 }
 
 impl TaskRun {
-    /// The training at a multiple of its learning rate.
+    /// Configuration of the training at a multiple of its learning rate.
     pub fn config(&self, rate: f64, seed: u64) -> TrainConfig {
         TrainConfig {
             steps: self.steps,
@@ -93,39 +93,39 @@ impl TaskRun {
         }
     }
 
-    /// The score of a measured loss, in nats: 0 at the uninformed loss or above, 1 where it has fallen by the unit. It has no upper
-    /// end: the unit is a constant of the tier, and programs may be better than those that it was measured on.
+    /// Score of a measured loss in nats: 0 at the uninformed loss or above, 1 where it has fallen by the unit. It has no upper bound:
+    /// the unit is a constant of the tier, and programs may be better than those it was measured on.
     pub fn score(&self, uninformed: f64, loss: f64) -> f64 {
         let unit = self.unit.unwrap_or(uninformed);
         if loss.is_finite() && unit > 0.0 { (uninformed - loss).max(0.0) / unit } else { 0.0 }
     }
 }
 
-/// What an evaluation does.
+/// Definition of an evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tier {
-    /// What `--tier` takes.
+    /// Name of the tier on the command line (`--tier`).
     pub name: String,
-    /// Space of its seeds. Tiers that share one see the same first values and batches at the same seed.
+    /// Name of its seed space. Tiers that share one have the same initial values and batches at the same seed.
     pub seeds: String,
-    /// The part that is reported.
+    /// Part that is reported.
     pub part: Part,
-    /// Multiples of the tasks' learning rates; every one is trained, and the best score of validation picks one for each task. A
-    /// request may name one rate in their place.
+    /// Multiples of the tasks' learning rates; every one is trained, and the best validation score picks one for each task. A request
+    /// may name one rate instead.
     #[serde(default = "one_rate")]
     pub rates: Vec<f64>,
-    /// The trainings, in order. The first that fails ends the evaluation.
+    /// Trainings, in order. The first that fails ends the evaluation.
     pub tasks: Vec<TaskRun>,
 }
 
 fn one_rate() -> Vec<f64> {
     vec![1.0]
 }
-/// `screen`: two short tasks at several learning rates, of which it picks one. `search`: the tasks that candidates are ranked by.
-/// `verify`: fresh seeds, other settings, a held-out task, the test part.
+/// Built-in tiers. `screen`: two short tasks at several learning rates, of which it picks one. `search`: the tasks that candidates are
+/// ranked by. `verify`: fresh seeds, other settings, a held-out task, the test part.
 ///
-/// The units of `search` are constants, measured once on the anchors of seeds/: about the best anchor's fall of the loss on each task.
+/// The units of `search` are constants, measured once on the anchors of seeds/: about the fall of the best anchor's loss on each task.
 /// With them the shares of the tasks in the score's variance over the twelve anchors of a search from seeds/, on eight seeds each, are
 /// selective copying .35, mqar .28, parity .19, text .18 (30 November 2026). Batches of eight rows learn mqar in fewer tokens than
 /// sixteen.
@@ -139,10 +139,10 @@ pub fn tiers() -> Vec<Tier> {
 const BUILT_IN: [&str; 3] =
     [include_str!("../tiers/screen.json"), include_str!("../tiers/search.json"), include_str!("../tiers/verify.json")];
 
-/// A tier by name, or from a file of the same layout as those that archc carries (train/tiers).
+/// Loads a tier by name, or from a file of the same layout as the built-in ones (train/tiers).
 ///
 /// # Errors
-/// E0915 for an unknown name, E0940 for a file that is no tier.
+/// E0915 for an unknown name, E0940 for a file that is not a tier.
 pub fn tier(name: &str) -> Result<Tier, Diagnostic> {
     let mut all = tiers();
     if let Some(i) = all.iter().position(|tier| tier.name == name) {
@@ -155,7 +155,7 @@ pub fn tier(name: &str) -> Result<Tier, Diagnostic> {
     read(path)
 }
 
-/// No tier has as many bytes.
+/// Maximum size of a tier's file in bytes.
 const LONGEST: u64 = 1 << 20;
 
 fn read(path: &Path) -> Result<Tier, Diagnostic> {
@@ -168,7 +168,7 @@ fn read(path: &Path) -> Result<Tier, Diagnostic> {
 }
 
 impl Tier {
-    /// Refuses what is no evaluation.
+    /// Checks that the tier is a valid evaluation.
     fn check(&self) -> Result<(), String> {
         let positive = |x: f64| x.is_finite() && x > 0.0;
         if self.name.is_empty() || self.tasks.is_empty() {
@@ -198,7 +198,7 @@ impl Tier {
     /// The same tier with other weights: `[("mqar", 2.0)]`.
     ///
     /// # Errors
-    /// Says which name is no task of the tier, or which weight is none; a weight of 0 leaves the task out.
+    /// Error text that names the unknown task or the invalid weight; a weight of 0 leaves the task out.
     pub fn weighted(mut self, weights: &[(String, f64)]) -> Result<Self, String> {
         for (name, weight) in weights {
             let Some(run) = self.tasks.iter_mut().find(|run| run.name == *name) else {

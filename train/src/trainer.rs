@@ -1,8 +1,8 @@
 //! The optimizer loop.
 //!
-//! Step i trains on batch i of the training part at the schedule's rate for i: nothing else decides, so a
-//! trainer that is restored from a [`Checkpoint`] goes on with the same bits. Who watches (a progress bar,
-//! a run's folder, a search) is an [`Observer`], which can also stop the loop between two steps.
+//! Step i trains on batch i of the training part at the schedule's rate for i, and depends on nothing else; so a
+//! trainer that is restored from a [`Checkpoint`] resumes with the same bits. A progress bar,
+//! a run's folder or a search watches it as an [`Observer`], which can also stop the loop between two steps.
 
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::fault;
@@ -15,33 +15,33 @@ use archc_runtime::{AdamW, Batch, BatchShape, Device, Dtype, Metrics, Session, S
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// How to train. The defaults learn `recall` at D = 32 to 64.
+/// Training configuration. The defaults learn `recall` at D = 32 to 64.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Updates.
+    /// Number of optimizer updates.
     pub steps: u64,
-    /// Rows a batch.
+    /// Rows per batch.
     pub batch: usize,
-    /// Peak of the learning rate.
+    /// Peak learning rate.
     pub learning_rate: f64,
-    /// Steps until the peak.
+    /// Number of warm-up steps until the peak.
     pub warmup: u64,
-    /// The last rate, as a share of the peak.
+    /// Final learning rate, as a fraction of the peak.
     pub floor: f64,
-    /// Seed of first values, dropout and batches.
+    /// Seed of initial values, dropout and batches.
     pub seed: u64,
-    /// Decoupled decay of the weights of linear and conv.
+    /// Decoupled weight decay of linear and convolution weights.
     pub weight_decay: f64,
-    /// Bound of the gradient's global norm; 0: none.
+    /// Bound on the global norm of the gradient; 0: none.
     pub clip: f64,
-    /// Validate after every so many steps, and after the last; 0: only then.
+    /// Interval between validations, in steps, beside the one after the last step; 0: only that one.
     pub validate_every: u64,
-    /// Batches of a validation.
+    /// Number of batches of a validation.
     pub validate_batches: u64,
     /// Arithmetic in f64 instead of f32.
     pub double: bool,
-    /// Threads of the device. No part of what a run is: results do not depend on it.
+    /// Number of device threads. Not part of a run's identity: results do not depend on it.
     #[serde(skip, default = "one")]
     pub threads: usize,
 }
@@ -70,7 +70,7 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Refuses values that make no training.
+    /// Checks that the values describe a training.
     ///
     /// # Errors
     /// E0908.
@@ -91,12 +91,12 @@ impl TrainConfig {
         refuse(self.validate_batches == 0, "validate_batches", &self.validate_batches, "at least 1")
     }
 
-    /// The schedule.
+    /// Learning-rate schedule.
     pub fn schedule(&self) -> Schedule {
         Schedule { peak: self.learning_rate, warmup: self.warmup, steps: self.steps, floor: self.floor }
     }
 
-    /// What a device is asked for.
+    /// Options of the device's session.
     pub fn session_options(&self) -> SessionOptions {
         SessionOptions {
             dtype: if self.double { Dtype::F64 } else { Dtype::F32 },
@@ -112,7 +112,7 @@ impl TrainConfig {
     }
 }
 
-/// What one step left behind: a line of `curve.jsonl`.
+/// Record of one step: a line of `curve.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Steps done, this one included.
@@ -122,82 +122,82 @@ pub struct Record {
     /// Mean cross-entropy of the batch, in nats, before the update.
     #[serde(with = "crate::score::number")]
     pub loss: f64,
-    /// The same plus the program's `loss` terms.
+    /// Loss plus the program's `loss` terms.
     #[serde(with = "crate::score::number")]
     pub objective: f64,
     /// Global norm of the gradient before clipping.
     #[serde(with = "crate::score::number")]
     pub gradient_norm: f64,
-    /// The step's learning rate.
+    /// Learning rate of the step.
     pub learning_rate: f64,
     /// Score on the validation part after the update, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<Score>,
 }
 
-/// Watches a training. All methods have defaults that do nothing.
+/// Observer of a training. All methods have defaults that do nothing.
 pub trait Observer {
-    /// Asked before every step: go on? A `false` stops the loop with everything kept.
+    /// Decides before every step whether to go on. `false` stops the loop with its state kept.
     fn proceed(&mut self, step: u64) -> bool {
         let _ = step;
         true
     }
 
-    /// After every step.
+    /// Is called after every step with its record.
     ///
     /// # Errors
-    /// Any ends the training.
+    /// Any error ends the training.
     fn record(&mut self, record: &Record) -> Result<(), Diagnostic> {
         let _ = record;
         Ok(())
     }
 
-    /// After every step and its record; `checkpoint` copies the state out, which costs time.
+    /// Is called after every step and its record; `checkpoint` copies the state, which costs time.
     ///
     /// # Errors
-    /// Any ends the training.
+    /// Any error ends the training.
     fn settle(&mut self, step: u64, checkpoint: &dyn Fn() -> Result<Checkpoint, Diagnostic>) -> Result<(), Diagnostic> {
         let _ = (step, checkpoint);
         Ok(())
     }
 }
 
-/// Watches nothing.
+/// Observer that does nothing.
 impl Observer for () {}
 
-/// How a run of the loop ended.
+/// Outcome of a run of the loop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome {
-    /// All steps done.
+    /// All steps are done.
     Finished,
     /// The observer stopped it.
     Stopped,
-    /// The loss left the range of learning, or the last one is not finite.
+    /// The loss left the range in which learning is possible, or the last loss is not finite.
     Diverged {
         /// Steps done.
         step: u64,
-        /// The first of the bad steps in a row that led to this, counted from 1.
+        /// First of the consecutive bad steps that led to this, counted from 1.
         since: u64,
-        /// The last loss.
+        /// Last loss, in nats.
         loss: f64,
         /// Whether loss and gradient stayed finite: then the loss is far above that of guessing.
         finite: bool,
     },
 }
 
-/// Steps in a row with a loss or gradient that is not finite before training is given up. One such batch
-/// may be chance (the session keeps its parameters); five are not.
+/// Number of consecutive steps with a non-finite loss or gradient after which training stops. One such batch may be
+/// chance (the session keeps its parameters); five are not.
 const BROKEN_STEPS: u32 = 5;
-/// Steps in a row with a loss above [`HIGH_LOSS`] times that of guessing before training is given up.
+/// Number of consecutive steps with a loss above [`HIGH_LOSS`] times that of guessing after which training stops.
 const HIGH_STEPS: u32 = 50;
 const HIGH_LOSS: f64 = 4.0;
 
-/// Counts of bad steps in a row.
+/// Numbers of consecutive bad steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
-    /// Not finite.
+    /// Steps with a non-finite loss or gradient.
     pub broken: u32,
-    /// Far above guessing.
+    /// Steps with a loss far above guessing.
     pub high: u32,
 }
 
@@ -213,14 +213,14 @@ impl Watch {
         self.broken >= BROKEN_STEPS || self.high >= HIGH_STEPS
     }
 
-    /// The first of the bad steps in a row, after so many steps.
+    /// First of the consecutive bad steps, when `step` steps are done.
     fn since(&self, step: u64) -> u64 {
         let bad = if self.high >= HIGH_STEPS { self.high.max(self.broken) } else { self.broken };
         step + 1 - u64::from(bad).min(step)
     }
 }
 
-/// A session learning a task.
+/// Training of a session on a task.
 pub struct Trainer {
     session: Box<dyn Session>,
     task: Arc<dyn Task>,
@@ -235,7 +235,7 @@ impl Trainer {
     /// Compiles a graph for a task.
     ///
     /// # Errors
-    /// E0908 for bad settings, E0909 for a graph that is no model over the task's vocabulary, E08xx from the device.
+    /// E0908 for bad settings, E0909 for a graph that is not a model over the task's vocabulary, E08xx from the device.
     pub fn new(
         device: &dyn Device,
         graph: &Arc<Graph>,
@@ -253,34 +253,34 @@ impl Trainer {
         Ok(Self { session, task, config, schedule, step: 0, watch: Watch::default(), last_loss: f64::NAN })
     }
 
-    /// Steps done.
+    /// Number of steps done.
     pub fn step(&self) -> u64 {
         self.step
     }
 
-    /// What it learns.
+    /// Task that is trained.
     pub fn task(&self) -> &Arc<dyn Task> {
         &self.task
     }
 
-    /// How it learns.
+    /// Configuration of the training.
     pub fn config(&self) -> &TrainConfig {
         &self.config
     }
 
-    /// What it runs on.
+    /// Session that runs the training.
     pub fn session(&mut self) -> &mut dyn Session {
         self.session.as_mut()
     }
 
-    /// Trains until so many steps are done (at most all of them).
+    /// Trains until `until` steps are done (at most all of them).
     ///
     /// # Errors
-    /// From the session or the observer; the state is that after the last whole step.
+    /// Errors of the session or the observer; the state is that after the last whole step.
     pub fn run(&mut self, until: u64, observer: &mut dyn Observer) -> Result<Outcome, Diagnostic> {
         let until = until.min(self.config.steps);
         loop {
-            // Nothing follows the last step that could show whether a broken one was chance.
+            // No step follows the last one to show whether a non-finite loss there was chance.
             if self.watch.diverged() || self.step >= self.config.steps && self.watch.broken > 0 {
                 return Ok(Outcome::Diverged {
                     step: self.step,
@@ -322,25 +322,25 @@ impl Trainer {
         })
     }
 
-    /// Scores the parameters on a part. Its batches do not depend on the run's step, so that scores of one
-    /// run, and of programs with the same seed, are of the same tokens.
+    /// Scores the parameters on a part. Its batches do not depend on the run's step, so scores within one run, and of
+    /// programs with the same seed, refer to the same tokens.
     ///
     /// # Errors
-    /// From the session.
+    /// Errors of the session.
     pub fn measure(&mut self, part: Part, batches: u64) -> Result<Score, Diagnostic> {
         measure(self.session.as_mut(), self.task.as_ref(), part, self.config.seed, batches, self.config.batch)
     }
 
-    /// Copies out everything that is needed to go on.
+    /// Copies the state needed to resume.
     ///
     /// # Errors
-    /// From the session.
+    /// Errors of the session.
     pub fn checkpoint(&self) -> Result<Checkpoint, Diagnostic> {
         let progress = Progress { step: self.step, watch: self.watch };
         Ok(Checkpoint { progress, snapshot: self.session.snapshot()? })
     }
 
-    /// Goes back, or ahead, to a checkpoint of the same program and settings.
+    /// Moves, forwards or backwards, to a checkpoint of the same program and settings.
     ///
     /// # Errors
     /// E08xx when the tensors are not the program's.
@@ -352,7 +352,7 @@ impl Trainer {
     }
 }
 
-/// The first batch of a part whose loss is not finite, among those that [`measure`] takes.
+/// First batch of a part whose loss is not finite, among the batches of [`measure`].
 ///
 /// # Errors
 /// As [`measure`].
@@ -373,10 +373,10 @@ pub fn first_broken(
     Ok(None)
 }
 
-/// Adds a batch to a tally; gives the loss so far.
+/// Adds a batch to a tally; returns the loss so far, in nats.
 fn score(session: &mut dyn Session, task: &dyn Task, batch: &Batch, tally: &mut Tally) -> Result<f64, Diagnostic> {
     let forward = session.forward(batch, None)?;
-    // A model has one output, the logits; its name is the program's choice.
+    // A model has one output, the logits; the program chooses its name.
     let logits = forward.outputs.values().next().ok_or_else(|| fault::wrong_logits(&[], [0; 3]))?;
     tally.add(batch, logits, task.vocab())?;
     Ok(tally.score(task.metric()).loss)
@@ -385,7 +385,7 @@ fn score(session: &mut dyn Session, task: &dyn Task, batch: &Batch, tally: &mut 
 /// Scores a session on the first batches of a part of a task (on all, if the part has fewer).
 ///
 /// # Errors
-/// From the session; E0916 when its logits have a wrong shape.
+/// Errors of the session; E0916 when its logits have the wrong shape.
 pub fn measure(
     session: &mut dyn Session,
     task: &dyn Task,

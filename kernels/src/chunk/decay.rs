@@ -1,14 +1,15 @@
-//! Products of rows under a decay of each channel.
+//! Products of rows under per-channel decays.
 //!
-//! y_ij = sum over channels of q_i k_j exp(R_i - G_j), where R is G, or G one row earlier. The rows are cut into blocks of
-//! [`BLOCK`]. For a block and all the columns before it, an anchor between them splits the exponent into (R_i - anchor) + (anchor - G_j), both
-//! at most 0, and the sum is a plain product of scaled rows. Going to the next block moves the anchor: the scaled
-//! columns are multiplied by exp of the difference, again at most 1, so that every entry meets one exponential.
-//! Inside of a block the same works with an anchor halfway in value as long as the whole block decays by at most
-//! exp(-[`SPAN`]), which is looked up; else each pair has its own exponential. Where all rows together decay by no more
-//! than that, one such anchor does for all of them, and nothing is cut into blocks but the triangle of pairs.
+//! y_ij = sum over channels of q_i k_j exp(R_i - G_j), where G are the running sums of the log decays and R is G, or G one row earlier. The
+//! rows are split into blocks of [`BLOCK`]. For a block and all columns before it, an anchor between them splits the exponent into (R_i -
+//! anchor) + (anchor - G_j), both at most 0, and the sum is a plain matrix product of scaled rows. The next block moves the anchor: the
+//! scaled columns are multiplied by exp of the difference, again at most 1, so that every element takes one exponential. Within a block the
+//! same works with an anchor halfway in value as long as the whole block decays by no more than exp(-[`SPAN`]), which is checked; otherwise
+//! each pair takes an exponential of its own. Where all rows together decay by no more than that, one such anchor serves all of them, and
+//! the rows are not split into blocks (the gradient still splits the triangle of pairs).
 //!
-//! The products of a chunk and their gradients have the same decays, one after the other: sums and exponentials of the last ones are kept.
+//! The products of a chunk and their gradients use the same decays in successive calls: the sums and exponentials of the last decays are
+//! cached.
 
 mod grad;
 
@@ -20,37 +21,38 @@ use crate::gemm::gemm;
 use crate::isa::{Isa, versions};
 use crate::room::{Decays, Room, decays, keep_decays, keep_work, work};
 
-/// Rows of a block.
+/// Rows per block.
 const BLOCK: usize = 16;
 
-/// Half of it each way is a factor of at most 2^58: far from what f32 holds, and so is its product with any sensible entry.
+/// Largest decay, as a difference of running sums, that one anchor spans. Half of it each way is a factor of at most 2^58: far from the
+/// limits of f32, and so is its product with any sensible element.
 pub(super) const SPAN: f64 = 80.0;
 
-/// The running sums of a chunk, and memory for its blocks.
+/// The running sums of a chunk, and working memory for its blocks.
 struct Frame {
-    /// `[n + 1, width]`, the first row 0.
+    /// Running sums of the log decays, `[n + 1, width]`; the first row is 0.
     sums: *mut f64,
-    /// Where the exponents split, `[width]`.
+    /// Anchor at which the exponents are split, `[width]`.
     anchor: *mut f64,
-    /// The same inside of a block, `[width]`.
+    /// Anchor within a block, `[width]`.
     middle: *mut f64,
-    /// `[n, width]`
+    /// Scaled columns, `[n, width]`.
     scaled: *mut f32,
-    /// `[n, width]`
+    /// Scaled rows, `[n, width]`; at a cut of the gradient also the scaled columns before it.
     wide: *mut f32,
-    /// `[n, width]`: exp of each running sum over the middle, where all rows have one; else room.
+    /// exp(sum - middle) of each row, `[n, width]`, where one middle serves all rows; otherwise working memory.
     decay: *mut f32,
-    /// `[n, width]`
+    /// Products across a cut of the gradient, `[n, width]`.
     third: *mut f32,
-    /// `[BLOCK, width]`
+    /// Scaled rows of a block, `[BLOCK, width]`.
     block: *mut f32,
-    /// `[BLOCK, width]`
+    /// Scaled columns of a block, `[BLOCK, width]`.
     other: *mut f32,
-    /// `[width]`
+    /// exp of the last move of the anchor, `[width]`.
     factor: *mut f32,
     width: usize,
     before: bool,
-    /// Whether one middle does for all rows: then `decay` is filled.
+    /// Whether one middle serves all rows; `decay` is filled then.
     whole: bool,
 }
 
@@ -67,7 +69,7 @@ impl Frame {
     ) -> Self {
         let start = room.of(4 * width + (3 * n + 2 * BLOCK + 1) * width);
         let held = known.room.of(2 * (n + 1) * width + 2 * n * width);
-        // SAFETY: the rooms are as large as the parts together.
+        // SAFETY: both rooms have the total size of the parts that are cut from them.
         unsafe {
             let sums = held.cast::<f64>();
             let decay = sums.add((n + 1) * width).cast::<f32>();
@@ -96,11 +98,11 @@ impl Frame {
         }
     }
 
-    /// Sums up log decays; where one middle does for all rows, also the rows' decays from it.
+    /// Computes the running sums of the log decays g `[n, width]` and, where one middle serves all rows, the rows' decays from it.
     #[inline(always)]
     unsafe fn fill<I: Isa>(&mut self, n: usize, g: *const f32) {
         let width = self.width;
-        // SAFETY: all have n rows of `width` entries, the sums one more.
+        // SAFETY: all buffers have n rows of `width` elements, the sums one row more.
         unsafe {
             for l in 0..width {
                 *self.sums.add(l) = 0.0;
@@ -123,21 +125,22 @@ impl Frame {
         }
     }
 
-    /// G of a column's row.
+    /// G of column `j`, `[width]`.
     #[inline(always)]
     unsafe fn col(&self, j: usize) -> *const f64 {
         // SAFETY: j < n.
         unsafe { self.sums.add((j + 1) * self.width) }
     }
 
-    /// R of a row.
+    /// R of row `i`, `[width]`.
     #[inline(always)]
     unsafe fn row(&self, i: usize) -> *const f64 {
         // SAFETY: i < n.
         unsafe { self.sums.add(if self.before { i } else { i + 1 } * self.width) }
     }
 
-    /// Puts the anchor between the rows from i on and the columns before; `factor` becomes exp of the way from the last one.
+    /// Moves the anchor between the rows from `i` on and the columns before them; `factor` becomes exp of the difference from the last
+    /// anchor.
     #[inline(always)]
     unsafe fn anchor_at<I: Isa>(&self, i: usize) {
         // SAFETY: all have `width` entries.
@@ -151,12 +154,12 @@ impl Frame {
         }
     }
 
-    /// Rows times their decay from the middle; x may be `to`.
+    /// Multiplies the rows of x `[n, width]` by their decays from the middle, into `to`; x may be `to`.
     #[inline(always)]
     unsafe fn scale_rows(&self, n: usize, x: *const f32, sx: usize, to: *mut f32, step: usize) {
         // SAFETY: x and `to` have n rows.
         unsafe {
-            // Before its decay, the first row has no pairs.
+            // With `before`, the first row has no pairs.
             let first = usize::from(self.before);
             std::ptr::write_bytes(to, 0, first * self.width);
             for i in first..n {
@@ -168,7 +171,7 @@ impl Frame {
         }
     }
 
-    /// Columns times their decay to the middle; x may be `to`.
+    /// Multiplies the columns x `[n, width]` by their decays to the middle, into `to`; x may be `to`.
     #[inline(always)]
     unsafe fn scale_cols(&self, n: usize, x: *const f32, sx: usize, to: *mut f32, step: usize) {
         // SAFETY: x and `to` have n rows.
@@ -182,7 +185,8 @@ impl Frame {
         }
     }
 
-    /// Puts the anchor in the middle of a block's decays, unless that is too far from its ends.
+    /// Sets `middle` halfway between the sums at the ends of rows `from..to`; returns whether they differ by at most [`SPAN`] in every
+    /// channel.
     #[inline(always)]
     unsafe fn anchor_inside(&self, from: usize, to: usize) -> bool {
         // SAFETY: from < to <= n.
@@ -221,7 +225,7 @@ unsafe fn multiply(width: usize, x: *const f32, y: *mut f32) {
     }
 }
 
-/// Sum of q k exp(high - low).
+/// The sum over channels of q k exp(high - low).
 #[inline(always)]
 unsafe fn decayed_dot<I: Isa>(width: usize, q: *const f32, k: *const f32, high: *const f64, low: *const f64) -> f32 {
     const LANES: usize = 16;
@@ -289,7 +293,7 @@ unsafe fn dot_body<I: Isa>(
             let rows = to - from;
             if from > 0 {
                 frame.anchor_at::<I>(from);
-                // Columns of earlier blocks follow the anchor; those of the last block are new.
+                // Columns of earlier blocks are rescaled to the new anchor; those of the last block are scaled for the first time.
                 for j in 0..from {
                     if j < from - BLOCK {
                         multiply(width, factor, scaled.add(j * width));
@@ -339,8 +343,8 @@ unsafe fn dot_body<I: Isa>(
 }
 
 versions! {
-    /// y `[n, n]` = for each pair the sum over channels of q_i k_j times their decay, 0 for pairs that are not meant. q, k and the log decays
-    /// g are `[n, width]`.
+    /// y `[n, n]` = for each pair the sum over channels of q_i k_j times their decay, 0 for pairs outside of `pairs`. q, k and the log
+    /// decays g are `[n, width]`.
     pub unsafe fn decay_dot(
         n: usize, width: usize, pairs: Pairs, q: *const f32, sq: usize, k: *const f32, sk: usize, g: *const f32, sg: usize, y: *mut f32,
         sy: usize,

@@ -1,8 +1,8 @@
-//! Inside of a chunk of tokens: running sums, decays between pairs of rows, and the triangular solve.
+//! Kernels within a chunk of tokens: running sums, decays between pairs of rows, and the triangular solve.
 //!
-//! A matrix `[n, width]` is a pointer and the distance between its rows. With log decays g <= 0 and their running sums G, the decay of
-//! the pair (i, j) is exp(G_i - G_j), or exp(G_{i-1} - G_j) where reads come before the decay ([`Pairs`]). Running sums are
-//! f64 and only differences are rounded: in f32, a strong decay early in the chunk costs the small ones after it their digits.
+//! A matrix `[n, width]` is a pointer and a row stride. With log decays g <= 0 and their running sums G, the decay of the pair (i, j) is
+//! exp(G_i - G_j), or exp(G_{i-1} - G_j) where reads come before the decay ([`Pairs`]). Running sums are f64 and only their differences are
+//! rounded: in f32, a strong decay early in the chunk would cost the small ones after it their digits.
 
 mod decay;
 mod product;
@@ -16,40 +16,40 @@ use crate::elementwise::math;
 use crate::isa::{Isa, versions};
 use crate::room::{keep_work, work};
 
-/// Which pairs (i, j) of rows are meant.
+/// The set of pairs (i, j) of rows that an op covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pairs {
-    /// Only j < i; else j <= i.
+    /// Whether only pairs with j < i are covered; otherwise those with j <= i.
     pub strict: bool,
-    /// The row's own decay does not act. Implies `strict`.
+    /// Whether the decay of row i does not act on its own pairs. Implies `strict`.
     pub before: bool,
 }
 
 impl Pairs {
-    /// How many of row i's pairs there are: j below this.
+    /// The end of row i's pairs: those with j below it are covered.
     #[inline(always)]
     fn end(self, i: usize) -> usize {
         i + usize::from(!(self.strict || self.before))
     }
 }
 
-/// Rows at which a running sum starts anew: those whose number is not 0.
+/// Rows at which a running sum restarts: those whose flag is not 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Starts {
-    /// The number of the first row, or null.
+    /// The flag of the first row, or null.
     pub at: *const f32,
-    /// Distance between rows.
+    /// Stride between the flags of neighbouring rows, in elements.
     pub step: usize,
 }
 
 impl Starts {
-    /// There are none.
+    /// No restarts.
     pub const NONE: Self = Self { at: std::ptr::null(), step: 0 };
 
-    /// Whether one lies between row `i` of the sum's order and the row before it.
+    /// Whether the sum restarts between row `i`, in the order of summation, and the row before it.
     #[inline(always)]
     unsafe fn before(self, i: usize, n: usize, reverse: bool) -> bool {
-        // SAFETY: the caller's contract: there are n of them.
+        // SAFETY: the caller's contract: there are n flags.
         !self.at.is_null() && i > 0 && unsafe { *self.at.add(if reverse { n - i } else { i } * self.step) != 0.0 }
     }
 }
@@ -113,7 +113,7 @@ unsafe fn cumsum_body<I: Isa>(
     }
 }
 
-/// The running sum of g, one entry more than it has: entry 0 is 0.
+/// Writes the running sums of g, n + 1 elements, of which element 0 is 0.
 unsafe fn running(n: usize, g: *const f32, step: usize, sums: *mut f64) {
     let mut sum = 0.0;
     // SAFETY: sums has n + 1 entries.
@@ -138,13 +138,14 @@ unsafe fn pair_decay_body<I: Isa>(_: I, n: usize, pairs: Pairs, g: *const f32, s
             let x = *sums.add(i);
             (least.min(x), most.max(x))
         });
-        // Split halfway between its ends, a decay that is not too strong is a product of a row's factor and a column's.
+        // If the decays are not too strong, each is the product of a row factor and a column factor, split halfway between the smallest and
+        // the largest sum.
         let middle = 0.5 * (least + most);
         let split = most - least <= decay::SPAN;
         let (rows, cols) = (sums.add(n + 1).cast::<f32>(), sums.add(n + 1).cast::<f32>().add(n + 1));
         if split {
             for i in 0..n {
-                // before its decay, the first row has no pairs, and may be far from the middle
+                // with `before`, the first row has no pairs, and its sum may be far from the middle
                 let far = pairs.before && i == 0;
                 *rows.add(i) = if far { 0.0 } else { math::exp_wide::<I>(top(i) - middle) };
                 *cols.add(i) = math::exp_wide::<I>(middle - *sums.add(i + 1));
@@ -153,7 +154,7 @@ unsafe fn pair_decay_body<I: Isa>(_: I, n: usize, pairs: Pairs, g: *const f32, s
         for i in 0..n {
             let end = pairs.end(i);
             let row = y.add(i * sy);
-            // Vectors of eight, of which the last may reach past the pairs; it is cleared below.
+            // Vectors of eight; the last one may reach past the pairs, which is cleared below.
             let whole = end.next_multiple_of(8).min(n);
             if split {
                 let factor = *rows.add(i);
@@ -188,7 +189,7 @@ unsafe fn pair_decay_grad_body<I: Isa>(
     let by_sum = room.of(2 * (n + 1)).cast::<f64>();
     // SAFETY: the room has n + 1 sums; e has n rows and columns.
     unsafe {
-        // The gradient by each running sum: rows add, columns subtract.
+        // The gradient with respect to each running sum: rows add, columns subtract.
         for i in 0..=n {
             *by_sum.add(i) = 0.0;
         }
@@ -222,14 +223,16 @@ unsafe fn pair_decay_grad_body<I: Isa>(
 
 versions! {
     /// y = the running sum of x `[n, width]` down the rows, summed in f64; from the last row with `reverse`, without the row itself with
-    /// `exclusive`; with `low`, what rounding to f32 takes from each sum. A row of `starts` begins a sum. y may be x.
+    /// `exclusive`; with `low`, the part of each sum that is lost when it is rounded to f32. The sum restarts at the rows of `starts`. y
+    /// may be x.
     pub unsafe fn cumsum(
         n: usize, width: usize, reverse: bool, exclusive: bool, low: bool, starts: Starts, x: *const f32, sx: usize, y: *mut f32,
         sy: usize,
     ) = cumsum_body;
-    /// y `[n, n]` = the decay of each pair, 0 for pairs that are not meant. Entries of g lie `step` apart.
+    /// y `[n, n]` = the decay of each pair, 0 for pairs outside of `pairs`. `step` is the stride of g.
     pub unsafe fn pair_decay(n: usize, pairs: Pairs, g: *const f32, step: usize, y: *mut f32, sy: usize) = pair_decay_body;
-    /// dg_l = sum of e_ij over the pairs with j < l <= i (l < i with `before`): the gradient by g, e being decay times cotangent.
+    /// dg_l = sum of e_ij over the pairs with j < l <= i (l < i with `before`): the gradient with respect to g, where e `[n, n]` is decay
+    /// times cotangent.
     pub unsafe fn pair_decay_grad(n: usize, pairs: Pairs, e: *const f32, se: usize, dg: *mut f32, step: usize) = pair_decay_grad_body;
 }
 

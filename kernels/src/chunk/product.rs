@@ -1,14 +1,14 @@
-//! Decays that have no logarithm, by products: D_ij = a_i D_{i-1,j} with D_jj = 1, and gradients by the same recurrence from
-//! the other end. Nothing is ever divided, so that a decay of 0, or of either sign, is one like any other.
+//! Decays that have no logarithm, as running products: D_ij = a_i D_{i-1,j} with D_jj = 1, and gradients by the same recurrence from the
+//! other end. Nothing is divided, so that decays of 0 and of either sign need no special case.
 //!
-//! Products are f64 and rounded once. Decays are at most 1 in size: what has come below the normal numbers of f32 never leaves
-//! them again, and is 0 from then on.
+//! Products are f64 and rounded once. Decays are at most 1 in magnitude: a product that has fallen below the normal range of f32 cannot
+//! return to it, and is 0 from then on.
 
 use super::Pairs;
 use crate::isa::{Isa, versions};
 use crate::room::{keep_work, work};
 
-/// 0 for what f32 has no normal number for.
+/// Flushes x to 0 where it is below the normal range of f32.
 #[inline(always)]
 fn normal(x: f64) -> f64 {
     const LEAST: f64 = f32::MIN_POSITIVE as f64;
@@ -38,8 +38,8 @@ unsafe fn cumprod_body<I: Isa>(
     }
 }
 
-/// With P the product of all entries before an entry, in the order of the product, and R = dy + the next entry times the next R:
-/// P R. An exclusive product's entry acts on those after it alone.
+/// Computes P R for each entry, where P is the product of all entries before it, in the order of the product, and R = dy + the next entry
+/// times the next R. In an exclusive product, an entry acts only on those after it.
 #[inline(always)]
 unsafe fn cumprod_grad_body<I: Isa>(
     _: I,
@@ -121,7 +121,7 @@ unsafe fn pair_product_grad_body<I: Isa>(
     unsafe {
         (0..n).for_each(|j| *rest.add(j) = 0.0);
         for l in (0..n).rev() {
-            // what the row and those below it give to the products that its own decay is in
+            // R_l: the cotangents of the products down to row l, from that row and those below it
             if pairs.before {
                 // the pair (l + 1, j) holds the product down to row l
                 if l + 1 < n {
@@ -157,18 +157,18 @@ unsafe fn pair_product_grad_body<I: Isa>(
 }
 
 versions! {
-    /// y = the running product of the n entries of x, which lie `sx` apart, as those of y `sy`; from the last entry with `reverse`,
-    /// without the entry itself with `exclusive`. y may be x.
+    /// y = the running product of the n elements of x, with the strides `sx` and `sy`; from the last element with `reverse`, without the
+    /// element itself with `exclusive`. y may be x.
     pub unsafe fn cumprod(
         n: usize, reverse: bool, exclusive: bool, x: *const f32, sx: usize, y: *mut f32, sy: usize,
     ) = cumprod_body;
-    /// dx = the gradient of [`cumprod`] by x, dy being its cotangent.
+    /// dx = the gradient of [`cumprod`] with respect to x, where dy is the cotangent of its result.
     pub unsafe fn cumprod_grad(
         n: usize, reverse: bool, exclusive: bool, x: *const f32, sx: usize, dy: *const f32, sdy: usize, dx: *mut f32, sdx: usize,
     ) = cumprod_grad_body;
-    /// y `[n, n]` = the product of the decays a that act on each pair, 0 for pairs that are not meant. Entries of a lie `step` apart.
+    /// y `[n, n]` = the product of the decays a that act on each pair, 0 for pairs outside of `pairs`. `step` is the stride of a.
     pub unsafe fn pair_product(n: usize, pairs: Pairs, a: *const f32, step: usize, y: *mut f32, sy: usize) = pair_product_body;
-    /// da = the gradient of [`pair_product`] by a; d `[n, n]` is its result, e `[n, n]` the cotangent of that.
+    /// da = the gradient of [`pair_product`] with respect to a; d `[n, n]` is its result, e `[n, n]` the cotangent of that.
     pub unsafe fn pair_product_grad(
         n: usize, pairs: Pairs, a: *const f32, step: usize, d: *const f32, sd: usize, e: *const f32, se: usize, da: *mut f32,
         sda: usize,
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::isa::at_each_level;
 
-    /// Decays of both signs: near 1, spread over [-1, 1], small, and with zeros.
+    /// Decays by kind: near 1; and of both signs, spread over [-1, 1], small, or with zeros.
     fn decays(n: usize, kind: usize) -> Vec<f32> {
         let spread = |i: usize| ((i * 7919 + 331) % 1009) as f32 / 504.5 - 1.0;
         let one = |i: usize| match kind {
@@ -203,7 +203,7 @@ mod tests {
         kept.map(|(_, x)| f64::from(*x)).product()
     }
 
-    /// One rounding of a product, some tens of terms of a sum; products below the normal numbers are 0.
+    /// Asserts an error of at most one rounding of a product and of some tens of terms of a sum; products below the normal range are 0.
     fn close(got: f32, want: f64, size: f64, what: &str) {
         assert!((f64::from(got) - want).abs() <= 1e-7 * size + 1.2e-38, "{what}: {got} for {want} ({size})");
     }

@@ -1,13 +1,14 @@
-//! The unit lower triangular solve, in blocks of rows: what earlier blocks add is a product, the rest goes row by row.
+//! The unit lower triangular solve, in blocks of rows: the contribution of earlier blocks is a matrix product, the rest is solved row by
+//! row.
 
 use crate::gemm::gemm;
 use crate::isa::{Isa, versions};
 use crate::vector::Vector;
 
-/// Rows of a block.
+/// Rows per block.
 const BLOCK: usize = 16;
 
-/// x_i += sum over the rows j of a block of a_j x_j, where a_j lies `step` apart.
+/// x_i += sum over the rows j of a block of a_j x_j, where `step` is the stride of a.
 #[inline(always)]
 unsafe fn add_rows<I: Isa>(
     x: *mut f32,
@@ -100,6 +101,7 @@ unsafe fn solve_body<I: Isa>(
 }
 
 versions! {
-    /// x `[n, v]` becomes P with (I - tril(A, -1)) P = x, or with its transpose. Of A `[n, n]` only what is below the diagonal is read.
+    /// Solves (I - tril(A, -1)) P = x, or the transposed system, in place: x `[n, v]` becomes P. Of A `[n, n]` only the entries below the
+    /// diagonal are read.
     pub unsafe fn solve_unit_lower(n: usize, v: usize, a: *const f32, sa: usize, transpose: bool, x: *mut f32, sx: usize) = solve_body;
 }

@@ -38,7 +38,7 @@ fn decays(n: usize, width: usize, kind: usize) -> Vec<f32> {
         .collect()
 }
 
-/// The f64 decay of a pair in a channel; none for pairs that are not meant.
+/// The f64 decay of a pair in a channel; none for pairs outside of `pairs`.
 fn decay(g: &[f32], width: usize, pairs: Pairs, i: usize, j: usize, l: usize) -> Option<f64> {
     if j > i || (j == i && (pairs.strict || pairs.before)) {
         return None;
@@ -52,7 +52,7 @@ fn running_sums() {
     at_each_level(|_| {
         for (n, width) in [(1, 1), (40, 1), (7, 19), (64, 32)] {
             let x = numbers(n * (width + 2), 1);
-            // a sum starts anew at rows 0, 5 and from 9 on at every third
+            // a sum restarts at rows 0, 5 and from 9 on at every third
             let new: Vec<f32> =
                 (0..2 * n).map(|i| f32::from(u8::from(matches!(i, 0 | 10 | 18..) && i % 6 != 2))).collect();
             let begins = |i: usize| new[2 * i] != 0.0;
@@ -183,7 +183,7 @@ fn decayed_products() {
                     }
                     let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
                     assert_eq!(bits(&to[..2 * n * s]), bits(&two));
-                    // Sum and sum of sizes.
+                    // Sum, and sum of magnitudes.
                     let mut wants = vec![[0.0f64; 2]; n * n];
                     let mut wantq = vec![[0.0f64; 2]; n * width];
                     let mut wantk = vec![[0.0f64; 2]; n * width];

@@ -1,4 +1,4 @@
-//! Two functions in one pass: what the first gives stays in registers.
+//! Two binary functions in one pass: the result of the first stays in registers.
 
 use super::grid::{Add, Around, Grid, GridSrc, Mul, Pair, Sub};
 use crate::isa::{Isa, versions};
@@ -18,20 +18,21 @@ pub enum Arith {
 /// second(first(a, b), c), each rounded, or with `turned` second(c, first(a, b)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chain {
-    /// Of a and b.
+    /// The function of a and b.
     pub first: Arith,
-    /// Of that and c.
+    /// The function of the first result and c.
     pub second: Arith,
-    /// Whether c comes first.
+    /// Whether c is the first operand of `second`.
     pub turned: bool,
 }
 
-/// `Q` after `P`, whose result is the second operand if `TURNED`.
+/// A chain of two functions, on vectors and on single elements.
 trait Both {
     unsafe fn vector<V: Vector>(a: V, b: V, c: V) -> V;
     fn number(a: f32, b: f32, c: f32) -> f32;
 }
 
+/// `Q` after `P`, whose result is the second operand if `TURNED`.
 struct Then<P, Q, const TURNED: bool>(std::marker::PhantomData<(P, Q)>);
 
 impl<P: Pair, Q: Pair, const TURNED: bool> Both for Then<P, Q, TURNED> {
@@ -50,14 +51,14 @@ impl<P: Pair, Q: Pair, const TURNED: bool> Both for Then<P, Q, TURNED> {
     }
 }
 
-/// Numbers of the longest vector.
+/// Lanes of the longest vector.
 const LONGEST: usize = 16;
 
-/// One run. y may be an operand.
+/// Computes one run. y may be an operand.
 #[inline(always)]
 unsafe fn run<I: Isa, B: Both>(mut at: [*const f32; 3], moves: [bool; 3], y: *mut f32, n: usize) {
     let lanes = I::V::LANES;
-    // operands that stand still are read from a vector of their own: one loop for all
+    // operands that do not move along the run are read from a broadcast vector, so that one loop serves all cases
     let mut rooms = [[0.0f32; LONGEST]; 3];
     let mut step = [1; 3];
     // SAFETY: the caller's contract.
@@ -89,7 +90,7 @@ unsafe fn run<I: Isa, B: Both>(mut at: [*const f32; 3], moves: [bool; 3], y: *mu
             at = on(at, hop);
             i += lanes;
         }
-        // what is left of a vector, four at a time: runs may be shorter than one
+        // the remainder, four elements at a time: runs may be shorter than a vector
         while i + Four::LANES <= n {
             four(at).store(y.add(i));
             at = on(at, step.map(|s| s * Four::LANES));
@@ -149,7 +150,7 @@ unsafe fn chain_body<I: Isa>(_: I, f: Chain, grid: Grid, src: [GridSrc; 3], y: *
 }
 
 versions! {
-    /// y = f(a, b, c) over a grid, `to` being the distances of y's runs. y may be an operand that lies like it.
+    /// y = f(a, b, c) over a grid, where `to` are the strides of y around the runs. y may be an operand of the same layout.
     pub unsafe fn chain(f: Chain, grid: Grid, src: [GridSrc; 3], y: *mut f32, to: Around) = chain_body;
 }
 
@@ -168,7 +169,7 @@ mod tests {
                 Arith::Mul => a * b,
             };
             let each = [Arith::Add, Arith::Sub, Arith::Mul];
-            // rows of a matrix: a whole, b one number a row, c a row for all; then all three whole
+            // rows of a matrix: a whole, b one element per row, c one row for all; then all three whole
             for (n, moving) in [1, 3, 4, 8, 13, 16, 37, 64].into_iter().flat_map(|n| [(n, false), (n, true)]) {
                 let rows = 3;
                 let [a, b, c] = [0, 1, 2].map(|salt| (0..rows * n).map(|i| number(i, salt)).collect::<Vec<f32>>());
@@ -183,7 +184,7 @@ mod tests {
                     ];
                     let mut y = vec![f32::NAN; rows * n];
                     let grid = Grid { sizes: [1, 1, rows], n };
-                    // SAFETY: three rows of n, as the distances say.
+                    // SAFETY: three rows of n, as the strides say.
                     unsafe { chain(Chain { first, second, turned }, grid, src, y.as_mut_ptr(), [0, 0, row]) };
                     for (i, y) in y.iter().enumerate() {
                         let x = of(first, a[i], if moving { b[i] } else { b[i / n] });

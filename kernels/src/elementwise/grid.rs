@@ -1,24 +1,24 @@
-//! Functions of two numbers over a grid of runs, with operands that lack some of its dimensions: nothing is copied to be spread.
+//! Binary functions over a grid of runs, with operands that lack some of its dimensions: they are broadcast without a copy.
 
 use super::{Binary, Src, each_of_two};
 use crate::isa::{Isa, versions};
 use crate::vector::Vector;
 
-/// Dimensions around the runs.
+/// Number of dimensions around the runs.
 pub const AROUND: usize = 3;
 
-/// Distances along the dimensions around the runs.
+/// Strides along the dimensions around the runs, in elements.
 pub type Around = [isize; AROUND];
 
-/// An operand of [`grid`]: where it starts, its distances along the dimensions around, and whether it has a number for each entry
-/// of a run (else one for all).
+/// An operand of [`grid`]: its address, its strides along the dimensions around the runs, and whether it has an element for each element of
+/// a run (otherwise one for the whole run).
 #[derive(Clone, Copy, Debug)]
 pub struct GridSrc {
-    /// Its first number.
+    /// Its first element.
     pub at: *const f32,
-    /// Distances.
+    /// Strides along the dimensions around the runs, in elements.
     pub around: Around,
-    /// Whether it moves along a run.
+    /// Whether it moves along a run, with stride 1.
     pub moves: bool,
 }
 
@@ -57,7 +57,7 @@ pairs! {
 /// Vectors of a run that are loaded before the first is stored.
 const UNROLL: usize = 4;
 
-/// One run. y may be a or b.
+/// Computes one run. y may be a or b.
 #[inline(always)]
 unsafe fn run<I: Isa, P: Pair, const A: bool, const B: bool>(a: *const f32, b: *const f32, y: *mut f32, n: usize) {
     let lanes = I::V::LANES;
@@ -98,16 +98,16 @@ unsafe fn run<I: Isa, P: Pair, const A: bool, const B: bool>(a: *const f32, b: *
     }
 }
 
-/// A grid: lengths of the dimensions around the runs, and of a run.
+/// An iteration space: the lengths of the dimensions around the runs, and of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Grid {
-    /// Around.
+    /// Lengths of the dimensions around the runs.
     pub sizes: [usize; AROUND],
-    /// A run.
+    /// Length of a run.
     pub n: usize,
 }
 
-/// Runs a statement for each run: addresses of the operands and of the result.
+/// Evaluates an expression for each run, with the addresses of its operands and of its result.
 macro_rules! runs {
     ($grid:ident, $a:ident, $b:ident, $y:ident, $to:ident, |$x:ident, $z:ident, $at:ident| $do:expr) => {{
         let Grid { sizes: [first, second, third], .. } = $grid;
@@ -160,6 +160,6 @@ unsafe fn grid_body<I: Isa>(_: I, op: Binary, grid: Grid, a: GridSrc, b: GridSrc
 }
 
 versions! {
-    /// y = op(a, b) over a grid, `to` being the distances of y's runs. y may be an operand that lies like it.
+    /// y = op(a, b) over a grid, where `to` are the strides of y around the runs. y may be an operand of the same layout.
     pub unsafe fn grid(op: Binary, grid: Grid, a: GridSrc, b: GridSrc, y: *mut f32, to: Around) = grid_body;
 }

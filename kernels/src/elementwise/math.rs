@@ -14,7 +14,7 @@ const LN2_HI: f32 = 0.693_359_4;
 const LN2_LO: f32 = -2.121_944_4e-4;
 /// 1.5 2^23: adding it to a number below 2^22 rounds that to an integer in the last bits.
 const ROUND: f32 = 12_582_912.0;
-/// The same of f64.
+/// The same for f64: 1.5 2^52.
 const ROUND64: f64 = 6_755_399_441_055_744.0;
 
 #[inline(always)]
@@ -50,13 +50,13 @@ fn expm1_near<I: Isa>(r: f32) -> f32 {
     I::fma(r * r, p, r)
 }
 
-/// e^(x + low) for a low part that does not count in the choice of the power of two.
+/// e^(x + low), where `low` is too small to affect the choice of the power of two.
 #[inline(always)]
 fn exp_of_sum<I: Isa>(x: f32, low: f32) -> f32 {
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -87.6 { -87.6 } else { x };
     let (n, r) = halve::<I>(x);
-    // Twice the mantissa and half the power: 2^128 is no number. 2^-127 is 0, and so are results below 2^-126.5.
+    // Twice the mantissa and half the power: 2^128 is not representable. 2^-127 is 0, and so are results below 2^-126.5.
     let e = expm1_near::<I>(r + low);
     I::fma(e, 2.0, 2.0) * pow2(n.wrapping_sub(1))
 }
@@ -80,7 +80,7 @@ pub fn expm1<I: Isa>(x: f32) -> f32 {
     let t = if x > 89.0 { 89.0 } else { x };
     let t = if t < -20.0 { -20.0 } else { t };
     let (n, r) = halve::<I>(t);
-    // Half of it first: 2^128 is no number.
+    // Half of it first: 2^128 is not representable.
     let s = pow2(n.wrapping_sub(1));
     2.0 * I::fma(s, expm1_near::<I>(r), s - 0.5)
 }
@@ -119,7 +119,7 @@ pub fn power_and_rest(x: f32) -> (f32, f32) {
     (e as f32 + shift, m - 1.0)
 }
 
-/// y, where it is the logarithm of a positive number; else the limit, or no number.
+/// y where x is positive and finite; otherwise the limit of the logarithm, or NaN.
 #[inline(always)]
 pub fn log_edges(x: f32, y: f32) -> f32 {
     let edge = if x < 0.0 { f32::NAN } else { x };
@@ -136,12 +136,12 @@ pub fn log<I: Isa>(x: f32) -> f32 {
 #[inline(always)]
 pub fn log1p<I: Isa>(x: f32) -> f32 {
     let u = 1.0 + x;
-    // What the sum lost, exactly.
+    // The rounding error of the sum, exactly.
     let lost = if x > 1.0 { 1.0 - (u - x) } else { x - (u - 1.0) };
     let bits = u.to_bits() as i32;
     let e = bits.wrapping_sub(0x3f35_04f3) >> 23;
     let m = f32::from_bits(bits.wrapping_sub(e << 23) as u32);
-    // The loss no longer counts at 2^126, where the power is the smallest that there is.
+    // At 2^126, where the power of two is the smallest normal number, the rounding error is negligible.
     let y = log_parts::<I>(e as f32, I::fma(lost, pow2(-if e > 126 { 126 } else { e }), m - 1.0));
     let edge = if x < -1.0 { f32::NAN } else { x };
     let edge = if x == -1.0 { f32::NEG_INFINITY } else { edge };
@@ -158,16 +158,16 @@ pub fn tanh<I: Isa>(x: f32) -> f32 {
     let t = x.abs();
     // From 10 on it is 1.
     let t = if t > 10.0 { 10.0 } else { t };
-    // What is taken from 1 is small where the result is near 1: its own errors count little there.
+    // The term subtracted from 1 is small where the result is near 1, and so is the effect of its error.
     let far = (1.0 - 2.0 / (exp::<I>(2.0 * t) + 1.0)).copysign(x);
-    // Near 0, where what it differs from x by may be all that is left of it: a polynomial (Cephes, tanhf).
+    // Near 0, where only the difference from x may be left of the result later: a polynomial for that difference (Cephes, tanhf).
     let z = x * x;
     let p = poly::<I, 5>(z, [-0.333_332_82, 0.133_314_42, -5.373_971_6e-2, 2.063_908_9e-2, -5.704_988_7e-3]);
     let near = I::fma(x * z, p, x);
     if t < 0.625 { near } else { far }
 }
 
-/// To the bit what a product with the sigmoid gives: where one pass has the one and another pass the other, they agree.
+/// Computes x times [`sigmoid`] bit for bit, so that a pass that uses the one and a pass that uses the other agree.
 #[inline(always)]
 pub fn silu<I: Isa>(x: f32) -> f32 {
     x * sigmoid::<I>(x)
@@ -213,7 +213,7 @@ fn erfc_tail<I: Isa>(t: f32, high: f32, low: f32) -> f32 {
     exp_of_sum::<I>(-high, -low) * (u * p)
 }
 
-/// x^2 as a part that is exact and a small rest.
+/// x^2 as an exact part and a small remainder.
 #[inline(always)]
 fn square(x: f32) -> (f32, f32) {
     let head = f32::from_bits(x.to_bits() & 0xffff_f000);
@@ -273,7 +273,7 @@ pub fn atan<I: Isa>(x: f32) -> f32 {
 /// Largest angle whose reduction below is exact to f32.
 pub const ANGLE: f32 = 1.0e6;
 
-/// Quadrant and the angle in it.
+/// The quadrant of x and the angle within it.
 #[inline(always)]
 fn quadrant<I: Isa>(x: f32) -> (u32, f32) {
     let x = f64::from(x);

@@ -1,8 +1,8 @@
-//! Functions entry by entry.
+//! Element-wise functions.
 //!
-//! A loop runs over blocks. Where the result overlaps an operand, a block's results go to the stack first and are then copied out.
-//! So the compiler knows that results and operands do not overlap within a block and makes vector code, and a result may replace
-//! an operand in place.
+//! A loop runs over blocks. Where the result overlaps an operand, a block's results go to the stack first and are then copied out. This way
+//! the compiler knows that results and operands do not overlap within a block and vectorises the loop, and a result may replace an operand
+//! in place.
 
 mod chain;
 mod grid;
@@ -16,7 +16,7 @@ pub use unary::{Unary, unary};
 use crate::isa::{Isa, versions};
 use std::ptr::copy_nonoverlapping;
 
-/// Runs an expression over the entries of blocks.
+/// Evaluates an expression for each element, block by block.
 macro_rules! each {
     ($I:ident, [$($src:expr),*], $y:expr, $n:expr, |$($x:ident),*| $f:expr) => {{
         struct Each;
@@ -25,7 +25,7 @@ macro_rules! each {
             unsafe fn run<$I: Isa>(&self, src: [*const f32; [$(stringify!($x)),*].len()], out: &mut [f32; BLOCK], m: usize) {
                 let [$($x),*] = src;
                 for (l, o) in out[..m].iter_mut().enumerate() {
-                    // SAFETY: `blocks` gives pointers to m entries.
+                    // SAFETY: `blocks` passes pointers to m elements.
                     $(let $x = unsafe { *$x.add(l) };)*
                     *o = $f;
                 }
@@ -36,7 +36,7 @@ macro_rules! each {
 }
 use each;
 
-/// Functions of two numbers.
+/// Binary element-wise functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binary {
     /// a + b
@@ -51,9 +51,9 @@ pub enum Binary {
     Rem,
     /// a^b
     Pow,
-    /// the smaller; not a number if one of them is not
+    /// the smaller; NaN if either is NaN
     Min,
-    /// the larger; not a number if one of them is not
+    /// the larger; NaN if either is NaN
     Max,
     /// 1 where a = b, else 0
     Eq,
@@ -69,26 +69,26 @@ pub enum Binary {
     Ge,
 }
 
-/// An operand: as many numbers as the result has, or the same one for all.
+/// An operand: as many elements as the result has, or one scalar for all of them.
 #[derive(Clone, Copy, Debug)]
 pub enum Src {
-    /// Numbers in a row.
+    /// Contiguous elements.
     Slice(*const f32),
-    /// One number.
+    /// One scalar.
     Scalar(f32),
 }
 
-/// Entries of a block.
+/// Elements per block.
 const BLOCK: usize = 64;
 
-/// Where a block of an operand is, and how far the next one.
+/// The current block of an operand, and the step to the next one in elements.
 struct Feed {
     at: *const f32,
     step: usize,
 }
 
 impl Src {
-    /// Whether n entries from y on are none of these.
+    /// Whether the n elements from y on do not overlap this operand.
     #[inline(always)]
     fn apart(self, y: *mut f32, n: usize) -> bool {
         match self {
@@ -109,14 +109,14 @@ impl Src {
     }
 }
 
-/// What happens to a block. (Traits rather than closures: a closure that is not inlined would not be compiled for the instruction
-/// set of the loop around it.)
+/// A function of one block. (Traits rather than closures: a closure that is not inlined would not be compiled for the instruction set of
+/// the loop around it.)
 trait Block<const N: usize> {
-    /// Reads m entries at each pointer, m a multiple of eight, and writes as many.
+    /// Reads m elements at each pointer, m a multiple of eight, and writes m results.
     unsafe fn run<I: Isa>(&self, src: [*const f32; N], out: &mut [f32; BLOCK], m: usize);
 }
 
-/// Runs each whole block, then the rest in a copy of its own.
+/// Runs `f` on each whole block, then on a padded copy of the remainder.
 #[inline(always)]
 unsafe fn blocks<I: Isa, B: Block<N>, const N: usize>(f: B, src: [Src; N], y: *mut f32, n: usize) {
     let mut rooms = [[0.0; BLOCK]; N];
@@ -127,7 +127,7 @@ unsafe fn blocks<I: Isa, B: Block<N>, const N: usize>(f: B, src: [Src; N], y: *m
     let apart = src.iter().all(|s| s.apart(y, n));
     let mut out = [0.0; BLOCK];
     let mut i = 0;
-    // SAFETY: operands that are no scalars have n entries, and so has y. Where a block is written in place, nothing else is there.
+    // SAFETY: slice operands have n elements, and so has y. A block is written to y directly only if y overlaps no operand.
     unsafe {
         while i + BLOCK <= n {
             let mut at = [std::ptr::null(); N];
@@ -236,13 +236,13 @@ pub unsafe fn scale(alpha: f32, x: *const f32, y: *mut f32, n: usize) {
     unsafe { binary(Binary::Mul, Src::Scalar(alpha), Src::Slice(x), y, n) }
 }
 
-/// y = x everywhere.
+/// Sets all n elements of y to x.
 pub unsafe fn fill(x: f32, y: *mut f32, n: usize) {
     // SAFETY: y has n entries, which are being initialised.
     unsafe { std::slice::from_raw_parts_mut(y, n) }.fill(x);
 }
 
-/// y = x. They may overlap.
+/// Copies n elements from x to y, which may overlap.
 pub unsafe fn copy(x: *const f32, y: *mut f32, n: usize) {
     // SAFETY: the caller's contract.
     unsafe { std::ptr::copy(x, y, n) }

@@ -37,7 +37,7 @@ fn ulps(got: f32, want: f64) -> f64 {
     if !rounded.is_finite() || !got.is_finite() {
         return f64::INFINITY;
     }
-    // Below the normal numbers the step stays what it is there.
+    // Below the normal numbers the step is that of the smallest one.
     let step = f64::from(f32::EPSILON) * 2f64.powi(want.abs().max(f64::from(f32::MIN_POSITIVE)).log2().floor() as i32);
     (f64::from(got) - want).abs() / step
 }
@@ -96,7 +96,7 @@ fn unary_functions_are_within_four_units_of_the_last_place() {
     at_each_level(|level| {
         for (op, reference, tolerance) in table {
             let mut y = x.clone();
-            // SAFETY: y has as many entries as it says.
+            // SAFETY: y has `y.len()` elements.
             unsafe { unary(op, y.as_ptr(), y.as_mut_ptr(), y.len()) };
             let mut worst = (0.0, 0.0, 0.0);
             for (&x, &y) in x.iter().zip(&y) {

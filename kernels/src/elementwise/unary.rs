@@ -1,12 +1,12 @@
-//! Functions of one number, entry by entry.
+//! Unary element-wise functions.
 
 use super::{BLOCK, Block, Src, blocks, each, math};
 use crate::isa::{Isa, versions};
 use std::f32::consts::LOG2_E;
 use std::ptr::copy_nonoverlapping;
 
-/// Functions of one number. Within 4 units in the last place wherever the result is a normal number (gelu: 6 in its far tail);
-/// exponentials below 2^-125 may be 0.
+/// Unary element-wise functions. Errors are within 4 units in the last place wherever the result is a normal number (gelu: 6 in its far
+/// tail); exponentials below 2^-125 may be 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unary {
     /// -x
@@ -70,7 +70,7 @@ impl Block<1> for Power {
     #[inline(always)]
     unsafe fn run<I: Isa>(&self, [x]: [*const f32; 1], out: &mut [f32; BLOCK], m: usize) {
         let mut base = [1.0; BLOCK];
-        // SAFETY: `blocks` gives pointers to m entries.
+        // SAFETY: `blocks` passes pointers to m elements.
         unsafe { copy_nonoverlapping(x, base.as_mut_ptr(), m) };
         *out = [1.0; BLOCK];
         let mut left = self.0.unsigned_abs();
@@ -95,14 +95,14 @@ impl Block<1> for Power {
     }
 }
 
-/// Sine, or with a quarter turn more, cosine: an angle that is too large for the fast reduction goes through f64, and it alone, so that
-/// no number depends on its neighbours.
+/// Sine or, a quarter turn later, cosine. An angle that is too large for the fast reduction goes through f64, and only that one, so that no
+/// element depends on its neighbours.
 struct Wave<const COSINE: bool>;
 
 impl<const COSINE: bool> Block<1> for Wave<COSINE> {
     #[inline(always)]
     unsafe fn run<I: Isa>(&self, [x]: [*const f32; 1], out: &mut [f32; BLOCK], m: usize) {
-        // SAFETY: `blocks` gives pointers to m entries.
+        // SAFETY: `blocks` passes pointers to m elements.
         unsafe {
             let mut far = 0u32;
             for (l, o) in out[..m].iter_mut().enumerate() {
@@ -123,7 +123,7 @@ impl<const COSINE: bool> Block<1> for Wave<COSINE> {
     }
 }
 
-/// The power of two, and what the rest of the mantissa adds.
+/// log2(x): the power of two plus the logarithm of the mantissa.
 #[inline(always)]
 fn log2<I: Isa>(x: f32) -> f32 {
     let (e, f) = math::power_and_rest(x);
@@ -175,6 +175,6 @@ unsafe fn unary_body<I: Isa>(_: I, op: Unary, x: *const f32, y: *mut f32, n: usi
 }
 
 versions! {
-    /// y = op(x), n entries each. y may be x.
+    /// y = op(x), n elements each. y may be x.
     pub unsafe fn unary(op: Unary, x: *const f32, y: *mut f32, n: usize) = unary_body;
 }

@@ -1,10 +1,10 @@
-//! What a tile asks for while it computes: cache lines that come next. Operands mostly come from beyond the second cache; without
-//! this, a product with one of a megabyte waits for a third of its time.
+//! Prefetch by a tile while it computes: the cache lines that are read next. Operands mostly come from beyond the L2 cache; without
+//! prefetch, a product with an operand of a megabyte waits for a third of its time.
 
 use super::tile::Mat;
 use crate::lines::{LINE, ask};
 
-/// Lines at one distance from each other, asked for one after the other; those past the end are asked for in vain.
+/// A stream of cache lines at a constant stride, prefetched one after the other; lines past the end are prefetched but unused.
 #[derive(Clone, Copy)]
 pub(crate) struct Ahead {
     pub at: *const f32,
@@ -12,20 +12,20 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Again and again a line that is there.
+    /// The stream that repeats one cached line.
     pub fn nothing(at: *const f32) -> Self {
         Self { at, step: 0 }
     }
 
-    /// Asks for the next one.
+    /// Prefetches the next line.
     #[inline(always)]
     pub fn ask(&mut self) {
         ask(self.at, 1);
         self.at = self.at.wrapping_offset(self.step);
     }
 
-    /// For the next tile, the `rows` of A from `next` on, of which it reads `k` columns. Each stream has half of the rows; where there
-    /// are gaps between rows, the first line of each row has one, the third the other (lines come in pairs).
+    /// The streams for the next tile: the `rows` rows of A from `next` on, of which it reads `k` columns. Each stream has half of the rows;
+    /// where there are gaps between rows, one has the first line of each row, the other the third (lines are fetched in pairs).
     #[inline(always)]
     pub fn rows(next: Mat, rows: usize, k: usize) -> [Self; 2] {
         if next.rs as usize <= k {
@@ -36,7 +36,7 @@ impl Ahead {
     }
 }
 
-/// Rows that are packed after this block: `lines` of each of `count` rows.
+/// Rows that are packed after this block: `lines` cache lines of each of `count` rows.
 #[derive(Clone, Copy)]
 pub(crate) struct Later {
     pub at: *const f32,
@@ -46,7 +46,7 @@ pub(crate) struct Later {
 }
 
 impl Later {
-    /// The share of tile `number` of so many: one line of each row, then the next ones.
+    /// The share of tile `number` of `tiles`, in the order of one line of each row, then the next line of each.
     #[inline(always)]
     pub fn share(self, number: usize, tiles: usize) -> Ahead {
         let first = self.count * self.lines * number / tiles;

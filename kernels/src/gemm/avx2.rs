@@ -1,15 +1,15 @@
 //! The sums of a register tile for AVX2, instruction by instruction.
 //!
-//! Up to twelve sums, two vectors of B and a number of A: a step of the depth of six rows is 12 products, 8 loads, and what moves
-//! pointers and counts. The products alone take 6 cycles. Where another thread shares the core, each has 3 instructions a cycle: then
-//! 27 a step, as these loops had when compiled from intrinsics, leave .67 of the rate, and the 22 they have here .82.
-//! Four steps share the counting; their addresses are multiples of the distances.
+//! Registers hold up to twelve sums, two vectors of B and a broadcast element of A: a step of the depth for six rows is 12 multiply-adds, 8
+//! loads, and the updates of pointers and counters. The multiply-adds alone take 6 cycles. Where another thread shares the core, each
+//! thread issues 3 instructions per cycle: then 27 instructions per step, as these loops had when compiled from intrinsics, leave .67 of
+//! the rate, and the 22 they have here .82. Four steps share the counter; their addresses are multiples of the strides.
 
 use super::tile::{Mat, Task};
 use core::arch::asm;
 use core::arch::x86_64::{__m256, _mm256_setzero_ps};
 
-/// Two vectors of B, and their products with a number of each row of A.
+/// One step of the depth: two vectors of B, and their products with one element of each row of A.
 macro_rules! step {
     ($b:literal, $(($a:expr, $low:literal, $high:literal))*) => {
         concat!(
@@ -24,7 +24,7 @@ macro_rules! step {
     };
 }
 
-/// All steps: `four` and `one` of them with what moves A's pointers, and more operands.
+/// All steps of the depth: the instructions of `four` steps and of `one`, with the updates of A's pointers, and further operands.
 macro_rules! steps {
     ($task:ident, $acc:ident, [$($four:expr),*], [$($one:expr),*], [$($name:ident = $value:expr),*],
      $($row:literal: $low:tt $high:tt)*) => {
@@ -50,7 +50,7 @@ macro_rules! steps {
             "dec {ones}",
             "jnz 4b",
             "5:",
-            // not every number of rows has a use for each
+            // not every number of rows uses each of these operands
             "# {a} {a3} {s}",
             $($name = inout(reg) $value => _,)*
             b = inout(reg) $task.b.at => _,
@@ -69,7 +69,7 @@ macro_rules! steps {
     };
 }
 
-/// The tile of these rows, if it is asked for.
+/// Emits the tile of these rows, if there are `R` of them.
 macro_rules! tile {
     ($task:ident, $acc:ident, $(($row:literal $by_row:literal $in_column:literal $low:literal $high:literal $low_reg:tt $high_reg:tt))*) => {
         if R == [$($row),*].len() {
@@ -108,7 +108,7 @@ macro_rules! tile {
     };
 }
 
-/// The tiles of the first row, the first two, and so on.
+/// Emits the tiles of the first row, of the first two, and so on.
 macro_rules! tiles {
     ($task:ident, $acc:ident, [$($rows:tt)*]) => {};
     ($task:ident, $acc:ident, [$($rows:tt)*] $next:tt $($rest:tt)*) => {
@@ -121,10 +121,10 @@ macro_rules! tiles {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(crate) unsafe fn sums<const R: usize, const BY_ROWS: bool>(task: &Task) -> [[__m256; 2]; R] {
-    // SAFETY: the caller's contract: the level has AVX2 and FMA, and what is read are entries of A and B. Nothing is written.
+    // SAFETY: the caller's contract: the level has AVX2 and FMA; only entries of A and B are read, and no memory is written.
     unsafe {
         let mut acc = [[_mm256_setzero_ps(); 2]; R];
-        // row; where it is, seen from the first one or the fourth; where it is in a column; its sums
+        // row; its address relative to the first or the fourth row; its offset within a column; the registers of its sums
         tiles!(
             task, acc, []
             (0 "{a}" "" 4 5 "ymm4" "ymm5")

@@ -1,5 +1,4 @@
-//! Products of matrices of which only a band counts, as where a triangle of a tile is visible: what lies outside is skipped by register
-//! tiles.
+//! Products of matrices of which only a band is used, as where a triangle of a tile is visible: register tiles outside of it are skipped.
 
 use super::ahead::Ahead;
 use super::pack::pack;
@@ -12,24 +11,24 @@ use crate::vector::Vector;
 /// The entries of a matrix with `least <= column - row <= most`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Band {
-    /// See above.
+    /// The smallest `column - row`.
     pub least: isize,
-    /// See above.
+    /// The largest `column - row`.
     pub most: isize,
 }
 
 impl Band {
-    /// The same entries of the transposed matrix.
+    /// The band of the same entries in the transposed matrix.
     pub fn transposed(self) -> Self {
         Self { least: -self.most, most: -self.least }
     }
 
-    /// Whether it is a whole matrix.
+    /// Whether the band covers a whole matrix `[rows, cols]`.
     pub fn holds(self, rows: usize, cols: usize) -> bool {
         self.least <= 1 - rows as isize && self.most >= cols as isize - 1
     }
 
-    /// The columns in which some of the rows have entries.
+    /// The columns, first and end, in which some of the `rows` rows from `first` on have entries.
     #[inline(always)]
     fn columns(self, first: usize, rows: usize, cols: usize) -> (usize, usize) {
         let from = (first as isize + self.least).clamp(0, cols as isize);
@@ -38,10 +37,10 @@ impl Band {
     }
 }
 
-/// Of which matrix only a band counts.
+/// The matrix of which only a band is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Banded {
-    /// The result: what is outside of the band may be left out (then it is as if A B were 0 there).
+    /// The result: entries outside of the band may be skipped (as if A B were 0 there).
     Result(Band),
     /// The left operand: it is 0 outside of the band.
     Left(Band),
@@ -97,7 +96,7 @@ versions! {
     unsafe fn dispatch(which: Banded, m: usize, n: usize, k: usize, a: Mat, b: Mat, beta: f32, c: MatMut) = body;
 }
 
-/// C = A B + beta C, as [`gemm`] has it, where perhaps only a band of one matrix counts. beta is 0 or 1.
+/// C = A B + beta C as in [`gemm`], where optionally only a band of one matrix is used. beta is 0 or 1.
 pub unsafe fn gemm_banded(
     which: Option<Banded>,
     m: usize,
@@ -119,9 +118,9 @@ pub unsafe fn gemm_banded(
         Banded::Result(band) => !band.holds(m, n),
         Banded::Left(band) => !band.holds(m, k),
     });
-    // where `gemm` has a way of its own, or several blocks of the depth, sums are to be in its order
+    // where `gemm` takes a path of its own, or splits the depth into several blocks, sums have to keep its order
     let plain = m > SKINNY && n > SKINNY && (1..=DEPTH).contains(&k) && csc == 1 && (rsa == 1 || csa == 1);
-    // SAFETY: the caller's contract; a product that takes all entries is one where some do not count.
+    // SAFETY: the caller's contract; a product over all entries is also right where some may be skipped.
     unsafe {
         match part.filter(|_| plain) {
             None => gemm(m, n, k, 1.0, a, rsa, csa, b, rsb, csb, beta, c, rsc, csc),

@@ -1,8 +1,8 @@
-//! Products of matrices that lie densely in slices: what the benchmarks call, and the plainest use of [`gemm`].
+//! Products of contiguous matrices in slices: the entry point of the benchmarks, and the simplest use of [`gemm`].
 
 use super::gemm;
 
-/// C = A B with A `[m, k]`, B `[k, n]` and C `[m, n]`, row-major; a transposed operand is stored the other way round.
+/// C = A B with A `[m, k]`, B `[k, n]` and C `[m, n]`, row-major; a transposed operand is stored column-major.
 ///
 /// # Panics
 /// If a slice is shorter than its matrix.

@@ -1,10 +1,10 @@
-//! Products of matrices.
+//! Matrix products.
 //!
-//! A product is cut into register tiles ([`mod@tile`]). What is small or lies well is read where it is; else blocks of the operands are
-//! packed into panels, sized so that a panel of B stays in the first cache while it meets all of A's block, and A's block in the second
-//! (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008).
+//! A product is split into register tiles ([`mod@tile`]). Operands that are small or have suitable strides are read in place; otherwise blocks
+//! of them are packed into panels, sized so that a panel of B stays in the L1 cache while it is multiplied with all of A's block, and A's
+//! block in the L2 cache (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008).
 //!
-//! Every entry of C is one sum over the depth in blocks of [`DEPTH`], in order. It depends on the shape and the layout, never on
+//! Every entry of C is one sum over the depth in blocks of [`DEPTH`], in order. Its bits depend on the shape and the layout, never on
 //! addresses.
 
 mod ahead;
@@ -31,12 +31,12 @@ use pack::{MARGIN, pack, pack_rows};
 
 /// Depth of a block: a panel of B, two vectors wide, is 24 KiB with eight lanes.
 const DEPTH: usize = 384;
-/// Rows of a block of A: with `DEPTH`, at most 252 KiB.
+/// Rows of a block of A: with [`DEPTH`], at most 252 KiB.
 const ROWS: usize = 168;
 /// Columns of a block of B.
 const COLS: usize = 1024;
 
-/// Calls the tile of r rows for B as it can be read, and A as it lies.
+/// Calls the tile of r rows: `whole` says whether B can be read in whole vectors; the strides of A select how it is read.
 #[inline(always)]
 unsafe fn run_tile<I: Isa, const N: usize>(r: usize, whole: bool, task: &Task) {
     // SAFETY: the caller's contract.
@@ -64,23 +64,23 @@ unsafe fn any_tile<I: Isa, const N: usize, const WHOLE: bool, const BY_ROWS: boo
     arms!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
 }
 
-/// From so many rows on, how an entry is summed does not depend on their number.
+/// Number of rows from which on the order in which an entry is summed does not depend on that number.
 pub const FEW: usize = 8;
 
-/// Products of so few rows use wider tiles, so that there are enough sums side by side.
+/// Maximum number of rows for which products use wider tiles, so that there are enough independent sums.
 const SKINNY: usize = 3;
 
-/// Sizes of `count` nearly equal parts of n: part i.
+/// Start and length of part i of `count` nearly equal parts of n.
 #[inline(always)]
 fn part(n: usize, count: usize, i: usize) -> (usize, usize) {
     let (least, more) = (n / count, n % count);
     (i * least + i.min(more), least + usize::from(i < more))
 }
 
-/// Rows of A for which there are registers that point at them.
+/// Maximum number of rows of A that have a pointer register each.
 const POINTERS: usize = 8;
 
-/// What the blocks of a product are like.
+/// The operands of a product that are packed.
 struct Blocks {
     pack_a: bool,
     pack_b: bool,
@@ -116,7 +116,7 @@ unsafe fn blocked<I: Isa, const N: usize>(
                 let beta = if d == 0 { beta } else { 1.0 };
                 for band in 0..bands {
                     let (ic, mc) = part(m, bands, band);
-                    // the block of A that is packed next, if that is by columns
+                    // the block of A that is packed next, if A's columns are contiguous
                     let (next_band, next_d) = if band + 1 < bands { (band + 1, d) } else { (0, d + 1) };
                     let block_later = (how.pack_a && a.rs == 1 && next_d < depths).then(|| {
                         let ((ic, mc), (pc, kc)) = (part(m, bands, next_band), part(k, depths, next_d));
@@ -182,7 +182,7 @@ unsafe fn blocked<I: Isa, const N: usize>(
     }
 }
 
-/// Few rows by columns that are contiguous along the depth: inner products.
+/// Multiplies few rows by columns that are contiguous along the depth: inner products.
 #[inline(always)]
 unsafe fn inner<I: Isa>(m: usize, n: usize, k: usize, alpha: f32, a: Mat, b: Mat, beta: f32, c: MatMut) {
     const SIDE: usize = 4;
@@ -222,7 +222,7 @@ unsafe fn inner<I: Isa>(m: usize, n: usize, k: usize, alpha: f32, a: Mat, b: Mat
     }
 }
 
-/// Few rows by long contiguous rows: these are added up one after the other, so that B is read in the order in which it lies.
+/// Multiplies few rows by long contiguous rows of B: these are accumulated one after the other, so that B is read in memory order.
 #[inline(always)]
 unsafe fn outer<I: Isa>(m: usize, n: usize, k: usize, alpha: f32, a: Mat, b: Mat, beta: f32, c: MatMut) {
     /// Rows of B that are added at once.
@@ -263,7 +263,7 @@ unsafe fn outer<I: Isa>(m: usize, n: usize, k: usize, alpha: f32, a: Mat, b: Mat
     }
 }
 
-/// Columns from which rows of B lie so far apart that tiles meet a new page with each.
+/// Number of columns from which on the rows of B are so far apart that a tile touches new pages all the time.
 const LONG: usize = 256;
 
 #[inline(always)]
@@ -278,7 +278,7 @@ unsafe fn product<I: Isa>(_: I, m: usize, n: usize, k: usize, alpha: f32, a: Mat
             outer::<I>(m, n, k, alpha, a, b, beta, c);
             return;
         }
-        // Packing moves n k (or m k) numbers for 2 m n k operations. It pays where rows are many, or strides defeat the caches.
+        // Packing moves n k (or m k) elements for 2 m n k operations. It pays off where rows are many, or strides defeat the caches.
         let how = Blocks {
             pack_b: b.cs != 1 || (m > 4 * I::ROWS && n * k > 4096),
             pack_a: a.rs != 1 && a.cs != 1 || n > 4 * I::V::LANES && m > I::ROWS && (a.cs != 1 || I::ROWS > POINTERS),
@@ -298,7 +298,7 @@ versions! {
     unsafe fn dispatch(m: usize, n: usize, k: usize, alpha: f32, a: Mat, b: Mat, beta: f32, c: MatMut) = product;
 }
 
-/// C = alpha A B + beta C with A `[m, k]`, B `[k, n]` and C `[m, n]`, each with the distances between its rows (`rs`) and columns (`cs`).
+/// C = alpha A B + beta C with A `[m, k]`, B `[k, n]` and C `[m, n]`, each with a row stride (`rs`) and a column stride (`cs`) in elements.
 /// For beta = 0, C is not read.
 pub unsafe fn gemm(
     m: usize,
@@ -321,7 +321,7 @@ pub unsafe fn gemm(
     if m == 0 || n == 0 {
         return;
     }
-    // SAFETY: the caller's contract; the transposed product is the same one.
+    // SAFETY: the caller's contract; the transposed product has the same operands and result.
     unsafe {
         if k == 0 || alpha == 0.0 {
             for i in 0..m as isize {
@@ -338,8 +338,8 @@ pub unsafe fn gemm(
     }
 }
 
-/// `batch` products, whose operands and results lie so far apart. A distance of 0 shares an operand. If the distance of C is 0,
-/// the products add up (beta acts once).
+/// Computes `batch` products as [`gemm`] does, with the batch strides `sa`, `sb` and `sc` in elements. A batch stride of 0 shares an
+/// operand. If that of C is 0, the products are summed (beta acts once).
 pub unsafe fn gemm_batch(
     batch: usize,
     m: usize,

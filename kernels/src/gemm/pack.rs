@@ -1,4 +1,4 @@
-//! Panels: parts of a matrix copied to where they are read in order.
+//! Panels: parts of a matrix, packed in the order in which they are read.
 
 use super::part;
 use super::tile::Mat;
@@ -6,10 +6,10 @@ use crate::isa::{Isa, versions};
 use crate::lines::{LINE, ask};
 use crate::vector::Vector;
 
-/// Rows that are asked for before they are read.
+/// Rows by which the prefetch runs ahead of the reads.
 const AHEAD: isize = 16;
 
-/// Copies the `rows` x `cols` matrix to `to`, row-major with rows of `width`, zeros past `cols`.
+/// Copies the matrix `[rows, cols]` to `to`, row-major with rows of `width` elements, zeros past `cols`.
 #[inline(always)]
 pub(crate) unsafe fn pack<I: Isa>(m: Mat, rows: usize, cols: usize, width: usize, to: *mut f32) {
     // SAFETY: `to` has rows * width entries; every offset is that of an entry.
@@ -31,7 +31,7 @@ pub(crate) unsafe fn pack<I: Isa>(m: Mat, rows: usize, cols: usize, width: usize
             }
             return;
         }
-        // Blocks of 8 x 8 are turned in registers where columns are contiguous.
+        // Blocks of 8 x 8 are transposed in registers where columns are contiguous.
         let mut j = 0;
         while j < cols {
             let nj = (cols - j).min(8);
@@ -61,13 +61,13 @@ pub(crate) unsafe fn pack<I: Isa>(m: Mat, rows: usize, cols: usize, width: usize
     }
 }
 
-/// Numbers between the panels of A: what a vector may write behind its part.
+/// Elements between the panels of A, which a vector store may overwrite past the end of its panel.
 pub(crate) const MARGIN: usize = 16;
 
-/// Panels of A: `count` nearly equal parts of its m rows, each `[k, rows]`, `MARGIN` numbers apart.
+/// Packs A into panels: `count` nearly equal parts of its m rows, each `[k, rows]`, with [`MARGIN`] elements between them.
 #[inline(always)]
 pub(crate) unsafe fn pack_rows<I: Isa>(a: Mat, m: usize, k: usize, count: usize, to: *mut f32) {
-    /// Steps of the depth for which all panels are packed at once: a line of A meets all of them while it is cached.
+    /// Steps of the depth for which all panels are packed together: a cache line of A is read for all of them while it is cached.
     const STEPS: usize = 8;
     let lanes = I::V::LANES;
     let mut p = 0;
@@ -107,6 +107,6 @@ unsafe fn transpose_body<I: Isa>(_: I, rows: usize, cols: usize, from: *const f3
 }
 
 versions! {
-    /// Transposes a dense matrix `[rows, cols]`.
+    /// Transposes a contiguous matrix `[rows, cols]`.
     pub unsafe fn transpose(rows: usize, cols: usize, from: *const f32, to: *mut f32) = transpose_body;
 }

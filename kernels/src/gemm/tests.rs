@@ -1,4 +1,4 @@
-//! Products against f64.
+//! Tests of matrix products against f64.
 
 use super::*;
 use crate::isa::at_each_level;
@@ -7,7 +7,7 @@ fn numbers(n: usize, seed: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 7919 + seed * 31) % 1009) as f32 / 504.0 - 1.0).collect()
 }
 
-/// Strides of an r x c matrix in a buffer: row-major, column-major, or with gaps everywhere.
+/// Strides of a matrix `[r, c]` in a buffer, and its length: row-major, column-major, or with gaps everywhere.
 fn layout(kind: usize, r: usize, c: usize) -> (isize, isize, usize) {
     match kind {
         0 => (c as isize + 2, 1, r * (c + 2) + 1),
@@ -37,7 +37,7 @@ fn check(m: usize, n: usize, k: usize, kinds: [usize; 3], alpha: f32, beta: f32)
             let to = at(i, j, rsc, csc);
             let old = if beta == 0.0 { 0.0 } else { f64::from(before[to]) };
             let want = f64::from(alpha) * terms().sum::<f64>() + f64::from(beta) * old;
-            // Each sum rounds by 6e-8 of what it has so far; over the depth some of that cancels.
+            // Each addition rounds by 6e-8 of the sum so far; over the depth some of that cancels.
             let tolerance = 1e-6 * (terms().map(f64::abs).sum::<f64>() + old.abs() + 0.1);
             assert!(
                 (f64::from(c[to]) - want).abs() < tolerance,
@@ -160,7 +160,7 @@ fn bands() {
     });
 }
 
-/// Both products with a band of a matrix, A and B as they are or stored transposed.
+/// Checks both products with a band of a matrix, A and B stored as they are or transposed.
 fn banded(m: usize, n: usize, k: usize, band: Band, turned_a: bool, turned_b: bool) {
     let inside = |row: usize, col: usize| (band.least..=band.most).contains(&(col as isize - row as isize));
     let mut a = numbers(m * k, 1);
@@ -218,7 +218,7 @@ fn transposes() {
     at_each_level(|_| {
         for (rows, cols) in [(64, 16), (64, 64), (7, 30), (1, 9), (16, 3)] {
             let (x, mut y) = (numbers(rows * cols, 3), vec![f32::NAN; rows * cols]);
-            // SAFETY: both have that many numbers.
+            // SAFETY: both slices have `rows * cols` elements.
             unsafe { transpose(rows, cols, x.as_ptr(), y.as_mut_ptr()) };
             assert!((0..rows * cols).all(|i| y[i % cols * rows + i / cols] == x[i]), "{rows} {cols}");
         }

@@ -5,7 +5,7 @@ use crate::isa::Isa;
 use crate::lines::ask;
 use crate::vector::Vector;
 
-/// A matrix: where it starts, and the distances between rows and between columns.
+/// A matrix: its first element, and its row and column strides in elements.
 #[derive(Clone, Copy)]
 pub(crate) struct Mat {
     pub at: *const f32,
@@ -25,7 +25,7 @@ impl Mat {
     pub fn transposed(self) -> Self {
         Self { at: self.at, rs: self.cs, cs: self.rs }
     }
-    /// The part that starts there; inside of the matrix, or at its end.
+    /// The submatrix from this row and column on; they lie inside of the matrix, or at its end.
     #[inline(always)]
     pub fn from(self, row: usize, column: usize) -> Self {
         Self { at: self.at.wrapping_offset(row as isize * self.rs + column as isize * self.cs), ..self }
@@ -42,7 +42,7 @@ impl MatMut {
     }
 }
 
-/// What a tile computes: C = alpha A B + beta C, with `cols` columns and the depth `k`.
+/// The task of a tile: C = alpha A B + beta C, with `cols` columns and the depth `k`.
 pub(crate) struct Task {
     pub cols: usize,
     pub k: usize,
@@ -51,12 +51,12 @@ pub(crate) struct Task {
     pub b: Mat,
     pub beta: f32,
     pub c: MatMut,
-    /// Lines that come next: one of each is asked for every four steps of the depth.
+    /// Cache lines that are read next: one of each stream is prefetched every four steps of the depth.
     pub ahead: [Ahead; 2],
 }
 
-/// A task of `R` rows and at most N vectors of columns. With `BY_ROWS`, A's rows are contiguous, else its columns are, as in a packed
-/// panel. B's rows are contiguous; with `WHOLE` they can be read up to N whole vectors, else only `cols` entries of them. For
+/// Computes a task of `R` rows and at most `N` vectors of columns. With `BY_ROWS`, A's rows are contiguous, else its columns are, as in a
+/// packed panel. B's rows are contiguous; with `WHOLE` they can be read up to `N` whole vectors, otherwise only `cols` entries of them. For
 /// beta = 0, C is not read.
 #[inline(always)]
 pub(crate) unsafe fn tile<I: Isa, const R: usize, const N: usize, const WHOLE: bool, const BY_ROWS: bool>(task: &Task) {
@@ -66,7 +66,7 @@ pub(crate) unsafe fn tile<I: Isa, const R: usize, const N: usize, const WHOLE: b
     // SAFETY: rows below R, depth below k and columns below `cols` are inside of the matrices.
     unsafe {
         if c.cs == 1 {
-            // By the time the sums are there, so are C's lines.
+            // C's lines arrive while the sums are computed.
             for i in 0..R {
                 ask(c.at.wrapping_offset(i as isize * c.rs), 1);
             }
@@ -152,7 +152,7 @@ pub(crate) unsafe fn sums<I: Isa, const R: usize, const N: usize, const WHOLE: b
             }};
         }
         if BY_ROWS {
-            // A pointer for each row, and one distance: no address waits for another.
+            // One pointer per row and a common offset: no address depends on another.
             let rows: [*const f32; R] = std::array::from_fn(|i| a.at.wrapping_offset(i as isize * a.rs));
             for p in 0..k {
                 step!(p, |i| *rows[i].add(p));

@@ -1,7 +1,8 @@
-//! Carries of lowered graphs: from what a program gives to named host tensors and back.
+//! Carries of lowered graphs: conversion between the values of a program and named host tensors.
 //!
-//! Their names are those of [`archc_compiler::lower::carried`], and `pos` is the next token's position. Times end together: the last entry
-//! is the last token. Outside, axes come in the order of their ids, the same for every device; inside in that of the graph's layout.
+//! Their names are those of [`archc_compiler::lower::carried`], and `pos` is the next token's position. Token dimensions are aligned at
+//! their ends: the last entry is the last token. Outside, axes are in the order of their ids, the same for every device; inside, in that of
+//! the graph's layout.
 
 use super::Leaves;
 use super::leaves::permuted;
@@ -10,7 +11,7 @@ use crate::session::{Carry, Tensor, Tensors};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::lowered::{self, BATCH, DimId, Extent, Keep, Lowered, TIME};
 
-/// Checks a carry for sequences of which the next tokens have these positions.
+/// Checks a carry for sequences whose next tokens have these positions.
 ///
 /// # Errors
 /// E0811 if a part is missing, unknown or of another shape.
@@ -39,14 +40,14 @@ pub(super) fn check(graph: &Lowered, carry: &Carry, pos: &[usize]) -> Result<(),
     }
 }
 
-/// The dimensions of a part in the order that it has outside: batch, tokens, axes by id.
+/// The dimensions of a part in outside order: batch, tokens, axes by id.
 fn outside(graph: &Lowered, part: &lowered::Carry) -> Vec<DimId> {
     let mut dims = graph.dag.node(part.value).dims.clone();
     dims.sort_unstable();
     dims
 }
 
-/// Brings the axes of what is carried into the order of the graph's layout, or out of it.
+/// Permutes the axes of carried tensors to the order of the graph's layout if `inside`, else from it.
 pub(super) fn turn(graph: &Lowered, carried: &mut Tensors, inside: bool) {
     for part in &graph.carries {
         let (dims, sorted) = (&graph.dag.node(part.value).dims, outside(graph, part));
@@ -61,8 +62,8 @@ pub(super) fn turn(graph: &Lowered, carried: &mut Tensors, inside: bool) {
     }
 }
 
-/// The carry that a program leaves. Tokens are put behind those that the
-/// leaves hold, where these lie. `values` are those of [`Lowered::carried`].
+/// The carry after a program. Its tokens are appended in place to those that the leaves hold. `values` are those of
+/// [`Lowered::carried`].
 pub(super) fn write(graph: &Lowered, leaves: &mut Leaves, values: Vec<Tensor>) -> Carry {
     let ends: Vec<f64> =
         leaves.pos.chunks_exact(leaves.len).map(|row| row.last().map_or(0.0, |&p| f64::from(p) + 1.0)).collect();
@@ -92,8 +93,8 @@ pub(super) fn write(graph: &Lowered, leaves: &mut Leaves, values: Vec<Tensor>) -
     Carry(tensors)
 }
 
-/// The last entries along an axis of two tensors, one after the other; zeros where there are fewer. The first one's memory is used
-/// again, so that one more token costs no copy of those before it.
+/// The last `count` entries along an axis of two tensors, one after the other; zeros where there are fewer. The memory of the first one is
+/// reused, so that one more token costs no copy of those before it.
 fn extended(before: Option<Tensor>, value: Tensor, axis: usize, count: usize) -> Tensor {
     let new = value.shape[axis];
     let width = value.shape[axis + 1..].iter().product::<usize>();
@@ -106,7 +107,7 @@ fn extended(before: Option<Tensor>, value: Tensor, axis: usize, count: usize) ->
     let empty = count - taken - kept;
     let (from, to) = (old * width, count * width);
     data.resize(data.len().max(outer * to), 0.0);
-    // rows that grow move from the last one on, so that none is written over before it has moved
+    // rows that grow are moved from the last one on, so that none is overwritten before it has moved
     for step in 0..outer {
         let row = if count >= old { outer - 1 - step } else { step };
         let at = row * to + empty * width;
@@ -123,7 +124,7 @@ fn extended(before: Option<Tensor>, value: Tensor, axis: usize, count: usize) ->
 mod tests {
     use super::*;
 
-    /// Entries `first..` of an axis in the middle: two rows, two numbers an entry.
+    /// Entries `first..` of an axis in the middle: two rows, two elements per entry.
     fn tensor(first: usize, count: usize) -> Tensor {
         let each = |row: usize| (0..count * 2).map(move |i| (100 * row + 2 * first + i) as f64);
         Tensor { shape: vec![2, count, 2], data: (0..2).flat_map(each).collect() }

@@ -11,10 +11,10 @@ use archc_compiler::graph::{Graph, ParamId};
 use archc_compiler::lowered::{Lowered, Shape, ValueId};
 use std::sync::Arc;
 
-/// Interprets lowered graphs op by op. Slow; it shows what they mean.
+/// Interprets lowered graphs op by op: slow, a definition of their meaning.
 #[derive(Clone, Copy, Debug)]
 pub struct Interpreted {
-    /// Tokens a chunk of a scan.
+    /// Tokens per chunk of a scan.
     pub chunk: usize,
 }
 
@@ -94,7 +94,7 @@ impl Executor for Interpreter {
     }
 }
 
-/// A 0 for every number of every parameter.
+/// A 0 for every element of every parameter.
 fn zeros(graph: &Graph) -> Vec<Vec<f64>> {
     (0..graph.params.len()).map(|i| vec![0.0; graph.param_numbers(ParamId(i as u32))]).collect()
 }

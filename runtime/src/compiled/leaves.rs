@@ -1,17 +1,17 @@
-//! What a lowered graph reads beside parameters, laid out as a device keeps it.
+//! The leaves of a lowered graph beside parameters, in the layout of a device.
 //!
-//! Token-wise numbers have one entry a token, sequence by sequence. With learned tokens before each document
-//! the sequences are longer than the batch's; [`Leaves::given`] says where its tokens went.
+//! Token-wise vectors have one entry per token, sequence by sequence. With learned tokens before each document the
+//! sequences are longer than the batch's; [`Leaves::given`] holds the new places of its tokens.
 
 use crate::batch::{self, Tokens};
 use crate::session::{Batch, Tensor, Tensors};
 use archc_compiler::graph::{AxisId, Graph, Output};
 use archc_compiler::lowered::{Dim, Extent, Lowered, Shape};
 
-/// The fewest carried tokens that a graph gets room for, if any: a tile of an attend.
+/// The smallest number of carried tokens that a graph has room for, if any: a tile of an attend.
 const SMALLEST_ROOM: usize = 64;
 
-/// The room for so many tokens: up to a quarter more, in whole tiles.
+/// The number of tokens to allocate for `tokens` carried ones: up to a quarter more, in whole tiles.
 fn room(tokens: usize) -> usize {
     let step = (tokens.next_power_of_two() / 8).max(SMALLEST_ROOM);
     tokens.next_multiple_of(step)
@@ -20,44 +20,44 @@ fn room(tokens: usize) -> usize {
 /// The leaves of a lowered graph for one batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Leaves {
-    /// Sequences.
+    /// Number of sequences.
     pub batch: usize,
-    /// Tokens a sequence, prefixes included.
+    /// Tokens per sequence, prefixes included.
     pub len: usize,
-    /// Tokens of the same documents that came before, at most; from [`Leaves::make_room`] on, what there is room for.
+    /// Maximum number of earlier tokens of the same documents; from [`Leaves::make_room`] on, the number of tokens that there is room for.
     pub carried_tokens: usize,
     /// Position of each token in its document.
     pub pos: Vec<u32>,
-    /// Number of each token's document in its sequence; with a carry, 0 is the document that goes on.
+    /// Number of each token's document in its sequence; with a carry, 0 is the continued document.
     pub doc: Vec<u32>,
     /// Row of the embedding table for each token; prefix token m is row VOCAB + m.
     pub ids: Vec<u32>,
-    /// What each token should predict (0 where nothing).
+    /// Target of each token (0 where it has none).
     pub targets: Vec<u32>,
     /// Weight of each token in the loss; they sum to 1 or are all 0.
     pub weights: Vec<f64>,
     /// Inputs in the order of the graph: `[B, T, axes]`, axes in [`Graph::layout_order`].
     pub inputs: Vec<Tensor>,
-    /// R of each output in the order of the graph, `[B, T, axes]` with axes in [`Graph::layout_order`]; empty where there is none.
+    /// Cotangent of each output in the order of the graph, `[B, T, axes]` with axes in [`Graph::layout_order`]; empty where there is none.
     pub cotangents: Vec<Tensor>,
-    /// What an earlier piece left, by name, `[B, (tokens), axes]` with axes in [`Graph::layout_order`], perhaps of fewer tokens than
-    /// there is room for. A name that is not here stands for zeros.
+    /// Values carried from an earlier piece, by name, `[B, (tokens), axes]` with axes in [`Graph::layout_order`], possibly of fewer tokens
+    /// than there is room for. A missing name stands for zeros.
     pub carried: Tensors,
-    /// Updates done.
+    /// Number of updates done.
     pub step: u64,
     /// The seed of dropout, in training only.
     pub dropout: Option<u64>,
-    /// Where the given tokens are, if prefixes moved them.
+    /// Places of the batch's tokens, if prefixes moved them.
     pub given: Option<Vec<usize>>,
 }
 
 impl Leaves {
-    /// Lays out a checked batch. `before`: positions that the sequences' next tokens have, if they go on.
+    /// Lays out a checked batch. `before` are the positions of the sequences' next tokens, if they continue from a carry.
     pub(crate) fn new(graph: &Graph, batch: &Batch, before: Option<&[usize]>) -> Self {
         let Tokens { grid, carried, ids, targets, weights, given } = batch::lay_out(graph, batch, before);
         let mut doc = Vec::with_capacity(grid.pos.len());
         for row in grid.pos.chunks_exact(grid.len) {
-            // With a carry, even a document that starts at the first token is not the one that goes on.
+            // With a carry, even a document that starts at the first token is not the continued one.
             let mut starts = 0;
             for &pos in row {
                 starts += u32::from(pos == 0);
@@ -80,13 +80,14 @@ impl Leaves {
         }
     }
 
-    /// The shape that a program must be specialised for.
+    /// The shape for which a program must be specialised.
     pub fn shape(&self) -> Shape {
         Shape { batch: self.batch, len: self.len, carried: self.carried_tokens }
     }
 
-    /// Rounds the tokens that came before up to the room that a graph gets for them: so it is made ready a few times and not for every
-    /// token that is decoded. Four rooms an octave, since what is not used costs as much as what is. No room where the graph carries no tokens, and no more than its attends may look back.
+    /// Rounds the number of carried tokens up to the number that is allocated for them, so that a graph is compiled a few times and not for
+    /// every decoded token. There are four sizes per octave, since unused tokens cost as much as used ones. The size is 0 where the graph
+    /// carries no tokens, and at most the number of tokens that its attends may look back.
     pub(crate) fn make_room(&mut self, graph: &Lowered) {
         let most = |d: &Dim| match d.extent {
             Extent::Carried(most) | Extent::Known(most) => Some(most),
@@ -97,10 +98,11 @@ impl Leaves {
         self.carried_tokens = room(tokens).min(most);
     }
 
-    /// The numbers of a leaf of so many that holds what was carried under a name, in order, piece by piece; none for zeros.
+    /// Passes the `count` elements of the leaf that holds the values carried under a name to `put`, in order, piece by piece; nothing for
+    /// zeros.
     ///
-    /// Where there is room for more tokens than were carried, each sequence begins with copies of its first one. Nothing sees them;
-    /// but unlike zeros they are numbers that the program may well compute with.
+    /// Where there is room for more tokens than were carried, each sequence begins with copies of its first one. They are never visible;
+    /// but unlike zeros they are values that the program can safely compute with.
     pub(crate) fn carried_numbers(&self, name: &str, count: usize, mut put: impl FnMut(&[f64])) {
         let Some(tensor) = self.carried.get(name) else { return };
         if tensor.data.len() == count {
@@ -118,13 +120,13 @@ impl Leaves {
         }
     }
 
-    /// Whether a document starts inside of a sequence: elsewhere than at its first token or, with a carry, there too.
+    /// Whether a document starts inside of a sequence: after its first token or, with a carry, at the first one too.
     pub fn restarts(&self, continued: bool) -> bool {
         let starts = |row: &[u32]| row.iter().skip(usize::from(!continued)).any(|&p| p == 0);
         self.pos.chunks_exact(self.len).any(starts)
     }
 
-    /// Takes the R of each output, given by name in the batch's own tokens; tokens of prefixes get zeros.
+    /// Sets the cotangent of each output, given by name over the batch's own tokens; tokens of prefixes get zeros.
     pub(crate) fn set_cotangents(&mut self, graph: &Graph, by_name: &Tensors) {
         let spread = |output: &Output| {
             let Some(r) = by_name.get(&output.name) else { return Tensor::default() };
@@ -140,7 +142,7 @@ impl Leaves {
         self.cotangents = graph.outputs.iter().map(spread).collect();
     }
 
-    /// Of `[B, T, axes]`, axes in [`Graph::layout_order`], the tokens that were given, axes in the declared order.
+    /// The batch's own tokens of an output `[B, T, axes]`: from axes in [`Graph::layout_order`] to axes in the declared order.
     pub(crate) fn output(&self, graph: &Graph, value: Tensor, axes: &[AxisId]) -> Tensor {
         let mut value = value;
         if let Some(given) = &self.given {
@@ -152,7 +154,7 @@ impl Leaves {
     }
 }
 
-/// The axes after the first `skip` ones brought from [`Graph::layout_order`] to the declared one.
+/// Permutes the axes after the first `skip` ones from [`Graph::layout_order`] to the declared order.
 pub(super) fn declared_axes(graph: &Graph, tensor: Tensor, axes: &[AxisId], skip: usize) -> Tensor {
     let mut sorted = axes.to_vec();
     graph.layout_order(&mut sorted);
@@ -161,7 +163,7 @@ pub(super) fn declared_axes(graph: &Graph, tensor: Tensor, axes: &[AxisId], skip
     permuted(tensor, &from)
 }
 
-/// `[B, T, axes]` with its axes brought from the declared order to [`Graph::layout_order`].
+/// Permutes the axes of `[B, T, axes]` from the declared order to [`Graph::layout_order`].
 fn sorted_axes(graph: &Graph, tensor: &Tensor, axes: &[AxisId]) -> Tensor {
     let mut sorted = axes.to_vec();
     graph.layout_order(&mut sorted);
@@ -170,7 +172,7 @@ fn sorted_axes(graph: &Graph, tensor: &Tensor, axes: &[AxisId]) -> Tensor {
     permuted(tensor.clone(), &from)
 }
 
-/// Axis i of the result is axis `from[i]` of what is given. The first ones that stay where they are are not looked at one by one.
+/// Permutes axes: axis i of the result is axis `from[i]` of the tensor. Leading axes that stay in place are handled as one.
 pub(super) fn permuted(tensor: Tensor, from: &[usize]) -> Tensor {
     let skip = from.iter().enumerate().take_while(|(i, f)| i == *f).count();
     if skip == from.len() {

@@ -1,8 +1,8 @@
-//! What every device that runs lowered graphs shares.
+//! The common part of all devices that run lowered graphs.
 //!
-//! A [`CompiledSession`] turns the calls of a session into lowered graphs, their leaves and the values wanted of
-//! them; an [`Executor`] owns parameters and moments and runs one graph at one shape. So devices differ only in
-//! how they run a graph. [`Interpreted`] is the plainest one: it interprets in f64.
+//! A [`CompiledSession`] turns the calls of a session into lowered graphs, their leaves and the requested values; an
+//! [`Executor`] owns parameters and moments and runs one graph at one shape. Devices thus differ only in how they run a
+//! graph. [`Interpreted`] is the simplest one: it interprets in f64.
 
 mod carry;
 mod interpreted;
@@ -33,27 +33,27 @@ pub enum Held {
     Second,
 }
 
-/// Runs lowered graphs. It owns the parameters and their moments, in whatever arithmetic and layout it likes.
+/// Runs lowered graphs. It owns the parameters and their moments, in an arithmetic and layout of its choice.
 pub trait Executor {
-    /// A graph made ready for a shape.
+    /// A graph compiled for a shape.
     type Compiled;
 
-    /// What graphs are lowered and planned for.
+    /// The target for which graphs are lowered and planned.
     fn target(&self) -> Target;
 
-    /// Copies one tensor a parameter out, in the order of the source graph, in checkpoint layout.
+    /// Copies one tensor per parameter, in the order of the source graph, in checkpoint layout.
     fn read(&self, what: Held) -> Vec<Vec<f64>>;
 
-    /// Replaces the tensor of a parameter; the numbers are exact in the session's arithmetic.
+    /// Replaces the tensor of a parameter; the values are exact in the session's arithmetic.
     fn write(&mut self, what: Held, param: ParamId, values: Vec<f64>);
 
-    /// Makes a graph ready for a shape.
+    /// Compiles a graph for a shape.
     ///
     /// # Errors
     /// E08xx if it cannot run here.
     fn compile(&self, graph: &Arc<Lowered>, shape: Shape) -> Result<Self::Compiled, Diagnostic>;
 
-    /// Evaluates some of the graph's roots; each has the dimensions of its value, row-major in canonical order.
+    /// Evaluates some of the graph's roots; each result has the dimensions of its value, row-major in canonical order.
     ///
     /// # Errors
     /// E08xx if it cannot run here.
@@ -64,19 +64,20 @@ pub trait Executor {
         wanted: &[ValueId],
     ) -> Result<Vec<Tensor>, Diagnostic>;
 
-    /// Gradients of the objective of a joint graph, clipping and AdamW. Nothing moves unless [`Step::moves`] says so.
+    /// Runs a training step: gradients of the objective of a joint graph, clipping and AdamW. Parameters and moments change only if
+    /// [`Step::moves`] is true.
     ///
     /// # Errors
     /// E08xx if it cannot run here.
     fn step(&mut self, program: &mut Self::Compiled, leaves: &Leaves, step: &Step) -> Result<Metrics, Diagnostic>;
 
-    /// What the buffers of a program take, parameters and moments included; none where nothing is planned.
+    /// The memory that the buffers of a program take, parameters and moments included; none where no memory is planned.
     fn memory(&self, program: &Self::Compiled) -> Option<Memory> {
         let _ = program;
         None
     }
 
-    /// Seconds by kind of work since the last call, as [`crate::Session::profile`] says.
+    /// Seconds by kind of work since the last call, as in [`crate::Session::profile`].
     fn profile(&mut self) -> Vec<(&'static str, f64)> {
         Vec::new()
     }

@@ -1,8 +1,8 @@
-//! A session over lowered graphs: which graph a call needs, its leaves, and what is made of the results.
+//! A session over lowered graphs: it selects the graph of a call, lays out its leaves, and converts the results.
 //!
-//! One program of the source becomes several lowered graphs: with and without documents that start inside of a
-//! sequence, with and without a carry, chunked or token by token, with or without gradients. They are made when they are
-//! first needed and kept; so is what the executor makes of them for a shape.
+//! One program of the source becomes several lowered graphs: with and without documents that start inside of a sequence, with and without a
+//! carry, chunked or token by token, with or without gradients. They are made when they are first needed and cached, as are the programs
+//! that the executor compiles from them for a shape.
 
 use super::interpreted::by_param;
 use super::{Executor, Held, Leaves, Step, carry};
@@ -21,7 +21,7 @@ use archc_compiler::lowered::{BATCH, Lowered, Shape, TIME, ValueId, print, verif
 use archc_compiler::{Call, Purpose, joint, work};
 use std::sync::Arc;
 
-/// Programs kept. Decoding with an attend needs a new one whenever the known tokens have outgrown their room.
+/// Maximum number of cached programs. Decoding with an attend needs a new one whenever the known tokens have outgrown their room.
 const PROGRAMS: usize = 8;
 
 /// A session that runs lowered graphs on an executor.
@@ -31,12 +31,12 @@ pub struct CompiledSession<E: Executor> {
     executor: E,
     step: u64,
     lowered: Vec<(Purpose, Arc<Lowered>)>,
-    /// The most recently used last.
+    /// Compiled programs, the most recently used last.
     programs: Vec<(Purpose, Shape, E::Compiled)>,
 }
 
 impl<E: Executor> CompiledSession<E> {
-    /// A session at seeded first parameters, on an executor whose moments are zero.
+    /// Creates a session with seeded initial parameters, on an executor whose moments are zero.
     ///
     /// # Errors
     /// E0810 and E0813 if the inits cannot be drawn.
@@ -56,17 +56,17 @@ impl<E: Executor> CompiledSession<E> {
         })
     }
 
-    /// What runs the graphs.
+    /// The executor that runs the graphs.
     pub fn executor(&self) -> &E {
         &self.executor
     }
 
-    /// The same, to change how it runs.
+    /// The executor, mutable, to change how it runs.
     pub fn executor_mut(&mut self) -> &mut E {
         &mut self.executor
     }
 
-    /// What a call on a piece of `len` tokens needs.
+    /// The purpose of a call on a piece of `len` tokens.
     fn purpose(&self, call: Call, len: usize, resets: bool) -> Purpose {
         let purpose = Purpose::of(call, self.executor.target(), len, resets);
         if self.options.dtype == Dtype::F64 { purpose.exact() } else { purpose }
@@ -87,7 +87,7 @@ impl<E: Executor> CompiledSession<E> {
         Ok(made)
     }
 
-    /// The graph for a purpose, ready for a shape; the program is the last of the list.
+    /// The graph for a purpose and its program for a shape, which becomes the last one in the cache.
     fn compiled(
         &mut self,
         purpose: Purpose,
@@ -108,7 +108,7 @@ impl<E: Executor> CompiledSession<E> {
         Ok((graph, &mut self.executor, &mut self.programs[last].2))
     }
 
-    /// The graph that goes on from a carry, and leaves.
+    /// The purpose and the leaves of a forward pass that continues from a carry.
     fn continuing(&mut self, batch: &Batch, carry: Option<&Carry>) -> Result<(Purpose, Leaves), Diagnostic> {
         let pos = carry.map(|c| pieces::positions(c, batch.batch)).transpose()?;
         let mut leaves = Leaves::new(&self.graph, batch, pos.as_deref());
@@ -122,13 +122,13 @@ impl<E: Executor> CompiledSession<E> {
         Ok((purpose, leaves))
     }
 
-    /// Sequences that stay as long as each other.
+    /// Advances sequences that keep the same length as each other.
     fn advance_rows(&mut self, batch: &Batch, carry: &mut Option<Carry>) -> Result<Tensors, Diagnostic> {
         let (mut purpose, mut leaves) = self.continuing(batch, carry.as_ref())?;
         let continued = carry.take().map(|c| leaves.carried = c.0).is_some();
         let mut done = self.run_on(purpose, &mut leaves);
-        // In a chunk an overflow meets the masks of earlier tokens and later documents as products, 0 times infinity. Token by token it
-        // stays where the program puts it.
+        // In a chunk, an overflow is multiplied by the masks of earlier tokens and later documents, and 0 times infinity is NaN. Token by
+        // token it stays where the program puts it.
         if done.as_ref().is_ok_and(|(_, values)| values.iter().flat_map(|t| &t.data).any(|x| !x.is_finite())) {
             purpose.options.chunk = None;
             purpose.options.careful = true;
@@ -148,7 +148,7 @@ impl<E: Executor> CompiledSession<E> {
         }
     }
 
-    /// Outputs, then what is carried on. The leaves are left as they were.
+    /// Runs a forward pass: the values are the outputs, then those of the carry. The leaves are left unchanged.
     fn run_on(&mut self, purpose: Purpose, leaves: &mut Leaves) -> Result<(Arc<Lowered>, Vec<Tensor>), Diagnostic> {
         let (graph, executor, program) = self.compiled(purpose, leaves.shape())?;
         let outputs = graph.outputs.iter().map(|o| o.value);
@@ -175,7 +175,7 @@ fn outputs_of(graph: &Lowered, leaves: &Leaves, values: Vec<Tensor>) -> Tensors 
     graph.source.outputs.iter().zip(&graph.outputs).zip(values).map(output).collect()
 }
 
-/// A tensor that has some of these dimensions, made constant along the others.
+/// Broadcasts a tensor that has some of these dimensions along the others.
 fn broadcast(tensor: Tensor, shape: &[usize], has: &[bool]) -> Tensor {
     if has.iter().all(|h| *h) {
         return tensor;
@@ -321,7 +321,7 @@ impl<E: Executor> Session for CompiledSession<E> {
     }
 }
 
-/// sum of output * R over those outputs that have one.
+/// The sum of output * R over the outputs that have an R.
 fn inner_product(outputs: &Tensors, r: &Tensors) -> f64 {
     let one = |(name, r): (&String, &Tensor)| -> f64 {
         outputs.get(name).map_or(0.0, |y| y.data.iter().zip(&r.data).map(|(y, r)| y * r).sum())

@@ -1,9 +1,9 @@
-//! Attends: tile by tile with a running softmax (Milakov and Gimelshein 2018; FlashAttention, arXiv 2205.14135), forward and
-//! backward, so that memory grows with T and not with T x T. Tiles of columns lie in panels of the whole past, each read when rows meet
-//! it first; the body's ports move along them.
+//! Attends: tile by tile with an online softmax (Milakov and Gimelshein 2018; FlashAttention, arXiv 2205.14135), forward and backward, so
+//! that memory grows with T and not with T x T. Tiles of columns lie in panels of the whole past, each loaded when it is first visited; the
+//! body's ports move along them.
 //!
-//! What causality and documents let a row see of a tile is one span of its columns; conditions of the program are a mask besides.
-//! A tile that all of its rows see whole has neither.
+//! Causality and documents make one span of a tile's columns visible to a row; conditions of the program are an additional mask. A tile
+//! that is visible to all of its rows has neither.
 
 use super::context::Context;
 use super::memory::{Bases, FIXED, Slot};
@@ -28,46 +28,46 @@ pub(super) struct AttendStep {
     sink: Option<Pairs>,
     ports: Vec<Tile>,
     emits: Vec<Emit>,
-    /// The largest score and the logarithm of the sum.
+    /// The maximum score and the logarithm of the sum, per row.
     normal: [Option<Tile>; 2],
     delta: Option<Tile>,
     sums: Vec<Sum>,
-    /// What goes on from one tile of columns to the next: where the body has it, where it leaves it.
+    /// Values carried from one tile of columns to the next: the place that the body reads, and the place that it writes.
     running: Vec<[Pairs; 2]>,
-    /// Where the body reads whether the tile is the last of its rows.
+    /// The place where the body reads whether the tile is the last one of its rows.
     last: Option<Slot>,
-    /// Ports of the body that move.
+    /// Number of ports of the body that move along panels.
     panels: usize,
 }
 
-/// A sum over tiles, of a gradient.
+/// A gradient that is summed over tiles.
 #[derive(Clone, Debug)]
 struct Sum {
     tile: Tile,
-    /// The body adds to it; else it leaves each tile's share.
+    /// Whether the body adds to it; otherwise it writes the contribution of each tile.
     adds: bool,
 }
 
 impl Sum {
-    /// What it sums over rows: one for each tile of columns.
+    /// Whether it sums over rows, with one sum per tile of columns.
     fn by_column(&self) -> bool {
         self.tile.timed && !self.tile.rows
     }
 
-    /// What it sums over columns: one for each tile of rows.
+    /// Whether it sums over columns, with one sum per tile of rows.
     fn by_row(&self) -> bool {
         self.tile.timed && self.tile.rows
     }
 }
 
-/// An emit: its value in the body, and the running sum.
+/// An emit: its value in the body, and its running sum.
 #[derive(Clone, Debug)]
 struct Emit {
     value: Slot,
-    /// Distances along rows and columns; 0 where the value lacks them.
+    /// Strides along rows and columns, in elements; 0 where the value lacks the dimension.
     row: isize,
     col: isize,
-    /// Numbers of an entry, with their distances.
+    /// Number of elements per pair, and their stride.
     width: usize,
     step: isize,
     sum: Tile,
@@ -128,7 +128,7 @@ impl AttendStep {
 
     pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
         let count: usize = self.kernel.map.iter().product();
-        // SAFETY: the arena of the body lies inside of the outer one; what mapped indices write is apart
+        // SAFETY: the arena of the body lies inside of the outer one; different mapped indices write to disjoint memory
         unsafe {
             context.share(count, 1, bases, bases.at(self.arena), |range, arena, bases, context| {
                 self.indices(range, arena, bases, context);
@@ -136,7 +136,7 @@ impl AttendStep {
         }
     }
 
-    /// Some of the mapped dimensions' indices.
+    /// Runs a range of the indices of the mapped dimensions.
     unsafe fn indices(&self, range: Range<usize>, scratch: *mut f32, bases: &Bases, context: &Context<'_>) {
         let k = &self.kernel;
         let mut inner = Bases(bases.0[..FIXED].to_vec());
@@ -162,7 +162,7 @@ impl AttendStep {
         }
     }
 
-    /// All tiles of one index of the mapped dimensions.
+    /// Runs all tiles of one index of the mapped dimensions.
     unsafe fn sequence(
         &self,
         bases: &Bases,
@@ -182,7 +182,7 @@ impl AttendStep {
             for port in self.ports.iter().filter(|p| !p.timed) {
                 port.load(bases, scratch, index, 0, 1);
             }
-            // sums start at zero where the body adds to them, else with the first tile that they meet
+            // sums start at zero where the body adds to them, otherwise with the first tile visited
             for sum in self.sums.iter().filter(|s| !s.tile.timed) {
                 if sum.adds {
                     sum.tile.zero(scratch, 0);
@@ -195,7 +195,7 @@ impl AttendStep {
             while first_row < k.rows {
                 let rows = k.tile_rows.min(k.rows - first_row);
                 let now = carried + first_row;
-                // columns that some row of the tile may see
+                // the columns that may be visible to some row of the tile
                 let pos = &pos[first_row..first_row + rows];
                 let reach = |i: usize| {
                     let far = k.reach.1.map_or(pos[i] as usize, |r| r.min(pos[i] as usize));
@@ -297,8 +297,8 @@ impl AttendStep {
         }
     }
 
-    /// Has the body see a tile of columns. What lies in panels is read and zeroed when rows meet it first; where all columns are
-    /// one tile there are none, and that tile is read once as well.
+    /// Points the body at a tile of columns. Tiles of panels are loaded, and their sums zeroed, when they are first visited; where all
+    /// columns are one tile there are no panels, and that tile is loaded once as well.
     unsafe fn meet(&self, bases: &Bases, inner: &mut Bases, index: &[usize], tile: &Span<'_>, first: bool) {
         let scratch = inner.0[0];
         // SAFETY: as for `run`
@@ -319,7 +319,7 @@ impl AttendStep {
         }
     }
 
-    /// Puts the lags where the body reads them, if it does: `ahead` is that of the first row and column.
+    /// Writes the lags where the body reads them, if it does; `ahead` is the lag of the first row and column.
     unsafe fn lags(&self, inner: &Bases, ahead: isize, state: &mut Running) {
         let k = &self.kernel;
         let Some(lag) = &k.lag else { return };
@@ -333,7 +333,8 @@ impl AttendStep {
         }
     }
 
-    /// Which pairs of a tile some row may see, as far as lags say, if not all: `ahead` is the lag of the first row and column.
+    /// The band of a tile's pairs that lags allow to be visible, if that is not the whole tile; `ahead` is the lag of the first row and
+    /// column.
     fn band(&self, ahead: isize) -> Option<Band> {
         let k = &self.kernel;
         let far = k.reach.1.map_or(isize::MAX / 2, |far| far as isize);
@@ -341,7 +342,7 @@ impl AttendStep {
         (!band.holds(k.tile_rows, k.tile_cols)).then_some(band)
     }
 
-    /// What the rows see of a tile.
+    /// The mask of a tile: the columns that are visible to each row.
     unsafe fn mask(&self, inner: &Bases, tile: &Span<'_>, state: &mut Running) -> Mask {
         let k = &self.kernel;
         let mut mask = Mask::ALL;
@@ -370,7 +371,7 @@ impl AttendStep {
         mask
     }
 
-    /// The scores as dense rows, and where the weights go.
+    /// The scores as contiguous rows (address and row stride), and the address of the weights.
     unsafe fn scores(&self, inner: &Bases) -> (*const f32, usize, *mut f32) {
         let k = &self.kernel;
         // SAFETY: tiles lie inside of the body's arena
@@ -385,7 +386,7 @@ impl AttendStep {
         }
     }
 
-    /// Forward: weights of a tile, and what they add to the running sums.
+    /// Forward: computes the weights of a tile and adds its weighted values to the running sums.
     unsafe fn weigh(
         &self,
         inner: &Bases,
@@ -442,7 +443,7 @@ impl AttendStep {
         }
     }
 
-    /// Forward, where the rows see no tile at all: their sums are 0, and a sink must still be known.
+    /// Forward, where no tile is visible to the rows: sets their sums to 0, and computes the sink if there is one.
     unsafe fn nothing(&self, inner: &Bases, context: &Context<'_>) {
         // SAFETY: as for `weigh`; the sink depends on no column
         unsafe {
@@ -456,7 +457,7 @@ impl AttendStep {
         }
     }
 
-    /// After the last tile: sums over their denominators, and what they were normalised by.
+    /// Ends a tile of rows: divides the sums by their denominators, and stores the maximum and logarithm by which they were normalised.
     unsafe fn finish(
         &self,
         bases: &Bases,
@@ -475,7 +476,7 @@ impl AttendStep {
                     for i in 0..rows {
                         let s = *inner.at(sink.at).offset(i as isize * sink.row);
                         let (top, old) = (f32::max(s, state.max[i]), state.max[i]);
-                        // where all scores and the sink are -inf, nothing is added to nothing
+                        // where all scores and the sink are -inf, the sums stay 0
                         if top > f32::NEG_INFINITY {
                             state.factor[i] = (old - top).exp();
                             state.sum[i] = state.sum[i] * state.factor[i] + (s - top).exp();
@@ -501,7 +502,7 @@ impl AttendStep {
         }
     }
 
-    /// Backward: the normalised weights of a tile once more.
+    /// Backward: recomputes the normalised weights of a tile.
     unsafe fn weigh_again(&self, inner: &Bases, mask: Mask) {
         let k = &self.kernel;
         // SAFETY: as for `weigh`
@@ -524,11 +525,11 @@ impl AttendStep {
     }
 }
 
-/// A tile's place.
+/// The place of a tile.
 struct Span<'a> {
-    /// Positions of its rows.
+    /// Positions of its rows in their documents.
     pos: &'a [u32],
-    /// The first row, counted like columns.
+    /// Index of the first row among the known tokens, as columns are counted.
     now: usize,
     rows: usize,
     first_col: usize,
@@ -536,7 +537,7 @@ struct Span<'a> {
 }
 
 impl Span<'_> {
-    /// Columns of the tile, first and end, that a row may see as far as documents and time say; none past the last row.
+    /// The columns of the tile, first and end, that documents and causality make visible to a row; none past the last row.
     fn span(&self, i: usize) -> [u32; 2] {
         if i >= self.rows {
             return [0, 0];
@@ -548,7 +549,7 @@ impl Span<'_> {
     }
 }
 
-/// The running softmax of a tile of rows, and what the rows have met.
+/// The online softmax of a tile of rows, and the tiles visited so far.
 struct Running {
     max: Vec<f32>,
     sum: Vec<f32>,
@@ -557,9 +558,9 @@ struct Running {
     factor: Vec<f32>,
     spans: Vec<[u32; 2]>,
     mask: Vec<f32>,
-    /// Lag of the first row and column for which lags were written.
+    /// Lag of the first row and column for which lags were last written.
     ahead: Option<isize>,
-    /// Tiles of columns that have met rows.
+    /// Whether each tile of columns has been visited.
     met: Vec<bool>,
 }
 

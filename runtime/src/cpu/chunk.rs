@@ -11,11 +11,11 @@ use archc_kernels::long_conv::{long_conv, long_conv_back, long_conv_filter};
 use std::cell::Cell;
 
 thread_local! {
-    /// Memory for copies of tiles, kept from call to call.
+    /// Memory for copies of tiles, reused between calls.
     static ROOM: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
-/// Most operands of an op on tiles, its result included.
+/// Maximum number of operands of an op on tiles, its result included.
 const OPERANDS: usize = 5;
 
 /// An operand of an op on tiles: a matrix of rows and columns, repeated over other dimensions.
@@ -26,7 +26,7 @@ struct Tile {
     row: isize,
     cols: usize,
     col: isize,
-    /// Where its copy with neighbouring columns is in `Tiles::room`, if it needs one.
+    /// Offset of its copy with contiguous columns in the scratch memory, if it needs one.
     copy: Option<usize>,
 }
 
@@ -36,20 +36,20 @@ pub(super) struct Tiles {
     op: Op,
     /// Operands, then the result.
     tiles: Vec<Tile>,
-    /// Around the tiles: lengths, and distances of each.
+    /// Dimensions around the tiles: the length, and the stride in each operand.
     around: Vec<(usize, [isize; OPERANDS])>,
-    /// Numbers that copies need.
+    /// Elements of scratch memory for the copies.
     room: usize,
 }
 
 impl Tiles {
-    /// None if the op does not work on tiles.
+    /// Prepares an op; none if it does not work on tiles.
     pub fn new(single: &Single) -> Option<Self> {
         let views: Vec<&View> = single.inputs.iter().chain([&single.output]).collect();
         // rows and columns of each operand and of the result
         let axes: Vec<[Vec<DimId>; 2]> = match &single.op {
             Op::Cumsum { dim, .. } | Op::CumsumLow { dim, .. } => {
-                // what lies in one run behind the dimension, and starts anew together, is done side by side
+                // inner dimensions that form one run and share their restarts are processed side by side
                 let starts = single.inputs.get(1);
                 let apart = |d: &DimId| starts.is_some_and(|s| s.axis(*d).is_some());
                 let behind = single.output.axes.iter().map(|a| a.dim).skip_while(|d| d != dim).skip(1);
@@ -88,7 +88,7 @@ impl Tiles {
                 [vec![pairs.rows], vec![*over]],
                 [vec![pairs.cols], vec![*over]],
                 [vec![pairs.rows], vec![*over]],
-                // the parts one after the other, which dense results have at the distance of their rows
+                // the parts one after the other, whose row stride continues from part to part since the result is contiguous
                 [vec![*parts, pairs.rows], vec![*over]],
             ],
             _ => return None,
@@ -109,7 +109,7 @@ impl Tiles {
         let mut room = 0;
         let mut tiles = Vec::new();
         for (view, [rows, cols]) in views.iter().zip(&axes) {
-            // a dimension of length 1 says nothing of the distance of the others
+            // the stride of a dimension of length 1 says nothing about the others
             let stride = |dims: &[DimId]| {
                 let long = dims.iter().rev().find(|d| view.axis(**d).is_some_and(|a| a.size > 1));
                 long.or(dims.last()).map_or(0, |d| view.stride(*d))
@@ -182,7 +182,7 @@ impl Tiles {
         let mut at = given;
         let mut row = [0usize; OPERANDS];
         let last = self.tiles.len() - 1;
-        // SAFETY: as for `run`; copies have room for their tiles
+        // SAFETY: as for `run`; the scratch memory has room for the copies of the tiles
         unsafe {
             for (i, t) in self.tiles.iter().enumerate() {
                 row[i] = if t.copy.is_some() { t.cols } else { t.row.unsigned_abs() };
@@ -256,7 +256,7 @@ impl Tiles {
     }
 }
 
-/// The longest tail of the dimensions that lies in one run in all views, at the same distances.
+/// The longest tail of the dimensions that forms one run in all views.
 fn joined(views: &[&View], dims: &[DimId]) -> Vec<DimId> {
     let mut first = dims.len();
     while first > 0 && views.iter().all(|v| v.run(&dims[first - 1..]).is_some()) {
@@ -270,10 +270,10 @@ impl SingleStep {
         let (f, x) = (&self.inputs[0], &self.inputs[1]);
         let y = &self.output;
         let forward = matches!(self.op, Op::LongConv { .. });
-        // with a carry, x has the carried tokens before those of the piece
+        // with a carry, x holds the carried tokens before those of the piece
         let own = |d: DimId| d == TIME || (d != BATCH && f.axis(d).is_none() && y.axis(d).is_none());
         let known = x.axes.iter().find(|a| forward && own(a.dim)).map_or(TIME, |a| a.dim);
-        // channels that lie side by side everywhere are done together, others one by one
+        // channels that are contiguous in all views are processed together, others one by one
         let views = [f, x, y];
         let token = |d: DimId| [BATCH, TIME, lag, known].contains(&d);
         let channels: Vec<DimId> = y.axes.iter().map(|a| a.dim).filter(|d| !token(*d)).collect();

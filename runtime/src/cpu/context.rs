@@ -1,4 +1,4 @@
-//! What kernels share while they run beside their operands: scratch memory, and the threads that may take a share of the work.
+//! The state that kernels share while they run, beside their operands: scratch memory, and the threads that may take a share of the work.
 
 use super::memory::Bases;
 use super::profile::Profile;
@@ -6,41 +6,41 @@ use archc_kernels::gemm::Band;
 use std::cell::Cell;
 use std::ops::Range;
 
-/// What the device knows of a run. Nothing in it changes a number.
+/// The state of a run. None of it affects results.
 pub(super) struct Context<'a> {
     /// Scratch memory of fused loops.
     pub registers: *mut f32,
-    /// Seconds spent by kind of kernel, if someone asks.
+    /// Seconds spent by kind of kernel, if the run is profiled.
     pub profile: Option<&'a Profile>,
-    /// Loops and attends around.
+    /// Number of enclosing loops and attends.
     pub depth: Cell<usize>,
-    /// In an attend: which pairs of its tile some row may see, by column - row, if not all.
+    /// The band of an attend's tile, by column - row, in which pairs may be visible, if that is not the whole tile.
     pub band: Cell<Option<Band>>,
-    /// Other threads that may take a share; none inside of a share.
+    /// Other threads that may take a share; none within a share.
     pub workers: Option<&'a Workers>,
 }
 
 impl<'a> Context<'a> {
-    /// One thread, and nobody who asks for a profile.
+    /// A context with one thread and without a profile.
     pub fn new(registers: *mut f32) -> Self {
         Self { registers, profile: None, depth: Cell::new(0), band: Cell::new(None), workers: None }
     }
 
-    /// The same for a thread that takes a share.
+    /// A context for a thread that takes a share.
     fn shared(&self, registers: *mut f32, depth: usize) -> Self {
         Self { profile: None, depth: Cell::new(depth), ..Self::new(registers) }
     }
 
-    /// How many threads there are.
+    /// The number of threads, the caller's included.
     pub fn threads(&self) -> usize {
         self.workers.map_or(1, |w| w.rooms.len() + 1)
     }
 
-    /// Runs f over shares of `count` indices, in multiples of `unit`, each on a thread of its own: f(indices, arena for bodies, context).
+    /// Runs f over shares of `count` indices, in multiples of `unit`, each on its own thread: f(indices, arena for bodies, bases, context).
     /// The caller's thread takes the first share, with the arena given.
     ///
     /// # Safety
-    /// Shares write to different places, whatever the order.
+    /// Shares write to disjoint memory, in any order.
     pub unsafe fn share(
         &self,
         count: usize,
@@ -69,21 +69,21 @@ impl<'a> Context<'a> {
     }
 }
 
-/// What threads see of a run.
+/// The part of a run that threads share.
 struct Everything<'a, 'b>(&'a Bases, &'a Context<'b>);
 
-// SAFETY: threads read the bases and what the context refers to; of its cells only the depth is read, by a copy at the start, while
-// the caller's thread works on a context of its own
+// SAFETY: threads only read the bases and the data that the context refers to; of its cells they read only the depth, which is copied at
+// the start of a share, while the caller's thread works on a context of its own
 unsafe impl Sync for Everything<'_, '_> {}
 
-/// Threads beside the caller's, each with memory of its own.
+/// Threads beside the caller's, each with its own memory.
 #[derive(Debug)]
 pub(super) struct Workers {
     pub pool: rayon::ThreadPool,
     pub rooms: Vec<Room>,
 }
 
-/// Memory of a thread: an arena for the body of a loop or attend, and registers of fused loops.
+/// The memory of a thread: an arena for the body of a loop or attend, and the registers of fused loops.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
     pub arena: *mut f32,
@@ -95,5 +95,5 @@ unsafe impl Send for Room {}
 // SAFETY: as above
 unsafe impl Sync for Room {}
 
-/// Operations that are worth waking another thread for.
+/// Number of operations from which on waking another thread pays off.
 pub(super) const WORTH: usize = 1 << 19;

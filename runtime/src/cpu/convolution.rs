@@ -1,4 +1,4 @@
-//! Depthwise convolutions over time that respect where documents start.
+//! Depthwise convolutions over time within documents.
 
 use super::memory::{Bases, Slot, layout};
 use archc_compiler::lowered::{BATCH, DimId, TIME};
@@ -12,27 +12,27 @@ use std::cell::Cell;
 #[derive(Clone, Debug)]
 pub(super) struct ConvStep {
     conv: Conv,
-    /// Channels that lie in one run in the token values; others are walked.
+    /// Channel dimensions outside of the run, which are iterated over.
     around: Vec<Channel>,
-    /// Numbers of the run, and whether the filter has one tap for all of it.
+    /// Number of channels that form one contiguous run in the token values.
     run: usize,
-    /// Distance of the run's taps in the filter: 1, 0 (shared) or other.
+    /// Stride of the run's taps in the filter: 1, 0 (shared) or other.
     tap: isize,
     taps: usize,
     tail: Option<(usize, isize)>,
-    /// All channels, if their runs are so short that they are better copied side by side.
+    /// All channels, if their runs are so short that it is faster to copy them side by side.
     apart: Option<Vec<Channel>>,
 }
 
-/// Channels of a run from which on vectors are worth their while.
+/// Number of channels of a run from which on vectors pay off.
 const SHORT: usize = 8;
 
 thread_local! {
-    /// Memory for channels copied side by side, kept from call to call.
+    /// Memory for channels copied side by side, reused between calls.
     static ROOM: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
-/// A channel dimension around the run: length, distances in x, dy, y, filter and what was carried.
+/// A channel dimension around the run: length, and strides in x, dy, y, the filter and the carried tokens.
 #[derive(Clone, Debug)]
 struct Channel {
     size: usize,
@@ -49,7 +49,7 @@ impl ConvStep {
             let [dy, y, carried] = others.map(|v| v.unwrap_or(&none).stride(d));
             [conv.x.stride(d), dy, y, conv.filter.stride(d), carried]
         };
-        // the innermost channels that lie in one run everywhere
+        // the innermost channels that form one run in all views
         let mut run = 1usize;
         let mut first = channels.len();
         let mut tap = None;
@@ -77,12 +77,12 @@ impl ConvStep {
             .carried
             .as_ref()
             .and_then(|c| c.axes.iter().find(|a| conv.x.axis(a.dim).is_none()).map(|a| (a.size, a.stride)));
-        // what is further back than all that is known is seen as little, and no product of steps overflows
+        // a step beyond all known tokens reads nothing either way, and with this bound no product of steps overflows
         let known = conv.pos.axis(TIME).map_or(1, |a| a.size) + tail.map_or(0, |t: (usize, isize)| t.0);
         let conv = Conv { step: conv.step.min(known), ..conv.clone() };
         let total: usize = channels.iter().map(|a| a.size).product();
         let alone = run < SHORT && total > run && conv.first == 0 && conv.carried.is_none();
-        // the filter's gradient is added up anyway, the others are not
+        // the filter's gradient is accumulated in any case, the other results are not
         let alone = alone && (conv.work == ConvWork::Filter || !conv.accumulate);
         let all = || channels.iter().map(|a| Channel { size: a.size, strides: of(a.dim) }).collect();
         Self {
@@ -96,7 +96,7 @@ impl ConvStep {
         }
     }
 
-    /// Runs it.
+    /// Runs the convolution.
     ///
     /// # Safety
     /// As for `Program::run`.
@@ -133,7 +133,7 @@ impl ConvStep {
         }
     }
 
-    /// The whole by kernels over copies in which channels lie side by side, if that is wanted; whether it is.
+    /// Runs the whole convolution on copies in which channels are contiguous, if the step was prepared for that; returns whether it was.
     unsafe fn copied(&self, [x, dy, y, filter, _]: [*mut f32; 5], pos: &[u32]) -> bool {
         let c = &self.conv;
         let Some(channels) = &self.apart else { return false };
@@ -189,7 +189,7 @@ impl ConvStep {
         true
     }
 
-    /// One run of channels by the kernels for whole sequences, where the layout is theirs; whether it is.
+    /// Runs one run of channels by the kernels for whole sequences, if the layout suits them; returns whether it does.
     unsafe fn side_by_side(&self, [x, dy, y, filter, carried]: [*mut f32; 5], pos: &[u32]) -> bool {
         let c = &self.conv;
         let len = c.pos.size(TIME);
@@ -205,7 +205,7 @@ impl ConvStep {
         }
         let [sx, sdy, sy] = tokens.map(isize::unsigned_abs);
         let (n, taps) = (self.run, self.taps);
-        // filters `[channels, taps]` are turned, for the kernels want taps of neighbouring channels side by side
+        // filters `[channels, taps]` are transposed, since the kernels read the taps of neighbouring channels as vectors
         let shared = self.tap == 0;
         let wide = if shared { 1 } else { n };
         let mut entries = vec![0.0f32; wide * taps];
@@ -242,14 +242,14 @@ impl ConvStep {
         true
     }
 
-    /// One run of channels in any layout: addresses of x, dy, y, filter and what was carried.
+    /// Runs one run of channels in any layout, given the addresses of x, dy, y, the filter and the carried tokens.
     unsafe fn channels(&self, [x, dy, y, filter, carried]: [*mut f32; 5], pos: &[u32]) {
         let c = &self.conv;
         let len = c.pos.size(TIME);
         let stride = |v: &Option<View>, d| v.as_ref().map_or(0, |v| v.stride(d));
         let filter_tap = c.filter.stride(c.window);
         let n = self.run;
-        // taps of the run, made as long as it
+        // taps for every channel of the run
         let mut taps = vec![0.0f32; n * self.taps];
         // SAFETY: the plan's views lie inside of their buffers; lags stay inside of the document
         unsafe {

@@ -1,4 +1,4 @@
-//! What a session asks of the cpu device.
+//! The executor of the cpu device.
 
 use super::context::{Context, Room, Workers};
 use super::memory::{Bases, FIXED, Memory, Slot, elements, layout};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// The cpu device.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpu {
-    /// Tokens a chunk of a scan.
+    /// Tokens per chunk of a scan.
     pub chunk: usize,
 }
 
@@ -55,7 +55,7 @@ impl Device for Cpu {
 }
 
 impl Cpu {
-    /// A session whose executor can be asked for more than a device offers.
+    /// Compiles a session with access to its executor, which offers more than the device interface.
     ///
     /// # Errors
     /// As [`Device::compile`].
@@ -76,27 +76,27 @@ pub struct Compiled {
     arena: Memory,
     constants: Memory,
     registers: Memory,
-    /// Of each further thread: an arena for bodies, and registers.
+    /// An arena for bodies and registers, for each further thread.
     rooms: Vec<[Memory; 2]>,
     workers: Option<Workers>,
-    /// The parameters of which it has what depends on them alone.
+    /// Version of the parameters for which the values that depend on parameters alone are up to date.
     prepared: Option<u64>,
 }
 
-/// Parameters and moments, in the order of the graph, each in checkpoint layout.
+/// The executor: parameters and moments, in the order of the graph, each in checkpoint layout.
 pub struct CpuExecutor {
     target: Target,
-    /// Where each parameter is.
+    /// The element range of each parameter.
     ranges: Vec<Range<usize>>,
     params: Memory,
     grads: Memory,
     first: Memory,
     second: Memory,
-    /// How often parameters were written.
+    /// Number of times that parameters were written.
     version: u64,
-    /// Threads that share the work; results do not depend on them.
+    /// Number of threads that share the work; results do not depend on it.
     threads: usize,
-    /// Seconds by kind of kernel, where someone asks.
+    /// Seconds by kind of kernel, if runs are profiled.
     pub profile: Option<Profile>,
 }
 
@@ -127,7 +127,7 @@ impl CpuExecutor {
         }
     }
 
-    /// Where each base of a plan starts.
+    /// The start of each base of a plan.
     fn bases(&mut self, compiled: &mut Compiled) -> Bases {
         let [arena, constants] = [&mut compiled.arena, &mut compiled.constants].map(Memory::start);
         let held = [&mut self.params, &mut self.grads, &mut self.first, &mut self.second].map(Memory::start);
@@ -147,7 +147,7 @@ impl CpuExecutor {
             ..Context::new(compiled.registers.start())
         };
         let from = if compiled.prepared == Some(self.version) { compiled.plan.prepared } else { 0 };
-        // SAFETY: the memory is as large as the plan says and is borrowed by nobody else
+        // SAFETY: the memory has the sizes of the plan and is borrowed exclusively
         unsafe { compiled.program.run(from, &bases, &context) };
         compiled.prepared = Some(self.version);
     }
@@ -174,15 +174,15 @@ fn dense(shape: &[usize]) -> Vec<isize> {
     strides
 }
 
-/// What rounding to f32 takes from a number.
+/// The part of a number that is lost when it is rounded to f32.
 fn rounded_off(x: f64) -> f32 {
     let high = f64::from(x as f32);
     if high.is_finite() { (x - high) as f32 } else { 0.0 }
 }
 
-/// Puts a leaf where the plan wants it. All leaves lie densely.
+/// Writes a leaf to its place in the plan. All leaves are contiguous.
 fn fill(leaf: &Leaf, view: &View, arena: *mut f32, leaves: &Leaves, step: Option<&Step>) {
-    // SAFETY: leaves have buffers of their own in the arena, as long as the view, and these are their types
+    // SAFETY: leaves have separate buffers in the arena, of the view's length, and these are their types
     unsafe {
         match view.element {
             Element::F32 => fill_f32(leaf, slice(view, arena), leaves),
@@ -218,16 +218,16 @@ fn fill(leaf: &Leaf, view: &View, arena: *mut f32, leaves: &Leaves, step: Option
     }
 }
 
-/// A leaf's buffer.
+/// The buffer of a leaf.
 ///
 /// # Safety
-/// The view lies in this arena and has this element; nothing else uses it meanwhile.
+/// The view lies in this arena and has this element type; nothing else accesses it while the slice lives.
 unsafe fn slice<'a, T>(view: &View, arena: *mut f32) -> &'a mut [T] {
     // SAFETY: the caller's contract
     unsafe { std::slice::from_raw_parts_mut(arena.byte_add(view.start.bytes).cast(), view.len()) }
 }
 
-/// Copies what is as long as its place; else there is nothing, and zeros stand for it.
+/// Copies `from` if it has the length of `to`; otherwise there are no values, and `to` is zeroed.
 fn put<T: Copy, U: Default + Copy>(to: &mut [U], from: &[T], f: impl Fn(T) -> U) {
     if from.len() == to.len() {
         to.iter_mut().zip(from).for_each(|(to, from)| *to = f(*from));
@@ -351,7 +351,7 @@ impl Executor for CpuExecutor {
 
     fn memory(&self, compiled: &Compiled) -> Option<crate::session::Memory> {
         let Plan { root, constants, constants_len, params_len, .. } = &compiled.plan;
-        // of each further thread an arena for bodies; of parameters also gradients and two moments
+        // for each further thread an arena for bodies; for parameters also gradients and two moments
         let bodies = compiled.rooms.len() * compiled.program.kernels.bodies;
         let numbers = elements(root.arena.max(constants.arena)) + bodies + constants_len + 4 * params_len;
         let own = [&compiled.arena, &compiled.constants, &compiled.registers];

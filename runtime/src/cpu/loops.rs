@@ -1,4 +1,4 @@
-//! Loops: a body run for each index of the mapped dimensions, iteration by iteration.
+//! Loops: the body runs for each index of the mapped dimensions, iteration by iteration.
 
 use super::context::Context;
 use super::memory::{Bases, FIXED, Slot, elements, layout};
@@ -8,15 +8,15 @@ use archc_compiler::plan::{LoopKernel, Port};
 use archc_kernels::copy::copy_nd;
 use std::ops::Range;
 
-/// A loop.
+/// A prepared loop.
 #[derive(Clone, Debug)]
 pub(super) struct LoopStep {
     kernel: LoopKernel,
     pub body: Program,
-    /// Where ports point at first; none for those of states.
+    /// Initial addresses of the ports; none for those of states.
     ports: Vec<Option<Slot>>,
     arena: Slot,
-    /// Of each state: where its initial value is, and the walks of the initial and final copies.
+    /// The address of the initial value and the layouts of the initial and final copies, for each state.
     states: Vec<StateStep>,
 }
 
@@ -57,7 +57,7 @@ impl LoopStep {
     /// As for `Program::run`.
     pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
         let count: usize = self.kernel.map.iter().product();
-        // SAFETY: the plan's views lie inside of their buffers; what mapped indices write is apart
+        // SAFETY: the plan's views lie inside of their buffers; different mapped indices write to disjoint memory
         unsafe {
             context.share(count, 1, bases, bases.at(self.arena), |range, arena, bases, context| {
                 self.indices(range, arena, bases, context);
@@ -65,7 +65,7 @@ impl LoopStep {
         }
     }
 
-    /// Some of the mapped dimensions' indices.
+    /// Runs the loop for a range of the indices of the mapped dimensions.
     unsafe fn indices(&self, range: Range<usize>, scratch: *mut f32, bases: &Bases, context: &Context<'_>) {
         let k = &self.kernel;
         let mut inner = Bases(vec![std::ptr::null_mut(); FIXED + k.ports.len()]);

@@ -2,17 +2,17 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `program` | kernels with their addresses, in order |
-//! | `context` | what kernels share while they run; threads |
+//! | `program` | kernels with resolved addresses, in order |
+//! | `context` | state that kernels share while they run; threads |
 //! | `product`, `loops` | matrix products; loops and their bodies |
 //! | `fused` | element-wise ops and sums over blocks that stay in cache |
-//! | `attend`, `tile` | tiles with a running softmax |
+//! | `attend`, `tile` | attends in tiles with an online softmax |
 //! | `convolution`, `single`, `chunk` | kernels of single ops |
-//! | `executor` | parameters, moments, and what a session asks of a device |
-//! | `profile` | where the time goes |
+//! | `executor` | parameters, moments, and the executor interface of a session |
+//! | `profile` | time by kind of kernel |
 //!
-//! Arithmetic is in `archc-kernels`, which chooses instructions when it runs. Results depend neither on threads nor on what else
-//! is in a batch: every number is computed in an order that the plan fixes.
+//! Arithmetic is in `archc-kernels`, which selects the instruction set at run time. Results depend neither on the number of threads nor on
+//! the other sequences of a batch: every element is computed in an order that the plan fixes.
 #![allow(unsafe_code)] // values live in one arena, and kernels write parts of it through pointers that the plan checked
 
 mod attend;

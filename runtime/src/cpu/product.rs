@@ -6,13 +6,13 @@ use archc_compiler::plan::{Gemm, GemmDim, Matrix};
 use archc_kernels::gemm::{self, Banded, gemm, gemm_banded, gemm_batch};
 use std::ops::Range;
 
-/// Rows of a share of a product: whole tiles of every instruction set, so that no number is computed in another way.
+/// Rows per share of a product: whole tiles of every instruction set, so that the split does not change the order of any sum.
 const ROWS: usize = 168;
 
-/// Rows of a last share that are so few that the kernels would sum them in another order.
+/// Numbers of rows of a last share for which the kernels would sum in another order.
 const FEW: Range<usize> = 1..gemm::FEW;
 
-/// What is in C counts so much.
+/// The factor beta of the former contents of C.
 fn beta(accumulate: bool) -> f32 {
     if accumulate { 1.0 } else { 0.0 }
 }
@@ -37,7 +37,7 @@ impl Product {
     /// # Safety
     /// As for `Program::run`.
     pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
-        // SAFETY: the plan's matrices lie inside of their buffers; shares have rows of their own
+        // SAFETY: the plan's matrices lie inside of their buffers; shares write disjoint rows
         unsafe {
             let g = &self.gemm;
             let plain = g.batch.is_empty() && g.sums.is_empty();
@@ -75,7 +75,7 @@ impl Product {
         }
     }
 
-    /// Of which matrix only some pairs of a tile count.
+    /// The matrix of the product of which only the visible band of the tile is used, if any.
     fn banded(&self, context: &Context<'_>) -> Option<Banded> {
         let (band, pairs) = (context.band.get()?, self.gemm.pairs?);
         match pairs {
@@ -87,7 +87,7 @@ impl Product {
         }
     }
 
-    /// Further sums from `level` on.
+    /// Runs the products of the further summed dimensions from `level` on.
     unsafe fn sums(&self, level: usize, a: *const f32, b: *const f32, c: *mut f32, accumulate: bool) {
         // SAFETY: as for `run`
         unsafe {

@@ -1,22 +1,22 @@
-//! Where the time of a run goes, by kind of kernel.
+//! The time that a run takes, by kind of kernel.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Seconds and calls by kind.
+/// Seconds and calls by kind of kernel.
 #[derive(Debug, Default)]
 pub struct Profile {
-    /// Whether every kernel is counted for itself, not only by kind.
+    /// Whether every kernel is counted individually, not only by kind.
     pub(super) each: bool,
     all: RefCell<BTreeMap<(bool, String), (f64, u64)>>,
     own: RefCell<BTreeMap<&'static str, f64>>,
-    /// For each kernel that runs, outermost first: seconds of the kernels inside of it so far.
+    /// Seconds of the kernels inside of each running kernel so far, outermost first.
     within: RefCell<Vec<f64>>,
 }
 
 impl Profile {
-    /// Nothing yet; with `each`, every kernel for itself.
+    /// An empty profile; with `each`, it counts every kernel individually.
     pub fn new(each: bool) -> Self {
         Self { each, ..Self::default() }
     }
@@ -26,7 +26,7 @@ impl Profile {
         Instant::now()
     }
 
-    /// A kernel of this kind is done; `detail` tells it from others of its kind.
+    /// Records that a kernel of this kind has ended; `detail` distinguishes it from others of its kind.
     pub(super) fn stop(&self, kind: &'static str, detail: impl FnOnce() -> String, inside: bool, start: Instant) {
         let seconds = start.elapsed().as_secs_f64();
         let name = if self.each { format!("{kind}{}", detail()) } else { kind.to_string() };
@@ -42,17 +42,17 @@ impl Profile {
         *self.own.borrow_mut().entry(kind).or_default() += seconds - inner;
     }
 
-    /// Whether inside of a loop or attend, kind, seconds, calls. A loop's own time includes what runs inside of it.
+    /// Totals: whether inside of a loop or attend, kind, seconds, calls. The time of a loop includes the kernels inside of it.
     pub fn totals(&self) -> Vec<(bool, String, f64, u64)> {
         self.all.borrow().iter().map(|((inside, k), (s, n))| (*inside, k.clone(), *s, *n)).collect()
     }
 
-    /// Kind and seconds, each without what ran inside of it: they add up to the whole.
+    /// Kind and seconds, each without the kernels inside of it: the seconds add up to the whole.
     pub fn own(&self) -> Vec<(&'static str, f64)> {
         self.own.borrow().iter().map(|(kind, seconds)| (*kind, *seconds)).collect()
     }
 
-    /// Forgets everything.
+    /// Clears the counts.
     pub fn clear(&self) {
         self.all.borrow_mut().clear();
         self.own.borrow_mut().clear();

@@ -1,4 +1,4 @@
-//! A plan made ready to run: kernels with addresses resolved as far as they can be before a run.
+//! A plan prepared for running: kernels with addresses resolved as far as possible before a run.
 
 use super::attend::AttendStep;
 use super::context::Context;
@@ -13,21 +13,21 @@ use crate::guard::stop_here;
 use archc_compiler::plan::{Copy, Kernel, Schedule, Work};
 use archc_kernels::copy::copy_nd;
 
-/// Kernels in order.
+/// Prepared kernels, in order.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     steps: Vec<Step>,
-    /// Numbers of the largest arena of a body.
+    /// Size of the largest arena of a body, in elements.
     pub bodies: usize,
-    /// Registers that the largest fused loop needs.
+    /// Size of the registers of the largest fused loop, in elements.
     pub registers: usize,
 }
 
-/// A whole graph's kernels, and in which order they run where.
+/// The kernels of a whole graph, and the launches that run them.
 #[derive(Clone, Debug)]
 pub(super) struct Launches {
     pub kernels: Program,
-    /// Which kernel, and where its ports point.
+    /// The index of the kernel and the slots of its ports, for each launch.
     order: Vec<(usize, Vec<Slot>)>,
 }
 
@@ -38,7 +38,7 @@ impl Launches {
         Self { kernels: Program::new(&schedule.kernels, sizes), order: order.collect() }
     }
 
-    /// Runs everything from a launch on.
+    /// Runs all launches from index `from` on.
     ///
     /// # Safety
     /// As for [`Program::run`].
@@ -108,7 +108,7 @@ impl Program {
     /// Runs all kernels.
     ///
     /// # Safety
-    /// The bases are those of the plan, with leaves filled in, and nothing else uses them meanwhile.
+    /// The bases are those of the plan, with leaves filled in, and nothing else accesses them during the call.
     pub unsafe fn run(&self, bases: &Bases, context: &Context<'_>) {
         for step in 0..self.steps.len() {
             // SAFETY: the caller's contract
@@ -153,7 +153,7 @@ impl Program {
 }
 
 impl Step {
-    /// What tells this step from others of its kind.
+    /// A text that distinguishes this step from others of its kind, for profiles.
     fn detail(&self) -> String {
         match self {
             Self::Gemm(p) => {

@@ -1,7 +1,6 @@
-//! Ops with kernels of their own: embeddings, cross-entropy, sorting, windows that are built (see `chunk` for those of chunks).
+//! Ops with dedicated kernels: embeddings, cross-entropy, sorting, materialised windows (see `chunk` for the ops of chunks).
 //!
-//! Each works on some dimensions (its core) and is repeated over all others; operands that lack one of those are the same
-//! along it.
+//! Each works on some dimensions (its core) and is repeated over all others; operands that lack one of those are constant along it.
 
 use super::chunk::Tiles;
 use super::memory::{Bases, Slot, layout};
@@ -21,14 +20,14 @@ pub(super) struct SingleStep {
     name: &'static str,
 }
 
-/// A walk over the dimensions around an op's core: lengths, and distances of each operand and the result.
+/// The iteration space around an op's core: lengths, and strides of each operand and the result.
 struct Around {
     sizes: Vec<usize>,
     strides: Vec<Vec<isize>>,
 }
 
 impl Around {
-    /// Around the core dimensions of these views.
+    /// The iteration space of the dimensions of these views outside of `core`.
     fn new(views: &[&View], core: &[DimId]) -> Self {
         let mut dims: Vec<(DimId, usize)> = Vec::new();
         for a in views.iter().flat_map(|v| &v.axes).filter(|a| !core.contains(&a.dim)) {
@@ -63,7 +62,7 @@ impl Around {
     }
 }
 
-/// A row of numbers at a distance.
+/// Copies a strided row into a slice.
 pub(super) unsafe fn gather(from: *const f32, stride: isize, into: &mut [f32]) {
     for (i, x) in into.iter_mut().enumerate() {
         // SAFETY: the caller's row is as long as the slice
@@ -109,7 +108,7 @@ impl SingleStep {
         self.views().iter().map(|v| unsafe { bases.at(Slot::of(v)) }).collect()
     }
 
-    /// The numbers of a leaf, which lies densely.
+    /// The elements of a leaf, which is contiguous.
     ///
     /// # Safety
     /// The input is of this type.
@@ -119,7 +118,7 @@ impl SingleStep {
         unsafe { std::slice::from_raw_parts(bases.at(Slot::of(view)).cast(), view.len()) }
     }
 
-    /// Runs a function of one row along a dimension: inputs, output.
+    /// Runs a function of rows along a dimension: f(input rows, output row).
     unsafe fn rows(&self, bases: &Bases, dim: DimId, mut f: impl FnMut(&[Vec<f32>], &mut [f32])) {
         let views = self.views();
         let n = self.output.axis(dim).map_or(1, |a| a.size);
@@ -217,7 +216,7 @@ impl SingleStep {
         let plain = inside && is_dense(&sizes, &to) && is_dense(&sizes, &from[0]) && out.stride(TIME) >= 0;
         if plain && table_row == width as isize {
             for (b, ids) in ids.chunks_exact(len).enumerate() {
-                // SAFETY: all ids are rows of the table, and rows lie densely
+                // SAFETY: all ids are rows of the table, and rows are contiguous
                 unsafe {
                     let y = starts[self.inputs.len()].offset(b as isize * out.stride(BATCH));
                     embed::gather(width, starts[0], ids, y, out.stride(TIME).unsigned_abs());
@@ -229,7 +228,7 @@ impl SingleStep {
             let (b, t) = ((n / len) as isize, (n % len) as isize);
             let id = id as usize;
             let zero = 0.0f32;
-            // SAFETY: ids were checked against the vocabulary; those above it are the prefix's, which has a row for each
+            // SAFETY: ids were checked against the vocabulary; those above it are prefix tokens, for each of which the prefix has a row
             unsafe {
                 let y = starts[self.inputs.len()].offset(b * out.stride(BATCH) + t * out.stride(TIME));
                 if id < rows {
@@ -277,7 +276,8 @@ impl SingleStep {
         }
     }
 
-    /// Calls f for pieces of the sequences: batch, first token, targets, weights times `scale`. Targets and weights are the last inputs.
+    /// Calls f for pieces of the sequences: f(batch index, first token, targets, weights times `scale`). Targets and weights are the last
+    /// inputs.
     unsafe fn pieces(&self, bases: &Bases, scale: f64, mut f: impl FnMut(isize, isize, &[u32], &[f32])) {
         let at = self.inputs.len() - 2;
         let len = self.inputs[at].size(TIME);
@@ -299,7 +299,7 @@ impl SingleStep {
         let (batch, token, step) = (logits.stride(BATCH), logits.stride(TIME), logits.stride(vocab));
         let mut row = Vec::new();
         let mut total = 0.0f64;
-        // SAFETY: targets were checked against the vocabulary; the result is one number
+        // SAFETY: targets were checked against the vocabulary; the result is one element
         unsafe {
             self.pieces(bases, 1.0, |b, first, targets, weights| {
                 let x = starts[0].offset(b * batch + first * token);
@@ -349,11 +349,11 @@ impl SingleStep {
         }
     }
 
-    /// Operands: x, p, the site's key.
+    /// Runs dropout; the operands are x, p and the key of the site.
     unsafe fn dropout(&self, bases: &Bases) {
         let starts = unsafe { self.starts(bases) };
         let to_start = starts[self.inputs.len()];
-        // SAFETY: the second operand is one number
+        // SAFETY: the second operand is one element
         let p = f64::from(unsafe { *starts[1] });
         let (sizes, to) = layout(&self.output);
         let from: Vec<isize> = self.output.axes.iter().map(|a| self.inputs[0].stride(a.dim)).collect();
@@ -381,7 +381,7 @@ impl SingleStep {
                 shift += (rest % a.size) as isize * a.stride;
                 rest /= a.size;
             }
-            // batch and time come first: their indices in turn number the tokens
+            // batch and time come first, so that `n` is the index of the token
             mask.draw(n as u64, &mut row);
             // SAFETY: as above
             unsafe {
@@ -409,7 +409,7 @@ impl SingleStep {
         }
     }
 
-    /// For each sequence and each index around: f(positions, addresses). Positions are the last input.
+    /// Calls f(positions, addresses) for each sequence and each index around the core. Positions are the last input.
     pub(super) unsafe fn tokens(&self, bases: &Bases, core: &[DimId], mut f: impl FnMut(&[u32], &[*mut f32])) {
         let views = self.views();
         let last = self.inputs.len() - 1;
@@ -435,7 +435,7 @@ impl SingleStep {
             tail.map_or((0, 0, dim), |a| (a.size, a.stride, a.dim))
         });
         let core = [dim, carried.map_or(dim, |c| c.2)];
-        // SAFETY: lags stay inside of the document, which started in this piece or in what was carried
+        // SAFETY: lags stay inside of the document, which started in this piece or in the carried tokens
         unsafe {
             self.tokens(bases, &core, |pos, at| {
                 let out = at[self.inputs.len()];
@@ -481,7 +481,7 @@ impl SingleStep {
     }
 }
 
-/// Whether numbers of these sizes lie row-major without gaps.
+/// Whether a tensor of these sizes and strides is row-major without gaps.
 fn is_dense(sizes: &[usize], strides: &[isize]) -> bool {
     let mut step = 1;
     sizes.iter().zip(strides).rev().all(|(n, s)| {
@@ -491,10 +491,11 @@ fn is_dense(sizes: &[usize], strides: &[isize]) -> bool {
     })
 }
 
-/// Rows of logits that are handed to a kernel at once.
+/// Maximum number of rows of logits per kernel call.
 const ROWS: usize = 64;
 
-/// Indices from the largest to the smallest; ties, which 0 and -0 are: lower index first. What is no number has its place in the total order.
+/// Indices from the largest element to the smallest; among ties, such as 0 and -0, the lower index first. NaN has its place in the total
+/// order.
 fn descending(x: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..x.len()).collect();
     order.sort_by(|&a, &b| x[b].partial_cmp(&x[a]).unwrap_or_else(|| x[b].total_cmp(&x[a])));

@@ -1,4 +1,4 @@
-//! Tiles of an attend: dense pieces of outer values in the body's arena, and the moves between the two.
+//! Tiles of an attend: contiguous pieces of outer values in the body's arena, and the copies between the two.
 
 use super::memory::{Bases, FIXED, Slot, elements, layout};
 use archc_compiler::plan::TilePort;
@@ -12,25 +12,25 @@ pub(super) struct Tile {
     outer: Slot,
     map: Vec<isize>,
     token: isize,
-    /// Whether its tokens are rows of the attend's tile.
+    /// Whether its tokens are the rows of the attend's tile, otherwise its columns.
     pub rows: bool,
-    /// Whether it has tokens.
+    /// Whether the value has a token dimension.
     pub timed: bool,
-    /// In the body's arena: the tile, or the first one of a panel.
+    /// Offset of the tile, or of the first tile of a panel, in the body's arena, in elements.
     pub at: usize,
-    /// The base of the body that moves along the panel, if there is one.
+    /// The base of the body that moves along the panel, if the tile is part of one.
     panel: Option<usize>,
-    /// The base of the body that moves along the panel with the tokens last, and its first tile.
+    /// The base of the body that moves along the transposed panel (tokens last), and the offset of its first tile.
     transposed: Option<(usize, usize)>,
-    /// Tokens of a full tile, 1 without tokens.
+    /// Tokens of a full tile, 1 without a token dimension.
     tokens: usize,
-    /// Numbers a token.
+    /// Elements per token.
     pub each: usize,
-    /// Sizes of the axes, tokens first if there are any, and their strides inside and outside.
+    /// Sizes of the axes, tokens first if there are any, and their strides in the tile and in the outer value.
     sizes: Vec<usize>,
     inner: Vec<isize>,
     outside: Vec<isize>,
-    /// Whether a token's numbers lie outside as they do inside.
+    /// Whether the elements of a token have the same layout in the tile and in the outer value.
     plain: bool,
 }
 
@@ -63,34 +63,34 @@ impl Tile {
         }
     }
 
-    /// The address of a token for an index of the mapped dimensions.
+    /// The address of a token in the outer value, for an index of the mapped dimensions.
     unsafe fn outer(&self, bases: &Bases, index: &[usize], token: usize) -> *mut f32 {
         let shift: isize = self.map.iter().zip(index).map(|(s, i)| s * *i as isize).sum();
         // SAFETY: the plan's views lie inside of their buffers
         unsafe { bases.at(self.outer).offset(shift + self.token * token as isize) }
     }
 
-    /// Where the tile with this token is in the body's arena.
+    /// The offset of the tile with this token in the body's arena.
     fn inside(&self, token: usize) -> usize {
         if self.panel.is_some() { self.at + self.along(token) } else { self.at }
     }
 
-    /// The distance of the tile with this token from the first one of a panel.
+    /// The offset of the tile with this token from the first tile of its panel.
     fn along(&self, token: usize) -> usize {
         token / self.tokens * self.tokens * self.each
     }
 
-    /// Transposes the tile with this token, if a product wants it.
+    /// Transposes the tile with this token, if a product reads it transposed.
     pub unsafe fn transpose(&self, scratch: *mut f32, token: usize) {
         if let Some((_, at)) = self.transposed {
-            // SAFETY: both panels lie inside of the arena, apart from each other
+            // SAFETY: both panels lie inside of the arena and do not overlap
             unsafe {
                 transpose(self.tokens, self.each, scratch.add(self.inside(token)), scratch.add(at + self.along(token)))
             };
         }
     }
 
-    /// Has the body see the tile with this token.
+    /// Points the body's bases at the tile with this token.
     pub unsafe fn show(&self, inner: &mut Bases, token: usize) {
         if let Some(base) = self.panel {
             // SAFETY: the panel lies inside of the arena
@@ -102,13 +102,13 @@ impl Tile {
         }
     }
 
-    /// Zeros the tile with this token in the body's arena.
+    /// Zeroes the tile with this token in the body's arena.
     pub unsafe fn zero(&self, scratch: *mut f32, token: usize) {
         // SAFETY: as above
         unsafe { std::slice::from_raw_parts_mut(scratch.add(self.inside(token)), self.tokens * self.each).fill(0.0) };
     }
 
-    /// The axes' sizes with so many tokens.
+    /// The sizes of the axes with `count` tokens.
     fn sized(&self, count: usize) -> [usize; DIMS] {
         let mut sizes = [0; DIMS];
         sizes[..self.sizes.len()].copy_from_slice(&self.sizes);
@@ -118,11 +118,11 @@ impl Tile {
         sizes
     }
 
-    /// Copies `count` tokens in, at least one. The rest of the tile repeats the last one: its pairs count as 0, and 0 times what some
-    /// function makes of zeros may be no number.
+    /// Copies `count` tokens into the tile, at least one. The rest of the tile repeats the last one: its pairs have weight 0, but 0 times
+    /// the result of a function at zeros could be NaN.
     pub unsafe fn load(&self, bases: &Bases, scratch: *mut f32, index: &[usize], token: usize, count: usize) {
         let count = if self.timed { count } else { 1 };
-        // SAFETY: the tile has room for all of its tokens
+        // SAFETY: the arena holds the whole tile, and the plan's views lie inside of their buffers
         unsafe {
             let (to, from) = (scratch.add(self.inside(token)), self.outer(bases, index, token));
             if self.plain {
@@ -138,7 +138,7 @@ impl Tile {
         }
     }
 
-    /// Copies or adds `count` tokens out.
+    /// Copies `count` tokens of the tile to the outer value, or adds them to it.
     pub unsafe fn store(
         &self,
         bases: &Bases,
@@ -162,7 +162,7 @@ impl Tile {
         }
     }
 
-    /// Zeros `count` tokens outside.
+    /// Zeroes `count` tokens of the outer value.
     pub unsafe fn clear(&self, bases: &Bases, index: &[usize], token: usize, count: usize) {
         let zero = 0.0f32;
         // SAFETY: as for `load`

@@ -1,10 +1,10 @@
-//! The end of a training step: the norm of all gradients, and AdamW.
+//! The end of a training step: the norm of all gradients, and AdamW updates.
 
 use super::memory::{Bases, Slot};
 use archc_compiler::plan::{AdamW, Norm};
 use archc_kernels::optimizer::{Rule, adamw, sum_squares};
 
-/// The norm of several gradients.
+/// The joint L2 norm of several gradients.
 #[derive(Clone, Debug)]
 pub(super) struct NormStep {
     gradients: Vec<(Slot, usize)>,
@@ -17,12 +17,12 @@ impl NormStep {
         Self { gradients, norm: Slot::of(&norm.norm) }
     }
 
-    /// Runs it.
+    /// Computes the norm.
     ///
     /// # Safety
     /// As for `Program::run`.
     pub unsafe fn run(&self, bases: &Bases) {
-        // SAFETY: the plan's views lie inside of their buffers, and have no gaps
+        // SAFETY: the plan's views lie inside of their buffers, and are contiguous
         unsafe {
             let square = |(slot, len): &(Slot, usize)| sum_squares(std::slice::from_raw_parts(bases.at(*slot), *len));
             *bases.at(self.norm).cast::<f64>() = self.gradients.iter().map(square).sum::<f64>().sqrt();
@@ -30,7 +30,7 @@ impl NormStep {
     }
 }
 
-/// The update of a parameter.
+/// The AdamW update of a parameter.
 #[derive(Clone, Debug)]
 pub(super) struct AdamWStep {
     len: usize,
@@ -54,12 +54,12 @@ impl AdamWStep {
         }
     }
 
-    /// Runs it.
+    /// Runs the update, if objective, norm and learning rate are finite.
     ///
     /// # Safety
     /// As for `Program::run`.
     pub unsafe fn run(&self, bases: &Bases) {
-        // SAFETY: the plan's views lie inside of their buffers; the four own ones have no gaps, and are buffers of their own
+        // SAFETY: the plan's views lie inside of their buffers; parameter, moments and gradient are contiguous and do not overlap
         unsafe {
             let rule = *bases.at(self.rule).cast::<Rule>();
             let (objective, norm) = (f64::from(*bases.at(self.objective)), *bases.at(self.norm).cast::<f64>());

@@ -1,4 +1,4 @@
-//! The draws of recipes: random and structured tensors of the shape of a parameter.
+//! The draws of recipes: random and structured tensors with the shape of a parameter.
 
 use crate::errors;
 use crate::random::Stream;
@@ -7,7 +7,7 @@ use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Draw, Graph, Param};
 use candle_core::DType;
 
-/// Draw number `number` of the recipe of a parameter, over the parameter's axes.
+/// Makes draw number `number` of the recipe of a parameter, over the parameter's axes.
 pub(super) fn draw(
     graph: &Graph,
     param: &Param,
@@ -38,9 +38,9 @@ pub(super) fn draw(
 
 /// An argument of a recipe, over the elements of the parameter.
 enum Argument {
-    /// The same for all of them.
+    /// One value for all elements.
     One(f64),
-    /// One for each.
+    /// One value per element.
     Each(Vec<f64>),
 }
 
@@ -60,7 +60,7 @@ impl Argument {
         }
     }
 
-    /// The argument of each of so many elements.
+    /// The argument of each of `count` elements.
     fn of_each(&self, count: usize) -> impl Iterator<Item = f64> {
         (0..count).map(|i| self.at(i))
     }
@@ -96,7 +96,7 @@ fn log_uniform(stream: &mut Stream, a: &Argument, b: &Argument, count: usize) ->
     Ok(logs.map(|(a, b)| libm::exp(a + (b - a) * stream.uniform())).collect())
 }
 
-/// A parameter as matrices [OUT, IN], one for each index of its `per` axes.
+/// A parameter as matrices `[OUT, IN]`, one for each index of its `per` axes.
 struct Matrices {
     count: usize,
     out: usize,
@@ -115,8 +115,8 @@ impl Matrices {
         (0..self.count).flat_map(|_| one()).collect()
     }
 
-    /// Matrices with orthonormal rows (or columns, if those are shorter), uniform over all such: Gram-Schmidt on
-    /// normal vectors, done twice, since once loses digits.
+    /// Matrices with orthonormal rows (or columns, if those are shorter), uniform over all such: Gram-Schmidt on normal
+    /// vectors, done twice, since one pass loses digits.
     fn orthogonal(&self, stream: &mut Stream, gain: &Argument) -> Vec<f64> {
         let (short, long) = (self.out.min(self.inn), self.out.max(self.inn));
         let mut all = Vec::with_capacity(self.count * self.out * self.inn);

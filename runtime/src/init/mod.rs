@@ -1,4 +1,4 @@
-//! First values of parameters, the same on every device.
+//! Initial values of parameters, the same on every device.
 //!
 //! Each recipe is evaluated in f64. Its draws are numbered, and each is seeded by (seed, path of the parameter,
 //! number of the draw), so that an edit elsewhere in the program reseeds nothing.
@@ -19,12 +19,12 @@ use std::sync::Arc;
 /// The parameters of a graph before the first update, by path, in checkpoint shape.
 ///
 /// # Errors
-/// E0810 where a recipe gives a number that is not finite, E0813 where it cannot be drawn.
+/// E0810 if a recipe results in a number that is not finite, E0813 if it cannot be drawn.
 pub fn initial_params(graph: &Graph, seed: u64) -> Result<Tensors, Diagnostic> {
     graph.params.iter().map(|param| Ok((param.path.clone(), initial_param(graph, param, seed)?))).collect()
 }
 
-/// One of them: large models have more numbers than should lie there twice.
+/// The initial value of one parameter: large models have more elements than should be held twice.
 ///
 /// # Errors
 /// As for [`initial_params`].
@@ -81,7 +81,7 @@ fn first_value(graph: &Graph, param: &Param, seed: u64) -> Result<Vec<f64>, Diag
     broadcast(graph, param, &values, param.init_value).map_err(bug)
 }
 
-/// The value along all axes of its parameter, in the order of the checkpoint.
+/// The value of a node broadcast along all axes of its parameter, in the order of the checkpoint.
 fn broadcast(graph: &Graph, param: &Param, values: &[Option<Value>], id: NodeId) -> candle_core::Result<Vec<f64>> {
     let order: Vec<(Dim, usize)> =
         axes(&param.axes).into_iter().zip(param.axes.iter().map(|&a| graph.size(a))).collect();

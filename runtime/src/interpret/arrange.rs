@@ -1,4 +1,4 @@
-//! Ops along one dimension that the reference device lacks: running sums, their permutations, padding, chunks.
+//! Ops along one dimension that the reference device lacks: running sums, permutations, padding, chunks.
 
 use super::{Frame, name};
 use crate::reference::kernels::host;
@@ -7,7 +7,7 @@ use crate::reference::value::{Dim, Value};
 use archc_compiler::lowered::TIME;
 use candle_core::{Result, Tensor, bail};
 
-/// A function of rows along one dimension; operands broadcast against each other.
+/// Applies a function of rows along one dimension; operands are broadcast against each other.
 pub(super) fn along(dim: Dim, operands: &[&Value], row: impl Fn(&[&[f64]], &mut [f64])) -> Result<Value> {
     let mut order = Value::union(operands);
     let Some(at) = order.iter().position(|(d, _)| *d == dim) else { bail!("no operand has the dimension {dim:?}") };
@@ -23,7 +23,7 @@ pub(super) fn along(dim: Dim, operands: &[&Value], row: impl Fn(&[&[f64]], &mut 
     Value::constant(out, shape, dims, operands[0].tensor.dtype())
 }
 
-/// Of x, and if there are two operands, of where the sum starts anew.
+/// The running sum of the first operand; the second one, if there is one, is not 0 where the sum restarts.
 pub(super) fn cumsum(operands: &[&Value], dim: Dim, reverse: bool, exclusive: bool) -> Result<Value> {
     along(dim, operands, |rows, y| {
         let starts = |i: usize| rows.get(1).is_some_and(|starts| starts[i] != 0.0);
@@ -43,12 +43,12 @@ pub(super) fn cumsum(operands: &[&Value], dim: Dim, reverse: bool, exclusive: bo
     })
 }
 
-/// The low part of a running sum: 0 in f64, which is taken for exact.
+/// The low part of a running sum: 0, since f64 is taken to be exact.
 pub(super) fn cumsum_low(x: &Value, dim: Dim) -> Result<Value> {
     along(dim, &[x], |_, y| y.fill(0.0))
 }
 
-/// dy taken back through the permutation that sorts x.
+/// Applies the inverse of the permutation that sorts x to dy.
 pub(super) fn unsort(x: &Value, dy: &Value, dim: Dim) -> Result<Value> {
     along(dim, &[x, dy], |rows, dx| {
         descending(rows[0]).into_iter().zip(rows[1]).for_each(|(i, &d)| dx[i] = d);
@@ -59,13 +59,13 @@ pub(super) fn topk_mask(x: &Value, dim: Dim, count: usize) -> Result<Value> {
     along(dim, &[x], |rows, y| descending(rows[0]).into_iter().take(count).for_each(|i| y[i] = 1.0))
 }
 
-/// x at an index of a new dimension, 0 elsewhere.
+/// Places x at an index of a new dimension, 0 elsewhere.
 pub(super) fn put(x: &Value, dim: Dim, index: usize, size: usize) -> Result<Value> {
     let tensor = x.tensor.contiguous()?.unsqueeze(0)?.pad_with_zeros(0, index, size - 1 - index)?;
     Ok(Value::new(tensor, [&[dim], x.dims.as_slice()].concat()))
 }
 
-/// x at an offset along a longer dimension, 0 elsewhere.
+/// Places x at an offset along a longer dimension, 0 elsewhere.
 pub(super) fn paste(x: &Value, from: Dim, offset: usize, into: Dim, size: usize) -> Result<Value> {
     let at = x.index(from)?;
     let own = x.tensor.dims()[at];
@@ -73,7 +73,7 @@ pub(super) fn paste(x: &Value, from: Dim, offset: usize, into: Dim, size: usize)
     Ok(Value::new(tensor, x.dims.clone()).renamed(from, into))
 }
 
-/// Time becomes chunks and rows.
+/// Splits time into chunks and rows.
 pub(super) fn chunk(
     frame: &Frame<'_>,
     x: &Value,
@@ -94,7 +94,7 @@ pub(super) fn chunk(
     Ok(Value::new(tensor.reshape(shape)?, [&[chunks.0, rows.0], &order[1..]].concat()))
 }
 
-/// Chunks and rows become time.
+/// Joins chunks and rows to time.
 pub(super) fn unchunk(frame: &Frame<'_>, x: &Value, chunks: Dim, rows: Dim) -> Result<Value> {
     let rest = x.dims.iter().copied().filter(|&d| d != chunks && d != rows);
     let order: Vec<Dim> = [chunks, rows].into_iter().chain(rest).collect();

@@ -1,4 +1,4 @@
-//! Pairs of rows within a chunk: decays between them, and the triangular solve. Plain loops over the definitions.
+//! Pairs of rows within a chunk: decays between them, and the triangular solve. Plain loops that follow the definitions.
 
 use super::arrange::along;
 use super::name;
@@ -8,10 +8,10 @@ use archc_compiler::lowered::Pairs;
 use candle_core::{Result, bail};
 use std::ops::Range;
 
-/// Dimensions with their lengths, and the numbers of each operand.
+/// Dimensions with their lengths, and the elements of each operand.
 type Laid = (Vec<(Dim, usize)>, Vec<Vec<f64>>);
 
-/// A host copy with the given dimensions last, in this order; all others with their lengths come first.
+/// Copies operands to the host with the given dimensions last, in this order; all others, whose lengths are returned, come first.
 fn trailing(operands: &[(&Value, &[(Dim, usize)])]) -> Result<Laid> {
     let values: Vec<&Value> = operands.iter().map(|o| o.0).collect();
     let inner = |d: Dim| operands.iter().any(|o| o.1.iter().any(|l| l.0 == d));
@@ -25,7 +25,7 @@ fn built(data: Vec<f64>, outer: &[(Dim, usize)], inner: &[(Dim, usize)], like: &
     Value::constant(data, shape, dims, like.tensor.dtype())
 }
 
-/// Whether entry (i, j) is meant, and the last row whose decay acts on it (none: no decay).
+/// The last row whose decay acts on the pair (i, j); none for pairs outside of `pairs`.
 fn reach(pairs: &Pairs, i: usize, j: usize) -> Option<usize> {
     match (pairs.before, pairs.strict) {
         (true, _) if j < i => Some(i - 1),
@@ -35,7 +35,7 @@ fn reach(pairs: &Pairs, i: usize, j: usize) -> Option<usize> {
     }
 }
 
-/// exp of the sum of g over j < l <= last; 0 for pairs that are not meant.
+/// exp of the sum of g over j < l <= last; 0 for pairs outside of `pairs`.
 pub(super) fn pair_decay(pairs: &Pairs, g: &Value) -> Result<Value> {
     let n = g.size(name(pairs.rows));
     let (rows, cols) = ((name(pairs.rows), n), (name(pairs.cols), n));
@@ -72,12 +72,12 @@ pub(super) fn pair_decay_grad(pairs: &Pairs, e: &Value) -> Result<Value> {
     built(out, &outer, &[rows], e)
 }
 
-/// The rows whose decays act on a pair; none for pairs that are not meant.
+/// The rows whose decays act on a pair; none for pairs outside of `pairs`.
 fn acting(pairs: &Pairs, i: usize, j: usize) -> Option<Range<usize>> {
     reach(pairs, i, j).map(|last| j + 1..last.max(j) + 1)
 }
 
-/// The product of a over the rows whose decay acts on a pair; 0 for pairs that are not meant.
+/// The product of a over the rows whose decay acts on a pair; 0 for pairs outside of `pairs`.
 pub(super) fn pair_product(pairs: &Pairs, a: &Value) -> Result<Value> {
     let n = a.size(name(pairs.rows));
     let (rows, cols) = ((name(pairs.rows), n), (name(pairs.cols), n));
@@ -107,7 +107,7 @@ pub(super) fn pair_product_grad(pairs: &Pairs, a: &Value, e: &Value) -> Result<V
     built(out, &outer, &[rows], e)
 }
 
-/// Adds to each of a range `by` times the product of the range's other entries.
+/// Adds to each entry of a range `by` times the product of the range's other entries.
 fn add_without_each(x: &[f64], range: Range<usize>, by: f64, to: &mut [f64]) {
     let mut before = by;
     for l in range.clone() {
@@ -116,7 +116,7 @@ fn add_without_each(x: &[f64], range: Range<usize>, by: f64, to: &mut [f64]) {
     }
 }
 
-/// The entries that a running product multiplies for its entry i.
+/// The range of entries that entry i of a running product multiplies.
 fn multiplied(n: usize, i: usize, reverse: bool, exclusive: bool) -> Range<usize> {
     match (reverse, exclusive) {
         (false, false) => 0..i + 1,
@@ -134,7 +134,7 @@ pub(super) fn cumprod(x: &Value, dim: Dim, reverse: bool, exclusive: bool) -> Re
     })
 }
 
-/// Its gradient: for each entry the sum of dy_i times the product of the others that entry i multiplies.
+/// The gradient of a running product: for each entry the sum of dy_i times the product of the other entries that entry i multiplies.
 pub(super) fn cumprod_grad(x: &Value, dy: &Value, dim: Dim, reverse: bool, exclusive: bool) -> Result<Value> {
     along(dim, &[x, dy], |rows, dx| {
         let n = dx.len();
@@ -145,14 +145,14 @@ pub(super) fn cumprod_grad(x: &Value, dy: &Value, dim: Dim, reverse: bool, exclu
     })
 }
 
-/// P with (I - tril(A, -1)) P = X, or with the transpose of the matrix; by substitution.
+/// Solves (I - tril(A, -1)) P = X, or the transposed system, for P by substitution.
 pub(super) fn solve(a: &Value, x: &Value, rows: Dim, cols: Dim, transpose: bool) -> Result<Value> {
     let n = a.size(rows);
     if x.has(cols) {
         bail!("the right side of a solve has the columns' dimension");
     }
     let shared = |d: &Dim| a.has(*d) || *d == rows;
-    // What only X has lies innermost: columns that are solved together.
+    // Dimensions that only X has are innermost: columns that are solved together.
     let width: Vec<(Dim, usize)> = x.dims.iter().filter(|d| !shared(d)).map(|&d| (d, x.size(d))).collect();
     let w = width.iter().map(|&(_, n)| n).product::<usize>();
     let inner_x: Vec<(Dim, usize)> = [(rows, n)].into_iter().chain(width.iter().copied()).collect();

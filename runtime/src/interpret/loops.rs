@@ -44,14 +44,14 @@ pub(super) fn run(frame: &Frame<'_>, scope: &Scope<'_>, body: &Loop, operands: &
     Ok((emits, finals))
 }
 
-/// The value made constant along those of the dimensions that it lacks.
+/// Broadcasts the value along those of the dimensions that it lacks.
 pub(super) fn with_all(x: &Value, dims: &[(Dim, usize)]) -> Result<Value> {
     let own = x.dims.iter().map(|&d| (d, x.size(d)));
     let new = dims.iter().copied().filter(|d| !x.has(d.0));
     x.expanded(&new.chain(own).collect::<Vec<_>>())
 }
 
-/// With this dimension first in memory, so that its entries are contiguous.
+/// Moves a dimension to the front in memory, so that its entries are contiguous.
 fn leading(x: &Value, dim: Dim) -> Result<Value> {
     if !x.has(dim) {
         return Ok(x.clone());
@@ -69,7 +69,7 @@ fn entry(x: &Value, dim: Dim, index: usize) -> Result<Value> {
     }
 }
 
-/// Values as entries along a new dimension.
+/// Stacks values along a new dimension.
 fn stacked(all: &[Value], dim: Dim) -> Result<Value> {
     let union = Value::union(&all.iter().collect::<Vec<_>>());
     let parts: Vec<Tensor> = all.iter().map(|x| Ok(x.expanded(&union)?.tensor)).collect::<Result<_>>()?;

@@ -1,15 +1,15 @@
 //! The interpreter of lowered graphs: op by op, in the order of the nodes, in candle tensors.
 //!
-//! It takes the contract of [`archc_compiler::lowered`] at its word and nothing else: no scheduling, no fusion, no
-//! tricks of arithmetic. What a device computes from the same graph is held against it, and it is held in turn
-//! against the reference device, which never sees a lowered graph.
+//! It follows the contract of [`archc_compiler::lowered`] literally: no scheduling, no fusion, no arithmetic tricks.
+//! Devices are tested against it on the same graphs, and it is tested in turn against the reference device, which never
+//! reads a lowered graph.
 //!
-//! - A value is a candle tensor whose dimensions have names, the ids of the graph's dimensions; in memory they
-//!   lie in any order. Ops that mean the same as in a source graph are the reference device's own.
+//! - A value is a candle tensor whose dimensions have names, the ids of the graph's dimensions, in any memory order.
+//!   Ops with the same meaning as in a source graph are those of the reference device.
 //! - Mapped dimensions of loops and attends are not looped over: the body runs once with all their indices
 //!   side by side, as further dimensions over which its ops broadcast.
-//! - An attend is cut into tiles of [`TILE`] rows; its gradient into tiles of as many columns too, so that what
-//!   a tile must not see, it does not see.
+//! - An attend is split into tiles of [`TILE`] rows, its gradient into tiles of as many columns too, so that a tile
+//!   cannot read what it must not.
 //! - After every op the value's dimensions and their lengths are checked against the node's.
 
 mod arrange;
@@ -51,7 +51,7 @@ pub fn interpret(
     interpret_in(graph, params, leaves, wanted, Dtype::F64)
 }
 
-/// The same in any arithmetic.
+/// Evaluates values of a graph as [`interpret`] does, in any arithmetic.
 pub(crate) fn interpret_in(
     graph: &Lowered,
     params: &[Vec<f64>],
@@ -89,7 +89,7 @@ fn axes(dims: &[DimId]) -> Vec<AxisId> {
     dims.iter().map(|d| AxisId(d.0)).collect()
 }
 
-/// What is the same for all ops of one evaluation.
+/// The state shared by all ops of one evaluation.
 struct Frame<'a> {
     graph: &'a Lowered,
     shape: Shape,
@@ -98,16 +98,16 @@ struct Frame<'a> {
     dtype: DType,
 }
 
-/// Where in the graph an op stands: at the top, or in bodies.
+/// The place of an op in the graph: at the top, or in bodies.
 #[derive(Clone, Default)]
 struct Scope<'a> {
-    /// Dimensions that run along beside those of the body's own values.
+    /// Mapped dimensions, which values of the body may have beside their own.
     map: Vec<DimId>,
-    /// The indices at which the loops around stand.
+    /// Current indices of the enclosing loops.
     at: Vec<(DimId, usize)>,
     /// Lengths of a tile's dimensions.
     sizes: Vec<(DimId, usize)>,
-    /// Of the innermost body.
+    /// States of the innermost body; captures, pasts and tile likewise.
     states: &'a [Value],
     captures: &'a [Value],
     pasts: &'a [Value],
@@ -134,21 +134,21 @@ impl Frame<'_> {
         Value::constant(data, shape, names(dims), self.dtype)
     }
 
-    /// Numbers that differ per token: `[B, T]`.
+    /// A constant `[B, T]` with one element per token.
     fn per_token(&self, scope: &Scope<'_>, data: impl Iterator<Item = f64>) -> Result<Value> {
         self.constant(scope, data.collect(), &[BATCH, TIME])
     }
 }
 
-/// What a node holds.
+/// The value of a node.
 enum Slot {
     Empty,
     One(Value),
-    /// A loop or attend: its emits and final states.
+    /// The emits and final states of a loop or attend.
     Many(Vec<Value>, Vec<Value>),
 }
 
-/// The values of some nodes of a DAG.
+/// Evaluates some nodes of a DAG.
 fn evaluate(frame: &Frame<'_>, dag: &Dag, scope: &Scope<'_>, wanted: &[ValueId]) -> Result<Vec<Value>> {
     let live = dag.reachable(wanted);
     let mut last_use = vec![usize::MAX; dag.nodes.len()];
@@ -185,7 +185,7 @@ fn evaluate(frame: &Frame<'_>, dag: &Dag, scope: &Scope<'_>, wanted: &[ValueId])
     wanted.iter().map(|w| one(&slots, *w)).collect()
 }
 
-/// An op in a few words: bodies are not written out.
+/// An op as a short text, without its bodies.
 fn short(op: &Op) -> String {
     format!("{op:?}").chars().take(60).collect()
 }
@@ -197,7 +197,7 @@ fn one(slots: &[Slot], id: ValueId) -> Result<Value> {
     }
 }
 
-/// Checks that a value has the node's dimensions, and beyond them only mapped ones.
+/// Checks that a value has the node's dimensions and lengths, and beyond them only mapped dimensions.
 fn fits(frame: &Frame<'_>, scope: &Scope<'_>, value: &Value, dims: &[DimId]) -> Result<()> {
     for &d in dims {
         if value.position(name(d)).is_none_or(|i| value.tensor.dims()[i] != frame.size(scope, d)) {

@@ -1,7 +1,7 @@
 //! Attends and their gradients, tile by tile.
 //!
-//! A tile's rows are some tokens of the piece; its columns are known tokens. The forward pass takes all columns at
-//! once, so that its softmax is one; the gradient, whose weights are known beforehand, takes them in tiles.
+//! A tile's rows are some tokens of the piece; its columns are known tokens. The forward pass processes all columns at
+//! once, with one softmax; the gradient, whose weights are known beforehand, processes them in tiles.
 
 use super::loops::with_all;
 use super::{Frame, Scope, TILE, evaluate, name};
@@ -14,14 +14,14 @@ use archc_compiler::lowered::{Attend, AttendGrad, BATCH, Op, TIME, ValueId, Weig
 use candle_core::{Result, Tensor, bail};
 use std::ops::Range;
 
-/// What the leaves of a tile's body read beside captures.
+/// The values that the leaves of a tile's body read beside captures.
 #[derive(Default)]
 pub(super) struct Tile {
     lag: Option<Value>,
     weight: Option<Value>,
     visible: Option<Value>,
     delta: Option<Value>,
-    /// What goes on from the tile of columns before.
+    /// Values carried from the previous tile of columns.
     sofar: Vec<Value>,
     last: Option<Value>,
     cotangents: Vec<Value>,
@@ -55,14 +55,14 @@ fn missing(op: &Op) -> candle_core::Error {
     candle_core::Error::Msg(format!("a tile has no {op:?} here"))
 }
 
-/// Tokens `rows` of the piece against known tokens `cols`.
+/// A tile: tokens `rows` of the piece with known tokens `cols`.
 #[derive(Clone)]
 struct Span {
     rows: Range<usize>,
     cols: Range<usize>,
 }
 
-/// What the tiles of one attend share.
+/// The state shared by the tiles of one attend.
 struct Tiles<'a> {
     frame: &'a Frame<'a>,
     scope: &'a Scope<'a>,
@@ -72,7 +72,7 @@ struct Tiles<'a> {
 }
 
 impl Tiles<'_> {
-    /// Room for tokens before the piece.
+    /// The number of tokens before the piece that there is room for.
     fn carried(&self) -> usize {
         self.known() - self.frame.shape.len
     }
@@ -85,13 +85,13 @@ impl Tiles<'_> {
         blocks(self.frame.shape.len)
     }
 
-    /// A capture's dimension of tokens, and how many of them come before the piece.
+    /// The token dimension of a capture, and the number of its tokens before the piece.
     fn time(&self, x: &Value) -> Option<(Dim, usize)> {
         let dim = x.dims.iter().copied().find(|d| self.frame.is_time(*d))?;
         Some((dim, x.size(dim) - self.frame.shape.len))
     }
 
-    /// At the tokens of the rows.
+    /// A capture at the tokens of the rows.
     fn at_rows(&self, x: &Value, rows: &Range<usize>) -> Result<Value> {
         match self.time(x) {
             None => Ok(x.clone()),
@@ -99,7 +99,7 @@ impl Tiles<'_> {
         }
     }
 
-    /// At the tokens of the columns.
+    /// A capture at the tokens of the columns.
     fn at_cols(&self, x: &Value, cols: &Range<usize>) -> Result<Value> {
         match self.time(x) {
             None => Ok(x.clone()),
@@ -122,7 +122,7 @@ impl Tiles<'_> {
         }
     }
 
-    /// Rows' positions minus columns' positions. Pairs that are never visible have whatever number comes out.
+    /// The lags of a tile: positions of rows minus positions of columns. They are arbitrary for pairs that are never visible.
     fn lag(&self, span: &Span) -> Result<Value> {
         let carried = self.carried();
         let each = |t: usize| span.cols.clone().map(move |s| (carried + t) as f64 - s as f64);
@@ -131,7 +131,7 @@ impl Tiles<'_> {
         Value::constant(data, shape, vec![self.rows, self.cols], self.frame.dtype)
     }
 
-    /// 1 where the column is of the row's document and not after it, and `visible` agrees.
+    /// The mask of a tile: 1 where the column belongs to the row's document, is not after the row, and `visible` is not 0.
     fn mask(&self, span: &Span, visible: Option<&Value>) -> Result<Value> {
         let (shape, carried) = (self.frame.shape, self.carried());
         let mut data = Vec::with_capacity(shape.batch * span.rows.len() * span.cols.len());
@@ -155,13 +155,13 @@ fn blocks(len: usize) -> impl Iterator<Item = Range<usize>> {
     (0..len).step_by(TILE).map(move |start| start..(start + TILE).min(len))
 }
 
-/// A range of a dimension, under another name.
+/// Cuts a range out of a dimension and renames it.
 fn part(x: &Value, dim: Dim, range: Range<usize>, to: Dim) -> Result<Value> {
     let at = x.index(dim)?;
     Ok(Value::new(x.tensor.narrow(at, range.start, range.len())?, x.dims.clone()).renamed(dim, to))
 }
 
-/// Weights `[.., cols]`, 0 where the mask is; with a score also the largest one and the logarithm of the sum, `[..]`.
+/// Weights `[.., cols]`, 0 where the mask is 0; with a score also its maximum and the logarithm of the sum, `[..]`.
 fn weights(
     weighing: &Value,
     kind: Weighing,
@@ -205,7 +205,7 @@ fn weights(
     Ok((value(x, &order)?, [value(tops, &outer)?, value(logs, &outer)?]))
 }
 
-/// The emits, and with a score what they were normalised by.
+/// Computes the emits of an attend, and with a score the maximum and logarithm by which they were normalised.
 pub(super) fn attend(frame: &Frame<'_>, scope: &Scope<'_>, attend: &Attend, captures: &[Value]) -> Result<Vec<Value>> {
     let tiles = Tiles { frame, scope, attend, rows: name(attend.rows), cols: name(attend.cols) };
     let all = 0..tiles.known();
@@ -247,7 +247,7 @@ pub(super) fn attend(frame: &Frame<'_>, scope: &Scope<'_>, attend: &Attend, capt
     results.iter().map(|parts| with_all(&joined(parts, name(TIME))?, &map)).collect()
 }
 
-/// Parts of a dimension side by side.
+/// Concatenates parts of a dimension.
 fn joined(parts: &[Value], dim: Dim) -> Result<Value> {
     let mut all = Value::union(&parts.iter().collect::<Vec<_>>());
     all.retain(|o| o.0 != dim);
@@ -266,7 +266,7 @@ fn add_to(sum: &mut Option<Value>, term: Value) -> Result<()> {
     Ok(())
 }
 
-/// The gradients by captures.
+/// Computes the gradients of an attend with respect to its captures.
 pub(super) fn gradient(
     frame: &Frame<'_>,
     scope: &Scope<'_>,
@@ -286,7 +286,7 @@ pub(super) fn gradient(
     let weighed: Vec<ValueId> = [Some(grad.weighing.value()), grad.visible].into_iter().flatten().collect();
     let sums: Vec<ValueId> = grad.sums.iter().map(|s| s.1).collect();
     let column_blocks: Vec<Range<usize>> = blocks(tiles.known()).collect();
-    // For each sum: by block of rows, by block of columns, and what has neither.
+    // For each sum: its parts by block of rows, by block of columns, and the total of those without tokens.
     let mut by_rows: Vec<Vec<Value>> = vec![Vec::new(); sums.len()];
     let mut by_cols: Vec<Vec<Option<Value>>> = vec![vec![None; column_blocks.len()]; sums.len()];
     let mut total: Vec<Option<Value>> = vec![None; sums.len()];
@@ -341,7 +341,7 @@ pub(super) fn gradient(
     Ok(results)
 }
 
-/// The normalised, masked weight of a tile: with a score exp(score - largest - logarithm).
+/// The normalised, masked weight of a tile: with a score exp(score - maximum - logarithm).
 fn weight(weighing: &Value, normal: Option<&[Value]>, mask: &Value) -> Result<Value> {
     let operands: Vec<&Value> = [mask, weighing].into_iter().chain(normal.into_iter().flatten()).collect();
     let order = Value::union(&operands);

@@ -1,4 +1,4 @@
-//! Ops that know tokens: embeddings, dropout, cross-entropy, windows and long convolutions. Plain loops.
+//! Ops over tokens: embeddings, dropout, cross-entropy, windows and long convolutions, as plain loops.
 
 use super::{Frame, Scope, name};
 use crate::random::{Stream, dropout_key, token_number};
@@ -10,7 +10,7 @@ use archc_compiler::graph::BinaryOp;
 use archc_compiler::lowered::{BATCH, DimId, Extent, TIME};
 use candle_core::{Result, bail};
 
-/// Numbers `[B, T, rest]`, and the rest with its lengths.
+/// Elements `[B, T, rest]`, and the rest with its lengths.
 type ByToken = (Vec<f64>, Vec<(Dim, usize)>);
 
 impl Frame<'_> {
@@ -19,7 +19,7 @@ impl Frame<'_> {
         [(name(BATCH), self.shape.batch), (name(TIME), self.shape.len)]
     }
 
-    /// A value as `[B, T, rest]` on the host; what it lacks of batch and time it is constant along.
+    /// Copies a value to the host as `[B, T, rest]`, broadcast along batch and time where it lacks them.
     fn by_token(&self, x: &Value) -> Result<ByToken> {
         let rest: Vec<(Dim, usize)> = rest(x, &[name(BATCH), name(TIME)]);
         Ok((host(&x.expanded(&[&self.tokens(), rest.as_slice()].concat())?.tensor)?, rest))
@@ -30,14 +30,14 @@ impl Frame<'_> {
         Value::constant(data, shape, dims, self.dtype)
     }
 
-    /// Whether a dimension is that of tokens: of the sequence or of all known ones.
+    /// Whether a dimension is one of tokens: those of the sequence, or all known ones.
     pub(super) fn is_time(&self, dim: Dim) -> bool {
         let Dim::Axis(a) = dim else { return false };
         let dim = self.graph.dim(DimId(a.0));
         dim.rank == 2 && matches!(dim.extent, Extent::Time | Extent::Known(_))
     }
 
-    /// For each token, the token `lag` before it if both are in the same document and in this piece.
+    /// The token `lag` before this one, if both are in the same document and in this piece.
     fn earlier(&self, token: usize, lag: usize) -> Option<usize> {
         let t = token % self.shape.len;
         (lag <= t && lag <= self.leaves.pos[token] as usize).then(|| token - lag)
@@ -52,7 +52,7 @@ fn width(order: &[(Dim, usize)]) -> usize {
     order.iter().map(|o| o.1).product()
 }
 
-/// R of an output; zeros where none is given.
+/// The cotangent of an output; zeros where none is given.
 pub(super) fn cotangent(frame: &Frame<'_>, scope: &Scope<'_>, output: usize, dims: &[DimId]) -> Vec<f64> {
     match frame.leaves.cotangents.get(output) {
         Some(r) if !r.data.is_empty() => r.data.clone(),
@@ -91,9 +91,9 @@ pub(super) fn scatter(frame: &Frame<'_>, of: Dim, size: usize, first: usize, dy:
     frame.built(out, &[&[(of, size)], columns.as_slice()].concat())
 }
 
-/// The numbers that the reference device draws: one stream a token, the token's numbers in the order of the axes.
+/// Dropout with the numbers that the reference device draws: one stream per token, its numbers in the order of the axes.
 ///
-/// A token's number is known from the value's own dimensions and from where the loops around stand.
+/// The index of a token follows from the value's own dimensions and the current indices of the enclosing loops.
 pub(super) fn dropout(frame: &Frame<'_>, scope: &Scope<'_>, path: &str, x: &Value, p: &Value) -> Result<Value> {
     let Some(seed) = frame.leaves.dropout else { return Ok(x.clone()) };
     let p = host(&p.tensor)?[0];
@@ -126,7 +126,7 @@ pub(super) fn dropout(frame: &Frame<'_>, scope: &Scope<'_>, path: &str, x: &Valu
     binary(BinaryOp::Mul, x, &frame.built(mask, &order)?)
 }
 
-/// Tokens that count, with target and weight.
+/// The tokens of nonzero weight: index, target and weight.
 fn counted<'a>(frame: &'a Frame<'_>) -> impl Iterator<Item = (usize, usize, f64)> + 'a {
     let leaves = frame.leaves;
     let each = leaves.targets.iter().zip(&leaves.weights).enumerate();
@@ -168,7 +168,7 @@ pub(super) fn cross_entropy_grad(
     frame.built(out, &order)
 }
 
-/// x at the lags; `carried` are the tokens before the piece.
+/// A window: x at the lags; `carried` are the tokens before the piece.
 pub(super) fn window(
     frame: &Frame<'_>,
     x: &Value,
@@ -205,7 +205,7 @@ pub(super) fn window(
     frame.built(out, &[&frame.tokens()[..], &[(dim, count)], columns.as_slice()].concat())
 }
 
-/// What each token's later windows say about it, summed.
+/// The transpose of [`window`]: for each token, the sum of its entries in later windows.
 pub(super) fn unwindow(frame: &Frame<'_>, dy: &Value, dim: Dim, step: usize) -> Result<Value> {
     let count = dy.size(dim);
     let columns = rest(dy, &[name(BATCH), name(TIME), dim]);
@@ -223,12 +223,12 @@ pub(super) fn unwindow(frame: &Frame<'_>, dy: &Value, dim: Dim, step: usize) -> 
     frame.built(out, &[&frame.tokens()[..], columns.as_slice()].concat())
 }
 
-/// Filter `[lag, columns]` and `[B, known tokens, columns]` on the host.
+/// A filter `[lag, columns]` and its operand `[B, known tokens, columns]` on the host.
 struct Filtered {
     filter: Vec<f64>,
     tokens: Vec<f64>,
     columns: Vec<(Dim, usize)>,
-    /// Known tokens a sequence.
+    /// Known tokens per sequence.
     known: usize,
 }
 

@@ -1,7 +1,7 @@
-//! Pairwise memory: every present token against every token of the past, T x T.
+//! Pairwise memory: every present token with every past token, T x T.
 //!
-//! The past is one more dimension. What depends on the lag alone is computed once a lag and laid out over the
-//! pairs when it meets anything else, so a filter over lags costs O(T), not O(T^2), to make.
+//! The past is one more dimension. Values that depend on the lag alone are computed once per lag and expanded over the
+//! pairs when they are combined with other values, so a filter over lags costs O(T), not O(T^2), to compute.
 
 use super::binary::select;
 use super::contract::contract;
@@ -36,7 +36,7 @@ impl Pairs {
         Value::constant(lags, vec![self.known()], vec![Dim::Lag], frame.dtype)
     }
 
-    /// What depends on the lag, over the pairs; lags below 0 (never visible) repeat lag 0.
+    /// Expands a value that depends on the lag over the pairs; lags below 0 (never visible) repeat lag 0.
     pub fn spread(&self, x: &Value) -> Result<Value> {
         let Some(at) = x.position(Dim::Lag) else { return Ok(x.clone()) };
         let known = self.known();
@@ -50,7 +50,7 @@ impl Pairs {
     }
 }
 
-/// The emits of an attend. `pasts[i]` is capture i at the past tokens, carried ones first.
+/// Computes the emits of an attend. `pasts[i]` is capture i at the past tokens, carried ones first.
 pub(crate) fn attend(
     frame: &Frame<'_>,
     attend: &Attend,
@@ -97,7 +97,8 @@ pub(crate) fn attend(
     attend.emits.iter().map(emit).collect()
 }
 
-/// An emit of which a token holds what is not finite, as a value of pairs that is 0 where its weight is.
+/// Expands an emit that is not finite at some token to a value of pairs that is 0 where the weight is 0; other emits are returned
+/// unchanged.
 fn seen(weights: &Value, emit: Value) -> Result<Value> {
     if host(&emit.tensor)?.iter().all(|x| x.is_finite()) {
         return Ok(emit);
@@ -107,7 +108,7 @@ fn seen(weights: &Value, emit: Value) -> Result<Value> {
     select(&weighed, &emit, &zero)
 }
 
-/// The nodes of a body that are read from outside it.
+/// The nodes of a body that are read from outside of it.
 pub(crate) fn roots(attend: &Attend) -> Vec<NodeId> {
     let weighing = match attend.weighing {
         Weighing::Score(n) | Weighing::Weight(n) => n,
@@ -119,7 +120,7 @@ pub(crate) fn roots(attend: &Attend) -> Vec<NodeId> {
 /// Dimensions with their lengths.
 type Order = Vec<(Dim, usize)>;
 
-/// The dimensions of the weights, the past last, and for each weight whether the pair is visible.
+/// The dimensions of the weights, the past last, and for each weight whether its pair is visible.
 fn visibility(
     frame: &Frame<'_>,
     pairs: &Pairs,
@@ -128,7 +129,7 @@ fn visibility(
 ) -> Result<(Order, Arc<[bool]>)> {
     let grid = &frame.tokens.grid;
     let known = pairs.known();
-    // Without packed documents all sequences look alike, and what does not differ between them stays so.
+    // Without packed documents all sequences have the same mask, and values without a batch dimension stay without one.
     let alike = (0..grid.pos.len()).all(|i| grid.pos[i] == grid.pos[i % grid.len]);
     let mut all: Vec<&Value> = values.to_vec();
     all.extend(condition);
@@ -156,7 +157,7 @@ fn visibility(
     Ok((order, mask.into()))
 }
 
-/// exp(score) over the sum of the visible ones and of the sink.
+/// The softmax: exp(score) over the sum of those of visible pairs and of the sink.
 fn softmax_over_past(
     frame: &Frame<'_>,
     pairs: &Pairs,
@@ -192,7 +193,7 @@ enum Kind {
 struct Masked {
     mask: Arc<[bool]>,
     kind: Kind,
-    /// Where numbers are moved: in backward the two that a weight's gradient is the difference of.
+    /// Perturbations, if there are any: in the backward pass, of the two terms whose difference is the gradient of a weight.
     draws: Option<Draws>,
 }
 
@@ -254,7 +255,7 @@ impl Masked {
     }
 }
 
-/// y = exp(x) / (sum of the visible exp(x) + exp(sink)), y staying as it is where nothing is visible. Gives the weight of the sink.
+/// y = exp(x) / (sum of the visible exp(x) + exp(sink)); y is unchanged where nothing is visible. Returns the weight of the sink.
 fn weigh<T: Real>(x: &[T], mask: &[bool], sink: Option<T>, y: &mut [T]) -> T {
     let never = T::of(f64::NEG_INFINITY);
     let seen = || x.iter().zip(mask).filter(|(_, m)| **m).map(|(&x, _)| x);

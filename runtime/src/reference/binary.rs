@@ -18,7 +18,7 @@ pub(crate) fn binary(op: BinaryOp, a: &Value, b: &Value) -> Result<Value> {
     Ok(Value::new(tensor, dims))
 }
 
-/// c where it is not 0 chooses a, else b; only the chosen one gets a gradient, so a NaN not chosen stays unseen.
+/// Selects a where c is not 0, else b; only the selected one gets a gradient, so a NaN that is not selected has no effect.
 pub(crate) fn select(c: &Value, a: &Value, b: &Value) -> Result<Value> {
     let all = Value::union(&[c, a, b]);
     let mask: Arc<[bool]> = host(&c.expanded(&all)?.tensor)?.into_iter().map(|x| x != 0.0).collect();
@@ -36,10 +36,10 @@ fn differentiable(op: BinaryOp) -> bool {
     !matches!(op, BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge)
 }
 
-/// How two operands lie under their result.
+/// The broadcast of two operands to their result.
 struct Broadcast {
     dims: Vec<(Dim, usize)>,
-    /// For each dimension of the result, where a and b have it.
+    /// The positions of each dimension of the result in a and b.
     at: [Vec<Option<usize>>; 2],
 }
 
@@ -88,7 +88,7 @@ impl CustomOp2 for Zip {
                 return Ok(None);
             }
             let mine = [a, b][which];
-            // A sum hands its gradient through, unless it was broadcast.
+            // A sum passes its gradient on unchanged, unless the operand was broadcast.
             let straight = matches!((self.op, which), (BinaryOp::Add, _) | (BinaryOp::Sub, 0) | (BinaryOp::Rem, 0));
             if straight && self.broadcast.at[which].iter().enumerate().all(|(i, p)| *p == Some(i)) {
                 return Ok(Some(g.clone()));
@@ -100,7 +100,7 @@ impl CustomOp2 for Zip {
 }
 
 impl Zip {
-    /// A cotangent of 0 gives 0, as for functions of one value.
+    /// The gradient of one operand. A cotangent of 0 gives 0, as for functions of one value.
     fn gradient<T: Real>(&self, which: usize, mine: &Tensor, a: &Tensor, b: &Tensor, g: &Tensor) -> Result<Tensor> {
         let shape = self.broadcast.shape();
         let (ha, hb, hg) = (Held::of(a), Held::of(b), Held::of(g));
@@ -167,7 +167,7 @@ fn forward<T: Real>(op: BinaryOp, nest: &Nest<2>, count: usize, a: &[T], b: &[T]
         BinaryOp::Div => zip(nest, count, a, b, |a, b| a / b),
         BinaryOp::Rem => zip(nest, count, a, b, |a, b| a - b * (a / b).floor()),
         BinaryOp::Pow => zip(nest, count, a, b, |a, b| a.powf(b)),
-        // A NaN on either side stays one.
+        // NaN if either operand is NaN.
         BinaryOp::Min => zip(nest, count, a, b, |a, b| if a < b || a.is_nan() { a } else { b }),
         BinaryOp::Max => zip(nest, count, a, b, |a, b| if a > b || a.is_nan() { a } else { b }),
         BinaryOp::Eq => zip(nest, count, a, b, |a, b| truth(a == b)),

@@ -1,7 +1,7 @@
-//! Carries: what one piece of a sequence leaves for the next, as named host tensors.
+//! Carries: the state that one piece of a sequence leaves for the next, as named host tensors.
 //!
-//! Their names are those of [`archc_compiler::lower::carried`], and `pos` is the next token's position. Times end together: the last entry
-//! is the last token.
+//! Their names are those of [`archc_compiler::lower::carried`], and `pos` is the next token's position. Token dimensions are aligned at
+//! their ends: the last entry is the last token.
 
 use super::eval::seen_captures;
 use super::kernels::host;
@@ -17,30 +17,30 @@ use archc_compiler::lower::most_carried;
 use candle_core::{DType, Result};
 use std::collections::BTreeMap;
 
-/// A carry as the device reads it.
+/// A carry in the form that the device reads.
 pub(crate) struct Before {
     /// Positions of the next tokens.
     pub pos: Vec<usize>,
     pub values: BTreeMap<String, Value>,
 }
 
-/// Something that a graph carries.
+/// One tensor that a graph carries.
 struct Part {
     name: String,
     dims: Vec<Dim>,
     tokens: Tokens,
 }
 
-/// How many tokens of it.
+/// The number of tokens of a carried tensor.
 #[derive(Clone, Copy)]
 enum Tokens {
-    /// Exactly so many (a state has none).
+    /// Exactly this number (a state has none).
     Last(usize),
-    /// As many as documents go back and at most so many.
+    /// The number of tokens that documents go back, up to this maximum.
     Seen(usize),
 }
 
-/// What a graph carries.
+/// The tensors that a graph carries.
 fn expected(graph: &Graph, wiring: &Wiring) -> Vec<Part> {
     let needed = carried(graph);
     let mut list = Vec::new();
@@ -73,7 +73,7 @@ fn expected(graph: &Graph, wiring: &Wiring) -> Vec<Part> {
     list
 }
 
-/// Checks and reads a carry for so many sequences.
+/// Checks and reads a carry for `batch` sequences.
 ///
 /// # Errors
 /// E0811 if a part is missing, unknown or of another shape.
@@ -108,7 +108,7 @@ pub(crate) fn read(
             data = at_the_end(&data, &shape, reach);
             shape[1] = reach;
         }
-        // An attend of which nothing can be seen any more carries no tokens.
+        // An attend none of whose tokens can still be visible carries no tokens.
         if !shape.contains(&0) {
             let value = Value::constant(data, shape, dims, dtype);
             values.insert(name, value.map_err(|e| errors::bug("reading a carry of the reference device", e))?);
@@ -122,8 +122,8 @@ pub(crate) fn read(
     Ok(Before { pos, values })
 }
 
-/// `[B, tokens, ..]` at the end of more tokens. Those before are never visible; they are copies of the first one, numbers that the
-/// program may well compute with.
+/// Pads `[B, tokens, ..]` at the front to `more` tokens. The added ones are never visible; they are copies of the first token, values that
+/// the program can safely compute with.
 fn at_the_end(data: &[f64], shape: &[usize], more: usize) -> Vec<f64> {
     let width: usize = shape[2..].iter().product();
     let mut all = Vec::with_capacity(shape[0] * more * width);
@@ -136,7 +136,7 @@ fn at_the_end(data: &[f64], shape: &[usize], more: usize) -> Vec<f64> {
     all
 }
 
-/// The carry of named values and the positions of the next tokens: of what the outputs need.
+/// Builds the carry from named values and the positions of the next tokens; it keeps only the values that the outputs need.
 pub(crate) fn write(
     graph: &Graph,
     wiring: &Wiring,

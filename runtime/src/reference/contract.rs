@@ -6,7 +6,7 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType, backend::BackendStorage,
 };
 
-/// scale * the sum over those of `over` that the value has.
+/// `scale` times the sum over those dimensions of `over` that the value has.
 pub(crate) fn sum(x: &Value, over: &[Dim], scale: f64) -> Result<Value> {
     let summed: Vec<bool> = x.dims.iter().map(|d| over.contains(d)).collect();
     if !summed.contains(&true) && scale == 1.0 {
@@ -18,9 +18,9 @@ pub(crate) fn sum(x: &Value, over: &[Dim], scale: f64) -> Result<Value> {
     Ok(Value::new(tensor, dims))
 }
 
-/// The sum over `over` of a * b, which is never built.
+/// The sum over `over` of the product a * b, which is never materialised.
 pub(crate) fn contract(a: &Value, b: &Value, over: &[Dim]) -> Result<Value> {
-    // What only one of them has is summed beforehand.
+    // Dimensions that only one of them has are summed beforehand.
     let alone =
         |x: &Value, y: &Value| -> Vec<Dim> { over.iter().copied().filter(|&d| x.has(d) && !y.has(d)).collect() };
     let (a, b) = (&sum(a, &alone(a, b), 1.0)?, &sum(b, &alone(b, a), 1.0)?);

@@ -24,22 +24,22 @@ use candle_core::{DType, Result, Tensor, bail};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// What is the same for all ops of one evaluation.
+/// The state shared by all ops of one evaluation.
 pub(crate) struct Frame<'a> {
     pub graph: &'a Graph,
     pub dtype: DType,
     pub tokens: &'a Tokens,
-    /// Updates done.
+    /// Number of updates done.
     pub step: u64,
     /// The seed of dropout, in training only.
     pub dropout: Option<u64>,
-    /// How numbers are moved, if they are.
+    /// Random perturbations of values, if there are any.
     pub moved: Option<Moves>,
-    /// Where values that are not finite are noted, if they are.
+    /// Record of values that are not finite, if it is kept.
     pub notes: Option<&'a Notes>,
     /// Parameters in the order of the graph.
     pub params: &'a [Value],
-    /// Inputs in the order of the graph, [Batch, Time, axes].
+    /// Inputs in the order of the graph, `[Batch, Time, axes]`.
     pub inputs: &'a [Value],
     /// 1 / (number of unmasked tokens) for those, 0 for the others.
     pub weights: &'a Value,
@@ -51,9 +51,9 @@ pub(crate) struct Frame<'a> {
 pub(crate) struct Body<'a> {
     pub dag: &'a Dag,
     pub wiring: &'a Wiring,
-    /// In an attend.
+    /// The pairs, in an attend.
     pub pairs: Option<&'a Pairs>,
-    /// In a scan: which token.
+    /// The index of the token, in a scan.
     pub time: Option<usize>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn taken(values: &[Option<Value>], id: NodeId) -> Result<&Value> {
 }
 
 impl Body<'_> {
-    /// Fills in the values that are needed and not there yet; `leaf` knows states, captures and the like.
+    /// Computes the values that are needed and missing; `leaf` provides states, captures and other leaves of the body.
     pub fn evaluate(
         &self,
         frame: &Frame<'_>,
@@ -102,7 +102,7 @@ impl Body<'_> {
         Ok(())
     }
 
-    /// The values of a scan's body that no token changes.
+    /// The values of a scan's body that are the same at every token.
     pub fn constants(&self, frame: &Frame<'_>) -> Result<Vec<Option<Value>>> {
         let mut values = vec![None; self.dag.len()];
         for id in self.dag.ids().filter(|id| self.wiring.constant[id.0 as usize] && self.wiring.live[id.0 as usize]) {
@@ -116,18 +116,18 @@ impl Body<'_> {
     }
 }
 
-/// What an op computes of its operands; moved, where numbers are.
+/// Computes an op, with random perturbations of operands and result if there are any.
 fn moving(frame: &Frame<'_>, op: &Op, x: &[&Value], compute: impl FnOnce(&[&Value]) -> Result<Value>) -> Result<Value> {
     let Some(moves) = &frame.moved else { return compute(x) };
     let mut x: Vec<Cow<'_, Value>> = x.iter().map(|x| moves.operand(x)).collect::<Result<_>>()?;
     if let Op::Reduce(ReduceOp::Var { .. } | ReduceOp::Std { .. }, _) = op {
-        // equal numbers differ from their mean as that is rounded
+        // equal elements differ from their mean by its rounding
         x[0] = Cow::Owned(moves.rounded(x[0].clone().into_owned())?);
     }
     moves.result(op, compute(&x.iter().map(|x| &**x).collect::<Vec<_>>())?)
 }
 
-/// Ops that mean the same in a graph and in any body: everything that does not touch time.
+/// Evaluates ops that are the same in a graph and in any body: those that do not involve time.
 pub(crate) fn apply(frame: &Frame<'_>, time: Option<usize>, op: &Op, x: &[&Value]) -> Result<Value> {
     let graph = frame.graph;
     let size = |a| graph.size(a);
@@ -196,14 +196,14 @@ fn count_of(graph: &Graph, over: &[archc_compiler::graph::AxisId]) -> f64 {
     over.iter().map(|&a| graph.size(a)).product::<usize>() as f64
 }
 
-/// An operand of a contraction: a value, or a window that is not built.
+/// An operand of a contraction: a value, or a window that is not materialised.
 pub(crate) enum Operand<'a> {
     Value(&'a Value),
     Lags(&'a Lags),
 }
 
 impl Operand<'_> {
-    /// The sum over `over` of this times f.
+    /// The sum over `over` of this operand times f.
     pub fn times(&self, f: &Value, over: &[Dim]) -> Result<Value> {
         match self {
             Self::Value(x) => contract(x, f, over),
@@ -212,7 +212,7 @@ impl Operand<'_> {
     }
 }
 
-/// What a node of the graph may hold.
+/// The value of a node of the graph.
 enum Slot {
     Empty,
     One(Value),
@@ -231,11 +231,11 @@ impl Slot {
     }
 }
 
-/// What an evaluation gives.
+/// The result of an evaluation.
 pub(crate) struct Outcome {
-    /// The roots' values, in the order asked for.
+    /// The values of the roots, in the requested order.
     pub values: Vec<Value>,
-    /// What the next piece needs, by name.
+    /// The carry for the next piece, by name.
     pub carry: BTreeMap<String, Value>,
 }
 
@@ -262,7 +262,7 @@ pub(crate) fn evaluate(frame: &Frame<'_>, wiring: &Wiring, roots: &[NodeId]) -> 
     Ok(Outcome { values, carry })
 }
 
-/// The value of a node; a window that something else than a filter reads is built now.
+/// The value of a node; a window that an op other than a filter reads is materialised now.
 fn one(slots: &mut [Slot], i: usize) -> Result<&Value> {
     if let Slot::Lags(lags) = &slots[i] {
         slots[i] = Slot::One(lags.unfolded()?);
@@ -332,7 +332,7 @@ fn node(
     }))
 }
 
-/// Ops over a window's axis that need no window.
+/// Evaluates ops over the axis of a window that need no materialised window.
 fn filtered(op: &Op, operands: &[usize], slots: &[Slot]) -> Result<Option<Value>> {
     let lags = |o: usize| match &slots[operands[o]] {
         Slot::Lags(lags) => Some(lags),
@@ -365,7 +365,7 @@ fn filtered(op: &Op, operands: &[usize], slots: &[Slot]) -> Result<Option<Value>
     })
 }
 
-/// The captures of an attend at the past tokens; carries what later tokens may still see of them.
+/// The captures of an attend at the past tokens; adds to the carry the part that may still be visible to later tokens.
 fn pasts(
     frame: &Frame<'_>,
     wiring: &Wiring,
@@ -389,7 +389,7 @@ fn pasts(
         if let Some(before) = frame.carry.get(&name) {
             past.tensor = Tensor::cat(&[&before.permuted(&past.dims)?.tensor, &past.tensor], 1)?;
         } else if frame.tokens.carried > 0 {
-            // what only losses need is not carried
+            // captures that only losses need are not carried
             past.tensor = past.tensor.pad_with_zeros(1, frame.tokens.carried, 0)?;
         }
         // Later tokens of the same documents may look back as far as those documents go and `where` lets them.
@@ -402,7 +402,7 @@ fn pasts(
     Ok(pasts)
 }
 
-/// The captures that an attend reads at past tokens and that differ per token.
+/// The captures that an attend reads at past tokens and that differ from token to token.
 pub(crate) fn seen_captures(dag: &Dag, wiring: &Wiring, node: usize) -> Vec<usize> {
     let (Op::Attend(attend), Some(body)) = (dag.op(NodeId(node as u32)), wiring.bodies.get(&node)) else {
         return Vec::new();
@@ -419,7 +419,7 @@ pub(crate) fn seen_captures(dag: &Dag, wiring: &Wiring, node: usize) -> Vec<usiz
     (0..operands.len()).filter(|c| read.contains(c) && differs(*c)).collect()
 }
 
-/// Rows of the table at the tokens; ids past the vocabulary are learned prefix tokens.
+/// Looks up the rows of the table at the tokens; ids past the vocabulary are learned prefix tokens.
 fn embed(frame: &Frame<'_>, vocab: Dim, table: &Value, prefix: Option<&Value>) -> Result<Value> {
     let table = table.permuted(&[&[vocab], rest(table, vocab).as_slice()].concat())?;
     let width = table.dims[1];

@@ -1,21 +1,21 @@
-//! Ops that move numbers without changing them: stack, pick, split, flatten, cat, cut, expand, rename.
+//! Ops that rearrange elements without changing them: stack, pick, split, flatten, cat, cut, expand, rename.
 //!
-//! These are candle's own view ops, so their gradients are candle's. `size` tells how long a new axis is.
+//! These are candle's own view ops, so their gradients are candle's. `size` gives the length of a new axis.
 
 use super::value::{Dim, Value, axes};
 use archc_compiler::graph::AxisId;
 use candle_core::{Result, Tensor};
 
-/// Operands become entries along a new axis, each broadcast to the widest.
+/// Stacks operands along a new axis, each broadcast to the widest.
 pub(crate) fn stack(axis: AxisId, operands: &[&Value]) -> Result<Value> {
     let all = Value::union(operands);
     let entries: Vec<Tensor> = operands.iter().map(|x| Ok(x.expanded(&all)?.tensor)).collect::<Result<_>>()?;
-    // Last: rows of a router's statistics are then next to each other.
+    // The new axis is the last one: rows of a router's statistics are then contiguous.
     let tensor = Tensor::stack(&entries, all.len())?;
     Ok(Value::new(tensor, all.iter().map(|&(d, _)| d).chain([Dim::Axis(axis)]).collect()))
 }
 
-/// The entry at an index; the axis goes away.
+/// Selects the entry at an index; the axis is removed.
 pub(crate) fn pick(axis: AxisId, index: usize, x: &Value) -> Result<Value> {
     let at = x.index(Dim::Axis(axis))?;
     let mut dims = x.dims.clone();
@@ -23,7 +23,7 @@ pub(crate) fn pick(axis: AxisId, index: usize, x: &Value) -> Result<Value> {
     Ok(Value::new(x.tensor.narrow(at, index, 1)?.squeeze(at)?, dims))
 }
 
-/// One axis becomes several, row-major.
+/// Splits one axis into several, row-major.
 pub(crate) fn split(size: impl Fn(AxisId) -> usize, axis: AxisId, into: &[AxisId], x: &Value) -> Result<Value> {
     let at = x.index(Dim::Axis(axis))?;
     let mut dims = x.dims.clone();
@@ -33,7 +33,7 @@ pub(crate) fn split(size: impl Fn(AxisId) -> usize, axis: AxisId, into: &[AxisId
     Ok(Value::new(x.tensor.reshape(shape)?, dims))
 }
 
-/// Several axes become one, row-major in this order.
+/// Flattens several axes into one, row-major in this order.
 pub(crate) fn flatten(from: &[AxisId], into: AxisId, x: &Value) -> Result<Value> {
     let x = x.with_last(&axes(from))?;
     let kept = x.dims.len() - from.len();
@@ -43,7 +43,7 @@ pub(crate) fn flatten(from: &[AxisId], into: AxisId, x: &Value) -> Result<Value>
     Ok(Value::new(x.tensor.reshape(shape)?, dims))
 }
 
-/// Operands joined along a new axis, in place of an axis of their own each.
+/// Concatenates operands along a new axis, which replaces one axis of each.
 pub(crate) fn cat(
     size: impl Fn(AxisId) -> usize,
     parts: &[AxisId],
@@ -63,7 +63,7 @@ pub(crate) fn cat(
     Ok(Value::new(Tensor::cat(&tensors, all.len())?, dims))
 }
 
-/// A part of an axis.
+/// Cuts a part out of an axis.
 pub(crate) fn cut(
     size: impl Fn(AxisId) -> usize,
     from: AxisId,
@@ -76,7 +76,7 @@ pub(crate) fn cut(
     Ok(part.renamed(Dim::Axis(from), Dim::Axis(into)))
 }
 
-/// Constant along new axes.
+/// Broadcasts along new axes.
 pub(crate) fn expand(size: impl Fn(AxisId) -> usize, new: &[AxisId], x: &Value) -> Result<Value> {
     let old = x.dims.iter().copied().zip(x.tensor.dims().iter().copied());
     let order: Vec<(Dim, usize)> = old.chain(new.iter().map(|&a| (Dim::Axis(a), size(a)))).collect();

@@ -1,4 +1,4 @@
-//! Learned maps: one contraction an input, summed, plus the bias.
+//! Learned maps: one contraction per input, summed, plus the bias.
 
 use super::binary::binary;
 use super::eval::Operand;
@@ -6,7 +6,7 @@ use super::value::{Dim, Value, axes};
 use archc_compiler::graph::{AxisId, BinaryOp, Linear};
 use candle_core::{Result, bail};
 
-/// y = sum_i sum over IN_i of x_i w_i + bias; `weights` are one an input, then the bias.
+/// y = sum_i sum over IN_i of x_i w_i + bias; `weights` has one weight per input, then the bias.
 pub(crate) fn linear(op: &Linear, inputs: &[Operand<'_>], weights: &[&Value]) -> Result<Value> {
     if weights.len() != inputs.len() + usize::from(op.bias) {
         bail!("a linear over {} inputs has {} weights", inputs.len(), weights.len());
@@ -34,10 +34,10 @@ pub(crate) fn linear(op: &Linear, inputs: &[Operand<'_>], weights: &[&Value]) ->
     Ok(y)
 }
 
-/// A weight [per, OUT, IN] with its OUT side named apart, since OUT may repeat an axis of IN.
+/// A weight `[per, OUT, IN]` with separate names for its OUT side, since OUT may repeat an axis of IN.
 ///
-/// Its dimensions are known by position, in the order of the checkpoint; a weight that was computed and lies
-/// in another order is known by its names.
+/// Its dimensions are identified by position, in the order of the checkpoint; those of a computed weight in another
+/// memory order are identified by name.
 fn weight_of(op: &Linear, weight: &Value, contracted: &[AxisId]) -> Result<Value> {
     let plain: Vec<Dim> = axes(&[op.per.as_slice(), &op.out, contracted].concat());
     let distinct = plain.iter().enumerate().all(|(i, d)| !plain[..i].contains(d));

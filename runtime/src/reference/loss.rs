@@ -8,7 +8,7 @@ use archc_compiler::graph::{AxisId, BinaryOp};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, backend::BackendStorage};
 use std::sync::Arc;
 
-/// Mean over the tokens with weights (masked ones have 0; none unmasked: 0), and over nothing else.
+/// The weighted mean over the tokens alone (masked ones have weight 0; the mean is 0 if none is unmasked).
 pub(crate) fn token_mean(x: &Value, weights: &Value) -> Result<Value> {
     if !x.has(Dim::Batch) && !x.has(Dim::Time) {
         return Ok(x.clone());
@@ -26,7 +26,7 @@ pub(crate) fn loss_term(x: &Value, weights: &Value) -> Result<Value> {
     sum(&x, &x.dims, 1.0 / count)
 }
 
-/// sum of x * r, r without history.
+/// The sum of x * r, where r is outside of the autograd tape.
 pub(crate) fn inner_product(x: &Value, r: &Value) -> Result<Value> {
     contract(x, r, &x.dims)
 }
@@ -50,7 +50,7 @@ struct CrossEntropy {
 }
 
 impl CrossEntropy {
-    /// Tokens that count: their row, target and weight.
+    /// The row, target and weight of each token.
     fn rows<'a, T: Real>(&'a self, x: &'a [T], width: usize) -> impl Iterator<Item = (&'a [T], usize, f64)> {
         let tokens = self.targets.iter().zip(self.weights.iter());
         x.chunks_exact(width).zip(tokens).map(|(row, (&target, &weight))| (row, target as usize, weight))

@@ -1,16 +1,16 @@
 //! The reference device: the graph as it is, evaluated on the CPU, differentiated by candle's autograd.
 //!
-//! Nothing is lowered: a scan runs token by token, an attend builds all T x T pairs. It is what every faster
-//! device is held against, and finite differences hold it in turn. It also trains the search's first
-//! candidates, so it is slow only where being quick would cost being obviously right:
+//! Nothing is lowered: a scan runs token by token, an attend builds all T x T pairs. Every faster device is tested
+//! against it, and it is tested against finite differences in turn. It also trains the search's first candidates, so it
+//! is slow only where speed would cost evident correctness:
 //!
 //! - values are candle tensors whose dimensions have names (`value`), in any order in memory; batch, time and
 //!   past are dimensions like the axes of the program, so each op is written once;
-//! - ops whose gradients candle lacks, gets differently from what the language says (ties, points where it is
-//!   not smooth) or does slowly (broadcasts, contractions) are candle custom ops over the loops of `kernels`;
+//! - ops whose gradients candle lacks, defines differently from the language (ties, non-smooth points) or computes
+//!   slowly (broadcasts, contractions) are candle custom ops over the loops of `kernels`;
 //! - matrix products run on one thread, so that results never depend on the machine's cores;
-//! - the tape of a long scan is deep, and candle walks and frees it recursively: whatever differentiates runs on
-//!   a thread with a stack of its own size.
+//! - the tape of a long scan is deep, and candle walks and frees it recursively: gradients are computed on a thread
+//!   with a stack of sufficient size.
 
 mod attend;
 pub(crate) mod binary;
@@ -54,7 +54,7 @@ impl Device for Reference {
     }
 
     fn arithmetic(&self) -> String {
-        // candle's products use whatever the machine has
+        // candle's products use the best instruction set of the machine
         format!("reference {}", archc_kernels::best().name())
     }
 
@@ -70,7 +70,7 @@ impl Device for Reference {
 }
 
 impl Reference {
-    /// Where the first number that is not finite in a forward pass comes from; none where all outputs and `loss` terms are finite.
+    /// Finds the origin of the first value that is not finite in a forward pass; none where all outputs and `loss` terms are finite.
     ///
     /// # Errors
     /// As [`Session::restore`] and [`Session::forward`].
@@ -87,8 +87,8 @@ impl Reference {
     }
 }
 
-/// The reference device with numbers moved at random by what rounding to f32 may do to a right device with another order of sums; the
-/// number seeds the moves. Parker, Monte Carlo Arithmetic, 1997.
+/// The reference device with random perturbations of the size that rounding to f32 may cause in a correct device with another order of
+/// sums; the number is the seed. Parker, Monte Carlo Arithmetic, 1997.
 #[derive(Clone, Copy, Debug)]
 pub struct Moved(pub u64);
 

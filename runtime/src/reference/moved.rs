@@ -1,9 +1,10 @@
-//! What rounding may do to a device that is right, by moving the reference's numbers at random (Parker, Monte Carlo Arithmetic, 1997):
+//! The effect that rounding may have on a correct device, by random perturbation of the reference's values (Parker, Monte Carlo Arithmetic,
+//! 1997):
 //!
-//! - what an op computes, and in backward what flows into each of its operands, by at most one unit of the last place; what is exact (a
-//!   whole number, a choice, a copy) stays;
-//! - states that updates erase from, by a rounding of the sum of all that was part of them: a delta rule in chunks adds first and takes away
-//!   later what a loop never holds. The same in backward, where the gradient of a state is erased from.
+//! - the result of an op, and in the backward pass the gradient of each of its operands, by at most one unit in the last place; exact
+//!   results (a whole number, a choice, a copy) are kept;
+//! - states that updates erase from, by a rounding of the sum of all their former contributions: a delta rule in chunks first adds and
+//!   later subtracts terms that a loop never holds. Likewise in the backward pass, where updates erase from the gradient of a state.
 
 use super::kernels::{View, dispatch, host};
 use super::value::{Dim, Value, axes};
@@ -14,19 +15,19 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How far a number moves, relative to it.
+/// Largest perturbation of a number, relative to it.
 const UNIT: f64 = f32::EPSILON as f64;
 
-/// Where the moves of a run come from.
+/// The source of the perturbations of a run.
 #[derive(Debug)]
 pub(crate) struct Moves {
     pub seed: u64,
     count: Cell<u64>,
-    /// In the body of a scan whose states are erased from.
+    /// The current token, in the body of a scan whose states are erased from.
     inside: RefCell<Option<Inside>>,
 }
 
-/// The token of a scan, and where the gradients of what is as large as its states are summed up.
+/// The token of a scan, and the sums of the gradients of values as large as its states.
 #[derive(Clone, Debug)]
 struct Inside {
     dims: Vec<Dim>,
@@ -34,7 +35,7 @@ struct Inside {
     sums: Arc<Mutex<Sums>>,
 }
 
-/// The largest gradients of each token, summed from the last token on, by sequence.
+/// The largest gradient magnitudes of each token, summed from the last token on, by sequence.
 #[derive(Debug)]
 struct Sums {
     token: u64,
@@ -43,7 +44,7 @@ struct Sums {
 }
 
 impl Sums {
-    /// The sums, with the gradient of something at a token. `inner` numbers of a sequence lie in one run.
+    /// Adds the gradient of a value at a token and returns the sums. `inner` elements of a sequence form one run.
     fn with(&mut self, token: u64, numbers: &[f64], inner: usize) -> Vec<f64> {
         if self.token != token {
             self.before.iter_mut().zip(&mut self.now).for_each(|(sum, now)| *sum += std::mem::take(now));
@@ -54,7 +55,7 @@ impl Sums {
     }
 }
 
-/// The largest sizes so far, by sequence, with those of further numbers; `inner` of a sequence lie in one run.
+/// Raises the largest magnitudes, by sequence, to those of further numbers; `inner` elements of a sequence form one run.
 fn raise(largest: &mut [f64], numbers: &[f64], inner: usize) {
     for (n, x) in numbers.iter().enumerate() {
         let row = n / inner % largest.len();
@@ -71,23 +72,23 @@ impl Moves {
         Self { seed, count: Cell::new(0), inside: RefCell::default() }
     }
 
-    /// The draws of the next place.
+    /// The draws for the next op.
     pub(super) fn stream(&self) -> Draws {
         self.count.set(self.count.get() + 1);
         Draws { seed: self.seed, number: self.count.get(), inside: None }
     }
 
-    /// Says at which token of a scan the ops are that follow.
+    /// Sets the token of a scan to which the following ops belong.
     pub(super) fn enter(&self, states: &States, token: usize) {
         *self.inside.borrow_mut() = states.inside(token as u64);
     }
 
-    /// Says that they are outside again.
+    /// Ends the body of a scan.
     pub(super) fn leave(&self) {
         *self.inside.borrow_mut() = None;
     }
 
-    /// An operand whose gradient is moved.
+    /// An operand whose gradient is perturbed.
     pub fn operand<'a>(&self, x: &'a Value) -> Result<Cow<'a, Value>> {
         if !x.tracked() {
             return Ok(Cow::Borrowed(x));
@@ -99,7 +100,7 @@ impl Moves {
         Ok(Cow::Owned(Value::new(x.tensor.apply_op1(draws)?, x.dims.clone())))
     }
 
-    /// What an op computes, moved.
+    /// The result of an op, perturbed unless the op is exact.
     pub fn result(&self, op: &Op, x: Value) -> Result<Value> {
         let exact = match op {
             Op::Unary(f) => {
@@ -117,7 +118,7 @@ impl Moves {
         if exact { Ok(x) } else { self.rounded(x) }
     }
 
-    /// Numbers that were computed, moved.
+    /// A computed value, perturbed.
     pub fn rounded(&self, x: Value) -> Result<Value> {
         let by: Vec<f64> = self.stream().moves(host(&x.tensor)?.into_iter()).collect();
         let by = Value::constant(by, x.tensor.dims().to_vec(), x.dims.clone(), x.tensor.dtype())?;
@@ -125,30 +126,30 @@ impl Moves {
     }
 }
 
-/// The draws of one place in a run.
+/// The draws for one op of a run.
 pub(super) struct Draws {
     seed: u64,
     number: u64,
-    /// Where gradients are summed up, and how many numbers of a sequence lie in one run.
+    /// The sums of gradients, and the number of elements of a sequence in one run.
     inside: Option<(Inside, usize)>,
 }
 
 impl Draws {
-    /// Numbers between -1 and 1.
+    /// Random numbers between -1 and 1.
     fn signed(&self) -> impl Iterator<Item = f64> + use<> {
         let mut stream = Stream::new(&[b"moved", &self.seed.to_le_bytes(), &self.number.to_le_bytes()]);
         std::iter::repeat_with(move || 2.0 * stream.uniform_short() - 1.0)
     }
 
-    /// Factors near 1.
+    /// Random factors near 1.
     pub fn units(&self) -> impl Iterator<Item = f64> + use<> {
         self.signed().map(|unit| 1.0 + unit * UNIT)
     }
 
-    /// By how much numbers move.
+    /// The perturbations of numbers.
     fn moves(&self, numbers: impl Iterator<Item = f64>) -> impl Iterator<Item = f64> {
         numbers.zip(self.signed()).map(|(x, unit)| {
-            // what is below the normal numbers may be 0 as well
+            // a number below the normal range may become 0 as well
             let small = x.abs() < f64::from(f32::MIN_POSITIVE);
             match x.is_finite() && x.fract() != 0.0 {
                 true if small && unit < 0.0 => -x,
@@ -177,16 +178,16 @@ impl CustomOp1 for Draws {
     }
 }
 
-/// The states of a scan, each moved after each token by a rounding of the sum of all that was part of it.
+/// The states of a scan, each perturbed after each token by a rounding of the sum of all its former contributions.
 pub(super) struct States {
     seed: u64,
-    /// By node of the body: whether it depends on a state.
+    /// Whether a node depends on a state, by node of the body.
     depends: Vec<bool>,
-    /// By state: whether sums over it are part of its update.
+    /// Whether sums over a state are part of its update, by state.
     erased: Vec<bool>,
-    /// By state and sequence: the largest numbers of each token of its document so far, summed.
+    /// The sum of the largest magnitudes at each token of the document so far, by state and sequence.
     sizes: Vec<Vec<f64>>,
-    /// The same of gradients, from the last token on.
+    /// The corresponding sums of gradients, from the last token on.
     sums: Arc<Mutex<Sums>>,
     /// The dimensions of the smallest state that is erased from.
     dims: Vec<Dim>,
@@ -217,7 +218,7 @@ impl States {
         Self { seed, depends, sizes: vec![zeros; erased.len()], dims, sums, erased }
     }
 
-    /// The first value of a state.
+    /// The initial value of a state, with its gradient perturbed if the state is erased from.
     pub fn first(&self, i: usize, state: Value) -> Result<Value> {
         if !self.erased[i] || !state.tracked() {
             return Ok(state);
@@ -230,14 +231,14 @@ impl States {
         erased.then(|| Inside { dims: self.dims.clone(), token, sums: self.sums.clone() })
     }
 
-    /// A state whose gradient is moved by those of all tokens from here on.
+    /// A state whose gradient is perturbed in proportion to those of all tokens from here on.
     fn back(&self, state: Value, token: u64) -> Result<Value> {
         let inside = Inside { dims: Vec::new(), token, sums: self.sums.clone() };
         let back = Back { inside, inner: inner(&state)?, seed: self.seed };
         Ok(Value::new(state.tensor.apply_op1(back)?, state.dims))
     }
 
-    /// The state after a token at which documents start in some sequences; `values` are those of the body.
+    /// The state after a token, perturbed; documents start at the token in some sequences. `values` are those of the body.
     pub fn after(
         &mut self,
         i: usize,
@@ -267,18 +268,18 @@ impl States {
     }
 }
 
-/// How many numbers of a sequence lie in one run.
+/// The number of elements of a sequence in one run.
 fn inner(x: &Value) -> Result<usize> {
     Ok(x.tensor.dims()[x.index(Dim::Batch)? + 1..].iter().product())
 }
 
-/// Moves by a rounding of sums of so much, by sequence; each entry of a sequence has `inner` numbers in one run.
+/// Perturbations by a rounding of sums of size `sizes`, by sequence; `inner` elements of a sequence form one run.
 fn spread(stream: &mut Stream, sizes: &[f64], inner: usize, count: usize) -> Vec<f64> {
     let by = |n: usize| (2.0 * stream.uniform() - 1.0) * UNIT * sizes[n / inner % sizes.len()];
     (0..count).map(by).collect()
 }
 
-/// A state whose gradient is moved.
+/// A state whose gradient is perturbed.
 struct Back {
     inside: Inside,
     inner: usize,

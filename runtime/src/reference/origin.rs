@@ -1,7 +1,7 @@
-//! Where a number that is not finite comes from: the op that makes one of finite operands, and whose result reaches an output.
+//! The origin of a value that is not finite: the op that computes one from finite operands, and whose result reaches an output.
 //!
-//! Values that are not finite and reach nothing are no fault (a branch of `select` that is not taken, a pair that is not visible), so
-//! the walk goes from the outputs back to what they were made of, and not along the ops in their order.
+//! Values that are not finite and reach no output are no fault (a branch of `select` that is not taken, a pair that is not visible), so the
+//! search goes backwards from the outputs to their operands, and not along the ops in their order.
 
 use super::kernels::host;
 use super::value::Value;
@@ -12,7 +12,7 @@ use candle_core::Result;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-/// Whether numbers are finite.
+/// The class of a value: finite, or with an infinity or a NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     #[default]
@@ -32,23 +32,23 @@ impl Kind {
     }
 }
 
-/// The first value that is not finite, in the order of what is computed from what.
+/// The first value that is not finite, in order of dependency.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Origin {
-    /// Where the op was written.
+    /// Place of the op in the source.
     pub place: Place,
-    /// Whether it gives NaN; else it gives an infinity.
+    /// Whether its result is NaN; otherwise it is an infinity.
     pub nan: bool,
-    /// In a scan: the token at which it does so first, from 0.
+    /// The first token at which this happens, from 0, in a scan.
     pub token: Option<usize>,
 }
 
-/// What an evaluation notes of its values.
+/// The classes of values that an evaluation records.
 #[derive(Default)]
 pub(crate) struct Notes {
-    /// By node of the graph.
+    /// Class by node of the graph.
     kinds: RefCell<BTreeMap<usize, Kind>>,
-    /// By node: what happened inside of a scan.
+    /// Origin inside of a scan, by its node.
     inside: RefCell<BTreeMap<usize, Origin>>,
 }
 
@@ -59,7 +59,7 @@ impl Notes {
         Ok(())
     }
 
-    /// The same for one token of a scan.
+    /// Records the values of one token of a scan.
     pub fn see_token(
         &self,
         node: NodeId,
@@ -75,7 +75,7 @@ impl Notes {
             values.iter().map(|v| v.as_ref().map_or(Ok(Kind::Finite), Kind::of)).collect::<Result<_>>()?;
         let roots = scan.emits.iter().map(|e| e.1).chain(scan.next.iter().copied());
         let found = origin(&scan.body, wiring, |i| kinds[i], roots);
-        // What comes in from outside of the scan was made there.
+        // Captures and states that are not finite have their origin outside of this token.
         let found = found.filter(|id| !matches!(scan.body.op(*id), Op::Capture(_) | Op::State(_)));
         if let Some(id) = found {
             let nan = kinds[id.0 as usize] == Kind::Nan;
@@ -85,7 +85,7 @@ impl Notes {
         Ok(())
     }
 
-    /// Where what is not finite in one of the roots comes from.
+    /// The origin of the first value that is not finite in one of the roots.
     pub fn origin(&self, dag: &Dag, wiring: &Wiring, roots: impl IntoIterator<Item = NodeId>) -> Option<Origin> {
         let kinds = self.kinds.borrow();
         let kind = |i| kinds.get(&i).copied().unwrap_or_default();
@@ -95,8 +95,8 @@ impl Notes {
     }
 }
 
-/// Goes back from the first root that is not finite to the op that has finite operands only. A NaN is followed before an infinity, and an
-/// infinity that the program writes is where the search ends, not what it finds.
+/// Goes back from a root that is not finite to an op with finite operands only. A NaN is followed before an infinity; the search ends at an
+/// infinity that the program writes, but does not report it.
 fn origin(
     dag: &Dag,
     wiring: &Wiring,

@@ -1,4 +1,4 @@
-//! Ops along axes that need a whole row at once: max, variance, softmax, sort and their kin.
+//! Ops along axes that need a whole row at once: max, variance, softmax, sort and similar ones.
 //!
 //! The axes are brought to the end, so that every op is a function of one contiguous row.
 
@@ -8,10 +8,10 @@ use archc_compiler::graph::ReduceOp;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, backend::BackendStorage};
 use std::cmp::Ordering;
 
-/// What happens to a row.
+/// The function applied to a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum RowOp {
-    /// One number; not `Sum` or `Mean`, which need no rows.
+    /// A reduction to one number; not `Sum` or `Mean`, which need no rows.
     Reduce(ReduceOp),
     Softmax,
     Sparsemax,
@@ -28,7 +28,7 @@ impl RowOp {
 
 /// Applies a row op over these dimensions taken together, row-major in this order.
 pub(crate) fn rows(op: RowOp, x: &Value, over: &[Dim]) -> Result<Value> {
-    // A constant along an axis may lack it; it has to be there for the row's length.
+    // A value that is constant along an axis may lack it; it is added here, since the row's length counts.
     let here: Vec<Dim> = over.iter().copied().filter(|&d| x.has(d)).collect();
     let x = x.with_last(&here)?;
     let kept = x.dims.len() - here.len();
@@ -40,7 +40,7 @@ pub(crate) fn rows(op: RowOp, x: &Value, over: &[Dim]) -> Result<Value> {
 
 struct Rows {
     op: RowOp,
-    /// So many leading dimensions number the rows.
+    /// Number of leading dimensions, which index the rows.
     kept: usize,
 }
 
@@ -80,7 +80,7 @@ fn mean_of<T: Real>(x: &[T]) -> T {
     x.iter().fold(T::zero(), |s, &v| s + v) / T::of(x.len() as f64)
 }
 
-/// What a sum of squared distances is divided by.
+/// The divisor of a sum of squared deviations.
 fn freedom<T: Real>(n: usize, sample: bool) -> T {
     T::of(if sample { n as f64 - 1.0 } else { n as f64 })
 }
@@ -98,7 +98,7 @@ fn smallest<T: Real>(x: &[T]) -> T {
     x.iter().skip(1).fold(x[0], |m, &v| if v < m || v.is_nan() { v } else { m })
 }
 
-/// Indices from the largest to the smallest; equal ones in order.
+/// Indices from the largest element to the smallest; equal ones in order.
 pub(crate) fn descending<T: Real>(x: &[T]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..x.len()).collect();
     // 0 and -0 are equal, unlike in a total order.
@@ -138,7 +138,7 @@ fn forward<T: Real>(op: RowOp, x: &[T], y: &mut [T]) {
     }
 }
 
-/// The middle two of so many, which of an odd count are one.
+/// The indices of the middle two of `count` elements, which are equal for an odd count.
 fn middle(count: usize) -> [usize; 2] {
     [(count - 1) / 2, count / 2]
 }

@@ -14,7 +14,7 @@ use archc_compiler::graph::{Graph, NodeId, Output};
 use candle_core::{DType, Result, Tensor as Candle, Var};
 use std::collections::BTreeMap;
 
-/// What a session lends to an evaluation.
+/// The inputs of an evaluation, borrowed from a session.
 #[derive(Clone, Copy)]
 pub(crate) struct Task<'a> {
     pub graph: &'a Graph,
@@ -29,28 +29,28 @@ pub(crate) struct Task<'a> {
     pub tokens: &'a Tokens,
 }
 
-/// What an objective consists of, beside the program's own `loss` terms.
+/// The objective of a gradient, beside the program's own `loss` terms.
 #[derive(Clone, Copy)]
 pub(crate) enum Aim<'a> {
     /// Cross-entropy of the targets, and `loss` terms.
     Loss,
-    /// The inner product of the outputs with these.
+    /// The inner product of the outputs with these tensors.
     Cotangents(&'a Tensors),
 }
 
-/// Derivatives as they come off the tape.
+/// Gradients from the tape.
 pub(crate) struct Derived {
-    /// Cross-entropy.
+    /// The cross-entropy.
     pub loss: f64,
     pub objective: f64,
-    /// In the order of the graph.
+    /// Gradients of the parameters, in the order of the graph.
     pub params: Vec<Vec<f64>>,
-    /// In the order of the graph; empty unless asked for.
+    /// Gradients of the inputs, in the order of the graph; empty unless requested.
     pub inputs: Vec<Vec<f64>>,
 }
 
 impl Task<'_> {
-    /// Outputs and carry.
+    /// Computes outputs and carry.
     pub fn forward(&self, before: Option<&Before>) -> Result<Forward> {
         let leaves = Leaves::new(self, false, false)?;
         let roots: Vec<NodeId> = self.graph.outputs.iter().map(|o| o.value).collect();
@@ -65,7 +65,7 @@ impl Task<'_> {
         Ok(Forward { outputs, carry: carry::write(self.graph, self.wiring, &carry, self.tokens.grid.ends())? })
     }
 
-    /// Where the first number that is not finite in the outputs or `loss` terms comes from.
+    /// Finds the origin of the first value that is not finite in the outputs or `loss` terms.
     pub fn origin(&self) -> Result<Option<Origin>> {
         let notes = Notes::default();
         let roots: Vec<NodeId> =
@@ -75,7 +75,7 @@ impl Task<'_> {
         Ok(notes.origin(&self.graph.dag, self.wiring, roots))
     }
 
-    /// The objective and its derivatives by the parameters, and by the inputs if wanted.
+    /// Computes the objective and its gradients with respect to the parameters, and to the inputs if requested.
     pub fn derive(&self, aim: Aim<'_>, want_inputs: bool) -> Result<Derived> {
         let leaves = Leaves::new(self, true, want_inputs)?;
         let outputs = self.graph.outputs.iter().map(|o| o.value);
@@ -114,7 +114,7 @@ impl Task<'_> {
         Ok(Derived { loss, objective: host(&total.tensor)?[0], params, inputs })
     }
 
-    /// An output as [Batch, Time, its axes in the declared order].
+    /// Lays out an output as `[Batch, Time, its axes in the declared order]`.
     fn laid_out(&self, output: &Output, value: &Value) -> Result<Value> {
         let grid = &self.tokens.grid;
         let axes = output.axes.iter().map(|&a| (Dim::Axis(a), self.graph.size(a)));
@@ -123,7 +123,7 @@ impl Task<'_> {
         value.expanded(&order)
     }
 
-    /// Of [Batch, Time, ..] the tokens that were given, without the prefix's.
+    /// The batch's own tokens of `[Batch, Time, ..]`, without those of the prefix.
     fn given(&self, value: &Value) -> Result<Value> {
         let Some(given) = &self.tokens.given else { return Ok(value.clone()) };
         let grid = &self.tokens.grid;
@@ -137,7 +137,7 @@ impl Task<'_> {
     }
 }
 
-/// Parameters and inputs as tensors, which remember what is computed from them if they are to be differentiated.
+/// Parameters and inputs as tensors, on the autograd tape if gradients are computed.
 struct Leaves {
     params: Vec<Value>,
     inputs: Vec<Value>,

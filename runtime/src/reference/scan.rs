@@ -1,7 +1,7 @@
 //! Recurrent memory: a scan, token by token.
 //!
-//! Captures are cut into tokens by halves: the gradient of a slice pads it back to what it was cut from, so
-//! cutting tokens off one by one would cost O(T^2), and by halves it costs O(T log T).
+//! Captures are split into tokens by halving: the gradient of a slice is padded back to the size of its source, so
+//! cutting tokens off one by one would cost O(T^2), and halving costs O(T log T).
 
 use super::eval::{Body, Frame, taken};
 use super::moved::States;
@@ -13,7 +13,7 @@ use archc_compiler::lower::carried::state_name;
 use candle_core::{Result, Tensor, bail};
 use std::collections::BTreeMap;
 
-/// What a scan gives.
+/// The result of a scan.
 pub(crate) struct Scanned {
     /// Its emits, over time.
     pub emits: Vec<Value>,
@@ -76,7 +76,7 @@ pub(crate) fn scan(
         }
         for (i, next) in scan.next.iter().enumerate() {
             let next = taken(&values, *next)?;
-            // A state that was overwritten by something constant still is one state a sequence.
+            // A state that was overwritten by a constant still has one value per sequence.
             let order: Vec<(Dim, usize)> = fresh[i].dims.iter().map(|&d| (d, fresh[i].size(d))).collect();
             states[i] = if next.dims.len() == order.len() { next.clone() } else { next.expanded(&order)? };
             if let Some(moved) = &mut moved {
@@ -91,7 +91,7 @@ pub(crate) fn scan(
     Ok(Scanned { emits, carry })
 }
 
-/// The states of the sequences in which a document starts at this token are fresh ones.
+/// Replaces the states of the sequences in which a document starts at this token by fresh ones.
 fn restarted(state: &Value, fresh: &Value, grid: &Grid, t: usize) -> Result<Value> {
     let starts: Vec<f64> = (0..grid.batch).map(|b| f64::from(u8::from(grid.pos[b * grid.len + t] == 0))).collect();
     if starts.iter().all(|&s| s == 0.0) {
@@ -145,7 +145,7 @@ fn halve(x: &Tensor, tokens: &mut Vec<Tensor>) -> Result<()> {
     Ok(())
 }
 
-/// Tokens side by side along time, which comes first.
+/// Stacks tokens along time, which comes first.
 fn over_time(tokens: &[Value]) -> Result<Value> {
     let all = Value::union(&tokens.iter().collect::<Vec<_>>());
     let parts: Vec<Tensor> = tokens.iter().map(|x| Ok(x.expanded(&all)?.tensor)).collect::<Result<_>>()?;

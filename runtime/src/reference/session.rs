@@ -1,4 +1,4 @@
-//! A session of the reference device: parameters and moments on the host, evaluated anew at each call.
+//! A session of the reference device: parameters and moments on the host, evaluated from scratch at each call.
 
 use super::carry;
 use super::origin::Origin;
@@ -22,12 +22,12 @@ use std::sync::Arc;
 pub(crate) struct ReferenceSession {
     graph: Arc<Graph>,
     options: SessionOptions,
-    /// See [`super::Moved`].
+    /// Seed of the perturbations; see [`super::Moved`].
     moved: Option<u64>,
-    /// What the outputs need, and what the outputs and losses need.
+    /// The wiring for the outputs, and that for the outputs and losses.
     to_outputs: Wiring,
     to_objective: Wiring,
-    /// By parameter, in the order of the graph, rounded to the session's arithmetic.
+    /// Values by parameter, in the order of the graph, rounded to the session's arithmetic.
     params: Vec<Vec<f64>>,
     first: Vec<Vec<f64>>,
     second: Vec<Vec<f64>>,
@@ -72,7 +72,7 @@ impl ReferenceSession {
         Task { graph: &self.graph, wiring, dtype, params, step, dropout: None, moved, batch, tokens }
     }
 
-    /// Runs one differentiation on a thread whose stack the tape's depth decides.
+    /// Runs one differentiation on a thread whose stack size follows from the depth of the tape.
     fn derive(&self, batch: &Batch, aim: Aim<'_>, inputs: bool, training: bool) -> Result<Derived, Diagnostic> {
         let tokens = batch::lay_out(&self.graph, batch, None);
         let mut task = self.task(&self.to_objective, batch, &tokens);
@@ -92,7 +92,7 @@ impl ReferenceSession {
         })
     }
 
-    /// Checks a batch against the graph and against what can be held in memory.
+    /// Checks a batch against the graph and against the memory limit of attends.
     fn check(&self, batch: &Batch) -> Result<(), Diagnostic> {
         batch::check(&self.graph, batch)?;
         let attends = self.graph.dag.ids().any(|id| matches!(self.graph.dag.op(id), Op::Attend(_)));
@@ -100,7 +100,7 @@ impl ReferenceSession {
         if attends && pairs > MOST_PAIRS { Err(errors::too_many_pairs(batch.batch, batch.len)) } else { Ok(()) }
     }
 
-    /// See [`super::origin`].
+    /// Finds the origin of a value that is not finite; see [`super::origin`].
     pub fn origin(&self, batch: &Batch) -> Result<Option<Origin>, Diagnostic> {
         self.check(batch)?;
         let tokens = batch::lay_out(&self.graph, batch, None);
@@ -119,12 +119,11 @@ impl ReferenceSession {
     }
 }
 
-/// Pairs of tokens, one head each, that an attend may build: 8 GiB of f32.
+/// Maximum number of pairs of tokens, for one head, that an attend may materialise: 8 GiB of f32.
 const MOST_PAIRS: usize = 1 << 31;
 
-/// Stack that one entry of a tape may take when candle walks or frees the tape: measured at about 200 bytes (820 kB for
-/// a delta rule over 2048 tokens, in a debug build; candle itself is always optimised). Only what is used is ever backed
-/// by memory.
+/// Stack that one entry of a tape may take when candle walks or frees the tape: measured at about 200 bytes (820 kB for a delta rule over
+/// 2048 tokens, in a debug build; candle itself is always optimised). Only the used part is ever backed by memory.
 const STACK_PER_ENTRY: usize = 512;
 
 impl Session for ReferenceSession {

@@ -1,13 +1,13 @@
-//! One thread a session.
+//! One thread per session.
 
-/// Keeps candle from spreading single ops over threads of its own. Call it first thing in `main`.
+/// Keeps candle from splitting single ops over its own threads. Call it first in `main`.
 ///
-/// candle cuts element-wise ops of 64k numbers and more into pieces for a pool of threads that spin while they
-/// wait, one caller at a time. Sessions that train side by side would then wait for each other, on cores that they
-/// need themselves (measured: five times the time of a step). Its large matrix products go by rayon's. The only way to tell
-/// it are the environment variables, which are read when the pools are first used.
+/// candle splits element-wise ops of 64k elements and more over a pool of threads that spin while they wait, one caller at a time. Sessions
+/// that train side by side would then wait for each other, on cores that they need themselves (measured: five times the time of a step).
+/// Its large matrix products use rayon's pool. Both can only be configured by environment variables, which are read when the pools are
+/// first used.
 ///
-/// Does nothing where it might not be sound (another thread is running already) or to a variable that is set.
+/// It does nothing where setting them might be unsound (another thread is running already), and keeps a variable that is set.
 pub fn keep_to_one_thread() {
     if !alone() {
         return;
@@ -21,7 +21,7 @@ pub fn keep_to_one_thread() {
     }
 }
 
-/// Whether this is surely the only thread of the process (or the platform makes that irrelevant).
+/// Whether this is certainly the only thread of the process (or the platform makes that irrelevant).
 fn alone() -> bool {
     if cfg!(windows) {
         return true;

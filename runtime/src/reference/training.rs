@@ -1,4 +1,4 @@
-//! What exists for training alone: dropout and annealing.
+//! Ops for training alone: dropout and annealing.
 
 use super::binary::binary;
 use super::value::{Dim, Value};
@@ -6,18 +6,18 @@ use crate::random::Stream;
 use archc_compiler::graph::{AnnealShape, BinaryOp};
 use candle_core::Result;
 
-/// Where dropout draws: the run, and inside a scan the token.
+/// The seed of dropout draws: the run, and inside of a scan the token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DropoutSeed {
     pub seed: u64,
     pub step: u64,
-    /// Tokens a sequence.
+    /// Tokens per sequence.
     pub len: usize,
-    /// Inside a scan's body, which token it is.
+    /// Index of the token inside of a scan's body.
     pub time: Option<usize>,
 }
 
-/// x with each number zero with probability p, the others divided by 1 - p.
+/// Sets each element of x to zero with probability p and divides the others by 1 - p.
 pub(crate) fn dropout(path: &str, x: &Value, p: f64, at: DropoutSeed) -> Result<Value> {
     if p <= 0.0 {
         return Ok(x.clone());
@@ -41,7 +41,7 @@ pub(crate) fn dropout(path: &str, x: &Value, p: f64, at: DropoutSeed) -> Result<
     binary(BinaryOp::Mul, x, &Value::constant(mask, shape, order, x.tensor.dtype())?)
 }
 
-/// From a to b as the updates go by.
+/// Interpolates from a to b with the progress of the updates.
 pub(crate) fn anneal(a: &Value, b: &Value, progress: f64, shape: AnnealShape) -> Result<Value> {
     let u = progress.clamp(0.0, 1.0);
     let number = |x: f64| Value::scalar(x, a.tensor.dtype());

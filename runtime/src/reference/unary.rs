@@ -1,4 +1,4 @@
-//! Element-wise functions of one value, with the gradients that the language states.
+//! Element-wise functions of one value, with the gradients that the language defines.
 
 use super::kernels::{Held, Real, View, dispatch, tensor};
 use super::value::Value;
@@ -9,7 +9,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, LN_2, PI};
 
 /// y = f(x).
 pub(crate) fn unary(op: UnaryOp, x: &Value) -> Result<Value> {
-    // candle expects a gradient of whatever it tracks
+    // candle expects a gradient from every op that it tracks
     let tracked = x.tracked() && op.is(Trait::Smooth);
     let tensor = if tracked { x.tensor.apply_op1(Map(op))? } else { x.tensor.apply_op1_no_bwd(&Map(op))? };
     Ok(Value::new(tensor, x.dims.clone()))
@@ -49,12 +49,12 @@ fn phi<T: Real>(x: T) -> T {
     T::of(0.5) * (T::one() + (x * T::of(FRAC_1_SQRT_2)).erf())
 }
 
-/// In f64, rounded once.
+/// Computes the function in f64 and rounds once.
 fn forward<T: Real>(op: UnaryOp, x: View<T>) -> Vec<T> {
     x.dense().iter().map(|x| T::of(op.of(x.to_f64()))).collect()
 }
 
-/// A cotangent of 0 gives 0, whatever the slope: what is hidden by a `select` or a weight of 0 may lie at a pole.
+/// The gradient. A cotangent of 0 gives 0, whatever the slope: a value hidden by a `select` or a weight of 0 may lie at a pole.
 fn backward<T: Real>(op: UnaryOp, x: &[T], y: &[T], g: &[T]) -> Vec<T> {
     let (zero, one) = (T::zero(), T::one());
     macro_rules! chain {

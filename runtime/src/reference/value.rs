@@ -1,7 +1,7 @@
 //! Values: candle tensors whose dimensions have names.
 //!
-//! Batch and time are dimensions like any axis, so every op is written once, for parameters, tokens and pairs
-//! of tokens alike. The order of the dimensions is free (whatever was cheap to make); names alone rule.
+//! Batch and time are dimensions like any axis, so every op is written once, for parameters, tokens and pairs of tokens
+//! alike. The order of the dimensions is arbitrary (whatever was cheap to produce); only names identify them.
 
 use super::kernels::tensor;
 use archc_compiler::graph::AxisId;
@@ -14,9 +14,9 @@ pub(crate) enum Dim {
     Batch,
     /// The present token.
     Time,
-    /// In an attend: the past token.
+    /// The past token, in an attend.
     Past,
-    /// In an attend: what depends on the lag alone, before it is laid out over pairs.
+    /// The lag, in an attend: for values that depend on the lag alone, before they are expanded over pairs.
     Lag,
     /// An axis of the graph.
     Axis(AxisId),
@@ -42,12 +42,12 @@ impl Value {
         Self { tensor, dims }
     }
 
-    /// A number.
+    /// A scalar constant.
     pub fn scalar(x: f64, dtype: DType) -> Result<Self> {
         Self::constant(vec![x], Vec::new(), Vec::new(), dtype)
     }
 
-    /// Numbers without history, rounded to the arithmetic of the session.
+    /// A constant tensor outside of the autograd tape, rounded to the arithmetic of the session.
     pub fn constant(data: Vec<f64>, shape: Vec<usize>, dims: Vec<Dim>, dtype: DType) -> Result<Self> {
         let tensor = match dtype {
             DType::F32 => tensor(data.iter().map(|&x| x as f32).collect(), shape)?,
@@ -56,7 +56,7 @@ impl Value {
         Ok(Self::new(tensor, dims))
     }
 
-    /// Where a dimension is.
+    /// The position of a dimension, if the value has it.
     pub fn position(&self, dim: Dim) -> Option<usize> {
         self.dims.iter().position(|&d| d == dim)
     }
@@ -65,7 +65,7 @@ impl Value {
         self.dims.contains(&dim)
     }
 
-    /// Where a dimension is that the graph promises.
+    /// The position of a dimension that the value must have.
     pub fn index(&self, dim: Dim) -> Result<usize> {
         match self.position(dim) {
             Some(i) => Ok(i),
@@ -73,17 +73,17 @@ impl Value {
         }
     }
 
-    /// Length of a dimension, 1 where the value lacks it.
+    /// The length of a dimension, 1 where the value lacks it.
     pub fn size(&self, dim: Dim) -> usize {
         self.position(dim).map_or(1, |i| self.tensor.dims()[i])
     }
 
-    /// Whether a gradient may flow to it.
+    /// Whether it is on the autograd tape.
     pub fn tracked(&self) -> bool {
         self.tensor.track_op()
     }
 
-    /// The same dimensions in this order; a view.
+    /// Permutes the dimensions to this order; a view.
     pub fn permuted(&self, order: &[Dim]) -> Result<Self> {
         if self.dims == order {
             return Ok(self.clone());
@@ -95,7 +95,7 @@ impl Value {
         Ok(Self::new(self.tensor.permute(positions)?, order.to_vec()))
     }
 
-    /// In this order, constant along those of `order` that it lacks; a view.
+    /// Broadcasts to the dimensions and lengths of `order`, in this order; a view.
     pub fn expanded(&self, order: &[(Dim, usize)]) -> Result<Self> {
         let mine: Vec<Dim> = order.iter().map(|&(d, _)| d).filter(|&d| self.has(d)).collect();
         let here = self.permuted(&mine)?;
@@ -112,18 +112,18 @@ impl Value {
         Ok(Self::new(tensor.broadcast_as(shape)?, order.iter().map(|&(d, _)| d).collect()))
     }
 
-    /// In row-major order in memory.
+    /// Copies to row-major memory order where needed.
     pub fn contiguous(&self) -> Result<Self> {
         Ok(Self::new(self.tensor.contiguous()?, self.dims.clone()))
     }
 
-    /// With one dimension called otherwise.
+    /// Renames one dimension.
     pub fn renamed(mut self, from: Dim, to: Dim) -> Self {
         self.dims.iter_mut().filter(|d| **d == from).for_each(|d| *d = to);
         self
     }
 
-    /// The dimensions of several values together, the widest operand's first, with their lengths.
+    /// The union of the dimensions of several values with their lengths, the widest operand's first.
     pub fn union(values: &[&Self]) -> Vec<(Dim, usize)> {
         let widest = (0..values.len()).rev().max_by_key(|&i| values[i].dims.len()).unwrap_or(0);
         let mut dims: Vec<(Dim, usize)> = Vec::new();
@@ -137,7 +137,7 @@ impl Value {
         dims
     }
 
-    /// With these dimensions last, in this order.
+    /// Permutes these dimensions to the end, in this order; a view.
     pub fn with_last(&self, last: &[Dim]) -> Result<Self> {
         let order: Vec<Dim> = self.dims.iter().filter(|d| !last.contains(d)).chain(last).copied().collect();
         self.permuted(&order)

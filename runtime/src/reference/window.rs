@@ -1,7 +1,7 @@
-//! Windows: the last tokens of a value as an axis, respecting where documents start.
+//! Windows: the last tokens of a value as an axis, cut off at document starts.
 //!
-//! A window is mostly contracted at once (a convolution), summed or picked from. All three are one filter over
-//! the lags, so the window itself is built only where something else uses it.
+//! A window is mostly contracted immediately (a convolution), summed or picked from. All three are a filter over the
+//! lags, so the window itself is materialised only where another op reads it.
 
 use super::contract::contract;
 use super::kernels::{Held, Real, View, dispatch, tensor};
@@ -11,10 +11,10 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType, backend::BackendStorage,
 };
 
-/// A window that is not built yet.
+/// A window that is not materialised yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Lags {
-    /// [Batch, Time with the carried tokens before it, axes], contiguous.
+    /// The source `[Batch, Time with the carried tokens before it, axes]`, contiguous.
     x: Value,
     axis: Dim,
     /// The lag of each entry.
@@ -23,7 +23,7 @@ pub(crate) struct Lags {
 }
 
 impl Lags {
-    /// The window of x with so many entries; `carried` are the (width - 1) * step tokens before, if any.
+    /// The window of x with `width` entries; `carried` are the (width - 1) * step tokens before it, if any.
     pub fn new(
         x: &Value,
         axis: Dim,
@@ -43,7 +43,7 @@ impl Lags {
         Ok(Self { x: x.contiguous()?, axis, lags, tokens: tokens.clone() })
     }
 
-    /// What the next piece of the sequences needs: the last `count` tokens, zeros where there were fewer.
+    /// The carry for the next piece of the sequences: the last `count` tokens, zeros where there were fewer.
     pub fn carry(&self, count: usize) -> Result<Value> {
         let have = self.x.tensor.dim(1)?;
         let mut tail = self.x.tensor.narrow(1, have.saturating_sub(count), have.min(count))?;
@@ -59,7 +59,7 @@ impl Lags {
         if simple && f.has(self.axis) { self.filtered(f, &self.lags) } else { contract(&self.unfolded()?, f, over) }
     }
 
-    /// scale * the sum over the window's axis.
+    /// `scale` times the sum over the window's axis.
     pub fn total(&self, scale: f64) -> Result<Value> {
         let taps = vec![scale; self.lags.len()];
         let f = Value::constant(taps, vec![self.lags.len()], vec![self.axis], self.x.tensor.dtype())?;
@@ -91,7 +91,7 @@ impl Lags {
         Ok(Value::new(y.reshape(self.shape(&[]))?, self.x.dims.clone()))
     }
 
-    /// The window itself.
+    /// The materialised window.
     pub fn unfolded(&self) -> Result<Value> {
         let unfold = Unfold { lags: self.lags.clone(), tokens: self.tokens.clone(), width: self.width() };
         let y = if self.x.tracked() {
@@ -107,7 +107,7 @@ impl Lags {
         self.x.dims[2..].iter().copied()
     }
 
-    /// Numbers a token.
+    /// Elements per token.
     fn width(&self) -> usize {
         self.x.tensor.dims()[2..].iter().product()
     }
@@ -122,8 +122,8 @@ fn is_token(d: Dim) -> bool {
 }
 
 impl Grid {
-    /// For each token and each lag that stays inside its document: the token's number, the lag's index, and the
-    /// number of the earlier token among all that are known (`carried` before each sequence).
+    /// Calls `each` for each token and each lag that stays inside of its document, with the index of the token, the
+    /// index of the lag, and the index of the earlier token among all known ones (`carried` before each sequence).
     fn visit(&self, lags: &[usize], known: usize, mut each: impl FnMut(usize, usize, usize)) {
         let carried = known - self.len;
         for (token, &pos) in self.pos.iter().enumerate() {

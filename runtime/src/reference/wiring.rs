@@ -1,4 +1,4 @@
-//! What evaluation needs to know about a DAG, found once: operands as indices, what is needed, when values die.
+//! Data about a DAG that evaluation needs, computed once: operands as indices, live nodes, last uses of values.
 
 use super::attend;
 use archc_compiler::graph::{Dag, NodeId, Op};
@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 pub(crate) struct Wiring {
     /// Operands of each node.
     pub operands: Vec<Vec<usize>>,
-    /// Whether a root depends on it.
+    /// Whether a root depends on the node.
     pub live: Vec<bool>,
-    /// The last node that reads it; itself if none does, and past the end for roots.
+    /// The last node that reads the node; itself if none does, and past the end for roots.
     pub last_use: Vec<usize>,
-    /// In the body of a scan: whether it is the same at every token.
+    /// Whether the value is the same at every token, in the body of a scan.
     pub constant: Vec<bool>,
     /// Bodies of scans and attends by node.
     pub bodies: BTreeMap<usize, Wiring>,
@@ -51,7 +51,7 @@ impl Wiring {
         Self { operands, live, last_use, constant, bodies }
     }
 
-    /// A bound on the length of the longest chain of tape entries, for a scan that runs so many tokens.
+    /// A bound on the length of the longest chain of tape entries, for scans over `tokens` tokens.
     pub fn depth(&self, tokens: usize) -> usize {
         // An operand may be permuted, widened by some axes and broadcast before the op itself: eight entries in a row.
         let bodies: usize = self.bodies.values().map(|b| b.operands.len() * tokens).sum();

@@ -1,4 +1,4 @@
-//! Attends whose tiles are more than one product of queries and keys.
+//! Tests of attends whose tiles are more than one product of queries and keys.
 
 use crate::agree::lines;
 use crate::batches::{cotangents, packed, random_batch};
@@ -7,8 +7,8 @@ use crate::device;
 use crate::programs::compiled;
 use archc_runtime::{BatchShape, Device, Dtype, Gradients, Objective, SessionOptions};
 
-/// Keys have an axis that queries lack: products run over it and the columns of a tile together. What the score reads, its gradient
-/// reads as well, but not in the same loop: the weights come between.
+/// Keys have an axis that queries lack: products run over it and the columns of a tile together. The operands of the score are operands of
+/// its gradient as well, but in another loop: the weights are computed between the two.
 const INDEXERS: &str = "block Indexers[D](P = 3, K = 8) {
     input x[D]
 
@@ -22,7 +22,7 @@ const INDEXERS: &str = "block Indexers[D](P = 3, K = 8) {
     output o
 }";
 
-/// A product of which 0 has no logarithm, and by which emits are divided: none of its pairs may be left out.
+/// A product whose logarithm is the score and by which emits are divided: 0 is invalid for both, so none of its pairs may be skipped.
 const LOGARITHMS: &str = "block Logarithms[D](K = 8) {
     input x[D]
 
@@ -36,7 +36,7 @@ const LOGARITHMS: &str = "block Logarithms[D](K = 8) {
     output o
 }";
 
-/// One head, of which a tile's products are worth a thread of their own.
+/// One head whose tiles have products large enough to be shared between threads.
 const ONE: &str = "block One[D](K = 64) {
     input x[D]
 

@@ -1,4 +1,4 @@
-//! What one device left, every other one reads: sequences that change the device in the middle.
+//! Every device reads the carry of every other one: sequences that change the device in the middle.
 
 use crate::agree::{Bounds, Class, Group, Noise, Quantity, Results, judge, named};
 use crate::batches::{packed, random_batch};

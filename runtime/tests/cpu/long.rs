@@ -1,8 +1,8 @@
-//! Long sequences: many chunks and tiles, the last one ragged.
+//! Tests of long sequences: many chunks and tiles, the last one ragged.
 //!
-//! At 200 tokens both the device and the f64 interpreter of lowered graphs are held against the reference. That runs token by token
-//! and builds T x T pairs, so that 500 and 1000 tokens would take it minutes; there the device is held against the interpreter, which has the
-//! same chunks but neither the plan, nor the kernels, nor the arithmetic.
+//! At 200 tokens both the device and the f64 interpreter of lowered graphs are compared with the reference. The reference runs token by
+//! token and builds T x T pairs, so that 500 and 1000 tokens would take it minutes; there the device is compared with the interpreter,
+//! which has the same chunks but a different plan, kernels and arithmetic.
 
 use crate::agree::named;
 use crate::batches::random_batch;

@@ -1,5 +1,5 @@
-//! Tests of the cpu device: everything that holds for the reference device, and the programs that ship, against the
-//! reference in f64.
+//! Tests of the cpu device: all tests of the reference device, and the shipped programs compared with the reference in
+//! f64.
 
 #[path = "../lowered/affine.rs"]
 mod affine;
@@ -42,13 +42,13 @@ fn device() -> Cpu {
     Cpu::default()
 }
 
-/// The same with other chunks.
+/// The device under test with another chunk length.
 fn chunked(chunk: usize) -> Box<dyn Device> {
     Box::new(Cpu { chunk })
 }
 
-/// The arithmetic that it has.
+/// The arithmetic of the device.
 const DTYPES: &[Dtype] = &[Dtype::F32];
 
-/// A factor of inputs at which gates are at their bounds.
+/// A factor of inputs at which gates reach their bounds.
 const LARGE: f64 = 30.0;

@@ -1,4 +1,4 @@
-//! What parameters alone decide is made once for them, not once for the session.
+//! Values that depend on parameters alone are computed once per version of the parameters, not once per session.
 
 use crate::batches::random_batch;
 use crate::device;

@@ -1,4 +1,4 @@
-//! Threads share the work, not the arithmetic: any number gives the same bits.
+//! Threads share the work without changing the arithmetic: any number of threads gives the same bits.
 
 use crate::batches::{cotangents, random_batch};
 use crate::device;
@@ -9,7 +9,7 @@ use archc_runtime::{BatchShape, Device, Gradients, Objective, SessionOptions};
 fn any_number_of_threads_gives_the_same_bits() {
     let names = ["Attention", "GLA", "GatedDeltaNet", "RGLRU"];
     for (name, graph) in files("stdlib").iter().flat_map(|f| programs(f)).filter(|p| names.contains(&p.0.as_str())) {
-        // large enough that kernels are worth sharing; of 170 rows, the second share of a product would have two
+        // large enough that sharing kernels pays off; of 170 rows, the second share of a product would have two
         for (sequences, len) in [(8, 512), (2, 85)] {
             let batch = random_batch(&graph, sequences, len);
             let run = |threads: usize| -> Gradients {

@@ -1,4 +1,4 @@
-//! Convolutions whose taps are further apart than the sequence is long.
+//! Tests of convolutions whose taps are further apart than the sequence is long.
 
 use crate::agree::lines;
 use crate::batches::{packed, random_batch};
@@ -7,7 +7,7 @@ use crate::device;
 use crate::programs::compiled;
 use archc_runtime::Dtype;
 
-/// From some step on, only the first tap meets a token.
+/// A convolution with this step between taps: from some step on, only the first tap reads a token.
 fn far(taps: usize, step: usize) -> String {
     format!(
         "block Far[D](W = {taps}) {{

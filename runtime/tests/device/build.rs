@@ -1,4 +1,4 @@
-//! Graphs by hand: a builder that finds axes and rates.
+//! Graphs by hand: a builder that derives axes and rates.
 
 use archc_compiler::graph::*;
 use archc_compiler::source::{FileId, Place};
@@ -194,7 +194,7 @@ impl Build {
         })
     }
 
-    /// linear[from -> to](x) with a weight of its own.
+    /// linear[from -> to](x) with a new weight.
     pub fn linear(&mut self, path: &str, from: &[AxisId], to: &[AxisId], x: NodeId) -> NodeId {
         // An axis on both sides gets a name of its own on the weight's OUT side.
         let outs: Vec<AxisId> = to
@@ -213,7 +213,7 @@ impl Build {
         self.op(Op::Linear(map), &[x, weight])
     }
 
-    /// A model's embedding, with learned tokens before each document if `prefix` says how many.
+    /// A model's embedding, with learned tokens before each document if there is a `prefix` axis, whose length is their number.
     pub fn embed(&mut self, vocab: AxisId, d: AxisId, prefix: Option<AxisId>) -> NodeId {
         self.vocab = Some(vocab);
         let table = self.param("embedding", &[vocab, d], ParamKind::Embedding);
@@ -225,7 +225,7 @@ impl Build {
         self.op(Op::Embed { vocab }, &operands)
     }
 
-    /// A scan; `body` gets the states and captures, and gives the next states and the emits.
+    /// A scan; `body` maps the states and captures to the next states and the emits.
     pub fn scan(
         &mut self,
         states: &[(&[AxisId], NodeId)],
@@ -254,7 +254,7 @@ impl Build {
         self.emits(node, types)
     }
 
-    /// An attend; `body` gets the captures at the present token, those at the past one, and the lag.
+    /// An attend; `body` receives the captures at the present token, those at the past one, and the lag.
     pub fn attend(
         &mut self,
         captures: &[NodeId],

@@ -1,4 +1,4 @@
-//! What the areas share: sessions, random batches, finite differences.
+//! Helpers shared by the areas: sessions, random batches, finite differences.
 
 use crate::agree::lines;
 pub use crate::batches::{cotangents, noise, packed, random_batch};
@@ -26,12 +26,12 @@ pub fn exact() -> Dtype {
     *DTYPES.last().expect("a device has an arithmetic")
 }
 
-/// A bound on errors relative to the largest number: this in f64; in f32 what every path has to hold.
+/// A bound on errors relative to the largest element: this one in f64; in f32 the bound of every path.
 pub fn within(double: f64) -> f64 {
     if exact() == Dtype::F64 { double } else { 1e-5 }
 }
 
-/// Numbers known by hand: to the bit in f64; in f32 functions round to a few units, of 6e-8 each.
+/// Asserts values known by hand: exactly in f64; in f32 functions round to a few units of 6e-8 each.
 pub fn known(have: &[f64], want: &[f64], what: &str) {
     let share = if exact() == Dtype::F64 { 0.0 } else { 4e-7 };
     let near = |(a, b): (&f64, &f64)| (a - b).abs() <= share * b.abs();
@@ -42,8 +42,8 @@ fn weighed(forward: &Forward, r: &Tensors) -> f64 {
     forward.outputs.iter().map(|(n, t)| t.data.iter().zip(&r[n].data).map(|(a, b)| a * b).sum::<f64>()).sum()
 }
 
-/// Holds every derivative of sum(output * R) against central differences, in f64; a device that has none against the reference, whose
-/// own derivatives are held that way.
+/// Compares every derivative of sum(output * R) with central differences, in f64; those of a device without f64 with the reference, whose
+/// own derivatives are tested that way.
 ///
 /// With a step of 1e-5 a difference is off by about 1e-10 (curvature) + 1e-11 (rounding) times the size of the
 /// function; 1e-6 leaves room for functions that are steep.
@@ -94,7 +94,7 @@ pub fn check_gradients(graph: &Arc<Graph>, batch: &Batch) {
     assert!(nonzero > 0, "a gradient of zeros tests nothing");
 }
 
-/// The largest difference of two tensors relative to the largest number.
+/// The largest difference of two tensors relative to the largest element.
 pub fn distance(a: &Tensor, b: &Tensor) -> f64 {
     assert_eq!(a.shape, b.shape);
     let size = a.data.iter().chain(&b.data).fold(1e-300f64, |m, x| m.max(x.abs()));

@@ -1,4 +1,4 @@
-//! Carries: a sequence in pieces is the sequence.
+//! Tests of carries: a sequence run in pieces gives the results of the whole sequence.
 
 use crate::build::{Build, Paired};
 use crate::check::{distance, exact, packed, random_batch, session, within};
@@ -55,7 +55,7 @@ pub fn prefixed() -> Arc<Graph> {
     g.done()
 }
 
-/// Sums of what could not be computed of tokens that never were: the logarithm of 0.
+/// Sums over values that are not finite for missing tokens of zeros: the logarithm of 0.
 fn logarithms() -> Arc<Graph> {
     let mut g = Build::new();
     let h = g.axis("H", 2);
@@ -78,7 +78,7 @@ fn what_nobody_sees_may_be_anything() {
     check_pieces("packed", &graph, &packed(random_batch(&graph, 2, 6)));
 }
 
-/// Token by token over more known tokens than anything gets room for at once.
+/// Decodes token by token over more known tokens than are allocated at once.
 #[test]
 fn many_tokens_one_by_one() {
     for (name, graph) in all().into_iter().filter(|(name, _)| name.contains("scored") || name.contains("weighed")) {

@@ -1,4 +1,4 @@
-//! Published designs and mixers of the literature against the numbers that the original programs gave.
+//! Published designs and mixers of the literature, compared with the results of the original programs.
 
 use crate::check::{distance, relative_rms};
 use crate::programs::compiled;
@@ -43,7 +43,7 @@ fn errors(name: &str, dtype: Dtype, error: fn(&Tensor, &Tensor) -> f64) -> (f64,
 #[test]
 fn published_designs_in_f64() {
     if !DTYPES.contains(&Dtype::F64) {
-        return; // f32 is held below
+        return; // f32 is compared below
     }
     for name in ["adaptive_mix_gate", "content_aware_fusion"] {
         let (forward, gradients) = errors(name, Dtype::F64, distance);
@@ -58,12 +58,12 @@ fn published_designs_in_f32() {
     for name in ["adaptive_mix_gate", "content_aware_fusion"] {
         let (forward, gradients) = errors(name, Dtype::F32, relative_rms);
         eprintln!("{name}: forward {forward:.1e}, gradients {gradients:.1e}");
-        // What the design asks of every f32 path.
+        // The design's bound on every f32 path.
         assert!(forward < 1e-5 && gradients < 1e-4, "{name}: {forward} {gradients}");
     }
 }
 
-/// What `tests/fixtures/mixers/manifest.json` lists.
+/// The contents of `tests/fixtures/mixers/manifest.json`.
 #[derive(Deserialize)]
 struct Manifest {
     cases: Vec<Case>,
@@ -72,16 +72,16 @@ struct Manifest {
 #[derive(Deserialize)]
 struct Case {
     name: String,
-    /// A block of the library; without one the case has a program.
+    /// A block of the library; without one the case has its own program.
     block: Option<String>,
     set: BTreeMap<String, usize>,
     tolerance: f64,
-    /// Parameters whose gradient has no reference, or none that says anything.
+    /// Parameters whose gradient has no reference, or no meaningful one.
     without: Vec<String>,
 }
 
 impl Case {
-    /// The largest error of the output and of a gradient, relative in the norm, and where that is.
+    /// The largest errors of the output and of a gradient, relative in the norm, and the name of the worst one.
     fn errors(&self) -> (f64, f64, String) {
         let file = |end: &str| fixture(&format!("mixers/{}.{end}", self.name));
         let text = match &self.block {
@@ -115,7 +115,7 @@ impl Case {
 #[test]
 fn mixers_give_the_numbers_of_the_literature_s_code() {
     if !DTYPES.contains(&Dtype::F64) {
-        return; // the reference is held here, and f32 to the reference elsewhere
+        return; // the reference is compared here; f32 is compared with the reference elsewhere
     }
     let text = std::fs::read_to_string(fixture("mixers/manifest.json")).unwrap();
     let manifest: Manifest = serde_json::from_str(&text).unwrap();

@@ -1,4 +1,4 @@
-//! First values of parameters.
+//! Tests of the initial values of parameters.
 
 use crate::build::{Build, nowhere};
 use archc_compiler::graph::*;

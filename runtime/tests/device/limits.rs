@@ -1,11 +1,11 @@
-//! What the reference device cannot hold, and others can.
+//! Sizes that exceed the reference device but not others.
 
 use crate::check::{random_batch, session};
 use crate::device;
 use crate::time::{mixed, scored};
 use archc_runtime::{Device, Dtype};
 
-/// Every pair of 50,000 tokens is more than the reference builds; tiles need no such value.
+/// The pairs of 50,000 tokens exceed the limit of the reference; devices with tiles materialise no such value.
 #[test]
 fn more_pairs_than_memory() {
     let (pairs, near) = (mixed(), scored(Some(3.0), false));

@@ -1,4 +1,4 @@
-//! Tests of the reference device: one binary, a module an area. The same areas are held to other devices elsewhere.
+//! Tests of the reference device: one binary, one module per area. The same areas are tested on other devices elsewhere.
 
 mod build;
 mod check;
@@ -22,5 +22,5 @@ fn device() -> Reference {
     Reference
 }
 
-/// The arithmetics that it has, the most exact one last.
+/// The arithmetics of the device, the most exact one last.
 const DTYPES: &[Dtype] = &[Dtype::F32, Dtype::F64];

@@ -1,4 +1,4 @@
-//! Every op that does not touch time: values by hand, gradients against differences.
+//! Tests of every op that does not involve time: values by hand, gradients against differences.
 
 use crate::build::{Build, Nodes};
 use crate::check::{check_gradients, exact, known, random_batch, session, within};
@@ -6,7 +6,7 @@ use archc_compiler::graph::*;
 use archc_compiler::ops::Trait;
 use archc_runtime::{Batch, Objective, Tensor};
 
-/// y = op(x) of one input over [D, E] scaled and moved into its domain, gradients checked.
+/// Checks the gradients of y = op(x), for one input over [D, E] scaled and shifted into the op's domain.
 fn check_op(scale: f64, shift: f64, op: impl FnOnce(&mut Build, NodeId, AxisId, AxisId) -> NodeId) {
     let mut g = Build::new();
     let (d, e) = (g.axis("D", 3), g.axis("E", 4));
@@ -244,7 +244,7 @@ fn ops_along_an_axis_by_hand() {
     let op = |op: fn(AxisId) -> Op, x: &[f64]| at(x, |g, x, d| g.op(op(d), &[x]));
     assert_eq!(op(Op::Cumsum, &[1.0, 2.0, 3.0]), (vec![1.0, 3.0, 6.0], vec![6.0, 5.0, 3.0]));
     assert_eq!(op(Op::Sort, &[1.0, 3.0, 2.0]), (vec![3.0, 2.0, 1.0], vec![3.0, 1.0, 2.0]));
-    // 0 and -0 are a tie as well: what is sorted stays in order, and so does its gradient.
+    // 0 and -0 are a tie as well: sorting keeps their order, and so does its gradient.
     assert_eq!(op(Op::Sort, &[-0.0, 0.0, 1.0]).1, [2.0, 3.0, 1.0]);
     assert_eq!(op(|d| Op::TopK(d, 1), &[-0.0, 0.0]).1, [1.0, 0.0]);
     // Ties: the lower index first.

@@ -1,4 +1,4 @@
-//! AdamW, clipping, steps that are not finite, snapshots.
+//! Tests of AdamW, clipping, steps that are not finite, and snapshots.
 
 use crate::build::Build;
 use crate::check::{exact, random_batch, within};
@@ -39,7 +39,7 @@ fn with(optimizer: AdamW, dtype: Dtype) -> Box<dyn Session> {
     device().compile(&model(), BatchShape { batch: 2, len: 5 }, &options).unwrap()
 }
 
-/// AdamW as in arXiv 1711.05101, written out once more, for a model without dropout.
+/// Compares AdamW with an independent implementation of arXiv 1711.05101, for a model without dropout.
 #[test]
 fn adamw_by_hand() {
     let mut g = Build::new();
@@ -104,7 +104,7 @@ fn training_lowers_the_loss() {
     let mut s = with(AdamW::default(), Dtype::F32);
     let first = s.step(&batch, 0.02).unwrap();
     let last = (0..150).map(|_| s.step(&batch, 0.02).unwrap()).last().unwrap();
-    // One batch by heart, up to dropout: far below ln 6 = 1.79.
+    // One batch is memorised, up to dropout: far below ln 6 = 1.79.
     assert!(last.loss < 0.5 * first.loss, "{} -> {}", first.loss, last.loss);
     assert!(first.objective > first.loss, "the program's own term is added");
 }

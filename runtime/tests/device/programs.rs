@@ -1,4 +1,4 @@
-//! Programs from their text: what the standard library, the seeds and the examples hold, small.
+//! Programs from their text: those of the standard library, the seeds and the examples, at small sizes.
 
 use archc_compiler::graph::Graph;
 use archc_compiler::source::SourceMap;
@@ -24,7 +24,7 @@ fn root() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), ".."].iter().collect()
 }
 
-/// Every block and model of a file, small; the standard stack alone is none, since it calls the block put into it.
+/// Every block and model of a file, at small sizes; the standard stack alone is none, since it calls the block put into it.
 pub fn programs(path: &Path) -> Vec<(String, Arc<Graph>)> {
     archc_selftest::run::programs(&path.display().to_string(), &std::fs::read_to_string(path).unwrap())
 }

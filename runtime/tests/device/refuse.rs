@@ -1,4 +1,4 @@
-//! Bad input gets a code, never a panic.
+//! Tests of bad input: it gives an error code, never a panic.
 
 use crate::check::{exact, random_batch, session};
 use crate::device;

@@ -1,5 +1,5 @@
-//! Whole programs from their text: the standard library, seeds and examples, each held against differences,
-//! against itself in pieces, and against itself packed.
+//! Whole programs from their text: the standard library, seeds and examples, each compared with differences, with
+//! itself in pieces, and with itself packed.
 
 use crate::check::{cotangents, exact, noise, packed, random_batch, reference, relative_rms, session};
 use crate::decode::check_pieces;
@@ -13,7 +13,7 @@ fn weighed(forward: &Forward, r: &Tensors) -> f64 {
     forward.outputs.iter().map(|(n, t)| t.data.iter().zip(&r[n].data).map(|(a, b)| a * b).sum::<f64>()).sum()
 }
 
-/// The derivative along a random direction of all parameters, against a central difference in f64.
+/// Compares the derivative along a random direction of all parameters with a central difference in f64.
 fn check_direction(name: &str, graph: &Arc<Graph>) {
     let batch = packed(random_batch(graph, 2, 7));
     let mut s = session(graph, exact());
@@ -46,7 +46,7 @@ fn check_direction(name: &str, graph: &Arc<Graph>) {
     assert!(slope != 0.0 || graph.params.is_empty(), "{name}");
 }
 
-/// f32 against f64, to what the design asks of every f32 path.
+/// Compares f32 with f64, within the design's bound on every f32 path.
 fn check_short(name: &str, graph: &Arc<Graph>) {
     let mut batch = packed(random_batch(graph, 2, 20));
     batch.inputs.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x = f64::from(*x as f32));

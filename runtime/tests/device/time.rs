@@ -1,4 +1,4 @@
-//! Windows, scans and attends: gradients, documents, causality, long sequences.
+//! Tests of windows, scans and attends: gradients, documents, causality, long sequences.
 
 use crate::build::{Build, Nodes, Paired};
 use crate::check::{
@@ -8,7 +8,7 @@ use archc_compiler::graph::*;
 use archc_runtime::{Batch, Dtype, Objective, Tensor};
 use std::sync::Arc;
 
-/// Every way to read a window: filtered, summed, picked, filtered per token, and as it is.
+/// Every way to read a window: filtered, summed, picked, filtered per token, and materialised.
 pub fn windows() -> Arc<Graph> {
     let mut g = Build::new();
     let [d, w, f] = [("D", 2), ("W", 3), ("F", 2)].map(|(n, s)| g.axis(n, s));
@@ -179,7 +179,7 @@ pub fn mixed() -> Arc<Graph> {
     g.done()
 }
 
-/// All of them, by name.
+/// All graphs above, by name.
 pub fn all() -> Vec<(&'static str, Arc<Graph>)> {
     vec![
         ("windows", windows()),
@@ -209,7 +209,7 @@ fn gradients_of_packed_documents() {
     }
 }
 
-/// Some tokens of some sequences of every input.
+/// Cuts some tokens of some sequences out of every input.
 fn part(batch: &Batch, rows: std::ops::Range<usize>, times: std::ops::Range<usize>) -> Batch {
     let cut = |t: &Tensor| {
         let token: usize = t.shape[2..].iter().product();
@@ -276,7 +276,7 @@ fn nothing_visible_gives_zero() {
     let x = g.input("x", &[d]);
     let out = g.attend(&[x], |n, present, past, lag| {
         let score = n.contract(&[d], present[0], past[0]);
-        // Not the present token, so the first of a document sees none.
+        // The present token is not visible, so no token is visible to the first of a document.
         Paired { visible: Some(lag), weighing: Weighing::Score(score), sink: None, emits: vec![past[0]] }
     });
     g.output(out[0]);
@@ -314,14 +314,14 @@ fn f32_is_near_f64() {
     for (name, graph) in all() {
         let batch = packed(random_batch(&graph, 2, 40));
         let (mut exact, mut short) = (reference(&graph), session(&graph, Dtype::F32));
-        // The same numbers for both: rounded once.
+        // The same values for both: rounded once.
         exact.restore(&short.snapshot().unwrap()).unwrap();
         let mut batch = batch;
         batch.inputs.values_mut().for_each(|t| t.data.iter_mut().for_each(|x| *x = f64::from(*x as f32)));
         let (want, have) = (exact.forward(&batch, None).unwrap(), short.forward(&batch, None).unwrap());
         let r = cotangents(&want);
         for (output, t) in &want.outputs {
-            // What the design asks of every f32 path.
+            // The design's bound on every f32 path.
             assert!(relative_rms(&have.outputs[output], t) < 1e-5, "{name} {output}");
         }
         let objective = Objective::Cotangents(&r);

@@ -1,4 +1,4 @@
-//! Losses, masks, dropout.
+//! Tests of losses, masks and dropout.
 
 use crate::agree::lines;
 use crate::build::Build;
@@ -11,7 +11,7 @@ use archc_compiler::graph::*;
 use archc_runtime::{Batch, Dtype, Objective, Session};
 use std::sync::Arc;
 
-/// Holds the derivatives of the training objective against differences, in f64, or against the reference; tolerances as in `check`.
+/// Compares the derivatives of the training objective with differences, in f64, or with the reference; tolerances as in `check`.
 fn check_loss(graph: &Arc<Graph>, batch: &Batch) {
     if exact() == Dtype::F32 {
         let found = Subject::new(&device(), Dtype::F32).compare(graph, batch);
@@ -158,7 +158,7 @@ fn dropout_inside_a_scan_draws_anew_at_each_token() {
         let moved = n.add(s[0], one);
         let half = n.number(0.5);
         let next = n.op(Op::Dropout { path: "in".into() }, &[moved, half]);
-        // Never forgets: a state of 2^t where the same places were kept at every token.
+        // No decay: the state grows as 2^t where the same elements were kept at every token.
         (vec![next], vec![next])
     })[0];
     let logits = g.linear("head", &[d], &[vocab], y);

@@ -1,4 +1,4 @@
-//! Attends: scores and weights, sinks, masks, captures that lack batch, heads or time.
+//! Tests of attends: scores and weights, sinks, masks, captures that lack batch, heads or time.
 
 use crate::made::{Made, check};
 use archc_compiler::graph::{BinaryOp, UnaryOp};
@@ -123,7 +123,7 @@ fn pairs() {
     check(&m, &lowered);
 }
 
-/// Weights that are not normalised: 0 among them, which still has a gradient. A number for each pair is summed.
+/// Weights that are not normalised, among them 0, which still has a gradient. One element per pair is summed.
 #[test]
 fn weights() {
     let (mut m, tile) = made(&[2, 3, 2]);

@@ -1,4 +1,4 @@
-//! The backward passes of two chunk forms, written out by hand: differentiation gives the same numbers, with no more
+//! The backward passes of two chunk forms, written out by hand: differentiation gives the same values, with no more
 //! products.
 
 use crate::loops;
@@ -73,8 +73,8 @@ fn matrix(t: &Tensor, from: usize, rows: usize, cols: usize) -> Matrix {
     made(rows, cols, |i, j| t.data[from + i * cols + j])
 }
 
-/// Products of matrices: contractions whose operands both keep a dimension that the other lacks, and what is made of such.
-/// A loop counts once, as its body stands.
+/// The number of matrix products: contractions whose operands both keep a dimension that the other lacks, and ops that consist of such
+/// products. A loop counts once, with its body as written.
 fn products(dag: &Dag, from: usize) -> usize {
     let is_product = |n: &Node| match &n.op {
         Op::Contract(_) => {
@@ -91,7 +91,7 @@ fn products(dag: &Dag, from: usize) -> usize {
     dag.nodes[from..].iter().map(|n| usize::from(is_product(n)) + inside(n)).sum()
 }
 
-/// Relative to the largest: both are f64, and sums of a few terms.
+/// Asserts a small difference relative to the largest element: both are f64, and sums of a few terms.
 fn close(name: &str, found: &[f64], hand: &[f64], joint: &Lowered) {
     let largest = hand.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
     assert_eq!(found.len(), hand.len(), "{name}");
@@ -272,7 +272,7 @@ fn general_form() {
         let d_qb = lower(&times(&d_o, &transposed(p)), false);
         let d_ak = lower(&times(&back, &transposed(&value)), true);
         let d_ab = lower(&times(&back, &transposed(p)), true);
-        // the decay between rows is in the products with what / Gamma stands for
+        // the decays between rows are applied in the products, in place of the formula's division by Gamma
         type Decay<'a> = &'a dyn Fn(usize, usize, usize) -> f64;
         let row = |d: &Matrix, y: &Matrix, f: Decay| {
             made(C, K, |i, c| (0..C).filter(|j| d[i][*j] != 0.0).map(|j| d[i][j] * y[j][c] * f(i, j, c)).sum())
@@ -309,8 +309,8 @@ fn general_form() {
         ds = ds0;
     }
 
-    // rows of dP: 2 products and a solve; dV 3; dS 2; the four dA; dQ and da 3 each; dK and dB 3 each; and to have P again:
-    // four products for the A, two for the right side, a solve
+    // rows of dP: 2 products and a solve; dV 3; dS 2; the four dA; dQ and da 3 each; dK and dB 3 each; and to recompute P: four products
+    // for the A, two for the right side, a solve
     let hand = (2 + 1) + 3 + 2 + 4 + 3 + 3 + 3 + 3 + (4 + 2 + 1);
     for graph in [&made_joint, &lean] {
         let wanted: Vec<ValueId> = graph.input_grads.iter().map(|g| g.1).chain([graph.param_grads[0].1]).collect();
@@ -450,8 +450,8 @@ fn gated_delta_rule() {
         }
     }
 
-    // dV^: 2 and a solve; dA, dQK: 2; dQ 2; dK: by QK, by KK from both sides, by what is written, by what is read: 5; dS 2;
-    // again: KK, QK, KS and the solve
+    // dV^: 2 and a solve; dA, dQK: 2; dQ 2; dK: by QK, by KK from both sides, by the write, by the read: 5; dS 2; recomputed: KK, QK, KS
+    // and the solve
     let hand = (2 + 1) + 2 + 2 + 5 + 2 + (3 + 1);
     for graph in [&made_joint, &lean] {
         let wanted: Vec<ValueId> = graph.input_grads.iter().map(|g| g.1).chain([graph.param_grads[0].1]).collect();

@@ -1,10 +1,10 @@
-//! Loops: states, captures and emits of every kind; loops in loops.
+//! Tests of loops: states, captures and emits of every kind; loops in loops.
 
 use crate::made::{Made, check, count, joint};
 use archc_compiler::graph::{BinaryOp, UnaryOp};
 use archc_compiler::lowered::{BATCH, Builder, DimId, Extent, Loop, LoopState, Lowered, Op, TIME, ValueId};
 
-/// A loop whose body is made from its states and captures. Gives the node.
+/// Adds a loop whose body is made from its states and captures; returns the node.
 pub fn make(
     b: &mut Builder,
     (over, reverse): (DimId, bool),
@@ -64,7 +64,7 @@ fn emits_of_first_loop(graph: &Lowered) -> usize {
     found.expect("a loop")
 }
 
-/// A running sum needs no state again, and saves none.
+/// The gradient of a running sum reads no state, so none is saved.
 #[test]
 fn nothing_is_saved_in_vain() {
     let mut m = Made::new(&[2]);
@@ -108,7 +108,7 @@ fn recurrent_map() {
     let (joint, _) = joint(&lowered);
     let products = joint.dag.nodes.iter().filter(|n| matches!(&n.op, Op::Contract(over) if over.contains(&TIME)));
     assert_eq!(products.count(), 2, "{}", archc_compiler::lowered::print(&joint));
-    // the cotangent of x, and that of what tanh is of, which is the factor of both
+    // the cotangent of x, and that of the argument of tanh, which is the factor of both
     let reverse = joint.dag.nodes.iter().rev().find_map(|n| match &n.op {
         Op::Loop(l) => Some(l),
         _ => None,
@@ -117,7 +117,7 @@ fn recurrent_map() {
     assert_eq!((reverse.states.len(), reverse.emits.len()), (1, 2), "{}", archc_compiler::lowered::print(&joint));
 }
 
-/// A bias that is added at each token: the sum of what is given out anyway. A batch that is not mapped.
+/// A bias that is added at each token: its gradient is a sum of values that are emitted anyway. A batch that is not mapped.
 #[test]
 fn sums_after_the_loop() {
     let mut m = Made::new(&[3]);

@@ -1,4 +1,4 @@
-//! Lowered graphs by hand, and their gradients held against differences of their values.
+//! Lowered graphs by hand, and their gradients compared with differences of their values.
 
 use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
 use archc_compiler::graph::{
@@ -49,7 +49,7 @@ impl Made {
         Self { dims, axes: axes.collect(), params: Vec::new(), inputs: Vec::new(), batch: 2, pos }
     }
 
-    /// Sequences of so many tokens, one document each.
+    /// Sets `batch` sequences of `len` tokens, one document each.
     pub fn tokens(mut self, batch: usize, len: usize) -> Self {
         self.batch = batch;
         self.pos = (0..batch).flat_map(|_| 0..len as u32).collect();
@@ -65,13 +65,13 @@ impl Made {
         DimId(self.dims.len() as u32 - 1)
     }
 
-    /// A parameter with numbers from this range.
+    /// A parameter with elements from this range.
     pub fn param(&mut self, axes: &[DimId], range: (f64, f64)) -> Given {
         self.params.push((axes.to_vec(), range));
         Given::Param(self.params.len() - 1)
     }
 
-    /// An input with numbers from this range.
+    /// An input with elements from this range.
     pub fn input(&mut self, axes: &[DimId], range: (f64, f64)) -> Given {
         self.inputs.push((axes.to_vec(), range));
         Given::Input(self.inputs.len() - 1)
@@ -208,7 +208,7 @@ pub fn assert_valid(graph: &Lowered) {
     }
 }
 
-/// sum(output * R)
+/// The value sum(output * R).
 fn value(lowered: &Lowered, params: &[Vec<f64>], leaves: &Leaves) -> f64 {
     let wanted: Vec<ValueId> = lowered.outputs.iter().map(|o| o.value).collect();
     let values = run(lowered, params, leaves, &wanted);
@@ -257,10 +257,10 @@ pub fn joint(lowered: &Lowered) -> (Lowered, Lowered) {
     (joint, lean)
 }
 
-/// Every gradient against central differences, and with its recomputations against that without.
+/// Compares every gradient with central differences, and the graph with recomputations with the one without.
 ///
-/// A step of 1e-5 leaves an error of 1e-10 times a third derivative and, from rounding, of 1e-11 times the value; 1e-7 of the
-/// largest has room for third derivatives of a thousand.
+/// A step of 1e-5 leaves an error of 1e-10 times a third derivative and, from rounding, of 1e-11 times the value; 1e-7 of the largest
+/// allows for third derivatives of a thousand.
 pub fn check(made: &Made, lowered: &Lowered) {
     let (joint, lean) = joint(lowered);
     let (params, leaves) = made.numbers(lowered);
@@ -299,7 +299,7 @@ pub fn check(made: &Made, lowered: &Lowered) {
             Given::Input(i) => format!("input {i}"),
         };
         let gradient = given.iter().position(same).map(|i| &gradients[i]);
-        // a parameter's numbers lie in its own order of axes, its gradient in canonical order
+        // a parameter's elements are in its own order of axes, its gradient in canonical order
         let (dims, own) = match which {
             Given::Param(p) => (made.params[p].0.clone(), made.params[p].0.clone()),
             Given::Input(i) => {
@@ -313,7 +313,7 @@ pub fn check(made: &Made, lowered: &Lowered) {
         let count: usize = lengths.iter().product();
         let largest = gradient.map_or(0.0, |g| g.data.iter().fold(0.0, |m: f64, x| m.max(x.abs())));
         let tolerance = 1e-7 * largest.max(at.abs()).max(1.0);
-        // at most 24 numbers of each, spread over all
+        // at most 24 elements of each, spread over all
         for i in (0..count).step_by(count.div_ceil(24)) {
             let slope = (shifted(which, i, step) - shifted(which, i, -step)) / (2.0 * step);
             let mut left = i;
@@ -336,7 +336,7 @@ pub fn check(made: &Made, lowered: &Lowered) {
     }
 }
 
-/// How many ops of a kind a graph has, bodies included.
+/// The number of ops of a kind in a graph, bodies included.
 pub fn count(dag: &Dag, is_it: &dyn Fn(&Op) -> bool) -> usize {
     let of = |n: &lowered::Node| {
         let inside = match &n.op {

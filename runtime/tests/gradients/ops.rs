@@ -1,10 +1,10 @@
-//! Every op that has a gradient, with operands that are broadcast.
+//! Tests of every op that has a gradient, with operands that are broadcast.
 
 use crate::made::{Made, check};
 use archc_compiler::graph::{BinaryOp, ReduceOp, UnaryOp};
 use archc_compiler::lowered::{BATCH, Builder, DimId, Extent, Op, Pairs, TIME, ValueId};
 
-/// f of a parameter `[A0]`, of an input `[A0]`, and of a value that is constant over A1 afterwards.
+/// Checks f of a parameter `[A0]`, of an input `[A0]`, and of a value that is constant over A1 afterwards.
 fn unary(range: (f64, f64), f: UnaryOp) {
     let mut m = Made::new(&[3, 2]);
     let (h, k) = (m.axis(0), m.axis(1));
@@ -92,7 +92,7 @@ fn choices() {
         let sum = b.sum(dropped, &[k]);
         vec![y, sum, stopped]
     });
-    // what is stopped has a slope that its gradient leaves out, so it is held against the others alone
+    // the stopped output has a slope that its gradient leaves out, so the differences are those of the others alone
     let mut without = lowered.clone();
     without.outputs.pop();
     check(&m, &without);
@@ -136,7 +136,7 @@ fn reductions() {
     }
 }
 
-/// A running sum that starts anew where x is positive.
+/// A running sum that restarts where x is positive.
 fn anew(b: &mut Builder, x: ValueId, dim: DimId, exclusive: bool) -> ValueId {
     let zero = b.number(0.0);
     let starts = b.binary(BinaryOp::Gt, x, zero);
@@ -166,7 +166,7 @@ fn over_a_dimension() {
             let (p, x, w) = (leaf(b, p), leaf(b, x), leaf(b, w));
             let x = b.mul(p, x);
             let (y, z) = (make(b, x, h, k), make(b, p, h, k));
-            // one result whose cotangent is constant along the dimension, one whose is not
+            // one result whose cotangent is constant along the dimension, and one whose cotangent is not
             let over: Vec<DimId> = [h].into_iter().filter(|d| b.has(y, *d)).collect();
             let y = b.sum(y, &over);
             vec![b.mul(y, w), z]

@@ -1,7 +1,7 @@
-//! Random affine recurrences: chunked against token by token, forward and gradients.
+//! Tests of random affine recurrences: chunked against token by token, forward and gradients.
 //!
-//! A program is drawn: a decay (none, one a head, by key, by value), some updates in turn or at once (writes, delta steps, steps that
-//! take out with another key), and reads at two points. The reference runs it token by token; the device in chunks.
+//! A program is drawn: a decay (none, one per head, by key, by value), some updates in turn or at once (writes, delta steps, steps that
+//! erase with another key), and reads at two points. The reference runs it token by token; the device in chunks.
 
 use crate::agree::lines;
 use crate::batches::{packed, random_batch};

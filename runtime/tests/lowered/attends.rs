@@ -1,4 +1,4 @@
-//! Attends and their gradients against sums over all pairs, with more than one tile.
+//! Tests of attends and their gradients against sums over all pairs, with more than one tile.
 
 use crate::hand::{Hand, leaf, same, tokens};
 use archc_compiler::graph::BinaryOp;
@@ -17,7 +17,7 @@ struct Parts {
     sink: ValueId,
 }
 
-/// Everything by the definitions: weights, results, and the gradients for cotangents dy.
+/// All values by the definitions: weights, results, and the gradients for cotangents dy.
 struct Wanted {
     y: Vec<f64>,
     lse: Vec<f64>,
@@ -83,7 +83,7 @@ fn check(scored: bool) {
             let visible = inner.binary(BinaryOp::Lt, lag, width);
             let mut dag = inner.dag;
             let ids = [q, k, v, sink, score, visible];
-            // what a gradient adds
+            // the additional nodes of a gradient
             let forward = dag.clone();
             let mut inner = b.body();
             std::mem::swap(&mut inner.dag, &mut dag);
@@ -131,7 +131,7 @@ fn check(scored: bool) {
         let mut operands = captures.to_vec();
         let mut out = vec![y];
         if scored {
-            // the largest score, and the logarithm of the sum beside it
+            // the maximum score, and the logarithm of the sum beside it
             let [top, log] = [1, 2].map(|i| b.op(Op::Emit(i), &[node]));
             operands.extend([top, log, b.mul(y, dy)]);
             out.push(b.add(top, log));

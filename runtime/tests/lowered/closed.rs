@@ -1,4 +1,4 @@
-//! The interpreter's own ops against closed forms.
+//! Tests of the interpreter's own ops against closed forms.
 
 use crate::hand::{Hand, dot, leaf, same, tokens};
 use archc_compiler::graph::BinaryOp;
@@ -110,7 +110,7 @@ fn pairs(rows: DimId, cols: DimId, which: usize) -> Pairs {
     Pairs { rows, cols, strict: which > 0, before: which == 2 }
 }
 
-/// The decay between rows as the doc has it.
+/// The decay between rows as documented.
 fn decay(g: &[f64], i: usize, j: usize, which: usize) -> f64 {
     let (meant, last) = match which {
         0 => (j <= i, i),
@@ -285,7 +285,7 @@ fn running_sums() {
                 2 => 0..i,
                 _ => i + 1..4,
             };
-            // none of the tokens between starts anew
+            // the sum restarts at none of the tokens between
             let together = |i: usize, j: usize| n < 4 || (i.min(j) + 1..=i.max(j)).all(|r| x[r] <= 0.0);
             let sum = |i: usize| terms(i).filter(|j| together(i, *j)).map(|j| x[j]).sum();
             let want: Vec<f64> = (0..4).map(sum).collect();
@@ -325,7 +325,7 @@ fn what_moves_numbers_and_its_transpose() {
     assert_eq!(results[7].data, x[1..3]);
 }
 
-/// sum(f(x) R) = sum(x f'(R)) for a linear op and its transpose.
+/// Checks sum(f(x) R) = sum(x f'(R)) for a linear op f and its transpose f'.
 #[test]
 fn windows_and_filters_have_their_transposes() {
     let mut hand = Hand::new(6, 3);

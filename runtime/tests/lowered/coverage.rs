@@ -1,4 +1,4 @@
-//! Which ops the programs have that agreement is tested on.
+//! Test of the ops that occur in the programs on which agreement is tested.
 
 use crate::programs::{files, programs};
 use archc_compiler::Target;
@@ -7,7 +7,7 @@ use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered::{Dag, Op, verify};
 use std::collections::BTreeSet;
 
-/// The names of a graph's ops, bodies included.
+/// Collects the names of a graph's ops, bodies included.
 fn ops(dag: &Dag, names: &mut BTreeSet<String>) {
     for node in &dag.nodes {
         match &node.op {
@@ -21,7 +21,7 @@ fn ops(dag: &Dag, names: &mut BTreeSet<String>) {
     }
 }
 
-/// The programs have every op that only lowering or differentiation makes, so agreement speaks of all of them.
+/// The programs have every op that only lowering or differentiation makes, so that the tests of agreement cover all of them.
 #[test]
 fn programs_have_all_ops() {
     let mut names = BTreeSet::new();

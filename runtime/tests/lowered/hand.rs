@@ -8,14 +8,14 @@ use archc_runtime::Tensor;
 use archc_runtime::compiled::Leaves;
 use archc_runtime::interpret::interpret;
 
-/// A graph under construction beside the numbers of its leaves.
+/// A graph under construction, with the elements of its leaves.
 pub struct Hand {
     dims: Vec<Dim>,
     pub leaves: Leaves,
 }
 
 impl Hand {
-    /// Two sequences of so many tokens; the second one's documents are as long as `document`.
+    /// Two sequences of `len` tokens; the documents of the second one have `document` tokens.
     pub fn new(len: usize, document: usize) -> Self {
         let dims = vec![
             Dim { name: "B".into(), extent: Extent::Batch, rank: 0 },
@@ -35,7 +35,7 @@ impl Hand {
         DimId(self.dims.len() as u32 - 1)
     }
 
-    /// Evaluates what is built; every `leaf` that has no numbers yet gets normal ones that depend on its name.
+    /// Evaluates the graph that `make` builds; every `leaf` without elements gets normal ones that depend on its name.
     pub fn run(&mut self, make: impl FnOnce(&mut Builder<'_>) -> Vec<ValueId>) -> Vec<Tensor> {
         let mut dims = self.dims.clone();
         let mut b = Builder::new(&mut dims, nowhere());
@@ -67,13 +67,13 @@ impl Hand {
         interpret(&graph, &[], &self.leaves, &wanted).unwrap_or_else(|e| panic!("{}", e.message))
     }
 
-    /// The numbers of a leaf.
+    /// The elements of a leaf.
     pub fn numbers(&self, name: &str) -> &[f64] {
         &self.leaves.carried[name].data
     }
 }
 
-/// A leaf with numbers of its own.
+/// A leaf with its own elements.
 pub fn leaf(b: &mut Builder<'_>, name: &str, dims: &[DimId]) -> ValueId {
     let mut dims = dims.to_vec();
     dims.sort_by_key(|d| (b.dims[d.0 as usize].rank, *d));
@@ -85,7 +85,7 @@ pub fn tokens(b: &mut Builder<'_>, name: &str, axes: &[DimId]) -> ValueId {
     leaf(b, name, &[&[BATCH, TIME], axes].concat())
 }
 
-/// Holds two lists of numbers against each other: sums of up to some thousand terms of size 1 in another order.
+/// Asserts that two lists of numbers are equal up to rounding: sums of up to some thousand terms of size 1 in another order.
 pub fn same(have: &[f64], want: &[f64]) {
     assert_eq!(have.len(), want.len());
     for (i, (a, b)) in have.iter().zip(want).enumerate() {

@@ -1,5 +1,4 @@
-//! Tests of lowered graphs: everything that holds for the reference device holds for their interpreter, and the two
-//! agree.
+//! Tests of lowered graphs: all tests of the reference device on their interpreter, and the agreement of the two.
 
 mod affine;
 mod attends;
@@ -39,13 +38,13 @@ fn device() -> Interpreted {
     Interpreted::default()
 }
 
-/// The same with other chunks.
+/// The device under test with another chunk length.
 fn chunked(chunk: usize) -> Box<dyn Device> {
     Box::new(Interpreted { chunk })
 }
 
-/// The arithmetics that it has, the most exact one last.
+/// The arithmetics of the device, the most exact one last.
 const DTYPES: &[Dtype] = &[Dtype::F32, Dtype::F64];
 
-/// A factor of inputs at which gates are at their bounds.
+/// A factor of inputs at which gates reach their bounds.
 const LARGE: f64 = 30.0;

@@ -1,4 +1,4 @@
-//! The device under test against the reference in f64: the standard library, seeds and examples.
+//! Tests of the device against the reference in f64: the standard library, seeds and examples.
 
 use crate::agree::{Finding, NOT_JUDGED, lines, named};
 use crate::batches::{packed, random_batch};
@@ -12,12 +12,12 @@ use archc_selftest::battery::unseen;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Runs a check over all programs of some files; gives everything that is off at once.
+/// Runs a check over all programs of some files and reports all findings at once.
 pub fn each(files: &[PathBuf], check: impl Fn(&Subject<'_>, &Arc<Graph>) -> Vec<Finding>) {
     each_on(&device(), files, check);
 }
 
-/// The same on another device.
+/// Runs a check on another device.
 fn each_on(device: &dyn Device, files: &[PathBuf], check: impl Fn(&Subject<'_>, &Arc<Graph>) -> Vec<Finding>) {
     let subject = Subject::new(device, exact());
     let mut found = Vec::new();
@@ -35,7 +35,7 @@ pub fn all() -> Vec<PathBuf> {
     ["stdlib", "seeds", "examples", "tests/scans"].into_iter().flat_map(files).collect()
 }
 
-/// Lengths around a chunk of 64 and a tile, and shorter than what is chunked at all.
+/// Compares lengths around a chunk of 64 and a tile, and lengths too short to be chunked.
 fn lengths(subject: &Subject<'_>, graph: &Arc<Graph>) -> Vec<Finding> {
     let mut found = Vec::new();
     for len in [1, 2, 5, 63, 64, 65, 130] {
@@ -83,7 +83,7 @@ fn pieces() {
     });
 }
 
-/// Token by token over more known tokens than an attend gets room for at once.
+/// Decodes token by token over more known tokens than are allocated for an attend at once.
 #[test]
 fn decoding() {
     each(&all(), |subject, graph| {
@@ -109,7 +109,7 @@ fn training_steps() {
     });
 }
 
-/// Chunks of 16 and 32 tokens, the last one ragged; documents that start at their edges and in the middle of them.
+/// Chunks of 16 and 32 tokens, the last one ragged; documents that start at chunk boundaries and within chunks.
 #[test]
 fn other_chunks() {
     let files: Vec<PathBuf> = ["stdlib", "tests/scans"].into_iter().flat_map(files).collect();
@@ -125,13 +125,13 @@ fn other_chunks() {
     }
 }
 
-/// Inputs so large that gates are at their bounds: decays of 1 and next to 0, steps of 0 and 1.
+/// Inputs so large that gates reach their bounds: decays of 1 and next to 0, steps of 0 and 1.
 #[test]
 fn gates_at_their_bounds() {
     each(&all(), |subject, graph| {
         let mut batch = random_batch(graph, 2, 70);
         batch.inputs.values_mut().flat_map(|t| &mut t.data).for_each(|x| *x *= LARGE);
-        // At such gates linear attention's divisors come near 0 and amplify rounding beyond what can be judged.
+        // At such gates the divisors of linear attention come near 0 and amplify rounding too much to be judged.
         let mut found = subject.compare(graph, &batch);
         found.retain(|f| !f.run.contains(NOT_JUDGED));
         found

@@ -18,13 +18,13 @@ rewrites! {
     struct SwapFeatureMap = "swap a feature map";
 }
 
-/// Functions of any value that may stand for each other.
+/// Interchangeable functions of any value.
 const SMOOTH: &[&str] = &["silu", "gelu", "relu", "relu2", "tanh"];
 
-/// What a factor that opens and closes may be.
+/// Interchangeable gate functions.
 const GATES: &[&str] = &["sigmoid", "silu", "gelu", "tanh", "relu2"];
 
-/// An element-wise function that may be another.
+/// Application of an element-wise function that can be replaced.
 pub(super) struct Activation<'a> {
     expr: &'a Expr,
     options: &'static [&'static str],
@@ -62,7 +62,8 @@ fn rename_applied(expr: &mut Expr, new: &str) {
     }
 }
 
-/// Sigmoids are gates only where no memory's update or mixing weight rests on their range.
+/// Lists activations and gates. Sigmoids count as gates only if no memory update or mixing weight depends on their
+/// range.
 fn activations(program: &Program) -> Vec<(&'static str, String, Activation<'_>)> {
     let ranged = ranged(program);
     let mut found = Vec::new();
@@ -84,7 +85,7 @@ fn activations(program: &Program) -> Vec<(&'static str, String, Activation<'_>)>
     found
 }
 
-/// Values on whose range something rests: those that a scan or an attend uses, and `1 - x` of anything.
+/// Values whose range matters: those that a scan or an attend uses, and any x of `1 - x`.
 fn ranged(program: &Program) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for stmt in &program.body().stmts {
@@ -107,7 +108,7 @@ fn ranged(program: &Program) -> BTreeSet<String> {
     names
 }
 
-/// Whether a value is a factor of a product somewhere, or stands alone (an output's gate).
+/// Whether a value is a factor of a product, or is not bound to a name (an output's gate).
 fn is_factor(program: &Program, name: Option<&str>) -> bool {
     let Some(name) = name else { return true };
     let mut found = false;
@@ -121,7 +122,7 @@ fn is_factor(program: &Program, name: Option<&str>) -> bool {
 
 // ---- feature maps
 
-/// Ends of the pipes of queries and keys, and how each is written over an axis.
+/// Feature maps at the ends of the pipes of queries and keys, and whether each is written over an axis.
 const MAPS: &[(&str, bool)] = &[
     ("silu", false),
     ("elu1", false),
@@ -142,7 +143,7 @@ impl Rewrite for SwapFeatureMap {
             let query: Vec<&str> = read.query.iter().filter_map(|q| super::build::name_of(q)).collect();
             let ([query], [_]) = (query.as_slice(), read.keys.as_slice()) else { continue };
             let Some(axes) = program.value(query).map(|v| v.axes.clone()) else { continue };
-            // The query, and what is written under the same axes: its key.
+            // The query, and the written value with the same axes: its key.
             let mut names = vec![(*query).to_owned()];
             for write in super::update::writes(&memory) {
                 let factors = super::build::factors(write.term.value);
@@ -178,7 +179,7 @@ impl Rewrite for SwapFeatureMap {
         for name in names {
             let value = program.definition(name)?;
             let mut kept: Vec<Expr> = stages(value).into_iter().cloned().collect();
-            // A norm at the end stays: the map goes before it, unless the map is a norm itself.
+            // A norm at the end stays: the map is inserted before it, unless the map is a norm itself.
             let norm = kept.pop_if(|s| stage_name(s) == Some("l2norm"));
             let had = kept.pop_if(|s| stage_name(s).is_some_and(|n| MAPS.iter().any(|(m, _)| *m == n)));
             old.push(had.as_ref().and_then(stage_name).unwrap_or("none").to_owned());

@@ -1,4 +1,4 @@
-//! Pairwise memories: what they see, how they weigh it, and where things stand.
+//! Pairwise memories: visibility, weighting and positions.
 
 use super::build::{bracket, mentions, name_of, pipe_of, quote, quote_stmt, set_option, stage_name, stages};
 use super::draft::Draft;
@@ -27,7 +27,7 @@ rewrites! {
     struct ChangeWeighing = "change how attention weighs";
 }
 
-/// An `attend` of the block, or a call of `attention`.
+/// Pairwise memory: an `attend` of the block, or a call of `attention`.
 enum Pairwise<'a> {
     Attend { stmt: &'a Stmt, top: usize, body: &'a Block },
     Call { expr: &'a Expr, top: usize, call: &'a Call },
@@ -222,7 +222,7 @@ impl Rewrite for AddDistance {
 
 // ---- rotary positions
 
-/// Pairs of values that are multiplied and summed: a query and a key, with the axis.
+/// Pairs of values that are multiplied and summed: a query and a key, with the summed axis.
 fn pairs(program: &Program) -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     for memory in program.memories() {
@@ -264,7 +264,7 @@ fn pairs(program: &Program) -> Vec<(String, String, String)> {
     found
 }
 
-/// `sum[K](q * past(k))`
+/// Parts of a score `sum[K](q * past(k))`: query, key and axis.
 fn scored(expr: &Expr) -> Option<(String, String, String)> {
     let ExprKind::Call(call) = &expr.kind else { return None };
     let axes = super::build::plain_axes(call.brackets.as_ref())?;

@@ -1,4 +1,4 @@
-//! Trees made from text with holes, and small questions about trees.
+//! Construction of syntax trees from text with holes, and queries on trees.
 
 use archc_grammar::ast::{
     Argument, AxisSum, AxisTerm, BinaryOp, Brackets, Call, Expr, ExprKind, Ident, Pattern, Stmt, StmtKind, UnaryOp,
@@ -8,10 +8,10 @@ use archc_grammar::{parse_expr, parse_stmt};
 
 // ---- making
 
-/// The expression that a text means, with each name of `holes` standing for a tree.
+/// Parses an expression, with each name of `holes` replaced by a tree.
 ///
 /// # Panics
-/// Where the text does not parse: it is one of ours, and the tests apply every move.
+/// If the text does not parse: it is a constant of a move, and the tests apply every move.
 pub(super) fn quote(text: &str, holes: &[(&str, &Expr)]) -> Expr {
     let mut expr = parse_expr(text).unwrap_or_else(|e| panic!("archc bug: a move wrote `{text}`: {e:?}"));
     erase_expr_spans(&mut expr);
@@ -19,10 +19,10 @@ pub(super) fn quote(text: &str, holes: &[(&str, &Expr)]) -> Expr {
     expr
 }
 
-/// The same for a statement.
+/// Parses a statement, with each name of `holes` replaced by a tree.
 ///
 /// # Panics
-/// Where the text does not parse.
+/// If the text does not parse.
 pub(super) fn quote_stmt(text: &str, holes: &[(&str, &Expr)]) -> Stmt {
     let mut stmt = parse_stmt(text).unwrap_or_else(|e| panic!("archc bug: a move wrote `{text}`: {e:?}"));
     erase_stmt_spans(&mut stmt);
@@ -40,7 +40,7 @@ fn fill(expr: &mut Expr, holes: &[(&str, &Expr)]) {
                 *expr = (*tree).clone();
             }
         }
-        // What a pipe applies is a fn, whatever its name; what a pick names is a label.
+        // The right side of a pipe is a fn, whatever its name; the name in a pick is a label.
         ExprKind::Pipe(a, f) if matches!(f.kind, ExprKind::Name(_)) => fill(a, holes),
         ExprKind::Pick { base, at, .. } if matches!(at.kind, ExprKind::Name(_)) => fill(base, holes),
         ExprKind::Call(call) => {
@@ -58,17 +58,17 @@ fn fill(expr: &mut Expr, holes: &[(&str, &Expr)]) {
     }
 }
 
-/// `A, B`
+/// Formats axes as `A, B`.
 pub(super) fn list(axes: &[String]) -> String {
     axes.join(", ")
 }
 
-/// `[A, B]`, or nothing without axes.
+/// Formats axes as `[A, B]`; empty without axes.
 pub(super) fn bracket(axes: &[String]) -> String {
     if axes.is_empty() { String::new() } else { format!("[{}]", list(axes)) }
 }
 
-/// `a + b - c`, from terms and whether each is subtracted.
+/// Sum `a + b - c` of terms with signs.
 pub(super) fn sum_of(terms: Vec<Term<Expr>>) -> Expr {
     let mut sum: Option<Expr> = None;
     for Term { minus, value } in terms {
@@ -82,19 +82,19 @@ pub(super) fn sum_of(terms: Vec<Term<Expr>>) -> Expr {
     sum.unwrap_or_else(|| Expr::number(0.0))
 }
 
-/// `a * b * c`
+/// Product `a * b * c` of factors.
 pub(super) fn product_of(factors: Vec<Expr>) -> Expr {
     factors.into_iter().reduce(|a, b| Expr::binary(BinaryOp::Mul, a, b)).unwrap_or_else(|| Expr::number(1.0))
 }
 
 // ---- taking apart
 
-/// A term of a sum.
+/// Term of a sum.
 #[derive(Clone, Debug)]
 pub(super) struct Term<E> {
-    /// It is subtracted.
+    /// Whether it is subtracted.
     pub(super) minus: bool,
-    /// What is added.
+    /// Value without its sign.
     pub(super) value: E,
 }
 
@@ -104,7 +104,7 @@ impl Term<&Expr> {
     }
 }
 
-/// Without the parentheses around it.
+/// Expression without enclosing parentheses.
 pub(super) fn bare(expr: &Expr) -> &Expr {
     match &expr.kind {
         ExprKind::Paren(inner) => bare(inner),
@@ -112,7 +112,7 @@ pub(super) fn bare(expr: &Expr) -> &Expr {
     }
 }
 
-/// The terms of a sum, in order.
+/// Terms of a sum, in order.
 pub(super) fn terms(expr: &Expr) -> Vec<Term<&Expr>> {
     fn collect<'a>(expr: &'a Expr, minus: bool, into: &mut Vec<Term<&'a Expr>>) {
         match &expr.kind {
@@ -138,7 +138,7 @@ pub(super) fn terms(expr: &Expr) -> Vec<Term<&Expr>> {
     found
 }
 
-/// The factors of a product, in order; a quotient is one factor.
+/// Factors of a product, in order; a quotient is one factor.
 pub(super) fn factors(expr: &Expr) -> Vec<&Expr> {
     match &expr.kind {
         ExprKind::Paren(inner) if matches!(bare(inner).kind, ExprKind::Binary(BinaryOp::Mul, ..)) => factors(inner),
@@ -151,7 +151,7 @@ pub(super) fn factors(expr: &Expr) -> Vec<&Expr> {
     }
 }
 
-/// The name that an expression is.
+/// Name, if the expression is a name.
 pub(super) fn name_of(expr: &Expr) -> Option<&str> {
     match &bare(expr).kind {
         ExprKind::Name(name) => Some(name),
@@ -159,19 +159,19 @@ pub(super) fn name_of(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// Whether a name occurs in it.
+/// Whether a name occurs in the expression.
 pub(super) fn mentions(expr: &Expr, name: &str) -> bool {
     let mut found = false;
     visit_expr(expr, &mut |e| found |= matches!(&e.kind, ExprKind::Name(n) if n == name));
     found
 }
 
-/// Puts a tree where a name stands.
+/// Replaces a name by a tree.
 pub(super) fn substitute(expr: &mut Expr, name: &str, tree: &Expr) {
     fill(expr, &[(name, tree)]);
 }
 
-/// The fn that an expression applies: `f` of `f(x)`, `f[A](x)`, `x |> f`.
+/// Name of the fn that an expression applies: `f` of `f(x)`, `f[A](x)`, `x |> f`.
 pub(super) fn applied(expr: &Expr) -> Option<&str> {
     match &bare(expr).kind {
         ExprKind::Call(call) => Some(&call.callee.name),
@@ -184,7 +184,7 @@ pub(super) fn applied(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// The stages of a pipe, the source first: `x |> f |> g` is `x`, `f`, `g`.
+/// Stages of a pipe, the source first: `x |> f |> g` is `x`, `f`, `g`.
 pub(super) fn stages(expr: &Expr) -> Vec<&Expr> {
     match &expr.kind {
         ExprKind::Pipe(a, f) => {
@@ -197,13 +197,13 @@ pub(super) fn stages(expr: &Expr) -> Vec<&Expr> {
     }
 }
 
-/// The pipe of these stages.
+/// Pipe of these stages.
 pub(super) fn pipe_of(stages: Vec<Expr>) -> Expr {
     let join = |a, f| Expr::new(ExprKind::Pipe(Box::new(a), Box::new(f)));
     stages.into_iter().reduce(join).unwrap_or_else(|| Expr::number(0.0))
 }
 
-/// The fn of a stage of a pipe.
+/// Name of the fn of a stage of a pipe.
 pub(super) fn stage_name(stage: &Expr) -> Option<&str> {
     match &stage.kind {
         ExprKind::Name(name) => Some(name),
@@ -212,7 +212,7 @@ pub(super) fn stage_name(stage: &Expr) -> Option<&str> {
     }
 }
 
-/// `f(x, rest)` where a pipe `x |> f(rest)` stood outermost; anything else stays.
+/// Rewrites an outermost pipe `x |> f(rest)` as `f(x, rest)`; other expressions stay.
 pub(super) fn unpipe(expr: &Expr) -> Expr {
     match &expr.kind {
         ExprKind::Paren(inner) => unpipe(inner),
@@ -233,7 +233,7 @@ pub(super) fn unpipe(expr: &Expr) -> Expr {
     }
 }
 
-/// The axes of brackets that are plain lists: no arrow, sum or spread.
+/// Axes of brackets that are plain lists: no arrow, sum or spread.
 pub(super) fn plain_axes(brackets: Option<&Brackets>) -> Option<Vec<String>> {
     let Some(brackets) = brackets else { return Some(Vec::new()) };
     let plain = |sum: &AxisSum| match sum.terms.as_slice() {
@@ -246,7 +246,7 @@ pub(super) fn plain_axes(brackets: Option<&Brackets>) -> Option<Vec<String>> {
     brackets.left.iter().map(plain).collect()
 }
 
-/// The one name that a `let` binds, and its value.
+/// Name and value of a `let` that binds one name.
 pub(super) fn let_parts(stmt: &Stmt) -> Option<(&str, &Expr)> {
     match &stmt.kind {
         StmtKind::Let { pattern: Pattern::Name { name, .. }, values } => Some((&name.name, values.first()?)),
@@ -254,7 +254,7 @@ pub(super) fn let_parts(stmt: &Stmt) -> Option<(&str, &Expr)> {
     }
 }
 
-/// A named argument of an application.
+/// Value of a named argument of a call.
 pub(super) fn option<'a>(call: &'a Call, name: &str) -> Option<&'a Expr> {
     let arg = call.args.iter().flatten().find(|a| a.name.as_ref().is_some_and(|n| n.name == name));
     arg.map(|a| &a.value)

@@ -1,4 +1,4 @@
-//! Short convolutions and token shifts: what a token sees of its neighbours before any memory.
+//! Short convolutions and token shifts: mixing of neighbouring tokens before any memory.
 
 use super::build::{let_parts, option, pipe_of, quote, set_option, stage_name, stages};
 use super::draft::Draft;
@@ -16,12 +16,12 @@ rewrites! {
     struct ShiftTokens = "shift tokens";
 }
 
-/// Sites of maps that have no convolution behind them.
+/// Kind of the sites of maps without a convolution.
 pub(super) const NONE: &str = "no convolution";
 
 const WIDTHS: &[f64] = &[2.0, 3.0, 4.0, 6.0, 8.0, 16.0];
 
-/// A convolution, or a map that could have one behind it.
+/// Convolution, or a map after which one can be inserted.
 pub(super) enum At {
     Conv(usize),
     Map(usize),
@@ -84,7 +84,7 @@ impl Rewrite for ChangeConv {
     }
 }
 
-/// Keeps the place of the option among the arguments.
+/// Sets the width in place, keeping the order of the arguments.
 fn set_width(call: &mut Call, width: f64) {
     for arg in call.args.iter_mut().flatten() {
         if arg.name.as_ref().is_some_and(|n| n.name == "width") {
@@ -93,10 +93,11 @@ fn set_width(call: &mut Call, width: f64) {
     }
 }
 
-/// Label, call, and the pipe and stage where it can be left out.
+/// Label, call, and the pipe and stage from which it can be removed.
 type Conv<'a> = (String, &'a Expr, Option<(&'a Expr, usize)>);
 
-/// Calls of `conv` and its like with a written width: label, call, and the pipe and stage where it can be left out.
+/// Calls of `conv` and similar functions with an explicit width: label, call, and the pipe and stage from which it can
+/// be removed.
 fn convs(program: &Program) -> Vec<Conv<'_>> {
     let mut found = Vec::new();
     program.each_expr(|_, stmt, expr| {
@@ -116,7 +117,7 @@ fn convs(program: &Program) -> Vec<Conv<'_>> {
     found
 }
 
-/// Lets that are a linear of something and go on without a convolution: name, pipe, the stage of the linear.
+/// Lets that are a linear map of a value without a convolution: name, pipe, index of the linear stage.
 fn maps(program: &Program) -> Vec<(String, &Expr, usize)> {
     let lets = program.lets().filter_map(|(_, _, name, whole)| {
         let all = stages(whole);

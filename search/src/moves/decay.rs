@@ -1,4 +1,4 @@
-//! Decays: how a memory forgets.
+//! Decays of memories.
 
 use super::build::{Term, bracket, factors, list, mentions, name_of, product_of, quote, quote_stmt, sum_of, terms};
 use super::draft::Draft;
@@ -14,12 +14,12 @@ rewrites! {
     struct ChangeDecay = "change a decay";
 }
 
-/// A decay in the language's words.
+/// Kind of decay, as text of the language.
 struct Kind {
     name: &'static str,
-    /// With `AXES` for the axes and `x` for the input.
+    /// Text with `AXES` for the axes and `x` for the input.
     text: &'static str,
-    /// Per head only, per head and key channel only, or both.
+    /// Axes of the decay: per head only, per head and key channel only, or both.
     scope: Scope,
 }
 
@@ -40,7 +40,7 @@ const KINDS: &[Kind] = &[
     Kind { name: "vector (RWKV)", text: "rwkv_decay[AXES](x)", scope: Scope::Key },
 ];
 
-/// A state, and where it is carried on.
+/// State whose carry can be changed.
 pub(super) struct At {
     memory: usize,
 }
@@ -89,7 +89,7 @@ impl Rewrite for ChangeDecay {
     }
 }
 
-/// Binds a new decay before the memory's scan: its kind and name.
+/// Binds a new decay before the memory's scan; returns its kind and name.
 fn new_decay(draft: &mut Draft<'_>, memory: &Memory<'_>, stream: &mut Stream) -> Option<(&'static str, String)> {
     let program = draft.program;
     let heads = program.heads(memory);
@@ -113,11 +113,11 @@ fn new_decay(draft: &mut Draft<'_>, memory: &Memory<'_>, stream: &mut Stream) ->
     Some((kind.name, name))
 }
 
-/// How a state is carried on.
+/// Term of an update that carries the state on.
 enum Carry<'a> {
-    /// `S + ...`
+    /// Without decay: `S + ...`.
     Bare(&'a Stmt, &'a Expr),
-    /// `decay * S + ...`
+    /// With decay: `decay * S + ...`.
     Decayed { stmt: &'a Stmt, value: &'a Expr, decay: Vec<&'a Expr> },
 }
 
@@ -152,7 +152,7 @@ fn drop_decay(draft: &mut Draft<'_>, memory: &Memory<'_>, carry: Carry<'_>) {
     }
 }
 
-/// `... * S + rest` becomes `decay * S + rest`, or `S + rest`.
+/// Rewrites `... * S + rest` as `decay * S + rest`, or `S + rest`.
 fn replace_carry(draft: &mut Draft<'_>, value: &Expr, name: &str, decay: Option<&str>) {
     let new = terms(value).into_iter().map(|term| {
         let carries = factors(term.value).iter().any(|f| name_of(f) == Some(name));

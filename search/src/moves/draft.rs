@@ -1,4 +1,4 @@
-//! A program being edited: the original to ask, the tree to change.
+//! Program being edited: the original for queries, the tree for changes.
 
 use super::tidy::tidy;
 use super::{Edit, Program};
@@ -8,21 +8,21 @@ use archc_grammar::ast::{Block, Body, Callable, Expr, ExprKind, File, ItemKind, 
 use archc_grammar::edit::{self, exprs_of_mut, visit_exprs, visit_stmts};
 use std::collections::BTreeSet;
 
-/// A program being edited. Places of the original stay valid until what stood there is replaced.
+/// Program being edited. Spans of the original stay valid until their contents are replaced.
 pub(super) struct Draft<'a> {
-    /// The original.
+    /// Original program.
     pub(super) program: &'a Program,
-    /// The program that something may be taken from.
+    /// Second program that parts may be taken from.
     pub(super) other: Option<&'a Program>,
     file: File,
-    /// Names in use, new ones included.
+    /// Names in use, including new ones.
     taken: BTreeSet<String>,
-    /// An edit missed its place.
+    /// Whether an edit did not find its place.
     failed: bool,
 }
 
 impl<'a> Draft<'a> {
-    /// A copy of a program.
+    /// Starts a draft as a copy of a program.
     pub(super) fn new(program: &'a Program, other: Option<&'a Program>) -> Self {
         let file = program.file.clone();
         let taken = names(&file);
@@ -49,7 +49,7 @@ impl<'a> Draft<'a> {
 
     // ---- names
 
-    /// A name that nothing has yet: the wish itself, or with a number behind it.
+    /// Unused name: the wished one, or with a number appended.
     pub(super) fn fresh(&mut self, wish: &str) -> String {
         let free =
             |name: &String| !self.taken.contains(name) && !archc_grammar::is_keyword(name) && !names_a_constant(name);
@@ -61,29 +61,29 @@ impl<'a> Draft<'a> {
 
     // ---- edits
 
-    /// Puts an expression in the place of another of the original.
+    /// Replaces an expression of the original.
     pub(super) fn replace(&mut self, old: &Expr, new: Expr) {
         self.failed |= !edit::replace_expr(&mut self.file, old.span, new);
     }
 
-    /// Puts a statement before one of the original.
+    /// Inserts a statement before one of the original.
     pub(super) fn before(&mut self, stmt: &Stmt, new: Stmt) {
         self.failed |= !edit::insert_stmt_before(&mut self.file, stmt.span, new);
     }
 
-    /// Puts a statement before one of the original, and takes over its blank line and comments where it opens a paragraph.
+    /// Inserts a statement before one of the original; it takes over the blank line before that statement.
     pub(super) fn lead(&mut self, stmt: &Stmt, mut new: Stmt) {
         new.trivia.blank_before = stmt.trivia.blank_before;
         self.before(stmt, new);
         self.each_stmt(stmt.span, |s| s.trivia.blank_before = false);
     }
 
-    /// Puts a statement after one of the original.
+    /// Inserts a statement after one of the original.
     pub(super) fn after(&mut self, stmt: &Stmt, new: Stmt) {
         self.failed |= !edit::insert_stmt_after(&mut self.file, stmt.span, new);
     }
 
-    /// Puts a statement in the place of one of the original.
+    /// Replaces a statement of the original.
     pub(super) fn replace_stmt(&mut self, old: &Stmt, new: Stmt) {
         self.failed |= !edit::replace_stmt(&mut self.file, old.span, new);
     }
@@ -108,7 +108,7 @@ impl<'a> Draft<'a> {
         self.callable_mut().params.get_or_insert_default().push(parameter);
     }
 
-    /// Replaces the uses of a value in the statements of the block from the given one on.
+    /// Replaces the uses of a value in the block's statements from the given one on.
     pub(super) fn redirect(&mut self, name: &str, from: Span, tree: &Expr) {
         let mut after = false;
         for stmt in &mut self.body_mut().stmts {
@@ -129,7 +129,7 @@ impl<'a> Draft<'a> {
 
     // ---- the end
 
-    /// Sweeps, prints, and reads the print again; none if nothing changed or an edit missed its place.
+    /// Sweeps unused parts, prints, and reparses the print; none if nothing changed or an edit did not find its place.
     pub(super) fn finish(mut self, summary: String) -> Option<Edit> {
         if self.failed {
             return None;
@@ -143,7 +143,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Everything that is called something in a file.
+/// All names of a file.
 fn names(file: &File) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for item in &file.items {
@@ -159,7 +159,7 @@ fn names(file: &File) -> BTreeSet<String> {
         ExprKind::Name(name) => {
             names.insert(name.clone());
         }
-        // `stack[P](..)` and its like make their axis.
+        // `stack[P](..)` and similar calls create their axis.
         ExprKind::Call(call) => {
             let sums = call.brackets.iter().flat_map(|b| b.left.iter().chain(b.right.iter().flatten()));
             names.extend(sums.flat_map(|s| &s.terms).map(|t| t.name.name.clone()));
@@ -169,7 +169,7 @@ fn names(file: &File) -> BTreeSet<String> {
     names
 }
 
-/// Whether a bare name already means something: `pos`, `ones`.
+/// Whether a bare name is a builtin constant: `pos`, `ones`.
 fn names_a_constant(name: &str) -> bool {
     let builtin = archc_compiler::hir::builtins::builtin(name);
     builtin.is_some_and(|b| !matches!(b, Builtin::Reduce(_) | Builtin::Unary(_)))

@@ -1,4 +1,4 @@
-//! Gates on what leaves the block, and on the values that a memory stores.
+//! Gates on the output of the block, and on the values that a memory stores.
 
 use super::build::{bracket, factors, list, name_of, pipe_of, product_of, quote_stmt, stage_name, stages};
 use super::draft::Draft;
@@ -16,7 +16,7 @@ rewrites! {
     struct GateValue = "gate a value";
 }
 
-/// The output: its statement, the stages of its pipe.
+/// Output statement of the block: index, statement, value.
 fn output(program: &Program) -> Option<(usize, &Stmt, &Expr)> {
     let mut outputs = program.body().stmts.iter().enumerate().filter_map(|(i, s)| match &s.kind {
         StmtKind::Output { name: None, value } => Some((i, s, value)),
@@ -25,7 +25,7 @@ fn output(program: &Program) -> Option<(usize, &Stmt, &Expr)> {
     outputs.next()
 }
 
-/// A factor of the output's first stage that is a gate: a name bound to a map of the input.
+/// Factor of the output's first stage that is a gate: a name bound to a map of the input.
 fn gate_of<'a>(program: &'a Program, base: &'a Expr) -> Option<&'a Expr> {
     let (input, _) = program.input()?;
     let all = factors(base);
@@ -75,7 +75,7 @@ impl Rewrite for ChangeOutputGate {
         let kind = *stream.pick(&["silu", "sigmoid", "gelu"])?;
         let (gate, how) = make_gate(draft, stmt, &axes, kind, stream.chance(0.3), "gate")?;
         let linear = all.iter().position(|s| stage_name(s) == Some("linear"))?;
-        // Everything before the last map is gated: norms stand inside the gate.
+        // All stages before the last map are gated: norms stay inside the gate.
         let mut kept: Vec<Expr> = all.iter().map(|e| (*e).clone()).collect();
         let rest = kept.split_off(linear);
         let mut gated = factors(&kept[0]).into_iter().cloned().collect::<Vec<_>>();
@@ -90,7 +90,7 @@ impl Rewrite for ChangeOutputGate {
     }
 }
 
-/// Binds a gate of the input on some axes before a statement: its name, and how it is made.
+/// Binds a gate of the input on some axes before a statement; returns its name and definition.
 fn make_gate(
     draft: &mut Draft<'_>,
     before: &Stmt,

@@ -1,9 +1,8 @@
-//! Crossover: a value or a whole memory of another program, with everything that it needs.
+//! Crossover: a value or a whole memory of another program, with everything that it depends on.
 //!
-//! A graft is a slice of the other block: the statements that a value follows from. Axes are mapped by name,
-//! or by place where the two values' axes differ; what this block has no axis for comes as a new hyperparameter
-//! with the other's default. Values of the same name and axes are shared or brought along, as chance says;
-//! what is brought along gets a free name.
+//! A graft is a slice of the other block: the statements that a value depends on. Axes are mapped by name, or by position
+//! where the two values' axes differ; an axis missing in this block becomes a new hyperparameter with the other's
+//! default. Values of the same name and axes are shared or copied, at random; copied values get a free name.
 
 use super::build::{bracket, list, quote_stmt};
 use super::draft::Draft;
@@ -54,7 +53,7 @@ impl Rewrite for GraftValue {
         let mut value = other.definition(&from.name)?.clone();
         graft.rename(&mut value);
         let summary = format!("{name} is made as in {}: {value}", other.callable().name.name);
-        // The value itself goes where the old one stood; its own statement is not inserted.
+        // The value itself replaces the old one; its own statement is not inserted.
         stmts.retain(|s| !bound(s).contains(name));
         graft.insert(stmt, stmts);
         draft.replace(old, value);
@@ -105,15 +104,15 @@ impl Rewrite for GraftMemory {
     }
 }
 
-/// A slice of another program on its way into this one.
+/// Slice of another program being inserted into this one.
 struct Graft<'d, 'a> {
     draft: &'d mut Draft<'a>,
     other: &'a Program,
-    /// What other's names are called here: axes and values.
+    /// Map from names of the other program to names of this one: axes and values.
     names: BTreeMap<String, String>,
-    /// Index of the statement of this block before which the slice goes.
+    /// Index of the statement of this block before which the slice is inserted.
     top: usize,
-    /// Values of the same name and axes are used, not brought along.
+    /// Whether values of the same name and axes are shared instead of copied.
     share: bool,
 }
 
@@ -133,7 +132,7 @@ impl<'d, 'a> Graft<'d, 'a> {
         let mut names =
             BTreeMap::from([(other_input.to_owned(), input.to_owned()), (other_axis.to_owned(), axis.to_owned())]);
         if from != to {
-            // By name where the name is the same, else by place.
+            // By name where the names are equal, else by position.
             for (a, b) in from.iter().zip(to) {
                 names.entry(a.clone()).or_insert_with(|| b.clone());
             }
@@ -145,7 +144,7 @@ impl<'d, 'a> Graft<'d, 'a> {
         self.draft.fresh(wish)
     }
 
-    /// The statements that a value of the other block follows from, in order, renamed.
+    /// Statements that a value of the other block depends on, in order, renamed.
     fn slice(&mut self, target: &str) -> Option<Vec<Stmt>> {
         let body = self.other.body();
         let mut needed = BTreeSet::from([target.to_owned()]);
@@ -167,7 +166,7 @@ impl<'d, 'a> Graft<'d, 'a> {
                 self.names.insert(name.clone(), name.clone());
             }
         }
-        // Names of what is brought along, then the axes and numbers that it needs.
+        // Names of copied values first, then the axes and numbers that they need.
         for i in &chosen {
             for name in everything_bound(&body.stmts[*i]) {
                 if !self.names.contains_key(&name) {
@@ -193,7 +192,7 @@ impl<'d, 'a> Graft<'d, 'a> {
         (!stmts.is_empty()).then_some(stmts)
     }
 
-    /// A value that both have, under one name and with the same axes.
+    /// Whether a value is shared: both programs have it, under one name and with the same axes.
     fn is_shared(&self, name: &str) -> bool {
         let here = self.draft.program.visible(self.top).find(|v| v.name == name);
         let there = self.other.value(name);
@@ -207,7 +206,7 @@ impl<'d, 'a> Graft<'d, 'a> {
         }
     }
 
-    /// Maps a hyperparameter of the other: to the one of the same name, or to a new one with its default.
+    /// Maps a hyperparameter of the other program: to the one of the same name, or to a new one with its default.
     fn hyperparameter(&mut self, name: &str) {
         if self.names.contains_key(name) {
             return;
@@ -277,7 +276,7 @@ impl<'d, 'a> Graft<'d, 'a> {
         sums.flat_map(|s| &mut s.terms).for_each(|t| self.ident(&mut t.name));
     }
 
-    /// Renames what an expression names: values and axes, not labels, options and fns.
+    /// Renames the values and axes in an expression, but not labels, options and fns.
     fn rename(&self, expr: &mut Expr) {
         match &mut expr.kind {
             ExprKind::Name(name) => {
@@ -315,7 +314,7 @@ impl<'d, 'a> Graft<'d, 'a> {
         edit::children_mut(expr).into_iter().for_each(|child| self.rename(child));
     }
 
-    /// The index of a `for` of the other: `x[N = i]` means its number.
+    /// Whether a name is the index of a `for` in the other program: `x[N = i]` then means its number.
     fn is_number(&self, at: &Expr) -> bool {
         let ExprKind::Name(name) = &at.kind else { return false };
         let mut found = false;
@@ -325,7 +324,7 @@ impl<'d, 'a> Graft<'d, 'a> {
         found
     }
 
-    /// Puts the statements before one of this block, as a paragraph of their own.
+    /// Inserts the statements before one of this block, as a separate paragraph.
     fn insert(self, before: &Stmt, stmts: Vec<Stmt>) {
         let span: Span = before.span;
         let blank = before.trivia.blank_before;
@@ -339,7 +338,7 @@ impl<'d, 'a> Graft<'d, 'a> {
     }
 }
 
-/// What a statement of a block binds for the statements after it, and inside.
+/// Names that a statement of a block binds, for later statements and inside.
 fn everything_bound(stmt: &Stmt) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = match &stmt.kind {
         StmtKind::Assign { .. } => BTreeSet::new(),
@@ -353,7 +352,7 @@ fn everything_bound(stmt: &Stmt) -> BTreeSet<String> {
     names
 }
 
-/// What a statement names, inside of its blocks too.
+/// Collects the names that a statement uses, inside its blocks too.
 fn uses(stmt: &Stmt, into: &mut BTreeSet<String>) {
     exprs_of(stmt).into_iter().for_each(|e| named(e, into));
     declared(stmt).into_iter().for_each(|b| named_axes(b, into));
@@ -362,7 +361,7 @@ fn uses(stmt: &Stmt, into: &mut BTreeSet<String>) {
     }
 }
 
-/// Axes that calls in a statement make: those of `stack flatten cat rename`, and of fns of the library.
+/// Collects the axes that calls in a statement create: those of `stack flatten cat rename`, and of library fns.
 fn axes_made(stmt: &Stmt, into: &mut BTreeSet<String>) {
     let mut visit = |e: &Expr| {
         if let ExprKind::Call(call) = &e.kind {

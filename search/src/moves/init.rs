@@ -1,4 +1,4 @@
-//! Where parameters start.
+//! Initial values of parameters.
 
 use super::build::{option, quote, set_option};
 use super::draft::Draft;
@@ -54,7 +54,7 @@ impl Rewrite for ChangeInit {
     }
 }
 
-/// Params, and calls of learned maps: kind, label, the init or the call.
+/// Parameters, and calls of learned maps: kind, label, and the init or the call.
 fn places(program: &Program) -> Vec<(&'static str, String, &Expr)> {
     let mut found = Vec::new();
     program.each_expr(|_, stmt, expr| {
@@ -104,7 +104,7 @@ impl Rewrite for ChangeBias {
     }
 }
 
-/// Linear maps inside of statements that bind a value.
+/// Linear maps inside statements that bind a value.
 fn maps(program: &Program) -> Vec<(String, &Expr)> {
     let mut found = Vec::new();
     program.each_expr(|_, stmt, expr| {

@@ -1,16 +1,15 @@
 //! Moves: typed edits that make one program from another.
 //!
-//! A [`Move`] knows where in a program it applies ([`Move::sites`]) and makes the edit there
-//! ([`Move::apply`]). It reads the program as the compiler sees it (`view`: types by place, what is visible
-//! where, what a state's update consists of), and edits the syntax tree, never the text (`draft`); what
-//! nothing needs any more is swept away (`tidy`), and the formatter prints the result, so that a person can
-//! read every candidate: comments and names stay, and a new value gets a name that says what it is.
+//! A [`Move`] lists the places in a program where it applies ([`Move::sites`]) and makes the edit there ([`Move::apply`]). It
+//! uses the compiler's view of the program (`view`: types by place, visible values, terms of a state's update), and edits the
+//! syntax tree, never the text (`draft`); parts that are no longer needed are removed (`tidy`), and the formatter prints the
+//! result, so that candidates are readable: comments and names stay, and a new value gets a descriptive name.
 //!
 //! - Sites are listed in the order of the text and numbered from 0, so that a site recorded in the log means
 //!   the same place when the run is replayed.
-//! - A move is a pure function of its arguments; all chance comes from the stream.
-//! - A move may return nothing (the site turned out not to fit). What it returns parses and prints back to itself;
-//!   it should check, too, at whatever sizes its parent does; the static screen decides, and counts.
+//! - A move is a pure function of its arguments; all randomness comes from the stream.
+//! - A move may return nothing (the site turned out not to fit). Its result parses and prints back to itself;
+//!   it should also check at the sizes of its parent; the static screen decides, and counts.
 //! - A move's doc is the hypothesis behind it: why it may help, and which tasks should move.
 //!
 //! | file | moves |
@@ -18,18 +17,18 @@
 //! | `activation` | swap an activation, a gate, the feature map of queries and keys |
 //! | `decay` | give a state another decay, or none |
 //! | `update` | add, drop or gate a term of a state's update |
-//! | `strength` | the range of a write strength |
+//! | `strength` | change the range of a write strength |
 //! | `read` | read before or after the update, with the query or the key, with a skip |
 //! | `conv` | add, widen, dilate or drop a convolution; shift tokens |
 //! | `norm` | add, swap or drop a norm |
 //! | `gate` | add or drop a gate |
 //! | `router` | add or drop a path, change the mixing, the statistics, the temperature |
 //! | `attend` | window, sink, positions, forgetting, normalisation of a pairwise memory |
-//! | `init` | where parameters start |
-//! | `swap` | one value in the place of another |
+//! | `init` | change initial values of parameters |
+//! | `swap` | replace a value by another |
 //! | `graft` | take a value or a whole memory from another program |
-//! | `number` | a hyperparameter, a width, a floor |
-//! | `size` | heads, and the sizes of a memory |
+//! | `number` | change a hyperparameter, a width, a floor |
+//! | `size` | change heads, and the sizes of a memory |
 //!
 //! The smallest example: on `let gate = x |> linear[D] |> silu` the site `gate` of `SwapActivation` makes
 //! `let gate = x |> linear[D] |> gelu`.
@@ -68,18 +67,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use view::Value;
 
-/// A program as a move sees it.
+/// Program in the form that moves use.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// Its text.
+    /// Source text.
     pub source: String,
-    /// Its tree, with spans into the text.
+    /// Syntax tree, with spans into the text.
     pub file: File,
-    /// The item of the file that is edited: its block.
+    /// Index of the edited item of the file: its block.
     item: usize,
-    /// The axes of the expressions of the block, by place.
+    /// Axes of the expressions of the block, by span.
     types: Arc<BTreeMap<Span, Vec<String>>>,
-    /// What the block binds, in the order of the text.
+    /// Values that the block binds, in the order of the text.
     values: Arc<Vec<Value>>,
 }
 
@@ -113,18 +112,18 @@ impl Program {
         Some(Self { source: source.to_owned(), file, item, types: Arc::new(types), values: Arc::new(values) })
     }
 
-    /// The block that is edited.
+    /// The edited block.
     fn callable(&self) -> &Callable {
         callable(&self.file, self.item)
     }
 
-    /// Its statements.
+    /// Statements of the edited block.
     fn body(&self) -> &Block {
         body(self.callable())
     }
 }
 
-/// The width at which programs are looked at; the default sizes of all seeds work with it.
+/// Width at which programs are analysed; the default sizes of all seeds work with it.
 const WIDTH: f64 = 32.0;
 
 fn callable(file: &File, item: usize) -> &Callable {
@@ -141,56 +140,58 @@ fn body(callable: &Callable) -> &Block {
     }
 }
 
-/// What a move made.
+/// Result of a move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edit {
-    /// The whole new program.
+    /// Source text of the whole new program.
     pub source: String,
-    /// What was changed, in words: `gate of the output: sigmoid -> silu`.
+    /// Description of the change: `gate of the output: sigmoid -> silu`.
     pub summary: String,
 }
 
-/// A kind of change.
+/// Kind of change.
 pub trait Move: Send + Sync {
-    /// Its name in records and beliefs; stable.
+    /// Name in records and beliefs; stable.
     fn name(&self) -> &'static str;
 
-    /// The hypothesis behind it: why it may help and which tasks should move.
+    /// Hypothesis behind the move: why it may help and which tasks should move.
     fn doc(&self) -> &'static str;
 
-    /// It takes something from a second program.
+    /// Whether it takes something from a second program.
     fn needs_other(&self) -> bool {
         false
     }
 
-    /// Where it applies, in the order of the text; `index` counts from 0.
+    /// Sites where it applies, in the order of the text; `index` counts from 0.
     fn sites(&self, program: &Program) -> Vec<Site>;
 
     /// Makes the change at one of the sites of [`Move::sites`], or nothing if it does not fit.
     fn apply(&self, program: &Program, site: &Site, other: Option<&Program>, stream: &mut Stream) -> Option<Edit>;
 }
 
-/// An edit that is known to matter. What a search calls better than a program should be better than the program with this edit.
+/// Edit that is known to matter. A program that a search calls better than another should also be better than that other
+/// program with this edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variation {
-    /// The move.
+    /// Name of the move.
     pub action: &'static str,
-    /// Where: the kind of its sites.
+    /// Kind of its sites.
     pub site: &'static str,
-    /// Most variants of a program.
+    /// Maximum number of variants of a program.
     pub most: usize,
-    /// The screen's tasks tell whether it helps, so that only a variant that does is evaluated further.
+    /// Whether the screen's tasks show its effect, so that only a variant that helps there is evaluated further.
     pub screened: bool,
 }
 
-/// The variations of a search: a short convolution before a memory, which matters most for recall (H3, arXiv 2212.14052; Based,
-/// arXiv 2402.18668), and the range of a delta rule's write strength, which decides about parity (arXiv 2411.12537).
+/// Variations of a search: a short convolution before a memory, which matters most for recall (H3, arXiv 2212.14052; Based,
+/// arXiv 2402.18668), and the range of a delta rule's write strength, which determines whether parity can be learned (arXiv
+/// 2411.12537).
 pub const VARIATIONS: [Variation; 2] = [
     Variation { action: conv::ChangeConv::NAME, site: conv::NONE, most: 3, screened: true },
     Variation { action: strength::ChangeStrength::NAME, site: strength::SITE, most: 1, screened: false },
 ];
 
-/// Every move, in a fixed order.
+/// All moves, in a fixed order.
 pub fn all() -> Vec<Box<dyn Move>> {
     vec![
         Box::new(activation::SwapActivation),
@@ -227,13 +228,13 @@ pub fn all() -> Vec<Box<dyn Move>> {
     ]
 }
 
-/// A place where a rewrite applies.
+/// Place where a rewrite applies.
 struct Found<At> {
-    /// What kind of place.
+    /// Kind of place.
     kind: &'static str,
-    /// For people.
+    /// Label for users.
     label: String,
-    /// What the rewrite needs to know to work there.
+    /// Data that the rewrite needs at this place.
     at: At,
 }
 
@@ -243,24 +244,24 @@ impl<At> Found<At> {
     }
 }
 
-/// A name and a doc, written by [`rewrites`].
+/// Name and doc, written by [`rewrites`].
 trait Named {
     const NAME: &'static str;
     const DOC: &'static str;
 }
 
-/// A move that edits the tree.
+/// Move that edits the tree.
 trait Rewrite: Named + Send + Sync {
-    /// What it needs to know to work at a place.
+    /// Data that it needs at a place.
     type At;
 
-    /// It takes something from a second program.
+    /// Whether it takes something from a second program.
     const NEEDS_OTHER: bool = false;
 
-    /// Where it applies, in the order of the text.
+    /// Places where it applies, in the order of the text.
     fn find(&self, program: &Program) -> Vec<Found<Self::At>>;
 
-    /// Makes the change and says what it was.
+    /// Makes the change and returns its description.
     fn rewrite(&self, draft: &mut Draft<'_>, at: &Self::At, stream: &mut Stream) -> Option<String>;
 }
 
@@ -290,7 +291,7 @@ impl<R: Rewrite> Move for R {
     }
 }
 
-/// Declares moves; the doc comment of each is also what the search prints.
+/// Declares moves; the doc comment of each is also the text that the search prints.
 macro_rules! rewrites {
     ($($(#[doc = $doc:literal])+ struct $name:ident = $text:literal;)+) => { $(
         $(#[doc = $doc])+

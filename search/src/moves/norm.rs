@@ -13,13 +13,13 @@ rewrites! {
     struct ChangeNorm = "add, swap or drop a norm";
 }
 
-/// Norms that may stand for each other over the same axes.
+/// Interchangeable norms over the same axes.
 const NORMS: &[&str] = &["rmsnorm", "layernorm", "dyt", "rms"];
 
 pub(super) enum At {
-    /// The n-th norm of the text.
+    /// Norm, by its index in the text.
     Norm(usize),
-    /// A value without one.
+    /// Value without a norm.
     Value(String),
 }
 
@@ -91,7 +91,7 @@ impl Rewrite for ChangeNorm {
     }
 }
 
-/// Applications of norms: where, the application, the norm.
+/// Applications of norms: label of the place, application, name of the norm.
 fn norms(program: &Program) -> Vec<(String, &Expr, String)> {
     let mut found = Vec::new();
     program.each_expr(|_, stmt, expr| {
@@ -105,7 +105,7 @@ fn norms(program: &Program) -> Vec<(String, &Expr, String)> {
     found
 }
 
-/// The call of `f[A](x)` or `x |> f[A]` and its x.
+/// Call and argument x of `f[A](x)` or `x |> f[A]`.
 fn parts(expr: &Expr) -> Option<(&archc_grammar::ast::Call, &Expr)> {
     match &expr.kind {
         ExprKind::Pipe(a, f) => match &f.kind {
@@ -120,7 +120,7 @@ fn parts(expr: &Expr) -> Option<(&archc_grammar::ast::Call, &Expr)> {
     }
 }
 
-/// Whether some norm is applied to an expression with this name in it.
+/// Whether a norm is applied to an expression that contains this name.
 fn is_normed(program: &Program, name: &str) -> bool {
     let has = |e: &Expr| super::build::mentions(&unpipe(e), name);
     norms(program).iter().any(|(_, expr, _)| has(expr)) || swish(program, name)

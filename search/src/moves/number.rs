@@ -11,7 +11,7 @@ rewrites! {
     struct ChangeNumber = "change a number";
 }
 
-/// A number in the text.
+/// Number in the text.
 struct Place<'a> {
     kind: &'static str,
     label: String,
@@ -32,7 +32,7 @@ impl Rewrite for ChangeNumber {
         let v = place.value;
         let whole = v.fract() == 0.0 && !place.text.contains(['.', 'e']);
         let options: Vec<f64> = if place.kind == "size" {
-            // Sizes divide each other; halves and doubles keep it so.
+            // Sizes divide each other; doubling and halving preserves that.
             vec![v * 2.0, v / 2.0].into_iter().filter(|n| *n >= 1.0 && n.fract() == 0.0).collect()
         } else if whole {
             vec![v * 2.0, (v / 2.0).floor(), v + 1.0, v - 1.0].into_iter().filter(|n| *n >= 1.0 && *n != v).collect()
@@ -46,12 +46,12 @@ impl Rewrite for ChangeNumber {
     }
 }
 
-/// No more digits than mean something.
+/// Rounds to four significant digits.
 fn rounded(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value)
 }
 
-/// Numbers that mean something when changed alone: defaults, inits, label constants, and named arguments.
+/// Numbers that can be changed alone: defaults, inits, label constants, and named arguments.
 fn places(program: &Program) -> Vec<Place<'_>> {
     let mut found = Vec::new();
     for callable in callables(&program.file) {
@@ -101,7 +101,7 @@ fn inside<'a>(expr: &'a Expr, found: &mut Vec<Place<'a>>) {
     }
 }
 
-/// A number, or what a sign or parentheses hold.
+/// Collects a number, also behind a sign or inside parentheses.
 fn number<'a>(expr: &'a Expr, kind: &'static str, label: String, found: &mut Vec<Place<'a>>) {
     match &expr.kind {
         ExprKind::Number { value, text } if *value != 0.0 => {

@@ -1,4 +1,4 @@
-//! Where and with what a memory is read, and what goes beside the read.
+//! Reads of a memory: their position and query, and values beside them.
 
 use super::build::{bracket, list, mentions, name_of, quote, quote_stmt};
 use super::draft::Draft;
@@ -22,7 +22,7 @@ rewrites! {
     struct ChangeSkip = "add a skip around a memory";
 }
 
-/// An emit of a memory: which memory, which statement of its scan.
+/// Emit of a memory: index of the memory, and of the statement in its scan.
 type At = (usize, usize);
 
 fn emits<'a>(memory: &Memory<'a>) -> Vec<(usize, &'a Stmt, &'a str, &'a Expr)> {
@@ -47,7 +47,7 @@ impl Rewrite for MoveRead {
         let mut found = Vec::new();
         for (i, memory) in program.memories().iter().enumerate() {
             let Some((first, last)) = updates_at(memory) else { continue };
-            // Names of the scan's own must be bound before the emit.
+            // Names bound inside the scan must be bound before the emit.
             let own =
                 memory.body.stmts.iter().filter(|s| matches!(s.kind, StmtKind::Let { .. } | StmtKind::Mut { .. }));
             let own: Vec<String> = own.flat_map(super::tidy::bound).collect();
@@ -122,7 +122,7 @@ impl Rewrite for ChangeQuery {
     }
 }
 
-/// Values of the query's axes that the memory's scan sees.
+/// Values with the query's axes that are visible to the memory's scan.
 fn rivals(program: &Program, memory: &Memory<'_>, query: &str) -> Vec<String> {
     let Some(axes) = program.value(query).map(|v| v.axes.clone()) else { return Vec::new() };
     let same = program.visible(memory.top).filter(|v| v.axes == axes && v.token && v.name != query);

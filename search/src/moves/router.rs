@@ -26,15 +26,15 @@ rewrites! {
     struct ChangeStatistics = "change a router's statistics";
 }
 
-/// A `stack` of paths that a sum over its axis mixes.
+/// Router: a `stack` of paths that a sum over its axis mixes.
 struct Router<'a> {
     top: usize,
     span: Span,
-    /// The axis of the paths.
+    /// Axis of the paths.
     axis: String,
-    /// The axes of one path.
+    /// Axes of one path.
     axes: Vec<String>,
-    /// Labels and values.
+    /// Labels and values of the paths.
     paths: Vec<(String, &'a Expr)>,
 }
 
@@ -62,7 +62,7 @@ fn stacks(program: &Program) -> Vec<Router<'_>> {
     found
 }
 
-/// Stacks that are summed over: routers. The others are statistics.
+/// Stacks that are summed over. The other stacks are statistics.
 fn routers(program: &Program) -> Vec<Router<'_>> {
     let mut summed = Vec::new();
     program.each_expr(|_, _, e| {
@@ -78,7 +78,7 @@ fn routers(program: &Program) -> Vec<Router<'_>> {
 
 // ---- paths
 
-/// New paths made from a value `v`: label and text.
+/// Paths that can be made from a value `v`: label and text.
 const PATHS: &[(&str, &str)] = &[
     ("short", "fir(v_, width = 3)"),
     ("medium", "fir(v_, width = 8)"),
@@ -92,13 +92,13 @@ const PATHS: &[(&str, &str)] = &[
 ];
 
 pub(super) enum At {
-    /// The n-th router.
+    /// Router, by its index.
     Router(usize),
-    /// A read without a router.
+    /// Read without a router.
     Read(String),
 }
 
-/// Values from which a path of these axes can be made, seen by a statement of the block.
+/// Values from which a path of these axes can be made, visible to a statement of the block.
 fn sources<'a>(program: &'a Program, top: usize, axes: &'a [String]) -> impl Iterator<Item = &'a super::Value> {
     program
         .visible(top)
@@ -158,7 +158,7 @@ impl Rewrite for AddPath {
                 let name = &read.name;
                 draft.redirect(name, next.span, &Expr::name(&mixed));
                 let text = text.replace("v_", &source.name);
-                // The memory starts ahead: the router must find a reason to leave it.
+                // The memory has the larger initial weight: the router must learn to use the other path.
                 let lines = [
                     format!("let {path} = {text}"),
                     format!("let {paths} = stack[{axis}]({name}, {path})"),
@@ -176,7 +176,7 @@ impl Rewrite for AddPath {
     }
 }
 
-/// A path that the router does not have: its label and value.
+/// Path that the router does not have yet: its label and value.
 fn new_path(draft: &mut Draft<'_>, router: &Router<'_>, stream: &mut Stream) -> Option<(String, Expr)> {
     let program = draft.program;
     let used = |name: &str| router.paths.iter().any(|(l, v)| l == name || name_of(v) == Some(name));
@@ -246,7 +246,7 @@ impl Rewrite for DropPath {
     }
 }
 
-/// Whether some `x[P = label]` needs the path.
+/// Whether a pick `x[P = label]` needs the path.
 fn picked(program: &Program, axis: &str, label: &str) -> bool {
     let mut found = false;
     program.each_expr(|_, _, e| {
@@ -311,7 +311,7 @@ fn options(expr: &Expr) -> impl Iterator<Item = (String, Expr)> {
     args.into_iter().filter_map(|a| Some((a.name?.name, a.value)))
 }
 
-/// Applications that turn logits into the weights of a router: the axis and the application.
+/// Applications that turn logits into the weights of a router: axis and application.
 fn mixings(program: &Program) -> Vec<(String, &Expr)> {
     let axes: Vec<String> = routers(program).into_iter().map(|r| r.axis).collect();
     let mut found = Vec::new();
@@ -328,7 +328,7 @@ fn mixings(program: &Program) -> Vec<(String, &Expr)> {
 
 // ---- statistics
 
-/// What a router may read of each path, over its channels.
+/// Statistics of a path over its channels that a router may read.
 const STATISTICS: &[(&str, &str)] = &[
     ("mean", "mean[A](p_)"),
     ("var", "var[A](p_)"),

@@ -1,4 +1,4 @@
-//! Sizes that follow from others: channels of keys and values, widths of hidden layers.
+//! Sizes that depend on others: channels of keys and values, widths of hidden layers.
 
 use super::build::quote;
 use super::draft::Draft;
@@ -30,7 +30,7 @@ impl Rewrite for ChangeSize {
     }
 }
 
-/// Axes whose default follows from other sizes.
+/// Axes whose default depends on other sizes.
 fn sizes(program: &Program) -> impl Iterator<Item = (&str, &Expr)> {
     let params = program.callable().params.iter().flatten();
     params.filter_map(|p| {

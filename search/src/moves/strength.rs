@@ -1,4 +1,4 @@
-//! The strength of a delta rule's write.
+//! Write strength of a delta rule.
 
 use super::build::{applied, bare, mentions, name_of, quote, stages, terms, unpipe};
 use super::draft::Draft;
@@ -12,7 +12,7 @@ rewrites! {
     struct ChangeStrength = "change the range of a write strength";
 }
 
-/// The kind of its sites.
+/// Kind of the move's sites.
 pub(super) const SITE: &str = "write strength";
 
 impl Rewrite for ChangeStrength {
@@ -52,7 +52,7 @@ enum Top {
     Two,
 }
 
-/// `sigmoid(..)` or `2 * sigmoid(..)`, and the sigmoid.
+/// Range of `sigmoid(..)` or `2 * sigmoid(..)`, and the sigmoid.
 fn range(value: &Expr) -> Option<(Top, &Expr)> {
     if applied(value) == Some("sigmoid") && !stages(value).is_empty() {
         return Some((Top::One, value));

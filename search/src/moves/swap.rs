@@ -1,4 +1,4 @@
-//! One value in the place of another of the same type, and one map shared by two.
+//! Replacement of a value by another of the same type, and sharing of one map by two values.
 
 use super::build::{factors, name_of, terms};
 use super::draft::Draft;
@@ -29,11 +29,11 @@ impl Rewrite for SwapValue {
     }
 }
 
-/// Uses of values that have a rival of the same axes: where, the use, the rivals.
+/// Uses of values for which another value has the same axes: label of the place, use, alternatives.
 fn uses(program: &Program) -> Vec<(String, &Expr, Vec<String>)> {
     let mut found = Vec::new();
     let mut fixed = Vec::new();
-    // What multiplies a state is a decay: another value there would let it grow.
+    // A factor of a state is a decay: another value there could let it grow.
     for memory in program.memories() {
         for term in memory.updates.iter().flat_map(|(_, update)| terms(update)) {
             let all = factors(term.value);
@@ -44,7 +44,7 @@ fn uses(program: &Program) -> Vec<(String, &Expr, Vec<String>)> {
     }
     program.each_expr(|top, stmt, expr| {
         match &expr.kind {
-            // What these name are labels and fns, not values.
+            // These names are labels and fns, not values.
             ExprKind::Pick { at, .. } => fixed.push(at.span),
             ExprKind::Pipe(_, f) => fixed.push(f.span),
             ExprKind::Call(call) if call.callee.name == "stack" => {

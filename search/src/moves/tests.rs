@@ -1,10 +1,10 @@
-//! Moves on the seeds and the library: what they make is read, checked, and printed back.
+//! Tests of the moves on the seeds and the library: the results are parsed, checked, and printed back.
 
 use super::*;
 use archc_grammar::edit::erase_spans;
 use std::collections::BTreeSet;
 
-/// Every mixer of the library as a program of its own, and the seeds.
+/// Every mixer of the library as a separate program, and the seeds.
 pub(super) fn parents() -> Vec<(String, Program)> {
     let mut parents = Vec::new();
     for item in
@@ -28,7 +28,7 @@ pub(super) fn parents() -> Vec<(String, Program)> {
     parents
 }
 
-/// The standard stack at the search's sizes.
+/// Compiles a program in the standard stack at the search's sizes.
 fn compile_small(source: &str) -> Compilation {
     let mut sources = SourceMap::new();
     let file = sources.add("child.arch", source);
@@ -155,7 +155,7 @@ const ATTEND: &str = "block Attend[D](H = 2, K = D / H, V = D / H) {
 }
 ";
 
-/// What a move does at its first site of a kind: the lines that go and come.
+/// Effect of a move at its first site of a kind: the removed and added lines.
 fn example(m: &dyn Move, source: &str, kind: &str, seed: u64) -> String {
     let program = Program::new(source).unwrap();
     let other = Program::new(GATED).unwrap();

@@ -1,14 +1,14 @@
-//! Sweeps away what an edit left behind: values, states, emits, scans and hyperparameters that nothing needs.
+//! Removal of dead code after an edit: values, states, emits, scans and hyperparameters that nothing needs.
 //!
-//! Without this a child would carry dead code along, and parameters that cannot learn, which the checker
-//! refuses. Names are unique in a block, so that liveness needs no order: a statement is needed if
-//! a needed expression names what it binds.
+//! Without this a child would accumulate dead code, and parameters without a gradient, which the checker refuses. Names
+//! are unique in a block, so liveness does not depend on order: a statement is needed if a needed expression uses a
+//! name that it binds.
 
 use archc_grammar::ast::{Block, Body, Brackets, Callable, Expr, ExprKind, Pattern, Stmt, StmtKind};
 use archc_grammar::edit::{blocks_of, blocks_of_mut, exprs_of};
 use std::collections::BTreeSet;
 
-/// Removes from a block what nothing needs; hyperparameters only if the original needed them or did not have them.
+/// Removes unneeded parts of a block; hyperparameters only if the original needed them or did not have them.
 pub(super) fn tidy(callable: &mut Callable, original: &Callable) {
     let live = Live::of(callable).names;
     let before = Live::of(original).names;
@@ -24,7 +24,7 @@ pub(super) fn tidy(callable: &mut Callable, original: &Callable) {
     }
 }
 
-/// What a statement binds: values and axes.
+/// Names that a statement binds: values and axes.
 pub(super) fn bound(stmt: &Stmt) -> Vec<String> {
     match &stmt.kind {
         StmtKind::Let { pattern: Pattern::Tuple { names, .. }, .. } | StmtKind::Assign { targets: names, .. } => {
@@ -44,7 +44,7 @@ pub(super) fn bound(stmt: &Stmt) -> Vec<String> {
     }
 }
 
-/// Everything that an expression names, axes included; not the fns it applies.
+/// Collects all names in an expression, axes included, without the fns it applies.
 pub(super) fn named(expr: &Expr, into: &mut BTreeSet<String>) {
     match &expr.kind {
         ExprKind::Name(name) => {
@@ -61,13 +61,13 @@ pub(super) fn named(expr: &Expr, into: &mut BTreeSet<String>) {
     archc_grammar::edit::children(expr).into_iter().for_each(|child| named(child, into));
 }
 
-/// The same of brackets.
+/// Collects all names in brackets.
 pub(super) fn named_axes(brackets: &Brackets, into: &mut BTreeSet<String>) {
     let sums = brackets.left.iter().chain(brackets.right.iter().flatten());
     into.extend(sums.flat_map(|s| &s.terms).map(|t| t.name.name.clone()));
 }
 
-/// The brackets behind the name that a statement binds.
+/// Brackets after the name that a statement binds.
 pub(super) fn declared(stmt: &Stmt) -> Option<&Brackets> {
     match &stmt.kind {
         StmtKind::Let { pattern: Pattern::Name { axes, .. }, .. }
@@ -79,7 +79,7 @@ pub(super) fn declared(stmt: &Stmt) -> Option<&Brackets> {
     }
 }
 
-/// The names that are needed.
+/// Set of the needed names.
 struct Live {
     names: BTreeSet<String>,
 }
@@ -102,10 +102,10 @@ impl Live {
         }
     }
 
-    /// Whether something in it is needed.
+    /// Processes a block; returns whether something in it is needed.
     fn block(&mut self, block: &Block, attend: bool) -> bool {
         let read = attend && emits(block, &self.names);
-        // All of them, not just up to the first that is needed.
+        // All statements, not just up to the first that is needed.
         let mut any = false;
         for stmt in &block.stmts {
             any |= self.stmt(stmt, read);
@@ -127,12 +127,12 @@ impl Live {
     }
 }
 
-/// Whether some emit of an attend is needed.
+/// Whether an emit of an attend is needed.
 fn emits(block: &Block, live: &BTreeSet<String>) -> bool {
     block.stmts.iter().any(|s| matches!(&s.kind, StmtKind::Emit { name, .. } if live.contains(&name.name)))
 }
 
-/// Whether a statement is needed for itself or for what it binds.
+/// Whether a statement is needed for itself or for a name that it binds.
 fn is_needed(stmt: &Stmt, live: &BTreeSet<String>, read: bool) -> bool {
     match &stmt.kind {
         StmtKind::Output { .. }

@@ -1,4 +1,4 @@
-//! What a state's update consists of: carried on, written, erased.
+//! Terms of a state's update: carried, written, erased.
 
 use super::build::{
     Term, bare, bracket, factors, list, mentions, name_of, product_of, quote, quote_stmt, stage_name, stages, sum_of,
@@ -25,17 +25,17 @@ rewrites! {
     struct AddMomentum = "add momentum to a write";
 }
 
-/// A term of an update that does not carry the state on.
+/// Term of an update that does not carry the state on.
 pub(super) struct Write<'a> {
     stmt: &'a Stmt,
     value: &'a Expr,
-    /// The term.
+    /// The term itself.
     pub(super) term: Term<&'a Expr>,
-    /// It reads the state: it erases.
+    /// Whether it reads the state, that is, erases.
     erases: bool,
 }
 
-/// The writes of a memory, in order.
+/// Writes of a memory, in order.
 pub(super) fn writes<'a>(memory: &Memory<'a>) -> Vec<Write<'a>> {
     let mut found = Vec::new();
     for (stmt, value) in &memory.updates {
@@ -50,7 +50,7 @@ pub(super) fn writes<'a>(memory: &Memory<'a>) -> Vec<Write<'a>> {
     found
 }
 
-/// The memory and the write at a site; sites are numbered over all memories.
+/// Memory and write at a site; sites are numbered over all memories.
 fn nth<'a>(program: &'a Program, at: (usize, usize)) -> Option<(Memory<'a>, Write<'a>)> {
     let memory = program.memories().into_iter().nth(at.0)?;
     let write = writes(&memory).into_iter().nth(at.1)?;
@@ -72,7 +72,7 @@ fn find<'a>(
     found
 }
 
-/// The term of an update with another value in its place.
+/// Update with the write's term replaced, or removed for none.
 fn with_term(write: &Write<'_>, new: Option<Term<Expr>>) -> Expr {
     let others = terms(write.value);
     let swap = |t: &Term<&Expr>| if t.value.span == write.term.value.span { new.clone() } else { Some(t.owned()) };
@@ -81,7 +81,7 @@ fn with_term(write: &Write<'_>, new: Option<Term<Expr>>) -> Expr {
 
 // ---- erase
 
-/// The key and the value of a plain write, by their axes.
+/// Key and value of a plain write, identified by their axes.
 fn key_and_value<'a>(program: &Program, memory: &Memory<'_>, write: &Write<'a>) -> Option<(&'a Expr, &'a Expr)> {
     let keys = memory.keys();
     let heads = program.heads(memory);
@@ -125,7 +125,7 @@ impl Rewrite for ChangeErase {
             .into_iter()
             .map(|f| if f.span == value.span { value_part.clone() } else { f.clone() })
             .collect();
-        // Its strength lies in (0, 1) and its key has length one: then the transition cannot grow.
+        // The strength lies in (0, 1) and the key has length one: then the transition cannot grow.
         let gated = factors(write.term.value).len() > 2;
         if !gated {
             let strength = draft.fresh("beta");
@@ -146,7 +146,7 @@ impl Rewrite for ChangeErase {
             .collect();
         let written = Term { minus: false, value: product_of(new) };
         if let [decay] = decayed.as_slice() {
-            // What is erased must be what is there after the decay.
+            // The erased content must be the content after the decay.
             let mut first = quote_stmt(&format!("{state} = carried"), &[("carried", decay.value)]);
             first.trivia.blank_before = write.stmt.trivia.blank_before;
             draft.before(write.stmt, first);
@@ -179,7 +179,8 @@ fn erases(value: &Expr, name: &str) -> bool {
     found
 }
 
-/// A written term without what it erases: `k * (v - sum[K](k * S))` is `k * v`; none inside if nothing is left.
+/// Term of a write without its erase: `k * (v - sum[K](k * S))` is `k * v`; the inner option is none if nothing is
+/// left.
 fn without_erase(term: &Expr, name: &str) -> Option<Option<Expr>> {
     let all = factors(term);
     if all.iter().any(|f| reads(f, name)) {
@@ -201,7 +202,7 @@ fn without_erase(term: &Expr, name: &str) -> Option<Option<Expr>> {
 
 fn reads(factor: &Expr, name: &str) -> bool {
     let factor = bare(factor);
-    // The statement does not matter here.
+    // The statement is irrelevant here.
     as_read(&Stmt::new(archc_grammar::ast::StmtKind::Error), factor, name).is_some()
 }
 
@@ -259,7 +260,7 @@ impl Rewrite for GateWrite {
     }
 }
 
-/// A factor of a write that has no key and no value axis: its gate, if the rest still has all axes of the state.
+/// Gate of a write: a factor without key and value axes, if the remaining factors still have all axes of the state.
 fn without_factor<'a>(program: &Program, memory: &Memory<'_>, write: &Write<'a>) -> Option<&'a Expr> {
     let all = factors(write.term.value);
     let keys = memory.keys();

@@ -1,4 +1,4 @@
-//! What a move asks about a program: types by place, what is visible where, memories and their parts.
+//! Properties of a program that moves need: types by place, visible values, memories and their parts.
 
 use super::Program;
 use super::build::{bare, factors, let_parts, name_of, plain_axes};
@@ -10,29 +10,29 @@ use std::collections::BTreeMap;
 
 // ---- values and types
 
-/// Something that the block binds.
+/// Value that the block binds.
 #[derive(Clone, Debug)]
 pub(super) struct Value {
-    /// Its name.
+    /// Name.
     pub(super) name: String,
-    /// What made it.
+    /// Kind of binding.
     pub(super) kind: LocalKind,
-    /// Its axes, in order of declaration.
+    /// Axes, in order of declaration.
     pub(super) axes: Vec<String>,
-    /// It differs per token.
+    /// Whether it differs per token.
     pub(super) token: bool,
-    /// It lives inside a scan or attend; emits do not.
+    /// Whether it is bound inside a scan or attend; emits are not.
     pub(super) inner: bool,
-    /// Which statement of the block binds it or holds what binds it.
+    /// Index of the block's statement that binds it or contains its binding.
     pub(super) top: usize,
 }
 
-/// The axes of expressions by place. Where two stand at one place, the outer one.
+/// Axes of expressions by span. If two have the same span, the outer one.
 pub(super) fn types(module: &Module, table: &TypeTable) -> BTreeMap<Span, Vec<String>> {
     table.iter().map(|(id, note)| (module.expr(*id).span, note.axes.clone())).collect()
 }
 
-/// What a callable binds, with its types: those of its uses, or of the expression behind it.
+/// Values that a callable binds, with their types: those of their uses, or of the bound expression.
 pub(super) fn values(module: &Module, callable: &hir::Callable, table: &TypeTable) -> Vec<Value> {
     let mut collector = Collector { callable, table, uses: BTreeMap::new(), values: Vec::new() };
     for (id, note) in table {
@@ -75,83 +75,83 @@ impl Collector<'_> {
             Hir::Input { local, .. } | Hir::Param { local, .. } | Hir::State { local, .. } => {
                 self.bind(*local, None, top, inner);
             }
-            // An attend's emit also has the axes of the score, which only its uses show.
+            // An attend's emit also has the axes of the score, which appear only in its uses.
             Hir::Emit { local, .. } => self.bind(*local, None, top, false),
             Hir::Scan(body) | Hir::Attend(body) => body.iter().for_each(|s| self.stmt(s, top, true)),
-            // Names of a loop or branch are its own.
+            // Names inside a loop or branch are local to it.
             _ => {}
         }
     }
 }
 
-/// A memory of a scan, taken apart.
+/// Memory of a scan, decomposed.
 #[derive(Clone, Debug)]
 pub(super) struct Memory<'a> {
-    /// The statement of the block that holds it.
+    /// Index of the block's statement that contains it.
     pub(super) top: usize,
-    /// The `scan` statement.
+    /// Its `scan` statement.
     pub(super) scan: &'a Stmt,
-    /// Its body.
+    /// Body of the scan.
     pub(super) body: &'a Block,
     /// Its `state` statement.
     pub(super) state: &'a Stmt,
-    /// Its name.
+    /// Name of the state.
     pub(super) name: &'a str,
-    /// Its axes.
+    /// Axes of the state.
     pub(super) axes: Vec<String>,
-    /// Assignments to it alone, directly in the scan.
+    /// Assignments to the state alone, directly in the scan.
     pub(super) updates: Vec<(&'a Stmt, &'a Expr)>,
-    /// Where it is contracted with a query.
+    /// Contractions of the state with a query.
     pub(super) reads: Vec<Read<'a>>,
 }
 
-/// `sum[K](q * S)`
+/// Read of a memory: `sum[K](q * S)`.
 #[derive(Clone, Debug)]
 pub(super) struct Read<'a> {
-    /// The statement of the scan in which it stands.
+    /// Statement of the scan that contains it.
     pub(super) stmt: &'a Stmt,
-    /// The contracted axes.
+    /// Contracted axes.
     pub(super) keys: Vec<String>,
-    /// What multiplies the state.
+    /// Factors beside the state.
     pub(super) query: Vec<&'a Expr>,
 }
 
 impl Memory<'_> {
-    /// The axes that are contracted when it is read.
+    /// Axes that are contracted in its first read.
     pub(super) fn keys(&self) -> Vec<String> {
         self.reads.first().map(|r| r.keys.clone()).unwrap_or_default()
     }
 }
 
 impl Program {
-    /// The axes of an expression of the block.
+    /// Axes of an expression of the block.
     pub(super) fn axes_of(&self, expr: &Expr) -> Option<&[String]> {
         self.types.get(&bare(expr).span).map(Vec::as_slice)
     }
 
-    /// A value by name.
+    /// Value with this name.
     pub(super) fn value(&self, name: &str) -> Option<&Value> {
         self.values.iter().find(|v| v.name == name)
     }
 
-    /// Values that a statement of the block sees from outside.
+    /// Values of the block that are visible to a statement.
     pub(super) fn visible(&self, top: usize) -> impl Iterator<Item = &Value> {
         self.values.iter().filter(move |v| v.top < top && !v.inner)
     }
 
-    /// The first input with one axis: its name and axis.
+    /// First input with one axis: its name and axis.
     pub(super) fn input(&self) -> Option<(&str, &str)> {
         let inputs = self.values.iter().filter(|v| v.kind == LocalKind::Input);
         inputs.filter(|v| v.axes.len() == 1).map(|v| (v.name.as_str(), v.axes[0].as_str())).next()
     }
 
-    /// All `let`s of one name directly in the block: where, name, value.
+    /// All `let`s directly in the block that bind one name: index, statement, name, value.
     pub(super) fn lets(&self) -> impl Iterator<Item = (usize, &Stmt, &str, &Expr)> {
         let stmts = self.body().stmts.iter().enumerate();
         stmts.filter_map(|(i, s)| let_parts(s).map(|(name, value)| (i, s, name, value)))
     }
 
-    /// The value of the `let` of this name directly in the block.
+    /// Value of the `let` of this name directly in the block.
     pub(super) fn definition(&self, name: &str) -> Option<&Expr> {
         self.lets().find(|(_, _, n, _)| *n == name).map(|(_, _, _, value)| value)
     }
@@ -171,7 +171,7 @@ impl Program {
         }
     }
 
-    /// The memories of all scans.
+    /// Memories of all scans.
     pub(super) fn memories(&self) -> Vec<Memory<'_>> {
         let mut found = Vec::new();
         for (top, scan) in self.body().stmts.iter().enumerate() {
@@ -189,8 +189,8 @@ impl Program {
         found
     }
 
-    /// Which axes tell heads apart: those that a state shares with its query, the contracted ones aside.
-    /// Where the query has none (keys shared by the heads), the first axis that is not contracted.
+    /// Axes that distinguish heads: those that a state shares with its query, except the contracted ones. If the query
+    /// has none (keys shared by the heads), the first axis that is not contracted.
     pub(super) fn heads(&self, memory: &Memory<'_>) -> Vec<String> {
         let keys = memory.keys();
         let outer: Vec<&String> = memory.axes.iter().filter(|a| !keys.contains(a)).collect();
@@ -223,12 +223,12 @@ fn reads<'a>(body: &'a Block, name: &str) -> Vec<Read<'a>> {
             });
         }
     }
-    // What is emitted says best what the query is; an erased key is the second choice.
+    // An emit identifies the query best; an erased key is the second choice.
     found.sort_by_key(|r| !matches!(r.stmt.kind, StmtKind::Emit { .. }));
     found
 }
 
-/// `sum[K](q * S)`, if the expression is that.
+/// Decomposes `sum[K](q * S)`; none for other expressions.
 pub(super) fn as_read<'a>(stmt: &'a Stmt, sum: &'a Expr, name: &str) -> Option<Read<'a>> {
     let ExprKind::Call(Call { callee, brackets, args }) = &sum.kind else { return None };
     let [arg] = args.as_deref()? else { return None };

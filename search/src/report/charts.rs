@@ -11,10 +11,10 @@ use archc_page::{Page, Plane, Shape, big, range, round};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-/// Width of a drawing, in pixels, on a telephone and on a desk: names are shown where they have room.
+/// Widths of a drawing in pixels, on a telephone and on a desktop: names are shown if they fit.
 const WIDTHS: [f64; 2] = [310.0, 1080.0];
 
-/// Kinds of mark (class, what it is).
+/// Kinds of mark (class, meaning).
 const MARKS: [(&str, &str); 4] = [
     ("node win", "leading programs and what they were made from"),
     ("node", "other programs"),
@@ -22,7 +22,7 @@ const MARKS: [(&str, &str); 4] = [
     ("node control", "controls"),
 ];
 
-/// What the marks mean.
+/// Legend of the marks.
 pub(super) fn legend(page: &mut Page, used: &[&str]) {
     page.raw("<p class=\"legend\">");
     for (class, what) in MARKS.iter().filter(|(class, _)| used.contains(class)) {
@@ -31,7 +31,7 @@ pub(super) fn legend(page: &mut Page, used: &[&str]) {
     page.raw("</p>\n");
 }
 
-/// A mark and what it means.
+/// Mark with its meaning.
 pub(super) fn key(page: &mut Page, class: &str, what: &str) {
     page.raw("<span class=\"item\">")
         .element("span", &[("class", &format!("key {class}"))], "")
@@ -48,7 +48,7 @@ fn mark(view: &View<'_>, c: &Candidate) -> (&'static str, Shape) {
     }
 }
 
-/// A point that leads to what the page says of the program.
+/// Point that links to the program's box on the page.
 fn linked(page: &mut Page, view: &View<'_>, plane: &Plane, c: &Candidate, at: (f64, f64), title: &str) {
     let (class, shape) = mark(view, c);
     page.open("a", &[("href", &format!("#{}", c.id))]);
@@ -56,7 +56,7 @@ fn linked(page: &mut Page, view: &View<'_>, plane: &Plane, c: &Candidate, at: (f
     page.close("a");
 }
 
-/// Names beside points, as far as there is room, the more important ones first.
+/// Names beside points, as far as they fit, the more important ones first.
 fn names(page: &mut Page, view: &View<'_>, plane: &Plane, mut points: Vec<(CandidateId, (f64, f64))>) {
     let weight = |id: &CandidateId| match () {
         () if view.leading.contains(id) => 0,
@@ -69,7 +69,7 @@ fn names(page: &mut Page, view: &View<'_>, plane: &Plane, mut points: Vec<(Candi
     let wanted = |order: &[usize]| order.iter().map(|&i| (points[i].1, texts[i].chars().count())).collect::<Vec<_>>();
     let all: Vec<usize> = (0..points.len()).collect();
     let narrow = plane.room(WIDTHS[0], &wanted(&all));
-    // Those of the narrow page come first on the wide one too, so that each of its names is among the wide one's.
+    // Names that fit on the narrow page come first on the wide one too, so that the wide one shows them all.
     let (first, rest): (Vec<usize>, Vec<usize>) = all.into_iter().partition(|&i| narrow[i]);
     let order = [first, rest].concat();
     let wide = plane.room(WIDTHS[1], &wanted(&order));
@@ -83,7 +83,7 @@ fn names(page: &mut Page, view: &View<'_>, plane: &Plane, mut points: Vec<(Candi
     }
 }
 
-/// `c0042 GatedDelta`: the number, and the beginning of the name.
+/// Short name: `c0042 GatedDelta`, the number and the beginning of the name.
 fn short(history: &History, id: CandidateId) -> String {
     const LETTERS: usize = 14;
     let name = history.candidate(id).map_or("", |c| c.name.as_str());
@@ -130,7 +130,7 @@ pub(super) fn progress(page: &mut Page, view: &View<'_>) {
     plane.close(page);
 }
 
-/// About five round times.
+/// About five round times in minutes.
 fn minutes(end: f64) -> Vec<(f64, String)> {
     let step = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 240.0, 720.0]
         .into_iter()
@@ -139,7 +139,8 @@ fn minutes(end: f64) -> Vec<(f64, String)> {
     (0..=(end / step) as u32).map(|i| f64::from(i) * step).map(|x| (x, format!("{}", round(x)))).collect()
 }
 
-/// Every program with a lead by generation, with a line from its parent; the leading ones' ancestry stands out.
+/// Chart of every program with a lead by generation, with a line from its parent; the ancestry of the leading ones is
+/// highlighted.
 pub(super) fn lineage(page: &mut Page, view: &View<'_>) {
     let history = view.history;
     if view.board.standing.is_empty() {
@@ -147,7 +148,7 @@ pub(super) fn lineage(page: &mut Page, view: &View<'_>) {
         return;
     }
     let slots = f64::from(history.plan().generation.max(1));
-    // Programs of one generation stand side by side, by their slot; anchors by their number.
+    // Programs of one generation are placed side by side, by their slot; anchors by their number.
     let anchors = history.anchors().count().max(1) as f64;
     let mut places: BTreeMap<CandidateId, (f64, f64)> = BTreeMap::new();
     for stand in &view.board.standing {
@@ -186,7 +187,7 @@ pub(super) fn lineage(page: &mut Page, view: &View<'_>) {
     plane.close(page);
 }
 
-/// Corrected lead against a cost, on a logarithmic axis.
+/// Chart of the corrected lead against a cost, on a logarithmic axis.
 pub(super) fn front(page: &mut Page, view: &View<'_>, points: &[FrontPoint], what: &str, cost: fn(&FrontPoint) -> f64) {
     let log = |p: &FrontPoint| cost(p).max(0.5).log2();
     let (low, high) = points.iter().map(log).fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
@@ -222,7 +223,7 @@ pub(super) fn front(page: &mut Page, view: &View<'_>, points: &[FrontPoint], wha
     page.raw("</div>\n");
 }
 
-/// At most five round numbers of a logarithmic range; of a narrow one its ends.
+/// At most five round numbers within a logarithmic range; the ends of a narrow range.
 fn rounded(low: f64, high: f64) -> Vec<f64> {
     let powers = (low.log10().floor() as i32..=high.log10().ceil() as i32).map(|p| 10f64.powi(p));
     let steps = powers.flat_map(|power| [1.0, 1.5, 2.0, 3.0, 5.0, 7.0].map(|m| m * power));
@@ -234,7 +235,7 @@ fn rounded(low: f64, high: f64) -> Vec<f64> {
     }
 }
 
-/// Measured leads against corrected ones.
+/// Chart of measured against corrected leads.
 pub(super) fn shrinkage(page: &mut Page, view: &View<'_>) {
     let stands: Vec<_> = view.board.standing.iter().filter(|s| view.ranking.fixed != Some(s.id)).collect();
     if stands.len() < 2 {
@@ -261,7 +262,8 @@ pub(super) fn shrinkage(page: &mut Page, view: &View<'_>) {
     page.raw("</div>\n");
 }
 
-/// Loss by tokens of some programs on a task, mean over their seeds of a tier. Says whether there is any.
+/// Chart of the loss by tokens of some programs on a task, as the mean over their seeds of a tier. Returns whether
+/// there are data.
 pub(super) fn curves(page: &mut Page, history: &History, ids: &[CandidateId], tier: Tier, task: &str) -> bool {
     let lines: Vec<Vec<(f64, f64)>> = ids.iter().map(|&id| curve(history, id, tier, task)).collect();
     if lines.iter().all(|l| l.len() < 2) {
@@ -278,7 +280,7 @@ pub(super) fn curves(page: &mut Page, history: &History, ids: &[CandidateId], ti
     true
 }
 
-/// The page's colours for lines.
+/// Number of line colours on the page.
 pub(super) const COLOURS: usize = 6;
 
 fn curve(history: &History, id: CandidateId, tier: Tier, task: &str) -> Vec<(f64, f64)> {
@@ -292,11 +294,11 @@ fn curve(history: &History, id: CandidateId, tier: Tier, task: &str) -> Vec<(f64
             *sum = (sum.0 + loss, sum.1 + 1);
         }
     }
-    // A point that not all seeds have would be a step between two means.
+    // A point that not all seeds have would make a step between two means.
     sums.into_iter().filter(|(_, (_, n))| *n == seeds).map(|(at, (sum, n))| (at as f64, sum / n as f64)).collect()
 }
 
-/// Bars with a name and a number each; `class` is of the bar.
+/// Bars with a name and a number each; `class` is that of the bar.
 pub(super) fn bars(page: &mut Page, bars: &[(String, f64, String, &str)]) {
     let most = bars.iter().map(|b| b.1).fold(0.0, f64::max).max(1e-9);
     page.raw("<div class=\"bars\">");
@@ -310,7 +312,7 @@ pub(super) fn bars(page: &mut Page, bars: &[(String, f64, String, &str)]) {
     page.raw("</div>\n");
 }
 
-/// The archive: a row for each mixer and state size, a column for each size of compute.
+/// Table of the archive: a row for each mixer and state size, a column for each amount of compute.
 pub(super) fn archive(page: &mut Page, history: &History, archive: &Archive) {
     let rows: BTreeSet<(&str, u32)> = archive.cells.keys().map(|c| (c.mixer.as_str(), c.state)).collect();
     let columns: BTreeSet<u32> = archive.cells.keys().map(|c| c.compute).collect();

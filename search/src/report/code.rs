@@ -1,9 +1,9 @@
-//! Programs and differences in colours.
+//! Programs and differences with syntax colours.
 
 use archc_grammar::is_keyword;
 use archc_page::Page;
 
-/// A program: keywords, numbers, texts and comments stand out.
+/// Program with coloured keywords, numbers, texts and comments.
 pub(super) fn program(page: &mut Page, source: &str) {
     page.raw("<pre class=\"code\">");
     let mut rest = source;
@@ -23,7 +23,7 @@ pub(super) fn program(page: &mut Page, source: &str) {
             let end = while_in(&word);
             (end, if is_keyword(&rest[..end]) { "kw" } else { "" })
         } else {
-            // Everything up to what could be one of the others.
+            // Everything up to a character that could begin another kind of token.
             let end = rest.char_indices().skip(1).find(|&(_, c)| word(c) || matches!(c, '/' | '"' | '#'));
             (end.map_or(rest.len(), |(at, _)| at), "")
         };
@@ -38,7 +38,7 @@ pub(super) fn program(page: &mut Page, source: &str) {
     page.raw("</pre>\n");
 }
 
-/// A unified diff, its lines coloured.
+/// Unified diff with coloured lines.
 pub(super) fn diff(page: &mut Page, text: &str) {
     page.raw("<pre class=\"code\">");
     for line in text.lines().filter(|l| !l.starts_with("---") && !l.starts_with("+++")) {

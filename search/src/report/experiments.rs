@@ -1,4 +1,4 @@
-//! Every experiment, in plain words.
+//! Section of all experiments, in plain words.
 
 use super::words::count;
 use super::{View, link};
@@ -8,7 +8,7 @@ use crate::stats;
 use crate::store::History;
 use archc_page::Page;
 
-/// Everything that was proposed.
+/// Table of all proposals.
 pub(super) fn experiments(page: &mut Page, view: &View<'_>) {
     page.section(
         "all",
@@ -25,7 +25,7 @@ pub(super) fn experiments(page: &mut Page, view: &View<'_>) {
             (_, Verdict::Admitted) => "",
             _ => "unused",
         };
-        // A program with a box has its number as that one's id.
+        // The id of a program with a box is on the box.
         if view.boxes.contains(&c.id) {
             page.open("tr", &[("class", &class)]).raw("<td>");
             page.element("a", &[("href", &format!("#{}", c.id))], c.id).raw("</td>");
@@ -51,7 +51,7 @@ pub(super) fn experiments(page: &mut Page, view: &View<'_>) {
     page.close_table();
 }
 
-/// What became of a candidate.
+/// Outcome of a candidate.
 pub(super) fn outcome(history: &History, c: &Candidate) -> String {
     match &c.verdict {
         Verdict::Duplicate { of } => format!("known already: the same program as {of}"),
@@ -65,13 +65,13 @@ pub(super) fn outcome(history: &History, c: &Candidate) -> String {
     }
 }
 
-/// `0.210 ahead of`, `0.028 behind`
+/// Lead in words: `0.210 ahead of`, `0.028 behind`.
 fn beside(lead: f64) -> String {
     let side = if lead < 0.0 { "behind" } else { "ahead of" };
     format!("{:.3} {side}", lead.abs())
 }
 
-/// What it did on a tier; none if it did not come there.
+/// Result of a candidate on a tier; none if it did not reach that tier.
 fn on_tier(history: &History, c: &Candidate, tier: Tier) -> Option<String> {
     let results: Vec<_> = history.results_of(c.id).filter(|(t, _, _)| *t == tier).collect();
     if results.is_empty() {

@@ -1,4 +1,4 @@
-//! How it was done: what a reader needs to judge the numbers, or to run it again.
+//! Section on the methods: what a reader needs to judge the numbers, or to run it again.
 
 use super::View;
 use super::words::count;
@@ -48,7 +48,7 @@ pub(super) fn methods(page: &mut Page, view: &View<'_>) {
     page.raw("</dl>\n");
 }
 
-/// A tier's tasks.
+/// Tasks of a tier.
 fn tier(page: &mut Page, name: &str, value: &Value) {
     let Ok(tier) = serde_json::from_value::<tier::Tier>(value.clone()) else {
         page.element("h3", &[], format!("Tier {name}"))
@@ -253,7 +253,8 @@ fn last(seeds: &std::ops::Range<u64>) -> u64 {
     seeds.end.saturating_sub(1)
 }
 
-/// `2026-11-30 10:17 UTC`, from milliseconds since 1970 (days to dates: Hinnant, "chrono-compatible low-level date algorithms").
+/// Formats `2026-11-30 10:17 UTC` from milliseconds since 1970 (days to dates: Hinnant, "chrono-compatible low-level date
+/// algorithms").
 fn date(ms: i64) -> String {
     let (days, minutes) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000) / 60_000);
     let z = days + 719_468;

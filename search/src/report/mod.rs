@@ -1,9 +1,9 @@
-//! The report: one HTML page that needs nothing but itself. It reads the log (also while a search is writing it), and every text in it
-//! is escaped, because programs and messages come from anywhere.
+//! Report as one self-contained HTML page. It reads the log (also while a search is writing it), and every text in it is escaped,
+//! because programs and messages are arbitrary.
 //!
-//! From top to bottom: what came out, the finals, the anchors, how it was done, score against cost, progress, tasks, lineage, how far
-//! it can be trusted, archive, drafts, beliefs, programs, and every experiment. What is called established, and by which numbers, is
-//! taken from [`crate::rank`] and never worked out here.
+//! From top to bottom: results, finals, anchors, methods, score against cost, progress, tasks, lineage, reliability, archive, drafts,
+//! beliefs, programs, and every experiment. The established programs, with their numbers, are taken from [`crate::rank`] and never
+//! computed here.
 
 mod charts;
 mod code;
@@ -29,11 +29,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Writes `report.html` into a run folder; gives its path. The page is written beside its name and then renamed, so
-/// that a full disk never leaves half of one.
+/// Writes `report.html` into a run folder; returns its path. The page is written to a temporary name and renamed, so that a full disk
+/// never leaves a partial page.
 ///
 /// # Errors
-/// E1005 or E1004 if there is no run that can be read, E1010 if the page cannot be written.
+/// E1005 or E1004 if there is no readable run, E1010 if the page cannot be written.
 pub fn write(folder: &Path) -> Result<PathBuf, Diagnostic> {
     let history = store::read(folder)?;
     let name = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
@@ -42,21 +42,21 @@ pub fn write(folder: &Path) -> Result<PathBuf, Diagnostic> {
     let draft = folder.join("report.html.part");
     let written = fs::write(&draft, page).and_then(|()| fs::rename(&draft, &path));
     if let Err(e) = written {
-        // Half a draft is of no use; that it cannot be removed is the smaller trouble.
+        // A partial draft is useless; a failure to remove it is the lesser problem.
         let _ = fs::remove_file(&draft);
         return Err(codes::report(&path, e));
     }
     Ok(path)
 }
 
-/// When the run's first event was written, in milliseconds since 1970: the history knows only time spent.
+/// Time of the run's first event, in milliseconds since 1970: the history contains only time spent.
 fn began(folder: &Path) -> Option<i64> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(folder.join(STORE), flags).ok()?;
     db.query_row("SELECT min(at) FROM log", [], |row| row.get(0)).ok()?
 }
 
-/// The page of a run that began at a time, in milliseconds since 1970, if that is known.
+/// Renders the page of a run that began at `began`, in milliseconds since 1970, if known.
 pub fn render(run: &str, began: Option<i64>, history: &History) -> String {
     let view = View::of(run, began, history);
     let mut page = Page::open_document(&format!("{run} · archc search"));
@@ -78,7 +78,7 @@ pub fn render(run: &str, began: Option<i64>, history: &History) -> String {
     page.close_document(include_str!("page.js"))
 }
 
-/// What the page is made from. Ranked from the log as it is, not as it was when a session ended.
+/// Data of the page. The ranking is that of the current log, not of the end of a session.
 struct View<'a> {
     run: &'a str,
     began: Option<i64>,
@@ -87,16 +87,16 @@ struct View<'a> {
     ranking: Ranking,
     /// The finalists, or before the finals the programs with the largest corrected leads.
     leading: Vec<CandidateId>,
-    /// They and what they were made from.
+    /// The leading programs and their ancestors.
     kept: BTreeSet<CandidateId>,
-    /// Programs that have a box of their own.
+    /// Programs with their own box.
     boxes: BTreeSet<CandidateId>,
 }
 
-/// Programs that stand for the search before it has finalists.
+/// Number of programs that represent the search before it has finalists.
 const LEADING: usize = 3;
 
-/// Programs with boxes beside the leading ones, their ancestors and the anchors.
+/// Number of programs with boxes in addition to the leading ones, their ancestors and the anchors.
 const OTHERS: usize = 20;
 
 impl<'a> View<'a> {
@@ -113,25 +113,25 @@ impl<'a> View<'a> {
         let others = standing().filter(|id| !kept.contains(id)).take(OTHERS);
         let anchors = ranking.anchors.iter().map(|a| a.candidate);
         let mut boxes: BTreeSet<CandidateId> = kept.iter().copied().chain(others).chain(anchors).collect();
-        // A run whose scores mean something else has its programs all the same.
+        // A run whose scores have another meaning still shows its programs.
         if words::foreign(history) {
             boxes.extend(history.candidates().iter().filter(|c| c.verdict.admitted()).map(|c| c.id).take(2 * OTHERS));
         }
         Self { run, began, history, board, ranking, leading, kept, boxes }
     }
 
-    /// The name of the anchor that leads are over.
+    /// Name of the anchor that leads refer to.
     fn anchor(&self) -> String {
         self.ranking.fixed.map_or_else(|| "the anchor".to_owned(), |id| words::title(self.history, id))
     }
 }
 
-/// A program's name that leads to what the page says of it.
+/// Name of a program that links to its box on the page.
 fn link(page: &mut Page, history: &History, id: CandidateId) {
     page.element("a", &[("href", &format!("#{id}"))], words::title(history, id));
 }
 
-/// A number, or a dash.
+/// The text, or a dash.
 fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "–".to_owned())
 }

@@ -1,11 +1,11 @@
-//! Programs with their texts, where they come from, and what became of them.
+//! Section of programs with their texts, origins and outcomes.
 
 use super::words::{ahead, titled};
 use super::{View, code, experiments, link};
 use crate::record::{Candidate, CandidateId, Origin};
 use archc_page::Page;
 
-/// The leading programs, what they were made from, the anchors, and others.
+/// Boxes of the leading programs, their ancestors, the anchors, and others.
 pub(super) fn programs(page: &mut Page, view: &View<'_>) {
     page.section(
         "programs",
@@ -70,7 +70,7 @@ fn program(page: &mut Page, view: &View<'_>, c: &Candidate, open: bool) {
             page.element("small", &[], &analysis.text);
         }
         page.raw("</li>");
-        // Parents come before their children; a log in which they do not is not followed for ever.
+        // Parents precede their children; the check ends the loop on a log that violates this.
         at = c.parents.first().filter(|&&parent| parent < c.id).and_then(|&parent| view.history.candidate(parent));
     }
     page.raw("</ol><div class=\"two\"><div><h3>Program</h3>");

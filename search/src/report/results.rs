@@ -1,4 +1,4 @@
-//! What was established, and the anchors.
+//! Sections of the established programs, and of the anchors.
 
 use super::words::{count, interval, signed, title};
 use super::{View, link, or_dash};
@@ -10,17 +10,17 @@ use crate::store::History;
 use archc_page::{Page, big};
 use std::collections::BTreeMap;
 
-/// What a task is measured in, for people.
+/// Metric of a task, for display.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Metric {
-    /// `accuracy`
+    /// Name, for example `accuracy`.
     pub name: String,
-    /// Of an uninformed guess.
+    /// Value for an uninformed guess.
     pub chance: f64,
 }
 
 impl Metric {
-    /// Which way is better.
+    /// Arrow in the direction of better values.
     pub fn arrow(&self) -> &'static str {
         match self.name.as_str() {
             "accuracy" => "↑",
@@ -30,7 +30,7 @@ impl Metric {
     }
 }
 
-/// The metrics of a tier's tasks, as far as anything ran on it.
+/// Metrics of a tier's tasks, as far as evaluations ran on it.
 pub(super) fn metrics(history: &History, tier: Tier) -> BTreeMap<String, Metric> {
     let mut all = BTreeMap::new();
     for (_, report) in history.results().filter(|((_, t, _), _)| *t == tier) {
@@ -41,7 +41,7 @@ pub(super) fn metrics(history: &History, tier: Tier) -> BTreeMap<String, Metric>
     all
 }
 
-/// The finals: what was established, task by task, and at what cost.
+/// Section of the finals: the verdicts, the results by task, and the costs.
 pub(super) fn finals(page: &mut Page, view: &View<'_>) {
     let (history, ranking) = (view.history, &view.ranking);
     let anchor = view.anchor();
@@ -134,12 +134,12 @@ fn result(page: &mut Page, history: &History, row: &Row, lead: &str, columns: us
     }
 }
 
-/// A p with two figures.
+/// Formats a p value with two significant digits.
 fn p(x: f64) -> String {
     if x < 0.001 { "< 0.001".to_owned() } else { format!("{x:.3}") }
 }
 
-/// Score and value of each finalist on each task.
+/// Table of score and value of each finalist on each task.
 fn by_task(page: &mut Page, view: &View<'_>) {
     let metrics = metrics(view.history, Tier::Final);
     if metrics.is_empty() {
@@ -185,7 +185,7 @@ fn values<'a>(
     page.raw("</tr>\n");
 }
 
-/// What the finalists cost, beside the anchor.
+/// Table of the finalists' costs, beside the anchor's.
 fn costs(page: &mut Page, view: &View<'_>) {
     page.element("h3", &[], "Cost");
     let anchor = view.ranking.fixed.and_then(|id| view.history.candidate(id)?.cost.clone()).unwrap_or_default();
@@ -226,7 +226,7 @@ fn costs(page: &mut Page, view: &View<'_>) {
     ));
 }
 
-/// The anchors on their own seeds.
+/// Section of the anchors on their own seeds.
 pub(super) fn anchors(page: &mut Page, view: &View<'_>) {
     let (history, ranking) = (view.history, &view.ranking);
     page.section(

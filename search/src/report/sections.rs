@@ -1,4 +1,4 @@
-//! The sections that are mostly drawings, and the page's head and foot.
+//! Sections that consist mostly of drawings, and the page's head and foot.
 
 use super::words::{count, foreign, headline, place, signed, title};
 use super::{View, charts, link, or_dash, results};
@@ -9,7 +9,7 @@ use crate::rank::tasks as values;
 use crate::record::CandidateId;
 use archc_page::{Page, big};
 
-/// Headline, where the run is, contents, numbers.
+/// Head of the page: headline, state of the run, contents, numbers.
 pub(super) fn header(page: &mut Page, view: &View<'_>) {
     let history = view.history;
     let counts = history.counts();
@@ -67,7 +67,7 @@ pub(super) fn header(page: &mut Page, view: &View<'_>) {
     ]);
 }
 
-/// Score against cost.
+/// Section of score against cost.
 pub(super) fn front(page: &mut Page, view: &View<'_>) {
     page.section(
         "front",
@@ -119,7 +119,7 @@ pub(super) fn front(page: &mut Page, view: &View<'_>) {
     page.close_table();
 }
 
-/// Leads over time.
+/// Section of leads over time.
 pub(super) fn progress(page: &mut Page, view: &View<'_>) {
     let note = format!(
         "Each mark is one evaluation on the search tier, on one seed, beside {} on the same seed. Single seeds scatter: how far is shown \
@@ -130,7 +130,7 @@ pub(super) fn progress(page: &mut Page, view: &View<'_>) {
     charts::progress(page, view);
 }
 
-/// What the leading programs do on each task.
+/// Section of the leading programs' results on each task.
 pub(super) fn tasks(page: &mut Page, view: &View<'_>) {
     let history = view.history;
     let tier = if view.ranking.rows.iter().any(|r| r.seeds > 0) { Tier::Final } else { Tier::Search };
@@ -143,7 +143,7 @@ pub(super) fn tasks(page: &mut Page, view: &View<'_>) {
     );
     let mut ids: Vec<CandidateId> = view.leading.clone();
     if let Some(fixed) = view.ranking.fixed {
-        // The anchor has the second colour, whoever leads.
+        // The anchor has the second colour, also if it leads.
         ids.insert(ids.len().min(1), fixed);
     }
     let metrics = results::metrics(history, tier);
@@ -181,7 +181,7 @@ pub(super) fn tasks(page: &mut Page, view: &View<'_>) {
     page.raw("</div>\n");
 }
 
-/// Who came from whom.
+/// Section of the lineage.
 pub(super) fn lineage(page: &mut Page, view: &View<'_>) {
     let note = format!(
         "Programs that came to the search tier, by generation and corrected lead over {}; lines come from the parents. A mark leads to the \
@@ -192,7 +192,7 @@ pub(super) fn lineage(page: &mut Page, view: &View<'_>) {
     charts::lineage(page, view);
 }
 
-/// The best of each kind.
+/// Section of the archive.
 pub(super) fn archive(page: &mut Page, view: &View<'_>) {
     page.section(
         "archive",
@@ -203,7 +203,7 @@ pub(super) fn archive(page: &mut Page, view: &View<'_>) {
     charts::archive(page, view.history, &Archive::of(view.history, &view.board));
 }
 
-/// What became of what was proposed.
+/// Section of the outcomes of drafts.
 pub(super) fn drafts(page: &mut Page, view: &View<'_>) {
     let counts = view.history.counts();
     page.section(
@@ -247,7 +247,7 @@ pub(super) fn drafts(page: &mut Page, view: &View<'_>) {
     ));
 }
 
-/// Where it came from.
+/// Foot of the page: origin of the data.
 pub(super) fn footer(page: &mut Page, view: &View<'_>) {
     page.raw("<footer>");
     page.text(format!("archc {} · the log and every number are in run.sqlite", view.history.version()));

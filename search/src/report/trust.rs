@@ -1,4 +1,4 @@
-//! How far the numbers can be trusted, and what the search believes.
+//! Sections on the reliability of the numbers, and on the beliefs of the search.
 
 use super::words::count;
 use super::{View, charts, or_dash};
@@ -7,7 +7,7 @@ use crate::stats::spread::Spread;
 use archc_page::Page;
 use std::collections::BTreeMap;
 
-/// Controls, error rates, spread, shrinkage.
+/// Section of controls, error rates, standard deviations and shrinkage.
 pub(super) fn trust(page: &mut Page, view: &View<'_>) {
     page.section(
         "trust",
@@ -58,7 +58,7 @@ pub(super) fn trust(page: &mut Page, view: &View<'_>) {
     page.raw("</div>\n");
 }
 
-/// Deviations of paired differences, by what mixes time.
+/// Table of the standard deviations of paired differences, by time-mixing mechanism.
 fn spreads(page: &mut Page, view: &View<'_>) {
     let mut kinds: BTreeMap<&str, (&Candidate, u32)> = BTreeMap::new();
     for c in view.history.evaluated() {
@@ -87,7 +87,7 @@ fn spreads(page: &mut Page, view: &View<'_>) {
     page.raw("</div>\n");
 }
 
-/// What the search believes about kinds of change.
+/// Section of the beliefs about kinds of change.
 pub(super) fn beliefs(page: &mut Page, view: &View<'_>) {
     page.section(
         "beliefs",

@@ -1,4 +1,4 @@
-//! What a run has come to, in words: the headline, and where a running search is.
+//! State of a run in words: the headline, and the current activity of a running search.
 
 use crate::rank::{Ranking, Row};
 use crate::record::{Candidate, CandidateId, Origin};
@@ -7,18 +7,18 @@ use crate::stats::finals::{Judgement, LOOKS};
 use crate::store::History;
 use crate::{finals, schedule};
 
-/// `+0.210`; never `-0.000`.
+/// Formats a number with sign: `+0.210`; never `-0.000`.
 pub(super) fn signed(x: f64) -> String {
     let text = format!("{x:+.3}");
     if text == "-0.000" { "+0.000".to_owned() } else { text }
 }
 
-/// `+0.210 [+0.120, +0.300]`
+/// Formats a mean with its interval: `+0.210 [+0.120, +0.300]`.
 pub(super) fn interval(i: Interval) -> String {
     format!("{} [{}, {}]", signed(i.mean), signed(i.low), signed(i.high))
 }
 
-/// `ahead by 0.210`, `behind by 0.028`
+/// Formats a lead: `ahead by 0.210`, `behind by 0.028`.
 pub(super) fn ahead(lead: f64) -> String {
     match format!("{:.3}", lead.abs()) {
         zero if zero == "0.000" => "level".to_owned(),
@@ -27,12 +27,12 @@ pub(super) fn ahead(lead: f64) -> String {
     }
 }
 
-/// `one seed`, `3 seeds`
+/// Formats a count: `one seed`, `3 seeds`.
 pub(super) fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("one {what}") } else { format!("{n} {what}s") }
 }
 
-/// A name with its number, unless it ends with it already.
+/// Name of a candidate with its number, unless the name ends with it already.
 pub(super) fn titled(c: &Candidate) -> String {
     let id = c.id.to_string();
     if c.name.to_lowercase().ends_with(&id) { c.name.clone() } else { format!("{} ({id})", c.name) }
@@ -42,7 +42,7 @@ pub(super) fn title(history: &History, id: CandidateId) -> String {
     history.candidate(id).map_or_else(|| id.to_string(), titled)
 }
 
-/// What came out, in a sentence. It calls nothing established that [`Row::verdict`] does not.
+/// Headline: the result in a sentence. It calls nothing established that [`Row::verdict`] does not.
 pub fn headline(history: &History, ranking: &Ranking) -> String {
     match ranking.fixed {
         None => before(history),
@@ -52,7 +52,7 @@ pub fn headline(history: &History, ranking: &Ranking) -> String {
     }
 }
 
-/// Before an anchor is fixed.
+/// Headline before an anchor is fixed.
 fn before(history: &History) -> String {
     if history.candidates().is_empty() {
         return "Nothing has run yet".to_owned();
@@ -71,12 +71,12 @@ fn before(history: &History) -> String {
     }
 }
 
-/// Without a fixed anchor, but beyond the anchors: an old run, whose scores mean something else.
+/// Whether the run has no fixed anchor although it went beyond the anchors: an old run, whose scores have another meaning.
 pub(super) fn foreign(history: &History) -> bool {
     history.fixed().is_none() && history.candidates().iter().any(|c| c.generation > 0)
 }
 
-/// Before the finals.
+/// Headline before the finals.
 fn searching(history: &History, anchor: &str) -> String {
     let board = crate::board::Board::of(history);
     let proposed = |id| history.candidate(id).is_some_and(|c| c.origin == Origin::Proposed);
@@ -106,7 +106,7 @@ fn searching(history: &History, anchor: &str) -> String {
     }
 }
 
-/// In the finals, or after them.
+/// Headline in the finals, or after them.
 fn judged(history: &History, ranking: &Ranking, anchor: &str) -> String {
     let finalists: Vec<&Row> = ranking.rows.iter().filter(|r| !r.anchor).collect();
     let named = |row: &Row| title(history, row.candidate);
@@ -171,9 +171,10 @@ fn judged(history: &History, ranking: &Ranking, anchor: &str) -> String {
     format!("Nothing was established: {who} {does}, {}", best.verdict())
 }
 
-/// Where a search is that is not done: `7 of 12 evaluations of the anchors on the search tier`. None where nothing is due.
+/// Current activity of an unfinished search: `7 of 12 evaluations of the anchors on the search tier`. None if nothing is
+/// due.
 pub fn place(history: &History) -> Option<String> {
-    // The finals may begin while a generation is open, for which there was no time left.
+    // The finals may begin while a generation is open, if there was no time left for it.
     let (what, due, seeds) = match history.open_generation().filter(|_| !history.in_finals()) {
         Some(generation) => {
             let due = schedule::due(history, generation);

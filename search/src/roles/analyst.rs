@@ -1,8 +1,8 @@
-//! The built-in analyst: paired comparisons, effect sizes with intervals, beliefs, and a sentence.
+//! Built-in analyst: paired comparisons, effect sizes with confidence intervals, beliefs, and a sentence.
 //!
-//! Child and parent are compared inside each seed that both were trained on. There are one to three such pairs: too few to estimate
-//! their spread from themselves, so it is that of the board, by what mixes time, with the degrees of freedom behind it. A comparison is
-//! of one tier: that of the search where the child got so far, else the screen, which says nothing that is claimed.
+//! Child and parent are compared on each seed of the search tier that both were trained on. There are one to three such pairs, too few
+//! to estimate their standard deviation, so the board's estimate for the time-mixing mechanism is used, with its degrees of freedom. A
+//! child that did not reach the search tier is not compared.
 
 use super::Analyst;
 use super::bandit::PRIOR;
@@ -13,13 +13,13 @@ use crate::stats::{self, Interval};
 use crate::store::History;
 use std::collections::BTreeMap;
 
-/// What a generation's experiments still count after one more generation.
+/// Discount per generation of the weight of earlier experiments.
 const DISCOUNT: f64 = 0.97;
 
-/// Weight of a draft that was refused or known already: it cost little, but it taught that the change does not fit.
+/// Weight of a refused or duplicate draft: it cost little, but it showed that the change does not fit.
 const REFUSED: f64 = 0.25;
 
-/// Compares on paired seeds.
+/// Analyst that compares programs on paired seeds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PairedAnalyst;
 
@@ -43,7 +43,7 @@ fn analyse(history: &History, board: &Board, child: &Candidate) -> Analysis {
     Analysis { candidate: child.id, over_parent, over_anchor, better, text }
 }
 
-/// What was learned.
+/// Conclusion in words.
 fn words(
     history: &History,
     child: &Candidate,
@@ -111,7 +111,7 @@ fn task_effect(history: &History, child: CandidateId, parent: CandidateId, task:
     stats::mean(&differences)
 }
 
-/// Beliefs from everything that was proposed up to and with this generation.
+/// Beliefs from everything that was proposed up to and including this generation.
 fn beliefs(history: &History, generation: u32, fresh: &[Analysis]) -> Vec<Belief> {
     let mut beliefs: BTreeMap<(&str, &str), Belief> = BTreeMap::new();
     for c in history.candidates() {

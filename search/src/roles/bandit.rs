@@ -1,12 +1,12 @@
-//! The built-in researcher: which program to change, and how, by Thompson sampling.
+//! Built-in researcher: selects the program to change, and the change, by Thompson sampling.
 //!
-//! *Parent.* Half of the time the archive's elites are drawn by rank of their corrected lead over the fixed anchor (1 /
-//! rank), half of the time all cells are equally likely, so that a family that is behind is still worked on.
+//! *Parent.* With probability 1/2, an elite of the archive is drawn by rank of its corrected lead over the fixed anchor
+//! (weight 1 / rank), otherwise all cells are equally likely, so that a family that is behind is still explored.
 //!
 //! *Change.* An arm is a pair (move, kind of site). Its belief is a Beta distribution over "the child beats its
 //! parent" that the analyst keeps, discounted so that old generations fade (Raj and Kalyani, arXiv 1707.09727).
-//! One number is drawn from each arm the parent offers and the highest wins; with probability [`EXPLORE`] the
-//! arm is drawn uniformly, so that no belief starves.
+//! One number is drawn from each arm available for the parent and the highest wins; with probability [`EXPLORE`] the
+//! arm is drawn uniformly, so that every arm continues to be tried.
 
 use super::{Choice, Engineer, Researcher};
 use crate::board::Knowledge;
@@ -16,10 +16,10 @@ use crate::record::{Belief, Candidate, CandidateId, Hypothesis};
 use crate::store::History;
 use std::collections::BTreeMap;
 
-/// Share of proposals whose arm is drawn uniformly.
+/// Probability that a proposal's arm is drawn uniformly.
 const EXPLORE: f64 = 0.15;
 
-/// What is believed of a change that was never tried: one success in four.
+/// Prior belief in a change that was never tried: one success in four.
 pub(super) const PRIOR: (f64, f64) = (1.0, 3.0);
 
 /// Discounted Thompson sampling over (move, kind of site), with parents from the archive.
@@ -63,7 +63,7 @@ impl Researcher for Bandit {
     }
 }
 
-/// The program to change.
+/// Selects the program to change.
 fn parent<'a>(known: &Knowledge<'a>, stream: &mut Stream) -> Option<&'a Candidate> {
     let elites = known.archive.elites();
     let chosen = if stream.chance(0.5) {
@@ -75,7 +75,7 @@ fn parent<'a>(known: &Knowledge<'a>, stream: &mut Stream) -> Option<&'a Candidat
     known.history.candidate(*chosen?)
 }
 
-/// The program to take something from: any elite or anchor of another family.
+/// Selects the program to take something from: any elite or anchor of another family.
 fn other(known: &Knowledge<'_>, parent: &Candidate, stream: &mut Stream) -> Option<CandidateId> {
     let history = known.history;
     let mut donors: Vec<CandidateId> = known.archive.elites();
@@ -90,7 +90,7 @@ fn belief<'a>(history: &'a History, (action, site): (&str, &str)) -> Option<&'a 
     history.beliefs().iter().find(|b| b.action == action && b.site == site)
 }
 
-/// The reason, with its evidence.
+/// Reason of the hypothesis, with its evidence.
 fn why(known: &Knowledge<'_>, parent: &Candidate, choice: &Choice, explore: bool) -> String {
     let history = known.history;
     let standing = match (history.fixed().and_then(|id| history.candidate(id)), known.lead(parent.id)) {
@@ -115,7 +115,7 @@ fn why(known: &Knowledge<'_>, parent: &Candidate, choice: &Choice, explore: bool
     format!("{standing}. {evidence}{explore}. {}", choice.doc)
 }
 
-/// The task on which the parent scores least: there is the most room to move.
+/// Task with the parent's lowest score, which has the most room for improvement.
 fn weakest(history: &History, parent: CandidateId) -> Vec<String> {
     let mut gaps: BTreeMap<&str, f64> = BTreeMap::new();
     for (_, _, report) in history.results_of(parent).filter(|(tier, _, _)| *tier == Tier::Search) {

@@ -1,4 +1,4 @@
-//! The built-in engineer: typed edits of the parent, from the registry of moves.
+//! Built-in engineer: typed edits of the parent, from the registry of moves.
 
 use super::{Choice, Draft, Engineer};
 use crate::moves::{self, Move, Program};
@@ -7,7 +7,7 @@ use crate::record::{Candidate, Hypothesis};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Applies moves. Knows nothing but the programs it is shown; what it remembers is only to save time.
+/// Engineer that applies moves. It uses only the programs passed to it; its memory is only a cache.
 pub struct MoveEngineer {
     moves: Vec<Box<dyn Move>>,
     programs: Mutex<BTreeMap<String, Option<Arc<Program>>>>,
@@ -15,18 +15,18 @@ pub struct MoveEngineer {
 }
 
 impl MoveEngineer {
-    /// With all moves of the registry.
+    /// Engineer with all moves of the registry.
     pub fn new() -> Self {
         Self::with(moves::all())
     }
 
-    /// With these moves.
+    /// Engineer with these moves.
     pub fn with(moves: Vec<Box<dyn Move>>) -> Self {
         Self { moves, programs: Mutex::default(), choices: Mutex::default() }
     }
 
     fn program(&self, candidate: &Candidate) -> Option<Arc<Program>> {
-        // A move that panicked while the map was locked left it as it was: entries are only ever added whole.
+        // A panic of a move while the map was locked left it consistent: only complete entries are ever added.
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         programs
             .entry(candidate.source.clone())

@@ -3,12 +3,11 @@
 //! ```text
 //! Researcher   history            -> hypothesis      Bandit, RandomSearch
 //! Engineer     hypothesis, parent -> program text    MoveEngineer
-//! Analyst      history            -> what it means   PairedAnalyst
+//! Analyst      history            -> conclusions     PairedAnalyst
 //! ```
-//! A role is a pure function of what it is given: the history up to the last closed generation and a
-//! random stream named after the decision. That is what makes a resumed run propose the same programs.
-//! A role that asks somebody else (a language model) is as good: its answer is committed with the
-//! generation and never asked for again.
+//! A role is a pure function of its arguments: the history up to the last closed generation and a random-number stream
+//! named after the decision. A resumed run therefore proposes the same programs. A role that queries an external
+//! service (a language model) works as well: its answer is committed with the generation and never requested again.
 
 mod analyst;
 mod bandit;
@@ -26,52 +25,53 @@ use crate::record::{Analysis, Belief, Candidate, Hypothesis, Site};
 use crate::store::History;
 use std::sync::Arc;
 
-/// Says what to try next.
+/// Researcher: proposes hypotheses.
 pub trait Researcher: Sync {
-    /// Its name in the records.
+    /// Name in the records.
     fn name(&self) -> &str;
 
-    /// A hypothesis from what is known, or none if nothing can be tried. `engineer` says what can be built.
+    /// Proposes a hypothesis from the knowledge so far, or none if nothing can be tried. `engineer` lists what can be
+    /// built.
     fn propose(&self, known: &Knowledge<'_>, engineer: &dyn Engineer, stream: &mut Stream) -> Option<Hypothesis>;
 }
 
-/// Something that can be done to a program.
+/// Change that can be made to a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// The move, by name.
+    /// Name of the move.
     pub action: &'static str,
-    /// What it is good for, in a sentence; part of the researcher's why.
+    /// Purpose of the move, in a sentence; part of the researcher's reason.
     pub doc: &'static str,
-    /// Where.
+    /// Site of the change.
     pub site: Site,
-    /// It takes something from a second parent.
+    /// Whether it takes something from a second parent.
     pub needs_other: bool,
 }
 
-/// A program made from a hypothesis.
+/// Program made from a hypothesis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
-    /// Its text.
+    /// Source text.
     pub source: String,
-    /// What was changed, in words.
+    /// Description of the change.
     pub change: String,
 }
 
-/// Turns hypotheses into programs.
+/// Engineer: turns hypotheses into programs.
 pub trait Engineer: Sync {
-    /// Everything that can be done to a program, in a fixed order.
+    /// All changes that can be made to a program, in a fixed order.
     fn choices(&self, candidate: &Candidate) -> Arc<Vec<Choice>>;
 
-    /// Builds it. The parents are those of the hypothesis, in its order.
+    /// Builds the program of a hypothesis. The parents are those of the hypothesis, in its order.
     ///
     /// # Errors
-    /// Says why it could not be built; the hypothesis is then recorded as refused by `edit`.
+    /// Reason why it could not be built; the hypothesis is then recorded as refused by `edit`.
     fn build(&self, hypothesis: &Hypothesis, parents: &[&Candidate], stream: &mut Stream) -> Result<Draft, String>;
 }
 
-/// Says what an experiment has shown.
+/// Analyst: evaluates the results of experiments.
 pub trait Analyst: Sync {
-    /// Looks at a generation whose evaluations are all in: an analysis of each of its candidates that trained, and
-    /// the beliefs that follow from everything up to here.
+    /// Analyses a generation whose evaluations are complete: returns an analysis of each of its trained candidates, and
+    /// the beliefs that follow from everything up to this generation.
     fn study(&self, history: &History, generation: u32) -> (Vec<Analysis>, Vec<Belief>);
 }

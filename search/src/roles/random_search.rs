@@ -1,4 +1,4 @@
-//! Random search, the baseline that any researcher has to beat.
+//! Random search, the baseline for researchers.
 
 use super::{Engineer, Researcher};
 use crate::board::Knowledge;
@@ -6,7 +6,7 @@ use crate::random::Stream;
 use crate::record::Hypothesis;
 use crate::schedule;
 
-/// Any evaluated program, any place, any move, all equally likely; evidence is not looked at.
+/// Researcher that draws any evaluated program, any place and any move uniformly, without using evidence.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RandomSearch;
 

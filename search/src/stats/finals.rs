@@ -1,35 +1,32 @@
-//! The finals: a test that looks three times.
+//! Finals: a sequential test with three looks.
 //!
-//! Each finalist is held, seed by seed, against one anchor that was fixed before the finals; the seeds are
-//! fresh, the same for all finalists and in the same order. At 8, 12 and 16 seeds there is a look:
+//! Each finalist is compared, seed by seed, with one anchor that was fixed before the finals; the seeds are fresh, the same for all
+//! finalists and in the same order. At 8, 12 and 16 seeds there is a look:
 //!
 //! 1. Every finalist still open gets the exact one-sided sign-flip p of its differences so far.
-//! 2. Holm's procedure over the finalists at this look's share of 5 %: .0125, .0125, .025. Who passes is
-//!    *established*, for good, and leaves the family: the others share what it no longer needs.
-//! 3. Who is not established and has a mean difference of zero or less, or less than one chance in ten to be
-//!    established at 16 seeds alone in its family if its mean goes on as so far, is *dropped*; it stays in
-//!    the family, with p = 1. Who is left at 16 seeds is not established.
+//! 2. Holm's procedure over the finalists at this look's share of 5 %: .0125, .0125, .025. A finalist that passes is
+//!    *established*, permanently, and leaves the family: the others share the level that it no longer needs.
+//! 3. A finalist that is not established and has a mean difference of zero or less, or a conditional power below 10 % (the
+//!    probability to be established at 16 seeds alone in its family if its mean stays the same), is *dropped*; it stays in
+//!    the family, with p = 1. Finalists left at 16 seeds are not established.
 //!
 //! Between looks nothing is decided. With fewer than eight seeds there is no p at all.
 //!
-//! Error. The probability that any finalist that is no better is called established is at most 5 %, whatever
-//! the dependence among finalists (they share the anchor) and among looks. Proof: let I be the set of those
-//! that are no better, and look at the first of them to be established, at look k. Before it only others
-//! were, so Holm's share of it was at most a_k / |I|; the probability that some of I has p <= a_k / |I| at
-//! look k is at most a_k (Bonferroni), and the a_k sum to .05. Dropping only ever takes rejections away, and
-//! the shares do not count on it, so it cannot raise the error, by whatever rule it is done.
+//! Error. The probability that any finalist that is no better is called established is at most 5 %, for any dependence among finalists
+//! (they share the anchor) and among looks. Proof: let I be the set of those that are no better, and consider the first of them to be
+//! established, at look k. Before it only others were established, so Holm's share of it was at most a_k / |I|; the probability that some
+//! of I has p <= a_k / |I| at look k is at most a_k (Bonferroni), and the a_k sum to .05. Dropping only removes rejections, and the shares
+//! do not rely on it, so it cannot raise the error, whatever its rule.
 //!
-//! Assumption: under the hypothesis "no better" the differences are symmetric about zero or below it, and
-//! independent from seed to seed (see `signs`). That is so if finalist and anchor are exchangeable. It is not
-//! so for a finalist that is a little better on most seeds and fails on a few, so that the means are equal:
-//! with failures in 30, 20 or 10 % of the seeds a single one is established in 9, 18 and 33 %, and one of three
-//! in 19, 39 and 60 %. Eight seeds without a failure cannot rule that out, by any test. So "established" means better on
-//! seeds like those seen.
+//! Assumption: under the hypothesis "no better" the differences are symmetric about zero or below it, and independent from seed to seed
+//! (see `signs`). This holds if finalist and anchor are exchangeable. It does not hold for a finalist that is slightly better on most seeds
+//! and fails on a few, so that the means are equal: with failures in 30, 20 or 10 % of the seeds a single one is established in 9, 18 and
+//! 33 %, and one of three in 19, 39 and 60 %. Eight seeds without a failure cannot rule that out, by any test. "Established" therefore
+//! means better on seeds like those used.
 //!
-//! The shares. Eight signs give p >= 1/256. Three finalists can only be established under Holm if
-//! 3/256 = .0117 <= a_1, so .0125 is the least round share that lets them; more at the first look would buy
-//! few seeds and cost power at the last. Measured in 6,000
-//! finals of three with effects of d = mean / deviation (power and seeds of one finalist):
+//! Shares. Eight signs give p >= 1/256. Three finalists can only be established under Holm if 3/256 = .0117 <= a_1, so .0125 is the
+//! smallest round share that allows it; more at the first look would save few seeds and cost power at the last. Measured in 6,000 finals of
+//! three with effects of d = mean / standard deviation (power and seeds of one finalist):
 //!
 //! | shares | power d .75 | d 1 | d 1.5 | seeds at d 1 |
 //! |---|---|---|---|---|
@@ -38,78 +35,77 @@
 //! | .0235 .0125 .014 | .66 | .92 | 1.00 | 10.8 |
 //! | 0 0 .05 (one look at 16) | .82 | .97 | 1.00 | 15.8 |
 //!
-//! Dropping costs at most .02 of power at d .75, .01 at d 1, and takes a finalist without effect out after 9.3
-//! seeds in the mean.
+//! Dropping costs at most .02 of power at d .75, .01 at d 1, and stops a finalist without effect after 9.3 seeds on average.
 //!
-//! The effect. A finalist is established because its lead was large on these very seeds, so that lead is too large in the mean: for one
-//! finalist alone with d .5 by a third, with d .75 by an eighth (the test below), and more for one of three, which needs more to pass. No
-//! correction by a formula is needed where new seeds can be had: an established finalist, the anchor and what the finalist was made from run on
-//! `AFTER` seeds more, which established nothing, and the differences there are its effects. They are without bias where no seed failed; their
-//! intervals cover .92 (skewed differences) to .95 (`signs`).
+//! Effect. A finalist is established because its lead was large on these very seeds, so that lead is biased upwards: for one finalist alone
+//! with d .5 by a third, with d .75 by an eighth (the test below), and more for one of three, which needs more to pass. No correction by a
+//! formula is needed, because new seeds are available: an established finalist, the anchor and the finalist's ancestors run on `AFTER`
+//! further seeds, which were not used to establish it, and the differences there are its effects. They are unbiased if no seed failed;
+//! their confidence intervals cover .92 (skewed differences) to .95 (`signs`).
 //!
 //! Sources: Holm 1979, "A simple sequentially rejective multiple test procedure"; Pocock 1977 and Lan and
 //! DeMets 1983 on sharing 5 % over looks; Lan, Simon and Halperin 1982 on conditional power; Zhong and
-//! Prentice 2008, "Bias-reduced estimators", on why what passed a test is overrated.
+//! Prentice 2008, "Bias-reduced estimators", on why effects that passed a test are overestimated.
 
 use super::{Interval, deviation, interval, mean, probability_positive, sign_flip};
 use serde::{Deserialize, Serialize};
 
-/// Paired seeds at which is looked.
+/// Numbers of paired seeds at the looks.
 pub const LOOKS: [usize; 3] = [8, 12, 16];
 
-/// Those of the last look.
+/// Number of seeds of the last look.
 pub const LAST: usize = LOOKS[LOOKS.len() - 1];
 
-/// Seeds behind the last look, on which the effects of what was established are measured.
+/// Number of seeds after the last look, on which the effects of established programs are measured.
 pub const AFTER: usize = 16;
 
-/// The share of `ERROR` of each look.
+/// Share of `ERROR` for each look.
 pub const SHARES: [f64; 3] = [0.0125, 0.0125, 0.025];
 
-/// Probability allowed for calling any finalist established that is no better.
+/// Maximum probability of calling any finalist established that is no better.
 pub const ERROR: f64 = 0.05;
 
 /// Conditional power below which a finalist is dropped.
 pub const HOPE: f64 = 0.1;
 
-/// Where a finalist stands.
+/// Standing of a finalist.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// Better than the anchor.
     Established {
-        /// Paired seeds of the look that said so.
+        /// Number of paired seeds of the look that established it.
         look: usize,
-        /// Adjusted p of that look, to be read against 5 %.
+        /// Adjusted p of that look, to be compared with 5 %.
         p: f64,
     },
     /// Not shown to be better.
     NotEstablished {
-        /// What stood against it.
+        /// Reason.
         why: Why,
     },
     /// More seeds may decide it.
     Open,
 }
 
-/// Why a finalist is not established.
+/// Reason why a finalist is not established.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     /// Not all finalists have the seeds of the first look yet.
     TooFewSeeds,
-    /// It has no score on some seed.
+    /// The finalist has no score on some seed.
     Failed,
     /// Its mean difference is zero or less.
     NotAhead,
-    /// It is ahead, but would hardly be established by the last look.
+    /// It is ahead, but its conditional power is too low.
     Hopeless,
     /// It reached the last look.
     LastLook,
 }
 
 impl Why {
-    /// In words, to be read after "not established: ".
+    /// Reason in words, to be read after "not established: ".
     pub fn words(self) -> &'static str {
         match self {
             Self::TooFewSeeds => "too few seeds",
@@ -121,48 +117,47 @@ impl Why {
     }
 }
 
-/// What is said of a finalist.
+/// Judgement of a finalist.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judgement {
-    /// Where it stands.
+    /// Standing of the finalist.
     pub standing: Standing,
-    /// Paired seeds of its last look; none before the first.
+    /// Number of paired seeds of its last look; none before the first.
     pub look: Option<usize>,
     /// One-sided sign-flip p at that look.
     pub p: Option<f64>,
-    /// The same after Holm's correction over finalists, times 5 % over the look's share: to be read against 5 %.
+    /// Adjusted p: after Holm's correction over finalists, times 5 % over the look's share; to be compared with 5 %.
     pub adjusted: Option<f64>,
-    /// Mean difference at that look with its 95 % interval; before the first look, of the seeds there are.
-    /// It is that of one finalist at a fixed number of seeds (where the looks stopped, it covered .95-.97 of
-    /// the effects d = .75 to 2), and so can lie above zero where the finalist is not established. Of what is
-    /// established it is too large in the mean: see [`Effect`].
+    /// Mean difference at that look with its 95 % confidence interval; before the first look, of the available seeds. It is the interval of
+    /// one finalist at a fixed number of seeds (at the looks' stopping times it covered .95-.97 for effects of d = .75 to 2), and so can
+    /// lie above zero for a finalist that is not established. For established finalists the mean is biased upwards: see [`Effect`].
     pub interval: Option<Interval>,
 }
 
 impl Judgement {
-    /// The finalist is better than the anchor.
+    /// Whether the finalist is established as better than the anchor.
     pub fn established(&self) -> bool {
         matches!(self.standing, Standing::Established { .. })
     }
 
-    /// More seeds may change what is said.
+    /// Whether more seeds may change the judgement.
     pub fn undecided(&self) -> bool {
         matches!(self.standing, Standing::Open | Standing::NotEstablished { why: Why::TooFewSeeds })
     }
 }
 
-/// The effect of what was established, on seeds that did not establish it.
+/// Effect of an established finalist, on seeds that did not establish it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
-    /// Seeds on which both ran.
+    /// Number of seeds on which both ran.
     pub seeds: usize,
-    /// Of them, those on which it has no score.
+    /// Number of these on which it has no score.
     pub failed: usize,
-    /// Mean difference with its 95 % interval; none where it failed on one.
+    /// Mean difference with its 95 % confidence interval; none if it failed on a seed.
     pub over: Option<Interval>,
 }
 
-/// The effect by the differences on the seeds after the last look (NaN: no score); none below the number of the first look, unless one
+/// Effect from the differences on the seeds after the last look (NaN: no score); none for fewer than the first look's seeds, unless one
 /// failed already.
 pub fn effect(differences: &[f64]) -> Option<Effect> {
     let failed = differences.iter().filter(|d| !d.is_finite()).count();
@@ -170,17 +165,16 @@ pub fn effect(differences: &[f64]) -> Option<Effect> {
     (failed > 0 || differences.len() >= LOOKS[0]).then_some(Effect { seeds: differences.len(), failed, over })
 }
 
-/// The number of paired seeds at which is looked next, after this many; none after the last.
+/// Number of paired seeds of the next look after this many; none after the last.
 pub fn next_look(seeds: usize) -> Option<usize> {
     LOOKS.into_iter().find(|look| *look > seeds)
 }
 
-/// Judges the finalists by their differences to the anchor, one row a finalist, one column a seed.
+/// Judges the finalists by their differences to the anchor, one row per finalist, one column per seed.
 ///
-/// A seed on which a finalist has no score is NaN (one on which the *anchor* has none is left out for all).
-/// A look is taken once every finalist that is still open has its seeds; a finalist that was decided needs
-/// no further ones. The looks are retaken from the first one on, so what comes out depends on the
-/// differences alone, and more seeds never undo a decision.
+/// A seed on which a finalist has no score is NaN (one on which the *anchor* has none is left out for all). A look is taken once every open
+/// finalist has its seeds; a decided finalist needs no further ones. The looks are recomputed from the first one on, so the result depends
+/// on the differences alone, and more seeds never undo a decision.
 pub fn judge(differences: &[Vec<f64>]) -> Vec<Judgement> {
     let mut finals = decide(differences);
     for (judgement, d) in finals.iter_mut().zip(differences) {
@@ -189,7 +183,7 @@ pub fn judge(differences: &[Vec<f64>]) -> Vec<Judgement> {
     finals
 }
 
-/// The looks, without the intervals.
+/// Computes the looks, without the intervals.
 fn decide(differences: &[Vec<f64>]) -> Vec<Judgement> {
     let start = Standing::NotEstablished { why: Why::TooFewSeeds };
     let mut finals: Vec<Judgement> = differences
@@ -210,7 +204,7 @@ fn decide(differences: &[Vec<f64>]) -> Vec<Judgement> {
         adjust(&mut finals, &open, share);
         for i in open {
             finals[i].standing = match finals[i].adjusted {
-                // A p is a count over 2^n: only rounding is allowed for.
+                // A p value is a count over 2^n: the tolerance is only for rounding.
                 Some(p) if p <= ERROR * (1.0 + 1e-9) => Standing::Established { look, p },
                 _ => fate(&differences[i][..look]),
             };
@@ -219,7 +213,7 @@ fn decide(differences: &[Vec<f64>]) -> Vec<Judgement> {
     finals
 }
 
-/// Holm's adjusted p of the finalists that are open, in a family of all that are not established.
+/// Computes Holm's adjusted p of the open finalists, in a family of all that are not established.
 fn adjust(finals: &mut [Judgement], open: &[usize], share: f64) {
     let mut family = finals.iter().filter(|f| !f.established()).count();
     let mut order: Vec<(f64, usize)> = open.iter().filter_map(|&i| Some((finals[i].p?, i))).collect();
@@ -232,7 +226,7 @@ fn adjust(finals: &mut [Judgement], open: &[usize], share: f64) {
     }
 }
 
-/// What becomes of a finalist that was not established at this look.
+/// Standing of a finalist that was not established at this look.
 fn fate(so_far: &[f64]) -> Standing {
     let why = if so_far.iter().any(|d| !d.is_finite()) {
         Why::Failed
@@ -248,7 +242,7 @@ fn fate(so_far: &[f64]) -> Standing {
     Standing::NotEstablished { why }
 }
 
-/// Probability to pass the last look's share alone in the family, if the mean goes on as so far.
+/// Conditional power: the probability to pass the last look's share alone in the family, if the mean stays the same.
 ///
 /// With t = n / N and z = mean sqrt(n) / deviation, the last z is about normal with mean
 /// z sqrt(t) + z (1 - t) / sqrt(t) = z / sqrt(t) and variance 1 - t (Lan, Simon and Halperin 1982).
@@ -266,7 +260,7 @@ mod tests {
     use crate::random::Stream;
     use crate::stats::rates::binomial_bounds;
 
-    /// Finals of three, played to their end, with the seeds that they took.
+    /// Plays finals of three to their end; returns the judgements and the number of seeds used.
     fn play(mut seed: impl FnMut() -> Vec<f64>) -> (Vec<Judgement>, usize) {
         let mut differences = vec![vec![]; 3];
         for _ in 0..LAST {
@@ -277,7 +271,8 @@ mod tests {
         (finals, taken)
     }
 
-    /// Null finals of three: the share with any established, held against 5 % (99.9 % point of the binomial).
+    /// Simulates finals of three without effects: the fraction with any established finalist is compared with 5 % (99.9 % point of the
+    /// binomial).
     fn null(name: &str, mut seed: impl FnMut(&mut Stream) -> Vec<f64>) {
         let trials = 400;
         let (mut wrong, mut seeds) = (0, 0);
@@ -302,14 +297,14 @@ mod tests {
             let anchor = s.normal();
             (0..3).map(|_| s.normal() - anchor).collect()
         });
-        // A score that jumps in 30 % of the seeds: skewed itself, its differences are symmetric.
+        // A score that jumps on 30 % of the seeds: skewed itself, with symmetric differences.
         let jump = |s: &mut Stream| f64::from(u8::from(s.chance(0.3))) + 0.1 * s.normal();
         null("skewed, common anchor", |s| {
             let anchor = jump(s);
             (0..3).map(|_| jump(s) - anchor).collect()
         });
         null("heavy tails", |s| (0..3).map(|_| s.normal() / s.gamma(1.0).sqrt()).collect());
-        // One is truly better, and its leaving the family must not carry the others over 5 %.
+        // One finalist is truly better, and its leaving the family must not raise the others' error above 5 %.
         let trials = 400;
         let wrong = (0..trials)
             .filter(|&trial| {
@@ -323,7 +318,7 @@ mod tests {
 
     #[test]
     fn true_effects_are_found() {
-        // Least power (per finalist of three, all with the effect, one anchor), less the binomial's .1 % point.
+        // Minimum power (per finalist of three, all with the effect, one anchor), less the binomial's .1 % point.
         for (d, least) in [(0.75, 0.68), (1.0, 0.93), (1.5, 0.995), (2.0, 0.999)] {
             let trials = 100;
             let (mut found, mut seeds) = (0, 0);
@@ -338,7 +333,7 @@ mod tests {
             }
             let n = 3 * trials;
             println!("d {d}: power {:.3}, {:.1} seeds", found as f64 / n as f64, seeds as f64 / n as f64);
-            // Finalists of one final are correlated, so the bound is that of as many trials as there are finals.
+            // Finalists of one final are correlated, so the bound uses the number of finals as the number of trials.
             assert!(found >= 3 * binomial_bounds(trials, least).0, "d {d}: {found} of {n}");
         }
     }
@@ -380,7 +375,7 @@ mod tests {
         assert_eq!(early[0].standing, Standing::Established { look: 8, p: 2.0 / 256.0 * 4.0 });
         assert_eq!(early[1].standing, Standing::Open);
         assert_eq!(judge(&[rises.clone(), noisy.clone()])[0], early[0]);
-        // What was decided needs no further seeds, and what it leaves behind is the same without them.
+        // A decided finalist needs no further seeds, and the judgements of the others are the same without them.
         assert_eq!(judge(&[rises[..8].to_vec(), noisy.clone()]), judge(&[rises, noisy]));
     }
 

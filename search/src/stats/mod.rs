@@ -1,15 +1,16 @@
-//! Small statistics, as pure functions of numbers.
+//! Statistics of small samples, as pure functions of numbers.
 //!
 //! Scores of one seed on several tasks are not independent, and two programs on one seed share their
-//! batches; so the unit is always the seed, and differences are taken inside a seed.
+//! batches; so the unit is always the seed, and differences are paired by seed.
 //!
 //! | question | file |
 //! |---|---|
-//! | is a finalist better than its anchor? | `finals`: a test with three looks, 5 % over finalists and looks |
-//! | how much better, within what? | `signs`: the sign-flip test and the interval that goes with it |
-//! | how much of the winner's lead was luck? | `shrink`: empirical Bayes |
-//! | what do one to three pairs say? | `spread`: deviations by group, moderated towards each other |
-//! | how often is nothing called something? | `rates`: type I, false discoveries, rank correlation |
+//! | is a finalist better than its anchor? | `finals`: a sequential test with three looks, 5 % over finalists and looks
+//! |
+//! | how much better, with which uncertainty? | `signs`: the sign-flip test and the matching confidence interval |
+//! | how much of the winner's lead was luck? | `shrink`: empirical Bayes shrinkage |
+//! | what do one to three pairs show? | `spread`: standard deviations by group, moderated towards each other |
+//! | how often is nothing called something? | `rates`: type-I error rate, false-discovery rate, rank correlation |
 
 pub mod finals;
 pub mod rates;
@@ -22,37 +23,37 @@ pub use signs::{interval, sign_flip};
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-/// A mean with a 95 % interval.
+/// Mean with a 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The mean.
     pub mean: f64,
-    /// Lower end.
+    /// Lower end of the interval.
     pub low: f64,
-    /// Upper end.
+    /// Upper end of the interval.
     pub high: f64,
-    /// Number of values behind it.
+    /// Number of values.
     pub count: usize,
 }
 
 impl Interval {
-    /// The interval lies above zero.
+    /// Whether the interval lies above zero.
     pub fn positive(&self) -> bool {
         self.low > 0.0
     }
 
-    /// The interval lies below zero.
+    /// Whether the interval lies below zero.
     pub fn negative(&self) -> bool {
         self.high < 0.0
     }
 }
 
-/// Arithmetic mean; none of nothing.
+/// Arithmetic mean; none without values.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Standard deviation of the sample (n - 1); none below two values.
+/// Sample standard deviation (n - 1); none below two values.
 pub fn deviation(values: &[f64]) -> Option<f64> {
     let m = mean(values)?;
     (values.len() > 1).then(|| {
@@ -61,12 +62,12 @@ pub fn deviation(values: &[f64]) -> Option<f64> {
     })
 }
 
-/// Upper 97.5 % point of Student's t; without a degree of freedom there is none.
+/// Upper 97.5 % point of Student's t; without degrees of freedom there is none.
 fn student(freedom: f64) -> f64 {
     StudentsT::new(0.0, 1.0, freedom).map_or(f64::INFINITY, |t| t.inverse_cdf(0.975))
 }
 
-/// Probability that a normal variable of this mean and deviation is positive.
+/// Probability that a normal variable of this mean and standard deviation is positive.
 pub fn probability_positive(mean: f64, deviation: f64) -> f64 {
     if deviation <= 0.0 {
         return if mean > 0.0 {

@@ -1,25 +1,25 @@
-//! Rates of error, and whether two orders agree.
+//! Error rates, and agreement of two rankings.
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Beta, Binomial, ContinuousCDF, DiscreteCDF};
 
-/// A share with a 95 % interval.
+/// Proportion with a 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
     /// Hits over trials.
     pub rate: f64,
-    /// Lower end.
+    /// Lower end of the interval.
     pub low: f64,
-    /// Upper end.
+    /// Upper end of the interval.
     pub high: f64,
-    /// Hits.
+    /// Number of hits.
     pub hits: u64,
-    /// Trials.
+    /// Number of trials.
     pub trials: u64,
 }
 
-/// A rate, as the type-I rate of comparisons of a program with itself, with the exact 95 % interval of
-/// Clopper and Pearson 1934; none of no trials, or of more hits than trials.
+/// Proportion of hits, for example the type-I error rate of comparisons of a program with itself, with the exact 95 %
+/// interval of Clopper and Pearson 1934; none without trials, or for more hits than trials.
 ///
 /// The ends are the 2.5 % point of Beta(hits, misses + 1) and the 97.5 % point of Beta(hits + 1, misses):
 /// coverage is at least 95 % for independent trials, and more for few.
@@ -38,41 +38,40 @@ pub fn rate(hits: u64, trials: u64) -> Option<Rate> {
     })
 }
 
-/// Estimated false-discovery rate of claims: the share of them that chance alone would have brought.
+/// Estimated false-discovery rate of claims: the fraction of them expected by chance alone.
 ///
-/// min(1, comparisons * type_one / claims): Storey 2002, "A direct approach to false discovery rates", with
-/// pi0 = 1, that is as if no comparison were of a better program, so on the safe side. It is a rate of claims
-/// made by one rule, whose type-I rate was measured by the same rule; not of winners picked among them.
-/// None without claims.
+/// min(1, comparisons * type_one / claims): Storey 2002, "A direct approach to false discovery rates", with pi0 = 1, as
+/// if no comparison involved a better program, which is conservative. It applies to all claims made by one rule, whose
+/// type-I rate was measured with the same rule; not to winners selected among them. None without claims.
 pub fn false_discovery_rate(comparisons: u64, type_one: f64, claims: u64) -> Option<f64> {
     (claims > 0).then(|| (comparisons as f64 * type_one / claims as f64).min(1.0))
 }
 
-/// p of "better than every one of these" (intersection-union test, Berger 1982): the largest p. No correction
-/// is needed, for all must be rejected; one that is missing leaves none, as does an empty list.
+/// p value of "better than every one of these" (intersection-union test, Berger 1982): the largest p. No correction is
+/// needed, because all must be rejected; none if one is missing or the list is empty.
 pub fn intersection_union(ps: &[Option<f64>]) -> Option<f64> {
     ps.iter().copied().collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)
 }
 
-/// A rank correlation with a 95 % interval.
+/// Rank correlation with a 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Correlation {
     /// Spearman's rho.
     pub rho: f64,
-    /// Lower end.
+    /// Lower end of the interval.
     pub low: f64,
-    /// Upper end.
+    /// Upper end of the interval.
     pub high: f64,
-    /// Pairs behind it.
+    /// Number of pairs.
     pub count: usize,
 }
 
-/// Spearman's rank correlation, ties at their mean rank; none below five pairs, of unequal lengths, or if one
-/// side is all equal.
+/// Spearman's rank correlation, ties at their mean rank; none below five pairs, for unequal lengths, or if all values
+/// of one side are equal.
 ///
 /// The interval is tanh(atanh rho +- 1.96 sqrt((1 + rho^2 / 2) / (n - 3))): Bonett and Wright 2000, "Sample size
 /// requirements for estimating Pearson, Kendall and Spearman correlations", for monotone relations without
-/// many ties. A perfect order gets the interval of one with two neighbours swapped, open to 1.
+/// many ties. A perfect correlation gets the interval of one with two neighbours swapped, extended to 1.
 pub fn spearman(x: &[f64], y: &[f64]) -> Option<Correlation> {
     let n = x.len();
     if n < 5 || n != y.len() || x.iter().chain(y).any(|v| v.is_nan()) {
@@ -88,9 +87,10 @@ pub fn spearman(x: &[f64], y: &[f64]) -> Option<Correlation> {
     Some(Correlation { rho, low, high, count: n })
 }
 
-/// The least and the most hits of so many trials at this rate, one in a thousand lying below and one above.
+/// Lower and upper bound for the hits of `trials` trials at this rate; each is violated with probability one in a
+/// thousand.
 ///
-/// Bounds for tests by simulation: a correct rate fails one of them in one of 1,000 fixed seeds.
+/// Bounds for tests by simulation: a correct rate violates each of them for one in 1,000 fixed seeds.
 pub fn binomial_bounds(trials: u64, rate: f64) -> (u64, u64) {
     Binomial::new(rate, trials).map_or((0, trials), |b| (b.inverse_cdf(0.001), b.inverse_cdf(0.999)))
 }
@@ -133,7 +133,7 @@ mod tests {
         let r = rate(7, 20).unwrap();
         assert!((r.low - 0.1539).abs() < 1e-4 && (r.high - 0.5922).abs() < 1e-4, "{r:?}");
         assert_eq!((rate(0, 0), rate(2, 1)), (None, None));
-        // Coverage is a sum over the binomial: never below 95 %.
+        // The coverage is a sum over the binomial distribution: never below 95 %.
         for p in [0.02, 0.05, 0.3] {
             let b = Binomial::new(p, 20).unwrap();
             use statrs::distribution::Discrete;
@@ -163,7 +163,8 @@ mod tests {
         assert!((same.rho - 1.0).abs() < 1e-12 && same.high == 1.0 && same.low < 0.9, "{same:?}");
         assert_eq!(spearman(&x, &[1.0; 6]), None);
         assert_eq!(spearman(&x[..4], &x[..4]), None);
-        // Normal pairs with r = .5 have rho = 6 / pi asin(.25) = .4826; misses against 5 % + 1 % of the approximation.
+        // Normal pairs with r = .5 have rho = 6 / pi asin(.25) = .4826; the miss rate is compared with 5 % + 1 % for
+        // the approximation.
         let trials = 300;
         let missed = (0..trials)
             .filter(|&trial| {

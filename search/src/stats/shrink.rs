@@ -1,57 +1,57 @@
-//! What is left of the winner's lead: empirical Bayes for the choice of the best of many.
+//! Empirical Bayes shrinkage: correction of the winner's lead for selection of the best of many.
 //!
-//! The largest of many measured leads is large partly by luck. If true leads scatter about a common mean,
+//! The largest of many measured leads is large partly by chance. If true leads scatter about a common mean,
 //! y_i ~ N(theta_i, s_i^2), theta_i ~ N(mu, A), then E[theta_i | y] = y_i - B_i (y_i - mu) with
-//! B_i = s_i^2 / (s_i^2 + A), and choosing by y does not change that: the corrected winner is unbiased.
+//! B_i = s_i^2 / (s_i^2 + A), and selection by y does not change that: the corrected winner is unbiased.
 //!
 //! - A by Paule and Mandel 1982: the A at which sum (y_i - mu)^2 / (s_i^2 + A) = k - 1; mu weighted by
 //!   1 / (s_i^2 + A).
-//! - B_i times (k - 3) / (k - 1), for A is an estimate, and the posterior deviation with what mu and B are
-//!   uncertain by: Morris 1983, "Parametric empirical Bayes inference", JASA 78.
-//! - Why it mends selection: Efron 2011, "Tweedie's formula and selection bias", JASA 106, of which this is
+//! - B_i times (k - 3) / (k - 1), since A is an estimate, and the posterior standard deviation with the uncertainty of mu
+//!   and B: Morris 1983, "Parametric empirical Bayes inference", JASA 78.
+//! - Why it corrects selection: Efron 2011, "Tweedie's formula and selection bias", JASA 106, of which this is
 //!   the case of a normal marginal.
 //!
-//! Assumptions: leads are independent given the truth and their standard errors are known (take them from
-//! `spread`). An error common to all, as that of the anchor they are held against, moves mu and every lead
-//! alike and is not seen. Below four leads Morris's factor is zero or less: nothing is shrunk, and said so.
+//! Assumptions: leads are independent given the truth and their standard errors are known (taken from `spread`). An
+//! error common to all, such as that of the anchor they are compared with, moves mu and every lead alike and is not
+//! detected. Below four leads Morris's factor is zero or less: nothing is shrunk, and `taken` is 0.
 
 use serde::{Deserialize, Serialize};
 
-/// Fewest leads that say anything about where leads come from.
+/// Minimum number of leads for estimating their distribution.
 pub const FEWEST: usize = 4;
 
-/// A measured lead.
+/// Measured lead.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lead {
-    /// Its mean.
+    /// Mean of the lead.
     pub mean: f64,
-    /// Standard error of that mean.
+    /// Standard error of the mean.
     pub error: f64,
 }
 
-/// A lead after correction.
+/// Lead after shrinkage.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shrunk {
     /// Posterior mean.
     pub mean: f64,
     /// Posterior standard deviation.
     pub deviation: f64,
-    /// Share of the distance to the prior's mean that was taken away; 0 where nothing was corrected.
+    /// Fraction of the distance to the prior's mean that was removed; 0 if nothing was corrected.
     pub taken: f64,
 }
 
-/// Where true leads come from.
+/// Prior distribution of true leads.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prior {
-    /// Their mean.
+    /// Mean of the true leads.
     pub mean: f64,
-    /// Their variance.
+    /// Variance of the true leads.
     pub variance: f64,
-    /// Leads behind it.
+    /// Number of leads.
     pub count: usize,
 }
 
-/// The prior of these leads; none below four. Leads without a finite mean and a positive error are left out.
+/// Prior estimated from these leads; none below four. Leads without a finite mean and a positive error are left out.
 pub fn prior(leads: &[Lead]) -> Option<Prior> {
     let leads: Vec<Lead> = leads.iter().copied().filter(usable).collect();
     let count = leads.len();
@@ -65,7 +65,7 @@ pub fn prior(leads: &[Lead]) -> Option<Prior> {
     };
     let mut variance = 0.0;
     if excess(0.0) > 0.0 {
-        // The excess falls in the variance; at the sum of squares about the mean it is below zero.
+        // The excess decreases with the variance; at the sum of squares about the mean it is negative.
         let middle = center(&leads, f64::MAX.sqrt());
         let (mut low, mut high) = (0.0, leads.iter().map(|l| (l.mean - middle).powi(2)).sum::<f64>());
         for _ in 0..100 {
@@ -76,7 +76,7 @@ pub fn prior(leads: &[Lead]) -> Option<Prior> {
     Some(Prior { mean: center(&leads, variance), variance, count })
 }
 
-/// Corrected leads, in the order of the leads.
+/// Shrunk leads, in the order of the leads.
 pub fn shrink(leads: &[Lead]) -> Vec<Shrunk> {
     let found = prior(leads);
     let total: f64 = found.map_or(0.0, |p| leads.iter().filter(|l| usable(l)).map(|l| weight(l, p.variance)).sum());
@@ -107,7 +107,7 @@ fn weight(lead: &Lead, variance: f64) -> f64 {
     1.0 / (lead.error * lead.error + variance)
 }
 
-/// Mean of leads, weighted.
+/// Weighted mean of leads.
 fn center(leads: &[Lead], variance: f64) -> f64 {
     let total: f64 = leads.iter().map(|l| weight(l, variance)).sum();
     leads.iter().map(|l| weight(l, variance) * l.mean).sum::<f64>() / total
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_winner_of_fifty_is_biased_before_and_not_after() {
-        // True leads N(-.1, .1^2), errors between .05 and .2: the bias of the winner, in 300 choices.
+        // True leads N(-.1, .1^2), errors between .05 and .2: the bias of the winner, over 300 selections.
         let (mut before, mut after, mut inside) = (vec![], vec![], 0);
         let trials = 300;
         for trial in 0..trials {
@@ -154,7 +154,7 @@ mod tests {
         let leads: Vec<Lead> = (0..40).map(|_| Lead { mean: 0.1 * s.normal(), error: 0.1 }).collect();
         let best = shrink(&leads).iter().map(|l| l.mean).fold(f64::MIN, f64::max);
         assert!(best < 0.08, "{best}");
-        // And with large ones nearly nothing.
+        // And with large ones nearly no shrinkage.
         let leads: Vec<Lead> = (0..40).map(|i| Lead { mean: f64::from(i), error: 0.1 }).collect();
         assert!(shrink(&leads).iter().zip(&leads).all(|(s, l)| (s.mean - l.mean).abs() < 0.01));
     }
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(shrunk[4], Shrunk { mean: 9.0, deviation: 0.0, taken: 0.0 });
         assert!(shrunk[0].mean < 0.3 && prior(&mixed).unwrap().count == 4);
         assert!(shrink(&[]).is_empty());
-        // Equal leads leave no variance and no error of arithmetic.
+        // Equal leads have no variance and cause no arithmetic error.
         assert!(shrink(&[lead(0.2, 0.1); 6]).iter().all(|s| (s.mean - 0.2).abs() < 1e-12 && s.deviation > 0.0));
     }
 }

@@ -1,9 +1,8 @@
-//! The sign-flip test of paired differences, and the interval made of it.
+//! Sign-flip test of paired differences, and the matching confidence interval.
 //!
-//! Assumption of both: under the hypothesis each difference is as likely to be +d as -d about its centre,
-//! independently from seed to seed. No normality, and no common spread. For a difference of two scores on
-//! one seed the hypothesis "the two programs are exchangeable" gives this symmetry by itself, however skewed
-//! the scores are.
+//! Assumption of both: under the hypothesis each difference is equally likely to be +d or -d about its centre,
+//! independently from seed to seed. Neither normality nor a common variance is assumed. For a difference of two scores
+//! on one seed the hypothesis "the two programs are exchangeable" implies this symmetry, however skewed the scores are.
 //!
 //! Source: Fisher 1935, The Design of Experiments, section 21; Hartigan 1969, "Using subsample values as
 //! typical values", JASA 64.
@@ -11,38 +10,38 @@
 use super::{Interval, mean};
 use crate::random::Stream;
 
-/// Up to here all 2^n flips are counted, as 2 * 2^(n/2) sorted half sums.
+/// Maximum number of differences for which all 2^n flips are counted, as 2 * 2^(n/2) sorted half sums.
 const COUNTED: usize = 32;
 
-/// Up to here all 2^n subset means are listed.
+/// Maximum number of differences for which all 2^n subset means are listed.
 const LISTED: usize = 16;
 
-/// Flips that are drawn where they are too many.
+/// Number of random flips beyond that.
 const DRAWN: usize = 9999;
 
-/// Subset means that are drawn where they are too many: 2.5 % of 2,000 are 50.
+/// Number of random subset means beyond that: 2.5 % of 2,000 are 50.
 const MEANS: usize = 1999;
 
-/// Fewest differences of which 2.5 % of the flips are one flip or more: 2^6 = 64.
+/// Minimum number of differences for which 2.5 % of the flips are at least one flip: 2^6 = 64.
 pub const FEWEST: usize = 6;
 
-/// Probability that the sum of paired differences is this large if their signs were random, one-sided.
+/// One-sided p value: the probability that the sum of paired differences is this large if their signs were random.
 ///
-/// p = #{flips f : sum f_i d_i >= sum d_i} / 2^n. Flipping the subset S takes 2 sum_S d from the sum, so this
-/// counts the subsets with sum_S d <= 0. Exact up to 32 differences, drawn beyond, and never below 2^-n.
+/// p = #{flips f : sum f_i d_i >= sum d_i} / 2^n. Flipping the subset S subtracts 2 sum_S d from the sum, so this
+/// counts the subsets with sum_S d <= 0. Exact up to 32 differences, sampled beyond, and never below 2^-n.
 pub fn sign_flip(differences: &[f64]) -> Option<f64> {
     let n = differences.len();
     if n == 0 {
         return None;
     }
-    // A subset whose sum is zero up to rounding counts.
+    // A subset with a sum of zero up to rounding counts.
     let zero = 1e-12 * differences.iter().map(|d| d.abs()).sum::<f64>();
     if n > COUNTED {
         let mut stream = Stream::new(0, "sign flip", &[]);
         let reached = (0..DRAWN).filter(|_| subset(differences, &mut stream).0 <= zero).count();
         return Some((reached + 1) as f64 / (DRAWN + 1) as f64);
     }
-    // Meet in the middle (Horowitz and Sahni 1974): as sums of the left half grow, fewer of the right fit.
+    // Meet in the middle (Horowitz and Sahni 1974): as sums of the left half grow, fewer of the right half fit.
     let (left, right) = differences.split_at(n / 2);
     let (left, right) = (sums(left), sums(right));
     let mut fit = right.len();
@@ -56,20 +55,21 @@ pub fn sign_flip(differences: &[f64]) -> Option<f64> {
     Some(count as f64 / 2f64.powi(n as i32))
 }
 
-/// 95 % interval of the mean of paired differences: the shifts that `sign_flip` does not reject at 2.5 % a side.
+/// 95 % confidence interval of the mean of paired differences: the shifts that `sign_flip` does not reject at 2.5 % a
+/// side.
 ///
-/// The test of the shift m rejects when at most k = floor(.025 * 2^n) subsets, the empty one among them, have
-/// a mean of at most m. So the ends are the k-th smallest and the k-th largest of the 2^n - 1 subset means,
-/// and the coverage is exactly 1 - 2 k / 2^n (.953 at n = 8, .950 at 16) for symmetric differences,
-/// independent and not necessarily alike. It lies above zero exactly if p <= .025. None below six: there
-/// 2.5 % of 2^n is less than one flip, and only `spread::Spread::interval` can say something. Beyond 16 the
-/// subsets are drawn, which keeps the coverage (Hartigan's theorem 2).
+/// The test of the shift m rejects when at most k = floor(.025 * 2^n) subsets, the empty one among them, have a mean of
+/// at most m. The ends are the k-th smallest and the k-th largest of the 2^n - 1 subset means, and the coverage is
+/// exactly 1 - 2 k / 2^n (.953 at n = 8, .950 at 16) for symmetric, independent, not necessarily identically
+/// distributed differences. It lies above zero exactly if p <= .025. None below six: there 2.5 % of 2^n is less than
+/// one flip, and only `spread::Spread::interval` is available. Beyond 16 the subsets are sampled, which keeps the
+/// coverage (Hartigan's theorem 2).
 ///
 /// Measured beside Student's t, the percentile bootstrap stretched to t, bootstrap-t and BCa (4,000 samples
 /// each at n = 8, 12, 16): the least coverage over normal, t3 and outlier-ridden differences and differences
 /// of two jumps is .944 (.940, .939, .904, .810). For skewed ones (a jump in 30 % of the seeds) it is .921
 /// (.920, .925, .933, .918): with a chance of .7^8 = .06 no jump is seen at all. It is the interval of the mean
-/// at a fixed number of seeds; it corrects neither for having stopped there nor for having picked the best.
+/// at a fixed number of seeds; it corrects neither for optional stopping nor for selection of the best.
 pub fn interval(differences: &[f64]) -> Option<Interval> {
     let n = differences.len();
     if n < FEWEST || differences.iter().any(|d| !d.is_finite()) {
@@ -95,7 +95,7 @@ pub fn interval(differences: &[f64]) -> Option<Interval> {
     Some(Interval { mean: mean(differences)?, low, high: *high, count: n })
 }
 
-/// All subset sums, in order.
+/// All subset sums, sorted.
 fn sums(values: &[f64]) -> Vec<f64> {
     let mut sums = vec![0.0];
     for value in values {
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(sign_flip(&[-0.1, -0.1]), Some(1.0));
         assert_eq!(sign_flip(&[0.0; 5]), Some(1.0));
         assert_eq!(sign_flip(&[]), None);
-        // Counted and drawn agree: 32 pairs are counted, 33 (with a zero) are drawn; 9999 draws, se 0.005.
+        // Exact and sampled p agree: 32 pairs are counted, 33 (with a zero) are sampled; 9999 draws, se 0.005.
         let pairs: Vec<f64> = (0..32).map(|i| f64::from(i) - 13.0).collect();
         let exact = sign_flip(&pairs).unwrap();
         let drawn = sign_flip(&[pairs, vec![0.0]].concat()).unwrap();

@@ -1,16 +1,16 @@
 //! Standard deviations by group, for comparisons on too few seeds to estimate their own.
 //!
-//! The deviation between seeds differs ten-fold between families, so one deviation for all is wrong for
-//! most; a group (a tier, a family) alone has too few replicates. Moderated variances (Smyth 2004, "Linear
-//! models and empirical Bayes methods", section 6.2, as in limma) lie between: true variances of groups
-//! are taken as s0^2 d0 / chi^2(d0), and that of a group with s^2 on d degrees of freedom is estimated by
+//! The standard deviation between seeds differs ten-fold between families, so a common one is wrong for most; a single
+//! group (a tier, a family) has too few replicates. Moderated variances (Smyth 2004, "Linear models and empirical Bayes
+//! methods", section 6.2, as in limma) lie between: true variances of groups are modelled as s0^2 d0 / chi^2(d0), and
+//! that of a group with s^2 on d degrees of freedom is estimated by
 //!
 //!   (d0 s0^2 + d s^2) / (d0 + d), with d0 + d degrees of freedom (at most those of all groups together).
 //!
-//! d0 and s0 come from the groups: log s^2 - psi(d/2) + log(d/2) has mean log s0^2 - psi(d0/2) + log(d0/2),
-//! and variance psi'(d/2) + psi'(d0/2). d0 is held to 1..20: with few groups it is hardly known, and it may
-//! neither vanish nor drown a group. Below three groups they cannot say it: d0 is 4, and s0 the deviation of
-//! all replicates together with the start that the caller gives.
+//! d0 and s0 come from the groups: log s^2 - psi(d/2) + log(d/2) has mean log s0^2 - psi(d0/2) + log(d0/2), and
+//! variance psi'(d/2) + psi'(d0/2). d0 is limited to 1..20: with few groups it is very uncertain, and the prior must
+//! neither vanish nor dominate a group. Below three groups they cannot be estimated: d0 is 4, and s0 the standard
+//! deviation of all replicates pooled with the caller's `start`.
 //!
 //! Use one pool for single scores (samples: the scores of one program on one tier) and another for paired
 //! differences (samples: the differences of one pair of programs). A mean of n values then has the interval
@@ -22,26 +22,27 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use statrs::function::gamma::digamma;
 use std::collections::BTreeMap;
 
-/// Weight of the prior, in degrees of freedom, where the groups are too few to say it.
+/// Weight of the prior, in degrees of freedom, for fewer than [`FEWEST`] groups.
 pub const WEIGHT: f64 = 4.0;
 
-/// Least and largest weight where they do.
+/// Minimum and maximum weight otherwise.
 pub const WEIGHTS: (f64, f64) = (1.0, 20.0);
 
-/// Fewest groups that say how deviations differ.
+/// Minimum number of groups for estimating the variation of standard deviations.
 pub const FEWEST: usize = 3;
 
-/// A standard deviation of single values.
+/// Standard deviation of single values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
-    /// The deviation.
+    /// Standard deviation.
     pub deviation: f64,
-    /// Degrees of freedom behind it.
+    /// Degrees of freedom of the estimate.
     pub freedom: f64,
 }
 
 impl Spread {
-    /// 95 % interval of the mean of values with this deviation, by Student's t; none of nothing.
+    /// 95 % confidence interval of the mean of values with this standard deviation, by Student's t; none without
+    /// values.
     pub fn interval(&self, values: &[f64]) -> Option<Interval> {
         let m = mean(values)?;
         let half = student(self.freedom) * self.error(values.len());
@@ -57,13 +58,13 @@ impl Spread {
         Some(StudentsT::new(0.0, 1.0, self.freedom).map_or(0.5, |t| t.cdf(m / error)))
     }
 
-    /// Standard error of the mean of this many values.
+    /// Standard error of the mean of `count` values.
     pub fn error(&self, count: usize) -> f64 {
         self.deviation / (count as f64).sqrt()
     }
 }
 
-/// Deviations by group.
+/// Standard deviations by group.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spreads<K> {
     groups: BTreeMap<K, Spread>,
@@ -71,18 +72,18 @@ pub struct Spreads<K> {
 }
 
 impl<K: Ord> Spreads<K> {
-    /// That of a group; of one never seen, the prior's.
+    /// Standard deviation of a group; for an unknown group, that of the prior.
     pub fn of(&self, group: &K) -> Spread {
         self.groups.get(group).copied().unwrap_or(self.prior)
     }
 
-    /// What the groups share: s0, with d0 degrees of freedom.
+    /// Prior shared by the groups: s0, with d0 degrees of freedom.
     pub fn prior(&self) -> Spread {
         self.prior
     }
 }
 
-/// Squares about their means and degrees of freedom, of one group.
+/// Sum of squares about the means, and degrees of freedom, of one group.
 #[derive(Clone, Copy, Default)]
 struct Sum {
     squares: f64,
@@ -91,7 +92,7 @@ struct Sum {
 
 /// Pools samples of the same group about each sample's own mean, and moderates the groups.
 ///
-/// `start` is what is known before anything ran; it counts while there are fewer than three groups.
+/// `start` is the prior estimate before anything ran; it counts while there are fewer than three groups.
 pub fn pool<K: Ord + Clone>(samples: impl IntoIterator<Item = (K, Vec<f64>)>, start: Spread) -> Spreads<K> {
     let mut sums: BTreeMap<K, Sum> = BTreeMap::new();
     for (group, values) in samples {
@@ -121,12 +122,12 @@ pub fn pool<K: Ord + Clone>(samples: impl IntoIterator<Item = (K, Vec<f64>)>, st
     Spreads { groups: sums.into_iter().map(|(group, sum)| (group, moderate(sum))).collect(), prior: prior_alone }
 }
 
-/// s0 and d0 of three groups or more, by the moments of log s^2.
+/// Estimates s0 and d0 of three groups or more, by the moments of log s^2.
 fn shared(groups: &[Sum]) -> Spread {
     let count = groups.len() as f64;
     let mut variances: Vec<f64> = groups.iter().map(|g| g.squares / g.freedom).collect();
     variances.sort_by(f64::total_cmp);
-    // A group without any variance would be minus infinity; limma's floor.
+    // A group without variance would give minus infinity; limma's floor.
     let largest = variances[variances.len() - 1];
     let middle = Some(variances[variances.len() / 2]).filter(|m| *m > 0.0).unwrap_or(largest);
     let logs: Vec<f64> = groups
@@ -137,7 +138,7 @@ fn shared(groups: &[Sum]) -> Spread {
     let scatter = logs.iter().map(|l| (l - center).powi(2)).sum::<f64>() / (count - 1.0);
     let own = groups.iter().map(|g| trigamma(g.freedom / 2.0)).sum::<f64>() / count;
     let (mut low, mut high) = WEIGHTS;
-    // psi' falls: the weight at which it is what the groups scatter beyond their own errors.
+    // psi' decreases: the weight is the point where it equals the groups' variation beyond their own errors.
     for _ in 0..60 {
         let weight = 0.5 * (low + high);
         if trigamma(weight / 2.0) > scatter - own { low = weight } else { high = weight }
@@ -146,7 +147,8 @@ fn shared(groups: &[Sum]) -> Spread {
     Spread { deviation: (0.5 * (center + digamma(half) - half.ln())).exp(), freedom: low }
 }
 
-/// psi'(x) for positive x: shifted up to 8, then the asymptotic series (Abramowitz and Stegun 6.4.12).
+/// Trigamma function psi'(x) for positive x: shifted up to 8, then the asymptotic series (Abramowitz and Stegun
+/// 6.4.12).
 fn trigamma(x: f64) -> f64 {
     let (mut x, mut sum) = (x, 0.0);
     while x < 8.0 {
@@ -175,7 +177,7 @@ mod tests {
     #[test]
     fn intervals_of_two_pairs_cover_in_every_group() {
         // Six families, 2 to 7 samples of three values each; then the mean of two new values of each.
-        // Held against a miss rate of 5 % over all groups and 8 % in any (99.9 % points of the binomial).
+        // Compared with a miss rate of 5 % over all groups and 8 % in any (99.9 % points of the binomial).
         let trials = 300;
         for (name, sds) in [("alike", [0.1; 6]), ("ten-fold", [0.02, 0.03, 0.05, 0.09, 0.15, 0.2])] {
             let mut missed = [0u64; 6];
@@ -204,11 +206,11 @@ mod tests {
     fn what_was_never_seen_has_the_prior() {
         let none = pool::<u8>([], START);
         assert_eq!(none.of(&1), Spread { deviation: 0.2, freedom: 2.0 });
-        // One group with much data keeps its own deviation nearly; another takes the pooled one.
+        // A group with many data nearly keeps its own standard deviation; another gets the pooled one.
         let one = pool([("a", (0..100).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect())], START);
         assert!((one.of(&"a").deviation - 1.0).abs() < 0.02);
         assert!(one.of(&"b").deviation > 0.9 && one.of(&"b").freedom == WEIGHT);
-        // Groups without variance are no reason for a NaN.
+        // Groups without variance must not cause a NaN.
         let flat = pool((0..4).map(|i| (i, vec![0.5; 4])), START);
         assert!(flat.of(&0).deviation > 0.0);
         let some = pool((0..4).map(|i| (i, vec![0.5, 0.5 + f64::from(i)])), START);

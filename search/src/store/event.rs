@@ -5,78 +5,79 @@ use crate::rank::Ranking;
 use crate::record::{Analysis, Belief, Candidate, CandidateId, Report};
 use serde::{Deserialize, Serialize};
 
-/// One thing that happened. A step of the search is committed as one transaction of one or more events, so
-/// a log never holds half a step.
+/// Event of a run. A step of the search is committed as one transaction of one or more events, so a log never contains
+/// half a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 #[allow(clippy::large_enum_variant, reason = "the large one is made once a run")]
 pub enum Event {
     /// The first event of every run.
     Opened {
-        /// What the run does.
+        /// Plan of the run.
         plan: Plan,
         /// Version of archc.
         version: String,
     },
-    /// A process began to work on the run.
+    /// A process started to work on the run.
     Session {
-        /// Its id.
+        /// Process id.
         pid: u32,
     },
     /// A whole generation was proposed.
     Proposed {
-        /// Its number.
+        /// Number of the generation.
         generation: u32,
-        /// All its drafts, the refused ones too.
+        /// All its drafts, including the refused ones.
         candidates: Vec<Candidate>,
     },
     /// An evaluation ended.
     Evaluated {
-        /// Of which candidate.
+        /// Candidate that was evaluated.
         candidate: CandidateId,
-        /// On which tier.
+        /// Tier of the evaluation.
         tier: Tier,
-        /// With which seed.
+        /// Seed of the evaluation.
         seed: u64,
-        /// hash(canonical program, evaluator version, tier, seed)
+        /// Key: hash(program text, evaluator version, tier, seed, rate).
         key: String,
-        /// What came out.
+        /// Result of the evaluation.
         report: Report,
-        /// Milliseconds that all sessions had worked by then, on a clock that stands still while the machine sleeps.
+        /// Working time of all sessions up to this event in milliseconds, on a clock that stops while the machine
+        /// sleeps.
         #[serde(default)]
         worked: u64,
     },
-    /// All evaluations of a generation are in, and the analyst has spoken.
+    /// All evaluations of a generation are complete and analysed.
     Closed {
-        /// Its number.
+        /// Number of the generation.
         generation: u32,
-        /// What was learned, candidate by candidate.
+        /// Analyses of its candidates.
         analyses: Vec<Analysis>,
-        /// The beliefs from here on.
+        /// Beliefs from here on.
         beliefs: Vec<Belief>,
     },
-    /// Programs were chosen to run again on fresh seeds.
+    /// Finalists were chosen to run on fresh seeds.
     Finals {
-        /// They, anchors included.
+        /// The finalists, without the fixed anchor.
         contenders: Vec<CandidateId>,
     },
     /// The final ranking.
     Ranked {
-        /// It.
+        /// The ranking.
         ranking: Ranking,
     },
     /// The process stopped working on the run in good order.
     Ended {
-        /// Why: `time`, `candidates`, `tokens`, `memory`, `interrupted`.
+        /// Reason, for example `time`, `candidates`, `tokens`, `memory`, `interrupted`.
         reason: String,
-        /// Milliseconds that all sessions had worked by then.
+        /// Working time of all sessions up to this event in milliseconds.
         #[serde(default)]
         worked: u64,
     },
 }
 
 impl Event {
-    /// The name in the log's `kind` column.
+    /// Name in the log's `kind` column.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Opened { .. } => "opened",

@@ -1,11 +1,11 @@
-//! Run folders: making, finding and locking them.
+//! Run folders: creation, look-up and locking.
 //!
 //! ```text
 //! runs/20261123-140359-7/     one run
 //!   run.sqlite                the store
-//!   lock                      held while a process works on the run; holds its id
+//!   lock                      held while a process works on the run; contains its id
 //!   best/1-gated-delta-net-c0042.arch
-//!     .written.json           what of best/ is the run's own
+//!     .written.json           list of the files in best/ that the run wrote
 //!   report.html
 //! ```
 
@@ -23,34 +23,34 @@ pub const STORE: &str = "run.sqlite";
 /// Name of the lock in a run folder.
 const LOCK: &str = "lock";
 
-/// Everything that the start of a run may leave in its folder, the lock last: it is held until the rest is gone.
+/// Files that the start of a run may leave in its folder, the lock last: it is held until the others are removed.
 const OURS: [&str; 7] =
     [STORE, "run.sqlite-wal", "run.sqlite-shm", "run.sqlite-journal", "run.sqlite.new", "run.sqlite.new-journal", LOCK];
 
-/// A run folder that this process has to itself.
+/// Run folder, locked by this process.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
     made: Made,
-    // Dropping the file, or the death of the process, gives the lock back.
+    // Dropping the file, or the death of the process, releases the lock.
     _lock: File,
 }
 
-/// What this process put on the disk to have the folder.
+/// Files and folders that this process created for the run folder.
 #[derive(Debug, Default)]
 struct Made {
     /// Folders, inner before outer.
     folders: Vec<PathBuf>,
-    /// Files of [`OURS`] that were not there before; none in a folder that was opened.
+    /// Files of [`OURS`] that did not exist before; none in a folder that was opened.
     files: Vec<&'static str>,
 }
 
 impl RunFolder {
-    /// Makes a folder for a new run; without a name, `runs/<time>-<seed>` under the current directory. One that is there
-    /// already must be empty, but for what a start that was cut short left.
+    /// Creates a folder for a new run; without a name, `runs/<time>-<seed>` under the current directory. An existing one
+    /// must be empty, except for remains of an interrupted start.
     ///
     /// # Errors
-    /// E1002 if it cannot be made, E1006 if it holds a run, E1011 if it holds anything else, E1001 if another process
+    /// E1002 if it cannot be created, E1006 if it holds a run, E1011 if it holds anything else, E1001 if another process
     /// holds it.
     pub fn create(path: Option<&Path>, seed: u64) -> Result<Self, Diagnostic> {
         let (path, folders) = match path {
@@ -79,7 +79,7 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Takes an existing run; without a name, the newest under `runs/` (see [`find_run`]).
+    /// Opens an existing run; without a name, the newest under `runs/` (see [`find_run`]).
     ///
     /// # Errors
     /// E1005 if there is none, E1001 if another process holds it.
@@ -88,11 +88,11 @@ impl RunFolder {
         Self::lock(path, Made::default())
     }
 
-    /// Takes back what [`RunFolder::create`] and the log put on the disk, for a run whose start was refused: the store, the
-    /// lock, and the folders that it made, if nothing else is in them. The log must be closed. A folder that was opened
-    /// is left as it is.
+    /// Removes what [`RunFolder::create`] and the log put on the disk, for a run whose start was refused: the store, the
+    /// lock, and the created folders, if nothing else is in them. The log must be closed. A folder that was opened is left
+    /// as it is.
     pub fn discard(self) {
-        // The refusal is what is told; that something of the start stays behind would only hide it.
+        // The refusal is reported; an error about leftover files would only hide it.
         for name in &self.made.files {
             let _ = fs::remove_file(self.path.join(name));
         }
@@ -101,12 +101,12 @@ impl RunFolder {
         }
     }
 
-    /// The folder.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where its store is.
+    /// Path of its store.
     pub fn store(&self) -> PathBuf {
         self.path.join(STORE)
     }
@@ -120,7 +120,7 @@ impl RunFolder {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // The id is for the message only; a holder that has not written it yet is still named as one.
+                // The id is for the message only; a holder that has not written it yet is still reported.
                 if file.read_to_string(&mut holder).is_err() || holder.trim().is_empty() {
                     holder = "unknown".to_owned();
                 }
@@ -128,15 +128,15 @@ impl RunFolder {
             }
             Err(TryLockError::Error(e)) => return Err(trouble(e)),
         }
-        // A full disk must not keep a run from being continued or read, so an id that cannot be written is let go.
+        // A full disk must not prevent a run from being resumed or read, so a failure to write the id is ignored.
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
         Ok(Self { path, made, _lock: file })
     }
 }
 
-/// The folder of a run: the one named, or the newest under `runs/`. The newest is the one that was started last, as the
-/// first event of its log says: times of files change with every commit, copy and checkpoint, and names are free. A store
-/// that does not say counts by the time of its file, so that a damaged run is told and not passed over.
+/// Finds the folder of a run: the named one, or the newest under `runs/`. The newest is the one that was started last by
+/// the first event of its log: file times change with every commit, copy and checkpoint, and names are arbitrary. A store
+/// without a readable first event counts by its file time, so that a damaged run is reported and not skipped.
 ///
 /// # Errors
 /// E1005 if there is none.
@@ -163,14 +163,14 @@ fn newest(runs: &Path) -> Result<PathBuf, Diagnostic> {
         .ok_or_else(|| codes::no_run(runs))
 }
 
-/// The folders that would have to be made to have this one, inner before outer.
+/// Folders that would have to be created for this path, inner before outer.
 fn missing(path: &Path) -> Vec<PathBuf> {
     let named = path.ancestors().filter(|p| !p.as_os_str().is_empty());
     named.take_while(|p| p.symlink_metadata().is_err()).map(Path::to_owned).collect()
 }
 
-/// Makes `<runs>/20261123-140359-7`, or with `-2`, `-3` behind it if another process has that; gives it, and the folders
-/// that were made.
+/// Creates `<runs>/20261123-140359-7`, or with `-2`, `-3` appended if that exists already; returns it, and the created
+/// folders.
 fn fresh(runs: &Path, seed: u64, now: SystemTime) -> Result<(PathBuf, Vec<PathBuf>), Diagnostic> {
     let mut folders = missing(runs);
     fs::create_dir_all(runs).map_err(|e| codes::folder(runs, "make the folder of all runs", e))?;
@@ -189,7 +189,7 @@ fn fresh(runs: &Path, seed: u64, now: SystemTime) -> Result<(PathBuf, Vec<PathBu
     }
 }
 
-/// `20261123-140359`, UTC.
+/// Formats a time as `20261123-140359`, UTC.
 fn stamp(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let (year, month, day) = civil(seconds / 86_400);
@@ -197,7 +197,7 @@ fn stamp(time: SystemTime) -> String {
     format!("{year:04}{month:02}{day:02}-{h:02}{m:02}{s:02}")
 }
 
-/// Year, month, day of a number of days since 1970 (H. Hinnant, "chrono-compatible low-level date algorithms").
+/// Converts a number of days since 1970 to year, month, day (H. Hinnant, "chrono-compatible low-level date algorithms").
 fn civil(days: u64) -> (u64, u64, u64) {
     let z = days + 719_468;
     let era = z / 146_097;
@@ -220,7 +220,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run");
         let held = RunFolder::create(Some(&path), 0).unwrap();
-        // flock belongs to the open file, so a second open in this process is refused like another process's.
+        // flock belongs to the open file, so a second open in this process is refused like that of another process.
         let refused = RunFolder::create(Some(&path), 0).unwrap_err();
         assert_eq!(refused.code, "E1001");
         assert!(refused.message.contains(&format!("process {}", std::process::id())), "{}", refused.message);
@@ -250,7 +250,7 @@ mod tests {
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["best"]);
         assert_eq!(fs::read(dir.path().join("best/mine.arch")).unwrap(), b"mine");
-        // What a start that was killed leaves is no hindrance.
+        // Remains of a killed start do not prevent a new one.
         let killed = tempfile::tempdir().unwrap();
         fs::write(killed.path().join("run.sqlite.new"), "").unwrap();
         fs::write(killed.path().join(LOCK), "1").unwrap();
@@ -265,13 +265,13 @@ mod tests {
         fs::write(folder.store(), "a log").unwrap();
         folder.discard();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-        // What was there before stays, what somebody else put there too.
+        // Files that existed before stay, also those created by others.
         fs::create_dir(dir.path().join("own")).unwrap();
         let folder = RunFolder::create(Some(&dir.path().join("own")), 0).unwrap();
         fs::write(folder.path().join("notes"), "mine").unwrap();
         folder.discard();
         assert_eq!(fs::read_dir(dir.path().join("own")).unwrap().count(), 1);
-        // A run that is only opened is never taken back.
+        // A run that is only opened is never removed.
         fs::create_dir_all(&path).unwrap();
         fs::write(path.join(STORE), "a log").unwrap();
         RunFolder::open(Some(&path)).unwrap().discard();
@@ -308,7 +308,7 @@ mod tests {
         let mut first = start("zzz");
         drop(start("aaa"));
         assert_eq!(newest(dir.path()).unwrap(), dir.path().join("aaa"));
-        // Work on the other, and its end, which writes the log into the store, make it no newer.
+        // Work on the other run, and its end, which writes the log into the store, do not make it newer.
         std::thread::sleep(Duration::from_millis(20));
         first.1.commit(&[crate::store::Event::Session { pid: 1 }]).unwrap();
         assert_eq!(newest(dir.path()).unwrap(), dir.path().join("aaa"));

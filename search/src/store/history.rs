@@ -1,4 +1,4 @@
-//! What the log says: the state of a run, made from its events and from nothing else.
+//! State of a run, computed from the events of its log alone.
 
 use super::event::Event;
 use super::lineage::lineage_is_sound;
@@ -10,7 +10,7 @@ use crate::stats;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// The state of a run.
+/// State of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
     plan: Option<Plan>,
@@ -24,9 +24,9 @@ pub struct History {
     beliefs: Vec<Belief>,
     fixed: Option<CandidateId>,
     finals: Vec<CandidateId>,
-    /// Generations that were closed when the finalists were chosen.
+    /// Number of generations that were closed when the finalists were chosen.
     finals_after: u32,
-    /// The last evaluation was one of the finals, or they have just begun.
+    /// Whether the last evaluation was one of the finals, or they have just begun.
     in_finals: bool,
     tokens: BTreeMap<Tier, u64>,
     ranking: Option<Ranking>,
@@ -39,20 +39,20 @@ pub struct History {
 }
 
 impl History {
-    /// Before the first event.
+    /// State before the first event.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes one more event.
+    /// Applies one more event.
     ///
     /// # Errors
-    /// Says why the event cannot follow what went before.
+    /// Reason why the event cannot follow the earlier ones.
     pub fn apply(&mut self, at: i64, event: &Event) -> Result<(), String> {
         if self.plan.is_none() && !matches!(event, Event::Opened { .. }) {
             return Err(format!("`{}` before `opened`", event.kind()));
         }
-        // Clocks may be set back between two events; time spent never shrinks.
+        // Clocks may be set back between two events; time spent never decreases.
         let at = at.max(self.last);
         match event {
             Event::Opened { plan, version } => {
@@ -126,24 +126,24 @@ impl History {
         Ok(())
     }
 
-    /// Time that was worked: as the log says, or where it does not (an older one), by the clock of the events of this session.
+    /// Updates the working time: from the log, or where the log has none (an older one), from the clock of this session's events.
     fn see(&mut self, at: i64, worked: u64) {
         let by_clock = u64::try_from(self.earlier + at - self.session_began).unwrap_or(0);
         self.worked = self.worked.max(if worked > 0 { worked } else { by_clock });
     }
 
-    /// What the run does. A history that took its first event has a plan.
+    /// Plan of the run. A history with its first event has one.
     pub fn plan(&self) -> &Plan {
         static NOTHING: Plan = Plan::nothing();
         self.plan.as_ref().unwrap_or(&NOTHING)
     }
 
-    /// Version of archc that started it.
+    /// Version of archc that started the run.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// The number of the next candidate.
+    /// Number of the next candidate.
     pub fn next_id(&self) -> CandidateId {
         CandidateId(self.candidates.len() as u32)
     }
@@ -153,32 +153,32 @@ impl History {
         &self.candidates
     }
 
-    /// One candidate, if the number is one of the run's.
+    /// Candidate with this number, if it exists.
     pub fn candidate(&self, id: CandidateId) -> Option<&Candidate> {
         self.candidates.get(id.0 as usize)
     }
 
-    /// The anchors.
+    /// Anchors of the run.
     pub fn anchors(&self) -> impl Iterator<Item = &Candidate> {
         self.candidates.iter().take_while(|c| c.generation == 0).filter(|c| c.origin == Origin::Anchor)
     }
 
-    /// Candidates, anchors and controls that the search tier was run on.
+    /// Candidates, anchors and controls that were evaluated on the search tier.
     pub fn evaluated(&self) -> impl Iterator<Item = &Candidate> {
         self.candidates.iter().filter(|c| c.verdict.admitted() && self.scores(c.id, Tier::Search).next().is_some())
     }
 
-    /// The candidates of one generation that may train.
+    /// Candidates of one generation that may be trained.
     pub fn admitted(&self, generation: u32) -> impl Iterator<Item = &Candidate> {
         self.candidates.iter().filter(move |c| c.generation == generation && c.verdict.admitted())
     }
 
-    /// The candidate with this program.
+    /// Candidate with this program.
     pub fn same_program(&self, hash: &str) -> Option<CandidateId> {
         self.by_hash.get(hash).copied()
     }
 
-    /// The generation that is proposed and not closed.
+    /// Generation that is proposed and not closed.
     pub fn open_generation(&self) -> Option<u32> {
         (self.closed < self.proposed).then_some(self.closed)
     }
@@ -188,7 +188,7 @@ impl History {
         self.proposed
     }
 
-    /// The result of an evaluation.
+    /// Result of an evaluation.
     pub fn result(&self, trial: Trial) -> Option<&Report> {
         self.results.get(&trial)
     }
@@ -211,19 +211,19 @@ impl History {
         results.filter_map(|(&(_, _, seed), report)| Some((seed, report.score()?)))
     }
 
-    /// The multiple of the tasks' learning rates that a candidate trains at: the one with the best mean score over its tunings, of
-    /// equals the lower one. None before it is tuned, or if it learned at no rate.
+    /// Multiple of the tasks' learning rates at which a candidate trains: the one with the best mean score over its tunings, the
+    /// lower one of equals. None before it is tuned, or if it learned at no rate.
     pub fn rate(&self, id: CandidateId) -> Option<f64> {
         self.tuning(id).map(|(rate, _)| rate)
     }
 
-    /// Its mean score over its tunings at that rate.
+    /// Mean score over its tunings at that rate.
     pub fn tuned(&self, id: CandidateId) -> Option<f64> {
         self.tuning(id).map(|(_, score)| score)
     }
 
     fn tuning(&self, id: CandidateId) -> Option<(f64, f64)> {
-        // A control is tuned like any other; what it is does not show in its result.
+        // A control is tuned like any other candidate; its result does not depend on its origin.
         let mut scores: Vec<(f64, Vec<f64>)> = Vec::new();
         let mut tunings = 0;
         for (_, report) in self.results.range((id, Tier::Tune, 0)..=(id, Tier::Tune, u64::MAX)) {
@@ -236,25 +236,25 @@ impl History {
             }
         }
         scores.sort_by(|a, b| a.0.total_cmp(&b.0));
-        // A rate at which one of the tunings diverged is no rate to go on with.
+        // A rate at which one of the tunings diverged is not used.
         let whole = scores.into_iter().filter(|(_, all)| all.len() == tunings);
         let means = whole.filter_map(|(rate, all)| Some((rate, stats::mean(&all)?)));
         means.reduce(|best, next| if next.1 > best.1 { next } else { best })
     }
 
-    /// Score differences a - b on the seeds of a tier that both were evaluated on.
+    /// Paired differences a - b of the scores, on the seeds of a tier that both were evaluated on.
     pub fn paired(&self, a: CandidateId, b: CandidateId, tier: Tier) -> Vec<f64> {
-        // By the seeds of a: the fixed anchor, which is often b, has those of all generations.
+        // Iterates over the seeds of a, because the fixed anchor, which is often b, has those of all generations.
         self.scores(a, tier).filter_map(|(seed, score)| Some(score - self.result((b, tier, seed))?.score()?)).collect()
     }
 
-    /// The anchor that all leads are over: of those evaluated on all seeds of generation 0, the one with the best mean score. It is
+    /// Anchor that all leads refer to: of those evaluated on all seeds of generation 0, the one with the best mean score. It is
     /// fixed when generation 0 is closed.
     pub fn fixed(&self) -> Option<CandidateId> {
         self.fixed
     }
 
-    /// Anchors by their mean score on the seeds of generation 0, the best first; those that failed on one of them are not there.
+    /// Anchors by their mean score on the seeds of generation 0, the best first; without those that failed on one of them.
     pub fn standing_anchors(&self) -> Vec<(CandidateId, f64)> {
         let seeds = self.plan().seeds(0, Tier::Search);
         let mut standing: Vec<(CandidateId, f64)> = self
@@ -269,7 +269,7 @@ impl History {
         standing
     }
 
-    /// Differences to the fixed anchor on the common seeds of the search tier; of that anchor itself, none.
+    /// Paired differences to the fixed anchor on the common seeds of the search tier; none for that anchor itself.
     pub fn leads(&self, id: CandidateId) -> Vec<f64> {
         match self.fixed {
             Some(fixed) if fixed != id => self.paired(id, fixed, Tier::Search),
@@ -277,7 +277,7 @@ impl History {
         }
     }
 
-    /// What the analyst said of a candidate.
+    /// Analysis of a candidate.
     pub fn analysis(&self, id: CandidateId) -> Option<&Analysis> {
         self.analyses.get(&id)
     }
@@ -287,53 +287,53 @@ impl History {
         self.analyses.values()
     }
 
-    /// The beliefs after the last closed generation.
+    /// Beliefs after the last closed generation.
     pub fn beliefs(&self) -> &[Belief] {
         &self.beliefs
     }
 
-    /// The finalists, once chosen.
+    /// Finalists, once chosen.
     pub fn finals(&self) -> &[CandidateId] {
         &self.finals
     }
 
-    /// Whether the finalists were chosen from all that is closed.
+    /// Whether the finalists were chosen from all closed generations.
     pub fn finals_are_current(&self) -> bool {
         !self.finals.is_empty() && self.finals_after == self.closed
     }
 
-    /// Whether it is the finals that went on last, and no generation.
+    /// Whether the last activity was the finals, not a generation.
     pub fn in_finals(&self) -> bool {
         self.in_finals
     }
 
-    /// Most tokens that an evaluation of this tier trained on.
+    /// Maximum number of tokens of an evaluation of this tier.
     pub fn tokens(&self, tier: Tier) -> u64 {
         self.tokens.get(&tier).copied().unwrap_or(0)
     }
 
-    /// The final ranking, once made.
+    /// Final ranking, once computed.
     pub fn ranking(&self) -> Option<&Ranking> {
         self.ranking.as_ref()
     }
 
-    /// Time that all sessions spent, up to the last event.
+    /// Time spent in all sessions, up to the last event.
     pub fn spent(&self) -> Duration {
         Duration::from_millis(self.worked)
     }
 
-    /// When (in milliseconds of search time) which evaluation ended, in the order of the log. For reports only:
-    /// nothing is decided from it.
+    /// End times of the evaluations (in milliseconds of search time), in the order of the log. For reports only: nothing is decided
+    /// from it.
     pub fn timeline(&self) -> &[(u64, Trial)] {
         &self.timeline
     }
 
-    /// Why the last session ended; none while one is at work, or was killed.
+    /// Reason why the last session ended; none while one is active, or if it was killed.
     pub fn ended(&self) -> Option<&str> {
         self.ended.as_deref()
     }
 
-    /// The numbers of the run.
+    /// Counts of the run.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts { generations: self.proposed, ..Counts::default() };
         for c in self.candidates.iter().filter(|c| c.origin == Origin::Proposed) {
@@ -360,35 +360,35 @@ impl History {
     }
 }
 
-/// Numbers of a run, for people.
+/// Counts of a run, for display.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
-    /// Generations proposed, the anchors' included.
+    /// Generations proposed, including the anchors'.
     pub generations: u32,
     /// Candidates that a researcher proposed.
     pub proposed: u32,
-    /// Of them, allowed to train.
+    /// Of these, allowed to train.
     pub admitted: u32,
-    /// Of them, programs that were there already.
+    /// Of these, duplicates of existing programs.
     pub duplicates: u32,
-    /// Of them, sound, and passed over for another draft of the same slot.
+    /// Of these, sound, but outranked by another draft of the same slot.
     pub outranked: u32,
-    /// Of them, refused, by check.
+    /// Of these, refused, by check.
     pub rejected: BTreeMap<String, u32>,
-    /// Of them, trained at least once.
+    /// Of these, trained at least once.
     pub trained: u32,
     /// Evaluations, anchors and controls included.
     pub evaluations: u32,
     /// Evaluations by status.
     pub statuses: BTreeMap<&'static str, u32>,
-    /// Tokens trained on.
+    /// Number of tokens trained on.
     pub tokens: u64,
-    /// Seconds of evaluation, all workers together.
+    /// Seconds of evaluation, summed over all workers.
     pub seconds: f64,
 }
 
 impl Counts {
-    /// Of the proposed, refused by any check.
+    /// Number of proposed candidates that any check refused.
     pub fn refused(&self) -> u32 {
         self.rejected.values().sum()
     }

@@ -1,12 +1,12 @@
-//! Whether a candidate of a log can have come from where it says.
+//! Check of a candidate's parents in a log.
 
 use crate::record::{Candidate, CandidateId, Verdict};
 
-/// A candidate comes from earlier ones, and repeats an earlier one: a log that was edited so that one is its own parent
-/// would send whoever follows the parents around for ever.
+/// Checks that a candidate descends from earlier ones, and repeats an earlier one: in an edited log where a candidate
+/// is its own parent, following the parents would never end.
 ///
 /// # Errors
-/// Says which number is wrong.
+/// Description of the wrong number.
 pub fn lineage_is_sound(candidate: &Candidate) -> Result<(), String> {
     let id = candidate.id;
     let thought = candidate.hypothesis.iter().flat_map(|h| &h.parents);

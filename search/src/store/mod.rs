@@ -1,19 +1,17 @@
-//! The store: one SQLite file a run, holding a log that only grows.
+//! Store: one SQLite file per run, with an append-only log.
 //!
-//! Everything that the search will ever decide is a function of this log. A step of the search makes
-//! events; they are committed in one transaction ([`Log::commit`]), and only then does the search believe
-//! them: it applies to its [`History`] what a resumed run will read back, parsed from the committed text
-//! (a float may lose its last bit on the way through JSON; it then loses it everywhere). So there is one way
-//! from events to state, and a run that was killed at any moment goes on where its last commit was.
+//! Every decision of the search is a function of this log. A step of the search makes events; they are committed in one transaction
+//! ([`Log::commit`]), and take effect only then: the search applies to its [`History`] the events as a resumed run will read them,
+//! parsed from the committed text (a float may lose its last bit in JSON; it then loses it everywhere). So there is one way from
+//! events to state, and a run that was killed at any moment resumes at its last commit.
 //!
 //! - A generation is proposed in one event, with all its drafts: it is in the log whole or not at all.
-//! - Evaluations are committed as they end, in whatever order; the history files them by (candidate, tier,
-//!   seed), so the order is forgotten.
+//! - Evaluations are committed in the order of completion; the history files them by (candidate, tier, seed), so the order
+//!   has no effect.
 //! - Nothing is decided from a generation before it is closed.
 //!
-//! One process writes (the folder's lock says which); readers use the same file at any time without
-//! blocking it (write-ahead log), and leave nothing beside it (`reading`). `synchronous = FULL`: a committed step
-//! survives loss of power.
+//! One process writes (the folder's lock says which); readers use the same file at any time without blocking it (write-ahead log),
+//! and leave no files beside it (`reading`). `synchronous = FULL`: a committed step survives loss of power.
 
 mod event;
 mod folder;
@@ -40,18 +38,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Version of the tables and of the events' JSON.
 pub const SCHEMA: i32 = 2;
 
-/// Marks the file as ours: "arch" in ASCII.
+/// Identifies the file as a store of archc: "arch" in ASCII.
 const APPLICATION: i32 = 0x6172_6368;
 
-/// The log of a run, open for writing, with the history that it makes.
+/// Log of a run, open for writing, with the history that it implies.
 pub struct Log {
     db: Connection,
     history: History,
 }
 
 impl Log {
-    /// Starts the log of a new run with this first event. The file is made beside its name and then renamed: where
-    /// there is a `run.sqlite`, there is a run in it, even if the process that made it was killed at once.
+    /// Creates the log of a new run with this first event. The file is written to a temporary name and renamed: an existing
+    /// `run.sqlite` contains a run, even if the process that made it was killed immediately afterwards.
     ///
     /// # Errors
     /// E1003 if the file cannot be written, E1012 if another program keeps it locked.
@@ -69,7 +67,7 @@ impl Log {
             tx.commit()?;
             db.close().map_err(|(_, e)| e)
         };
-        // What an earlier process left of its draft is nobody's; that there is none is no error.
+        // Remains of an earlier process's draft are removed; it is no error if there are none.
         for left in [draft.clone(), path.with_extension("sqlite.new-journal")] {
             let _ = std::fs::remove_file(left);
         }
@@ -81,7 +79,7 @@ impl Log {
     /// Opens the log of an existing run and replays it.
     ///
     /// # Errors
-    /// E1004 if it is no log of this version, E1009 if it cannot be replayed, E1012 if another program keeps it locked.
+    /// E1004 if it is not a log of this version, E1009 if it cannot be replayed, E1012 if another program keeps it locked.
     pub fn open(path: &Path) -> Result<Self, Diagnostic> {
         let db = Connection::open_with_flags(plain(path), WRITE).map_err(|e| unreadable(path, e))?;
         db.busy_timeout(PATIENCE).map_err(|e| unreadable(path, e))?;
@@ -93,7 +91,7 @@ impl Log {
         Ok(Self { db, history })
     }
 
-    /// What the log says so far.
+    /// History of the log so far.
     pub fn history(&self) -> &History {
         &self.history
     }
@@ -101,7 +99,7 @@ impl Log {
     /// Commits a step: all of its events or none, to the disk first, then to the history.
     ///
     /// # Errors
-    /// E1003 if the disk does not take them, E1012 if another program keeps the store locked; then nothing of the step has happened.
+    /// E1003 if they cannot be written, E1012 if another program keeps the store locked; then no part of the step has taken effect.
     pub fn commit(&mut self, events: &[Event]) -> Result<(), Diagnostic> {
         let at = now();
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(unwritten)?;
@@ -111,38 +109,38 @@ impl Log {
         bodies.iter().try_for_each(|body| believe(&mut self.history, at, body))
     }
 
-    /// Lets the file grow to so many pages and no further: a full disk for tests.
+    /// Limits the file to `pages` pages: simulates a full disk in tests.
     #[cfg(test)]
     pub(crate) fn limit_pages(&self, pages: u32) {
         self.db.pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0)).unwrap();
     }
 
-    /// Pages in the file.
+    /// Number of pages in the file.
     #[cfg(test)]
     pub(crate) fn pages(&self) -> u32 {
         self.db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap()
     }
 }
 
-/// How the writer opens a store.
+/// Flags with which the writer opens a store.
 const WRITE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
-/// How long another program may keep the store locked.
+/// Time for which another program may keep the store locked.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 
-/// A path that SQLite takes as one: a name that begins with `file:` would be an address to it.
+/// Path in a form that SQLite does not take for a URI: a name that begins with `file:` would be one.
 fn plain(path: &Path) -> PathBuf {
     Path::new(".").join(path)
 }
 
-/// Write-ahead log, synced at every commit.
+/// Enables the write-ahead log, synced at every commit.
 fn settle(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)
 }
 
-/// Refuses what is no log that this archc reads; gives its schema.
+/// Refuses files that are not a log readable by this version; returns the schema.
 fn recognise(db: &Connection, path: &Path) -> Result<i32, Diagnostic> {
     let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(|e| unreadable(path, e));
     if pragma("application_id")? != APPLICATION {
@@ -154,7 +152,7 @@ fn recognise(db: &Connection, path: &Path) -> Result<i32, Diagnostic> {
     }
 }
 
-/// Writes an event and its projection; gives the text that is now in the log.
+/// Writes an event and its projection; returns the text that is now in the log.
 fn append(db: &Connection, at: i64, event: &Event) -> rusqlite::Result<String> {
     let body = tables::json(event);
     db.prepare_cached("INSERT INTO log (at, kind, body) VALUES (?1, ?2, ?3)")?.execute(params![
@@ -166,7 +164,7 @@ fn append(db: &Connection, at: i64, event: &Event) -> rusqlite::Result<String> {
     Ok(body)
 }
 
-/// Takes an event out of the text of the log.
+/// Applies an event parsed from the text of the log.
 fn believe(history: &mut History, at: i64, body: &str) -> Result<(), Diagnostic> {
     let event = serde_json::from_str(body).map_err(codes::log)?;
     history.apply(at, &event).map_err(codes::log)
@@ -190,7 +188,7 @@ fn replay(db: &Connection, path: &Path, schema: i32) -> Result<History, Diagnost
     Ok(history)
 }
 
-/// A failed read: the machine's fault or the file's.
+/// Error of a failed read: caused by the machine or by the file.
 fn unreadable(path: &Path, error: rusqlite::Error) -> Diagnostic {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly) => codes::write(error),
@@ -199,7 +197,7 @@ fn unreadable(path: &Path, error: rusqlite::Error) -> Diagnostic {
     }
 }
 
-/// A failed write: somebody else has the file, or the disk does not take it.
+/// Error of a failed write: another program has locked the file, or the disk is full or read-only.
 fn unwritten(error: rusqlite::Error) -> Diagnostic {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => codes::busy(error),

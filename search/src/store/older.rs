@@ -1,19 +1,19 @@
-//! Runs of the evaluator before this one (schema 1): they are read, so that their programs and their page stay, and not gone on with.
+//! Runs of the previous evaluator (schema 1): they are read, for their programs and their page, but not resumed.
 //!
-//! Their scores were means of final accuracies over anchors that nobody fixed, so nothing of them is compared with anything: a history
-//! of such a run has no fixed anchor, no finals and no ranking.
+//! Their scores were means of final accuracies without a fixed anchor, so they are not compared with anything: the history of such a
+//! run has no fixed anchor, no finals and no ranking.
 
 use super::Event;
 use crate::plan::Plan;
 use serde_json::{Map, Value, json};
 
-/// The schema that is read here.
+/// Schema that is read here.
 pub(super) const SCHEMA: i32 = 1;
 
-/// An event of the log as this archc has it; none for one that means nothing any more.
+/// Converts an event of the log to the current format; none for one that no longer has a meaning.
 ///
 /// # Errors
-/// Says what is no such event.
+/// Reason why the text is not such an event.
 pub(super) fn event(body: &str, fresh_from: &mut u64) -> Result<Option<Event>, String> {
     let mut value: Value = serde_json::from_str(body).map_err(|e| e.to_string())?;
     let Some(event) = value.as_object_mut() else { return Err("it is no object".to_owned()) };
@@ -25,7 +25,7 @@ pub(super) fn event(body: &str, fresh_from: &mut u64) -> Result<Option<Event>, S
             fill(plan, &serde_json::to_value(Plan::nothing()).map_err(|e| e.to_string())?);
         }
         Some("evaluated") => {
-            // Fresh seeds are a tier of their own now.
+            // Fresh seeds are now a separate tier.
             if event.get("seed").and_then(Value::as_u64).is_some_and(|seed| seed >= *fresh_from) {
                 event.insert("tier".to_owned(), json!("final"));
             }
@@ -48,7 +48,7 @@ pub(super) fn event(body: &str, fresh_from: &mut u64) -> Result<Option<Event>, S
     serde_json::from_value(value).map(Some).map_err(|e| e.to_string())
 }
 
-/// Adds what is not there.
+/// Adds missing fields.
 fn fill(object: &mut Map<String, Value>, missing: &Value) {
     for (name, value) in missing.as_object().into_iter().flatten() {
         object.entry(name.clone()).or_insert_with(|| value.clone());

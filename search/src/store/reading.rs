@@ -1,10 +1,10 @@
-//! Reading a store without touching it.
+//! Read access to a store that leaves it unchanged.
 //!
-//! SQLite needs a shared file beside a store with a write-ahead log, also to read it, and leaves it there. So a store
-//! without such a log, that of a run that ended in good order, is read as a file that does not change (`immutable`):
-//! nothing is written, on any disk and for any user. Should it change all the same, because a search goes on with the run
-//! at this moment, what was read is thrown away and it is read as a running one. A log that is left on a disk that
-//! cannot be written (a run that was killed, then archived) is read from a copy.
+//! SQLite needs a shared file beside a store with a write-ahead log, even for reading, and leaves it there. A store
+//! without such a log, that of a run that ended in good order, is therefore opened as an immutable file (`immutable`):
+//! nothing is written, on any disk and for any user. If it changes nevertheless, because a search resumes the run at this
+//! moment, the result is discarded and the store is read as that of a running search. A log that remains on a read-only
+//! disk (a run that was killed, then archived) is read from a copy.
 
 use super::{History, plain, recognise, replay, unreadable};
 use crate::codes;
@@ -17,10 +17,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Reads the history of a run without touching it, also while it is being written.
+/// Reads the history of a run without changing the store, also while it is being written.
 ///
 /// # Errors
-/// E1005 if there is no store, E1004 if it is not one of ours, E1009 if it cannot be replayed.
+/// E1005 if there is no store, E1004 if it is not one of archc, E1009 if it cannot be replayed.
 pub fn read(folder: &Path) -> Result<History, Diagnostic> {
     let path = folder.join(STORE);
     if !path.is_file() {
@@ -33,14 +33,14 @@ pub fn read(folder: &Path) -> Result<History, Diagnostic> {
     running.and_then(|db| history(&db, &path)).or_else(|error| copied(&path).unwrap_or(Err(error)))
 }
 
-/// When a run was started, in milliseconds since 1970, as the first event of its log says. The first event is in the store
-/// itself from the first moment, so the write-ahead log need not be looked at.
+/// Start time of a run in milliseconds since 1970, from the first event of its log. The first event is in the store itself
+/// from the beginning, so the write-ahead log is not needed.
 pub(super) fn opened_at(path: &Path) -> Option<i64> {
     let db = still(path).ok()?;
     db.query_row("SELECT at FROM log ORDER BY seq LIMIT 1", [], |row| row.get(0)).ok()
 }
 
-/// How a reader opens a store.
+/// Flags with which a reader opens a store.
 const READ: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
 fn history(db: &Connection, path: &Path) -> Result<History, Diagnostic> {
@@ -49,33 +49,33 @@ fn history(db: &Connection, path: &Path) -> Result<History, Diagnostic> {
     replay(db, path, schema)
 }
 
-/// What `look` finds in a store that nobody writes; none if somebody does.
+/// Result of `look` on a store without a writer; none if there is one.
 fn at_rest<T>(path: &Path, look: impl Fn(&Connection) -> Result<T, Diagnostic>) -> Option<Result<T, Diagnostic>> {
     let before = stamp(path)?;
     let found = still(path).map_err(|e| unreadable(path, e)).and_then(|db| look(&db));
     (stamp(path)? == before).then_some(found)
 }
 
-/// Size and time of a store that has no log beside it.
+/// Size and modification time of a store that has no log beside it.
 fn stamp(path: &Path) -> Option<(u64, Option<SystemTime>)> {
     let beside = |end: &str| with(path, end).symlink_metadata().is_ok();
     let store = fs::metadata(path).ok()?;
     (!beside("-wal") && !beside("-journal")).then(|| (store.len(), store.modified().ok()))
 }
 
-/// `run.sqlite` -> `run.sqlite-wal`
+/// Path with a suffix: `run.sqlite` -> `run.sqlite-wal`.
 fn with(path: &Path, end: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(end);
     name.into()
 }
 
-/// Opens a store as a file that does not change.
+/// Opens a store as an immutable file.
 fn still(path: &Path) -> rusqlite::Result<Connection> {
     let absolute = std::path::absolute(path).map_err(|_| rusqlite::Error::InvalidPath(path.to_owned()))?;
     let mut address = "file:".to_owned();
     if !absolute.has_root() || absolute.as_os_str().as_encoded_bytes().first() != Some(&b'/') {
-        // A drive letter.
+        // A path that begins with a drive letter.
         address.push('/');
     }
     for &byte in absolute.as_os_str().as_encoded_bytes() {
@@ -96,7 +96,7 @@ fn copied(path: &Path) -> Option<Result<History, Diagnostic>> {
     struct Scratch(PathBuf);
     impl Drop for Scratch {
         fn drop(&mut self) {
-            // It is in the folder for what may be lost.
+            // The folder is temporary, so a failure to remove it is harmless.
             let _ = fs::remove_dir_all(&self.0);
         }
     }

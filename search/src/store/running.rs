@@ -1,4 +1,4 @@
-//! Which evaluations run now, so that one that takes the process down with it is not tried for ever.
+//! Record of running evaluations, so that one that kills the process is not repeated forever.
 
 use super::Log;
 use crate::codes;
@@ -9,28 +9,29 @@ use archc_compiler::diag::Diagnostic;
 use rusqlite::params;
 
 impl Log {
-    /// Notes that an evaluation begins.
+    /// Records the start of an evaluation.
     ///
     /// # Errors
-    /// E1003 if the disk does not take it.
+    /// E1003 if it cannot be written.
     pub fn begin(&mut self, (id, tier, seed): Trial) -> Result<(), Diagnostic> {
         let sql = "INSERT INTO running VALUES (?1, ?2, ?3, 1, 0) ON CONFLICT DO UPDATE SET active = 1";
         self.note(sql, params![id.0, tier.word(), seed as i64])
     }
 
-    /// Notes that one was stopped in good order.
+    /// Records that an evaluation was stopped in good order.
     ///
     /// # Errors
-    /// E1003 if the disk does not take it.
+    /// E1003 if it cannot be written.
     pub fn forget(&mut self, (id, tier, seed): Trial) -> Result<(), Diagnostic> {
         let sql = "DELETE FROM running WHERE candidate = ?1 AND tier = ?2 AND seed = ?3";
         self.note(sql, params![id.0, tier.word(), seed as i64])
     }
 
-    /// Evaluations that ran when the process died, so many times or more. To be asked once, before any begins.
+    /// Evaluations during which the process died `deaths` times or more. To be called once, before any evaluation
+    /// starts.
     ///
     /// # Errors
-    /// E1003 if the disk does not take that they are known now.
+    /// E1003 if the counts cannot be written.
     pub fn deadly(&mut self, deaths: u32) -> Result<Vec<Trial>, Diagnostic> {
         self.note("UPDATE running SET deaths = deaths + 1, active = 0 WHERE active = 1", params![])?;
         let mut query = self
@@ -48,9 +49,9 @@ impl Log {
         Ok(rows.into_iter().filter_map(trial).collect())
     }
 
-    /// Notes that nothing runs: the session ends, and in good order as far as that is in its hands.
+    /// Records that nothing runs: the session ends, in good order as far as possible.
     pub fn forget_all(&mut self) {
-        // After an error there may be no room to note it; then what ran counts as if the process had died.
+        // After an error this may fail; the running evaluations then count as killed with the process.
         let _ = self.note("DELETE FROM running WHERE deaths = 0", params![]);
         let _ = self.note("UPDATE running SET active = 0", params![]);
     }

@@ -1,14 +1,14 @@
-//! The projection of the log into tables, one event at a time.
+//! Projection of the log into tables, one event at a time.
 
 use super::event::Event;
 use crate::record::{Candidate, Verdict};
 use rusqlite::{Connection, params};
 use serde::Serialize;
 
-/// Tables, indices, triggers.
+/// SQL of tables, indices and triggers.
 pub(super) const SQL: &str = include_str!("schema.sql");
 
-/// Writes what an event means into the tables.
+/// Writes the rows of an event into the tables.
 pub(super) fn project(db: &Connection, at: i64, event: &Event) -> rusqlite::Result<()> {
     match event {
         Event::Opened { .. } | Event::Session { .. } | Event::Finals { .. } | Event::Ended { .. } => Ok(()),
@@ -111,12 +111,12 @@ fn candidate(db: &Connection, c: &Candidate) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// JSON of our own types, which have string keys and finite depth; a float that is not finite becomes null.
+/// JSON of the crate's own types, which have string keys and finite depth; a float that is not finite becomes null.
 pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|e| format!("\"archc bug: {e}\""))
 }
 
-/// The word that serde gives a unit variant.
+/// Name that serde assigns to a unit variant.
 fn word(value: &impl Serialize) -> String {
     json(value).trim_matches('"').to_owned()
 }

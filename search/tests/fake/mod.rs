@@ -1,5 +1,5 @@
-//! Judges of programs that need no compiler and no training: a program's worth is read off its numbers.
-//! Shared by the tests of the loop; not a test itself.
+//! Screen and evaluator without compiler and training: a program's worth is computed from its numbers. Shared by the
+//! tests of the loop; not a test itself.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Two seeds with numbers to change; a worth of 1 is at a = 4 and b = 0.25.
+/// Two seed programs with numbers to change; the maximum worth of 1 is at a = 4 and b = 0.25.
 pub fn seeds() -> Vec<(String, String)> {
     let program = |name: &str, a: u32, b: &str| {
         let text = format!(
@@ -23,14 +23,14 @@ pub fn seeds() -> Vec<(String, String)> {
     vec![program("First", 16, "1.0"), program("Second", 3, "0.01")]
 }
 
-/// The numbers after `name = ` in the text.
+/// Numbers after `name = ` in the text.
 fn number(source: &str, name: &str) -> f64 {
     let at = source.find(&format!("{name} = ")).map_or(0, |i| i + name.len() + 3);
     let digits: String = source[at..].chars().take_while(|c| !matches!(c, ',' | ')')).collect();
     digits.parse().unwrap_or(0.0)
 }
 
-/// Hashes the text without its name; refuses `a` over 64 as too costly and `b` over 8 as out of range.
+/// Screen that hashes the text without its name; it refuses `a` over 64 as too costly and `b` over 8 as out of range.
 pub struct FakeScreen;
 
 impl Screen for FakeScreen {
@@ -61,14 +61,15 @@ impl Screen for FakeScreen {
     }
 }
 
-/// Scores in microseconds, the same for the same job whatever the thread; may sleep, panic and diverge.
+/// Evaluator that takes microseconds and gives the same scores for the same job on any thread; it may sleep, panic and
+/// diverge.
 #[derive(Default)]
 pub struct FakeEvaluator {
-    /// Sleeps up to so many milliseconds, differently each time.
+    /// Maximum sleep in milliseconds, random for each evaluation.
     pub sleep: u64,
-    /// Evaluations so far.
+    /// Number of evaluations so far.
     pub calls: AtomicU64,
-    /// Sleeps once for ever (until cancelled) at this call.
+    /// Call at which it sleeps once until cancelled.
     pub hang_at: Option<u64>,
     /// Name of the version.
     pub version: &'static str,
@@ -94,13 +95,13 @@ impl Evaluator for FakeEvaluator {
             std::thread::sleep(Duration::from_micros(200));
         }
         let (a, b) = (number(&job.source, "a"), number(&job.source, "b"));
-        // Some programs are bad in ways that only training shows.
+        // Some programs have defects that only training shows.
         assert!(b <= 3.0, "over three is a bug");
         if b < 1e-4 {
             return Report::failed(Status::Diverged, "loss is not finite");
         }
         let distance = (a / 4.0).log2().abs() + (b / 0.25).log2().abs();
-        // Names of parameters seed their first values: two texts of one program differ by luck.
+        // Names of parameters seed their initial values: two texts of one program differ by chance.
         let mut noise = Stream::new(job.seed, &job.source, &[job.tier as u64]);
         let mut score = |weight: f64| (1.0 / (1.0 + weight * distance) + 0.02 * noise.normal()).clamp(-0.1, 1.0);
         let task = |score: f64| TaskScore {
@@ -120,7 +121,7 @@ impl Evaluator for FakeEvaluator {
         }
         let tokens = 1000 * tasks.len() as u64;
         let best = tasks["recall"].score;
-        // Learning rates that are half or twice the best one are a little worse.
+        // Learning rates of half or twice the best one score slightly lower.
         let rates =
             if job.tier == Tier::Tune { vec![(0.5, best - 0.01), (1.0, best), (2.0, best - 0.01)] } else { Vec::new() };
         Report { status: Status::Ok, tasks, rates, tokens, seconds: 0.0, params: 100, findings: Vec::new() }

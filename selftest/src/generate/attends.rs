@@ -1,9 +1,9 @@
-//! Pairs of tokens: scores and weights of products, distances and lags; what is visible; sinks; what is averaged.
+//! Attends: scores and weights of products, distances and lags; visibility; sinks; averaged values.
 
 use super::{Draft, Kind, PAIR_NUMBERS, Writer, union, within, without};
 
 impl Writer {
-    /// An attend; gives the last of its emits.
+    /// Writes an attend; returns the last of its emits.
     pub(super) fn attend(&mut self) -> Option<usize> {
         if self.axes.is_empty() {
             return None;
@@ -148,7 +148,7 @@ impl Writer {
         last
     }
 
-    /// A running sum of negative numbers: what decays between two tokens.
+    /// A running sum of negative numbers: a log decay between two tokens.
     fn running(&mut self, heads: &[usize]) -> Option<usize> {
         let h = heads.to_vec();
         let v = self.operand(|_, v| v.token && within(&v.axes, &h))?;

@@ -2,20 +2,20 @@
 
 use super::{Dice, Draft, Kind, Program, SIZES, Scope, Writer, sorted, union, without};
 
-/// A block that others of its file can call.
+/// A block that other blocks of its file can call.
 struct Callee {
     name: String,
     /// Its text.
     lines: Vec<String>,
-    /// The axes of its brackets, as axes of the caller's pool.
+    /// The axes in its brackets, as axes of the caller's pool.
     axes: Vec<usize>,
-    /// For each input its axes.
+    /// The axes of each input.
     inputs: Vec<Vec<usize>>,
-    /// For each output its name and axes.
+    /// The name and axes of each output.
     outputs: Vec<(String, Vec<usize>)>,
 }
 
-/// A whole file.
+/// Generates a whole file.
 pub(super) fn program(mut dice: Dice) -> Program {
     let count = 1 + dice.below(4);
     let sizes: Vec<usize> = (0..count).map(|_| *dice.pick(&SIZES)).collect();
@@ -49,12 +49,12 @@ pub(super) fn program(mut dice: Dice) -> Program {
     unreachable!("an attempt succeeds long before")
 }
 
-/// The name of an axis that the block gets from outside.
+/// The name of an axis that the block receives from outside.
 fn axis_name(prefix: &str, at: usize) -> String {
     format!("{}{}", prefix.to_uppercase(), ["A", "B", "C", "D"][at])
 }
 
-/// The pool of axes of a block of the file, in the order of its own that it is declared in.
+/// Fills the pool of axes of a block of the file, in the order of their declaration.
 fn pool(w: &mut Writer, sizes: &[usize]) {
     for (at, size) in sizes.iter().enumerate() {
         let name = axis_name(&w.prefix, at);
@@ -64,7 +64,7 @@ fn pool(w: &mut Writer, sizes: &[usize]) {
 
 fn statements(w: &mut Writer, callee: Option<&Callee>, length: usize) {
     for _ in 0..length {
-        // an op that finds no operands gives way to another
+        // an op that finds no operands is replaced by another
         for _ in 0..4 {
             let made = match w.dice.below(26) {
                 0..=8 => w.plain(),
@@ -83,7 +83,7 @@ fn statements(w: &mut Writer, callee: Option<&Callee>, length: usize) {
     }
 }
 
-/// Calls the other block of the file, as it is or as one instance twice.
+/// Writes a call of the other block of the file, once or as one instance twice.
 fn call(w: &mut Writer, callee: &Callee) -> Option<usize> {
     let times = 1 + usize::from(w.dice.chance(0.3));
     let axes = callee.axes.iter().map(|a| w.axes[*a].name.clone()).collect::<Vec<_>>().join(", ");
@@ -117,7 +117,7 @@ fn call(w: &mut Writer, callee: &Callee) -> Option<usize> {
     last
 }
 
-/// What nothing reads yet, as one value over some of these axes.
+/// Sums the values that nothing reads yet to one value over some of these axes.
 fn gathered(w: &mut Writer, outer: usize, part: usize, parts: usize) -> Option<usize> {
     let open: Vec<usize> = (0..w.values.len()).filter(|i| !w.values[*i].used && w.values[*i].alive).collect();
     let mine: Vec<usize> =
@@ -148,7 +148,7 @@ fn gathered(w: &mut Writer, outer: usize, part: usize, parts: usize) -> Option<u
     total
 }
 
-/// A term of the objective.
+/// Writes a term of the objective.
 fn loss(w: &mut Writer) {
     let Some(v) = w.any() else { return };
     let x = w.signed(v);

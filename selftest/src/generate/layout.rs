@@ -1,9 +1,9 @@
-//! Ops that move numbers: stacks, picks, splits, joins, renames.
+//! Ops that rearrange elements: stacks, picks, splits, joins, renames.
 
 use super::{Kind, Writer, sorted, within, without};
 
 impl Writer {
-    /// One of them.
+    /// Writes one of these ops.
     pub(super) fn layout(&mut self) -> Option<usize> {
         match self.dice.below(7) {
             0 => self.rename(),
@@ -16,7 +16,7 @@ impl Writer {
         }
     }
 
-    /// The same numbers under another axis, often as the other side of a matrix.
+    /// Renames an axis, often for the other side of a matrix.
     fn rename(&mut self) -> Option<usize> {
         let v = self.operand(|_, v| !v.axes.is_empty())?;
         let own = self.values[v].axes.clone();

@@ -3,7 +3,7 @@
 use super::{Draft, Kind, Scope, Val, Writer, sorted, union, within, without};
 
 impl Writer {
-    /// One element-wise op, reduction or op along axes: what may stand in any body.
+    /// Writes one element-wise op, reduction or op along axes, which may occur in any body.
     pub(super) fn plain(&mut self) -> Option<usize> {
         match self.dice.below(16) {
             0..=3 => self.unary(),
@@ -97,7 +97,7 @@ impl Writer {
         Some(self.add(draft))
     }
 
-    /// Two operands of which one has the axes of the other.
+    /// Writes a binary op on two operands of which one has the axes of the other.
     fn binary(&mut self) -> Option<usize> {
         let a = self.any()?;
         let own = self.values[a].axes.clone();
@@ -107,7 +107,7 @@ impl Writer {
         draft.degree = self.values[a].degree.max(self.values[b].degree);
         let turn = self.dice.chance(0.5);
         let (p, q) = if turn { (y.clone(), x.clone()) } else { (x.clone(), y.clone()) };
-        // what underflows may be 0 in one arithmetic and not in another, and then be equal to a 0 that is one
+        // a value that underflows may be 0 in one arithmetic and not in another, and then compare equal to an exact 0
         let vanishing = |v: usize| !self.values[v].exact && matches!(self.values[v].kind, Kind::Unit | Kind::Positive);
         let level = vanishing(a) == vanishing(b);
         draft.text = match self.dice.below(12) {
@@ -144,7 +144,7 @@ impl Writer {
         Some(self.add(draft))
     }
 
-    /// A product or quotient that may have axes of either.
+    /// Writes a product or quotient that may have the axes of either operand.
     fn outer(&mut self) -> Option<usize> {
         let a = self.any()?;
         let own = self.values[a].axes.clone();
@@ -204,7 +204,7 @@ impl Writer {
         self.add(draft)
     }
 
-    /// Ops that keep the axes they run along.
+    /// Writes an op that keeps the axes it runs along.
     fn along(&mut self) -> Option<usize> {
         let kind = self.dice.below(7);
         let v =
@@ -232,7 +232,7 @@ impl Writer {
         Some(self.add(draft))
     }
 
-    /// Comparisons, `select`, `clamp`.
+    /// Writes a comparison, `select` or `clamp`.
     fn choice(&mut self) -> Option<usize> {
         let a = self.steady(|_, _| true)?;
         let own = self.values[a].axes.clone();
@@ -259,11 +259,11 @@ impl Writer {
                 draft.degree = self.values[t].degree.max(self.values[e].degree);
             }
         }
-        // what is compared gives no gradient; what depends on an input stays alive all the same
+        // a comparison has no gradient; a value that depends on an input stays alive all the same
         Some(self.add(draft))
     }
 
-    /// `expand`: the same number along an axis that the value lacks.
+    /// Writes an `expand`: broadcasts a value along an axis that it lacks.
     pub(super) fn repeated(&mut self) -> Option<usize> {
         let room = self.room;
         let v = self.operand(|w, v| {
@@ -279,7 +279,7 @@ impl Writer {
         Some(self.add(draft))
     }
 
-    /// A value that no input decides: an index, a position, a label constant, a schedule.
+    /// Writes a value that depends on no input: an index, a position, a label constant, a schedule.
     fn constant(&mut self) -> Option<usize> {
         let mut draft = Draft {
             text: String::new(),
@@ -322,7 +322,7 @@ impl Writer {
         Some(self.add(draft))
     }
 
-    /// A learned map.
+    /// Writes a learned map.
     pub(super) fn linear(&mut self) -> Option<usize> {
         let v = self.operand(|_, v| !v.axes.is_empty())?;
         let own = self.values[v].axes.clone();
@@ -374,7 +374,7 @@ impl Writer {
         Some(self.add(draft))
     }
 
-    /// Filters over the last tokens.
+    /// Writes a filter over the last tokens.
     pub(super) fn window(&mut self) -> Option<usize> {
         let v = self.any()?;
         let x = self.text(v);
@@ -427,7 +427,7 @@ impl Writer {
         of.iter().for_each(|v| self.values[*v].used = true);
     }
 
-    /// A function of the library.
+    /// Writes a call of a function of the library.
     pub(super) fn library(&mut self) -> Option<usize> {
         let v = self.operand(|_, v| !v.axes.is_empty())?;
         let x = self.text(v);
@@ -497,7 +497,7 @@ impl Writer {
         Some(self.add(draft))
     }
 
-    /// A value over exactly these axes: one that there is, or a map of one.
+    /// A value over exactly these axes: an existing one, or a map of one.
     pub(super) fn over(&mut self, axes: &[usize]) -> Option<usize> {
         let axes = sorted(axes);
         let wanted = axes.clone();

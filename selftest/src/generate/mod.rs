@@ -1,13 +1,13 @@
 //! Random well-typed programs.
 //!
-//! A program grows statement by statement: each takes operands among the values that there are, with a liking for those that nothing
-//! reads yet, and adds a value. What is read by nothing at the end is summed into the outputs. Types are known as the text is written
-//! (axes and their sizes, whether a value is bounded, how fast it grows), so that nearly every program checks and stays finite:
-//! logarithms get positive operands, exponentials bounded ones, and what has been multiplied too often is squashed.
+//! A program grows statement by statement: each takes operands among the existing values, with a preference for those that nothing reads
+//! yet, and adds a value. Values that nothing reads at the end are summed into the outputs. Types are known as the text is written (axes
+//! and their sizes, whether a value is bounded, how fast it grows), so that nearly every program checks and stays finite: logarithms get
+//! positive operands, exponentials bounded ones, and values of too high a degree are squashed.
 //!
-//! Ops that jump (floor, comparisons, `topk`) get operands that every arithmetic has to the bit: inputs, parameters, small
-//! integers, and what only moves these. Elsewhere one rounding may decide on which side of a jump a number lies, and then two right
-//! devices differ.
+//! Discontinuous ops (floor, comparisons, `topk`) get operands that are exact in every arithmetic: inputs, parameters, small integers, and
+//! rearrangements of these. For other operands, one rounding may decide on which side of a jump a number lies, and then two correct devices
+//! differ.
 
 mod attends;
 mod blocks;
@@ -22,7 +22,7 @@ use archc_runtime::random::Stream;
 pub struct Program {
     /// Its text.
     pub text: String,
-    /// The block or model that is meant.
+    /// The block or model to run.
     pub block: String,
     /// Sizes for `--set`.
     pub set: Vec<(String, usize)>,
@@ -30,23 +30,23 @@ pub struct Program {
     pub vocab: usize,
 }
 
-/// Program `number` of a seed; a function of both.
+/// Generates program `number` of a seed; a function of both.
 pub fn program(seed: u64, number: u64) -> Program {
     let dice = Dice::new(&[b"program", &seed.to_le_bytes(), &number.to_le_bytes()]);
     blocks::program(dice)
 }
 
-/// Draws, each a function of what it was made from and of the draws before it.
+/// A random source: each draw is a function of the seed and of the draws before it.
 pub struct Dice(Stream);
 
 impl Dice {
-    /// From a name.
+    /// Creates a random source seeded by a name.
     pub fn new(parts: &[&[u8]]) -> Self {
         let all: Vec<&[u8]> = std::iter::once(b"selftest".as_slice()).chain(parts.iter().copied()).collect();
         Self(Stream::new(&all))
     }
 
-    /// Below n; n is at least 1.
+    /// A number below n; n is at least 1.
     pub fn below(&mut self, n: usize) -> usize {
         ((self.0.uniform() * n as f64) as usize).min(n - 1)
     }
@@ -56,7 +56,7 @@ impl Dice {
         self.0.uniform() < p
     }
 
-    /// One of these.
+    /// One of these elements.
     pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
@@ -72,7 +72,7 @@ impl Dice {
         at.or_else(|| weights.iter().rposition(|w| *w > 0.0))
     }
 
-    /// In random order.
+    /// Shuffles into random order.
     fn shuffle<T>(&mut self, all: &mut [T]) {
         for i in (1..all.len()).rev() {
             let j = self.below(i + 1);
@@ -80,12 +80,12 @@ impl Dice {
         }
     }
 
-    /// Uniform in [0, 1).
+    /// A uniform number in [0, 1).
     pub fn uniform(&mut self) -> f64 {
         self.0.uniform()
     }
 
-    /// Standard normal.
+    /// A standard normal number.
     pub fn normal(&mut self) -> f64 {
         self.0.normal_pair()[0]
     }
@@ -94,13 +94,13 @@ impl Dice {
 /// The lengths that axes have.
 const SIZES: [usize; 5] = [1, 2, 3, 5, 8];
 
-/// Most numbers of a value, at one token.
+/// Maximum number of elements of a value, at one token.
 const NUMBERS: usize = 192;
 
-/// Most numbers of a value of pairs, at one pair.
+/// Maximum number of elements of a value of pairs, at one pair.
 const PAIR_NUMBERS: usize = 24;
 
-/// How a value may grow with its inputs before it is squashed: as this power of them.
+/// Maximum degree of a value in its inputs before it is squashed.
 const DEGREE: u8 = 3;
 
 /// An axis.
@@ -111,24 +111,24 @@ struct Axis {
     labels: Vec<String>,
 }
 
-/// What is known of a value's size.
+/// The known range of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Any,
-    /// At least about .1.
+    /// A value of at least about .1.
     Positive,
-    /// From 0 to 1.
+    /// A value from 0 to 1.
     Unit,
-    /// From about -1 to 1.
+    /// A value from about -1 to 1.
     Signed,
 }
 
-/// Where a value is known.
+/// The scope of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
-    /// In the block.
+    /// The block.
     Block,
-    /// In the body of a scan or an attend.
+    /// The body of a scan or an attend.
     Body,
 }
 
@@ -136,15 +136,15 @@ enum Scope {
 #[derive(Clone, Debug)]
 struct Val {
     name: String,
-    /// Sorted.
+    /// Its axes, sorted.
     axes: Vec<usize>,
     token: bool,
     kind: Kind,
-    /// As which power of the inputs it grows.
+    /// Degree: the power of the inputs with which it grows.
     degree: u8,
-    /// The same bits in every arithmetic.
+    /// Whether it has the same value in every arithmetic.
     exact: bool,
-    /// It depends on an input.
+    /// Whether it depends on an input.
     alive: bool,
     used: bool,
 }
@@ -160,19 +160,19 @@ struct Draft {
     alive: bool,
 }
 
-/// A block as it grows.
+/// A block under construction.
 struct Writer {
     dice: Dice,
     axes: Vec<Axis>,
     values: Vec<Val>,
-    /// The statements of the body that is written now.
+    /// The statements of the current body.
     lines: Vec<String>,
     indent: usize,
     scope: Scope,
-    /// Most numbers of a value here.
+    /// Maximum number of elements of a value in this scope.
     room: usize,
     serial: usize,
-    /// In front of every name, so that blocks of one file look different.
+    /// Prefix of every name, so that blocks of one file look different.
     prefix: String,
 }
 
@@ -202,7 +202,7 @@ impl Writer {
 
     /// A new axis; `declared` writes the statement.
     fn axis(&mut self, stem: &str, size: usize, declared: bool) -> usize {
-        // upper case, as axes are by custom, and by rule where a hyperparameter is meant
+        // upper case, as axes are by custom, and hyperparameters by rule
         let name = self.fresh(stem).to_uppercase();
         if declared {
             self.line(&format!("axis {name} = {size}"));
@@ -230,7 +230,7 @@ impl Writer {
         format!("[{}]", self.names(&axes))
     }
 
-    /// A subset of at least so many.
+    /// A random subset of at least `least` axes.
     fn subset(&mut self, axes: &[usize], least: usize) -> Vec<usize> {
         let mut all = axes.to_vec();
         self.dice.shuffle(&mut all);
@@ -240,7 +240,7 @@ impl Writer {
         all
     }
 
-    /// Gives a draft a name by `let`. What has grown too fast is squashed first.
+    /// Names a draft by `let`. A draft of too high a degree is squashed first.
     fn add(&mut self, mut draft: Draft) -> usize {
         if draft.degree > DEGREE {
             let t = &draft.text;
@@ -258,7 +258,7 @@ impl Writer {
         self.known(name, draft)
     }
 
-    /// A value that has a name already.
+    /// Adds a value that has a name already.
     fn known(&mut self, name: String, draft: Draft) -> usize {
         let Draft { axes, token, kind, degree, exact, alive, .. } = draft;
         self.values.push(Val { name, axes, token, kind, degree, exact, alive, used: false });
@@ -286,7 +286,7 @@ impl Writer {
         self.operand(|_, _| true)
     }
 
-    /// For ops that jump: what every arithmetic has to the bit.
+    /// An operand for discontinuous ops, exact in every arithmetic.
     fn steady(&mut self, fits: impl Fn(&Self, &Val) -> bool) -> Option<usize> {
         self.operand(|w, v| v.exact && fits(w, v))
     }
@@ -295,7 +295,7 @@ impl Writer {
         self.values[v].name.clone()
     }
 
-    /// A draft that is like one value.
+    /// A draft with the properties of one value.
     fn like(&self, v: usize, text: String) -> Draft {
         let Val { axes, token, kind, degree, exact, alive, .. } = &self.values[v];
         Draft { text, axes: axes.clone(), token: *token, kind: *kind, degree: *degree, exact: *exact, alive: *alive }
@@ -360,7 +360,7 @@ impl Writer {
         }
     }
 
-    /// A number as it is written; most are sums of few powers of two.
+    /// A random number as text; most are sums of few powers of two.
     fn number(&mut self) -> String {
         (*self.dice.pick(&["0.5", "2", "-1", "0.25", "1", "-0.5", "1.5", "0.3", "-0.7", "3", "0"])).to_owned()
     }
@@ -388,7 +388,7 @@ impl Writer {
         )
     }
 
-    /// Writes a body of its own statements: what it makes is forgotten at its end.
+    /// Writes a body with its own statements; its values go out of scope at its end.
     fn body<T>(&mut self, write: impl FnOnce(&mut Self) -> T) -> (T, Vec<String>) {
         let known = self.values.len();
         let outer = std::mem::take(&mut self.lines);

@@ -1,4 +1,4 @@
-//! Recurrences: memories that are written by outer products, decayed, corrected and read; running extrema; rotations; anything else.
+//! Recurrences: memories that are written by outer products, decayed, corrected and read; running extrema; rotations; others.
 
 use super::{Draft, Kind, Writer, sorted, union, within, without};
 
@@ -9,14 +9,14 @@ struct State {
 }
 
 impl Writer {
-    /// A scan; gives the last of its emits.
+    /// Writes a scan; returns the last of its emits.
     pub(super) fn scan(&mut self) -> Option<usize> {
         let states = 1 + self.dice.weighted(&[6.0, 3.0, 1.0])?;
         let mut axes = Vec::new();
         for _ in 0..states {
             axes.push(self.state_axes());
         }
-        // operands of the body, so that states have something of their axes to be written with
+        // operands of the body, so that there are values over the axes of states to write
         for a in &axes {
             let part = self.subset(a, 1);
             if !part.is_empty() {
@@ -71,7 +71,7 @@ impl Writer {
         last
     }
 
-    /// Axes of a state, few numbers.
+    /// Draws the axes of a state of few elements.
     fn state_axes(&mut self) -> Vec<usize> {
         let mut all: Vec<usize> = (0..self.axes.len()).collect();
         self.dice.shuffle(&mut all);
@@ -85,7 +85,7 @@ impl Writer {
         sorted(&axes)
     }
 
-    /// What is there before the first token.
+    /// The initial value of a state.
     fn start(&mut self, axes: &[usize]) -> String {
         match self.dice.below(8) {
             0..=4 => "0".into(),
@@ -111,7 +111,7 @@ impl Writer {
         }
     }
 
-    /// A factor of a state: none, scalar, by some axes or by all; 0, negative, at most 1 in size but for one in fifty.
+    /// A factor of a state: none, scalar, by some axes or by all; 0, negative, at most 1 in magnitude but for one in fifty.
     fn decay(&mut self, axes: &[usize]) -> Option<String> {
         let own = axes.to_vec();
         if self.dice.chance(0.35) {
@@ -151,12 +151,12 @@ impl Writer {
         Some(text)
     }
 
-    /// As it is, or bounded where it may be large.
+    /// The value as it is, or bounded where it may be large.
     fn bounded(&mut self, v: usize) -> String {
         if self.values[v].degree > 1 || self.dice.chance(0.15) { self.signed(v) } else { self.text(v) }
     }
 
-    /// One assignment to a state.
+    /// Writes one assignment to a state.
     fn update(&mut self, all: &[State], at: usize) {
         let (s, axes) = (all[at].name.clone(), all[at].axes.clone());
         let made = match self.dice.below(20) {
@@ -197,19 +197,20 @@ impl Writer {
         }
     }
 
-    /// What is there at a key is replaced in part, or only taken out.
+    /// A delta update: the value at a key is replaced in part, or only erased.
     fn delta(&mut self, s: &str, axes: &[usize]) -> Option<String> {
         if axes.is_empty() {
             return None;
         }
         let keys = self.subset(axes, 1);
         let (k, r) = (keys.clone(), axes.to_vec());
-        // the key has the axes that are read over, and maybe heads; it is no read of a state, whose norm at 0 would amplify 1000 times a token
+        // the key has the axes that are summed by the read, and maybe heads; it is no read of a state, whose norm at 0 would amplify 1000
+        // times per token
         let key = self.operand(|_, v| v.token && v.degree <= 2 && within(&k, &v.axes) && within(&v.axes, &r))?;
         let brackets = self.brackets(&keys);
         let unit = self.fresh("k");
         let x = self.text(key);
-        // of one number a norm leaves the sign, and of its gradient what rounding makes of 0
+        // of one element, a norm leaves the sign, and its gradient is the rounding error of 0
         let normed = if self.count(&keys) > 1 { format!("l2norm{brackets}({x})") } else { self.signed(key) };
         self.line(&format!("let {unit} = {normed}"));
         let heads = without(axes, &keys);
@@ -227,7 +228,7 @@ impl Writer {
         let erased = match value {
             Some(v) if self.dice.chance(0.8) => {
                 let v = self.bounded(v);
-                // a value that lacks axes of the read is the same along them
+                // a value that lacks axes of the read is constant along them
                 format!("({v} - {read})")
             }
             _ => format!("(0 - {read})"),
@@ -235,7 +236,7 @@ impl Writer {
         Some(format!("{s} + {beta} * {unit} * {erased}"))
     }
 
-    /// log(exp(s) + exp(x)), a running maximum taken out.
+    /// log(exp(s) + exp(x)), with a running maximum subtracted.
     fn stabilised(&mut self, s: &str, axes: &[usize]) -> Option<String> {
         let w = self.write(axes)?;
         let (x, m) = (self.fresh("x"), self.fresh("m"));
@@ -244,7 +245,7 @@ impl Writer {
         Some(format!("{m} + log(exp({s} - {m}) + exp({x} - {m}))"))
     }
 
-    /// Another state, or a read of it, goes into this one.
+    /// An update from another state, or from a read of it.
     fn coupled(&mut self, all: &[State], at: usize) -> Option<String> {
         let (s, axes) = (all[at].name.clone(), all[at].axes.clone());
         let others: Vec<usize> = (0..all.len()).filter(|o| *o != at).collect();
@@ -284,7 +285,7 @@ impl Writer {
         Some(format!("{d} * {s} + {} * {text}", self.dice.pick(&["0.1", "0.3", "-0.2"])))
     }
 
-    /// Two states of the same axes turn into each other.
+    /// A rotation of two states of the same axes.
     fn rotated(&mut self, all: &[State], at: usize) -> Option<String> {
         let (s, axes) = (all[at].name.clone(), all[at].axes.clone());
         let other = (0..all.len()).find(|o| *o != at && all[*o].axes == axes)?;
@@ -311,7 +312,7 @@ impl Writer {
                     let (o, own) = (over.clone(), axes.clone());
                     let wide = self.dice.chance(0.2);
                     let room = self.room;
-                    // a query: the axes that are read over, with heads of the state or axes of its own
+                    // a query: the axes that are summed by the read, with heads of the state or axes of its own
                     let q = self.operand(|w, v| {
                         v.token
                             && v.axes.iter().any(|a| o.contains(a))

@@ -1,5 +1,5 @@
-//! Delta rules and their relatives, one token at a time. The memory S of a head has K rows of V numbers; k S is its
-//! read by a key, [k] [v] an outer product, * elementwise. Values of a token are flat: head by head.
+//! Delta rules and their relatives, one token at a time. The memory S of a head is `[K, V]`; k S is its read by a key,
+//! [k] [v] an outer product, * elementwise. Values of a token are flat: head by head.
 
 use crate::parts::{Params, dot, l2norm, map, rms, softmax, zeros};
 use crate::tape::Var;
@@ -29,11 +29,11 @@ struct Place {
 }
 
 impl Place {
-    /// The head's part of a value with axes [H, ..].
+    /// The head's part of a value with the axes `[H, ..]`.
     fn of<'a>(&self, y: &'a [Vec<Var>]) -> &'a [Var] {
         part(&y[self.t], self.h, self.heads)
     }
-    /// The head's number of a value with the axis [H].
+    /// The head's element of a value with the axis `[H]`.
     fn one(&self, y: &[Vec<Var>]) -> Var {
         y[self.t][self.h]
     }
@@ -51,7 +51,7 @@ impl Sizes {
     fn memory(&self) -> Memory {
         vec![zeros(self.values); self.keys]
     }
-    /// Runs one memory per head over all tokens: the step updates it and gives what the head reads.
+    /// Runs one memory per head over all tokens: the step updates it and returns the head's read.
     fn run(&self, tokens: usize, mut step: impl FnMut(Place, &mut Memory) -> Vec<Var>) -> Sequence {
         let mut memories = vec![self.memory(); self.heads];
         let mut all = Vec::new();
@@ -132,7 +132,7 @@ fn unit(x: &[Var]) -> Vec<Var> {
     l2norm(x, UNIT_EPS)
 }
 
-/// Each head's part over its length.
+/// Divides each head's part by its length.
 fn unit_heads(x: &[Vec<Var>], heads: usize) -> Sequence {
     x.iter().map(|x| (0..heads).flat_map(|h| unit(part(x, h, heads))).collect()).collect()
 }
@@ -153,7 +153,7 @@ fn mixed(p: &Params, name: &str, x: &[Vec<Var>]) -> Sequence {
     y.iter().map(|y| map(y, Var::silu)).collect()
 }
 
-/// The same over each head's length.
+/// silu(conv(W x)) of each token, divided by each head's length.
 fn mixed_unit(p: &Params, name: &str, x: &[Vec<Var>], heads: usize) -> Sequence {
     unit_heads(&mixed(p, name, x), heads)
 }
@@ -196,7 +196,7 @@ fn gated_output(p: &Params, norm: &str, o: &[Vec<Var>], gate: &[Vec<Var>], heads
     gated_output_with(p, norm, o, gate, heads, NORM_EPS)
 }
 
-/// The same with another eps in the norm.
+/// W_o (RMSNorm_V(o) * gate), with this eps in the norm.
 fn gated_output_with(p: &Params, norm: &str, o: &[Vec<Var>], gate: &[Vec<Var>], heads: usize, eps: f64) -> Sequence {
     let gated = o.iter().zip(gate).map(|(o, gate)| times(&normed(p, norm, o, heads, eps), gate));
     gated.map(|y| p.linear("output.linear.weight", &y)).collect()
@@ -458,7 +458,7 @@ fn routed_conv(p: &Params, name: &str, y: &[Vec<Var>]) -> Sequence {
     p.conv(&format!("{name}.routed_conv.linear.weight"), y).iter().map(|y| map(y, Var::silu)).collect()
 }
 
-/// What a memory reads at each of its own tokens: Gated DeltaNet on them alone.
+/// The reads of a memory at each of its own tokens: Gated DeltaNet on them alone.
 fn read_of_memory(p: &Params, m: usize, memories: usize, size: Sizes, own: &[Vec<Var>]) -> Sequence {
     let of_memory =
         |path: &str| -> Sequence { linear(p, path, own).iter().map(|all| part(all, m, memories).to_vec()).collect() };
@@ -474,7 +474,7 @@ fn read_of_memory(p: &Params, m: usize, memories: usize, size: Sizes, own: &[Vec
     })
 }
 
-/// The n largest entries' indices.
+/// The indices of the n largest entries.
 fn largest(x: &[Var], n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..x.len()).collect();
     order.sort_by(|i, j| x[*j].value.total_cmp(&x[*i].value));

@@ -1,6 +1,7 @@
-//! Mixers of the library against token loops of their papers' formulas, in f64: outputs and the gradient of every parameter and input.
+//! Tests of the library's mixers against token loops of their papers' formulas, in f64: outputs and the gradient of every parameter and
+//! input.
 //!
-//! The loops ([`delta`], [`memories`]) were written from the papers and their authors' code, without sight of the library's programs; they
+//! The loops ([`delta`], [`memories`]) were written from the papers and their authors' code, independently of the library's programs; they
 //! are plain loops over tokens, heads and channels. Their derivatives come from a tape ([`tape`]), not from the compiler.
 
 mod delta;
@@ -20,17 +21,17 @@ use tape::Var;
 
 type Sequence = Vec<Vec<Var>>;
 
-/// A block and the loop that says what it computes: of the parameters and the block's inputs, in order.
+/// A block, and the loop that computes its output from the parameters and the block's inputs, in order.
 struct Case {
     block: &'static str,
     set: &'static [(&'static str, f64)],
     run: fn(&Params, &[Sequence]) -> Sequence,
 }
 
-/// Tokens: more than two mini-batches of TTT, and five levels of a binary counter.
+/// Number of tokens: more than two mini-batches of TTT, and five levels of a binary counter.
 const TOKENS: usize = 19;
 
-/// The largest difference, relative in the norm of each tensor: sums of some hundred terms in another order, through up to 19 tokens and, for
+/// Bound on differences, relative in the norm of each tensor: sums of some hundred terms in another order, through up to 19 tokens and, for
 /// MesaNet, thirty steps of conjugate gradients.
 const TOLERANCE: f64 = 1e-10;
 
@@ -80,7 +81,7 @@ fn graph(case: &Case) -> Arc<Graph> {
     compile(&sources, file, &options).into_graph().map_or_else(|found| panic!("{}: {found:?}", case.block), Arc::new)
 }
 
-/// A session in which every parameter is off its first value, so that none is 0, 1, or equal to another.
+/// A session in which every parameter differs from its initial value, so that none is 0, 1, or equal to another.
 fn session(graph: &Arc<Graph>) -> (Box<dyn Session>, Tensors) {
     let options = SessionOptions { dtype: Dtype::F64, seed: 3, ..SessionOptions::default() };
     let mut session = Reference.compile(graph, BatchShape { batch: 1, len: TOKENS }, &options).expect("a session");
@@ -92,7 +93,7 @@ fn session(graph: &Arc<Graph>) -> (Box<dyn Session>, Tensors) {
     (session, start.params)
 }
 
-/// Independent numbers on the tape, by their tensor.
+/// Independent variables on the tape for the elements of a tensor.
 fn variables(tensor: &Tensor) -> Vec<Var> {
     tensor.data.iter().map(|x| tape::input(*x)).collect()
 }
@@ -114,7 +115,7 @@ fn compare(case: &Case) -> (f64, f64, String) {
         batch.inputs.insert(input.name.clone(), noise(&input.name, &shape));
     }
     let outputs = session.forward(&batch, None).expect("outputs").outputs;
-    // Of several outputs the loop gives the first; the others have no weight.
+    // Of several outputs the loop computes the first; the others have cotangent 0.
     let first = graph.outputs[0].name.clone();
     let weigh = |name: &String, t: &Tensor| {
         let r = noise(&format!("R {name}"), &t.shape);
@@ -159,8 +160,8 @@ fn mixers_are_their_papers_formulas() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Thirty steps of conjugate gradients against the solved system: the kernels' eps of 1e-5 in the two divisions, not the number of steps, is
-/// what keeps them apart, by 3e-3 of the outputs here.
+/// Compares thirty steps of conjugate gradients with the solved system: their difference, 3e-3 of the outputs here, comes from the kernels'
+/// eps of 1e-5 in the two divisions, not from the number of steps.
 #[test]
 fn mesa_net_is_near_the_solved_system() {
     let case = Case { block: "MesaNet", set: WIDE, run: |p, x| memories::mesa_net_exact(p, &x[0]) };

@@ -6,12 +6,12 @@ use crate::parts::{Params, dot, l2norm, map, rms, softmax, zeros};
 use crate::tape::{Var, constant};
 use std::f64::consts::PI;
 
-/// A vector per token, or a matrix: [rows][columns].
+/// A vector per token, or a matrix: `[rows][columns]`.
 type Rows = Vec<Vec<Var>>;
 
-/// In the RMSNorms.
+/// Epsilon of the RMSNorms.
 const EPS: f64 = 1e-5;
-/// In the l2norms.
+/// Epsilon of the l2norms.
 const L2_EPS: f64 = 1e-6;
 /// Base of the rotary frequencies.
 const THETA: f64 = 10000.0;
@@ -100,7 +100,7 @@ fn head(x: &[Vec<Var>], h: usize, heads: usize) -> Rows {
     x.iter().map(|x| x[h * x.len() / heads..(h + 1) * x.len() / heads].to_vec()).collect()
 }
 
-/// The outputs of all heads, [tokens][heads * V], from those of each head, [tokens][V].
+/// The outputs of all heads, `[tokens][heads * V]`, from those of each head, `[tokens][V]`.
 fn by_head(heads: usize, one: impl Fn(usize) -> Rows) -> Rows {
     let all: Vec<Rows> = (0..heads).map(one).collect();
     (0..all[0].len()).map(|t| all.iter().flat_map(|o| o[t].clone()).collect()).collect()
@@ -117,12 +117,12 @@ fn log_decay(p: &Params, prefix: &str, raw: Var, h: usize) -> Var {
     -p.at(&format!("{prefix}A_log"), &[h]).exp() * step
 }
 
-/// (x0, x1) turned by an angle.
+/// (x0, x1) rotated by an angle.
 fn turn(x0: Var, x1: Var, angle: Var) -> (Var, Var) {
     (x0 * angle.cos() - x1 * angle.sin(), x0 * angle.sin() + x1 * angle.cos())
 }
 
-/// Channels 2 i and 2 i + 1 turned by the angle i; channels beyond the angles stay.
+/// Rotates channels 2 i and 2 i + 1 by the angle i; channels beyond the angles stay.
 fn turn_neighbours(x: &[Var], angles: &[Var]) -> Vec<Var> {
     let mut y = x.to_vec();
     for (i, angle) in angles.iter().enumerate() {
@@ -136,7 +136,7 @@ fn rope_angles(n: usize, position: usize) -> Vec<Var> {
     (0..n / 2).map(|j| constant(position as f64 * THETA.powf(-2.0 * j as f64 / n as f64))).collect()
 }
 
-/// Rotary embedding that turns channel j with channel j + n / 2.
+/// The rotary embedding that rotates channel j with channel j + n / 2.
 fn rope(x: &[Var], position: usize) -> Vec<Var> {
     let half = x.len() / 2;
     let mut y = x.to_vec();
@@ -167,7 +167,7 @@ fn standard(x: &[Var], eps: f64) -> (Vec<Var>, Var) {
     (map(&centred, |x| x / std), std)
 }
 
-/// RMSNorm of each head on its own, with the weight [V] at the path.
+/// RMSNorm of each head on its own, with the weight `[V]` at the path.
 fn rmsnorm_heads(p: &Params, path: &str, o: &[Var]) -> Vec<Var> {
     let weight = &p.get(path).data;
     o.chunks(weight.len()).flat_map(|o| rmsnorm(o, weight)).collect()
@@ -308,7 +308,7 @@ fn eliminate(mut a: Rows, mut b: Vec<Var>) -> Vec<Var> {
 
 // Log-linear memories.
 
-/// The weights of the levels, softplus(scale * W x), [tokens][heads * levels].
+/// The weights of the levels, softplus(scale * W x), `[tokens][heads * levels]`.
 fn level_shares(p: &Params, x: &[Vec<Var>]) -> Rows {
     let scale = &p.get("share.level_weights.scale").data;
     project(p, "share.level_weights", x).iter().map(|w| map(&times(scale, w), Var::softplus)).collect()
@@ -407,8 +407,8 @@ pub fn log_linear_attention(p: &Params, x: &[Vec<Var>]) -> Rows {
     normed_output(p, &o)
 }
 
-/// The level at which token i sees token j <= i: 0 for itself; else the level l whose bit l - 1 of i is set, where j is
-/// among the 2^(l - 1) tokens before i with its bits below l - 1 cleared.
+/// The level at which token i reads token j <= i: 0 for itself; else the level l whose bit l - 1 of i is set, where j
+/// is among the 2^(l - 1) tokens before i with its bits below l - 1 cleared.
 fn level(i: usize, j: usize) -> usize {
     if i == j {
         return 0;
@@ -457,7 +457,7 @@ pub fn raven(p: &Params, x: &[Vec<Var>]) -> Rows {
     plain_output(p, &y)
 }
 
-/// The n largest numbers over their sum + 1e-9, and 0 for the others; among equal ones the first are chosen.
+/// The n largest entries over their sum + 1e-9, and 0 for the others; among equal ones the first are chosen.
 fn top_shares(x: &[Var], n: usize) -> Vec<Var> {
     let mut order: Vec<usize> = (0..x.len()).collect();
     order.sort_by(|a, b| x[*b].value.total_cmp(&x[*a].value));
@@ -568,7 +568,7 @@ pub fn ttt_linear_batch(p: &Params, x: &[Vec<Var>]) -> Rows {
     plain_output(p, &y)
 }
 
-/// The gradient by z of 1/2 |gain LN(z) + offset - target|^2.
+/// The gradient with respect to z of 1/2 |gain LN(z) + offset - target|^2.
 fn fit_gradient(z: &[Var], target: &[Var], gain: &[Var], offset: &[Var]) -> Vec<Var> {
     let n = z.len() as f64;
     let (normal, std) = standard(z, 1e-6);
@@ -578,7 +578,7 @@ fn fit_gradient(z: &[Var], target: &[Var], gain: &[Var], offset: &[Var]) -> Vec<
     by_normal.iter().zip(&normal).map(|(d, normal)| (*d - mean - *normal * along) / std).collect()
 }
 
-/// GELU in its approximation by tanh.
+/// The tanh approximation of GELU.
 fn gelu(x: Var) -> Var {
     let inner = (x + 0.044715 * x.powi(3)) * (2.0 / PI).sqrt();
     0.5 * x * (1.0 + inner.tanh())
@@ -601,7 +601,7 @@ pub fn hla(p: &Params, x: &[Vec<Var>]) -> Rows {
     })
 }
 
-/// The same from its definition: o_t = sum_{i <= j <= t} (q_t.k_i) (k_i.q_j) v_j.
+/// Second-order linear attention from its definition: o_t = sum_{i <= j <= t} (q_t.k_i) (k_i.q_j) v_j.
 pub fn hla_pairs(p: &Params, x: &[Vec<Var>]) -> Rows {
     higher_order(p, x, |q, k, v| {
         let weight = |t: usize, j: usize| (0..=j).map(|i| dot(&q[t], &k[i]) * dot(&k[i], &q[j])).sum::<Var>();

@@ -1,9 +1,9 @@
-//! What the token loops share: parameters by path, and the maps that all of these mixers are made of. Values are flat, row by row.
+//! Helpers shared by the token loops: parameters by path, and the maps that all of these mixers use. Values are flat, row by row.
 
 use crate::tape::{Var, constant};
 use std::collections::BTreeMap;
 
-/// A parameter: its shape and its numbers, row by row.
+/// A parameter: its shape and its elements, row by row.
 pub struct Array {
     pub shape: Vec<usize>,
     pub data: Vec<Var>,
@@ -16,13 +16,13 @@ impl Params {
     pub fn get(&self, path: &str) -> &Array {
         self.0.get(path).unwrap_or_else(|| panic!("no parameter {path}"))
     }
-    /// One number, by its indices.
+    /// One element, by its indices.
     pub fn at(&self, path: &str, index: &[usize]) -> Var {
         let array = self.get(path);
         assert_eq!(array.shape.len(), index.len(), "{path}");
         array.data[index.iter().zip(&array.shape).fold(0, |at, (i, n)| at * n + i)]
     }
-    /// A size of a parameter.
+    /// The length of an axis of a parameter.
     pub fn size(&self, path: &str, axis: usize) -> usize {
         self.get(path).shape[axis]
     }
@@ -32,7 +32,7 @@ impl Params {
         assert_eq!(w.len() % x.len(), 0, "{path}");
         w.chunks(x.len()).map(|row| dot(row, x)).collect()
     }
-    /// The same with a bias of the result's shape.
+    /// The map of [`Self::linear`] with a bias of the result's shape.
     pub fn affine(&self, weight: &str, bias: &str, x: &[Var]) -> Vec<Var> {
         self.linear(weight, x).into_iter().zip(&self.get(bias).data).map(|(y, b)| y + *b).collect()
     }

@@ -1,10 +1,11 @@
-//! Reverse-mode derivatives of plain f64 code: each operation notes its operands and its partial derivatives on a tape of its
-//! thread, and one walk back over the tape gives the derivatives of a number by all inputs.
+//! Reverse-mode derivatives of plain f64 code: each operation records its operands and its partial derivatives on a tape of its thread, and
+//! one backward pass over the tape computes the derivatives of a number with respect to all inputs.
 
 use std::cell::RefCell;
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub, SubAssign};
 
-/// Operands and partial derivatives of one operation; an operand that is not on the tape is its own entry with partial 0.
+/// The operands, as indices of entries, and partial derivatives of one operation; an operand that is not on the tape is entry 0 with
+/// partial 0.
 type Entry = [(u32, f64); 2];
 
 thread_local! {
@@ -19,22 +20,22 @@ pub struct Var {
     pub value: f64,
 }
 
-/// An independent number.
+/// An independent variable.
 pub fn input(value: f64) -> Var {
     note(value, [(0, 0.0), (0, 0.0)])
 }
 
-/// A number without derivatives.
+/// A constant, without derivatives.
 pub fn constant(value: f64) -> Var {
     Var { id: None, value }
 }
 
-/// Forgets everything.
+/// Clears the tape.
 pub fn clear() {
     TAPE.with_borrow_mut(Vec::clear);
 }
 
-/// Derivatives of a number by others.
+/// The derivatives of a number with respect to others.
 pub fn gradients(of: Var, by: &[Var]) -> Vec<f64> {
     TAPE.with_borrow(|tape| {
         let mut adjoint = vec![0.0; tape.len()];
@@ -59,7 +60,7 @@ fn note(value: f64, entry: Entry) -> Var {
     })
 }
 
-/// A function of one or two numbers with its partial derivatives.
+/// Records a function of one or two numbers with its partial derivatives.
 fn apply(value: f64, operands: [(Var, f64); 2]) -> Var {
     if operands.iter().all(|(var, _)| var.id.is_none()) {
         return constant(value);
@@ -121,11 +122,11 @@ impl Var {
     pub fn pow(self, y: Var) -> Self {
         (y * self.ln()).exp()
     }
-    /// The larger one.
+    /// The larger of the two.
     pub fn max(self, other: f64) -> Self {
         if self.value >= other { self } else { constant(other) }
     }
-    /// The smaller one.
+    /// The smaller of the two.
     pub fn min(self, other: f64) -> Self {
         if self.value <= other { self } else { constant(other) }
     }

@@ -1,4 +1,4 @@
-//! One task of an evaluation: trainings at every rate, watched step by step.
+//! One task of an evaluation: trainings at every rate, observed step by step.
 
 use super::{Clock, CurvePoint, Failure, Flow, Job, Moment, Status, TaskReport};
 use crate::fault;
@@ -11,10 +11,10 @@ use archc_runtime::Device;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Points of a reported curve, at most.
+/// Maximum number of points of a reported curve.
 const CURVE_POINTS: usize = 32;
 
-/// What a training left beside its score.
+/// Training results other than the score.
 pub(super) struct Told {
     pub(super) tokens: u64,
     pub(super) learning_rate: f64,
@@ -28,7 +28,8 @@ impl Default for Told {
     }
 }
 
-/// Trains at every rate, of which the score of validation picks one; or until nothing diverges.
+/// Trains at every rate and keeps the one with the best validation result; or, with `job.first`, stops at the first
+/// rate without divergence.
 pub(super) fn train(
     device: &dyn Device,
     job: &Job<'_>,
@@ -61,7 +62,7 @@ pub(super) fn train(
             Outcome::Stopped | Outcome::Finished => {}
         }
         let told = watcher.told(learning_rate);
-        // The last step of a training is validated by the trainer.
+        // The trainer validates after the last step of a training.
         let pick = match watcher.validation {
             Some(score) => score,
             None => trainer.measure(Part::Validation, run.score_batches)?,
@@ -92,7 +93,7 @@ pub(super) fn train(
     }
 }
 
-/// Passes steps on to whoever watches the evaluation.
+/// Passes steps on to the caller's callback.
 struct Watcher<'a> {
     run: &'a TaskRun,
     watch: &'a mut dyn FnMut(&Moment<'_>) -> Flow,
@@ -100,9 +101,9 @@ struct Watcher<'a> {
     flow: Flow,
     late: bool,
     curve: Vec<CurvePoint>,
-    /// No step counts for more than this, in nats.
+    /// Cap on the loss of a step, in nats.
     most: f64,
-    /// The loss of all steps so far, each at most that.
+    /// Sum of the capped losses of all steps so far, in nats.
     sum: f64,
     validation: Option<Score>,
 }
@@ -147,7 +148,7 @@ impl Observer for Watcher<'_> {
     }
 }
 
-/// At most [`CURVE_POINTS`] points, each the mean of those it stands for.
+/// Reduces a curve to at most [`CURVE_POINTS`] points, each the mean of the points it replaces.
 fn thin(curve: &[CurvePoint]) -> Vec<CurvePoint> {
     let size = curve.len().div_ceil(CURVE_POINTS).max(1);
     curve

@@ -1,7 +1,7 @@
 //! Selective copying (MAD, arXiv 2403.17844; Mamba, arXiv 2312.00752).
 //!
-//! Data tokens stand at random places among blanks; then as many marks follow, and the output at the
-//! i-th mark must be the i-th data token.
+//! Data tokens stand at random positions among blanks; the same number of marks follows, and the output at the i-th
+//! mark must be the i-th data token.
 
 use super::{Draw, Part, Row, Rule, Settings, Synthetic, Task};
 use crate::random::Stream;

@@ -1,8 +1,7 @@
 //! Fuzzy in-context recall (MAD, arXiv 2403.17844): keys and values are motifs of one to three tokens.
 //!
-//! Every row draws a dictionary: no key is the start of another, so the end of a key is known when it
-//! has been read. Each output predicts the next token, scored at every token of a value whose key was
-//! seen before in the row.
+//! Every row draws a dictionary in which no key is a prefix of another, so the end of a key is known once it has been
+//! read. Each output predicts the next token; scored are all tokens of a value whose key occurred earlier in the row.
 
 use super::{Draw, Part, Row, Rule, Settings, Synthetic, Task};
 use crate::random::Stream;
@@ -21,7 +20,7 @@ pub fn fuzzy_recall(mut settings: Settings<'_>) -> Result<Arc<dyn Task>, Diagnos
     let vocab = settings.whole("vocab", 16, 4, 1 << 16)?;
     let longest = settings.whole("longest", 3, 1, 8)?;
     let keys = settings.whole("keys", 6, 1, vocab / 2)?;
-    // Room for one pair more than there are keys, all as long as can be.
+    // Room for one pair more than there are keys, all of maximum length.
     let len = settings.whole("len", 64, 2 * longest * (keys + 1), 1 << 20)?;
     let rule = FuzzyRecall { len, half: vocab / 2, keys, longest };
     Ok(Arc::new(Synthetic::new(settings.finish()?, rule)))
@@ -32,7 +31,7 @@ impl FuzzyRecall {
         (0..stream.between(1, self.longest)).map(|_| offset + stream.below(self.half)).collect()
     }
 
-    /// Keys of which none starts another. With fewer than `half` keys the shares of one-token starts that
+    /// Draws a dictionary with prefix-free keys. With fewer than `half` keys, the shares of one-token prefixes that
     /// they take sum to less than 1 (Kraft), so some motif is always free and the search ends.
     fn dictionary(&self, stream: &mut Stream) -> Vec<(Vec<usize>, Vec<usize>)> {
         let mut dictionary: Vec<(Vec<usize>, Vec<usize>)> = Vec::with_capacity(self.keys);

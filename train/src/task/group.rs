@@ -4,7 +4,7 @@
 //! numbered in the lexicographic order of their permutations, 0 being the identity; so parity is the
 //! exclusive or of bits. Training rows are packed with documents of `low` to `high` tokens (the last one
 //! cut where the row ends); a validation or test row is one document of `test_low` to `test_high` tokens, unscored
-//! behind its end, so that lengths never trained on decide the score.
+//! behind its end, so that the score measures lengths never trained on.
 //!
 //! With `grow` = n the longest document of a training batch grows from `low` to `high` over the first n
 //! batches: short products are learned first, and long ones are then a small step.

@@ -1,5 +1,5 @@
-//! Induction heads (H3, arXiv 2212.14052): one special token in a random sequence; its follower is asked
-//! for when the special token comes again, at the end.
+//! Induction heads (H3, arXiv 2212.14052): one special token in a random sequence; at its second occurrence, at the
+//! end, the output must be the token that followed the first.
 
 use super::{Draw, Part, Row, Rule, Settings, Synthetic, Task};
 use crate::random::Stream;

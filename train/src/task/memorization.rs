@@ -1,8 +1,8 @@
-//! Memorization (MAD, arXiv 2403.17844): one fixed random map of key to value, asked without the values.
+//! Memorization (MAD, arXiv 2403.17844): one fixed random map from key to value, queried without showing the values.
 //!
 //! Rows are `key blank key blank ...`; the output at a blank must be the value of the key before it. No
-//! value is ever in the input, so the map can only be learned into the weights. The map does not depend
-//! on the seed (validation and test ask for the same one); the setting `map` gives another.
+//! value is ever in the input, so the map must be stored in the weights. The map does not depend
+//! on the seed (validation and test query the same one); the setting `map` selects another.
 
 use super::{Draw, Part, Row, Rule, Settings, Synthetic, Task};
 use crate::random::Stream;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 struct Memorization {
     len: usize,
-    /// The value of each key.
+    /// Value of each key.
     map: Vec<usize>,
     vocab: usize,
 }

@@ -1,18 +1,17 @@
-//! Tasks: what a program is trained on and how well it did.
+//! Tasks: training data of a program, and the metric of its predictions.
 //!
-//! A task turns an address (part, seed, batch number) into a batch. **Alignment**: `targets[t]` is what
-//! the output at token t must predict, having seen tokens 0..=t. Tasks that continue a sequence
-//! (recall, noisy and fuzzy recall, text, and rows of a file that state no targets) set `targets[t] = tokens[t + 1]`; tasks that answer at the
-//! token itself (selective copying, memorization, MQAR, parity, S3, S5, induction) set it to the answer.
-//! `mask[t]` is 1 where the prediction is trained and scored, 0 elsewhere, where `targets[t]` is below
-//! the vocabulary but means nothing. `reset[t]` is set where a document starts.
+//! A task turns an address (part, seed, batch number) into a batch. **Alignment**: `targets[t]` is the token that the output at token t
+//! must predict, having seen tokens 0..=t. Tasks that continue a sequence (recall, noisy and fuzzy recall, text, and rows of a file that
+//! state no targets) set `targets[t] = tokens[t + 1]`; tasks that answer at the token itself (selective copying, memorization, MQAR,
+//! parity, S3, S5, induction) set it to the answer. `mask[t]` is 1 where the prediction is trained and scored, 0 elsewhere, where
+//! `targets[t]` is below the vocabulary but has no meaning. `reset[t]` is set where a document starts.
 //!
 //! **Parts**: training, validation and test are separate streams of random numbers (for text: separate
-//! documents; for a file: separate rows). A validation part picks, a test part reports.
+//! documents; for a file: separate rows). A validation part is used for selection, a test part for reporting.
 //!
-//! A synthetic task is a [`Rule`]: how to make one row from random numbers. [`Synthetic`] makes a
+//! A synthetic task is a [`Rule`] that makes one row from random numbers. [`Synthetic`] makes a
 //! [`Task`] of it. The registry is [`TASKS`]; a task is named with its settings, all of them numbers:
-//! `recall:len=64,vocab=32`. A task of your own is a file of rows, named with its path: `jsonl:rows.jsonl`.
+//! `recall:len=64,vocab=32`. A user's own task is a file of rows, named with its path: `jsonl:rows.jsonl`.
 
 mod copying;
 mod fuzzy;
@@ -38,23 +37,23 @@ use archc_runtime::Batch;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Which of a task's three data sets.
+/// Part of a task's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
-    /// Seen by the optimizer.
+    /// Data that the optimizer sees.
     Train,
-    /// Picks: checkpoints, learning rates, candidates.
+    /// Data for selecting checkpoints, learning rates and candidates.
     Validation,
-    /// Reports.
+    /// Data for reported scores.
     Test,
 }
 
 impl Part {
-    /// All of them.
+    /// All parts.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
-    /// Its name in addresses and files.
+    /// Name in addresses and files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -64,37 +63,37 @@ impl Part {
     }
 }
 
-/// Something to learn, with its score.
+/// Learning task with its score.
 pub trait Task: Send + Sync {
-    /// Its name and settings, defaults filled in: what a run is identified by.
+    /// Name and settings, defaults filled in; part of the identity of a run.
     fn spec(&self) -> &TaskSpec;
 
-    /// Number of tokens of its vocabulary; targets are below it too.
+    /// Vocabulary size in tokens; targets are below it too.
     fn vocab(&self) -> usize;
 
-    /// Tokens a row of a part.
+    /// Row length of a part, in tokens.
     fn len(&self, part: Part) -> usize;
 
-    /// How predictions are scored.
+    /// Metric of the predictions.
     fn metric(&self) -> Metric;
 
-    /// A batch of `rows` rows of `len(part)` tokens: a function of its arguments alone.
+    /// Makes a batch of `rows` rows of `len(part)` tokens: a function of its arguments alone.
     fn batch(&self, part: Part, seed: u64, index: u64, rows: usize) -> Batch;
 
-    /// For a part that is finite, its number of whole batches; none: the task never ends.
+    /// Number of whole batches of a finite part; none if the task is unlimited.
     fn batches(&self, part: Part, rows: usize) -> Option<u64> {
         let _ = (part, rows);
         None
     }
 
-    /// Names what it reads beside its settings, the text of a corpus or the rows of a file: tasks of equal spec and digest have
-    /// equal batches. None: its spec says all.
+    /// Digest of the data that the task reads beside its settings (the text of a corpus, the rows of a file): tasks of equal spec and
+    /// digest have equal batches. None if the spec determines everything.
     fn digest(&self) -> Option<String> {
         None
     }
 }
 
-/// One sequence.
+/// Sequence of tokens with targets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
     tokens: Vec<u32>,
@@ -104,12 +103,12 @@ pub struct Row {
 }
 
 impl Row {
-    /// An unscored token.
+    /// Appends an unscored token.
     fn tell(&mut self, token: usize) {
         self.push(token, 0, false);
     }
 
-    /// A token whose output must be `answer`.
+    /// Appends a token whose output must be `answer`.
     fn ask(&mut self, token: usize, answer: usize) {
         self.push(token, answer, true);
     }
@@ -121,14 +120,14 @@ impl Row {
         self.mask.push(if scored { 1.0 } else { 0.0 });
     }
 
-    /// The last token starts a document.
+    /// Marks the last token as the start of a document.
     fn start_document(&mut self) {
         if let Some(reset) = self.reset.last_mut() {
             *reset = true;
         }
     }
 
-    /// A sequence to be continued: every output predicts the next symbol, scored where that symbol is.
+    /// Row that continues a sequence: every output predicts the next symbol, scored if that symbol is.
     fn continuation(symbols: &[(usize, bool)]) -> Self {
         let mut row = Self::default();
         for pair in symbols.windows(2) {
@@ -147,25 +146,24 @@ impl Row {
     }
 }
 
-/// The items of a finite part, each scored once, in an order drawn from (task, part, seed).
+/// Pass over the items of a finite part, each scored once, in an order drawn from (task, part, seed).
 struct Pass {
     order: Order,
     items: usize,
 }
 
 impl Pass {
-    /// Of a part of so many items, one at least.
+    /// Starts a pass over a part of `items` items, at least one.
     fn new(task: &str, part: Part, seed: u64, items: usize) -> Self {
         Self { order: Order::new(items, &mut Stream::new(&[task, part.name(), "order"], &[seed])), items }
     }
 
-    /// Batches of a whole pass.
+    /// Number of batches of a whole pass.
     fn batches(items: usize, rows: usize) -> u64 {
         items.div_ceil(rows.max(1)) as u64
     }
 
-    /// The rows of a batch; behind the last one the pass starts again. What is too much in the last batch repeats the first
-    /// items, unscored.
+    /// Rows of a batch; after the last batch the pass starts again. Surplus rows of the last batch repeat the first items, unscored.
     fn rows(&self, index: u64, rows: usize, item: impl Fn(usize) -> Row) -> impl Iterator<Item = Row> {
         let first = (index % Self::batches(self.items, rows)) as usize * rows;
         (first..first + rows).map(move |place| {
@@ -175,31 +173,31 @@ impl Pass {
     }
 }
 
-/// Where a row is drawn: rules may treat parts differently, and may start training with easier rows.
+/// Address of a row: rules may treat parts differently, and may start training with easier rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Draw {
     /// The part.
     pub part: Part,
-    /// Number of the batch.
+    /// Batch number.
     pub index: u64,
 }
 
-/// How to make rows of a synthetic task.
+/// Generator of rows of a synthetic task.
 pub trait Rule: Send + Sync {
-    /// Number of tokens.
+    /// Vocabulary size in tokens.
     fn vocab(&self) -> usize;
 
-    /// Accuracy of the best guess that does not look at the sequence.
+    /// Accuracy of the best guess that ignores the sequence.
     fn chance(&self) -> f64;
 
-    /// Tokens a row.
+    /// Row length in tokens.
     fn len(&self, part: Part) -> usize;
 
-    /// One row of exactly `len(draw.part)` tokens.
+    /// Draws one row of exactly `len(draw.part)` tokens.
     fn row(&self, draw: Draw, stream: &mut Stream) -> Row;
 }
 
-/// A task made from a rule.
+/// Task made from a rule.
 pub struct Synthetic<R> {
     spec: TaskSpec,
     rule: R,
@@ -233,8 +231,8 @@ impl<R: Rule> Task for Synthetic<R> {
         let mut stream = Stream::new(&[&self.spec.name, part.name()], &[seed, index]);
         let draw = Draw { part, index };
         let drawn = (0..rows).map(|_| {
-            // A row in which nothing is scored (no key came twice) teaches nothing. Settings that could
-            // make this usual are out of range, so a few tries are as good as for ever.
+            // A row in which nothing is scored (no key occurred twice) teaches nothing. Settings that would make this common are out of
+            // range, so a limited number of retries is enough.
             let mut row = self.rule.row(draw, &mut stream);
             for _ in 0..100 {
                 if row.scored() {
@@ -248,7 +246,7 @@ impl<R: Rule> Task for Synthetic<R> {
     }
 }
 
-/// Rows of `len` tokens, side by side.
+/// Assembles rows of `len` tokens into a batch.
 fn assemble(rows: impl Iterator<Item = Row>, len: usize) -> Batch {
     let mut batch = Batch { len, ..Batch::default() };
     for row in rows {
@@ -264,11 +262,11 @@ fn assemble(rows: impl Iterator<Item = Row>, len: usize) -> Batch {
 
 type Make = fn(Settings<'_>, Option<&Arc<Corpus>>) -> Result<Arc<dyn Task>, Diagnostic>;
 
-/// A line of the registry.
+/// Entry of the registry.
 pub struct Entry {
-    /// What `--task` takes.
+    /// Name of the task on the command line (`--task`).
     pub name: &'static str,
-    /// One line for the help.
+    /// One-line summary for the help.
     pub summary: &'static str,
     make: Make,
 }
@@ -329,7 +327,7 @@ pub const TASKS: &[Entry] = &[
     Entry { name: "jsonl", summary: "rows of a file of your own: jsonl:PATH", make: |s, _| jsonl::jsonl(s) },
 ];
 
-/// Makes a task. `corpus` is what `text` reads; the others ignore it.
+/// Makes a task. `corpus` is the input of `text`; the other tasks ignore it.
 ///
 /// # Errors
 /// E0901 for an unknown name, E0902 and E0903 for bad settings, E0906 and E0907 for the corpus, E0927 to E0933

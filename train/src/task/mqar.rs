@@ -1,11 +1,12 @@
 //! Multi-query associative recall (Zoology, arXiv 2312.04927).
 //!
-//! A row starts with pairs of different keys and their values; then come as many queries, each key once,
-//! at places drawn from a power law, among fillers. The output at a query must be its value.
+//! A row starts with pairs of different keys and their values; then come the queries, each key once,
+//! at positions drawn from a power law, among fillers. The output at a query must be its value.
 //!
 //! Fillers are drawn from the tokens that are neither keys nor values of the row: a key among them would look like a query that
-//! is not scored, and a value behind a query might contradict its pair. Where no such token is left (a vocabulary of two tokens
-//! a pair, whose values are all different), a filler is a value of the row: behind a query its own, elsewhere any.
+//! is not scored, and a value after a query might contradict its pair. Where no such token is left (a vocabulary of two tokens
+//! a pair, whose values are all different), a filler is a value of the row: the query's own value after a query, any value
+//! elsewhere.
 
 use super::{Draw, Part, Row, Rule, Settings, Synthetic, Task};
 use crate::random::Stream;
@@ -16,7 +17,7 @@ struct Mqar {
     len: usize,
     pairs: usize,
     half: usize,
-    /// Weight of each place for a query, nearest first: place^(power - 1).
+    /// Weight of each position for a query, nearest first: position^(power - 1).
     weights: Vec<f64>,
 }
 
@@ -31,7 +32,7 @@ pub fn mqar(mut settings: Settings<'_>) -> Result<Arc<dyn Task>, Diagnostic> {
 }
 
 impl Mqar {
-    /// Different places, one a pair: drawn one after the other, each by the weights of those that are left.
+    /// Draws different positions, one per pair, one after the other, each with the weights of the remaining positions.
     fn places(&self, stream: &mut Stream) -> Vec<usize> {
         let mut weights = self.weights.clone();
         (0..self.pairs)
@@ -39,7 +40,7 @@ impl Mqar {
                 let mut left = stream.unit() * weights.iter().sum::<f64>();
                 let mut place = 0;
                 for (i, &weight) in weights.iter().enumerate().filter(|(_, w)| **w > 0.0) {
-                    // Rounding may leave a rest behind the last weight: the last free place takes it.
+                    // Rounding may leave a remainder after the last weight: the last free position takes it.
                     place = i;
                     left -= weight;
                     if left < 0.0 {
@@ -54,7 +55,7 @@ impl Mqar {
 }
 
 impl Mqar {
-    /// The tokens that are neither keys nor values of a row, in order.
+    /// Tokens that are neither keys nor values of a row, in order.
     fn free(&self, keys: &[usize], values: &[usize]) -> Vec<usize> {
         let mut taken = vec![false; 2 * self.half];
         keys.iter().chain(values).for_each(|&token| taken[token] = true);

@@ -1,9 +1,9 @@
 //! In-context recall, plain and noisy (MAD, arXiv 2403.17844).
 //!
-//! Every row has a random map of its own from keys (the lower half of the vocabulary) to values (the
-//! upper half). Pairs follow one another, keys drawn uniformly; each output predicts the next token,
-//! scored where that is the value of a key seen before in the row. Noisy recall puts, between pairs,
-//! tokens from a second vocabulary that mean nothing.
+//! Every row has its own random map from keys (the lower half of the vocabulary) to values (the
+//! upper half). Pairs follow one another, with keys drawn uniformly; each output predicts the next token,
+//! scored where that is the value of a key seen earlier in the row. Noisy recall puts, between pairs,
+//! meaningless tokens from a second vocabulary.
 
 use super::{Draw, Part, Row, Rule, Settings, Synthetic, Task};
 use crate::random::Stream;
@@ -20,7 +20,7 @@ struct Recall {
 /// `recall`: vocab 16, len 32.
 pub fn recall(mut settings: Settings<'_>) -> Result<Arc<dyn Task>, Diagnostic> {
     let vocab = settings.whole("vocab", 16, 2, 1 << 16)?;
-    // More pairs than keys, so that some key comes twice in every row.
+    // More pairs than keys, so that some key occurs twice in every row.
     let len = settings.whole("len", 32, vocab / 2 * 2 + 1, 1 << 20)?;
     let rule = Recall { len, keys: vocab / 2, noises: 0, noise: 0.0 };
     Ok(Arc::new(Synthetic::new(settings.finish()?, rule)))
@@ -30,7 +30,7 @@ pub fn recall(mut settings: Settings<'_>) -> Result<Arc<dyn Task>, Diagnostic> {
 pub fn noisy_recall(mut settings: Settings<'_>) -> Result<Arc<dyn Task>, Diagnostic> {
     let vocab = settings.whole("vocab", 32, 4, 1 << 16)?;
     let noise = settings.real("noise", 0.2, 0.0, 0.5)?;
-    // Half the events are pairs at least, so twice the length of plain recall has room for a repeat.
+    // At least half the events are pairs, so twice the length of plain recall has room for a repeat.
     let len = settings.whole("len", 32, vocab / 2 + 1, 1 << 20)?;
     let keys = vocab / 4;
     let rule = Recall { len, keys, noises: vocab - 2 * keys, noise };

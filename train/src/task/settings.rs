@@ -1,4 +1,4 @@
-//! A task's name and settings, as people write them: `recall:len=64,vocab=32`; or its name and file: `jsonl:rows.jsonl`.
+//! Name and settings of a task as text: `recall:len=64,vocab=32`; or its name and file: `jsonl:rows.jsonl`.
 
 use crate::fault;
 use archc_compiler::diag::Diagnostic;
@@ -7,29 +7,29 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// A task by name, with settings or a file. Printed and stored as `name:setting=number,...`, settings in order of name, or as
-/// `jsonl:path`.
+/// Specification of a task: its name, with settings or a file. Printed and stored as `name:setting=number,...`, settings in
+/// order of name, or as `jsonl:path`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct TaskSpec {
-    /// As in the registry.
+    /// Name in the registry.
     pub name: String,
-    /// What differs from the defaults; after [`super::build`], all of them.
+    /// Settings that differ from the defaults; after [`super::build`], all of them.
     pub settings: BTreeMap<String, f64>,
-    /// The file of a task that is one, as it was written: all that stands behind `jsonl:`.
+    /// Path of the task's file, as written: the whole text after `jsonl:`.
     pub path: Option<String>,
 }
 
-/// The task whose name a path follows, not settings.
+/// Task whose name is followed by a path instead of settings.
 pub(super) const OF_A_FILE: &str = "jsonl";
 
 impl TaskSpec {
-    /// A task with default settings.
+    /// Specifies a task with default settings.
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), settings: BTreeMap::new(), path: None }
     }
 
-    /// The task whose rows are in a file.
+    /// Specifies the task whose rows are in a file.
     pub fn of_file(path: &str) -> Self {
         Self { path: Some(path.to_owned()), ..Self::new(OF_A_FILE) }
     }
@@ -57,7 +57,7 @@ impl fmt::Display for TaskSpec {
 impl FromStr for TaskSpec {
     type Err = Diagnostic;
 
-    /// Names may be written with `_` or blanks for `-`. A path is taken as it stands, with any `:`, `,` and `=` in it.
+    /// Names may be written with `_` or blanks for `-`. A path is taken verbatim, with any `:`, `,` and `=` in it.
     fn from_str(text: &str) -> Result<Self, Diagnostic> {
         let (name, rest) = match text.split_once(':') {
             Some((name, rest)) => (name, Some(rest)),
@@ -93,8 +93,8 @@ impl TryFrom<String> for TaskSpec {
     }
 }
 
-/// Settings being read: each one is asked for once, with its default and range; [`Settings::finish`]
-/// refuses those that nobody asked for.
+/// Reader of settings: each setting is read once, with its default and range; [`Settings::finish`] refuses settings that were
+/// not read.
 pub struct Settings<'a> {
     given: &'a TaskSpec,
     read: TaskSpec,
@@ -107,7 +107,7 @@ impl<'a> Settings<'a> {
         Self { given, read: TaskSpec::new(&given.name), known: Vec::new() }
     }
 
-    /// A whole number in low..=high.
+    /// Reads a whole number in low..=high.
     ///
     /// # Errors
     /// E0903.
@@ -126,7 +126,7 @@ impl<'a> Settings<'a> {
         Ok(value as usize)
     }
 
-    /// A real number in low..=high.
+    /// Reads a real number in low..=high.
     ///
     /// # Errors
     /// E0903.
@@ -150,16 +150,16 @@ impl<'a> Settings<'a> {
         value
     }
 
-    /// The path behind the task's name.
+    /// Reads the path after the task's name.
     ///
     /// # Errors
-    /// E0902 where there is none.
+    /// E0902 if there is none.
     pub fn path(&mut self) -> Result<&'a str, Diagnostic> {
         self.read.path.clone_from(&self.given.path);
         self.given.path.as_deref().ok_or_else(fault::no_rows_file)
     }
 
-    /// All settings, defaults filled in.
+    /// Finishes reading: returns all settings, defaults filled in.
     ///
     /// # Errors
     /// E0902 for a setting that the task does not have, or a path that it does not read.

@@ -1,4 +1,4 @@
-//! What every task promises, and what each one's answers are, told apart from how they are made.
+//! Tests of the properties common to all tasks, and of each task's answers, checked independently of the generators.
 
 use super::*;
 use crate::score::Tally;
@@ -16,7 +16,7 @@ fn make(text: &str) -> Arc<dyn Task> {
     build(&text.parse().unwrap(), Some(&corpus())).unwrap()
 }
 
-/// Rows of which each is its number in the base 7, backwards.
+/// Task of a file whose rows are the base-7 digits of their number, lowest digit first.
 fn own() -> Arc<dyn Task> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.jsonl");
@@ -28,7 +28,7 @@ fn own() -> Arc<dyn Task> {
     build(&TaskSpec::of_file(path.to_str().unwrap()), None).unwrap()
 }
 
-/// Those that are made from their names alone.
+/// Tasks that need no file.
 fn named() -> impl Iterator<Item = Arc<dyn Task>> {
     TASKS.iter().filter(|entry| entry.name != "jsonl").map(|entry| make(entry.name))
 }
@@ -37,7 +37,7 @@ fn all() -> Vec<Arc<dyn Task>> {
     named().chain([own()]).collect()
 }
 
-/// The rows of a batch as (tokens, targets, mask, reset).
+/// Rows of a batch as (tokens, targets, mask, reset).
 fn rows(batch: &Batch) -> impl Iterator<Item = (&[u32], &[u32], &[f32], &[bool])> {
     let n = batch.len;
     (0..batch.batch).map(move |i| {
@@ -81,7 +81,7 @@ fn batches_are_functions_of_their_address() {
 fn parts_share_no_rows() {
     for task in all() {
         let rows_of = |part| -> Vec<Vec<u32>> {
-            // Cut to one length, so that rows of different lengths could be found equal.
+            // Truncated to one length, so that rows of different lengths can compare equal.
             let len = Part::ALL.map(|p| task.len(p)).into_iter().min().unwrap();
             (0..20)
                 .flat_map(|i| rows(&task.batch(part, 0, i, 8)).map(|r| r.0[..len].to_vec()).collect::<Vec<_>>())
@@ -100,7 +100,7 @@ fn guessing_scores_nothing() {
         let vocab = task.vocab();
         let mut tally = Tally::default();
         let mut guess = Stream::new(&["guess"], &[]);
-        // The best guess that does not look at the row: one of the tokens that are ever an answer.
+        // The best guess that ignores the row: one of the tokens that ever occur as an answer.
         let first = task.batch(Part::Train, 0, 0, 64);
         let mut answers: Vec<u32> =
             first.targets.iter().zip(&first.mask).filter(|(_, m)| **m == 1.0).map(|(t, _)| *t).collect();
@@ -131,7 +131,7 @@ fn guessing_scores_nothing() {
 #[test]
 fn text_frequencies_score_nothing() {
     let task = make("text:len=32");
-    // Logits that are the frequencies of the training part.
+    // Logits are the log frequencies of the training part.
     let corpus = corpus();
     let mut counts = [1e-3f64; 256];
     corpus.part(Part::Train).bytes.iter().for_each(|&b| counts[usize::from(b)] += 1.0);
@@ -142,12 +142,12 @@ fn text_frequencies_score_nothing() {
         let data = row.repeat(batch.batch * batch.len);
         tally.add(&batch, &Tensor { shape: vec![batch.batch, batch.len, 256], data }, 256).unwrap();
     }
-    // 12,800 bytes of a text whose bytes cost 2 bits more or less: standard deviation under 0.02 bits.
+    // 12,800 bytes whose cost varies by about 2 bits: standard deviation under 0.02 bits.
     let score = tally.score(task.metric());
     assert!((score.value - task.metric().chance()).abs() < 0.1 && score.score < 0.03, "{score:?}");
 }
 
-/// In continuation tasks the target is the next token.
+/// Checks that the target is the next token in continuation tasks.
 fn check_continuation(tokens: &[u32], targets: &[u32]) {
     assert_eq!(&tokens[1..], &targets[..targets.len() - 1]);
 }
@@ -332,7 +332,7 @@ proptest! {
                 let at = text.bytes.windows(100).position(|w| w == bytes);
                 prop_assert!(at.is_some(), "a row is a window of its part");
                 if !mask.contains(&1.0) {
-                    continue; // a repeat behind the end of a pass
+                    continue; // a repeat after the end of a pass
                 }
                 for t in 1..100 {
                     prop_assert_eq!(mask[t - 1] == 0.0, reset[t], "a document's first byte is not predicted");

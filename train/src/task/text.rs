@@ -1,9 +1,8 @@
 //! Byte-level language modelling on a corpus.
 //!
-//! Rows are windows of a part's documents laid end to end: `reset` marks where a document starts, and the
-//! first byte of a document is never predicted from the one before it. Training windows start anywhere;
-//! those of validation and test lie side by side, and a [`Pass`] scores each once: different seeds score different windows
-//! where fewer are scored than there are.
+//! Rows are windows of a part's concatenated documents: `reset` marks where a document starts, and the first byte of a
+//! document is never predicted from the document before it. Training windows start anywhere; those of validation and test
+//! are adjacent, and a [`Pass`] scores each once: if not all windows are scored, different seeds score different ones.
 
 use super::{Part, Pass, Row, Settings, Task, TaskSpec, assemble};
 use crate::corpus::{Bytes, Corpus};
@@ -14,12 +13,12 @@ use archc_compiler::diag::Diagnostic;
 use archc_runtime::Batch;
 use std::sync::Arc;
 
-/// The task `text`.
+/// Task `text`.
 pub struct Text {
     spec: TaskSpec,
     len: usize,
     corpus: Arc<Corpus>,
-    /// Entropy of the training part's bytes, in bits: what their frequencies alone tell.
+    /// Unigram entropy of the training part's bytes, in bits.
     unigram: f64,
 }
 

@@ -1,4 +1,4 @@
-//! The evaluation contract: what goes in, what comes out, and the exit codes.
+//! The evaluation contract: request, report and exit codes.
 
 use crate::mock::{Fault, MockDevice, graph};
 use archc_compiler::diag::Diagnostic;
@@ -20,7 +20,7 @@ use std::time::Duration;
 struct Table {
     refuse: bool,
     other_vocabulary: bool,
-    /// How many graphs were asked for; the second one is of another program.
+    /// Number of graphs requested; the second one is of another program.
     other_later: Cell<Option<u32>>,
 }
 
@@ -81,7 +81,7 @@ fn codes(report: &EvalReport) -> Vec<&str> {
     report.diagnostics.iter().map(|d| d["code"].as_str().unwrap()).collect()
 }
 
-/// Keeps the keys of objects and the first item of arrays, and says of the rest only what it is.
+/// Keeps the keys of objects and the first item of arrays, and replaces each number by its kind.
 fn shape(value: &Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(map.iter().map(|(k, v)| (k.clone(), shape(v))).collect()),
@@ -190,7 +190,7 @@ fn keys_name_program_machine_tier_seed_and_corpus() {
     for (i, a) in keys.iter().enumerate() {
         assert!(keys[..i].iter().all(|b| a != b));
     }
-    // What changes no score changes no key.
+    // Settings that change no score change no key.
     let limited = EvalRequest { time_limit: Some(Duration::from_secs(9)), threads: 2, corpus: corpus("one"), ..base };
     assert_eq!(limited.key("cafe", "mock"), key);
 }
@@ -223,7 +223,7 @@ fn ends_have_their_exit_codes() {
         assert_eq!(report.score().is_some(), exit == 0);
         assert_eq!(report.key.is_some(), exit == 0, "what has no result has no key of one");
     }
-    // What was scored before the end is told.
+    // Tasks scored before the end are reported.
     assert_eq!(cancelled.tasks.keys().collect::<Vec<_>>(), ["map"]);
     assert_eq!(cancelled.tasks["map"], ok.tasks["map"]);
     assert!(diverged.tasks.is_empty());
@@ -253,7 +253,7 @@ fn keys_tell_weights_and_programs_at_every_size() {
     let key = |candidate: &Table| evaluate(candidate, &device, &request, &mut |_| Flow::Continue).key.expect("a key");
     let trained = key(&Table::default());
     assert_eq!(trained, key(&Table::default()));
-    // The same at the first size, another program at the second one.
+    // The same program at the first size, another one at the second.
     let second = Table { other_later: Cell::new(Some(0)), ..Table::default() };
     let report = evaluate(&second, &device, &request, &mut |_| Flow::Continue);
     assert_eq!(report.status, Status::Ok, "{:?}", report.diagnostics);
@@ -270,19 +270,19 @@ fn keys_tell_weights_and_programs_at_every_size() {
 
 #[test]
 fn validation_picks_the_learning_rate() {
-    // Too low, right, and so high that it diverges.
+    // Rates that are too low, right, and so high that the training diverges.
     let mut all = request(vec![run("map", "memorization:vocab=16,len=16", 120)]);
     all.tier.rates = vec![1e-4, 1.0, 1e5];
     let device = MockDevice::default();
     let best = go(&device, &all);
     assert_eq!((best.status, best.tasks["map"].learning_rate), (Status::Ok, 0.05));
-    // One that is asked for is trained in their place, and has a key of its own.
+    // A requested rate is trained instead, and has a key of its own.
     let with = |rates| go(&device, &EvalRequest { rates, ..all.clone() });
     let one = |rate| with(Rates::Only(rate));
     assert_eq!(one(1e5).status, Status::Diverged);
     assert_eq!((&one(1.0).tasks, one(1.0).key == best.key), (&best.tasks, false));
-    // From a rate on: where nothing diverges it is that rate's training, and where something does it is that of half
-    // the rate, or else of a quarter.
+    // With `Rates::From`, the result is that of the rate itself if nothing diverges, else that of half the rate, or else
+    // of a quarter.
     let from = |rate| with(Rates::From(rate));
     assert_eq!((&from(1.0).tasks, from(1.0).key == one(1.0).key), (&best.tasks, false));
     let edge = (0..40)
@@ -307,7 +307,8 @@ fn scores_are_of_the_measured_loss_and_weighted() {
     };
     let plain = measured(Measure::Curve, None, 1.0);
     let task = &plain.tasks["map"];
-    // 16 keys have values of 8: an uninformed guess loses ln 8. The score is the share of it that the mean loss is below.
+    // 16 keys have 8 values: an uninformed guess has the loss ln 8. The score is the relative fall of the mean loss below
+    // it.
     let uninformed = -task.chance.ln();
     assert!((task.score - (uninformed - task.mean_loss) / uninformed).abs() < 1e-12, "{task:?}");
     assert!(task.mean_loss > task.loss && task.mean_loss < uninformed, "{task:?}");

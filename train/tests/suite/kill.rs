@@ -1,4 +1,4 @@
-//! A run's folder under kills, full disks and wrong hands.
+//! Kills, full disks and wrong use of a run's folder.
 
 use crate::mock::MockDevice;
 use crate::training::{config, trainer};
@@ -39,14 +39,14 @@ fn train(path: &Path) -> Result<Trained, Diagnostic> {
     train_on(path, Box::new(FileSystem), &mut ())
 }
 
-/// The files that must be the same however often a run was killed.
+/// Contents of the files that must be the same however often a run was killed.
 fn results(path: &Path) -> Vec<Vec<u8>> {
     ["curve.jsonl", "weights.safetensors", "checkpoint.safetensors", "run.json"]
         .map(|name| fs::read(path.join(name)).unwrap())
         .to_vec()
 }
 
-/// Every write counts; the one numbered `last` is done by half, and nothing is done after it.
+/// Disk on which every write counts; write number `last` is done by half, and nothing is done after it.
 struct Failing {
     writes: Rc<Cell<u64>>,
     last: u64,
@@ -54,7 +54,7 @@ struct Failing {
 }
 
 impl Failing {
-    /// Whether this write is whole, half, or not done.
+    /// Performs a write whole, by half, or not at all.
     fn write(
         &mut self,
         whole: impl FnOnce() -> io::Result<()>,
@@ -210,13 +210,13 @@ fn more_steps_go_on_under_the_stretched_schedule() {
     let curve = read_curve(&whole).unwrap();
     assert_eq!(curve[..STEPS as usize], before, "what was done stays");
     let schedule = TrainConfig { steps: 40, ..config(STEPS) }.schedule();
-    // what serde_json reads may be the neighbour of what it wrote
+    // serde_json may read a neighbour of the number that it wrote
     let near = |r: &Record| (r.learning_rate / schedule.rate(r.step - 1) - 1.0).abs() < 1e-15;
     assert!(curve[STEPS as usize..].iter().all(near) && !curve[..STEPS as usize].iter().all(near));
     let found = read_run(&whole).unwrap().unwrap();
     assert_eq!((found.identity.config.steps, found.status.as_str()), (40, "finished"));
     assert_eq!(found.identity.stretched, [Stretch { from: STEPS, steps: STEPS }]);
-    // A kill in the second part changes nothing either.
+    // A kill in the second part has no effect either.
     let writes = Rc::new(Cell::new(0));
     let counted = root.path().join("counted");
     train(&counted).unwrap();

@@ -1,5 +1,5 @@
-//! A device whose every graph is one model: logits at a token are a row of a table, looked up by the token
-//! and (so that memory helps) the token before it. Softmax regression with its gradient by hand, and AdamW.
+//! Mock device on which every graph is one model: logits at a token are a row of a table, looked up by the token and
+//! (so that memory helps) the previous token. Softmax regression with a hand-written gradient, and AdamW.
 
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Axis, AxisId, Dag, Graph};
@@ -9,7 +9,7 @@ use archc_runtime::{
 };
 use std::sync::Arc;
 
-/// A model graph without ops: the mock looks only at the size of its vocabulary.
+/// Model graph without operations: the mock uses only the size of its vocabulary.
 pub fn graph(vocab: usize) -> Arc<Graph> {
     Arc::new(Graph {
         name: "Table".to_owned(),
@@ -24,7 +24,7 @@ pub fn graph(vocab: usize) -> Arc<Graph> {
     })
 }
 
-/// What the mock does wrong.
+/// Fault that the mock simulates.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Fault {
     #[default]
@@ -54,7 +54,7 @@ impl Device for MockDevice {
         options: &SessionOptions,
     ) -> Result<Box<dyn Session>, Diagnostic> {
         let vocab = graph.size(graph.vocab.unwrap());
-        // Seeded first values, different for every seed.
+        // Initial values depend on the seed.
         let mut state = options.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let data = (0..2 * vocab * vocab)
             .map(|_| {

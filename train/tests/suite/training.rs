@@ -56,7 +56,7 @@ fn memorization_is_learned() {
 
 #[test]
 fn recall_needs_memory() {
-    // The control of the test above: a table of bigrams cannot know this row's values.
+    // The control of the test above: a table of bigrams cannot know the values of this row.
     let mut trainer = trainer(&MockDevice::default(), "recall:vocab=64,len=65", config(200));
     trainer.run(u64::MAX, &mut ()).unwrap();
     assert!(trainer.measure(Part::Test, 8).unwrap().score < 0.15);
@@ -98,13 +98,13 @@ fn divergence_ends_the_run() {
     let mut curve = Curve::default();
     let mut diverging = trainer(&device, "recall", config(100));
     let outcome = diverging.run(u64::MAX, &mut curve).unwrap();
-    // Five bad steps in a row, the first of them the eighth.
+    // Five consecutive bad steps, the first of them the eighth.
     assert!(
         matches!(outcome, Outcome::Diverged { step: 12, since: 8, loss, finite: false } if loss.is_nan()),
         "{outcome:?}"
     );
     assert_eq!(curve.records.len(), 12);
-    // A checkpoint remembers it.
+    // The checkpoint contains the divergence state.
     let checkpoint = diverging.checkpoint().unwrap();
     let mut again = trainer(&device, "recall", config(100));
     again.restore(&checkpoint).unwrap();

@@ -1,10 +1,10 @@
-//! The gradients of products of rows under a decay of each channel.
+//! The gradients of products of rows under per-channel decays.
 //!
-//! The gradient by the log decays, dg_l = the sum of e_ij over the pairs with j < l <= i, e_ij being a pair's term times its cotangent, is no
-//! difference of sums over more pairs: where decays are strong, nothing would be left of it. Rows are cut in halves, these in halves, and so on. Each
-//! pair lies on both sides of one cut, at m say: then dg_l gets from it, for l up to m, a running sum over the columns, and for l behind m one over the
-//! rows; the sums over the other side are products, of which the gradients by q and k are made as well. Only positive parts of e are ever added to
-//! positive ones.
+//! The gradient with respect to the log decays is dg_l = sum of e_ij over the pairs with j < l <= i, where e_ij is a pair's term times its
+//! cotangent. It is not computed as a difference of sums over more pairs: where decays are strong, cancellation would leave no digits of
+//! it. Rows are halved recursively, so that each pair straddles one cut, at m say, or lies in a leaf. The pairs across the cut contribute
+//! to dg_l, for l up to m, a running sum over the columns, and for l after m one over the rows; the sums over the other side are matrix
+//! products, from which the gradients with respect to q and k are computed as well. Terms e are only ever added, never subtracted.
 
 use super::Frame;
 use crate::chunk::Pairs;
@@ -13,13 +13,13 @@ use crate::gemm::gemm;
 use crate::isa::{Isa, versions};
 use crate::room::{decays, keep_decays, keep_work, work};
 
-/// Rows whose pairs are done one by one.
+/// Rows of a leaf, whose pairs are processed one by one.
 const LEAF: usize = 8;
 
-/// Channels that are held in a register.
+/// Channels per register.
 const LANES: usize = 8;
 
-/// Numbers of some channels, the `live` first of which there are.
+/// Loads [`LANES`] channels, of which the first `live` exist; the others are 0.
 #[inline(always)]
 unsafe fn load<T: Copy + Default>(x: *const T, live: usize) -> [T; LANES] {
     // SAFETY: x has `live` entries.
@@ -35,7 +35,7 @@ unsafe fn load<T: Copy + Default>(x: *const T, live: usize) -> [T; LANES] {
     }
 }
 
-/// y_l += x_l, for the `live` first ones.
+/// y_l += x_l, for the first `live` channels.
 #[inline(always)]
 unsafe fn add(x: [f32; LANES], y: *mut f32, live: usize) {
     // SAFETY: y has `live` entries.
@@ -62,28 +62,28 @@ fn fma<I: Isa>(a: [f32; LANES], b: [f32; LANES], sum: &mut [f32; LANES]) {
     }
 }
 
-/// What the gradient of the products goes to, each `[n, width]`.
+/// The outputs of the gradient, each `[n, width]`.
 struct Gradient {
     q: *mut f32,
     k: *mut f32,
-    /// None if it is not wanted.
+    /// The gradient with respect to g; none if it is not wanted.
     g: Option<*mut f32>,
-    /// Distance between rows.
+    /// Row stride of each output, in elements.
     step: usize,
     width: usize,
     before: bool,
 }
 
 impl Gradient {
-    /// The channels, some at a time: the first of them, and how many there are.
+    /// The channels in groups of at most [`LANES`]: first channel and count of each.
     #[inline(always)]
     fn lanes(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let width = self.width;
         (0..width).step_by(LANES).map(move |l| (l, LANES.min(width - l)))
     }
 
-    /// The parts of all pairs of the rows from `from` to `to`, one by one. `row(i, l)`, `col(j, l)` and `decay(i, j, l)` give the channels from l on:
-    /// a row, a column, and what both are multiplied by for the pair.
+    /// Adds the contributions of all pairs of the rows `from..to`, one by one. `row(i, l)`, `col(j, l)` and `decay(i, j, l, live)` give the
+    /// channels from l on of a row, of a column, and of the pair's decay (none if row and column are scaled already).
     #[inline(always)]
     unsafe fn leaf<I: Isa>(
         &self,
@@ -118,7 +118,7 @@ impl Gradient {
                         }
                         fma::<I>(a, *k, &mut by_row);
                         fma::<I>(x, *k, &mut running);
-                        // the decay of row j + 1 is the last one that acts on the pair and not on those of later columns
+                        // the decay of row j + 1 acts on this row's pairs with the columns up to j, not on those with later columns
                         if j + 1 < i || !self.before {
                             for l in 0..LANES {
                                 by_decays[j + 1][l] += running[l];
@@ -137,8 +137,8 @@ impl Gradient {
         }
     }
 
-    /// Gives the decays between the pairs that lie on both sides of the cut at `m` their parts: `rows[i]` times `by_rows[i]` is the sum of e_ij over
-    /// the columns from `from` to `m`, `cols[j]` times `by_cols[j]` that over the rows from `m` to `to`.
+    /// Adds the contributions of the pairs across the cut at `m` to the gradient of the decays: `rows[i]` times `by_rows[i]` is the sum of
+    /// e_ij over the columns `from..m`, `cols[j]` times `by_cols[j]` that over the rows `m..to`.
     #[inline(always)]
     unsafe fn across<I: Isa>(
         &self,
@@ -197,12 +197,12 @@ unsafe fn grad_body<I: Isa>(
         for i in 0..parts * n {
             std::ptr::write_bytes(to.add(i * step), 0, width);
         }
-        // q and k times their decays from and to where the exponents split: of all rows, or of those at a cut
+        // q and k times their decays from and to the anchor: of all rows here, or of the rows at each cut below
         if whole {
             frame.scale_rows(n, q, sq, wide, width);
             frame.scale_cols(n, k, sk, scaled, width);
         }
-        // halves of halves: none has more parts than there are bits
+        // the stack of the recursion, which is no deeper than `usize` has bits
         let mut open = [[0usize; 2]; 2 * usize::BITS as usize];
         open[0] = [0, n];
         let mut count = usize::from(n > 0);
@@ -266,7 +266,7 @@ unsafe fn grad_body<I: Isa>(
             frame.scale_rows(n, grad.q, step, grad.q, step);
             frame.scale_cols(n, grad.k, step, grad.k, step);
         }
-        // a row and its own column: no decay lies between them
+        // the pairs of a row with its own column, on which no decay acts
         for i in 0..if pairs.end(0) > 0 { n } else { 0 } {
             let a = *da.add(i * sda + i);
             for (x, dy) in [(k.add(i * sk), grad.q), (q.add(i * sq), grad.k)] {
@@ -282,8 +282,9 @@ unsafe fn grad_body<I: Isa>(
 }
 
 versions! {
-    /// The gradients of [`decay_dot`](super::decay_dot) by q, k and, with three `parts`, g, one after the other in `to`: `[parts, n, width]`, rows `step` apart. da is its
-    /// cotangent, of which only meant pairs are read.
+    /// Computes the gradients of [`decay_dot`](super::decay_dot) with respect to q, k and, with three `parts`, g, one after the other in
+    /// `to` `[parts, n, width]`, with the row stride `step`. da `[n, n]` is the cotangent of its result, of which only the pairs in `pairs`
+    /// are read.
     pub unsafe fn decay_dot_grad(
         n: usize, width: usize, pairs: Pairs, da: *const f32, sda: usize, q: *const f32, sq: usize, k: *const f32, sk: usize,
         g: *const f32, sg: usize, to: *mut f32, step: usize, parts: usize,

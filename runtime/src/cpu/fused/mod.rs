@@ -1,10 +1,10 @@
-//! Fused loops: a kernel's ops run one after the other over blocks that stay in the first-level cache.
+//! Fused loops: the ops of a kernel run one after the other over blocks that stay in the L1 cache.
 //!
-//! When a session is made, dimensions that every operand walks through in the same way are joined, the space is cut into blocks of
-//! about a thousand numbers, and each value gets a register: a piece of scratch memory as large as its part of a block, shared
-//! by values that do not live at the same time. Operands are read where they are, and results computed where they go, if they lie
-//! densely; for ops of two operands it is enough that they lie in runs. A sum over dimensions that reach beyond a block is added up
-//! in its destination, block by block, in order.
+//! When a session is made, dimensions that all operands traverse in the same way are merged, the iteration space is split into blocks of
+//! about a thousand elements, and each value gets a register: a piece of scratch memory as large as its part of a block, shared by values
+//! that are not live at the same time. Operands are read in place, and results are written in place, if they are contiguous; for binary ops
+//! it is enough that they consist of contiguous runs. A sum over dimensions that reach beyond a block is accumulated in its destination,
+//! block by block, in order.
 
 mod ops;
 mod prepare;
@@ -19,16 +19,16 @@ use archc_kernels::elementwise::{self, AROUND, Around, Binary, Chain, Grid, Grid
 use archc_kernels::rows;
 use std::ops::Range;
 
-/// Where the numbers of a value are during a block.
+/// The place of a value's elements during a block.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// In scratch memory.
+    /// A register in scratch memory: offset in elements.
     Register(usize),
-    /// In a buffer: operand number.
+    /// A buffer: index of the operand.
     Memory(usize),
 }
 
-/// A count that may depend on how many indices of the split dimension a block has.
+/// A number of elements that may depend on the number of indices of the split dimension in a block.
 #[derive(Clone, Copy, Debug)]
 struct Count {
     each: usize,
@@ -41,7 +41,7 @@ impl Count {
     }
 }
 
-/// A walk over the dimensions of a block: sizes and distances. `split` is the position of the split dimension.
+/// A strided copy over the dimensions of a block: sizes, and strides of both sides. `split` is the position of the split dimension.
 #[derive(Clone, Debug)]
 struct Walk {
     sizes: Vec<usize>,
@@ -54,7 +54,7 @@ struct Walk {
 #[derive(Clone, Debug)]
 struct Operand {
     slot: Slot,
-    /// Distance for each outer dimension, then for an index of the split one.
+    /// Stride along each outer dimension; `split` is the stride along the split one.
     outer: Vec<isize>,
     split: isize,
 }
@@ -73,7 +73,7 @@ enum Code {
         y: Place,
         n: Count,
     },
-    /// Operands that lack dimensions stand still along them.
+    /// A binary op over a grid of runs; operands do not move along dimensions that they lack.
     Binary {
         op: Binary,
         a: Moving,
@@ -83,7 +83,7 @@ enum Code {
         around: [Count; AROUND],
         n: Count,
     },
-    /// Two functions of three operands in one pass.
+    /// A chain of two binary functions in one pass.
     Chain {
         f: Chain,
         src: [Moving; 3],
@@ -122,14 +122,14 @@ enum Code {
     },
 }
 
-/// An operand of an element-wise op: a value as long as the result, or one number.
+/// An operand of an element-wise op: a value of the result's length, or a scalar.
 #[derive(Clone, Copy, Debug)]
 struct Arg {
     value: usize,
     one: bool,
 }
 
-/// An operand of an op over a grid: its distances along the dimensions around the runs, and whether it moves along a run.
+/// An operand of an op over a grid: its strides along the dimensions around the runs, and whether it moves along a run.
 #[derive(Clone, Copy, Debug)]
 struct Moving {
     value: usize,
@@ -142,25 +142,25 @@ struct Moving {
 pub(super) struct Program {
     /// Sizes of the dimensions around the blocks.
     outer: Vec<usize>,
-    /// Size of the split dimension, and how many indices of it a block has.
+    /// Size of the split dimension; `block` is the number of its indices in a block.
     split: usize,
     block: usize,
     operands: Vec<Operand>,
-    /// How many of them are read; the others are written.
+    /// Number of operands that are read; the others are written.
     inputs: usize,
-    /// For each value its place during a block; numbers are values with a place in `numbers`.
+    /// The place of each value during a block; constants are values listed in `numbers`.
     places: Vec<Place>,
     code: Vec<Code>,
-    /// Buffers to be zeroed first.
+    /// Operands that are zeroed first, with their layouts.
     zero: Vec<(usize, Walk)>,
-    /// Numbers: value and what it is, put into registers once.
+    /// Constants: index of the value, and its number, which is written to its register once.
     numbers: Vec<(usize, f32)>,
-    /// Numbers of all registers.
+    /// Size of all registers, in elements.
     pub registers: usize,
 }
 
 impl Program {
-    /// Its space and its size, for a profile.
+    /// A text with the iteration space and the size of the kernel, for profiles.
     pub fn detail(&self) -> String {
         let moves = self.code.iter().filter(|c| matches!(c, Code::Store { .. } | Code::Spread { .. }));
         format!(
@@ -184,9 +184,9 @@ impl Program {
             None => (self.split, self.block),
         };
         let all: usize = self.outer.iter().product::<usize>() * self.split;
-        // what is added up in place is added up in one order
+        // sums that are accumulated in place have one order
         let apart = self.zero.is_empty() && all / self.block * self.code.len() >= WORTH;
-        // SAFETY: shares are different indices of the outermost dimension, along which all results differ
+        // SAFETY: shares have disjoint indices of the outermost dimension, along which all results move, so that they write disjoint memory
         unsafe {
             if context.workers.is_some() && apart && self.results_differ() {
                 context.share(count, unit, bases, std::ptr::null_mut(), |range, _, bases, context| {
@@ -198,15 +198,15 @@ impl Program {
         }
     }
 
-    /// Whether every result moves along the outermost dimension.
+    /// Whether every result has a nonzero stride along the outermost dimension.
     fn results_differ(&self) -> bool {
         let moves = |o: &Operand| o.outer.first().copied().unwrap_or(o.split) != 0;
         self.operands[self.inputs..].iter().all(moves)
     }
 
-    /// Runs some indices of the outermost dimension around the blocks, or of the split one if there is none.
+    /// Runs a range of indices of the outermost dimension around the blocks, or of the split one if there is none.
     unsafe fn run(&self, range: Range<usize>, bases: &Bases, registers: *mut f32) {
-        // SAFETY: the plan keeps every view inside of its buffer, and registers are as many as were counted
+        // SAFETY: the plan keeps every view inside of its buffer, and the registers have the size that was counted
         unsafe {
             for (operand, walk) in &self.zero {
                 let at = bases.at(self.operands[*operand].slot);
@@ -324,7 +324,7 @@ impl Program {
     }
 }
 
-/// Operands whose pointers need no allocation.
+/// Maximum number of operands whose pointers need no allocation.
 const MOST_OPERANDS: usize = 64;
 
 impl Walk {
@@ -347,7 +347,7 @@ impl Walk {
 }
 
 unsafe fn fold(op: Fold, x: *const f32, y: *mut f32, outer: usize, middle: usize, inner: usize) {
-    // SAFETY: x has outer * middle * inner numbers, y outer * inner
+    // SAFETY: x has outer * middle * inner elements, y outer * inner
     unsafe {
         if inner == 1 {
             return match op {

@@ -1,11 +1,11 @@
-//! The ops of a fused loop: which run in one pass, what they read, and what they are called in the kernels.
+//! The ops of a fused loop: the pairs that run in one pass, and the corresponding kernel functions.
 
 use archc_compiler::graph::{BinaryOp, UnaryOp};
 use archc_compiler::plan::{Fold, Fused, FusedOp};
 use archc_kernels::elementwise::{Arith, Binary, Unary};
 
-/// For each op the one that it waits for, and is a part of: a sum, difference or product that is read once, by another of these over
-/// the same dimensions, or a product by a sum. No op waits for two, nor for one that waits.
+/// Finds for each op the later op, its only reader, into which it is fused: a sum, difference or product fuses into another of these over
+/// the same dimensions, a product also into a sum over dimensions. An op has at most one other fused into it, and is then not fused itself.
 pub(super) fn waiting(kernel: &Fused, of: &[Vec<usize>], read: &[usize]) -> Vec<Option<usize>> {
     let code = &kernel.code;
     let mut waits = vec![None; code.len()];

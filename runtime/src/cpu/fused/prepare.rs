@@ -1,6 +1,6 @@
-//! Preparing a fused loop: which dimensions make a block, where each value is, and the code of a block.
+//! Preparation of a fused loop: the dimensions of a block, the place of each value, and the code of a block.
 //!
-//! An op whose result only one later op reads may wait for it ([`waiting`]): both run in one pass.
+//! An op whose result only one later op reads may be deferred to it ([`waiting`]): both run in one pass.
 
 use super::ops::{arith, binary, unary, waiting};
 use super::{Arg, Code, Count, Moving, Operand, Place, Program, Walk};
@@ -10,16 +10,16 @@ use archc_compiler::lowered::DimId;
 use archc_compiler::plan::{Fold, Fused, FusedOp, View};
 use archc_kernels::elementwise::{AROUND, Around, Binary, Chain};
 
-/// Numbers of a block: with four bytes each and some eight registers alive it fits a first-level cache of 32 KiB.
+/// Elements per block: with four bytes each and about eight live registers, a block fits an L1 cache of 32 KiB.
 const TARGET: usize = 1024;
 
-/// The same where most ops have fewer numbers than that: few values are as long as the block, and an op costs its start.
+/// Elements per block where most ops have fewer elements than the block: few values have its length, and an op has a start-up cost.
 const TARGET_OF_FEW: usize = 4 * TARGET;
 
-/// Numbers of a run that is worth not copying an operand.
+/// Length of a run from which on it pays off not to copy an operand.
 const SHORT: usize = 4;
 
-/// The space after joining: sizes, and which of the kernel's dimensions each joined one is made of.
+/// The iteration space after merging: sizes, and the kernel's dimensions in each merged one.
 struct Space {
     groups: Vec<Vec<DimId>>,
     sizes: Vec<usize>,
@@ -49,18 +49,18 @@ impl Space {
         Self { groups, sizes }
     }
 
-    /// Which joined dimensions a value has.
+    /// The merged dimensions that a value has.
     fn of(&self, dims: &[DimId]) -> Vec<usize> {
         (0..self.groups.len()).filter(|g| dims.contains(&self.groups[*g][0])).collect()
     }
 
-    /// The distance of neighbours along a joined dimension.
+    /// The stride along a merged dimension.
     fn stride(&self, view: &View, group: usize) -> isize {
         self.groups[group].last().map_or(0, |d| view.stride(*d))
     }
 }
 
-/// Prepares a kernel for sizes.
+/// Prepares a kernel for these sizes of its dimensions.
 pub(in crate::cpu) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
     let space = Space::new(kernel, sizes);
     let of: Vec<Vec<usize>> = kernel.code.iter().map(|i| space.of(&i.dims)).collect();
@@ -75,7 +75,7 @@ pub(in crate::cpu) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
             _ => Vec::new(),
         }
     };
-    // dimensions that must lie within a block: folded ones whose result is read again or cannot be added up
+    // dimensions that must lie within a block: folded ones whose result is read again or cannot be accumulated
     let mut first_inner = space.sizes.len();
     for (i, instr) in kernel.code.iter().enumerate() {
         if let FusedOp::Fold(fold, _) = instr.op
@@ -99,7 +99,7 @@ pub(in crate::cpu) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
         // the dimension before the inner ones is split
         let split = first.checked_sub(1);
         let block = split.map_or(1, |s| (target / inner).clamp(1, space.sizes[s]));
-        // a sum that reaches beyond the block counts twice what is computed for several blocks
+        // a sum that reaches beyond the block would count values twice that are computed for several blocks
         let outside = |g: &usize| split.is_some_and(|s| *g <= s);
         let twice = (0..count).any(|i| {
             let gone = folded(i);
@@ -115,9 +115,9 @@ pub(in crate::cpu) fn prepare(kernel: &Fused, sizes: &[usize]) -> Program {
     Builder { kernel, space: &space, of: &of, split, block, registers, layouts, code }.build(read, &folded)
 }
 
-/// Scratch memory for values: first fit, freed after the last read.
+/// Allocator of scratch memory for values: first fit, freed after the last read.
 struct Registers {
-    /// Start, length; sorted by start.
+    /// Start and length in elements, sorted by start.
     taken: Vec<(usize, usize)>,
     len: usize,
     left: Vec<usize>,
@@ -149,14 +149,14 @@ impl Registers {
     }
 }
 
-/// An op that waits for its only reader: a value, and what it is.
+/// An op that is deferred to its only reader: its value, and the op with its operands.
 struct Part {
     value: usize,
     op: BinaryOp,
     operands: [usize; 2],
 }
 
-/// A value that was spread: over which dimensions, by which op.
+/// A broadcast value: the value, its dimensions, and the index of the code that broadcasts it.
 type Spread = (usize, Vec<usize>, usize);
 
 struct Builder<'a> {
@@ -166,13 +166,13 @@ struct Builder<'a> {
     split: Option<usize>,
     block: usize,
     registers: Registers,
-    /// Of each value so far: distances along its dimensions in a block. Dense in a register, anything in a buffer.
+    /// The strides of each value so far along its dimensions in a block: contiguous in a register, arbitrary in a buffer.
     layouts: Vec<Vec<isize>>,
     code: Vec<Code>,
 }
 
 impl Builder<'_> {
-    /// The joined dimensions of a value that lie in a block.
+    /// The merged dimensions of a value that lie in a block.
     fn within(&self, i: usize) -> Vec<usize> {
         self.of[i].iter().copied().filter(|g| self.split.is_none_or(|s| *g >= s)).collect()
     }
@@ -190,7 +190,7 @@ impl Builder<'_> {
         groups.iter().map(|g| self.size(*g)).product()
     }
 
-    /// Distances of a dense value of these dimensions, along others: 0 where it lacks one.
+    /// The strides of a contiguous value with the dimensions `own`, along the dimensions `along`: 0 where it lacks one.
     fn dense(&self, own: &[usize], along: &[usize]) -> Vec<isize> {
         let stride = |g: &usize| match own.iter().position(|o| o == g) {
             Some(p) => own[p + 1..].iter().map(|o| self.size(*o)).product::<usize>() as isize,
@@ -217,13 +217,13 @@ impl Builder<'_> {
         }
     }
 
-    /// Whether these distances make a block's part of a value a run of neighbouring numbers.
+    /// Whether a block's part of a value with these strides is contiguous.
     fn is_dense(&self, layout: &[isize], groups: &[usize]) -> bool {
         let pairs = layout.iter().zip(self.dense(groups, groups));
         groups.iter().zip(pairs).all(|(g, (a, b))| *a == b || self.size(*g) == 1)
     }
 
-    /// The distances of a value along a block's dimensions: 0 where it lacks one.
+    /// The strides of a value along a block's dimensions: 0 where it lacks one.
     fn along(&self, value: usize, groups: &[usize]) -> Vec<isize> {
         let own = self.within(value);
         let distance = |g: &usize| own.iter().position(|o| o == g).map_or(0, |p| self.layouts[value][p]);
@@ -234,7 +234,7 @@ impl Builder<'_> {
         groups.iter().map(|g| self.space.stride(view, *g)).collect()
     }
 
-    /// The dimensions of a block along which a value of these is written: its own, and those that only its place has.
+    /// The dimensions of a block along which a value is written: its own, and those that only the output has.
     fn written(&self, view: &View, own: &[usize]) -> Vec<usize> {
         let inside = self.split.unwrap_or(0)..self.space.sizes.len();
         inside.filter(|g| own.contains(g) || self.space.stride(view, *g) != 0).collect()
@@ -246,7 +246,7 @@ impl Builder<'_> {
         operand_list.extend(kernel.outputs.iter().map(|(_, v)| self.operand(v)));
         self.registers.left = read;
         let mut places: Vec<Place> = Vec::with_capacity(kernel.code.len());
-        // numbers are written once, so nothing else may use their registers
+        // constants are written once, so nothing else may use their registers
         let mut numbers = Vec::new();
         let mut number_at = vec![0; kernel.code.len()];
         for (i, instr) in kernel.code.iter().enumerate() {
@@ -265,7 +265,7 @@ impl Builder<'_> {
                 self.layouts.push(self.dense(&groups, &groups));
                 continue;
             }
-            // the op that waited for this one, with its operands
+            // the op that was deferred to this one, with its operands
             let part = instr.op.operands().into_iter().find(|x| waits[*x] == Some(i));
             let part = part.and_then(|x| match kernel.code[x].op {
                 FusedOp::Binary(op, a, b) => Some(Part { value: x, op, operands: [a, b] }),
@@ -273,7 +273,7 @@ impl Builder<'_> {
             });
             let outputs: Vec<usize> = (0..kernel.outputs.len()).filter(|o| kernel.outputs[*o].0 == i).collect();
             let beyond = folded(i).iter().any(|g| self.split.is_some_and(|s| *g <= s));
-            // computed where it goes, if that lies well
+            // computed directly in the output, if its layout allows that
             let computed = !beyond && !matches!(instr.op, FusedOp::Input(_) | FusedOp::Number(_));
             let direct = outputs.iter().copied().filter(|_| computed).find_map(|o| {
                 if self.written(&kernel.outputs[o].1, &groups) != groups {
@@ -340,7 +340,7 @@ impl Builder<'_> {
                     zero.push((operand, Walk { sizes, to, from, split: None }));
                 }
             }
-            // what is never read again makes room
+            // values that are never read again free their registers
             let parts = part.iter().flat_map(|part| part.operands);
             for x in instr.op.operands().into_iter().chain(parts) {
                 self.registers.left[x] -= 1;
@@ -368,7 +368,7 @@ impl Builder<'_> {
             }
         }
         let outer = self.split.unwrap_or(0);
-        // spread values are numbered after the kernel's own
+        // broadcast values are numbered after the kernel's own
         let mut all = places;
         for code in &self.code {
             if let Code::Spread { y, .. } = code {
@@ -389,7 +389,7 @@ impl Builder<'_> {
         }
     }
 
-    /// An operand as long as the result: itself, one number, or a copy spread over the missing dimensions.
+    /// An operand of the result's length: the value itself, a scalar, or a copy broadcast over the missing dimensions.
     fn arg(&mut self, spread: &mut Vec<Spread>, value: usize, groups: &[usize]) -> Arg {
         let own = self.within(value);
         if own.is_empty() {
@@ -409,14 +409,14 @@ impl Builder<'_> {
         Arg { value: self.spread_number(at), one: false }
     }
 
-    /// The value number of the spread at this place of the code.
+    /// The value number of the broadcast at this index of the code.
     fn spread_number(&self, at: usize) -> usize {
         let before = self.code[..at].iter().filter(|c| matches!(c, Code::Spread { .. })).count();
         self.kernel.code.len() + before
     }
 
-    /// The parts of a block over which a binary op runs without copies, the last one being the run: neighbouring dimensions are one
-    /// where every operand and the result go through them as through one. None where runs are short or parts are too many.
+    /// The parts of a block over which a binary op runs without copies, the last one being the run: adjacent dimensions are merged where
+    /// every operand and the result traverse them like one. None where runs are too short or parts too many.
     fn grid<'g>(&self, operands: &[usize], to: &[isize], groups: &'g [usize]) -> Option<Vec<&'g [usize]>> {
         let mut walks: Vec<(Vec<usize>, Vec<isize>)> =
             operands.iter().map(|v| (self.within(*v), self.along(*v, groups))).collect();
@@ -430,14 +430,14 @@ impl Builder<'_> {
         };
         let parts: Vec<&[usize]> = groups.chunk_by(|g, h| one(*g, *h)).collect();
         let Some(last) = groups.last() else { return Some(parts) };
-        // a run is one of neighbours, whoever moves along it
+        // a run is contiguous in every operand and result that moves along it
         let runs =
             walks.iter().all(|(own, along)| !own.contains(last) || along[at(*last)] == 1 || self.size(*last) == 1);
         let long = parts.len() == 1 || parts.last().is_some_and(|run| self.numbers(run) >= SHORT);
         (runs && long && parts.len() <= AROUND + 1).then_some(parts)
     }
 
-    /// A binary op whose result is value `i`; what does not lie well is copied first.
+    /// The code of a binary op whose result is value `i`; operands of unsuitable layout are copied first.
     fn binary(
         &mut self,
         spread: &mut Vec<Spread>,
@@ -457,7 +457,7 @@ impl Builder<'_> {
         Code::Binary { op, a, b, y, to, around, n }
     }
 
-    /// A binary op and the one that waited for it, if all three operands lie well.
+    /// The code of a binary op and the one that was deferred to it, if the layouts of all three operands allow that.
     fn chain(
         &self,
         part: &Part,
@@ -475,7 +475,7 @@ impl Builder<'_> {
         Some(Code::Chain { f, src, y, to, around, n })
     }
 
-    /// A sum over the last dimensions of a product that waited for it, if both factors lie densely.
+    /// Emits a sum over the last dimensions of a product that was deferred to it, if both factors are contiguous; returns whether it did.
     fn dot(&mut self, part: &Part, x: usize, y: Place, kept: &[usize]) -> bool {
         let all = self.within(x);
         let lies = |v: usize| self.within(v) == all && self.is_dense(&self.layouts[v], &all);
@@ -488,7 +488,7 @@ impl Builder<'_> {
         fits
     }
 
-    /// An op that waited in vain.
+    /// Emits a deferred op that is not fused after all.
     fn alone(&mut self, spread: &mut Vec<Spread>, part: &Part, places: &mut [Place]) {
         let groups = self.within(part.value);
         let place = Place::Register(self.registers.take(self.numbers(&groups)));
@@ -497,7 +497,7 @@ impl Builder<'_> {
         self.code.push(code);
     }
 
-    /// How operands and the result, value `i`, move over the parts of a grid.
+    /// The strides of operands and of the result, value `i`, over the parts of a grid.
     fn moving<const N: usize>(
         &self,
         operands: [usize; N],
@@ -524,7 +524,7 @@ impl Builder<'_> {
         (moving, to, around, self.count(run))
     }
 
-    /// A fold of value x, which lies densely as value `from`: runs of folded dimensions are folded from the last to the first.
+    /// Emits a fold of value x, which is contiguous as value `from`: runs of folded dimensions are folded from the last to the first.
     fn fold(&mut self, op: Fold, x: usize, mut from: usize, y: Place, kept: &[usize]) {
         let mut dims = self.within(x);
         if dims == kept {
@@ -545,7 +545,7 @@ impl Builder<'_> {
             let to = if dims == kept { y } else { Place::Register(self.registers.take(self.numbers(&dims))) };
             self.code.push(Code::Fold { op, x: from, y: to, outer, middle, inner });
             if dims != kept {
-                // give the partial result a number by a spread onto itself
+                // a broadcast onto itself gives the partial result a value number
                 let walk = self.walk(&dims, self.dense(&dims, &dims), self.dense(&dims, &dims));
                 self.code.push(Code::Spread { x: usize::MAX, y: to, walk });
                 from = self.spread_number(self.code.len() - 1);

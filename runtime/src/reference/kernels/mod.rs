@@ -1,7 +1,7 @@
-//! Loops over strided host memory: everything that candle lacks or does slowly.
+//! Loops over strided host memory: all functions that candle lacks or computes slowly.
 //!
-//! A kernel sees plain slices with shapes and strides and knows neither axes nor autograd. [`Real`] is
-//! the number type (f32 or f64), [`View`] a strided operand, [`Nest`] a loop nest over several operands at once.
+//! A kernel works on plain slices with shapes and strides, without axes or autograd. [`Real`] is the element type (f32
+//! or f64), [`View`] a strided operand, [`Nest`] a loop nest over several operands at once.
 
 mod nest;
 mod product;

@@ -2,8 +2,8 @@
 
 use super::{Real, View};
 
-/// A loop nest over a shape with the strides of `N` operands. Adjacent loops that every operand
-/// walks like one are merged, and loops of length 1 are dropped.
+/// A loop nest over a shape with the strides of `N` operands. Adjacent loops that every operand traverses like one are
+/// merged, and loops of length 1 are dropped.
 pub(crate) struct Nest<const N: usize> {
     outer: Vec<(usize, [usize; N])>,
     /// Length of the innermost loop.
@@ -34,7 +34,7 @@ impl<const N: usize> Nest<N> {
         Self { outer: loops, inner, inner_strides, empty }
     }
 
-    /// Calls `row` with the operands' offsets at each start of the innermost loop, in row-major order.
+    /// Calls `row` with the operands' offsets at the start of each innermost loop, in row-major order.
     pub fn rows(&self, mut row: impl FnMut([usize; N])) {
         if self.empty {
             return;
@@ -62,7 +62,7 @@ impl<const N: usize> Nest<N> {
     }
 }
 
-/// f(a, b) for every element of the nest, in row-major order.
+/// Computes f(a, b) for every element of the nest, in row-major order.
 pub(crate) fn zip<T: Real, U: Copy>(nest: &Nest<2>, count: usize, a: &[T], b: &[T], f: impl Fn(T, T) -> U) -> Vec<U> {
     let mut out = Vec::with_capacity(count);
     let n = nest.inner;
@@ -82,7 +82,7 @@ pub(crate) fn zip<T: Real, U: Copy>(nest: &Nest<2>, count: usize, a: &[T], b: &[
     out
 }
 
-/// Sums of rows in eight lanes: quick, and always in the same order.
+/// Sums the terms of a row in eight lanes: fast, and always in the same order.
 fn lanes<T: Real>(n: usize, term: impl Fn(usize) -> T) -> T {
     let mut lanes = [T::zero(); 8];
     let whole = n / 8 * 8;

@@ -18,14 +18,14 @@ struct Loop {
     out: usize,
 }
 
-/// Below this many multiplications the call of a packed matrix product costs more than it saves.
+/// Number of multiplications below which a packed matrix product costs more than it saves.
 const SMALL: usize = 2048;
 
-/// sum of a * b over the dimensions that are not in `out`, row-major in the order of `out`.
+/// The sum of a * b over the dimensions that are not in `out`, row-major in the order of `out`.
 ///
-/// Every dimension of `out` is in a or b, and every dimension of one operand alone is in `out`.
-/// The loops fall into four groups (both and out: batch; a and out: m; b and out: n; both, not out: k).
-/// The longest loop of m, n and k each become a matrix product; the rest are loops around it.
+/// Every dimension of `out` is in a or b, and every dimension of one operand alone is in `out`. The loops fall into
+/// four groups (both and out: batch; a and out: m; b and out: n; both, not out: k). The longest loops of m, n and k
+/// become a matrix product; the rest are loops around it.
 pub(crate) fn product<T: Real, D: Copy + PartialEq>(a: Factor<T, D>, b: Factor<T, D>, out: &[D]) -> Vec<T> {
     let find = |dims: &[D], d: D| dims.iter().position(|&x| x == d);
     let mut groups: [Vec<Loop>; 4] = Default::default();
@@ -75,7 +75,7 @@ pub(crate) fn product<T: Real, D: Copy + PartialEq>(a: Factor<T, D>, b: Factor<T
 
 const UNIT: Loop = Loop { size: 1, a: 0, b: 0, out: 0 };
 
-/// Drops loops of length 1 and joins neighbours that all operands walk like one.
+/// Drops loops of length 1 and merges adjacent ones that all operands traverse like one.
 fn merged(loops: &[Loop]) -> Vec<Loop> {
     let mut done: Vec<Loop> = Vec::with_capacity(loops.len());
     for &l in loops.iter().filter(|l| l.size != 1) {
@@ -134,16 +134,16 @@ impl Matrix {
     }
 }
 
-/// The matrix product of the `gemm` crate on the calling thread alone: deterministic, and candidates that
-/// train side by side do not fight for cores. (candle's own product asks the machine for its threads at each call.)
+/// The matrix product of the `gemm` crate on the calling thread alone: deterministic, and candidates that train side by
+/// side do not compete for cores. (candle's own product queries the machine's number of threads at each call.)
 #[expect(unsafe_code, reason = "gemm takes raw pointers; the bounds are asserted just above the call")]
 fn packed<T: Real>(matrix: &Matrix, a: &[T], b: &[T], out: &mut [T]) {
     let Matrix { m, n, k } = *matrix;
     let last = |x: Loop, sx: usize, y: Loop, sy: usize| (x.size - 1) * sx + (y.size - 1) * sy;
     assert!(last(m, m.a, k, k.a) < a.len() && last(k, k.b, n, n.b) < b.len() && last(m, m.out, n, n.out) < out.len());
     assert!(m.out != 0 && n.out != 0, "two elements of a product share a place");
-    // SAFETY: the largest offset that gemm touches in each operand was just checked, strides are not negative,
-    // `out` is borrowed mutably and its elements are distinct.
+    // SAFETY: the largest offset that gemm accesses in each operand was just checked, strides are not negative, `out`
+    // is borrowed mutably and its elements are distinct.
     unsafe {
         gemm::gemm(
             m.size,

@@ -1,4 +1,4 @@
-//! The number type of kernels, and the way from candle's tensors to slices and back.
+//! The element type of kernels, and conversions between candle's tensors and slices.
 
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, StorageRef, Tensor, WithDType, bail};
 use std::ops::Neg;
@@ -73,7 +73,7 @@ macro_rules! real {
 real!(f32, libm::erff);
 real!(f64, libm::erf);
 
-/// Runs an expression with `$T` bound to the number type of a storage or tensor.
+/// Evaluates an expression with `$T` bound to the element type of a storage or tensor.
 macro_rules! dispatch {
     ($holder:expr, $T:ident => $body:expr) => {
         match $holder.dtype() {
@@ -102,7 +102,7 @@ pub(crate) struct View<'a, T> {
 impl<'a, T: Real> View<'a, T> {
     pub fn of(storage: &'a CpuStorage, layout: &'a Layout) -> Result<Self> {
         let data = T::cpu_storage_as_slice(storage)?;
-        // a view of nothing may start behind the end
+        // an empty view may start past the end
         let data = data.get(layout.start_offset()..).unwrap_or(&[]);
         Ok(Self { data, shape: layout.dims(), strides: layout.stride() })
     }
@@ -111,7 +111,7 @@ impl<'a, T: Real> View<'a, T> {
         self.shape.iter().product()
     }
 
-    /// The elements as one slice, if they lie in row-major order.
+    /// The elements as one slice, if they are contiguous in row-major order.
     pub fn slice(&self) -> Option<&'a [T]> {
         let mut expected = 1;
         for (&size, &stride) in self.shape.iter().zip(self.strides).rev() {
@@ -123,7 +123,7 @@ impl<'a, T: Real> View<'a, T> {
         Some(&self.data[..self.count()])
     }
 
-    /// The elements in row-major order, copied if they lie otherwise.
+    /// The elements in row-major order, copied if they are not contiguous in that order.
     pub fn dense(&self) -> std::borrow::Cow<'a, [T]> {
         match self.slice() {
             Some(slice) => slice.into(),
@@ -158,7 +158,7 @@ impl<'a> Held<'a> {
     }
 }
 
-/// A tensor without history.
+/// A tensor outside of the autograd tape.
 pub(crate) fn tensor<T: Real>(data: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
     Tensor::from_vec(data, shape.into(), &Device::Cpu)
 }

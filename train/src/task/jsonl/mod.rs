@@ -1,12 +1,12 @@
-//! Rows of a file of your own: `jsonl:PATH`.
+//! Rows of a user's file: `jsonl:PATH`.
 //!
-//! Every line is a row, `{"tokens": [..], "targets": [..], "mask": [..], "part": ".."}`; [`read()`] says what may be left out.
-//! Rows that are equal count once; one that is stated for several parts is in the one that is held out furthest: test, then
-//! validation. Rows that state no part are put in the order of the hashes of their tokens, and from its start the test part
-//! takes a tenth of them, then validation a tenth, then training the rest; rows of equal tokens stay together. So neither the
-//! order of the lines nor the path decides anything, and no row is on two sides.
+//! Every line is a row, `{"tokens": [..], "targets": [..], "mask": [..], "part": ".."}`; [`read()`] documents the optional
+//! fields. Rows that are equal count once; one that is stated for several parts is in the one that is held out furthest: test,
+//! then validation. Rows that state no part are put in the order of the hashes of their tokens, and from its start the test
+//! part takes a tenth of them, then validation a tenth, then training the rest; rows of equal tokens stay together. So neither
+//! the order of the lines nor the path affects the split, and no row is in two parts.
 //!
-//! A row that is shorter than the longest one of its part is padded behind its end with tokens 0, unscored. Training draws rows
+//! A row that is shorter than the longest one of its part is padded at its end with tokens 0, unscored. Training draws rows
 //! with replacement; a validation or test part is scored in passes, each row once.
 
 mod read;
@@ -28,7 +28,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Bytes of a file, at most.
+/// Maximum size of a file in bytes.
 const LARGEST: u64 = 256 << 20;
 
 /// The task `jsonl`.
@@ -37,14 +37,14 @@ struct Rows {
     vocab: usize,
     /// Rows by part, in the order of [`Part::ALL`].
     parts: [Vec<Line>; 3],
-    /// Tokens of the longest row of each part.
+    /// Number of tokens of the longest row of each part.
     lens: [usize; 3],
-    /// Share of the most frequent target among the scored ones of the training part.
+    /// Fraction of the most frequent target among the scored ones of the training part.
     chance: f64,
     digest: String,
 }
 
-/// `jsonl:PATH`: reads the file.
+/// Makes the task `jsonl:PATH`: reads the file.
 ///
 /// # Errors
 /// E0902 without a path; E0927 to E0933 for the file.
@@ -62,9 +62,9 @@ pub(super) fn jsonl(mut settings: Settings<'_>) -> Result<Arc<dyn Task>, Diagnos
     Ok(Arc::new(Rows { spec, vocab, parts, lens, chance, digest }))
 }
 
-/// Puts rows into parts, each once.
+/// Splits rows into parts, each row once.
 fn split(lines: Vec<Line>) -> [Vec<Line>; 3] {
-    // Rows of equal tokens by the hash of these, under their own hashes.
+    // Rows grouped by the hash of their tokens, then by their own hash.
     let mut groups: BTreeMap<[u8; 32], BTreeMap<[u8; 32], Line>> = BTreeMap::new();
     for line in lines {
         let (tokens, all) = line.hashes();
@@ -74,13 +74,13 @@ fn split(lines: Vec<Line>) -> [Vec<Line>; 3] {
     }
     let free = |line: &&Line| line.part.is_none();
     let all = groups.values().flat_map(BTreeMap::values).filter(free).count();
-    // A tenth, and of a few rows one.
+    // A tenth, rounded up: one of a few rows.
     let share = all.div_ceil(10);
     let mut parts: [Vec<Line>; 3] = Default::default();
     let mut held_out = [0, 0];
     for group in groups.into_values() {
         let open = [Part::Test, Part::Validation].into_iter().zip(&mut held_out).find(|(_, has)| **has < share);
-        // Where equal tokens have a part already, those without one join it.
+        // Rows without a part join rows of equal tokens that state one.
         let stated = group.values().filter_map(|line| line.part).max();
         let part = match (stated, open) {
             (Some(part), _) => part,
@@ -97,7 +97,7 @@ fn split(lines: Vec<Line>) -> [Vec<Line>; 3] {
     parts
 }
 
-/// The accuracy of the best guess that does not look: always the most frequent target.
+/// Accuracy of the best guess that ignores the row: always the most frequent target.
 fn chance(rows: &[Line]) -> f64 {
     let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
     for target in rows.iter().flat_map(Line::scored_targets) {

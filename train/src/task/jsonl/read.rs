@@ -1,9 +1,9 @@
-//! From a file of JSON lines to rows.
+//! Reads the rows of a file of JSON lines.
 //!
-//! | field | what it is | without it |
+//! | field | meaning | default |
 //! |---|---|---|
-//! | `tokens` | what goes in | no row |
-//! | `targets` | what the output at each token must predict | the next token; the last token is not scored |
+//! | `tokens` | input tokens | required |
+//! | `targets` | target of the output at each token | the next token; the last token is not scored |
 //! | `mask` | 1 where the target is learned and scored, else 0 | all are |
 //! | `part` | `train`, `validation` or `test` | by the contents |
 //!
@@ -18,29 +18,29 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-/// No vocabulary is larger: past it an embedding alone would fill a memory.
+/// Maximum vocabulary size; with a larger one the embedding alone would fill the memory.
 pub const MOST_TOKENS: usize = 1 << 20;
 
-/// Tokens of a row, at most.
+/// Maximum number of tokens of a row.
 const LONGEST: usize = 1 << 20;
 
-/// A row as it is read: `targets` and `scored` are as long as `tokens`.
+/// Row as read from the file: `targets` and `scored` are as long as `tokens`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     pub tokens: Vec<u32>,
     pub targets: Vec<u32>,
     pub scored: Vec<bool>,
-    /// The part that it states.
+    /// Part stated by the row.
     pub part: Option<Part>,
 }
 
 impl Line {
-    /// The targets that count.
+    /// Scored targets of the row.
     pub fn scored_targets(&self) -> impl Iterator<Item = u32> {
         self.targets.iter().zip(&self.scored).filter(|(_, scored)| **scored).map(|(&target, _)| target)
     }
 
-    /// Of its tokens; of all but the part. Targets that are not scored mean nothing and are left out.
+    /// Hash of the tokens, and hash of everything but the part. Unscored targets have no meaning and are left out.
     pub fn hashes(&self) -> ([u8; 32], [u8; 32]) {
         let mut hash = Sha256::new();
         self.tokens.iter().for_each(|token| hash.update(token.to_le_bytes()));
@@ -54,7 +54,7 @@ impl Line {
     }
 }
 
-/// A line as JSON. Numbers are read as they are written, so that the message about one that is no token can show it.
+/// Line as JSON. Numbers are read as written, so that the message about one that is not a token can show it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Object {
@@ -65,10 +65,10 @@ struct Object {
     part: Option<Part>,
 }
 
-/// The vocabulary and the rows of a file of at most so many bytes.
+/// Reads the vocabulary size and the rows of a file of at most `largest` bytes.
 ///
 /// # Errors
-/// E0927 for more bytes, E0928 for what cannot be read, E0929 to E0932 for a line.
+/// E0927 for a larger file, E0928 for a file that cannot be read, E0929 to E0932 for a line.
 pub fn read(path: &Path, largest: u64) -> Result<(usize, Vec<Line>), Diagnostic> {
     let unreadable = |error| fault::rows_unreadable(path, &error);
     let mut reader = BufReader::new(File::open(path).map_err(unreadable)?.take(largest + 1));
@@ -86,7 +86,7 @@ pub fn read(path: &Path, largest: u64) -> Result<(usize, Vec<Line>), Diagnostic>
         }
         number += 1;
         let place = Place { path, line: number };
-        // A byte order mark, which some editors write.
+        // Skip a byte order mark, which some editors write.
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").filter(|_| number == 1).unwrap_or(&bytes).trim_ascii();
         if text.is_empty() {
             continue;
@@ -104,7 +104,7 @@ pub fn read(path: &Path, largest: u64) -> Result<(usize, Vec<Line>), Diagnostic>
 }
 
 fn object(text: &[u8], place: &Place<'_>) -> Result<Object, Diagnostic> {
-    // serde would take a list of the fields' values for an object.
+    // serde would accept a list of the fields' values as an object.
     if text[0] != b'{' {
         return Err(fault::no_row(place, "it is no JSON object"));
     }
@@ -115,7 +115,7 @@ fn object(text: &[u8], place: &Place<'_>) -> Result<Object, Diagnostic> {
     })
 }
 
-/// The vocabulary that the first line states.
+/// Vocabulary size stated by the first line.
 fn stated(n: f64, object: &Object, place: &Place<'_>) -> Result<usize, Diagnostic> {
     if object.tokens.is_some() || object.targets.is_some() || object.mask.is_some() || object.part.is_some() {
         return Err(fault::no_row(place, "`vocab` stands on a line of its own, the first"));

@@ -1,4 +1,4 @@
-//! What a file of rows gives, and what is said of one that gives nothing.
+//! Tests of the rows read from a file, and of the errors for invalid files.
 
 use super::read::read;
 use crate::task::{Part, Task, TaskSpec, build};
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A file of rows, and the task on it.
+/// Makes the task on a file with this text.
 fn of(name: &str, text: &str) -> Result<Arc<dyn Task>, Diagnostic> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -21,7 +21,7 @@ fn task(text: &str) -> Arc<dyn Task> {
     of("rows.jsonl", text).unwrap()
 }
 
-/// Rows whose tokens are the digits of their number, to be reversed.
+/// Rows whose tokens are the decimal digits of their number; the output at the last token must be the first digit.
 fn digits(rows: std::ops::Range<usize>) -> Vec<String> {
     let line = |i: usize| {
         let (a, b, c) = (i / 100, i / 10 % 10, i % 10);
@@ -30,7 +30,7 @@ fn digits(rows: std::ops::Range<usize>) -> Vec<String> {
     rows.map(line).collect()
 }
 
-/// Each row of a pass that is scored, and how often.
+/// Scored rows of a pass, with the number of times each is scored.
 fn pass(task: &dyn Task, part: Part, seed: u64, rows: usize) -> BTreeMap<Vec<u32>, usize> {
     let mut seen = BTreeMap::new();
     for index in 0..task.batches(part, rows).unwrap() {
@@ -104,7 +104,7 @@ fn rows_are_padded_and_continued() {
     assert_eq!(batch.reset[short..short + 4], [true, false, false, false]);
     let long = 4 - short;
     assert_eq!(batch.mask[long..long + 4], [0.0, 1.0, 1.0, 0.0], "nothing follows the last token");
-    // Two targets of one scored each.
+    // One of two targets of each row is scored.
     assert_eq!(task.metric().chance(), 0.5);
 }
 
@@ -127,7 +127,7 @@ fn chance_is_the_most_frequent_target_of_training() {
 fn held_out_rows_stay_held_out() {
     let row = "{\"tokens\": [1, 2, 3]}\n";
     let part = |part: &str, row: &str| row.replace('}', &format!(", \"part\": \"{part}\"}}"));
-    // The same row three times: test has it. Equal tokens join it, whatever their targets.
+    // The same row three times: it belongs to test. Rows of equal tokens join it, whatever their targets.
     let with_targets = "{\"tokens\": [1, 2, 3], \"targets\": [1, 1, 1]}\n";
     let text = [part("train", row), part("test", row), row.to_owned(), with_targets.to_owned()].concat();
     let more = part("train", "{\"tokens\": [4, 4]}\n") + &part("validation", "{\"tokens\": [5, 5]}\n");
