@@ -52,7 +52,7 @@ pub struct Args {
     /// Documents start inside of the sequences
     #[arg(long)]
     documents: bool,
-    /// Tokens that came before, for --call forward: there is room for so many in what attends may still see
+    /// Tokens before the piece that attends have room for (--call forward)
     #[arg(long, value_name = "N", default_value = "0")]
     carried: usize,
     #[command(flatten)]

@@ -48,7 +48,7 @@ pub struct Args {
 /// The same after a training.
 #[derive(clap::Args)]
 pub struct SamplingArgs {
-    /// After a training on `text`, print so many bytes that the model writes
+    /// After a training on `text`, print this number of bytes that the model writes
     #[arg(long, value_name = "N", value_parser = number::count::<usize>)]
     sample: Option<usize>,
     /// What the sample goes on from [default: a line's end]

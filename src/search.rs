@@ -57,19 +57,19 @@ pub struct Args {
     /// Time, of all sessions of the run together: 90s, 2m, 1h30m or none [default: 10m; with --resume that of the run]
     #[arg(long, value_name = "TIME", value_parser = limit, allow_hyphen_values = true)]
     budget: Option<Limit>,
-    /// Stop after so many proposals
+    /// Stop after this number of proposals
     #[arg(long, value_name = "N")]
     candidates: Option<u32>,
-    /// Stop after so many tokens of training
+    /// Stop after this number of training tokens
     #[arg(long, value_name = "N", value_parser = number::count::<u64>)]
     tokens: Option<u64>,
-    /// Stop when this process needs more memory than so many GiB
+    /// Stop when this process needs more GiB of memory than this
     #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     memory: Option<u64>,
     /// Go on to the finals when the best program leads the fixed anchor by so much (corrected for the choice of the best)
     #[arg(long, value_name = "SCORE", value_parser = number::above_zero)]
     until: Option<f64>,
-    /// Go on to the finals after so many generations without a better program
+    /// Go on to the finals after this number of generations without a better program
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     patience: Option<u32>,
     /// Seed of all proposals and trainings [default: 0]

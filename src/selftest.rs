@@ -51,7 +51,7 @@ pub struct Args {
     /// Seed of the random programs
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = number::count::<u64>)]
     seed: u64,
-    /// Begin no program after so many minutes
+    /// Begin no program after this number of minutes
     #[arg(long, value_name = "M")]
     minutes: Option<f64>,
     /// Number of the first program, to repeat one

@@ -26,7 +26,7 @@ pub const BYTES: usize = 256;
 /// The stack and vocabulary of a program that becomes a model.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ModelArgs {
-    /// Put the block into the standard stack of so many layers
+    /// Put the block into the standard stack of this number of layers
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub layers: Option<u16>,
     /// Tokens of a model's vocabulary [default: 256]
