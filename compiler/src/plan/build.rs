@@ -3,19 +3,14 @@
 use super::constants::{Constants, of_params};
 use super::contraction::Roles;
 use super::fuse::{Fusion, Role, Units};
-use super::memory::{Layout, Place};
+use super::memory::{Layout, View};
+use super::planner::{Planner, copy};
 use super::scope::ScopePlan;
-use super::{Axis, Base, Copy, Element, Leaf, Plan, Schedule, Scope, Work};
-use crate::graph::ParamId;
-use crate::lowered::{Dag, DimId, Fact, Lowered, Op, Shape, ValueId, order};
+use super::{Base, Element, Leaf, Plan, Schedule, Scope};
+use crate::lowered::{Dag, Fact, Lowered, Op, Shape, ValueId};
 use crate::target::Target;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
-
-/// A view while its scope is planned.
-pub(super) type View = super::View<Place>;
-/// A kernel while its scope is planned.
-pub(super) type Kernel = super::Kernel<Place>;
 
 /// Plans a graph for a batch shape and a target.
 pub fn plan(graph: &Arc<Lowered>, shape: Shape, target: &Target) -> Plan {
@@ -88,44 +83,7 @@ fn root_leaf(scope: &mut ScopePlan<'_>, planner: &Planner<'_>, id: ValueId) -> V
     scope.homes.leaf(planner, leaf, Element::F32, &node.dims)
 }
 
-/// A copy kernel.
-pub(super) fn copy(from: View, to: View, name: &str) -> Kernel {
-    let axes = to.axes.iter().map(|a| Axis { dim: a.dim, size: a.size, stride: from.stride(a.dim) }).collect();
-    Kernel { work: Work::Copy(Copy { from: View { axes, ..from }, to, fill: None }), name: name.into() }
-}
-
-/// What all scopes of a plan share.
-pub(super) struct Planner<'g> {
-    pub graph: &'g Lowered,
-    pub shape: Shape,
-    pub target: Target,
-    pub sizes: Vec<usize>,
-    pub constants: Constants,
-    /// Scopes planned so far: names for their constants.
-    pub scopes: usize,
-}
-
 impl Planner<'_> {
-    pub fn param_view(&self, id: ParamId, base: Base) -> View {
-        let param = self.graph.source.param(id);
-        let dims: Vec<DimId> = param.axes.iter().map(|a| Lowered::axis_dim(*a)).collect();
-        let start = Place::there(base, self.graph.params.starts[id.0 as usize]);
-        let mut view = View::dense(start, &dims, &self.sizes);
-        self.sort(&mut view);
-        view
-    }
-
-    /// Puts axes in canonical order.
-    pub fn sort(&self, view: &mut View) {
-        let mut dims: Vec<DimId> = view.axes.iter().map(|a| a.dim).collect();
-        order(&self.graph.dims, &mut dims);
-        view.axes.sort_by_key(|a| dims.iter().position(|d| *d == a.dim));
-    }
-
-    pub fn size(&self, dim: DimId) -> usize {
-        self.sizes[dim.0 as usize]
-    }
-
     fn constants_scope(&mut self, dag: &Dag, placed: &[(ValueId, View)]) -> Scope {
         let mut scope = ScopePlan::new(self, dag, placed.iter().map(|p| p.0).collect());
         scope.values.inside_constants = true;

@@ -1,7 +1,6 @@
 //! Values that are the same at every call: computed once, when a session is made.
 
-use super::build::View;
-use super::memory::Place;
+use super::memory::{Place, View};
 use super::roll::Numbered;
 use super::{Base, Element};
 use crate::lowered::{Dag, Fact, Node, Op, ValueId};

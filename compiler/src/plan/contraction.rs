@@ -1,7 +1,6 @@
 //! Contractions as matrix products: which dimensions are rows, columns, sums, and batch.
 
-use super::build::View;
-use super::memory::Place;
+use super::memory::{Place, View};
 use super::{Gemm, GemmDim, Matrix};
 use crate::lowered::DimId;
 use crate::target::Target;

@@ -1,6 +1,7 @@
 //! Windows that are never built: contractions, picks and sums over a window are convolutions, and so are their gradients.
 
-use super::build::{Kernel, Planner, View};
+use super::memory::{Kernel, View};
+use super::planner::Planner;
 use super::scope::ScopePlan;
 use super::{Axis, Conv, ConvWork, Work};
 use crate::graph::{BinaryOp, ReduceOp};

@@ -1,7 +1,8 @@
 //! The code of a fused loop: members become ops; composite ones (softmax, variance) become the several that they are.
 
-use super::build::{Kernel, Planner, View};
 use super::fuse::{Role, Unit};
+use super::memory::{Kernel, View};
+use super::planner::Planner;
 use super::scope::ScopePlan;
 use super::{Fold, Fused, FusedOp, Instr, Work};
 use crate::graph::{BinaryOp, ReduceOp, UnaryOp};

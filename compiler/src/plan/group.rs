@@ -9,10 +9,10 @@
 //!
 //! Narrow maps (a gate of four heads) gain most: alone they would use a fraction of the machine.
 
-use super::build::{Kernel, Planner, View};
 use super::contraction::Roles;
-use super::memory::Place;
-use super::scope::ScopePlan;
+use super::memory::{Kernel, Place, View};
+use super::planner::Planner;
+use super::scope::{Group, ScopePlan, Side};
 use super::{Axis, Base, Element, Work};
 use crate::graph::ParamId;
 use crate::lowered::{DimId, Op, ValueId};
@@ -20,28 +20,6 @@ use std::collections::BTreeMap;
 
 /// The dimension of a wide result or gradient, known only to its product.
 const WIDE: DimId = DimId(u32::MAX);
-
-/// What one product does for several values.
-#[derive(Clone, Debug)]
-pub(super) struct Group {
-    /// Its unit: contractions, or sums into which contractions add.
-    pub members: Vec<ValueId>,
-    /// The shared operand, if it is one value's place; else the gradients' wide buffer is the left operand.
-    left: Side,
-    right: Side,
-    over: Vec<DimId>,
-    result: Side,
-    accumulate: bool,
-}
-
-/// Where an operand or result of a group is.
-#[derive(Clone, Debug)]
-enum Side {
-    /// The place of a value.
-    Value(ValueId),
-    /// A view of its own.
-    View(View),
-}
 
 /// What maps share: their input, the dimensions that are summed, and the axes of their weights' rows in the order of memory.
 type Shared = (ValueId, Vec<DimId>, Vec<DimId>);

@@ -1,9 +1,9 @@
 //! Kernels of single values: products, copies, and ops that have a kernel of their own.
 
-use super::build::{Kernel, Planner, View, copy};
 use super::contraction::Roles;
-use super::memory::Place;
+use super::memory::{Kernel, Place, View};
 use super::places::parts;
+use super::planner::{Planner, copy};
 use super::scope::ScopePlan;
 use super::{Axis, Copy, Leaf, Single, Work};
 use crate::lowered::{DimId, Op, TIME, ValueId};

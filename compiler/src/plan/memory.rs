@@ -1,7 +1,12 @@
 //! Buffers of an arena: each alive from the kernel that first writes it to the last that touches it; buffers that are never
 //! alive together share memory.
 
-use super::{Base, Element, Kernel, Scope, Start};
+use super::{Base, Element, Scope, Start};
+
+/// A view while its scope is planned.
+pub(super) type View = super::View<Place>;
+/// A kernel while its scope is planned.
+pub(super) type Kernel = super::Kernel<Place>;
 
 /// Where an operand is while its scope is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +64,7 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Gives every buffer its address, at a multiple of `align` bytes.
-    pub fn new(kernels: &[Kernel<Place>], buffers: &[Buffer], align: usize) -> Self {
+    pub fn new(kernels: &[Kernel], buffers: &[Buffer], align: usize) -> Self {
         let end = kernels.len();
         let mut alive: Vec<Option<(usize, usize)>> = vec![None; buffers.len()];
         for (i, kernel) in kernels.iter().enumerate() {
@@ -110,8 +115,8 @@ impl Layout {
     }
 
     /// A scope whose kernels' operands are where the layout has them.
-    pub fn scope(&self, kernels: Vec<Kernel<Place>>) -> Scope {
-        let addressed = |k: Kernel<Place>| k.relocate(&mut |place, element| self.start(place, element));
+    pub fn scope(&self, kernels: Vec<Kernel>) -> Scope {
+        let addressed = |k: Kernel| k.relocate(&mut |place, element| self.start(place, element));
         Scope { kernels: kernels.into_iter().map(addressed).collect(), arena: self.arena }
     }
 }

@@ -49,6 +49,7 @@ mod kernels;
 mod leaf;
 mod memory;
 mod places;
+mod planner;
 mod print;
 mod roll;
 mod scope;

@@ -1,8 +1,10 @@
 //! Where values lie: sums in place, parts made inside of what joins them, other names for the same numbers, buffers for the rest.
 
 use super::Axis;
-use super::build::{LeafPlace, Planner, View};
+use super::build::LeafPlace;
 use super::contraction::Roles;
+use super::memory::View;
+use super::planner::Planner;
 use super::scope::ScopePlan;
 use crate::lowered::{DimId, Fact, Node, Op, TIME, ValueId};
 

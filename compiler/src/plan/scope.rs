@@ -1,9 +1,8 @@
 //! What planning a scope works on: facts about its values, decisions about them, their homes, and the kernels so far.
 
-use super::build::{Kernel, Planner, View};
 use super::constants::constant;
-use super::group::Group;
-use super::memory::{Buffer, Home, Place};
+use super::memory::{Buffer, Home, Kernel, Place, View};
+use super::planner::Planner;
 use super::{Element, Leaf, Scope};
 use crate::lowered::{Dag, DimId, Fact, Op, ValueId};
 use std::collections::BTreeMap;
@@ -166,4 +165,26 @@ impl<'d> ScopePlan<'d> {
             kernels: Vec::new(),
         }
     }
+}
+
+/// What one product does for several values.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    /// Its unit: contractions, or sums into which contractions add.
+    pub members: Vec<ValueId>,
+    /// The shared operand, if it is one value's place; else the gradients' wide buffer is the left operand.
+    pub left: Side,
+    pub right: Side,
+    pub over: Vec<DimId>,
+    pub result: Side,
+    pub accumulate: bool,
+}
+
+/// Where an operand or result of a group is.
+#[derive(Clone, Debug)]
+pub(super) enum Side {
+    /// The place of a value.
+    Value(ValueId),
+    /// A view of its own.
+    View(View),
 }

@@ -1,6 +1,7 @@
 //! The end of a training step: the norm of all gradients, and a kernel for each parameter that follows its own.
 
-use super::build::{Kernel, Planner, View, copy};
+use super::memory::{Kernel, View};
+use super::planner::{Planner, copy};
 use super::scope::ScopePlan;
 use super::{AdamW, Base, Element, Leaf, Norm, Work};
 use crate::graph::{ParamId, ParamKind};

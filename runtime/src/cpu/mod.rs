@@ -7,7 +7,8 @@
 //! | `product`, `loops` | matrix products; loops and their bodies |
 //! | `fused` | element-wise ops and sums over blocks that stay in cache |
 //! | `attend`, `tile` | attends in tiles with an online softmax |
-//! | `convolution`, `single`, `chunk` | kernels of single ops |
+//! | `convolution`, `single`, `chunk`, `long_conv` | kernels of single ops |
+//! | `update` | the norm of all gradients, AdamW |
 //! | `executor` | parameters, moments, and the executor interface of a session |
 //! | `profile` | time by kind of kernel |
 //!
@@ -21,6 +22,7 @@ mod context;
 mod convolution;
 mod executor;
 mod fused;
+mod long_conv;
 mod loops;
 mod memory;
 mod product;

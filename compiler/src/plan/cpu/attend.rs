@@ -1,8 +1,8 @@
 //! Attends: the body planned for one tile of rows and columns, with dense copies of what it reads: one tile of what has rows, a panel of
 //! tiles for the whole past of what has columns. Products that make a sum over tiles add to it where it lies.
 
-use super::super::build::{Kernel, Planner, View};
-use super::super::memory::{Layout, Place};
+use super::super::memory::{Kernel, Layout, Place, View};
+use super::super::planner::Planner;
 use super::super::scope::ScopePlan;
 use super::super::{Element, Scope, Work};
 use super::{AttendGradKernel, AttendKernel};

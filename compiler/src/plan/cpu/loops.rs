@@ -1,7 +1,7 @@
 //! Loops: the body planned as a scope of its own, whose captures, states and emits are ports.
 
-use super::super::build::{Kernel, Planner, View, copy};
-use super::super::memory::{Layout, Place};
+use super::super::memory::{Kernel, Layout, Place, View};
+use super::super::planner::{Planner, copy};
 use super::super::scope::ScopePlan;
 use super::super::{Element, LoopKernel, Port, Start, StateSlot, Work};
 use crate::lowered::{DimId, Op, ValueId};
