@@ -1,8 +1,8 @@
-//! The stages in order; this reads as the table of contents of the compiler.
+//! Stages of the compiler in order; a table of contents.
 //!
-//! [`compile`]: parse, resolve, elaborate, simplify, check. What passes is a [`Graph`]. [`joint`]: lower, and where gradients are wanted
-//! differentiate and recompute, for one [`Purpose`]. [`plan_for`]: the plan of that at one batch shape. Sessions, `archc build --emit`,
-//! snapshots, the search and the benchmarks take the stages from here, so what is printed is what runs.
+//! [`compile`]: parse, resolve, elaborate, simplify, check. Accepted programs become a [`Graph`]. [`joint`]: lower, and where gradients are
+//! wanted differentiate and recompute, for one [`Purpose`]. [`plan_for`]: the plan of the result at one batch shape. Sessions,
+//! `archc build --emit`, snapshots, the search and the benchmarks use these stages, so the printed program is the one that runs.
 
 use crate::checks::{CostReport, StateBound, check};
 use crate::diag::{self, Diagnostic};
@@ -18,21 +18,21 @@ use crate::target::Target;
 use crate::work;
 use std::sync::Arc;
 
-/// What to compile, and for which sizes.
+/// Target of a compilation, and its sizes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
-    /// The block or model; may be left out where the file has only one.
+    /// Name of the block or model; optional if the file has only one.
     pub block: Option<String>,
     /// Sizes, vocabulary, standard stack.
     pub sizes: Sizes,
 }
 
-/// Everything that is known about a program after its checks.
+/// Results of compiling a program up to its checks.
 #[derive(Debug)]
 pub struct Compilation {
     /// The resolved file, or that of the target where it is imported; none after syntax errors.
     pub module: Option<Arc<Module>>,
-    /// What was compiled.
+    /// The compiled block or model.
     pub target: Option<ItemRef>,
     /// Types of the target's expressions.
     pub types: TypeTable,
@@ -40,14 +40,14 @@ pub struct Compilation {
     pub graph: Option<Graph>,
     /// Its cost; none after an error.
     pub cost: Option<CostReport>,
-    /// What is known about the growth of each state of a scan.
+    /// Bounds on the growth of each state of a scan.
     pub states: Vec<StateBound>,
-    /// Findings, in order of place.
+    /// Diagnostics, in order of place.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Compilation {
-    /// Whether something was refused.
+    /// Whether there is an error.
     pub fn failed(&self) -> bool {
         self.graph.is_none() || self.diagnostics.iter().any(Diagnostic::is_error)
     }
@@ -58,10 +58,10 @@ impl Compilation {
         callable.is_some_and(|callable| callable.kind == CallableKind::Model)
     }
 
-    /// The graph, or the findings.
+    /// The graph, or the diagnostics.
     ///
     /// # Errors
-    /// The findings, at least one of them an error.
+    /// The diagnostics, at least one of them an error.
     pub fn into_graph(self) -> Result<Graph, Vec<Diagnostic>> {
         if self.failed() {
             return Err(self.diagnostics);
@@ -70,7 +70,7 @@ impl Compilation {
     }
 }
 
-/// The length at which costs are shown.
+/// Sequence length at which costs are shown, in tokens.
 pub const COST_TOKENS: usize = 1024;
 
 /// Compiles a block or model of a file: parse, resolve, elaborate, simplify, check.
@@ -91,7 +91,7 @@ pub fn compile(sources: &SourceMap, file: FileId, options: &Options) -> Compilat
             Ok(target) => {
                 result.target = Some(target);
                 result.module = Some(library.module(target.module));
-                // A fault found on the source would only come back in another form.
+                // a fault found in the source would only be reported again in another form
                 if !result.diagnostics.iter().any(Diagnostic::is_error) {
                     instantiate(&library, target, &options.sizes, &mut result);
                 }
@@ -120,9 +120,9 @@ pub enum Call {
 /// One call of a session: what a graph is lowered and differentiated for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Purpose {
-    /// How it is lowered.
+    /// Options of lowering.
     pub options: LowerOptions,
-    /// Which gradients are wanted; none: the forward pass alone.
+    /// Requested gradients; none: the forward pass only.
     pub gradients: Option<Wanted>,
 }
 
@@ -159,22 +159,22 @@ impl Purpose {
     }
 }
 
-/// A stage behind the checked graph.
+/// A stage after the checked graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Scans become chunks, attends tiles.
+    /// Turns scans into chunks, attends into tiles.
     Lower,
-    /// The gradients are appended.
+    /// Appends the gradients.
     Differentiate,
-    /// What the backward pass computes again is chosen.
+    /// Chooses the values that the backward pass computes again.
     Recompute,
-    /// Kernels over buffers.
+    /// Plans kernels over buffers.
     Plan,
-    /// The plan's invariants are checked.
+    /// Checks the plan's invariants.
     Verify,
 }
 
-/// From a checked graph to the graph that runs. `after` hears the end of each stage.
+/// Lowers a checked graph and appends the requested gradients. `after` is called with each completed stage.
 pub fn joint(graph: &Arc<Graph>, purpose: &Purpose, after: &mut dyn FnMut(Stage)) -> Lowered {
     let forward = lower(graph, &purpose.options);
     after(Stage::Lower);
@@ -186,16 +186,16 @@ pub fn joint(graph: &Arc<Graph>, purpose: &Purpose, after: &mut dyn FnMut(Stage)
     joint
 }
 
-/// From a checked graph to the plan of the graph that runs. `after` hears the end of each stage.
+/// Plan of a checked graph for a purpose and a batch shape. `after` is called with each completed stage.
 pub fn plan_for(graph: &Arc<Graph>, purpose: &Purpose, shape: Shape, after: &mut dyn FnMut(Stage)) -> Plan {
     let joint = Arc::new(joint(graph, purpose, after));
     planned(&joint, shape, &purpose.options.target, after)
 }
 
-/// From the graph that runs to its plan, whose invariants hold. `after` hears the end of each stage.
+/// Plan of a lowered or joint graph, with its invariants verified. `after` is called with each completed stage.
 ///
 /// # Panics
-/// If they do not: a bug of archc.
+/// If an invariant is broken: a bug of archc.
 pub fn planned(graph: &Arc<Lowered>, shape: Shape, target: &Target, after: &mut dyn FnMut(Stage)) -> Plan {
     let plan = plan::plan(graph, shape, target);
     after(Stage::Plan);
@@ -223,7 +223,7 @@ fn instantiate(library: &Library, target: ItemRef, sizes: &Sizes, result: &mut C
         Ok(checked) => checked,
         Err(error) => return result.diagnostics.push(error),
     };
-    // a helper need not mix time: who calls it does
+    // a helper need not mix time: its callers do
     let helper = is_called(library, target);
     result.diagnostics.extend(checked.diagnostics.into_iter().filter(|d| !(helper && d.code == "W0604")));
     result.cost = Some(checked.cost);
@@ -231,14 +231,14 @@ fn instantiate(library: &Library, target: ItemRef, sizes: &Sizes, result: &mut C
     result.graph = Some(checked.graph);
 }
 
-/// Whether something in its file calls the target.
+/// Whether an expression of its file calls the target.
 fn is_called(library: &Library, target: ItemRef) -> bool {
     let (module, _) = library.callable(target);
     let calls = |kind: &ExprKind| matches!(kind, ExprKind::Call(call) if call.callee == Callee::Item(target));
     module.exprs.iter().any(|e| calls(&e.kind))
 }
 
-/// The name of what is compiled.
+/// Place of the target's name.
 fn target_place(library: &Library, target: ItemRef) -> crate::source::Place {
     let (module, callable) = library.callable(target);
     module.place(callable.name.span)
@@ -252,7 +252,7 @@ pub fn targets(module: &Module) -> Vec<ItemRef> {
     module.callables.iter().enumerate().filter_map(is_target).collect()
 }
 
-/// What a file offers to be compiled: its blocks and models by name, or if it has none, those that it imports.
+/// Compilable items of a file: its blocks and models by name, or if it has none, those that it imports.
 pub fn offers(library: &Library, file: FileId) -> Vec<(String, ItemRef)> {
     let Some(module) = library.user_module(file) else { return Vec::new() };
     let named = |t: ItemRef| (module.callables[t.index as usize].name.name.clone(), t);
@@ -260,7 +260,7 @@ pub fn offers(library: &Library, file: FileId) -> Vec<(String, ItemRef)> {
     if own.is_empty() { library.imports(file) } else { own }
 }
 
-/// The block or model that is meant: the one that is named, the only one, or the only model among helpers.
+/// Selects the block or model: the named one, the only one, or the only model among helpers.
 fn select(library: &Library, file: FileId, name: Option<&str>) -> Result<ItemRef, Box<Diagnostic>> {
     let targets = offers(library, file);
     let names: Vec<&str> = targets.iter().map(|t| t.0.as_str()).collect();

@@ -33,7 +33,7 @@ pub(crate) fn is_warning(code: &str) -> bool {
     code.starts_with('W') && codes().iter().any(|known| known.code == code)
 }
 
-/// The long texts of the grammar's and the compiler's codes, in order of code.
+/// Explanations of the grammar's and the compiler's codes, in order of code.
 pub fn codes() -> Vec<diag::Code> {
     let syntax = archc_grammar::CODES.iter().map(|(code, title, text)| diag::Code { code, title, text });
     let mut codes: Vec<diag::Code> = syntax.collect();

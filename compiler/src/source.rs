@@ -1,4 +1,4 @@
-//! Source texts, handed over by whoever read them. The compiler reads no files.
+//! Source texts, provided by the caller. The compiler reads no files.
 //!
 //! Every map starts with the texts of the standard library, which is embedded, at the same ids.
 
@@ -14,9 +14,9 @@ pub struct FileId(pub u32);
 /// A span in one of the texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Place {
-    /// Which text.
+    /// The text.
     pub file: FileId,
-    /// Where in it.
+    /// Span inside of it.
     pub span: Span,
 }
 
@@ -61,24 +61,24 @@ impl SourceMap {
         &self.files[id.0 as usize]
     }
 
-    /// The text of the user's with this name.
+    /// The user's text with this name.
     pub fn find(&self, name: &str) -> Option<FileId> {
         self.user_files().find(|(_, file)| file.name == name).map(|(id, _)| id)
     }
 
-    /// All texts but the standard library's, in the order they were added.
+    /// All texts but the standard library's, in order of addition.
     pub fn user_files(&self) -> impl Iterator<Item = (FileId, &SourceFile)> {
         self.files.iter().enumerate().skip(stdlib::FILES.len()).map(|(i, f)| (FileId(i as u32), f))
     }
 
-    /// The text at a place; empty where the place is not inside the file.
+    /// The text at a place; empty if the place is outside the file.
     pub fn text(&self, place: Place) -> &str {
         let text = &self.file(place.file).text;
         text.get(place.span.start as usize..place.span.end as usize).unwrap_or("")
     }
 }
 
-/// The name of the text that `use self::<module>` means in the file called `from`.
+/// Name of the text to which `use self::<module>` refers in the file named `from`.
 pub fn sibling(from: &str, module: &str) -> String {
     match from.rfind(['/', '\\']) {
         Some(i) => format!("{}{module}.arch", &from[..=i]),

@@ -3,9 +3,10 @@
 /// One file of the library.
 #[derive(Clone, Copy, Debug)]
 pub struct LibraryFile {
-    /// What a `use` calls it: `std::mixers`, which several files make up; the files of the prelude are `std::prelude::...` and need none.
+    /// Module name in a `use`: `std::mixers`, which consists of several files; the files of the prelude are `std::prelude::...` and need no
+    /// `use`.
     pub module: &'static str,
-    /// Where it stands, from the repository's root: `stdlib/mixers/delta.arch`.
+    /// Path from the repository's root: `stdlib/mixers/delta.arch`.
     pub path: &'static str,
     /// Its text.
     pub text: &'static str,
@@ -48,7 +49,7 @@ pub fn files(module: &str) -> impl Iterator<Item = (usize, &'static LibraryFile)
     FILES.iter().enumerate().filter(move |(_, file)| file.module == module)
 }
 
-/// Whether a file's fns need no `use`.
+/// Whether a file's fns are usable without `use`.
 pub fn is_prelude(index: usize) -> bool {
     FILES[index].module.starts_with("std::prelude::")
 }

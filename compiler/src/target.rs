@@ -1,41 +1,42 @@
-//! What lowering and planning know of a device: the sizes at which its kernels do well.
+//! Device parameters used by lowering and planning: the sizes at which its kernels are efficient.
 //!
-//! The stages before a device decide by these numbers and by nothing else of it. Two devices of one target get the same graphs and plans.
-//! Sizes are in elements where nothing else is said.
+//! The stages before a device depend on these numbers and on nothing else of it. Two devices of one target get the same graphs and plans.
+//! Sizes are in elements unless stated otherwise.
 
-/// See the module.
+/// Sizes at which a device's kernels are efficient; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// Tokens of a scan's chunk, at most ([`Target::chunk_of`]).
+    /// Maximum length of a scan's chunk, in tokens ([`Target::chunk_of`]).
     pub chunk: usize,
-    /// Sequences with fewer tokens than this run token by token: most of a chunk would be padding.
+    /// Minimum length of a chunked sequence, in tokens: shorter ones run token by token, because most of a chunk would be padding.
     pub shortest_chunked: usize,
-    /// Rows and columns of an attend's tile where there are no chunks; where there are, a tile is as large as a chunk.
+    /// Number of rows and columns of an attend's tile in a graph without chunks; with chunks, a tile is as large as a chunk.
     pub tile: usize,
-    /// Elements of a loop's states, of one sequence, from which on the loop is run for each sequence and each independent index apart:
-    /// with fewer, one pass over the whole batch makes wider vectors.
+    /// Size of a loop's states, for one sequence, from which on the loop runs separately for each sequence and each independent index: with
+    /// smaller states, one pass over the whole batch makes wider vectors.
     pub wide_state: usize,
-    /// Elements that stay in the body of a loop whose independent axes are run apart.
+    /// Minimum number of elements that stay in the body of a loop that runs separately along its independent axes.
     pub wide_body: usize,
-    /// Elements of an iteration space that a fused loop always runs as one block, so that any broadcast inside of it is cheap.
+    /// Size of an iteration space that a fused loop always runs as one block, so that any broadcast inside of it is cheap.
     pub block: usize,
-    /// Most ops of a fused loop: the blocks of their values stay in the cache next to the core.
+    /// Maximum number of members of a fused loop: the blocks of their values stay in the cache next to the core.
     pub members: usize,
-    /// Most elements that a fused loop keeps in one block because they are reduced and the result is read again.
+    /// Maximum number of elements that a fused loop keeps in one block because they are reduced and the result is read again.
     pub inner: usize,
-    /// Most columns of a linear map that is computed together with others of the same input: a wider one keeps the device busy alone.
+    /// Maximum number of columns of a linear map that is computed together with others of the same input: a wider one keeps the device busy
+    /// alone.
     pub narrow: usize,
-    /// Multiply-adds of one matrix product in a batch up to which it is summed element by element instead: with one row or column, and
-    /// with several of both.
+    /// Multiply-adds of one matrix product in a batch up to which it is summed element by element instead: with one row or column, and with
+    /// several of both.
     pub dot: [usize; 2],
-    /// Buffers of an arena start at multiples of so many bytes.
+    /// Alignment of the buffers of an arena, in bytes.
     pub align: usize,
 }
 
 impl Target {
-    /// The cpu device: vectors of 8 to 16 f32, caches of about 32 KiB and 1 MiB a core.
+    /// The cpu device: vectors of 8 to 16 f32, caches of about 32 KiB and 1 MiB for each core.
     ///
-    /// At 64 tokens a chunk, products of tiles and the work of masks and solves balance for 64 to 128 channels.
+    /// With chunks of 64 tokens, products of tiles and the work of masks and solves balance for 64 to 128 channels.
     pub const fn cpu() -> Self {
         Self {
             chunk: 64,
@@ -48,12 +49,12 @@ impl Target {
             inner: 1 << 16,
             narrow: 64,
             dot: [1024, 64],
-            // A cache line, so that vectors do not straddle lines.
+            // One cache line, so that vectors do not straddle lines.
             align: 64,
         }
     }
 
-    /// Tokens of a chunk for sequences of `len` tokens: `chunk`, halved as long as that saves more than an eighth of the rows, since
+    /// Length of a chunk for sequences of `len` tokens: `chunk`, halved while the rows are more than 9/8 of those after halving, since
     /// padding costs as much as tokens do. None: token by token.
     pub const fn chunk_of(&self, len: usize) -> Option<usize> {
         if len < self.shortest_chunked {

@@ -1,7 +1,7 @@
-//! A bound on what a compilation may take, counted in steps and never in seconds: the same program passes or fails on every machine.
+//! Bound on the work of a compilation, counted in steps, not seconds: the same program passes or fails on every machine.
 //!
-//! Stages [`spend`] where their work is: at each look at a node's operands, each op that is built, each comparison of two buffers. Beyond the
-//! bound the stage is left, and [`bounded`] gives the error with the construct that was compiled.
+//! Stages call [`spend`] where their work is: at each visit of a node's operands, each op that is built, each comparison of two buffers.
+//! Beyond the bound the stage is aborted, and [`bounded`] returns an error with the construct on which most steps were spent.
 
 use crate::diag::Diagnostic;
 use crate::source::Place;
@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// Steps that one stage may take: some seconds.
+/// Maximum number of steps of one stage: some seconds.
 pub const STEPS: u64 = 50_000_000;
 
 thread_local! {
@@ -17,16 +17,16 @@ thread_local! {
     static SPENT: RefCell<Account> = const { RefCell::new(Account { at: None, left: 0, by_place: BTreeMap::new() }) };
 }
 
-/// Steps by what they were spent on.
+/// Steps by the construct that they were spent on.
 struct Account {
-    /// What is compiled now, and what was left when that began.
+    /// Construct being compiled now, and the number of steps that were left when that began.
     at: Option<Place>,
     left: u64,
     by_place: BTreeMap<Place, u64>,
 }
 
 impl Account {
-    /// Books what was spent since the last time.
+    /// Books the steps spent since the last booking. `left`: steps that are left now.
     fn book(&mut self, left: u64) {
         if let Some(place) = self.at {
             *self.by_place.entry(place).or_default() += self.left.saturating_sub(left);
@@ -35,10 +35,10 @@ impl Account {
     }
 }
 
-/// What leaves a stage.
+/// Unwind payload that aborts a stage.
 struct TooMuch;
 
-/// Says what is compiled now.
+/// Sets the construct that is being compiled.
 pub(crate) fn at(place: Place) {
     let Some(left) = LEFT.with(Cell::get) else { return };
     SPENT.with_borrow_mut(|spent| {
@@ -55,7 +55,7 @@ pub(crate) fn spend(steps: usize) {
             Some(less) => left.set(Some(less)),
             None => {
                 left.set(None);
-                // no panic: it is an answer, and nothing is to be printed of it
+                // no panic message: the abort is a regular result
                 resume_unwind(Box::new(TooMuch));
             }
         }
@@ -76,7 +76,7 @@ fn within<T>(steps: u64, stage: impl FnOnce() -> T) -> Result<T, Diagnostic> {
     }
     LEFT.with(|left| left.set(Some(steps)));
     SPENT.set(Account { at: None, left: steps, by_place: BTreeMap::new() });
-    // what the stage leaves half made is its own and dropped with it
+    // the stage's unfinished data is its own and dropped with it
     let done = catch_unwind(AssertUnwindSafe(stage));
     LEFT.with(|left| left.set(None));
     done.map_err(|payload| {
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(within(10, || (0..10).for_each(|_| spend(1))).ok(), Some(()));
         let error = within(10, || (0..11).for_each(|_| spend(1))).unwrap_err();
         assert_eq!(error.code, "E0316");
-        // and the next one has all of it
+        // and the next one has the full bound
         assert!(within(10, || spend(10)).is_ok());
     }
 

@@ -9,7 +9,7 @@ use archc_compiler::{Options, Purpose, Target, compile, plan_for};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// A block of the library in so many layers.
+/// A block of the library in a stack of `layers`.
 fn model(block: &str, layers: usize) -> Arc<Graph> {
     let mut sources = SourceMap::new();
     let file = sources.add("block.arch", format!("use std::mixers::{{{block}}}\n"));

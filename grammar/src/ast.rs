@@ -1,15 +1,15 @@
-//! The abstract syntax tree: what was written, with spans and comments.
+//! The abstract syntax tree: the source as written, with spans and comments.
 //!
 //! The tree keeps everything the formatter needs (comments, blank lines, redundant parentheses,
-//! the spelling of numbers) and nothing else; `|>` is still a pipe here. Which statement may stand
-//! where is decided by the compiler, so that the message can say why; the grammar only knows that
+//! the spelling of numbers) and nothing else; `|>` is still a pipe here. The compiler decides where a
+//! statement may stand, so that the message can give the reason; the grammar only knows that
 //! `where score sink weight` open statements inside `attend`.
 //!
 //! Edits are made on this tree (`edit`), never on text.
 
 use crate::span::Span;
 
-/// A name and where it stands.
+/// A name and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ident {
     /// The name.
@@ -27,12 +27,12 @@ pub struct File {
     pub dangling: Vec<String>,
 }
 
-/// What surrounds an item or a statement: comments (without `//` stripped: as written, trimmed) and blank lines.
+/// Comments and blank lines around an item or a statement (comments with their `//`: as written, trimmed).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trivia {
-    /// A blank line stood before it (before its comments).
+    /// Whether a blank line is before it (before its comments).
     pub blank_before: bool,
-    /// `//` comments on lines of their own before it; a comment from inside an expression ends up here too.
+    /// `//` comments on lines of their own before it; a comment from inside an expression is moved here too.
     /// An empty string is a blank line between them.
     pub leading: Vec<String>,
     /// A `//` comment at the end of its (last) line.
@@ -42,13 +42,13 @@ pub struct Trivia {
 /// `#[cite("value")]`, `#[allow(W0706)]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribute {
-    /// Before the parenthesis.
+    /// Name before the parenthesis.
     pub name: Ident,
-    /// In it.
+    /// Value in the parentheses.
     pub value: AttributeValue,
 }
 
-/// What an attribute says.
+/// Value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttributeValue {
     /// A string, without quotes.
@@ -106,7 +106,7 @@ pub enum ItemKind {
     Block(Callable),
     /// `model Name[D](hyper = default) { ... }`
     Model(Callable),
-    /// Text that did not parse; an error says so. Never printed by the formatter.
+    /// Text that did not parse, with an error. Never printed by the formatter.
     Error,
 }
 
@@ -203,7 +203,7 @@ pub enum StmtKind {
     },
     /// `let pattern = expr` or `let (a, b) = (e, f)`
     Let {
-        /// What is bound.
+        /// The bound names.
         pattern: Pattern,
         /// One value, or as many as there are names (or one tuple-valued expression).
         values: Vec<Expr>,
@@ -261,7 +261,7 @@ pub enum StmtKind {
         from: Expr,
         /// One past the last value.
         to: Expr,
-        /// What is repeated.
+        /// The repeated statements.
         body: Block,
     },
     /// `if c { ... } else if d { ... } else { ... }`
@@ -306,7 +306,7 @@ pub enum StmtKind {
     Weight(Expr),
     /// `sink expr`, in `attend`
     Sink(Expr),
-    /// Text that did not parse; an error says so.
+    /// Text that did not parse, with an error.
     Error,
 }
 
@@ -315,7 +315,7 @@ pub enum StmtKind {
 pub struct Brackets {
     /// Before the arrow, or all of it.
     pub left: Vec<AxisSum>,
-    /// After the arrow (may be empty: `[W -> ]`); none without an arrow.
+    /// After the arrow (may be empty: `[W -> ]`); none if there is no arrow.
     pub right: Option<Vec<AxisSum>>,
     /// From bracket to bracket.
     pub span: Span,
@@ -331,18 +331,18 @@ pub struct AxisSum {
 /// `A` or `A..`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AxisTerm {
-    /// An axis, or with `spread` a pack or a value whose axes are meant.
+    /// An axis, or with `spread` a pack or a value whose axes are inserted.
     pub name: Ident,
-    /// `..` follows.
+    /// Whether `..` follows.
     pub spread: bool,
 }
 
 /// An expression.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expr {
-    /// What it is.
+    /// Kind of the expression.
     pub kind: ExprKind,
-    /// Where it is; a parenthesised expression is a `Paren` with a span of its own.
+    /// Its place; a parenthesised expression is a `Paren` with a span of its own.
     pub span: Span,
 }
 
@@ -372,7 +372,7 @@ pub enum ExprKind {
     Pick {
         /// The value.
         base: Box<Expr>,
-        /// The axis that goes away.
+        /// The axis that is removed.
         axis: Ident,
         /// A label (`Name`) or an index.
         at: Box<Expr>,
@@ -388,18 +388,18 @@ pub enum ExprKind {
     Field(Box<Expr>, Ident),
     /// `[H, x..]` as the value of an option.
     AxisList(Brackets),
-    /// Text that did not parse; an error says so.
+    /// Text that did not parse, with an error.
     Error,
 }
 
 /// An application.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
-    /// What is applied.
+    /// The applied function or block.
     pub callee: Ident,
     /// `[AXES]`
     pub brackets: Option<Brackets>,
-    /// `(args)`; at least one of brackets and args is there.
+    /// `(args)`; brackets or args are present.
     pub args: Option<Vec<Argument>>,
 }
 
@@ -455,7 +455,7 @@ pub enum BinaryOp {
 }
 
 impl BinaryOp {
-    /// How tightly it binds, loosest first.
+    /// Binding strength, loosest first.
     pub fn level(self) -> u8 {
         match self {
             Self::Or => 2,
@@ -467,7 +467,7 @@ impl BinaryOp {
         }
     }
 
-    /// As written in a program.
+    /// Spelling in a program.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Pow => "^",

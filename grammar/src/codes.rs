@@ -1,7 +1,7 @@
-//! The long explanations of the syntax errors, for `archc explain`.
+//! Explanations of the syntax errors, for `archc explain`.
 //!
-//! The lines `wrong:` and `right:` are programs, statements or expressions of one line each; a test
-//! parses them and sees that the wrong one earns the code and the right one none.
+//! The lines `wrong:` and `right:` are programs, statements or expressions of one line each; a test parses them and checks that the wrong
+//! one has the code and the right one none.
 
 /// (code, title, explanation), sorted by code.
 pub const CODES: &[(&str, &str, &str)] = &[

@@ -1,8 +1,8 @@
-//! Why a slice of text does not parse, in the language's words.
+//! Explanation of a slice of text that does not parse, in the language's terms.
 //!
-//! The parser's failure is a place and the set of rules that could have gone on there. The common slips
-//! are recognised by what stands at that place and what was wanted; each has a code and a help of its
-//! own. Everything else is "expected ... after ...", with the rules named as a reader would name them.
+//! The parser's failure is a place and the set of rules that could have continued there. Common mistakes
+//! are recognised by the text at that place and the expected rules; each has a code and a help of its
+//! own. All others are "expected ... after ...", with the rules named as a reader would name them.
 
 use pest::Parser;
 use pest::error::{ErrorVariant, InputLocation};
@@ -14,13 +14,13 @@ use crate::lex::{Token, TokenKind, is_binder, is_keyword};
 use crate::parser::{ArchParser, Rule};
 use crate::span::Span;
 
-/// Why a slice does not parse, and the text that says nothing more: errors that begin in it follow from this one.
+/// Explanation of a slice that does not parse, and the text it covers: errors that begin in it follow from this one.
 pub(crate) struct Explained {
     pub error: SyntaxError,
     pub covers: Span,
 }
 
-/// Parses a bad slice again, alone or as the tail of what precedes it, and puts the failure into words.
+/// Parses a bad slice again, alone or as the tail of the text before it, and explains the failure.
 pub(crate) fn explain(text: &str, tokens: &[Token], slice: BadSlice) -> Explained {
     let first = tokens.partition_point(|t| t.start < slice.span.start as usize);
     let end = slice.span.end as usize;
@@ -36,7 +36,7 @@ pub(crate) fn explain(text: &str, tokens: &[Token], slice: BadSlice) -> Explaine
             };
             match error.variant {
                 ErrorVariant::ParsingError { positives, .. } => (at, positives),
-                // The parser's own limit on the stack, which the limit on nesting should have kept us from.
+                // the parser's own limit on the stack, which the limit on nesting should have prevented
                 ErrorVariant::CustomError { .. } => {
                     return Explained { error: errors::too_deep(slice.span), covers: slice.span };
                 }
@@ -56,7 +56,7 @@ pub(crate) fn explain(text: &str, tokens: &[Token], slice: BadSlice) -> Explaine
     Explained { covers: covered(text, tokens, &error), error }
 }
 
-/// What belongs to the same slip: a comment as other languages write it, an `if` with its branches, the names behind the first.
+/// Text that belongs to the same mistake: a comment as other languages write it, an `if` with its branches, the names after the first.
 fn covered(text: &str, tokens: &[Token], error: &SyntaxError) -> Span {
     let at = error.span;
     let from = at.start as usize;
@@ -69,7 +69,7 @@ fn covered(text: &str, tokens: &[Token], error: &SyntaxError) -> Span {
         Some("if") => {
             let mut i = tokens.partition_point(|t| t.start < from);
             let mut depth = 0usize;
-            // up to the `}` that no `else` follows
+            // up to the `}` without an `else` after it
             loop {
                 match tokens.get(i).map(|t| t.kind) {
                     None => break text.len(),
@@ -91,7 +91,7 @@ fn covered(text: &str, tokens: &[Token], error: &SyntaxError) -> Span {
     Span::new(from, end)
 }
 
-/// Whether a slice reads as the tail of the statement before it: a word on a new line starts afresh.
+/// Whether a slice reads as the tail of the statement before it: a word on a new line starts a new one.
 fn continues(text: &str, tokens: &[Token], first: usize) -> bool {
     let (Some(token), Some(before)) = (tokens.get(first), first.checked_sub(1).and_then(|i| tokens.get(i))) else {
         return false;
@@ -106,9 +106,9 @@ fn continues(text: &str, tokens: &[Token], first: usize) -> bool {
 struct Failure<'a> {
     text: &'a str,
     tokens: &'a [Token],
-    /// What could have followed.
+    /// Rules that could have followed.
     wanted: &'a [Rule],
-    /// What the slice should have been.
+    /// Rule that the slice should have matched.
     kind: Rule,
     /// The first token of the statement or item.
     first: usize,
@@ -127,7 +127,7 @@ impl<'a> Failure<'a> {
         self.wants(Rule::expr) || self.wants(Rule::operand) || self.wants(Rule::argument)
     }
 
-    /// After a finished operand any operator may follow; `raise` binds tightest and is always among them.
+    /// Whether the parser stopped after a complete operand, where any operator may follow; `raise` binds tightest and is always among them.
     fn after_operand(&self) -> bool {
         self.wants(Rule::raise) || self.wants(Rule::pipe)
     }
@@ -152,7 +152,7 @@ impl<'a> Failure<'a> {
         self.kind_of(at) == Some(TokenKind::Word) && !is_keyword(self.word(at))
     }
 
-    /// Whether nothing stands between a token and the one before it.
+    /// Whether a token directly follows the one before it.
     fn touches(&self, at: usize) -> bool {
         at > 0 && self.tokens[at - 1].end == self.tokens[at].start
     }
@@ -163,7 +163,7 @@ impl<'a> Failure<'a> {
             && self.text[self.tokens[self.at - 1].end..self.tokens[self.at].start].contains(['\n', '\r'])
     }
 
-    /// The token found, or the end of the last token when the text ended too soon.
+    /// Span of the token found, or the end of the last token if the text ended too soon.
     fn span(&self) -> Span {
         match self.tokens.get(self.at).filter(|_| self.at < self.end) {
             Some(token) => token.span(),
@@ -197,7 +197,7 @@ impl<'a> Failure<'a> {
         slips.iter().find_map(|slip| slip(self))
     }
 
-    /// `# ...` and `/* ... */`
+    /// Comments of other languages: `# ...` and `/* ... */`.
     fn comment(&self) -> Option<SyntaxError> {
         let next = self.at + 1;
         match self.found() {
@@ -225,7 +225,7 @@ impl<'a> Failure<'a> {
         Some(errors::unknown_character(character, self.span(), lookalike(character)))
     }
 
-    /// A statement or an expression where an item is wanted.
+    /// A statement or an expression where an item is expected.
     fn outside(&self) -> Option<SyntaxError> {
         if !self.wants(Rule::item) {
             return None;
@@ -241,7 +241,7 @@ impl<'a> Failure<'a> {
     fn foreign_word(&self) -> Option<SyntaxError> {
         let candidates = [self.first, self.at, self.at.saturating_sub(1)];
         let at = candidates.into_iter().find(|&at| at >= self.first && foreign_word(self.word(at)).is_some())?;
-        // A name of that spelling is a name where the language takes one.
+        // a name of that spelling is a name where the language accepts one
         let misplaced = at != self.at.saturating_sub(1) || self.kind_of(self.at) == Some(TokenKind::Word);
         let help = foreign_word(self.word(at)).filter(|_| misplaced)?;
         Some(errors::foreign_word(self.word(at), self.tokens[at].span(), help))
@@ -252,7 +252,7 @@ impl<'a> Failure<'a> {
         if !is_keyword(found) {
             return None;
         }
-        // A keyword on a line of its own starts a statement: something is missing before it.
+        // a keyword on a line of its own starts a statement: something is missing before it
         if self.new_line() && found != "else" {
             return None;
         }
@@ -317,7 +317,7 @@ impl<'a> Failure<'a> {
         }
     }
 
-    /// The end of the token found, with a number or word glued to it.
+    /// End of the token found, including a number or word glued to it.
     fn glued_end(&self) -> usize {
         let next = self.at + 1;
         let glued = matches!(self.kind_of(next), Some(TokenKind::Number | TokenKind::Word)) && self.touches(next);
@@ -410,7 +410,7 @@ impl<'a> Failure<'a> {
         None
     }
 
-    /// The bracket that a closing bracket closes.
+    /// The bracket that a closing bracket matches.
     fn partner(&self, close: usize) -> Option<usize> {
         Failure { at: close, end: self.end, ..*self }.opener()
     }
@@ -425,7 +425,7 @@ impl<'a> Failure<'a> {
                 Some(errors::no_axes_here(self.before(), self.span()))
             }
             _ if self.wants(Rule::body) && self.before() == "}" => {
-                // `if a{ x = 1 }` reads as the constant a{x = 1}.
+                // `if a{ x = 1 }` reads as the constant a{x = 1}
                 let open = self.partner(self.at - 1).filter(|&open| self.touches(open))?;
                 Some(errors::brace_touches(self.tokens[open].span()))
             }
@@ -487,7 +487,7 @@ impl<'a> Failure<'a> {
         Some(errors::without_value(&self.wanted_words(), self.before(), self.span(), &found, help))
     }
 
-    /// A path of `use` as written, the last name apart.
+    /// The path of a `use` as written, without the last name.
     fn path(&self) -> [String; 2] {
         let words: Vec<&str> = (self.first + 1..self.end).map(|i| self.word(i)).collect();
         let plain = words
@@ -544,7 +544,7 @@ impl<'a> Failure<'a> {
         errors::expected(&self.wanted_words(), before, self.span(), &found)
     }
 
-    /// The wanted rules as a reader would name them: "an operator, `,` or `)`".
+    /// The expected rules as a reader would name them: "an operator, `,` or `)`".
     fn wanted_words(&self) -> String {
         let mut words: Vec<&str> = Vec::new();
         if self.after_operand() {
@@ -571,14 +571,14 @@ impl<'a> Failure<'a> {
     }
 }
 
-/// The words that are keywords at the start of a statement of `attend`.
+/// Whether a word is a keyword at the start of a statement of `attend`.
 fn is_pair_word(word: &str) -> bool {
     matches!(word, "where" | "score" | "sink" | "weight")
 }
 
 const AN_ITEM: &str = "`fn`, `block`, `model` or `use`";
 
-/// Rules by the names that a reader knows.
+/// Reader-friendly names of rules.
 const WORDS: &[(Rule, &str)] = &[
     (Rule::name, "a name"),
     (Rule::item, AN_ITEM),

@@ -1,19 +1,19 @@
-//! A small pretty-printer after Wadler and Lindig: a document says where it may break, `render` decides.
+//! A small pretty-printer after Wadler and Lindig: a document has possible breaks, `render` chooses among them.
 //!
-//! A group is printed on one line if what follows, up to the next place that may break, fits; else all of
-//! its own breaks become newlines and the groups inside it are asked again. The cost is linear in the
+//! A group is printed on one line if it fits together with the text up to the next possible break; else all of
+//! its own breaks become newlines and the groups inside it are decided in turn. The cost is linear in the
 //! size of the document times the width.
 
-/// The width of a formatted line.
+/// Width of a formatted line, in columns.
 pub(crate) const WIDTH: usize = 100;
 
-/// The step of indentation.
+/// Step of indentation, in columns.
 pub(crate) const INDENT: usize = 4;
 
 /// A layout with choices.
 #[derive(Clone, Debug)]
 pub(crate) enum Doc {
-    /// Printed as it is; holds no newline.
+    /// Text printed unchanged, without newlines.
     Text(String),
     /// A space, or a newline in a broken group.
     Line,
@@ -21,11 +21,11 @@ pub(crate) enum Doc {
     Soft,
     /// Printed only in a broken group.
     IfBroken(&'static str),
-    /// One after the other.
+    /// A sequence of documents.
     All(Vec<Doc>),
-    /// One step further in.
+    /// A document with one more step of indentation.
     Nest(Box<Doc>),
-    /// Broken as one.
+    /// A group whose breaks are all taken or none.
     Group(Box<Doc>),
 }
 
@@ -35,18 +35,17 @@ impl Doc {
         Self::Text(text.into())
     }
 
-    /// A group.
+    /// Wraps the document in a group.
     pub fn group(self) -> Self {
         Self::Group(Box::new(self))
     }
 
-    /// One step further in.
+    /// Adds one step of indentation.
     pub fn nest(self) -> Self {
         Self::Nest(Box::new(self))
     }
 
-    /// `open item, item close`; one item a line if it does not fit, then with a comma after the last one
-    /// where the grammar takes one.
+    /// `open item, item close`; one item per line if it does not fit, then with a comma after the last one where the grammar accepts one.
     pub fn list(open: &str, items: Vec<Self>, close: &str, last_comma: bool) -> Self {
         let mut inner = vec![Self::Soft];
         for (at, item) in items.into_iter().enumerate() {
@@ -77,7 +76,7 @@ impl Doc {
         out
     }
 
-    /// Lays it out after what already stands on the last line of `out`.
+    /// Lays out the document after the existing last line of `out`.
     pub fn render(&self, indent: usize, out: &mut String) {
         let mut column = out.chars().rev().take_while(|&c| c != '\n').count();
         let mut todo = vec![(indent, false, self)];
@@ -114,7 +113,7 @@ impl Doc {
     }
 }
 
-/// Whether `doc` on one line, and what follows it up to the next place that may break, fits in `room`.
+/// Whether `doc` on one line, together with the text up to the next possible break, fits in `room`.
 fn fits(room: usize, doc: &Doc, rest: &[(usize, bool, &Doc)]) -> bool {
     let mut room = room;
     let mut following = rest.iter().rev();

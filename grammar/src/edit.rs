@@ -1,7 +1,7 @@
-//! Walks over the tree, and edits addressed by span.
+//! Traversals of the tree, and edits addressed by span.
 //!
 //! A search reads a program's spans from the compiler, edits the tree here, prints it and parses the
-//! print: an edit never touches text. What is put into a tree has no place in its text, so its spans are
+//! print: an edit never changes text. Inserted nodes have no place in the text, so their spans are
 //! erased (the root of a replaced expression keeps the old one's span); an erased span addresses nothing.
 
 use crate::ast::*;
@@ -9,10 +9,10 @@ use crate::span::Span;
 
 // ---- what a node consists of
 
-/// The direct parts of expressions and statements, once for shared and once for mutable access.
+/// Direct parts of expressions and statements, once for shared and once for mutable access.
 macro_rules! parts {
     ($children:ident, $exprs:ident, $blocks:ident, $bodies:ident, $($mutable:tt)?) => {
-        /// The expressions directly inside an expression, in the order of the text.
+        /// Expressions directly inside an expression, in the order of the text.
         pub fn $children(expr: &$($mutable)? Expr) -> Vec<&$($mutable)? Expr> {
             match &$($mutable)? expr.kind {
                 ExprKind::Number { .. } | ExprKind::Name(_) | ExprKind::AxisList(_) | ExprKind::Error => Vec::new(),
@@ -25,7 +25,7 @@ macro_rules! parts {
             }
         }
 
-        /// The expressions directly inside a statement; those of its blocks are not among them.
+        /// Expressions directly inside a statement, without those of its blocks.
         pub fn $exprs(stmt: &$($mutable)? Stmt) -> Vec<&$($mutable)? Expr> {
             match &$($mutable)? stmt.kind {
                 StmtKind::Input { .. } | StmtKind::Scan(_) | StmtKind::Attend(_) | StmtKind::Error => Vec::new(),
@@ -50,7 +50,7 @@ macro_rules! parts {
             }
         }
 
-        /// The blocks of a statement.
+        /// Blocks of a statement.
         pub fn $blocks(stmt: &$($mutable)? Stmt) -> Vec<&$($mutable)? Block> {
             match &$($mutable)? stmt.kind {
                 StmtKind::Scan(body) | StmtKind::Attend(body) | StmtKind::For { body, .. } => vec![body],
@@ -59,7 +59,7 @@ macro_rules! parts {
             }
         }
 
-        /// The callables of a file.
+        /// Callables of a file.
         pub fn $bodies(file: &$($mutable)? File) -> Vec<&$($mutable)? Callable> {
             let kinds = (&$($mutable)? file.items).into_iter().map(|item| &$($mutable)? item.kind);
             kinds
@@ -177,7 +177,7 @@ pub fn visit_expr_mut(expr: &mut Expr, visit: &mut impl FnMut(&mut Expr)) {
 
 // ---- edits by span
 
-/// The expression that stands exactly at `span`; the outermost if there are several.
+/// The expression with exactly this span; the outermost if there are several.
 pub fn find_expr(file: &File, span: Span) -> Option<&Expr> {
     let mut found = None;
     visit_exprs(file, &mut |expr| {
@@ -188,7 +188,7 @@ pub fn find_expr(file: &File, span: Span) -> Option<&Expr> {
     found
 }
 
-/// The statement that stands exactly at `span`.
+/// The statement with exactly this span.
 pub fn find_stmt(file: &File, span: Span) -> Option<&Stmt> {
     let mut found = None;
     visit_stmts(file, &mut |stmt| {
@@ -199,7 +199,7 @@ pub fn find_stmt(file: &File, span: Span) -> Option<&Stmt> {
     found
 }
 
-/// Puts `new` where the expression at `span` stands; false (and no change) if there is none.
+/// Replaces the expression at `span` by `new`; false (and no change) if there is none.
 pub fn replace_expr(file: &mut File, span: Span, new: Expr) -> bool {
     let mut new = Some(new);
     visit_exprs_mut(file, &mut |expr| {
@@ -215,12 +215,12 @@ pub fn replace_expr(file: &mut File, span: Span, new: Expr) -> bool {
     new.is_none()
 }
 
-/// Puts a statement before the one at `span`; false (and no change) if there is none.
+/// Inserts a statement before the one at `span`; false (and no change) if there is none.
 pub fn insert_stmt_before(file: &mut File, span: Span, new: Stmt) -> bool {
     insert_stmt(file, span, new, 0)
 }
 
-/// Puts a statement after the one at `span`; false (and no change) if there is none.
+/// Inserts a statement after the one at `span`; false (and no change) if there is none.
 pub fn insert_stmt_after(file: &mut File, span: Span, new: Stmt) -> bool {
     insert_stmt(file, span, new, 1)
 }
@@ -230,15 +230,14 @@ fn insert_stmt(file: &mut File, span: Span, mut new: Stmt, offset: usize) -> boo
     edit_around(file, span, &mut |stmts, at| stmts.insert(at + offset, new.clone()))
 }
 
-/// Removes the statement at `span`, with its comments, and gives it back.
+/// Removes the statement at `span`, with its comments, and returns it.
 pub fn remove_stmt(file: &mut File, span: Span) -> Option<Stmt> {
     let mut removed = None;
     edit_around(file, span, &mut |stmts, at| removed = Some(stmts.remove(at)));
     removed
 }
 
-/// Puts a statement in the place of the one at `span`, whose comments it inherits if it has none; false
-/// (and no change) if there is none.
+/// Replaces the statement at `span`, whose comments the new one inherits if it has none; false (and no change) if there is none.
 pub fn replace_stmt(file: &mut File, span: Span, mut new: Stmt) -> bool {
     erase_stmt_spans(&mut new);
     edit_around(file, span, &mut |stmts, at| {
@@ -268,8 +267,8 @@ fn edit_around(file: &mut File, span: Span, edit: &mut impl FnMut(&mut Vec<Stmt>
 
 // ---- renaming
 
-/// Renames a value (not an axis) of a fn, block or model wherever it is bound or used. Labels and option
-/// names stay: a bare name that labels a path of a `stack` becomes `old = new`. `new` must not be in use.
+/// Renames a value (not an axis) of a fn, block or model wherever it is bound or used. Labels and option names stay: a bare name that
+/// labels a path of a `stack` becomes `old = new`. `new` must not be in use.
 pub fn rename_value(callable: &mut Callable, old: &str, new: &str) {
     let rename = Rename { old, new, is_number: binds_number(callable, old) };
     for parameter in callable.params.iter_mut().flatten() {
@@ -285,7 +284,7 @@ pub fn rename_value(callable: &mut Callable, old: &str, new: &str) {
 struct Rename<'a> {
     old: &'a str,
     new: &'a str,
-    /// The name is a parameter or an index: `x[N = name]` means its value. Else `name` is a label there.
+    /// Whether the name is a parameter or an index: `x[N = name]` means its value. Else `name` is a label there.
     is_number: bool,
 }
 
@@ -316,7 +315,7 @@ impl Rename<'_> {
                 self.spreads(axes);
             }
             StmtKind::Emit { name, .. } | StmtKind::For { index: name, .. } => self.ident(name),
-            // Axes, instances and outputs are other namespaces.
+            // axes, instances and outputs are other namespaces
             StmtKind::Axis { .. } | StmtKind::Shared { .. } | StmtKind::Output { .. } => {}
             StmtKind::Scan(_) | StmtKind::Attend(_) | StmtKind::If { .. } => {}
             StmtKind::Loss(_) | StmtKind::Return(_) => {}
@@ -330,7 +329,7 @@ impl Rename<'_> {
             ExprKind::Pick { base, at, .. } if !self.is_number && matches!(at.kind, ExprKind::Name(_)) => {
                 return self.expr(base);
             }
-            // What a pipe applies is a function, whatever its name.
+            // the right side of a pipe is a function, whatever its name
             ExprKind::Pipe(left, right) if matches!(right.kind, ExprKind::Name(_)) => return self.expr(left),
             ExprKind::Call(call) => {
                 if call.callee.name == "stack" {
@@ -348,7 +347,7 @@ impl Rename<'_> {
         children_mut(expr).into_iter().for_each(|child| self.expr(child));
     }
 
-    /// `x..` stands for the axes of the value x.
+    /// Renames `x..`, which stands for the axes of the value x.
     fn spreads(&self, list: &mut Brackets) {
         let sums = list.left.iter_mut().chain(list.right.iter_mut().flatten());
         let terms = sums.flat_map(|sum| &mut sum.terms).filter(|term| term.spread);
@@ -497,7 +496,7 @@ impl Expr {
         Self::new(ExprKind::Name(name.into()))
     }
 
-    /// `a op b`; the printer adds the parentheses that it needs.
+    /// Expression `a op b`; the printer adds the necessary parentheses.
     pub fn binary(op: BinaryOp, a: Self, b: Self) -> Self {
         Self::new(ExprKind::Binary(op, Box::new(a), Box::new(b)))
     }

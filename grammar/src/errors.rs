@@ -5,18 +5,18 @@ use crate::span::Span;
 
 pub use crate::codes::CODES;
 
-/// What is wrong with a text, where, and what to write instead.
+/// Problem, place and remedy of a syntax error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
     /// A stable code, `E0001` and up; `CODES` explains it.
     pub code: &'static str,
-    /// What is wrong.
+    /// Problem.
     pub message: String,
-    /// Where.
+    /// Its place.
     pub span: Span,
-    /// What stands there.
+    /// Description of the text there.
     pub label: String,
-    /// What to write.
+    /// Remedy.
     pub help: Option<String>,
 }
 

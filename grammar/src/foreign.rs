@@ -1,6 +1,6 @@
-//! What other languages write, and what this one writes for it.
+//! Equivalents of other languages' notation in this language.
 
-/// What this language writes for an operator of another one.
+/// This language's equivalent of a foreign operator.
 pub(crate) fn foreign_operator(found: &str) -> Option<&'static str> {
     Some(match found {
         "**" => "a power is `a ^ b`",
@@ -16,7 +16,7 @@ pub(crate) fn foreign_operator(found: &str) -> Option<&'static str> {
     })
 }
 
-/// What this language writes for a keyword of another one.
+/// This language's equivalent of a foreign keyword.
 pub(crate) fn foreign_word(word: &str) -> Option<&'static str> {
     Some(match word {
         "def" | "func" | "function" | "fun" | "defn" => "a function is `fn name(x) = expr` or `fn name(x) { ... }`",
@@ -57,7 +57,7 @@ pub(crate) fn lookalike(character: char) -> Option<&'static str> {
     })
 }
 
-/// What this language writes for a method of a value.
+/// This language's equivalent of a method call.
 pub(crate) fn foreign_method(value: &str, name: &str) -> String {
     match name {
         "view" | "reshape" | "unflatten" => format!(

@@ -1,29 +1,29 @@
 //! A light scan before the parser: tokens, comments and brackets.
 //!
-//! Three things are settled here, in one pass whose cost is linear and whose stack is flat:
-//! - what is not text at all, or too large, is refused;
-//! - brackets are matched and their depth is limited, so that the recursive parser never meets an input
-//!   that could exhaust its stack. An unclosed bracket is charged to the statement (or item) that holds
-//!   it; that slice is blanked out (`POISON` and spaces, so that every span stays true) and the rest of
-//!   the file is parsed as if nothing had happened;
+//! Three things are done here, in one pass whose cost is linear and whose stack is flat:
+//! - input that is not text, or too large, is refused;
+//! - brackets are matched and their depth is limited, so that no input can exhaust the recursive
+//!   parser's stack. An unclosed bracket is attributed to the statement (or item) that holds
+//!   it; that slice is blanked out (`POISON` and spaces, so that every span stays valid) and the rest of
+//!   the file is parsed as usual;
 //! - comments, which the parser skips, are collected for the tree.
 //!
-//! The heuristics about where a statement or an item starts only decide how much of a broken file is set
-//! aside; they are never consulted for a file whose brackets match.
+//! The heuristics for the start of a statement or an item only decide how much of a broken file is set
+//! aside; they are never used for a file whose brackets match.
 
 use crate::errors::{self, SyntaxError};
 use crate::span::Span;
 
-/// The deepest nesting of brackets.
+/// Maximum nesting of brackets.
 pub const MAX_DEPTH: usize = 100;
 
-/// The largest file, in bytes.
+/// Maximum size of a file, in bytes.
 pub const MAX_BYTES: usize = 4 << 20;
 
-/// Stands at the head of a slice that was blanked out; no other text may contain it.
+/// First byte of a slice that was blanked out; no other text may contain it.
 pub(crate) const POISON: u8 = 1;
 
-/// What a token is, as far as recovery and messages care.
+/// Kind of a token, as far as recovery and messages need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TokenKind {
     /// A name or a keyword.
@@ -43,7 +43,7 @@ pub(crate) enum TokenKind {
 /// A token: a kind and a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
-    /// What it is.
+    /// Kind of the token.
     pub kind: TokenKind,
     /// First byte.
     pub start: usize,
@@ -52,7 +52,7 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    /// Its place.
+    /// Its span.
     pub fn span(self) -> Span {
         Span::new(self.start, self.end)
     }
@@ -70,13 +70,13 @@ pub(crate) struct Comment {
 /// The tokens and comments of one text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lexed {
-    /// In order.
+    /// Tokens in order.
     pub tokens: Vec<Token>,
-    /// In order.
+    /// Comments in order.
     pub comments: Vec<Comment>,
 }
 
-/// Every reserved word.
+/// All reserved words.
 pub const KEYWORDS: &[&str] = &[
     "use", "fn", "block", "model", "shared", "prefix", "input", "output", "let", "mut", "param", "axis", "scan",
     "state", "emit", "attend", "for", "in", "if", "else", "return", "loss", "not", "and", "or",
@@ -93,7 +93,7 @@ const PAIRS: &[&str] = &[
     "**", "&&", "||", "+=", "-=", "*=", "/=", ":=", "=>",
 ];
 
-/// Refuses what is not a text of bearable size.
+/// Refuses input that is not text or too large.
 pub(crate) fn refuse(text: &str) -> Option<SyntaxError> {
     if text.len() > MAX_BYTES {
         return Some(errors::too_large(text.len()));
@@ -102,7 +102,7 @@ pub(crate) fn refuse(text: &str) -> Option<SyntaxError> {
     text.char_indices().find(|&(_, c)| control(c)).map(|(at, c)| errors::not_text(c, Span::new(at, at + c.len_utf8())))
 }
 
-/// Splits a text into tokens and comments. Never fails: what it does not know is a token of one character.
+/// Splits a text into tokens and comments. Never fails: an unknown character is a token of its own.
 pub(crate) fn lex(text: &str) -> Lexed {
     let bytes = text.as_bytes();
     let mut lexed = Lexed::default();
@@ -167,7 +167,7 @@ fn line_end(bytes: &[u8], at: usize) -> usize {
     bytes[at..].iter().position(|&b| b == b'\n' || b == b'\r').map_or(bytes.len(), |n| at + n)
 }
 
-/// The end of a number, sign of the exponent included; letters glued to it belong to it (`3x`).
+/// End of a number, sign of the exponent included; letters glued to it belong to it (`3x`).
 fn number_end(bytes: &[u8], start: usize) -> usize {
     let mut at = word_end(bytes, start);
     if bytes.get(at) == Some(&b'.') && bytes.get(at + 1).is_some_and(u8::is_ascii_digit) {
@@ -181,24 +181,24 @@ fn number_end(bytes: &[u8], start: usize) -> usize {
     at
 }
 
-/// What the bracket check found.
+/// Result of the bracket check.
 #[derive(Debug)]
 pub(crate) enum Brackets {
     /// They match.
     Balanced,
     /// Some do not; the text with the bad slices blanked out is balanced.
     Repaired(String, Vec<SyntaxError>),
-    /// Nested too deep to look any further.
+    /// Nesting too deep for further analysis.
     TooDeep(SyntaxError),
 }
 
-/// One open bracket, or the file itself.
+/// An open bracket, or the file itself.
 struct Frame {
     /// The bracket's token; none for the file.
     open: Option<usize>,
-    /// The first token of the statement (in the file: item) that is being read in it.
+    /// First token of the statement (in the file: item) that is being read in it.
     slice: usize,
-    /// That statement has a bracket error.
+    /// Whether that statement has a bracket error.
     bad: bool,
 }
 
@@ -231,11 +231,11 @@ struct Matcher<'a> {
     text: &'a str,
     tokens: &'a [Token],
     stack: Vec<Frame>,
-    /// A `{` that was closed by a `}` on another indentation: where one was probably forgotten.
+    /// A `{` closed by a `}` on another indentation: a `}` was probably forgotten there.
     suspect: Option<usize>,
-    /// The last bracket that closed an item's body.
+    /// Last bracket that closed an item's body.
     closed: Option<usize>,
-    /// How many `}` an item that was cut short may still leave behind: they are not worth a second error.
+    /// Number of `}` that an item that was cut short may leave behind without a second error.
     owed: usize,
     errors: Vec<SyntaxError>,
     /// Byte ranges to blank out.
@@ -277,9 +277,9 @@ impl Matcher<'_> {
         let same = |frame: &Frame| frame.open.is_some_and(|open| self.word(open) == wanted);
         let brace = self.stack.iter().rposition(|f| f.open.is_none_or(|open| self.word(open) == "{")).unwrap_or(0);
         let partner = match self.stack.iter().rposition(same) {
-            // A `)` does not reach out of the braces around it.
+            // a `)` does not match beyond the braces around it
             Some(found) if found >= brace => found,
-            // `[a)`: the wrong partner is one error, not two.
+            // `[a)`: the wrong partner is one error, not two
             _ if brace + 1 < self.stack.len() && wanted != "{" => {
                 let open = self.stack.pop().and_then(|f| f.open);
                 self.report_unclosed(open, at);
@@ -329,7 +329,7 @@ impl Matcher<'_> {
         }
     }
 
-    /// An item ends where the next one starts: whatever is open is not going to be closed.
+    /// Ends an item where the next one starts: brackets that are still open are never closed.
     fn end_item(&mut self, next: usize) {
         if self.stack.len() > 1 {
             self.owed = self.stack.iter().filter(|f| f.open.is_some_and(|open| self.word(open) == "{")).count();
@@ -356,7 +356,7 @@ impl Matcher<'_> {
         }
     }
 
-    /// `(` and `[` cannot hold a statement: those that are open at its start were forgotten.
+    /// Reports open `(` and `[` at the start of a statement, which they cannot hold: they were forgotten.
     fn unclosed_before(&mut self, at: usize) {
         if !self.in_braces() {
             let innermost = self.stack.last().and_then(|f| f.open);
@@ -375,7 +375,7 @@ impl Matcher<'_> {
         }
     }
 
-    /// Charges an error to the statement that is being read.
+    /// Attributes an error to the statement that is being read.
     fn mark_bad(&mut self) {
         let brace = self.stack.iter().rposition(|f| f.open.is_none_or(|open| self.word(open) == "{")).unwrap_or(0);
         self.stack[brace].bad = true;
@@ -402,7 +402,7 @@ impl Matcher<'_> {
             "use" | "fn" | "block" | "model" => {
                 let attributed = self.stack.len() == 1 && self.before(at) == "]";
                 let before = self.before(at);
-                // in the middle of an expression it is a slip for a name
+                // in the middle of an expression it is a mistake for a name
                 let operand = wants_operand(before) && !self.first_of_line(at);
                 self.is_name(at + 1) && !attributed && !is_binder(before) && !operand
             }
@@ -442,13 +442,13 @@ impl Matcher<'_> {
     }
 }
 
-/// Whether an operand must follow.
+/// Whether an operand must follow a word.
 fn wants_operand(word: &str) -> bool {
     let operators = ["==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "%", "^", "|>", "=", "(", "[", ","];
     operators.contains(&word) || matches!(word, "and" | "or" | "not")
 }
 
-/// A word that is followed by the name it binds.
+/// Whether a word is followed by the name it binds.
 pub(crate) fn is_binder(word: &str) -> bool {
     matches!(
         word,
@@ -468,7 +468,7 @@ pub(crate) fn is_binder(word: &str) -> bool {
     )
 }
 
-/// Replaces ranges by `POISON` and spaces. An item's range may hold those of its statements.
+/// Replaces ranges by `POISON` and spaces. The range of an item may contain those of its statements.
 fn blank_out(text: &str, mut ranges: Vec<(usize, usize)>) -> String {
     ranges.sort_by_key(|&(start, end)| (start, std::cmp::Reverse(end)));
     let mut out = String::with_capacity(text.len());

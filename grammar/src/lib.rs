@@ -1,12 +1,12 @@
 //! Source text of `.arch` programs: the pest grammar, the tree with spans and comments, the formatter, edits.
 //!
-//! Text goes through `lex` (is it text? do its brackets match?), the parser generated from `arch.pest`,
-//! `build` (pairs to tree) and `trivia` (comments to their homes). What does not parse is explained by
-//! `diagnose` in the words of the language; the errors of one file come back together, beside a tree that
+//! Text passes through `lex` (is it text? do its brackets match?), the parser generated from `arch.pest`,
+//! `build` (pairs to tree) and `trivia` (attachment of comments). Text that does not parse is explained by
+//! `diagnose` in the terms of the language; the errors of one file are returned together, with a tree that
 //! has `Error` nodes in their place.
 //!
-//! Invariants: no input makes the parser panic or exhaust its stack, the cost is linear in the length of
-//! the text, and every span lies on character boundaries of the text that was given.
+//! Invariants: no input makes the parser panic or exhaust its stack, the cost is linear in the length of the text, and every span lies on
+//! character boundaries of the input text.
 
 pub mod ast;
 mod build;

@@ -1,4 +1,4 @@
-//! Entry points: text in, tree and errors out.
+//! Entry points: from text to a tree and errors.
 
 use pest::Parser;
 use pest::iterators::Pair;
@@ -15,15 +15,15 @@ use crate::{diagnose, trivia};
 #[grammar = "arch.pest"]
 pub(crate) struct ArchParser;
 
-/// The most errors reported for one text.
+/// Maximum number of errors reported for one text.
 const MAX_ERRORS: usize = 50;
 
-/// What a text says, and what is wrong with it.
+/// Tree and errors of a text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parsed {
     /// The tree; items and statements that did not parse are `Error` nodes.
     pub file: File,
-    /// In the order of the text; empty for a program of the language.
+    /// Errors in the order of the text; empty for a valid program.
     pub errors: Vec<SyntaxError>,
 }
 
@@ -40,7 +40,7 @@ pub fn parse(text: &str) -> Parsed {
     Parsed { file, errors }
 }
 
-/// Parses one expression, e.g. one that an edit is going to put into a tree. Comments in it are dropped.
+/// Parses one expression, for instance one for an edit. Comments in it are dropped.
 pub fn parse_expr(text: &str) -> Result<Expr, Vec<SyntaxError>> {
     let (expr, _) = piece(text, Rule::one_expr, |builder, pair| {
         pair.into_inner().find(|p| p.as_rule() == Rule::expr).map(|expr| builder.expr(expr))
@@ -48,8 +48,8 @@ pub fn parse_expr(text: &str) -> Result<Expr, Vec<SyntaxError>> {
     Ok(expr)
 }
 
-/// Parses one statement. `where score sink weight` are read as the keywords that they are in `attend`
-/// when the text is no statement otherwise.
+/// Parses one statement. `where score sink weight` are read as the keywords that they are in `attend` if the text is no statement
+/// otherwise.
 pub fn parse_stmt(text: &str) -> Result<Stmt, Vec<SyntaxError>> {
     let read = |rule| {
         piece(text, rule, |builder, pair| {
@@ -68,7 +68,7 @@ pub(crate) fn is_number(text: &str) -> bool {
     ArchParser::parse(Rule::number, text).is_ok_and(|pairs| pairs.as_str().len() == text.len())
 }
 
-/// Reads a whole text as one thing, which must be free of errors.
+/// Parses a whole text by one rule; it must be free of errors.
 fn piece<T, F>(text: &str, rule: Rule, build: F) -> Result<(T, Lexed), Vec<SyntaxError>>
 where
     F: for<'a> FnOnce(&mut Builder<'a>, Pair<'a, Rule>) -> Option<T>,
@@ -80,7 +80,7 @@ where
     }
 }
 
-/// The common path: look at the text, match its brackets, parse, build, explain.
+/// The common path: lex, match brackets, parse, build, explain.
 fn read<T, F>(text: &str, rule: Rule, build: F) -> Result<(T, Lexed, Vec<SyntaxError>), SyntaxError>
 where
     F: for<'a> FnOnce(&mut Builder<'a>, Pair<'a, Rule>) -> T,
@@ -97,7 +97,7 @@ where
     let clean = repaired.as_deref().unwrap_or(text);
     let pair = match ArchParser::parse(rule, clean).map(|mut pairs| pairs.next()) {
         Ok(Some(pair)) => pair,
-        // A file always parses, for what does not is a bad item; a piece may fail.
+        // a file always parses, because invalid text is a bad item; a piece may fail
         _ => {
             let whole = BadSlice { wanted: rule, span: Span::new(0, text.len()), previous: None };
             let explain = || diagnose::explain(clean, &lexed.tokens, whole).error;

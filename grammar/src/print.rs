@@ -1,12 +1,12 @@
-//! The formatter: what the parser reads, printed the one way.
+//! The formatter: prints a tree in the canonical layout.
 //!
-//! - `parse(format(file))` is `file` up to spans, and formatting twice is formatting once.
-//! - The author's choices stay: pipes, parentheses, blank lines (at most one), the spelling of numbers,
-//!   comments in the place that `trivia` gave them.
-//! - Parentheses that a tree needs and does not have (an edit put a sum under a product) are added, so
-//!   every tree means the same after printing.
-//! - A line has at most 100 columns where it can be broken: a list becomes one item a line, a chain of
-//!   operators or pipes one operand a line.
+//! - `parse(format(file))` is `file` up to spans, and formatting is idempotent.
+//! - The author's choices are kept: pipes, parentheses, blank lines (at most one), the spelling of numbers,
+//!   comments in the place that `trivia` assigned.
+//! - Necessary parentheses that a tree lacks (an edit put a sum under a product) are added, so
+//!   every tree has the same meaning after printing.
+//! - A line has at most 100 columns where it can be broken: a list becomes one item per line, a chain of
+//!   operators or pipes one operand per line.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::build::{PIPE_LEVEL, unary_level};
 use crate::doc::{Doc, INDENT};
 use crate::errors::SyntaxError;
 
-/// The level of an operand: nothing binds tighter.
+/// Level of an operand: nothing binds tighter.
 const OPERAND: u8 = 10;
 
 /// Prints a file.
@@ -34,14 +34,14 @@ pub fn format_source(text: &str) -> Result<String, Vec<SyntaxError>> {
     if parsed.errors.is_empty() { Ok(format(&parsed.file)) } else { Err(parsed.errors) }
 }
 
-/// On one line.
+/// Prints the expression on one line.
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&expr(self, 0).flat())
     }
 }
 
-/// As in a file, without indentation; no newline at the end.
+/// Prints the statement as in a file, without indentation and without a newline at the end.
 impl fmt::Display for Stmt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut printer = Printer::default();
@@ -50,14 +50,14 @@ impl fmt::Display for Stmt {
     }
 }
 
-/// As in a file.
+/// Prints the file.
 impl fmt::Display for File {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&format(self))
     }
 }
 
-/// On one line.
+/// Prints the brackets on one line.
 impl fmt::Display for Brackets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&brackets(self).flat())
@@ -83,7 +83,7 @@ impl Printer {
         self.out.extend(std::iter::repeat_n(' ', self.indent));
     }
 
-    /// A blank line, unless one stands there or a body or the file has just begun.
+    /// Adds a blank line, unless there is one or a body or the file has just begun.
     fn blank(&mut self) {
         let fresh = self.out.is_empty() || self.out.ends_with("\n\n") || self.after_opening();
         if !fresh {
@@ -118,7 +118,7 @@ impl Printer {
         self.out.push('\n');
     }
 
-    /// `text` and then `doc`, broken where it must be.
+    /// Writes `text` and then `doc`, broken where necessary.
     fn write(&mut self, text: &str, doc: &Doc) {
         self.out.push_str(text);
         doc.render(self.indent, &mut self.out);
@@ -187,14 +187,14 @@ impl Printer {
 
     // ---- statements
 
-    /// ` { ... }`
+    /// Writes a body: ` { ... }`.
     fn body(&mut self, body: &Block) {
         self.out.push(' ');
         self.out.push_str(OPEN);
         self.rest_of_body(body);
     }
 
-    /// What follows the opening brace.
+    /// Writes the part of a body after the opening brace.
     fn rest_of_body(&mut self, body: &Block) {
         if body.opening.is_none() && body.stmts.is_empty() && body.dangling.is_empty() {
             self.out.push('}');
@@ -285,7 +285,7 @@ impl Printer {
 
 const OPEN: &str = "{";
 
-/// Stands for what did not parse; does not parse either, so that nothing is lost silently.
+/// Text for a node that did not parse; it does not parse either, so that nothing is lost silently.
 const ERROR: &str = "<error>";
 
 fn comment(line: &str) -> String {
@@ -342,7 +342,7 @@ fn axis_sum(sum: &AxisSum) -> String {
 
 // ---- expressions
 
-/// How tightly the outermost operator of an expression holds it together.
+/// Binding strength of the outermost operator of an expression.
 fn level(expr: &Expr) -> u8 {
     match &expr.kind {
         ExprKind::Pipe(..) => PIPE_LEVEL,
@@ -353,7 +353,7 @@ fn level(expr: &Expr) -> u8 {
     }
 }
 
-/// An expression where something of at least this level is wanted.
+/// An expression in a position that requires at least this level.
 fn expr(expr: &Expr, least: u8) -> Doc {
     let inner = bare(expr);
     if level(expr) < least { parenthesised(inner) } else { inner }
@@ -399,18 +399,18 @@ fn bare(whole: &Expr) -> Doc {
     }
 }
 
-/// What `.name` or `[P = label]` follows: not a number.
+/// Document of the operand of `.name` or `[P = label]`: not a number.
 fn selected(base: &Expr) -> Doc {
     let number = matches!(base.kind, ExprKind::Number { .. });
     expr(base, if number { OPERAND + 1 } else { OPERAND })
 }
 
-/// Operators of one level are broken as one: `a + b - c` becomes a line for each operand.
+/// Document of a chain; operators of one level are broken together: `a + b - c` becomes a line for each operand.
 fn chain(whole: &Expr) -> Doc {
     let own = level(whole);
     let mut links = Vec::new();
     let mut first = whole;
-    // Only what groups to the left is a chain; `a ^ b ^ c` nests in its right operand.
+    // only left-associative operators form a chain; `a ^ b ^ c` nests in its right operand
     loop {
         match &first.kind {
             ExprKind::Binary(op, left, right) if level(first) == own => {
@@ -439,7 +439,7 @@ fn chain(whole: &Expr) -> Doc {
     Doc::All(vec![expr(first, least), Doc::All(rest).nest()]).group()
 }
 
-/// The levels that the operands of a binary operator must have.
+/// Levels that the operands of a binary operator must have.
 fn operand_levels(op: BinaryOp) -> (u8, u8) {
     let own = op.level();
     match op {
@@ -449,7 +449,7 @@ fn operand_levels(op: BinaryOp) -> (u8, u8) {
     }
 }
 
-/// The spelling of a number: the author's while it is true, else one that reads back to the same value.
+/// Spelling of a number: the author's while it is correct, else one that parses to the same value.
 pub(crate) fn number(value: f64, text: &str) -> String {
     if text.parse() == Ok(value) && text.starts_with(|c: char| c.is_ascii_digit()) && crate::parser::is_number(text) {
         text.to_owned()
@@ -458,7 +458,7 @@ pub(crate) fn number(value: f64, text: &str) -> String {
     }
 }
 
-/// A spelling of a value in the language.
+/// Spelling of a value in the language.
 pub(crate) fn spell(value: f64) -> String {
     if value.is_nan() {
         return "(inf - inf)".to_owned();

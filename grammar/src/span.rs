@@ -12,12 +12,12 @@ pub struct Span {
 }
 
 impl Span {
-    /// The span `start..end`.
+    /// Span `start..end`.
     pub fn new(start: usize, end: usize) -> Self {
         Self { start: start as u32, end: end as u32 }
     }
 
-    /// The smallest span that covers both.
+    /// Smallest span that covers both.
     pub fn to(self, other: Self) -> Self {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
     }

@@ -1,7 +1,7 @@
-//! Comments and blank lines, put where the formatter will find them.
+//! Attachment of comments and blank lines to the tree, where the formatter finds them.
 //!
-//! The parser skips comments; the scan has collected them. Walking the finished tree in the order of the
-//! text, each comment goes to the nearest home: the end of the statement on its line, the statement that
+//! The parser skips comments; the lexer has collected them. The finished tree is visited in the order of the
+//! text, and each comment is attached to the nearest owner: the end of the statement on its line, the statement that
 //! follows, the brace that opens or closes the block. A comment inside an expression moves in front of
 //! its statement.
 
@@ -37,7 +37,7 @@ pub(crate) fn attach_to_stmt(stmt: &mut Stmt, text: &str, lexed: &Lexed) {
 struct Walk<'a> {
     text: &'a str,
     lexed: &'a Lexed,
-    /// The next comment without a home.
+    /// Index of the next unattached comment.
     next: usize,
 }
 
@@ -46,7 +46,7 @@ impl Walk<'_> {
         let comments = std::mem::take(&mut item.trivia.leading);
         for line in comments {
             match line.strip_prefix("///") {
-                // Four slashes rule off a section.
+                // four slashes are a section rule
                 Some(doc) if !doc.starts_with('/') => item.docs.push(doc.strip_prefix(' ').unwrap_or(doc).to_owned()),
                 _ => item.trivia.leading.push(line),
             }
@@ -110,7 +110,7 @@ impl Walk<'_> {
         self.inside(&mut stmt.trivia, end);
     }
 
-    /// What stands between the end of one thing and the start of the next.
+    /// Trivia between the end of one node and the start of the next.
     fn before(&mut self, previous: Option<&mut Trivia>, mut end: usize, start: usize) -> Trivia {
         let first = previous.is_none();
         if let Some(previous) = previous
@@ -126,7 +126,7 @@ impl Walk<'_> {
         trivia
     }
 
-    /// What stands between the last thing and the closing brace or the end of the file.
+    /// Comments between the last node and the closing brace or the end of the file.
     fn after(&mut self, last: Option<&mut Trivia>, mut end: usize, close: usize) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(last) = last {
@@ -145,7 +145,7 @@ impl Walk<'_> {
         lines
     }
 
-    /// The comments up to `end`, with an empty line for each gap after one.
+    /// Comments up to `end`, with an empty line for each gap after one.
     fn lines(&mut self, end: usize, out: &mut Vec<String>) {
         while let Some(comment) = self.comment().filter(|c| c.start < end) {
             self.next += 1;
@@ -157,7 +157,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Comments from inside something move in front of it.
+    /// Moves comments from inside a node in front of it.
     fn inside(&mut self, trivia: &mut Trivia, end: usize) {
         let inner = self.until(end);
         trivia.leading.extend(inner);
@@ -172,7 +172,7 @@ impl Walk<'_> {
         lines
     }
 
-    /// Takes the next comment if it stands on the line on which something ends.
+    /// Takes the next comment if it is on the line on which a node ends.
     fn on_line_of(&mut self, end: usize, limit: usize) -> Option<Comment> {
         let comment = self.comment().filter(|c| c.start >= end && c.start < limit)?;
         if self.text[end..comment.start].contains(['\n', '\r']) || self.has_token(end, comment.start) {
@@ -197,7 +197,7 @@ impl Walk<'_> {
         self.text[comment.start..comment.end].to_owned()
     }
 
-    /// Where the next comment or token starts, `;` aside.
+    /// Position of the next comment or token, ignoring `;`.
     fn first_thing(&self, from: usize, limit: usize) -> usize {
         let first = self.lexed.tokens.partition_point(|t| t.start < from);
         let mut tokens = self.lexed.tokens[first..].iter();

@@ -1,8 +1,8 @@
-//! The codes of the checks, with the long texts of `archc explain`.
+//! Codes of the checks, with their explanations for `archc explain`.
 
 use crate::diag::Code;
 
-/// E06xx and W06xx dataflow, E07xx and W07xx ranges.
+/// Codes E06xx and W06xx (dataflow), E07xx and W07xx (ranges).
 pub const CODES: &[Code] = &[
     Code {
         code: "E0601",

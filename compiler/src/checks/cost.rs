@@ -1,23 +1,23 @@
-//! What a program costs: parameters, FLOPs, bytes, state, time class.
+//! Cost of a program: parameters, FLOPs, bytes, state, time class.
 //!
 //! # Rules
-//! - FLOPs of an op are stated in [`crate::ops`]. Per token; what is the same at every token is counted
-//!   apart, once a step.
+//! - FLOPs of an op are stated in [`crate::ops`]. They are counted per token; work that is the same at every token is counted
+//!   separately, once per step.
 //! - Backward: for each operand that needs a gradient (it depends on a parameter or an input) of each op
-//!   that gets one, the op's gradient cost. A scan's backward runs its body once more, and so does an
+//!   that gets one, the op's gradient cost. A scan's backward pass runs its body once more, and so does an
 //!   attend's: both save entry states and captures only.
 //! - The body of an attend runs once for each visible pair, of which a token has (T + 1) / 2 on average,
 //!   or with `where lag < w` w (fewer at the start: w - w (w - 1) / 2T). The part of a body that does not
-//!   depend on the past token is counted once a token.
-//! - Bytes: activations that cross memory if every op runs by itself, 4 bytes a number: its operands read,
+//!   depend on the past token is counted once per token.
+//! - Bytes: activations that cross memory if every op runs by itself, 4 bytes per element: its operands read,
 //!   its result written; views cost nothing; a window reads its operand once. Inside of a scan body values
-//!   stay in registers: its captures and states are read, its emits and states written once a token. The
+//!   stay in registers: its captures and states are read, its emits and states written once per token. The
 //!   same for an attend, whose past operands are read once for each tile of [`TILE`] tokens. Backward is
-//!   twice that: what was read is read again with the gradient that comes in, and a gradient is written.
-//!   Fusion only lowers these numbers. Parameters, read once a batch, are not in them.
-//! - State: numbers that one sequence carries from token to token when decoding: the states of scans, the
+//!   twice that: the same operands are read again together with the cotangent, and a gradient is written.
+//!   Fusion only lowers these counts. Parameters, read once per batch, are not included.
+//! - State: elements that one sequence carries from token to token when decoding: the states of scans, the
 //!   history of windows (shared by windows over the same value), the past operands of attends, which grow
-//!   by so many numbers a token, up to w tokens with `where lag < w`.
+//!   with every token, up to w tokens with `where lag < w`.
 
 use super::flow::{EdgeKind, Flow};
 use crate::graph::{Attend, BinaryOp, Dag, Graph, NodeId, Op, ParamId, ParamKind, Rate, UnaryOp};
@@ -26,29 +26,29 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Tokens of one tile of an attend, for the count of bytes.
+/// Length of an attend's tile in tokens, for the count of bytes.
 pub const TILE: f64 = 64.0;
 
-/// Some parameters that belong together.
+/// A group of parameters.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ParamGroup {
-    /// The first part of their paths.
+    /// First part of their paths.
     pub name: String,
-    /// How many numbers.
+    /// Number of elements.
     pub count: usize,
 }
 
 /// A count per token that may depend on the length T.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Flops {
-    /// Whatever the length.
+    /// The part that does not depend on T.
     pub per_token: f64,
-    /// For each reach of an attend (in tokens; none: all of the past), so many a visible pair.
+    /// The part per visible pair, for each reach of an attend (in tokens; none: all of the past).
     pub per_pair: Vec<(Option<u64>, f64)>,
 }
 
 impl Flops {
-    /// The average per token of a sequence of T tokens.
+    /// Average per token of a sequence of T tokens.
     pub fn at(&self, tokens: usize) -> f64 {
         self.per_token + self.per_pair.iter().map(|(reach, n)| n * pairs(*reach, tokens)).sum::<f64>()
     }
@@ -74,19 +74,19 @@ fn pairs(reach: Option<u64>, tokens: usize) -> f64 {
     w - w * (w - 1.0) / (2.0 * t)
 }
 
-/// Numbers that one sequence carries while decoding.
+/// Elements that one sequence carries while decoding.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct StateSize {
     /// States of scans.
     pub scans: u64,
     /// Histories of windows.
     pub windows: u64,
-    /// For each reach of an attend, numbers a token of the past.
+    /// Elements per past token, for each reach of an attend.
     pub per_past_token: Vec<(Option<u64>, u64)>,
 }
 
 impl StateSize {
-    /// Numbers after T tokens.
+    /// Elements after T tokens.
     pub fn at(&self, tokens: usize) -> u64 {
         let t = tokens as u64;
         let kept = |(reach, n): &(Option<u64>, u64)| reach.map_or(t, |w| w.min(t)) * n;
@@ -94,7 +94,7 @@ impl StateSize {
     }
 }
 
-/// How the time of a sequence grows with its length T.
+/// Growth of a sequence's time with its length T.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum TimeClass {
     /// O(T)
@@ -115,34 +115,34 @@ impl fmt::Display for TimeClass {
     }
 }
 
-/// What a program costs. `{}` prints it.
+/// Cost of a program. `{}` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CostReport {
-    /// Learned numbers.
+    /// Number of learned elements.
     pub params: usize,
-    /// The same by the first part of their paths, in order of declaration.
+    /// Learned elements by the first part of their paths, in order of declaration.
     pub groups: Vec<ParamGroup>,
-    /// Those that decay: the weights of linear and conv.
+    /// Learned elements that decay: the weights of linear and conv.
     pub weights: usize,
     /// FLOPs per token forward.
     pub forward: Flops,
     /// FLOPs per token backward.
     pub backward: Flops,
-    /// FLOPs forward that are done once a step, whatever the number of tokens.
+    /// Forward FLOPs once per step, independent of the number of tokens.
     pub per_step: f64,
     /// Bytes per token forward.
     pub bytes_forward: Flops,
     /// Bytes per token backward.
     pub bytes_backward: Flops,
-    /// What a sequence carries.
+    /// Elements that a sequence carries.
     pub state: StateSize,
-    /// How time grows.
+    /// Growth of time with T.
     pub time: TimeClass,
-    /// The length of the printed example.
+    /// Length of the printed example, in tokens.
     pub tokens: usize,
 }
 
-/// Counts. `tokens` is the length of the example that is printed beside the formulas.
+/// Counts the cost of a graph. `tokens` is the length of the example that is printed beside the formulas.
 pub fn cost(graph: &Graph, tokens: usize) -> CostReport {
     let flow = Flow::new(graph);
     let differentiable = |to: usize, edge| flow.differentiable(to, edge);
@@ -150,7 +150,7 @@ pub fn cost(graph: &Graph, tokens: usize) -> CostReport {
     let counter = Counter {
         needs: flow.ahead(trained, differentiable),
         gets: flow.behind(&flow.roots(), differentiable),
-        // a value of the lag alone is the same for all pairs at one distance
+        // a value of the lag alone is the same for all pairs at one lag
         pairwise: flow.ahead(
             |op| matches!(op, Op::Past(_)),
             |_, edge| !matches!(edge.kind, EdgeKind::Emitted | EdgeKind::Weight | EdgeKind::Visible | EdgeKind::Sink),
@@ -193,7 +193,7 @@ struct Sums {
     bytes: Flops,
 }
 
-/// How often the value of a vertex is computed.
+/// Frequency with which the value of a vertex is computed.
 #[derive(Clone, Copy)]
 enum Often {
     Step,
@@ -203,13 +203,13 @@ enum Often {
 
 struct Counter<'a> {
     flow: &'a Flow<'a>,
-    /// Depends on something that is trained.
+    /// Marks vertices that depend on a trained value.
     needs: Vec<bool>,
-    /// A gradient arrives.
+    /// Marks vertices that receive a gradient.
     gets: Vec<bool>,
-    /// Depends on the past token.
+    /// Marks vertices that depend on the past token.
     pairwise: Vec<bool>,
-    /// Depends on the lag.
+    /// Marks vertices that depend on the lag.
     lagged: Vec<bool>,
 }
 
@@ -223,7 +223,7 @@ impl Counter<'_> {
         }
     }
 
-    /// Not of the lag and of what is the same at every token: those are computed once a lag, T of them.
+    /// Whether a vertex is computed for each pair. Values of the lag and of fixed values only are computed once per lag, T of them.
     fn is_pairwise(&self, vertex: usize) -> bool {
         self.pairwise[vertex] || self.lagged[vertex] && self.reads_present(vertex)
     }
@@ -270,7 +270,7 @@ impl Counter<'_> {
             let pair = attend_flops_per_pair(self.flow.graph, attend);
             let reach = reach(self.flow, vertex);
             sums.forward.add_pairs(reach, pair);
-            // the gradients of weights and values: a product each; the softmax again and its gradient
+            // the gradients of weights and values: one product each; the softmax again and its gradient
             sums.backward.add_pairs(reach, 2.0 * pair);
         }
     }
@@ -302,7 +302,7 @@ impl Counter<'_> {
     }
 }
 
-/// The value of which a window shows the past.
+/// The value whose past a window contains.
 fn behind_window(dag: &Dag, id: NodeId) -> NodeId {
     match dag.op(id) {
         Op::Window { .. } => dag.operands(id)[0],
@@ -310,7 +310,7 @@ fn behind_window(dag: &Dag, id: NodeId) -> NodeId {
     }
 }
 
-/// The operands of an attend that it reads at the present and at the past token.
+/// The operands that an attend reads at the present and at the past token.
 fn attend_operands(dag: &Dag, id: NodeId, attend: &Attend) -> (Vec<NodeId>, Vec<NodeId>) {
     let operands = dag.operands(id);
     let (mut present, mut past) = (Vec::new(), Vec::new());
@@ -433,7 +433,7 @@ fn weights(graph: &Graph) -> usize {
         .fold(0, usize::saturating_add)
 }
 
-/// 1234567 as 1,234,567; rounded to an integer.
+/// Text of a number rounded to an integer, with separators: 1234567 as 1,234,567.
 fn grouped(x: f64) -> String {
     let digits = format!("{:.0}", x);
     let mut text = String::new();

@@ -1,15 +1,15 @@
-//! Does the output depend on the input, can every parameter learn, does something mix time?
+//! Dependence checks: does the output depend on the input, can every parameter learn, does something mix time?
 //!
-//! Everything here is reachability in the [`Flow`] graph, so it sees through scans and attends: a state
-//! that no emit reads is found, however long the body. What is unused in the *source* is the front's to
-//! tell; here are the cases that only the graph shows.
+//! All of them are reachability in the [`Flow`] graph, which includes the bodies of scans and attends: an unread state
+//! is found, however long the body. Names that are unused in the *source* are reported by the front end; these are the cases that only the
+//! graph shows.
 
 use super::flow::{EdgeKind, Flow};
 use crate::diag::Diagnostic;
 use crate::graph::{Graph, Op, ParamId};
 use std::collections::BTreeSet;
 
-/// E0601, E0602, W0602, W0603, W0604, W0606.
+/// Reports E0601, E0602, W0602, W0603, W0604, W0606.
 pub fn check_dependence(graph: &Graph) -> Vec<Diagnostic> {
     let flow = Flow::new(graph);
     let mut found = Vec::new();
@@ -20,7 +20,7 @@ pub fn check_dependence(graph: &Graph) -> Vec<Diagnostic> {
     found
 }
 
-/// Whether a leaf brings the sequence in.
+/// Whether a leaf depends on the sequence.
 fn is_input(op: &Op) -> bool {
     matches!(op, Op::Input(_) | Op::Embed { .. })
 }
@@ -76,7 +76,7 @@ fn params(flow: &Flow, found: &mut Vec<Diagnostic>) {
     }
 }
 
-/// The first op behind which the gradient from the outputs ends, on a way to the parameter.
+/// The first op that stops the gradient from the outputs on a path to the parameter.
 fn blocker(flow: &Flow, param: ParamId, learns: &[bool]) -> (Option<crate::source::Place>, String, bool) {
     let carries = flow.ahead(|op| matches!(op, Op::Param(p) if *p == param), |_, _| true);
     let mut blocks = Vec::new();
@@ -85,7 +85,7 @@ fn blocker(flow: &Flow, param: ParamId, learns: &[bool]) -> (Option<crate::sourc
             blocks.push((to, *edge));
         }
     }
-    // where several ops block, one that is not stop_grad says more
+    // of several blocking ops, one that is not stop_grad is more informative
     let frozen = !blocks.is_empty() && blocks.iter().all(|(to, _)| matches!(flow.vertices[*to].op(), Op::StopGrad));
     let chosen = blocks.iter().find(|(to, _)| frozen || !matches!(flow.vertices[*to].op(), Op::StopGrad));
     match chosen {
@@ -131,7 +131,7 @@ fn states(flow: &Flow, found: &mut Vec<Diagnostic>) {
             .filter(alive)
             .filter_map(|i| if let Op::State(s) = flow.vertices[i].op() { Some(*s) } else { None })
             .collect();
-        // a scan of which nothing is read is an unused name, which the front reports
+        // a scan without readers is an unused name, which the front end reports
         if !(0..flow.vertices.len()).any(|i| alive(&i)) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Value numbers: vertices of the flow graph that hold the same value by construction have one number.
+//! Value numbering: vertices of the flow graph with the same value by construction have the same number.
 //!
 //! The relations of the range analysis compare subexpressions (`x - max(x, y)`, `k` written and `k`
 //! read), and a program may well write `f + m` twice. Sites and states are equal only to themselves.
@@ -7,19 +7,19 @@ use super::flow::{EdgeKind, Flow};
 use crate::graph::{BinaryOp, Op, UnaryOp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// The number of a value.
+/// Number of a value.
 pub(super) type Value = usize;
 
-/// Numbers of all vertices, and the expression behind each number.
+/// Numbers of all vertices, and the expression of each number.
 pub(super) struct Values<'a> {
     flow: &'a Flow<'a>,
-    /// For each vertex, its value.
+    /// Value of each vertex.
     pub of: Vec<Value>,
-    /// For each value, the first vertex that has it.
+    /// First vertex of each value.
     pub vertex: Vec<usize>,
-    /// For each value, its operands.
+    /// Operands of each value.
     pub args: Vec<Vec<Value>>,
-    /// The values that are a sigmoid.
+    /// Values that are a sigmoid.
     sigmoids: Vec<Value>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Sum {
 }
 
 impl Sum {
-    /// Adds `by` times another sum; what cancels goes away.
+    /// Adds `by` times another sum; cancelled terms are removed.
     pub(super) fn add(&mut self, other: &Self, by: f64) {
         self.constant += by * other.constant;
         other.terms.iter().for_each(|(value, c)| self.insert(*value, by * c));
@@ -54,7 +54,7 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// The factors that are left when those are taken away; none if one of them is missing.
+    /// The remaining factors without `taken`; none if one of those is missing.
     pub(super) fn without(&self, taken: &[Value]) -> Option<Vec<Value>> {
         let mut left = self.factors.clone();
         for value in taken {
@@ -64,7 +64,7 @@ impl Product {
     }
 }
 
-/// Steps after which a sum or product is not taken apart further; a loop of doublings has 2^n terms.
+/// Maximum number of parts into which a sum or product is split; a loop of doublings has 2^n terms.
 const PARTS: usize = 64;
 
 impl<'a> Values<'a> {
@@ -81,7 +81,7 @@ impl<'a> Values<'a> {
                 .collect();
             let same = match vertex.op() {
                 Op::Capture(_) => args.first().copied(),
-                // a value that never changes is itself in the past too
+                // a fixed value is its own past
                 Op::Past(_) if vertex.dag.rate(vertex.id) == crate::graph::Rate::Fixed => args.first().copied(),
                 Op::Emit(_) if matches!(edges.as_slice(), [e] if e.kind == EdgeKind::Emitted) => args.first().copied(),
                 _ => None,
@@ -115,12 +115,12 @@ impl<'a> Values<'a> {
         values
     }
 
-    /// The op behind a value.
+    /// Op of a value.
     pub(super) fn op(&self, value: Value) -> &'a Op {
         self.flow.vertices[self.vertex[value]].op()
     }
 
-    /// The number that a value is.
+    /// The constant that a value is, if it is one.
     pub(super) fn number(&self, value: Value) -> Option<f64> {
         self.flow.constant(self.vertex[value])
     }
@@ -198,7 +198,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// All products and factors inside of a product, itself included.
+    /// Collects all products and factors inside of a product, itself included.
     pub(super) fn parts(&self, value: Value, into: &mut BTreeSet<Value>) {
         let mut stack = vec![value];
         while let Some(value) = stack.pop() {
@@ -208,7 +208,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// If this is 1 - m: m.
+    /// m, if this is 1 - m.
     pub(super) fn complement(&self, value: Value) -> Option<Value> {
         let sum = self.sum(value);
         match sum.terms.iter().next() {

@@ -1,9 +1,8 @@
-//! The flow graph: one vertex for every node of a graph and of the bodies in it, and an edge wherever a
-//! value goes.
+//! The flow graph: one vertex for every node of a graph and of the bodies in it, and an edge for every use of a value.
 //!
-//! A capture is joined to the value captured, an emit to the value emitted (and, in an attend, to the
+//! A capture is connected to the captured value, an emit to the emitted value (and, in an attend, to the
 //! weights), a state to its initial value and, back in time, to its next value: this is the only kind of
-//! cycle. Scan and attend nodes themselves carry nothing and have no edges. Initial values of parameters
+//! cycle. Scan and attend nodes themselves have no values and no edges. Initial values of parameters
 //! are not part of it.
 
 use crate::graph::{BinaryOp, Dag, Graph, NodeId, Op, UnaryOp, Weighing};
@@ -13,11 +12,11 @@ use std::collections::BTreeMap;
 /// A node of the graph or of a body.
 #[derive(Clone, Copy, Debug)]
 pub struct Vertex<'a> {
-    /// The DAG that holds it.
+    /// DAG that holds it.
     pub dag: &'a Dag,
-    /// Its id there.
+    /// Id of its node there.
     pub id: NodeId,
-    /// The vertex of the scan or attend in whose body it is.
+    /// Vertex of the scan or attend in whose body it is.
     pub home: Option<usize>,
 }
 
@@ -27,13 +26,13 @@ impl<'a> Vertex<'a> {
         self.dag.op(self.id)
     }
 
-    /// The node with its surroundings.
+    /// The node with its graph and DAG.
     pub fn at(&self, graph: &'a Graph) -> At<'a> {
         At::new(graph, self.dag, self.id)
     }
 }
 
-/// Why a value goes from one vertex to another.
+/// Kind of use of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EdgeKind {
     /// Operand number i.
@@ -42,46 +41,46 @@ pub enum EdgeKind {
     Initial,
     /// A state's value after the token before.
     Next,
-    /// A value of the surroundings, at the present or the past token.
+    /// An outer value, at the present or the past token.
     Capture,
-    /// The value emitted.
+    /// The emitted value.
     Emitted,
-    /// The score or weight behind an emit.
+    /// The score or weight of an emit.
     Weight,
-    /// The condition behind an emit.
+    /// The condition of an emit.
     Visible,
-    /// The sink behind an emit.
+    /// The sink of an emit.
     Sink,
 }
 
-/// Where a value comes from.
+/// Source of a value.
 #[derive(Clone, Copy, Debug)]
 pub struct Edge {
     /// The vertex that computes it.
     pub from: usize,
-    /// What for.
+    /// Kind of use.
     pub kind: EdgeKind,
 }
 
-/// All vertices with the edges into each.
+/// All vertices, with the edges into each.
 #[derive(Debug)]
 pub struct Flow<'a> {
     /// The graph.
     pub graph: &'a Graph,
     /// Bodies come after the node that holds them.
     pub vertices: Vec<Vertex<'a>>,
-    /// For each vertex, where its value comes from.
+    /// Incoming edges of each vertex.
     pub into: Vec<Vec<Edge>>,
-    /// For each vertex, the number that it is.
+    /// Constant value of each vertex that has one.
     constants: Vec<Option<f64>>,
-    /// For each outer node, its vertex.
+    /// Vertex of each outer node.
     outer: Vec<usize>,
-    /// For each scan or attend vertex, the vertices of its body.
+    /// Vertices of the body of each scan or attend vertex.
     bodies: BTreeMap<usize, Vec<usize>>,
 }
 
 impl<'a> Flow<'a> {
-    /// Joins the bodies of a graph.
+    /// Builds the flow graph of a graph, bodies included.
     pub fn new(graph: &'a Graph) -> Self {
         let mut flow = Self {
             graph,
@@ -99,17 +98,17 @@ impl<'a> Flow<'a> {
         flow
     }
 
-    /// The vertex of a node of the outer DAG.
+    /// Vertex of a node of the outer DAG.
     pub fn outer(&self, id: NodeId) -> usize {
         self.outer[id.0 as usize]
     }
 
-    /// The vertex of a node in the body of a scan or attend vertex.
+    /// Vertex of a node in the body of a scan or attend vertex.
     pub fn inner(&self, home: usize, id: NodeId) -> usize {
         self.bodies[&home][id.0 as usize]
     }
 
-    /// The number that a vertex is, if it is computed from constants alone.
+    /// Value of a vertex that is computed from constants only.
     pub fn constant(&self, vertex: usize) -> Option<f64> {
         self.constants[vertex]
     }
@@ -137,7 +136,7 @@ impl<'a> Flow<'a> {
         }
     }
 
-    /// The vertices of outputs and losses.
+    /// Vertices of outputs and losses.
     pub fn roots(&self) -> Vec<usize> {
         let outputs = self.graph.outputs.iter().map(|o| o.value);
         outputs.chain(self.graph.losses.iter().copied()).map(|id| self.outer(id)).collect()
@@ -152,7 +151,7 @@ impl<'a> Flow<'a> {
         }
     }
 
-    /// Marks every vertex from which one of the roots can be reached along the edges allowed.
+    /// Marks every vertex from which one of the roots is reachable along allowed edges.
     pub fn behind(&self, roots: &[usize], allowed: impl Fn(usize, Edge) -> bool) -> Vec<bool> {
         let mut seen = vec![false; self.vertices.len()];
         let mut stack = roots.to_vec();
@@ -164,7 +163,7 @@ impl<'a> Flow<'a> {
         seen
     }
 
-    /// Marks every vertex that can be reached from a source along the edges allowed.
+    /// Marks every vertex that is reachable from a source along allowed edges.
     pub fn ahead(&self, source: impl Fn(&Op) -> bool, allowed: impl Fn(usize, Edge) -> bool) -> Vec<bool> {
         let mut users: Vec<Vec<usize>> = vec![Vec::new(); self.vertices.len()];
         for (to, edges) in self.into.iter().enumerate() {

@@ -1,17 +1,17 @@
-//! What is proven or refused before anything is trained, as pure functions over the graph.
+//! Checks before training, as pure functions over the graph.
 //!
 //! | file | question | codes |
 //! |---|---|---|
 //! | `dependence` | does the output depend on the input, can every parameter learn, does something mix time? | E06xx, W06xx |
-//! | `ranges` | where does every value lie; do log, sqrt, division and exp stay in their domain? | E07xx, W07xx |
+//! | `ranges` | what is the range of every value; do log, sqrt, division and exp stay in their domain? | E07xx, W07xx |
 //! | `scan_bound` | is each state's transition a contraction, or may the state grow? | W07xx |
 //! | `cost` | parameters, FLOPs, bytes, state, time class | |
 //!
-//! Dependence and ranges look at the graph as elaborated, where every op still has a place in the source
-//! and nothing has been dropped; cost at the graph after the [`passes`], which is what
-//! devices run. `flow` joins the bodies of scans and attends to their surroundings for the analyses
+//! Dependence and ranges use the graph as elaborated, where every op still has a place in the source
+//! and nothing has been removed; cost uses the graph after the [`passes`], which is what
+//! devices run. `flow` connects the bodies of scans and attends to the graph around them for the analyses
 //! that follow values through them; `equal` numbers values, so that two ways to write the same
-//! subexpression are one.
+//! subexpression are equal.
 //!
 //! The smallest example, `block Same[D] { input x[D]; output x }`, passes with one lint: nothing in it
 //! mixes time (W0604).
@@ -38,16 +38,16 @@ use crate::diag::Diagnostic;
 use crate::graph::Graph;
 use crate::passes;
 
-/// A graph with everything that the checks know about it.
+/// A graph with the results of all checks.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// The graph after the passes: what devices run.
+    /// The graph after the passes, which devices run.
     pub graph: Graph,
-    /// What it costs.
+    /// Cost of the program.
     pub cost: CostReport,
-    /// What is known about the growth of each state, in order.
+    /// Bounds on the growth of each state, in order.
     pub states: Vec<StateBound>,
-    /// Findings, sorted by place and code.
+    /// Diagnostics, sorted by place and code.
     pub diagnostics: Vec<Diagnostic>,
 }
 

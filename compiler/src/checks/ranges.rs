@@ -1,16 +1,16 @@
-//! Interval analysis: where every value lies, and which ops may leave their domain.
+//! Interval analysis: the range of every value, and the ops that may leave their domain.
 //!
-//! The operators' own rules (in [`crate::ops`]) give an interval from the operands' intervals. Two more
-//! kinds of facts are carried beside it, because intervals are blind to them: a bound on the L2 norm over
+//! The operators' own rules (in [`crate::ops`]) derive an interval from the operands' intervals. Two more
+//! kinds of facts are tracked beside it, which intervals cannot express: a bound on the L2 norm over
 //! some axes (`x * rsqrt(sum[K](x ^ 2) + eps)` has norm at most 1), and the mass of non-negative values
-//! along axes (a softmax sums to 1). `relations` adds what follows from how an expression is built:
-//! `x - max(x, y) <= 0`, `a + (1 - a) * b` between b and 1, and the like.
+//! along axes (a softmax sums to 1). `relations` adds facts that follow from the structure of an expression:
+//! `x - max(x, y) <= 0`, `a + (1 - a) * b` between b and 1, and similar ones.
 //!
-//! Inputs, parameters and the results of learned maps may be anything. A state's interval is the least
-//! one around its initial value that its update keeps, found by iteration with widening.
+//! Inputs, parameters and the results of learned maps may have any value. A state's interval is the smallest
+//! one around its initial value that its update preserves, found by iteration with widening.
 //!
-//! A finding is an error where every value of the operand is outside of the op's domain, and a warning
-//! where a closed end or the inside of its interval is. Values that approach a bad point without reaching
+//! A finding is an error if every value of the operand is outside of the op's domain, and a warning
+//! if a closed end or the inside of its interval is. Values that approach a bad point without reaching
 //! it (`exp(x)` and 0) are not reported, nor an `exp` of parameters alone.
 
 use super::equal::{Value, Values};
@@ -21,14 +21,14 @@ use crate::graph::{AxisId, BinaryOp, Graph, Node, NodeId, Op, Rate, ReduceOp, Un
 use crate::ops::{At, Domain, EXP_MAX, Interval, Meets, Trait, rules};
 use std::collections::BTreeSet;
 
-/// What is known about a value.
+/// Known facts about a value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fact {
-    /// Where it lies.
+    /// Range of the value.
     pub interval: Interval,
     /// Bounds on its L2 norm over axes.
     pub norms: Vec<(Vec<AxisId>, f64)>,
-    /// If it is non-negative: axes over which it sums to something between these two.
+    /// For a non-negative value: axes, and bounds on the sum over them.
     pub mass: Option<(Vec<AxisId>, f64, f64)>,
 }
 
@@ -38,14 +38,14 @@ impl From<Interval> for Fact {
     }
 }
 
-/// The facts about all values of a graph.
+/// Facts about all values of a graph.
 pub struct Ranges<'a> {
     pub(super) flow: &'a Flow<'a>,
     pub(super) values: Values<'a>,
     pub(super) facts: Vec<Fact>,
 }
 
-/// Rounds of a state's iteration before its ends are moved to 0, 1, -1, and before they are given up.
+/// Rounds of a state's iteration before its ends are widened to 0, 1, -1, and before they become infinite.
 const ROUNDS: (usize, usize) = (4, 10);
 
 impl<'a> Ranges<'a> {
@@ -62,32 +62,32 @@ impl<'a> Ranges<'a> {
         ranges
     }
 
-    /// Where the value of a vertex lies.
+    /// Range of a vertex.
     pub fn interval(&self, vertex: usize) -> Interval {
         self.facts[self.values.of[vertex]].interval
     }
 
-    /// Where a node of the outer DAG lies.
+    /// Range of a node of the outer DAG.
     pub fn of_node(&self, id: NodeId) -> Interval {
         self.interval(self.flow.outer(id))
     }
 
-    /// The vertex of a node of the outer DAG.
+    /// Vertex of a node of the outer DAG.
     pub(crate) fn vertex_of(&self, id: NodeId) -> usize {
         self.flow.outer(id)
     }
 
-    /// The vertex of a node in the body of a scan or attend vertex.
+    /// Vertex of a node in the body of a scan or attend vertex.
     pub(crate) fn inner_vertex(&self, home: usize, id: NodeId) -> usize {
         self.flow.inner(home, id)
     }
 
-    /// The number of the value that a vertex holds: equal where two vertices hold the same by construction.
+    /// Value number of a vertex: equal if two vertices have the same value by construction.
     pub(crate) fn value_number(&self, vertex: usize) -> usize {
         self.values.of[vertex]
     }
 
-    /// A bound on the L2 norm of a value over axes.
+    /// Bound on the L2 norm of a value over axes.
     pub(super) fn norm(&self, value: Value, axes: &[AxisId]) -> f64 {
         let graph = self.flow.graph;
         let vertex = self.flow.vertices[self.values.vertex[value]];
@@ -149,7 +149,7 @@ impl<'a> Ranges<'a> {
                 break;
             }
         }
-        // one step back: what a widened state became is still around its initial and its next value
+        // one narrowing step: the state's initial and next value bound what a widened state became
         let narrowed: Vec<Interval> = (0..states.len())
             .map(|i| initial[i].hull(self.interval(body[scan.next[i].0 as usize])).meet(states[i]))
             .collect();
@@ -165,7 +165,7 @@ impl<'a> Ranges<'a> {
         body.iter().for_each(|v| self.update(*v));
     }
 
-    /// The fact about a vertex from those about its operands.
+    /// Fact about a vertex from those about its operands.
     fn fact(&self, vertex: usize) -> Fact {
         let v = self.flow.vertices[vertex];
         let edges = &self.flow.into[vertex];
@@ -175,21 +175,21 @@ impl<'a> Ranges<'a> {
             _ => edges.iter().filter(|e| e.kind != EdgeKind::Next).map(|e| self.interval(e.from)).collect(),
         };
         let base = match (v.op(), self.values.args[value].as_slice()) {
-            // the same value twice, though written twice
+            // the same value twice, even if written twice
             (Op::Binary(BinaryOp::Mul), [a, b]) if a == b => operands[0].powi(2),
             _ => rules(v.op()).range(v.at(self.flow.graph), &operands),
         };
         relations::refine(self, value, base)
     }
 
-    /// What an attend gives out: a mean of the emitted values, or a weighted sum over some tokens.
+    /// Range of an emit: of an attend, a mean of the emitted values or a weighted sum over some tokens.
     fn emitted(&self, vertex: usize) -> Interval {
         let v = self.flow.vertices[vertex];
         let memory = v.dag.operands(v.id)[0];
         let from = |kind| self.flow.into[vertex].iter().find(|e| e.kind == kind).map(|e| self.interval(e.from));
         let emitted = from(EdgeKind::Emitted).unwrap_or(Interval::ALL);
         match v.dag.op(memory) {
-            // nothing visible gives 0, and a sink takes a share
+            // a row without visible tokens is 0, and a sink takes a share
             Op::Attend(attend) if matches!(attend.weighing, Weighing::Score(_)) => emitted.with_zero(),
             Op::Attend(_) => {
                 let product = emitted * from(EdgeKind::Weight).unwrap_or(Interval::ALL);
@@ -202,7 +202,7 @@ impl<'a> Ranges<'a> {
     }
 }
 
-/// The ends that moved, moved on to the next of -1, 0, 1, then to infinity.
+/// Widens the ends that moved to the next of -1, 0, 1, then to infinity.
 fn widened(old: Interval, grown: Interval, round: usize) -> Interval {
     if round < ROUNDS.0 {
         return grown;
@@ -217,11 +217,11 @@ fn widened(old: Interval, grown: Interval, round: usize) -> Interval {
         wide.hi = steps.iter().copied().find(|s| *s >= grown.hi).unwrap_or(f64::INFINITY);
         wide.hi_open = false;
     }
-    // ends that only became closed stay where they are
+    // ends that only became closed are not widened
     wide
 }
 
-/// E0701 to E0705, W0701 to W0705.
+/// Reports E0701 to E0705, W0701 to W0705.
 pub fn check_ranges(ranges: &Ranges) -> Vec<Diagnostic> {
     let flow = ranges.flow;
     let used = flow.behind(&flow.roots(), |_, _| true);
@@ -242,19 +242,19 @@ pub fn check_ranges(ranges: &Ranges) -> Vec<Diagnostic> {
     found.list
 }
 
-/// Ranges of the recipe of a parameter; no relation is needed there.
+/// Ranges of a parameter's init; no relation is needed there.
 fn init(graph: &Graph, dag: &crate::graph::Dag, found: &mut Findings) {
     let mut intervals: Vec<Interval> = Vec::with_capacity(dag.len());
     for id in dag.ids() {
         let operands: Vec<Interval> = dag.operands(id).iter().map(|o| intervals[o.0 as usize]).collect();
-        // a normal draw has no bound, but no value of it is large either
+        // a normal draw is unbounded, but its values are never large
         found.domain(dag.node(id), &operands, || true);
         intervals.push(rules(dag.op(id)).range(At::new(graph, dag, id), &operands));
     }
 }
 
-/// Whether a large value does no harm: it only goes, through products and sums, into functions that are
-/// bounded there, as in `exp(-exp(x))`, or under a fraction bar.
+/// Whether a large value is harmless: through products and sums it reaches only functions that are bounded there, as in `exp(-exp(x))`, or
+/// a divisor.
 fn is_tame(ranges: &Ranges, users: &[Vec<usize>], vertex: usize) -> bool {
     let mut seen = BTreeSet::new();
     let mut stack = vec![vertex];
@@ -286,7 +286,7 @@ fn is_tame(ranges: &Ranges, users: &[Vec<usize>], vertex: usize) -> bool {
     true
 }
 
-/// Findings, one for each code and place: an unrolled loop says it once.
+/// Findings, one for each code and place: an unrolled loop is reported once.
 #[derive(Default)]
 struct Findings {
     list: Vec<Diagnostic>,

@@ -1,8 +1,8 @@
-//! What follows from how an expression is built, where intervals of its operands are too coarse.
+//! Facts that follow from the structure of an expression, where intervals of its operands are too coarse.
 //!
 //! - sums: `x - max(x, y) <= 0` with any further terms, `max[A]` and `logsumexp[A]` included;
 //!   `w * x + (1 - w) * y` and `y + w * (x - y)` lie between x and y for w in [0, 1];
-//! - products: `x * rsqrt(sum[A](x ^ 2) + eps)` and its kin have norm at most 1 over A;
+//! - products: `x * rsqrt(sum[A](x ^ 2) + eps)` and similar ones have norm at most 1 over A;
 //! - quotients: `x / (sum[A](x) + eps)` of a non-negative x is a share, `y * x / (x + eps)` and `y * x / (abs(x) + eps)`
 //!   are at most y;
 //! - sums over axes: with the mass of a softmax a mean, of two bounded norms at most their product
@@ -13,7 +13,7 @@ use super::ranges::{Fact, Ranges};
 use crate::graph::{AxisId, BinaryOp, Op, ReduceOp, UnaryOp, Weighing};
 use crate::ops::{Interval, Trait};
 
-/// The fact about a value whose interval by its op's own rule is `base`.
+/// Fact about a value with the interval `base` by its op's own rule.
 pub(super) fn refine(ranges: &Ranges, value: Value, base: Interval) -> Fact {
     let mut fact = Fact::from(base);
     let op = ranges.values.op(value);
@@ -62,7 +62,7 @@ fn interval_of_product(ranges: &Ranges, coefficient: f64, factors: &[Value]) -> 
 
 // ---- sums
 
-/// max(a, ..) >= a: replacing a maximum by one of its arms bounds the sum from one side.
+/// Bounds a sum by max(a, ..) >= a: a maximum is replaced by one of its arms.
 fn extremes(ranges: &Ranges, sum: &Sum) -> Interval {
     let mut bounds = Interval::ALL;
     for (term, c) in sum.terms.iter().filter(|(_, c)| c.abs() == 1.0) {
@@ -71,7 +71,7 @@ fn extremes(ranges: &Ranges, sum: &Sum) -> Interval {
             let mut other = sum.clone();
             other.terms.remove(term);
             other.add(&ranges.values.sum(arm), *c);
-            // only where something cancels does this say more than the interval of the sum
+            // it is tighter than the interval of the sum only if something cancels
             if other.terms.len() >= sum.terms.len() {
                 continue;
             }
@@ -87,10 +87,10 @@ fn extremes(ranges: &Ranges, sum: &Sum) -> Interval {
     bounds
 }
 
-/// Arms of one maximum that are looked at.
+/// Maximum number of arms of a maximum that are tried.
 const ARMS: usize = 16;
 
-/// Values that this one is not below (true) or not above (false).
+/// Lower bounds of this value (true) or upper bounds of it (false).
 fn arms(values: &Values, value: Value) -> (Vec<Value>, bool) {
     match values.op(value) {
         Op::Binary(op @ (BinaryOp::Max | BinaryOp::Min)) => {
@@ -113,7 +113,7 @@ fn arms(values: &Values, value: Value) -> (Vec<Value>, bool) {
     }
 }
 
-/// A mean of two values.
+/// Range of a mean of two values.
 fn convex(ranges: &Ranges, sum: &Sum) -> Option<Interval> {
     if sum.constant != 0.0 || sum.terms.len() != 2 {
         return None;
@@ -124,7 +124,7 @@ fn convex(ranges: &Ranges, sum: &Sum) -> Option<Interval> {
         .find_map(|(i, j)| weighted(ranges, terms[i], terms[j]).or_else(|| towards(ranges, terms[i], terms[j])))
 }
 
-/// (1 - m) x + m y
+/// Range of (1 - m) x + m y.
 fn weighted(ranges: &Ranges, p: (Value, f64), q: (Value, f64)) -> Option<Interval> {
     let values = &ranges.values;
     let (left, right) = (values.product(p.0), values.product(q.0));
@@ -141,7 +141,7 @@ fn weighted(ranges: &Ranges, p: (Value, f64), q: (Value, f64)) -> Option<Interva
     })
 }
 
-/// y + w (x - y)
+/// Range of y + w (x - y).
 fn towards(ranges: &Ranges, y: (Value, f64), step: (Value, f64)) -> Option<Interval> {
     let values = &ranges.values;
     if y.1 != 1.0 {
@@ -167,7 +167,7 @@ fn towards(ranges: &Ranges, y: (Value, f64), step: (Value, f64)) -> Option<Inter
 
 // ---- quotients and masses
 
-/// `x / (sum[A](x) + eps)`
+/// Facts about `x / (sum[A](x) + eps)`.
 fn shares(ranges: &Ranges, value: Value, fact: &mut Fact) {
     let (x, divisor) = (ranges.values.args[value][0], ranges.values.args[value][1]);
     let sum = ranges.values.sum(divisor);
@@ -185,7 +185,7 @@ fn shares(ranges: &Ranges, value: Value, fact: &mut Fact) {
     }
 }
 
-/// y x / (c x + ..) for x >= 0, and y x / (c |x| + ..), of which all other terms are at least 0: y times a share of 1 / c.
+/// Range of y x / (c x + ..) for x >= 0, and of y x / (c |x| + ..), if all other terms are at least 0: y times a share of 1 / c.
 fn part_of_divisor(ranges: &Ranges, value: Value) -> Interval {
     let values = &ranges.values;
     let (above, below) = (values.product(values.args[value][0]), values.sum(values.args[value][1]));
@@ -205,7 +205,7 @@ fn part_of_divisor(ranges: &Ranges, value: Value) -> Interval {
     below.terms.iter().filter_map(part).fold(Interval::ALL, Interval::meet)
 }
 
-/// y / (c sum[A](x^2) + eps): y, and the bound 1 / sqrt(c) on the norm over A of x times the root of the quotient without y.
+/// For y / (c sum[A](x^2) + eps): y, and the bound 1 / sqrt(c) on the norm over A of x times the root of the quotient without y.
 pub(super) fn over_squares(ranges: &Ranges, quotient: Value, x: Value, axes: &[AxisId]) -> Option<(Value, f64)> {
     let values = &ranges.values;
     let Op::Binary(BinaryOp::Div) = values.op(quotient) else { return None };
@@ -213,8 +213,8 @@ pub(super) fn over_squares(ranges: &Ranges, quotient: Value, x: Value, axes: &[A
     (over == sorted(axes)).then_some((values.args[quotient][0], bound))
 }
 
-/// `y * b / (c + b * sum[A](y))`, in any order of its factors: a share for b, y, c >= 0 (the step of a proximal
-/// update, as in Longhorn).
+/// Range of `y * b / (c + b * sum[A](y))`, in any order of its factors: a share for b, y, c >= 0 (the step of a proximal update, as in
+/// Longhorn).
 fn share_of_sum(ranges: &Ranges, value: Value) -> Option<Interval> {
     let values = &ranges.values;
     let product = values.product(value);
@@ -243,7 +243,7 @@ fn share_of_sum(ranges: &Ranges, value: Value) -> Option<Interval> {
     })
 }
 
-/// Whether a product is never negative; a factor that is there twice is a square.
+/// Whether a product is never negative; a repeated factor is a square.
 fn positive_part(ranges: &Ranges, coefficient: f64, factors: &[Value]) -> bool {
     let odd = |v: &Value| factors.iter().filter(|f| *f == v).count() % 2 == 1;
     coefficient > 0.0 && factors.iter().filter(|v| odd(v)).all(|v| interval(ranges, *v).at_least(0.0))
@@ -275,7 +275,7 @@ fn masses(ranges: &Ranges, value: Value, op: &Op, fact: &mut Fact) {
     }
 }
 
-/// A sum of a product over axes.
+/// Facts about a sum of a product over axes.
 fn sum_over(ranges: &Ranges, value: Value, axes: &[AxisId], fact: &mut Fact) {
     let axes = sorted(axes);
     let x = ranges.values.args[value][0];
@@ -283,14 +283,14 @@ fn sum_over(ranges: &Ranges, value: Value, axes: &[AxisId], fact: &mut Fact) {
     means_over(ranges, &product, &axes, fact);
     cauchy_schwarz(ranges, &product, &axes, fact);
     if let Op::Binary(BinaryOp::Mul) = ranges.values.op(x) {
-        // the factors as written know more about themselves than their own factors do
+        // the factors as written have more facts than their own factors
         let written = Product { coefficient: 1.0, factors: ranges.values.args[x].clone() };
         means_over(ranges, &written, &axes, fact);
         cauchy_schwarz(ranges, &written, &axes, fact);
     }
 }
 
-/// A factor with a mass over the axes makes the sum a mean of the rest, times the mass.
+/// Range of a sum by a factor with a mass over the axes: a mean of the rest, times the mass.
 fn means_over(ranges: &Ranges, product: &Product, axes: &[AxisId], fact: &mut Fact) {
     for (i, factor) in product.factors.iter().enumerate() {
         let rest: Vec<Value> = product.factors.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, v)| *v).collect();
@@ -303,7 +303,7 @@ fn means_over(ranges: &Ranges, product: &Product, axes: &[AxisId], fact: &mut Fa
     }
 }
 
-/// |sum of x y| <= |x| |y|, further factors by their largest value.
+/// Bounds |sum of x y| by |x| |y|, further factors by their largest value.
 fn cauchy_schwarz(ranges: &Ranges, product: &Product, axes: &[AxisId], fact: &mut Fact) {
     let carries = |v: Value| axes.iter().all(|a| type_axes(ranges, v).contains(a));
     let count = product.factors.len();
@@ -351,7 +351,7 @@ fn norms(ranges: &Ranges, value: Value, op: &Op, fact: &mut Fact) {
             fact.norms.extend(of(0))
         }
         Op::Pick(a, _) | Op::Cut { from: a, .. } => {
-            // a part of the axis: no longer than the whole; the axis itself is gone or renamed
+            // a part of the axis has at most the norm of the whole; the axis itself is gone or renamed
             let into = if let Op::Cut { into, .. } = op { Some(*into) } else { None };
             fact.norms.extend(of(0).into_iter().map(|(axes, b)| (renamed(&axes, &[*a], into), b)));
         }
@@ -393,7 +393,7 @@ fn norms(ranges: &Ranges, value: Value, op: &Op, fact: &mut Fact) {
     fact.norms.dedup_by(|b, a| a.0 == b.0);
 }
 
-/// A softmax over tokens takes means, which are no longer than the longest.
+/// Norms of a softmax over tokens, which takes means: at most the largest norm.
 fn means(ranges: &Ranges, value: Value, fact: &mut Fact) {
     let v = ranges.flow.vertices[ranges.values.vertex[value]];
     if let Op::Attend(attend) = v.dag.op(v.dag.operands(v.id)[0])
@@ -410,7 +410,7 @@ fn scaled(norms: &[(Vec<AxisId>, f64)], by: f64, fact: &mut Fact) {
     fact.norms.extend(norms.iter().map(|(axes, n)| (axes.clone(), if *n == 0.0 { 0.0 } else { n * by })));
 }
 
-/// A norm of one factor, times the largest values of the others; or a factor divided by its own norm.
+/// Norm of a product: that of one factor times the largest values of the others; or of a factor divided by its own norm.
 fn products(ranges: &Ranges, value: Value, fact: &mut Fact) {
     let args = &ranges.values.args[value];
     for (x, by) in [(args[0], args[1]), (args[1], args[0])] {
@@ -444,7 +444,7 @@ fn products(ranges: &Ranges, value: Value, fact: &mut Fact) {
     }
 }
 
-/// If this is c sum[A](x^2) + eps: the bound 1 / sqrt(c) on the norm over A of x divided by its root.
+/// For c sum[A](x^2) + eps: the bound 1 / sqrt(c) on the norm over A of x divided by its root.
 fn sum_of_squares(ranges: &Ranges, value: Value, x: Value) -> Option<(Vec<AxisId>, f64)> {
     let values = &ranges.values;
     let sum = values.sum(value);
@@ -473,7 +473,7 @@ fn sum_of_squares(ranges: &Ranges, value: Value, x: Value) -> Option<(Vec<AxisId
     (c > 0.0).then(|| (sorted(axes), (n / c).sqrt()))
 }
 
-/// `x / norm[A](x)`, with a small number added or as a floor, or `x / sqrt(sum[A](x^2) + eps)`.
+/// Bound on the norm of `x / norm[A](x)`, with a small summand or lower bound, or of `x / sqrt(sum[A](x^2) + eps)`.
 fn divides_by_norm(ranges: &Ranges, x: Value, divisor: Value) -> Option<(Vec<AxisId>, f64)> {
     let values = &ranges.values;
     let is_norm = |v: Value| match values.op(v) {

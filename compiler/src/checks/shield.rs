@@ -1,15 +1,15 @@
-//! What an invisible pair computes is nobody's business: `shield` keeps it finite, so that weights of 0 hide it.
+//! `shield` keeps invisible pairs of attends finite, so that weights of 0 hide them.
 //!
-//! A device computes tiles of pairs, and in them some that nobody sees: of the future, of other documents, those that `where` excludes.
-//! Their weights are 0, and so are the cotangents of what made them; but 0 times infinity is no number, and a sum over pairs would hold
-//! it. `log1p(lag)` of the future is infinite or none, `log(past(m))` under `where past(m) > 0` is -inf where it is not seen.
+//! A device computes tiles of pairs, including invisible ones: of the future, of other documents, those that `where` excludes.
+//! Their weights are 0, and so are their cotangents; but 0 times infinity is NaN, and would spread into a sum over pairs.
+//! `log1p(lag)` of the future is infinite or NaN, `log(past(m))` under `where past(m) > 0` is -inf where it is invisible.
 //!
 //! So the operand of an op that has poles (log, a quotient, a power) or that overflows at moderate operands (exp) becomes
-//! `select(visible, x, harmless)` where it may meet either, and so does what is captured from outside and may be infinite there. `visible`
-//! is what the language means by it: `lag >= 0 and lag <= pos`, and the condition of `where`. Operands that are known to be harmless at
-//! every token (`past(softplus(x) + 1)`) stay as they are, and so do products of vectors, which most attends are made of.
+//! `select(visible, x, harmless)` if it may reach either, and so does a capture that may be infinite there. `visible`
+//! is the language's visibility: `lag >= 0 and lag <= pos`, and the condition of `where`. Operands that are known to be harmless at
+//! every token (`past(softplus(x) + 1)`) stay unchanged, and so do products of vectors, of which most attends consist.
 //!
-//! The smallest example, `score -s * log1p(lag)`, leaves as `score -s * log1p(select(lag >= 0 and lag <= pos, lag, 1))`.
+//! The smallest example, `score -s * log1p(lag)`, becomes `score -s * log1p(select(lag >= 0 and lag <= pos, lag, 1))`.
 
 use super::flow::Flow;
 use super::ranges::Ranges;
@@ -17,7 +17,7 @@ use crate::graph::{Attend, AxisId, BinaryOp, Dag, Graph, Node, NodeId, Op, Rate,
 use crate::ops::Domain;
 use crate::passes::rewrite::{Copied, add, attend_roots, graph_roots, join, minus, union, with_dag};
 
-/// What a value of a body depends on: the row's token, the column's token, the lag.
+/// Dependences of a value of a body: the row's token, the column's token, the lag.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Sides(u8);
 
@@ -56,7 +56,7 @@ pub fn shield(graph: &Graph) -> Graph {
             Op::Attend(attend) => attend.body.ids().any(|n| meets_pole(flow.inner(vertex, n))),
             _ => meets_pole(vertex),
         };
-        // what is made of something that may be infinite may be so, but for what is compared
+        // a value computed from one that may be infinite may be so too, except for a comparison
         let compared = matches!(graph.dag.op(id), Op::Binary(f) if f.is_comparison());
         wild[id.0 as usize] = !compared && (within || graph.dag.operands(id).iter().any(|o| wild[o.0 as usize]));
     }
@@ -85,10 +85,10 @@ pub fn shield(graph: &Graph) -> Graph {
     with_dag(graph, new)
 }
 
-/// An operand of an op at which it, or its gradient, may be infinite or no number.
+/// An operand of an op at which it, or its gradient, may be non-finite.
 struct Pole {
     operand: usize,
-    /// Where the op and its gradient are finite.
+    /// Domain in which the op and its gradient are finite.
     domain: Domain,
 }
 
@@ -102,13 +102,13 @@ fn poles(op: &Op) -> Vec<Pole> {
     }
 }
 
-/// The body of an attend under the pass.
+/// Body of an attend during the pass.
 struct Body<'a> {
     attend: &'a Attend,
     ranges: &'a Ranges<'a>,
     home: usize,
     sides: Vec<Sides>,
-    /// For each capture whether it may be infinite.
+    /// Whether each capture may be infinite.
     wild: Vec<bool>,
     captures: usize,
 }
@@ -135,7 +135,7 @@ impl<'a> Body<'a> {
         self.sides[id.0 as usize]
     }
 
-    /// A convolution with a filter over lags computes no pairs: every lag is one that documents may have.
+    /// Whether it is a convolution with a filter over lags, which computes no pairs: every lag is one that a document may have.
     fn is_filter(&self) -> bool {
         let of_lag = |id: NodeId| self.sides(id).within(LAG);
         match self.attend.weighing {
@@ -148,14 +148,14 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Operands of an op that have to be kept harmless, with what they become where nothing is seen.
+    /// Operands of an op that have to be kept harmless, with their values where nothing is visible.
     fn dangers(&self, id: NodeId) -> Vec<(usize, f64)> {
         let dag = &self.attend.body;
         let operands = dag.operands(id);
         let danger = |p: Pole| {
             let x = operands[p.operand];
             let known = p.domain.is_regular(self.ranges.interval(self.ranges.inner_vertex(self.home, x)));
-            // what columns alone decide is computed once a token; as a value of pairs it would cost more than an overflow is worth
+            // a value of columns only is computed once per token; as a value of pairs it would cost more than an overflow is worth
             let single = self.sides(x).within(COL) || self.sides(x).within(ROW);
             let safe =
                 self.sides(x) == NONE || known && self.sides(x).within(ROW.and(COL)) || single && !p.domain.has_pole();
@@ -172,7 +172,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// The attend with one more capture, the position of the present token; none where nothing is dangerous.
+    /// The attend with one more capture, the position of the present token; none if nothing is dangerous.
     fn shield(&self) -> Option<Attend> {
         let dag = &self.attend.body;
         let live = dag.reachable(&attend_roots(self.attend));
@@ -182,7 +182,7 @@ impl<'a> Body<'a> {
         }
         let condition: Vec<NodeId> = self.attend.visible.into_iter().collect();
         let before = dag.reachable(&condition);
-        // the condition as it is; a comparison with what is no number is false
+        // the condition unchanged; a comparison with NaN is false
         let mut plain = Copied::of(dag);
         for id in dag.ids().filter(|id| before[id.0 as usize]) {
             plain.copy(dag, id, dag.op(id).clone());
@@ -191,7 +191,7 @@ impl<'a> Body<'a> {
         let Copied { dag: copied, at: plain } = plain;
         let mut new = Copied { dag: copied, at: vec![None; dag.len()] };
         let mut seen = Seen::new(self, &mut new.dag, like, |id| plain[id.0 as usize]);
-        // what is made of the condition's own values without any danger is not made twice
+        // values computed from the condition's own values without any danger are not computed twice
         let mut touched = vec![false; dag.len()];
         for id in dag.ids().filter(|id| live[id.0 as usize]) {
             let i = id.0 as usize;
@@ -234,11 +234,11 @@ fn union_of<'a>(all: impl Iterator<Item = &'a Vec<AxisId>>) -> Vec<AxisId> {
     all.fold(Vec::new(), |axes, more| union(&axes, more))
 }
 
-/// The condition under which a pair is visible, as values of the body.
+/// Condition under which a pair is visible, as values of the body.
 struct Seen {
-    /// Of a pair.
+    /// Condition of a pair.
     pair: NodeId,
-    /// Of a row, where `where` looks at nothing else.
+    /// Condition of a row, if `where` depends on nothing else.
     row: Option<NodeId>,
 }
 
@@ -270,7 +270,7 @@ impl Seen {
         Self { pair, row }
     }
 
-    /// x where it is seen, else a harmless number. What rows alone decide stays so.
+    /// x where it is visible, else a harmless number. A value of rows only stays one.
     fn select(&mut self, dag: &mut Dag, like: &Node, sides: Sides, x: NodeId, harmless: f64) -> NodeId {
         let condition = if sides.within(ROW) { self.row } else { Some(self.pair) };
         let Some(condition) = condition else { return x };

@@ -1,8 +1,8 @@
-//! Diagnostics: everything that `archc` has to say about a program, its weights, its data or its run.
+//! Diagnostics: all messages of `archc` about a program, its weights, its data or its run.
 //!
-//! A diagnostic has a stable code, says in its message *what* is wrong, in its labels *where*, and in
-//! its help *what to write*. Every room makes them through named constructors and keeps a table of its
-//! codes ([`Code`]) with the long text that `archc explain` prints.
+//! A diagnostic has a stable code; its message says *what* is wrong, its labels *where*, and
+//! its help *what to write*. Every module makes them through named constructors and keeps a table of its
+//! codes ([`Code`]) with the explanations that `archc explain` prints.
 
 mod render;
 
@@ -11,11 +11,11 @@ use serde::Serialize;
 
 pub use render::{line_column, render, to_json};
 
-/// How bad it is.
+/// Severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth knowing.
+    /// Information.
     Note,
     /// The program runs, but probably not as meant.
     Warning,
@@ -23,16 +23,16 @@ pub enum Severity {
     Error,
 }
 
-/// A place and what is to be said about it.
+/// A place with a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// Where.
+    /// The place.
     pub place: Place,
-    /// What; may be empty.
+    /// The text; may be empty.
     pub text: String,
 }
 
-/// One finding.
+/// One diagnostic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// `E0123`; stable.
@@ -41,9 +41,9 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// What is wrong, in one sentence without a full stop.
     pub message: String,
-    /// Where; none for findings about files that are not source text.
+    /// Main place; none for diagnostics about files that are not source text.
     pub primary: Option<Label>,
-    /// Other places that matter.
+    /// Other relevant places.
     pub labels: Vec<Label>,
     /// Further facts, one sentence each.
     pub notes: Vec<String>,
@@ -70,7 +70,7 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(code, message) }
     }
 
-    /// Says where.
+    /// Sets the main place.
     pub fn at(mut self, place: Place, text: impl Into<String>) -> Self {
         self.primary = Some(Label { place, text: text.into() });
         self
@@ -88,7 +88,7 @@ impl Diagnostic {
         self
     }
 
-    /// Says what to write.
+    /// Sets the help text.
     pub fn help(mut self, text: impl Into<String>) -> Self {
         self.help = Some(text.into());
         self
@@ -100,18 +100,18 @@ impl Diagnostic {
     }
 }
 
-/// The long form of a code, for `archc explain`.
+/// Explanation of a code, for `archc explain`.
 #[derive(Clone, Copy, Debug)]
 pub struct Code {
     /// `E0123`
     pub code: &'static str,
     /// One line.
     pub title: &'static str,
-    /// Some paragraphs: the rule, why it is there, a wrong and a right example.
+    /// Some paragraphs: the rule, its reason, a wrong and a right example.
     pub text: &'static str,
 }
 
-/// Orders findings by place, then code, so that output never depends on the order of the passes.
+/// Sorts diagnostics by place, then code, so that output never depends on the order of the passes.
 pub fn sort(diagnostics: &mut [Diagnostic]) {
     diagnostics.sort_by(|a, b| {
         let key = |d: &Diagnostic| (d.primary.as_ref().map(|l| l.place), d.code);

@@ -51,7 +51,7 @@ pub fn render(diagnostic: &Diagnostic, sources: &SourceMap, color: bool) -> Stri
     text
 }
 
-/// The span of a place, moved onto character boundaries of the text.
+/// Span of a place, moved onto character boundaries of the text.
 fn clamped(place: Place, text: &str) -> std::ops::Range<usize> {
     let boundary = |mut i: usize| {
         i = i.min(text.len());

@@ -1,28 +1,28 @@
-//! Positional arguments and named options of the compiler's own functions.
+//! Positional arguments and named options of built-in functions.
 
 use super::value::{Frame, Tensor, Value};
 use super::{Elaborator, Eval, errors};
 use crate::hir::{Argument, Call, ExprId};
 use crate::source::Place;
 
-/// The arguments of one call, checked against what the function takes.
+/// Arguments of one call, checked against the function's signature.
 pub struct Arguments {
-    /// In order.
+    /// Positional arguments, in order.
     pub positional: Vec<ExprId>,
-    /// By name, in order.
+    /// Named options, in order.
     pub named: Vec<(String, ExprId)>,
 }
 
 impl Arguments {
-    /// The expression given for an option.
+    /// Expression of an option, if it is set.
     pub fn option(&self, name: &str) -> Option<ExprId> {
         self.named.iter().find(|(n, _)| n == name).map(|(_, e)| *e)
     }
 }
 
 impl Elaborator<'_> {
-    /// Splits a call's arguments. `names` are the positional ones' names (each may be given by name too), then the
-    /// options after `required` of them may be left out.
+    /// Splits a call's arguments. `names` are the names of the positional ones (each may also be passed by name), of which those after the
+    /// first `required` are optional.
     pub(super) fn arguments(
         &mut self,
         frame: &Frame,
@@ -64,7 +64,7 @@ impl Elaborator<'_> {
         Ok(slots)
     }
 
-    /// Any number of positional arguments, and these options.
+    /// Splits a call with any number of positional arguments, and these options.
     pub(super) fn variadic(&mut self, frame: &Frame, call: &Call, options: &[&str]) -> Eval<Arguments> {
         let place = frame.place(call.name.span);
         let mut arguments = Arguments { positional: Vec::new(), named: Vec::new() };
@@ -94,7 +94,7 @@ impl Elaborator<'_> {
         Ok(arguments)
     }
 
-    /// Brackets are needed; those of a call of one value name some of its axes.
+    /// Brackets of a call that requires them; for a call of one value they name some of its axes.
     pub(super) fn need_axes<'c>(
         &mut self,
         frame: &Frame,
@@ -110,8 +110,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// A call without brackets: shown with the last axis of the value that it is applied to, if that is known and has one, else as the
-    /// example.
+    /// Error for a call without brackets, with the last axis of its argument as example if that is known and has one, else with `example`.
     pub(super) fn axes_not_named<T>(
         &mut self,
         frame: &Frame,
@@ -129,7 +128,7 @@ impl Elaborator<'_> {
         self.fail(errors::brackets_missing(place, name, &line, Some(&self.axes_text(&axes))))
     }
 
-    /// Brackets are needed.
+    /// Brackets of a call that requires them.
     pub(super) fn need_brackets<'c>(
         &mut self,
         frame: &Frame,
@@ -145,7 +144,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// Brackets are refused.
+    /// Refuses brackets.
     pub(super) fn no_brackets(&mut self, frame: &Frame, call: &Call) -> Eval<()> {
         match &call.brackets {
             None => Ok(()),
@@ -153,7 +152,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// The value of an option that may be `none`.
+    /// Value of an option that may be `none`.
     pub(super) fn optional(&mut self, frame: &mut Frame, e: Option<ExprId>) -> Eval<Option<Value>> {
         match e {
             None => Ok(None),

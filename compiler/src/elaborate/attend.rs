@@ -7,7 +7,7 @@ use crate::graph::{Attend, AxisId, Op, Rate, Weighing};
 use crate::hir::{Call, ExprId, LocalId, Stmt, StmtKind};
 use crate::source::Place;
 
-/// What the statements of an attend gave.
+/// Values of the statements of an attend.
 struct Parts {
     visible: Option<Tensor>,
     weighing: Tensor,
@@ -21,7 +21,7 @@ impl Elaborator<'_> {
         if self.in_init() {
             return self.fail(errors::init_depends(place));
         }
-        // Learned ops of the body belong to the binding of its first emit.
+        // learned ops of the body belong to the binding of its first emit
         let first = body.iter().find_map(|s| match &s.kind {
             StmtKind::Emit { local, .. } => Some(*local),
             _ => None,

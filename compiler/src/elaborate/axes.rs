@@ -8,7 +8,7 @@ use crate::source::Place;
 use archc_grammar::Span;
 use archc_grammar::ast::{AxisSum, AxisTerm, Ident};
 
-/// Where a body declares an axis.
+/// Place in a body where an axis is declared.
 fn declaration(body: &[Stmt], name: &str) -> Option<Span> {
     body.iter().find_map(|stmt| match &stmt.kind {
         StmtKind::Axis { name: own, .. } if own.name == name => Some(own.span),
@@ -20,16 +20,16 @@ fn declaration(body: &[Stmt], name: &str) -> Option<Span> {
     })
 }
 
-/// The longest axis that is accepted.
+/// Maximum length of an axis.
 const MAX_SIZE: f64 = (1 << 24) as f64;
 
 impl Elaborator<'_> {
-    /// A fresh axis, last in the block's order of declaration.
+    /// Adds an axis, last in the block's order of declaration.
     pub(super) fn new_axis(&mut self, name: &str, size: usize, labels: Option<Vec<String>>) -> AxisId {
         let axis = Axis { name: name.to_string(), size, labels };
         let next = AxisId(self.graph.axes.len() as u32);
         let mut id = next;
-        // A shared instance has its parameters, and so its axes, from its first call.
+        // a shared instance has the parameters, and so the axes, of its first call
         if let Some(path) = self.shared.last()
             && let Some((axes, met)) = self.shared_axes.get_mut(path)
         {
@@ -60,7 +60,7 @@ impl Elaborator<'_> {
         if !(size.fract() == 0.0 && (1.0..=MAX_SIZE).contains(&size)) {
             return self.fail(errors::bad_size(place, &name.name, size));
         }
-        // A name that the caller left open for us becomes the caller's axis too.
+        // a name that the caller left open also becomes the caller's axis
         for scope in frame.axes.iter().rev() {
             if let Some(Slot::Open(outer, cell)) = scope.get(&name.name)
                 && cell.get().is_none()
@@ -77,7 +77,7 @@ impl Elaborator<'_> {
         Ok(id)
     }
 
-    /// What a name stands for, if it is declared.
+    /// Meaning of an axis name, if it is declared.
     pub(super) fn slot(frame: &Frame, name: &str) -> Option<Slot> {
         let slot = frame.axes.iter().rev().find_map(|s| s.get(name))?;
         match slot {
@@ -96,7 +96,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// No axis has this name, or none yet.
+    /// Error for a name without an axis.
     pub(super) fn unknown_axis<T>(&mut self, frame: &Frame, place: Place, name: &str) -> Eval<T> {
         let later = declaration(&frame.callable.body, name).filter(|span| span.start > place.span.start);
         if let Some(later) = later.filter(|_| !frame.axes.iter().any(|s| s.contains_key(name))) {
@@ -134,7 +134,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// The axes of one term: one, those of a pack, or those of a value (in the block's order).
+    /// Axes of one term: a single axis, those of a pack, or those of a value (in the block's order).
     pub(super) fn term(&mut self, frame: &Frame, term: &AxisTerm, brackets: &BoundBrackets) -> Eval<Vec<AxisId>> {
         let place = frame.place(term.name.span);
         if !term.spread {
@@ -157,7 +157,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// A list without sums, flattened; every axis once.
+    /// Axes of a list without sums, flattened; every axis once.
     pub(super) fn axis_list(&mut self, frame: &Frame, sums: &[AxisSum], brackets: &BoundBrackets) -> Eval<Vec<AxisId>> {
         let mut axes = Vec::new();
         for sum in sums {
@@ -176,7 +176,7 @@ impl Elaborator<'_> {
         Ok(axes)
     }
 
-    /// A list without an arrow.
+    /// Axes of a list without an arrow.
     pub(super) fn plain_axes(&mut self, frame: &Frame, brackets: &BoundBrackets) -> Eval<Vec<AxisId>> {
         if brackets.syntax.right.is_some() {
             return self.fail(errors::arrow(frame.place(brackets.syntax.span)));
@@ -184,7 +184,7 @@ impl Elaborator<'_> {
         self.axis_list(frame, &brackets.syntax.left, brackets)
     }
 
-    /// Axes in the order in which the block declares them.
+    /// Sorts axes into the order in which the block declares them.
     pub(super) fn declared_order(&self, mut axes: Vec<AxisId>) -> Vec<AxisId> {
         let order = self.orders.last();
         let position = |a: &AxisId| order.and_then(|o| o.iter().position(|x| x == a)).unwrap_or(usize::MAX);
@@ -192,7 +192,7 @@ impl Elaborator<'_> {
         axes
     }
 
-    /// `[H, K]`, for messages.
+    /// Text of axes for messages: `[H, K]`.
     pub(super) fn axes_text(&self, axes: &[AxisId]) -> String {
         let axes = self.declared_order(axes.to_vec());
         let names: Vec<&str> = axes.iter().map(|a| self.graph.axis(*a).name.as_str()).collect();
@@ -231,7 +231,7 @@ impl Elaborator<'_> {
         self.fail(errors::not_contained(place, what, &lists, &stray, partner.as_deref()))
     }
 
-    /// Whether an axis outside `widest` has the size of `axis`, so that `rename` may be what was meant.
+    /// Whether an axis outside `widest` has the size of `axis`, so that `rename` may have been intended.
     fn same_size(&self, axis: AxisId, union: &[AxisId], widest: &[AxisId]) -> bool {
         union.iter().any(|a| !widest.contains(a) && self.graph.size(*a) == self.graph.size(axis))
     }

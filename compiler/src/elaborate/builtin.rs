@@ -1,4 +1,4 @@
-//! The compiler's own functions: one arm each.
+//! Evaluation of expressions and built-in functions, one arm each.
 
 use super::elementwise::recipe;
 use super::value::{Frame, RecipeOp, Value};
@@ -9,7 +9,7 @@ use crate::ops::OfOne;
 use archc_grammar::ast;
 
 impl Elaborator<'_> {
-    /// Evaluates an expression; records its type where it belongs to the target.
+    /// Evaluates an expression; records its type if it belongs to the target.
     pub(super) fn eval(&mut self, frame: &mut Frame, e: ExprId) -> Eval<Value> {
         let value = self.eval_kind(frame, e)?;
         if self.is_target(frame) {
@@ -35,7 +35,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// Evaluates what may be left out: then its numbers need not be finite.
+    /// Evaluates an expression that may be left out: then its numbers need not be finite.
     fn eval_where(&mut self, frame: &mut Frame, e: ExprId, left_out: bool) -> Eval<Value> {
         let was = self.not_taken;
         self.not_taken |= left_out;
@@ -113,7 +113,7 @@ impl Elaborator<'_> {
                 let slots = self.arguments(frame, call, &["c", "a", "b"], 3)?;
                 let [Some(c), Some(a), Some(b)] = slots[..] else { return Err(super::Failed) };
                 let c = self.eval(frame, c)?;
-                // a condition that is known now leaves one of them out
+                // a condition that is known now excludes one of them
                 let left_out = |taken: bool| matches!(&c, Value::Number(c) if (*c != 0.0) != taken);
                 let a = self.eval_where(frame, a, left_out(true))?;
                 let b = self.eval_where(frame, b, left_out(false))?;
@@ -241,19 +241,19 @@ impl Elaborator<'_> {
         }
     }
 
-    /// A name without arguments.
+    /// Checks that a name has no arguments and brackets.
     fn leaf(&mut self, frame: &Frame, call: &Call) -> Eval<()> {
         self.no_brackets(frame, call)?;
         self.arguments(frame, call, &[], 0).map(|_| ())
     }
 
-    /// Values of the arguments that were given, in order of `names`.
+    /// Values of the present arguments, in order of `names`.
     fn values(&mut self, frame: &mut Frame, call: &Call, names: &[&str], required: usize) -> Eval<Vec<Value>> {
         let slots = self.arguments(frame, call, names, required)?;
         slots.into_iter().flatten().map(|e| self.eval(frame, e)).collect()
     }
 
-    /// `op[A, B](x)`: the value and its named axes.
+    /// The value and the named axes of `op[A, B](x)`.
     fn over_axes(&mut self, frame: &mut Frame, call: &Call) -> Eval<(super::value::Tensor, Vec<AxisId>)> {
         let x = self.only(frame, call)?;
         let brackets = self.need_axes(frame, call, &x)?;

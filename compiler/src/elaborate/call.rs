@@ -1,4 +1,4 @@
-//! Calls of fns and blocks: each is inlined as a fresh instance.
+//! Calls of fns and blocks, each inlined as a new instance.
 
 use super::value::{Frame, Slot, Tensor, Value};
 use super::{Elaborator, Eval, Failed, MIXER, errors};
@@ -18,7 +18,7 @@ impl Elaborator<'_> {
         self.instantiate(frame, e, item, call.brackets.as_ref(), &call.args, Instance::Fresh(call.pin.as_deref()))
     }
 
-    /// `A(x)`, A made by `shared`: the call of the declaration, with these inputs.
+    /// `A(x)` for A made by `shared`: the call of the declaration, with these inputs.
     pub(super) fn call_shared(&mut self, frame: &mut Frame, e: ExprId, call: &Call, local: LocalId) -> Eval<Value> {
         let Value::Shared(declared, path) = frame.locals[local.0 as usize].clone() else { return Err(Failed) };
         let module = std::sync::Arc::clone(&frame.module);
@@ -36,9 +36,9 @@ impl Elaborator<'_> {
         self.instantiate(frame, e, item, brackets, &arguments, Instance::Shared(path))
     }
 
-    /// From here on the parameters and axes made are those of the instance's first call.
+    /// Starts to reuse the parameters and axes of the instance's first call.
     fn enter_shared(&mut self, path: &str) {
-        // Its own calls are numbered from one again, so that they meet their parameters.
+        // its own calls are numbered from one again, so that they find their parameters
         self.counters.retain(|key, _| !key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')));
         self.shared_axes.entry(path.to_string()).or_default().1 = 0;
         self.shared.push(path.to_string());
@@ -67,7 +67,7 @@ impl Elaborator<'_> {
         let inputs = callable.body.iter().filter(|s| matches!(s.kind, StmtKind::Input { .. })).count();
         let params: Vec<Parameter> = callable.params.clone();
 
-        // Arguments first, in the order written.
+        // arguments first, in the order written
         let mut given: BTreeMap<usize, Value> = BTreeMap::new();
         let mut given_inputs = Vec::new();
         let mut positional = 0;
@@ -207,10 +207,10 @@ impl Elaborator<'_> {
                 Value::Record(results)
             });
         }
-        // Axes that the brackets left open and the fn has made are the caller's now.
+        // axes that the brackets left open and the fn has created are the caller's now
         let mut visible = visible.to_vec();
         visible.extend(self.bracket_axes(callee));
-        // In an init, draws take the axes of the parameter.
+        // in an init, draws take the axes of the parameter
         visible.extend(self.init_axes());
         for (_, value) in &results {
             if let Value::Tensor(t) = value
@@ -224,7 +224,7 @@ impl Elaborator<'_> {
         Ok(if values.len() == 1 { values.remove(0) } else { Value::Tuple(values) })
     }
 
-    /// Binds an argument or hyperparameter: the value given, or the default.
+    /// Binds an argument or hyperparameter to its argument or its default.
     pub(super) fn bind_parameter(
         &mut self,
         frame: &mut Frame,
@@ -247,7 +247,7 @@ impl Elaborator<'_> {
                 let value = match (given, parameter.default) {
                     (Some(value), _) => value,
                     (None, Some(default)) => self.eval(frame, default)?,
-                    // In the standard stack the index and number of layers are given; alone, a block is the only one.
+                    // the standard stack sets the index and number of layers; alone, a block is the only one
                     (None, None) => return self.missing(frame, parameter, call),
                 };
                 frame.set(local, value);
@@ -260,7 +260,7 @@ impl Elaborator<'_> {
         self.fail(errors::not_set(call, &frame.callable.name.name, &parameter.name.name))
     }
 
-    /// Binds the names of a callable's brackets to the caller's axes; gives those axes.
+    /// Binds the names of a callable's brackets to the caller's axes; returns those axes.
     fn bind_brackets(
         &mut self,
         caller: &mut Frame,
@@ -316,7 +316,7 @@ impl Elaborator<'_> {
         Ok(visible)
     }
 
-    /// Single names take one axis each, the one pack takes the rest.
+    /// Binds one side of the brackets: single names take one axis each, the one pack takes the rest.
     fn bind_side(
         &mut self,
         caller: &mut Frame,
@@ -372,7 +372,7 @@ impl Elaborator<'_> {
         Ok(())
     }
 
-    /// The axes that a callable's brackets stand for, as far as they are known.
+    /// Axes of a callable's brackets, as far as they are known.
     fn bracket_axes(&self, callee: &Frame) -> Vec<AxisId> {
         let Some(scope) = callee.axes.first() else { return Vec::new() };
         let pattern = callee.callable.axes.clone().unwrap_or_default();
@@ -390,11 +390,11 @@ impl Elaborator<'_> {
     }
 }
 
-/// Which parameters an instance has.
+/// Origin of an instance's parameters.
 enum Instance<'a> {
-    /// Its own, with the last part of the path pinned perhaps.
+    /// Its own parameters, possibly with a pinned last part of their path.
     Fresh(Option<&'a str>),
-    /// Those under this path.
+    /// The parameters under this path.
     Shared(String),
 }
 
@@ -404,7 +404,7 @@ fn bind(callee: &mut Frame, term: &AxisTerm, slot: Slot) {
     }
 }
 
-/// A name that the caller has not declared: the callee may make the axis.
+/// A name that the caller has not declared: the callee may create the axis.
 fn open_slot(caller: &mut Frame, term: &AxisTerm) -> Slot {
     let open = caller.axes.iter().rev().find_map(|s| s.get(&term.name.name));
     if let Some(slot @ Slot::Open(..)) = open {

@@ -1,4 +1,4 @@
-//! The long texts of E02xx to E05xx, for `archc explain`.
+//! Explanations of E02xx to E05xx, for `archc explain`.
 
 use crate::diag::Code;
 

@@ -1,4 +1,4 @@
-//! Where nodes are built: the outer graph, or a body with its captures.
+//! Contexts in which nodes are built: the outer graph, or a body with its captures.
 
 use super::value::{Tensor, Value};
 use super::{Elaborator, Eval, MAX_NODES, errors};
@@ -11,26 +11,26 @@ use std::collections::HashMap;
 pub struct Context {
     /// Its level.
     pub serial: u32,
-    /// Of what it is the body.
+    /// Kind of the body.
     pub kind: ContextKind,
     /// Its nodes.
     pub dag: Dag,
-    /// Outer nodes it reads.
+    /// Outer nodes that it reads.
     pub captures: Vec<NodeId>,
-    /// Outer nodes (and whether at the past token) that have a leaf here.
+    /// Leaves for outer nodes, by node and whether at the past token.
     leaves: HashMap<(NodeId, bool), NodeId>,
     /// Recipes realised in this init, by address: one written draw is one value.
     pub realised: HashMap<usize, Tensor>,
 }
 
-/// Of what a context is the body.
+/// Kind of a context's body.
 #[derive(Clone, Debug)]
 pub enum ContextKind {
     /// `scan`
     Scan,
     /// `attend`
     Attend,
-    /// The init of a parameter with these axes; `fan` is the number of contracted elements, if any are.
+    /// The init of a parameter with these axes; `fan` is the number of contracted elements, if there are any.
     Init {
         /// Sorted by id.
         axes: Vec<AxisId>,
@@ -58,12 +58,12 @@ impl Elaborator<'_> {
         self.contexts.pop().expect("archc bug: a context is closed that was not opened")
     }
 
-    /// The init being built, if any.
+    /// Whether an init is being built.
     pub(super) fn in_init(&self) -> bool {
         matches!(self.contexts.last(), Some(Context { kind: ContextKind::Init { .. }, .. }))
     }
 
-    /// The axes of the parameter whose init is being built, if any.
+    /// Axes of the parameter whose init is being built, if there is one.
     pub(super) fn init_axes(&self) -> Vec<AxisId> {
         match self.contexts.last().map(|c| &c.kind) {
             Some(ContextKind::Init { axes, .. }) => axes.clone(),
@@ -71,12 +71,12 @@ impl Elaborator<'_> {
         }
     }
 
-    /// The attend being built, if any.
+    /// Whether an attend is being built.
     pub(super) fn in_attend(&self) -> bool {
         matches!(self.contexts.last(), Some(Context { kind: ContextKind::Attend, .. }))
     }
 
-    /// Makes a node at the level of its operands. `axes` need not be sorted.
+    /// Adds a node at the level of its operands. `axes` need not be sorted.
     pub(super) fn make(
         &mut self,
         op: Op,
@@ -92,7 +92,7 @@ impl Elaborator<'_> {
         self.add(op, &operands, Type { axes, rate }, if inner { top } else { 0 }, place)
     }
 
-    /// Makes a leaf of the body that is being built.
+    /// Adds a leaf of the body that is being built.
     pub(super) fn make_inner(&mut self, op: Op, mut axes: Vec<AxisId>, rate: Rate, place: Place) -> Eval<Tensor> {
         axes.sort_unstable();
         let top = self.contexts.last().map_or(0, |c| c.serial);
@@ -115,7 +115,7 @@ impl Elaborator<'_> {
         Ok(Tensor { node: dag.add(node, operands), level, axes: ty.axes, rate: ty.rate })
     }
 
-    /// The node of a tensor in the outer graph (`inner` false) or in the innermost context.
+    /// Node of a tensor in the outer graph (`inner` false) or in the innermost context.
     fn reach(&mut self, tensor: &Tensor, inner: bool, place: Place) -> Eval<NodeId> {
         let top = self.contexts.last().map_or(0, |c| c.serial);
         if tensor.level == 0 {
@@ -128,7 +128,7 @@ impl Elaborator<'_> {
         if tensor.level == top { Ok(tensor.node) } else { self.fail(errors::state_dependent(place)) }
     }
 
-    /// The leaf of the innermost body for an outer node. Constants are copied, not captured.
+    /// Leaf of the innermost body for an outer node. Constants are copied, not captured.
     pub(super) fn capture(&mut self, tensor: &Tensor, past: bool) -> Eval<NodeId> {
         let node = self.graph.dag.node(tensor.node).clone();
         let Some(context) = self.contexts.last_mut() else { return Ok(tensor.node) };
@@ -151,7 +151,7 @@ impl Elaborator<'_> {
         Ok(leaf)
     }
 
-    /// Copies an outer node and what it is made of into the init that is being built.
+    /// Copies an outer node and its operands into the init that is being built.
     fn import(&mut self, id: NodeId, place: Place) -> Eval<NodeId> {
         if let Some(leaf) = self.contexts.last().and_then(|c| c.leaves.get(&(id, false))) {
             return Ok(*leaf);
@@ -169,7 +169,7 @@ impl Elaborator<'_> {
         Ok(copy)
     }
 
-    /// The mutable node of a tensor, to name it.
+    /// Mutable node of a tensor, to name it.
     pub(super) fn node_mut(&mut self, tensor: &Tensor) -> Option<&mut Node> {
         match self.contexts.iter_mut().find(|c| c.serial == tensor.level) {
             Some(context) => Some(context.dag.node_mut(tensor.node)),

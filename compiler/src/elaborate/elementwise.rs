@@ -89,7 +89,7 @@ impl Elaborator<'_> {
         self.make(Op::Binary(op), &operands, axes, rate, place).map(Value::Tensor)
     }
 
-    /// A number computed now. What comes of finite numbers must be finite, but where it is not taken.
+    /// Checks a number computed now: the result of finite numbers must be finite, unless the branch is not taken.
     fn finite(
         &mut self,
         code: &'static str,
@@ -116,7 +116,7 @@ impl Elaborator<'_> {
         self.make(Op::Select, &operands, axes, rate, place).map(Value::Tensor)
     }
 
-    /// An operator as written.
+    /// Applies an operator as written.
     pub(super) fn operator(
         &mut self,
         frame: &mut Frame,
@@ -130,7 +130,7 @@ impl Elaborator<'_> {
         let y = self.eval(frame, b)?;
         let graph_op = match op {
             ast::BinaryOp::Pow => {
-                // Only a literal keeps the sign rule readable: x ^ 2, x ^ -1.
+                // only a literal keeps the sign rule readable: x ^ 2, x ^ -1
                 if let (Some(n), Value::Tensor(_) | Value::Recipe(_)) = (integer_literal(frame, b), &x) {
                     return self.unary(UnaryOp::Powi(n), x, place);
                 }
@@ -153,7 +153,7 @@ impl Elaborator<'_> {
         self.binary(graph_op, op.symbol(), x, y, place)
     }
 
-    /// A recipe's function of its operands.
+    /// Applies a recipe's function to its operands.
     pub(super) fn applied(&mut self, function: Function, operands: Vec<Value>, place: Place) -> Eval<Value> {
         let mut operands = operands.into_iter();
         let mut next = || operands.next().unwrap_or(Value::Error);
@@ -164,7 +164,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// The tensor of a recipe, for the parameter whose init is being built; the same each time it is met there.
+    /// The tensor of a recipe, for the parameter whose init is being built; the same at each occurrence in it.
     fn realise(&mut self, recipe: &Rc<Recipe>) -> Eval<Tensor> {
         let key = Rc::as_ptr(recipe) as usize;
         if let Some(t) = self.contexts.last().and_then(|c| c.realised.get(&key)) {
@@ -186,7 +186,7 @@ impl Elaborator<'_> {
     }
 }
 
-/// A number as a person writes it.
+/// Text of a number as a person writes it.
 fn written(x: f64) -> String {
     if x != 0.0 && !(1e-4..1e7).contains(&x.abs()) { format!("{x:e}") } else { format!("{x}") }
 }
@@ -196,7 +196,7 @@ pub(super) fn recipe(op: RecipeOp, operands: Vec<Value>, place: Place) -> Value 
     Value::Recipe(Rc::new(Recipe { op, operands, place }))
 }
 
-/// The exponent of `x ^ n`, where n is an integer literal, perhaps signed.
+/// Exponent of `x ^ n`, if n is an integer literal, possibly signed.
 fn integer_literal(frame: &Frame, e: ExprId) -> Option<i32> {
     let value = match frame.module.expr(e).kind {
         ExprKind::Number(x) => x,
@@ -209,7 +209,7 @@ fn integer_literal(frame: &Frame, e: ExprId) -> Option<i32> {
     (value.fract() == 0.0 && value.abs() <= 64.0).then_some(value as i32)
 }
 
-/// A comparison of a finite value with an infinity.
+/// Result of a comparison of a finite value with an infinity.
 fn against_infinity(op: BinaryOp, y: f64) -> Option<f64> {
     let below = y > 0.0;
     match op {

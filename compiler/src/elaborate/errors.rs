@@ -1,4 +1,4 @@
-//! Findings of elaboration: E02xx axes and sizes, E03xx calls, E04xx time, E05xx parameters.
+//! Diagnostics of elaboration: E02xx axes and sizes, E03xx calls, E04xx time, E05xx parameters.
 
 use crate::diag::Diagnostic;
 use crate::hir::nearest;
@@ -83,7 +83,7 @@ pub fn no_arrow(place: Place, name: &str, example: &str) -> Diagnostic {
     error("E0204", place, format!("`{name}` needs an arrow in its brackets"), "").help(format!("write `{example}`"))
 }
 
-/// `has`: the axes of the value that it is applied to, if they are known.
+/// `has`: axes of the argument, if they are known.
 pub fn brackets_missing(place: Place, name: &str, example: &str, has: Option<&str>) -> Diagnostic {
     let has = has.map(|has| format!("; the value has {has}")).unwrap_or_default();
     error("E0204", place, format!("`{name}` needs its axes in brackets"), "").help(format!("write `{example}`{has}"))
@@ -108,7 +108,7 @@ pub fn bind_by_name(place: Place, block: &str, axis: &str) -> Diagnostic {
         .help(format!("name it: `{block}[D](x)`; without brackets the caller's axis of the same name is taken"))
 }
 
-/// The texts of both sides and of the whole.
+/// Error for an inexact division; the last argument has the texts of both sides and of the whole.
 pub fn inexact_size(place: Place, x: f64, y: f64, [left, right, whole]: &[String; 3]) -> Diagnostic {
     let sides = [(left, x), (right, y)].into_iter().filter(|(text, value)| **text != format!("{value}"));
     let sides: Vec<String> = sides.map(|(text, value)| format!("{text} = {value}")).collect();
@@ -265,7 +265,7 @@ pub fn constant_not_finite(place: Place, code: &'static str, text: &str, result:
         .help("change the numbers that it is computed from; an infinity that is meant is written `inf`")
 }
 
-/// A program that is refused without a word.
+/// Error for a program that is refused without another diagnostic.
 pub fn silent(place: Place) -> Diagnostic {
     error("E0399", place, "archc bug: this was refused without a reason", "")
         .help("please report it with the program and the command")
@@ -350,7 +350,7 @@ pub fn missing_input(place: Place, callee: &str, what: &str, line: &str, declare
         .help(format!("write `{line}`; it is declared `{declared}`"))
 }
 
-/// A hyperparameter without a default, of a block that nothing calls.
+/// Error for a hyperparameter without a default, of a block that is never called.
 pub fn not_set(place: Place, name: &str, parameter: &str) -> Diagnostic {
     error("E0310", place, format!("`{name}` needs `{parameter}`"), "not given")
         .help(format!("give it a default, `{parameter} = 4`, or a value on the command line, `--set {parameter}=4`"))

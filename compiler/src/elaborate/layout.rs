@@ -1,4 +1,4 @@
-//! Ops that move numbers without changing them: index, stack, pick, split, flatten, cat, cut, expand, rename.
+//! Ops that move elements without changing them: index, stack, pick, split, flatten, cat, cut, expand, rename.
 
 use super::value::{Frame, Tensor, Value};
 use super::{Elaborator, Eval, errors};
@@ -187,7 +187,7 @@ impl Elaborator<'_> {
         for ((part, x), e) in parts.iter().zip(&operands).zip(&arguments.positional) {
             self.need_axis(x, *part, frame, *e)?;
         }
-        // What is beside the joined axis follows the rule of `stack`.
+        // the axes beside the joined one follow the rule of `stack`
         let rest: Vec<Tensor> = operands
             .iter()
             .zip(&parts)
@@ -245,7 +245,7 @@ impl Elaborator<'_> {
         self.expanded(x, &new, place).map(Value::Tensor)
     }
 
-    /// Adds axes along which the value is constant.
+    /// Broadcasts a value along new axes.
     pub(super) fn expanded(&mut self, x: Tensor, new: &[AxisId], place: crate::source::Place) -> Eval<Tensor> {
         if new.is_empty() {
             return Ok(x);
@@ -275,7 +275,7 @@ impl Elaborator<'_> {
         self.make(Op::Rename(*from, into), &[x], axes, rate, place).map(Value::Tensor)
     }
 
-    /// A value that has an axis already cannot get it again.
+    /// Refuses new axes that the value already has.
     fn refuse_axes(&mut self, axes: &[AxisId], new: &[AxisId], place: crate::source::Place) -> Eval<()> {
         match new.iter().find(|a| axes.contains(a)) {
             Some(axis) => {
@@ -286,7 +286,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// The value must have the axis.
+    /// Checks that the value has the axis.
     pub(super) fn need_axis(&mut self, x: &Tensor, axis: AxisId, frame: &Frame, e: ExprId) -> Eval<()> {
         if x.axes.contains(&axis) {
             return Ok(());
@@ -318,7 +318,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// The axes of one sum, in order; an axis may be there twice.
+    /// Axes of one sum, in order; an axis may occur twice.
     fn summands(&mut self, frame: &Frame, sums: &[AxisSum], brackets: &crate::hir::BoundBrackets) -> Eval<Vec<AxisId>> {
         let [sum] = sums else {
             return self.fail(errors::one_sum(frame.place(brackets.syntax.span)));
@@ -330,7 +330,7 @@ impl Elaborator<'_> {
         Ok(axes)
     }
 
-    /// The one name on a side of the arrow, perhaps not declared yet.
+    /// The one name on a side of the arrow, possibly undeclared.
     fn single_name(&mut self, frame: &Frame, sums: &[AxisSum], brackets: &crate::hir::BoundBrackets) -> Eval<Ident> {
         match sums {
             [AxisSum { terms }] if terms.len() == 1 && !terms[0].spread => Ok(terms[0].name.clone()),

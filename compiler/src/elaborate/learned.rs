@@ -43,7 +43,7 @@ impl Elaborator<'_> {
         )
     }
 
-    /// For each input, the IN axes it has.
+    /// IN axes of each input.
     fn contracted(
         &mut self,
         frame: &Frame,
@@ -92,7 +92,7 @@ impl Elaborator<'_> {
         }
         let fan = l.contracted.iter().map(|axes| self.elements(axes)).sum();
         let site = self.site(frame, "linear", l.pin);
-        // An axis in both IN and OUT has a twin in the weight, whose axes are distinct.
+        // an axis in both IN and OUT has a twin in the weight, whose axes are distinct
         let own_out: Vec<AxisId> = l.out.iter().map(|a| if all_in.contains(a) { self.twin(*a) } else { *a }).collect();
         let leading: Vec<AxisId> = l.per.iter().chain(&own_out).copied().collect();
         let mut operands = l.inputs.clone();

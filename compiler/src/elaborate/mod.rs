@@ -1,14 +1,14 @@
 //! hir -> graph: instantiates one block or model at given sizes.
 //!
-//! Elaboration runs the program on symbolic tensors: it walks the statements, inlines calls, unrolls
+//! Elaboration runs the program on symbolic tensors: it visits the statements, inlines calls, unrolls
 //! loops, evaluates sizes exactly, checks every axis rule of the language, and appends one node to the
-//! graph for every tensor op. Three kinds of number live side by side (`Value`): compile-time numbers
+//! graph for every tensor op. There are three kinds of numeric values (`Value`): compile-time numbers
 //! (sizes, hyperparameters, literals), tensors, and recipes (inits that contain draws, realised once for
 //! each parameter).
 //!
-//! Hoisting is by construction. A tensor knows its level: the outer graph, or the body of the scan,
+//! Hoisting is by construction. A tensor has a level: the outer graph, or the body of the scan,
 //! attend or init that is being built. An op is built at the level of its operands, so an expression in a
-//! `scan` that does not read the state lands outside, and the body captures it.
+//! `scan` that does not read the state is built outside, and the body captures it.
 //!
 //! After an error the value is `Value::Error`, which silences everything that follows from it.
 
@@ -41,20 +41,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use value::{Frame, Value};
 
-/// A finding was reported; whoever meets this says nothing more.
+/// An error was reported; the caller reports nothing more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failed;
 
 type Eval<T> = Result<T, Failed>;
 
-/// What a program is instantiated for.
+/// Sizes of an instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sizes {
     /// `--set D=64`: axes of the block's brackets, and hyperparameters.
     pub set: BTreeMap<String, f64>,
     /// Size of the vocabulary of models.
     pub vocab: usize,
-    /// Puts a block into the standard stack with this many layers.
+    /// Number of layers of the standard stack around a block, if it is put into one.
     pub layers: Option<usize>,
 }
 
@@ -64,16 +64,16 @@ impl Default for Sizes {
     }
 }
 
-/// The size of `D` where nothing is said.
+/// Default size of `D`.
 pub const DEFAULT_D: f64 = 64.0;
 
-/// Nodes of one graph, bodies included, beyond which a program is refused (loops are unrolled).
+/// Maximum number of nodes of one graph, bodies included (loops are unrolled).
 pub(crate) const MAX_NODES: usize = 200_000;
 
-/// Where the standard stack calls the block that is to be trained.
+/// Reference by which the standard stack calls the trained block.
 pub(crate) const MIXER: ItemRef = ItemRef { module: ModuleId(u32::MAX), index: 0 };
 
-/// What elaboration gives.
+/// Results of elaboration.
 #[derive(Debug)]
 pub struct Elaborated {
     /// The graph; none after an error.
@@ -84,7 +84,7 @@ pub struct Elaborated {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// What `--set` may name of a block or model: its axes and hyperparameters, and of a block in the standard stack D.
+/// Names that `--set` may use for a block or model: its axes and hyperparameters, and for a block in the standard stack D.
 pub fn settable(library: &Library, target: ItemRef, stacked: bool) -> Vec<String> {
     let (_, callable) = library.callable(target);
     let axes = callable.axes.iter().flat_map(|a| &a.left).flat_map(|s| &s.terms).map(|t| t.name.name.clone());
@@ -163,31 +163,31 @@ pub(crate) struct Elaborator<'a> {
     nodes: usize,
     diagnostics: Vec<Diagnostic>,
     types: TypeTable,
-    /// Callables being elaborated and where they were called, outermost first.
+    /// Callables being elaborated and the places of their calls, outermost first.
     calls: Vec<(ItemRef, Place)>,
-    /// For each block being elaborated, its axes in order of declaration.
+    /// Axes of each block being elaborated, in order of declaration.
     orders: Vec<Vec<crate::graph::AxisId>>,
-    /// Learned calls so far, by path without number.
+    /// Number of learned calls so far, by path without number.
     counters: HashMap<String, usize>,
     /// Prefixes of the `shared` instances being elaborated.
     shared: Vec<String>,
-    /// Axes made by each `shared` instance in its first call, and how many of them the present call has met again.
+    /// Axes created by each `shared` instance in its first call, and how many of them the present call has reused.
     shared_axes: HashMap<String, (Vec<crate::graph::AxisId>, usize)>,
     /// Parameters by path.
     paths: HashMap<String, crate::graph::ParamId>,
     in_loss: bool,
-    /// In what a `select` leaves out.
+    /// Whether the operand of a `select` that is left out is being evaluated.
     not_taken: bool,
 }
 
 impl Elaborator<'_> {
-    /// Reports and fails.
+    /// Reports a diagnostic and fails.
     fn fail<T>(&mut self, diagnostic: Diagnostic) -> Eval<T> {
         self.report(diagnostic);
         Err(Failed)
     }
 
-    /// Reports; a finding inside the standard library is shown at the user's call.
+    /// Reports a diagnostic; one inside the standard library is shown at the user's call.
     fn report(&mut self, mut diagnostic: Diagnostic) {
         if let Some(primary) = &diagnostic.primary
             && let Some(call) = self.user_call(primary.place)
@@ -202,7 +202,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// The innermost call in a user's file, where `place` itself is in the library.
+    /// Place of the innermost call in a user's file, if `place` itself is in the library.
     fn user_call(&self, place: Place) -> Option<Place> {
         let library = |p: Place| (p.file.0 as usize) < stdlib::FILES.len();
         if !library(place) {
@@ -211,7 +211,7 @@ impl Elaborator<'_> {
         self.calls.iter().rev().map(|(_, p)| *p).find(|p| !library(*p))
     }
 
-    /// Where a node says it comes from: the user's own text where possible.
+    /// Place of a node: in the user's own text if possible.
     fn node_place(&self, place: Place) -> Place {
         self.user_call(place).unwrap_or(place)
     }
@@ -272,7 +272,7 @@ impl Elaborator<'_> {
         self.run(&mut frame, &body)
     }
 
-    /// `D`, which the standard stack takes from the block's own bracket name too.
+    /// Size of `D`, for which the standard stack also accepts the block's own bracket name.
     fn default_width(&self) -> f64 {
         let (_, callable) = self.library.callable(self.target);
         let own = callable.axes.as_ref().and_then(|a| a.left.first()).and_then(|s| s.terms.first());
@@ -280,7 +280,7 @@ impl Elaborator<'_> {
         own.copied().unwrap_or(DEFAULT_D)
     }
 
-    /// Every `--set` must mean something.
+    /// Checks that every `--set` has a target.
     fn check_set(&mut self, _root: &Frame) -> Eval<()> {
         let known = settable(self.library, self.target, self.stacked);
         if let Some(name) = self.sizes.set.keys().find(|name| !known.contains(name)) {
@@ -292,7 +292,7 @@ impl Elaborator<'_> {
         Ok(())
     }
 
-    /// Whether the frame is that of the program's own target, whose types are recorded.
+    /// Whether the frame is that of the program's target, whose types are recorded.
     fn is_target(&self, frame: &Frame) -> bool {
         self.calls.last().is_some_and(|(item, _)| *item == self.target) && frame.module.id == self.target.module
     }
@@ -304,7 +304,7 @@ impl Elaborator<'_> {
     }
 }
 
-/// The larger of two rates.
+/// Higher one of two rates.
 fn faster(a: Rate, b: Rate) -> Rate {
     a.max(b)
 }

@@ -7,32 +7,32 @@ use crate::graph::{AxisId, Draw, Op, Param, ParamId, ParamKind, Rate};
 use crate::hir::ExprId;
 use crate::source::Place;
 
-/// What a parameter is, before its init is known.
+/// Properties of a parameter whose init is not known yet.
 pub struct Shape {
     /// Axes in checkpoint order: per, OUT, IN.
     pub axes: Vec<AxisId>,
-    /// How many of them are `per`.
+    /// Number of `per` axes.
     pub per: usize,
-    /// How many are OUT.
+    /// Number of OUT axes.
     pub out: usize,
-    /// Contracted elements of all inputs together; none where nothing is contracted.
+    /// Contracted elements of all inputs together; none if nothing is contracted.
     pub fan: Option<usize>,
-    /// What it is.
+    /// Kind of the parameter.
     pub kind: ParamKind,
 }
 
-/// Where the init of a parameter comes from.
+/// Origin of a parameter's init.
 pub enum Init {
     /// An expression of the frame.
     Expr(ExprId),
-    /// A value given as an option.
+    /// The value of an option.
     Value(Value),
     /// `fan`
     Fan,
 }
 
 impl Elaborator<'_> {
-    /// The path of a learned call in the frame's current binding; numbers it.
+    /// Path of a learned call in the frame's current binding; numbers it.
     pub(super) fn site(&mut self, frame: &Frame, op: &str, pin: Option<&str>) -> String {
         let path = join(&[&frame.prefix, &frame.binding, pin.unwrap_or(op)]);
         let count = self.counters.entry(path.clone()).or_insert(0);
@@ -40,7 +40,7 @@ impl Elaborator<'_> {
         if *count == 1 { path } else { format!("{path}_{count}") }
     }
 
-    /// A parameter as a tensor of the outer graph; in a `shared` instance, the one that is there already.
+    /// A parameter as a tensor of the outer graph; in a `shared` instance, the existing one.
     pub(super) fn param(
         &mut self,
         frame: &mut Frame,
@@ -87,7 +87,7 @@ impl Elaborator<'_> {
             Init::Value(value) => self.tensor(value, place),
             Init::Fan => self.fan(place),
         };
-        // An outer value on its own, such as a table of labels, is copied in by the identity op of its own level.
+        // an outer value on its own, such as a table of labels, is copied in by the identity op of its own level
         let value = value.and_then(|v| if v.level == 0 { self.copied(&v, place) } else { Ok(v) });
         let context = self.close();
         let value = value?;
@@ -130,7 +130,7 @@ impl Elaborator<'_> {
         self.make(Op::Draw(draw), &operands, axes, Rate::Fixed, place)
     }
 
-    /// uniform(-1/sqrt(n), 1/sqrt(n)), n the contracted elements of all inputs together.
+    /// uniform(-1/sqrt(n), 1/sqrt(n)), with n contracted elements of all inputs together.
     pub(super) fn fan(&mut self, place: Place) -> Eval<Tensor> {
         match self.contexts.last().map(|c| c.kind.clone()) {
             Some(ContextKind::Init { fan: Some(n), .. }) => {
@@ -157,7 +157,7 @@ impl Elaborator<'_> {
         self.param(frame, &path, Shape { axes, per: 0, out, fan: None, kind }, Init::Expr(init), place)
     }
 
-    /// A copy of an axis, for a parameter that has it twice: `D'`.
+    /// A copy of an axis, `D'`, for a parameter that has it twice.
     pub(super) fn twin(&mut self, axis: AxisId) -> AxisId {
         let (name, size) = (format!("{}'", self.graph.axis(axis).name), self.graph.size(axis));
         self.new_axis(&name, size, None)

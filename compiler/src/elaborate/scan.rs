@@ -9,7 +9,7 @@ use crate::source::Place;
 
 impl Elaborator<'_> {
     pub(super) fn scan(&mut self, frame: &mut Frame, body: &[Stmt], place: Place) -> Eval<()> {
-        // Initial values are outer values, so they come before the body is opened.
+        // initial values are outer values, so they are evaluated before the body is opened
         let mut states: Vec<(LocalId, Vec<AxisId>)> = Vec::new();
         let mut operands = Vec::new();
         for stmt in body {
@@ -64,7 +64,7 @@ impl Elaborator<'_> {
         self.bind_emits(frame, &node, &emits, |t| t.axes.clone(), place)
     }
 
-    /// The first value of a state with these axes. `eye` is the identity over the last two.
+    /// Initial value of a state with these axes. `eye` is the identity over the last two.
     fn start(&mut self, value: Value, axes: &[AxisId], place: Place) -> Eval<Tensor> {
         let Value::Recipe(recipe) = value else { return self.tensor(value, place) };
         let place = recipe.place;
@@ -123,7 +123,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// After a scan or attend: its emits are values of the frame.
+    /// Binds the emits of a scan or attend as values of the frame.
     pub(super) fn bind_emits(
         &mut self,
         frame: &mut Frame,
@@ -141,7 +141,7 @@ impl Elaborator<'_> {
         Ok(())
     }
 
-    /// A new value of a state: its axes must be the state's, or fewer (then it is the same along the others).
+    /// New value of a state: its axes must be the state's, or fewer (then it is broadcast along the others).
     pub(super) fn state_value(&mut self, value: Value, axes: &[AxisId], name: &str, place: Place) -> Eval<Value> {
         let tensor = self.tensor(value, place)?;
         if tensor.axes.iter().any(|a| !axes.contains(a)) {

@@ -6,11 +6,11 @@ use crate::graph::UnaryOp;
 use crate::hir::{Builtin, Callee, ExprId, ExprKind};
 use archc_grammar::ast;
 
-/// Beyond this an f64 no longer counts by ones.
+/// Largest number up to which an f64 has all integers.
 const EXACT: f64 = (1u64 << 53) as f64;
 
 impl Elaborator<'_> {
-    /// An exact integer. An inexact `/` is an error that shows the numbers.
+    /// Evaluates an exact integer. An inexact `/` is an error that shows the numbers.
     pub(super) fn size(&mut self, frame: &mut Frame, e: ExprId) -> Eval<f64> {
         let module = std::sync::Arc::clone(&frame.module);
         let place = frame.at(e);
@@ -40,7 +40,7 @@ impl Elaborator<'_> {
                     let (x, y) = (self.size(frame, call.args[0].value)?, self.size(frame, call.args[1].value)?);
                     if max { x.max(y) } else { x.min(y) }
                 }
-                // `floor(a / b)` rounds on purpose: its argument is real.
+                // `floor(a / b)` rounds on purpose: its argument is real
                 Callee::Builtin(Builtin::Unary(UnaryOp::Floor)) if call.args.len() == 1 => {
                     self.real(frame, call.args[0].value)?.floor()
                 }
@@ -54,7 +54,7 @@ impl Elaborator<'_> {
         Ok(value)
     }
 
-    /// A number known now; `/` is real division.
+    /// Evaluates a number known now; `/` is real division.
     pub(super) fn real(&mut self, frame: &mut Frame, e: ExprId) -> Eval<f64> {
         match self.eval(frame, e)? {
             Value::Number(x) => Ok(x),
@@ -63,7 +63,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// The size behind an axis's name, as a number.
+    /// Size of an axis by its name, as a number.
     pub(super) fn axis_size(&mut self, frame: &Frame, name: &str, e: ExprId) -> Eval<f64> {
         match Self::slot(frame, name) {
             Some(Slot::Axis(id)) => Ok(self.graph.size(id) as f64),

@@ -1,4 +1,4 @@
-//! Statements.
+//! Elaboration of statements.
 
 use super::value::{Frame, Slot, Tensor, Value};
 use super::{Elaborator, Eval, Failed, errors};
@@ -6,14 +6,14 @@ use crate::graph::{AxisId, Input, Op, Output, ParamKind, Rate};
 use crate::hir::{BoundBrackets, CallableKind, ExprId, ExprKind, LocalId, Stmt, StmtKind, emits};
 use std::rc::Rc;
 
-/// What a branch emits.
+/// An emit of a branch.
 struct Emitted {
     local: LocalId,
     axes: String,
 }
 
 impl Elaborator<'_> {
-    /// Runs statements in order. A statement that fails poisons what it binds; the rest is still checked.
+    /// Runs statements in order. A failing statement poisons its bindings; the rest is still checked.
     pub(super) fn run(&mut self, frame: &mut Frame, body: &[Stmt]) -> Eval<()> {
         let mut outcome = Ok(());
         for stmt in body {
@@ -29,7 +29,7 @@ impl Elaborator<'_> {
         outcome
     }
 
-    /// The same, with axes of its own.
+    /// Runs statements in order, with a scope for axes.
     pub(super) fn run_scoped(&mut self, frame: &mut Frame, body: &[Stmt]) -> Eval<()> {
         frame.axes.push(Default::default());
         let done = self.run(frame, body);
@@ -81,7 +81,7 @@ impl Elaborator<'_> {
             }
             StmtKind::Scan(body) => self.scan(frame, body, place),
             StmtKind::Attend(body) => self.attend(frame, body, place),
-            // Handled when the scan was opened.
+            // handled when the scan was opened
             StmtKind::State { .. } => Ok(()),
             StmtKind::Emit { local, value } => {
                 frame.bind_local(*local);
@@ -157,7 +157,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// What a branch that is not taken would emit; nothing if it makes no sense at these sizes, for which it was not meant.
+    /// Emits of a branch that is not taken; nothing if it is invalid at these sizes, for which it was not meant.
     fn would_emit(&mut self, frame: &Frame, body: &[Stmt]) -> Vec<Emitted> {
         let (saved, mut frame) = (self.clone(), frame.clone());
         let slots = frame.axes.iter().flat_map(|scope| scope.values());
@@ -176,7 +176,7 @@ impl Elaborator<'_> {
         emits
     }
 
-    /// All branches emit values of the same axes.
+    /// Checks that all branches emit values of the same axes.
     fn check_branches(&mut self, frame: &Frame, before: usize, others: &[Emitted]) -> Eval<()> {
         for (local, t) in &frame.emits[before..] {
             let own = self.axes_text(&t.axes);
@@ -189,7 +189,7 @@ impl Elaborator<'_> {
         Ok(())
     }
 
-    /// Loops cost work even where their bodies make no nodes.
+    /// Counts a step of a loop: loops cost work even if their bodies add no nodes.
     fn count_step(&mut self, place: crate::source::Place) -> Eval<()> {
         self.nodes += 1;
         if self.nodes > super::MAX_NODES {
@@ -256,7 +256,7 @@ impl Elaborator<'_> {
         .collect()
     }
 
-    /// A tuple of this many values.
+    /// Values of a tuple with `n` entries.
     fn unpack(&mut self, frame: &mut Frame, e: ExprId, n: usize) -> Eval<Vec<Value>> {
         match self.eval(frame, e)? {
             Value::Tuple(values) if values.len() == n => Ok(values),
@@ -306,7 +306,7 @@ impl Elaborator<'_> {
         Ok(())
     }
 
-    /// What has no axes is the same along the declared ones.
+    /// A value without axes, broadcast along the declared ones.
     fn repeated(&mut self, value: Value, declared: &[AxisId], place: crate::source::Place) -> Eval<Value> {
         match value {
             Value::Number(x) if !declared.is_empty() => {
@@ -318,7 +318,7 @@ impl Elaborator<'_> {
         }
     }
 
-    /// `let name[AXES] = ...`: checked, never coerced.
+    /// Checks the axes of `let name[AXES] = ...`; values are never coerced.
     fn check_axes(&mut self, frame: &Frame, value: &Value, axes: Option<&BoundBrackets>, e: ExprId) -> Eval<()> {
         let Some(brackets) = axes else { return Ok(()) };
         let declared = self.plain_axes(frame, brackets)?;
@@ -337,7 +337,7 @@ impl Elaborator<'_> {
     }
 }
 
-/// What a failed statement would have bound is an error from here on.
+/// Marks the bindings of a failed statement as errors.
 fn poison(frame: &mut Frame, stmt: &Stmt) {
     match &stmt.kind {
         StmtKind::Let { targets, .. } | StmtKind::Assign { targets, .. } => {
@@ -365,7 +365,7 @@ fn poison(frame: &mut Frame, stmt: &Stmt) {
     }
 }
 
-/// Axes that a failed statement would have made are errors from here on, and not unknown.
+/// Marks the axes that a failed statement would have declared as errors, so that they are not unknown.
 fn poison_axes(frame: &mut Frame, stmt: &Stmt) {
     let mut open: Vec<ExprId> = match &stmt.kind {
         StmtKind::Mut { value, .. } | StmtKind::Emit { value, .. } => vec![*value],

@@ -1,4 +1,4 @@
-//! What an expression can be worth while a program is elaborated.
+//! Values of expressions during elaboration.
 
 use crate::graph::{AxisId, BinaryOp, Draw, NodeId, Rate, UnaryOp};
 use crate::hir::{Argument, Call, Callable, ExprId, LocalId, Module};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// A value.
 #[derive(Clone, Debug)]
 pub enum Value {
-    /// Not bound (the statement before did not run).
+    /// Not bound (the earlier statement did not run).
     Unset,
     /// An error was reported.
     Error,
@@ -30,7 +30,7 @@ pub enum Value {
     Axes(Vec<AxisId>),
     /// An init that contains a draw.
     Recipe(Rc<Recipe>),
-    /// A word that an option takes.
+    /// A word as the value of an option.
     Word(String),
     /// `tokens`
     Tokens,
@@ -47,18 +47,18 @@ pub struct Tensor {
     pub level: u32,
     /// Axes, sorted by id.
     pub axes: Vec<AxisId>,
-    /// How often it changes.
+    /// Rate at which it changes.
     pub rate: Rate,
 }
 
-/// An expression over draws, without a shape until a parameter takes it.
+/// An expression over draws, without a shape until a parameter uses it.
 #[derive(Debug)]
 pub struct Recipe {
-    /// What it does.
+    /// The operation.
     pub op: RecipeOp,
     /// Arguments or operands.
     pub operands: Vec<Value>,
-    /// Where it was written.
+    /// Its place in the source.
     pub place: Place,
 }
 
@@ -73,18 +73,18 @@ pub enum RecipeOp {
     Of(Function),
 }
 
-/// What a recipe does with others, element-wise.
+/// An element-wise function of recipes and other values.
 #[derive(Clone, Copy, Debug)]
 pub enum Function {
     /// One operand.
     Unary(UnaryOp),
     /// Two operands.
     Binary(BinaryOp),
-    /// The second or the third, as the first says.
+    /// The second or the third operand, selected by the first.
     Select,
 }
 
-/// What an axis name stands for.
+/// Meaning of an axis name.
 #[derive(Clone, Debug)]
 pub enum Slot {
     /// An axis.
@@ -93,7 +93,7 @@ pub enum Slot {
     Pack(Vec<AxisId>),
     /// An axis whose declaration failed; an error was reported.
     Error,
-    /// An axis that a callee may still make, under the caller's name; shared between caller and callee.
+    /// An axis that a callee may still create, under the caller's name; shared between caller and callee.
     Open(String, Rc<Cell<Option<AxisId>>>),
 }
 
@@ -102,7 +102,7 @@ pub enum Slot {
 pub struct Frame {
     /// Its module.
     pub module: Arc<Module>,
-    /// Itself.
+    /// The callable.
     pub callable: Arc<Callable>,
     /// Values of its locals.
     pub locals: Vec<Value>,
@@ -114,15 +114,15 @@ pub struct Frame {
     pub prefix: String,
     /// The binding being elaborated, with its loop indices; empty in `return`.
     pub binding: String,
-    /// `.3` inside `for`.
+    /// Loop suffix of paths: `.3` inside `for`.
     pub suffix: String,
-    /// In an attend: the binding stays that of its first emit.
+    /// Whether the binding stays that of the first emit, in an attend.
     pub locked: bool,
     /// Results of `output` and `return`.
     pub results: Vec<(String, Value)>,
     /// Emits of the scan or attend being elaborated.
     pub emits: Vec<(LocalId, Tensor)>,
-    /// Inputs given by the caller, in order; empty for the root.
+    /// Inputs from the caller, in order; empty for the root.
     pub inputs: Vec<Tensor>,
 }
 
@@ -146,7 +146,7 @@ impl Frame {
         }
     }
 
-    /// A place in its file.
+    /// Place of a span in its file.
     pub fn place(&self, span: Span) -> Place {
         self.module.place(span)
     }
@@ -156,24 +156,24 @@ impl Frame {
         self.module.place(self.module.expr(e).span)
     }
 
-    /// An expression as it is written.
+    /// Text of an expression, as written.
     pub fn text(&self, e: ExprId) -> String {
         crate::hir::expr_text(&self.module, &self.callable, e)
     }
 
-    /// An argument as it is written.
+    /// Text of an argument, as written.
     pub fn argument(&self, argument: &Argument) -> String {
         let value = self.text(argument.value);
         argument.name.as_ref().map_or(value.clone(), |name| format!("{} = {value}", name.name))
     }
 
-    /// A call as it is written, with these arguments as well.
+    /// Text of a call, as written, with further arguments.
     pub fn call_with(&self, call: &Call, needed: &[&str]) -> String {
         let axes = call.brackets.as_ref().map(|b| crate::hir::brackets_text(&b.syntax)).unwrap_or_default();
         self.applied(&format!("{}{axes}", call.name.name), &call.args, needed)
     }
 
-    /// `f(args)`, with these arguments as well.
+    /// Text of `f(args)`, with further arguments.
     pub fn applied(&self, f: &str, args: &[Argument], needed: &[&str]) -> String {
         let given = args.iter().map(|a| self.argument(a));
         let all: Vec<String> = given.chain(needed.iter().map(|name| format!("{name} = {name}"))).collect();
@@ -196,7 +196,7 @@ impl Frame {
         self.bind(&name);
     }
 
-    /// Starts a binding, unless an attend holds it.
+    /// Starts a binding, unless an attend holds the current one.
     pub fn bind(&mut self, name: &str) {
         if !self.locked {
             self.binding = if name.is_empty() { String::new() } else { format!("{name}{}", self.suffix) };

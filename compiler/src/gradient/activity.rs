@@ -1,4 +1,4 @@
-//! Which values a gradient passes through: those that depend, by ops that have one, on something whose gradient is wanted.
+//! Values that a gradient passes through: those that depend, by differentiable ops, on a leaf whose gradient is wanted.
 
 use super::table::flows;
 use crate::lowered::{Attend, Dag, Loop, Op, ValueId};
@@ -9,16 +9,16 @@ pub(super) struct Activity {
     active: Vec<bool>,
 }
 
-/// What of a loop is active.
+/// Active parts of a loop.
 pub(super) struct LoopActivity {
-    /// States.
+    /// Active states.
     pub states: Vec<bool>,
-    /// Body values, as emits are.
+    /// Active body values, and thereby emits.
     pub body: Activity,
 }
 
 impl Activity {
-    /// `wanted` says whether the gradient of a leaf is wanted.
+    /// Activity of a DAG. `wanted` selects the leaves whose gradient is wanted.
     pub fn of(dag: &Dag, wanted: impl Fn(&Op) -> bool) -> Self {
         let mut active = vec![false; dag.nodes.len()];
         let mut ports: BTreeMap<ValueId, (Vec<bool>, Vec<bool>)> = BTreeMap::new();
@@ -44,18 +44,18 @@ impl Activity {
         Self { active }
     }
 
-    /// Whether a gradient passes through a value. What was added after the DAG was looked at is backward, and is not active.
+    /// Whether a gradient passes through a value. Values added after the analysis are backward, and not active.
     pub fn is_active(&self, id: ValueId) -> bool {
         self.active.get(id.0 as usize).copied().unwrap_or(false)
     }
 
-    /// The same of a copy: `map` says where each value is in it, of so many.
+    /// Activity of a copy: `map` has the new id of each value, `count` is the size of the new DAG.
     pub fn copied(&self, map: &[ValueId], count: usize) -> Self {
         let pairs: Vec<(ValueId, ValueId)> = map.iter().enumerate().map(|(i, to)| (ValueId(i as u32), *to)).collect();
         self.moved(&pairs, count)
     }
 
-    /// The same for values (old, new) among so many.
+    /// Activity of moved values, as (old, new) pairs in a DAG of `count` values.
     pub fn moved(&self, values: &[(ValueId, ValueId)], count: usize) -> Self {
         let mut active = vec![false; count];
         for (old, new) in values {
@@ -64,7 +64,7 @@ impl Activity {
         Self { active }
     }
 
-    /// The active values among those on which the roots depend, by active values only.
+    /// Marks the active values on which the roots depend through active values only.
     pub fn between(&self, dag: &Dag, roots: &[ValueId]) -> Vec<bool> {
         let mut seen = vec![false; dag.nodes.len()];
         let mut stack: Vec<ValueId> = roots.iter().copied().filter(|r| self.is_active(*r)).collect();
@@ -81,7 +81,7 @@ impl Activity {
 }
 
 impl LoopActivity {
-    /// `operands`: which of the loop's operands are active.
+    /// Activity of a loop. `operands` marks its active operands.
     pub fn of(l: &Loop, operands: &[bool]) -> Self {
         let (initial, captures) = operands.split_at(l.states.len());
         let mut states = initial.to_vec();
@@ -101,12 +101,12 @@ impl LoopActivity {
     }
 }
 
-/// Activity inside of an attend's body.
+/// Activity of an attend's body.
 pub(super) fn attend_body(body: &Dag, operands: &[bool]) -> Activity {
     Activity::of(body, |op| matches!(op, Op::Capture(c, _) | Op::Past(c, _) if operands[*c]))
 }
 
-/// Emits, and what they were normalised by as the last ones.
+/// Activity of the emits, followed by that of the normalisers.
 fn attend_emits(a: &Attend, operands: &[bool]) -> Vec<bool> {
     let body = attend_body(&a.body, operands);
     let weights = body.is_active(a.weighing.value()) || a.sink.is_some_and(|s| body.is_active(s));

@@ -1,11 +1,12 @@
 //! The gradient of an attend: a second pass over the same tiles.
 //!
 //! With weights w_ij and emits y_i = sum over j of w_ij e_ij, the cotangents are de_ij = w_ij dy_i and
-//! dw_ij = dy_i . e_ij. A softmax's score gets w_ij (dw_ij - delta_i) with delta_i = sum over j of w_ij dw_ij = y_i . dy_i,
-//! which is known without a pass over the tiles. As rounded it is not the sum of the w_ij dw_ij as rounded: scores' gradients, which sum to 0
-//! over j, would not, and where one weight is nearly 1, or all dw_ij are alike, nothing else is left of them. So each row sums w_ij dw_ij
-//! as it meets its tiles, and its last tile makes up for what the others had too much. w_ij itself comes back from the saved largest score and the
-//! logarithm of the sum. The sink is a column whose emits are 0: it gets -exp(sink_i - logsumexp_i) delta_i, a number a token.
+//! dw_ij = dy_i . e_ij. The gradient of a softmax's score is w_ij (dw_ij - delta_i) with delta_i = sum over j of w_ij dw_ij = y_i . dy_i,
+//! which is known without a pass over the tiles. After rounding it differs from the sum of the rounded w_ij dw_ij: scores' gradients, which
+//! sum to 0 over j, would not, and where one weight is nearly 1, or all dw_ij are equal, they would consist of that error only. So each row
+//! sums w_ij dw_ij while it visits its tiles, and its last tile corrects the excess of the others. w_ij itself is recomputed from the saved
+//! largest score and the logarithm of the sum. The sink is a column whose emits are 0: its gradient is -exp(sink_i - logsumexp_i) delta_i,
+//! one number for each token.
 
 use super::activity::{Activity, attend_body};
 use super::site::{Arithmetic, narrow, product, total};
@@ -15,7 +16,7 @@ use crate::lowered::{Attend, AttendGrad, Builder, DimId, Op, TIME, ValueId, Weig
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The cotangents of an attend's captures.
+/// Cotangents of an attend's captures.
 pub(super) fn differentiate(
     b: &mut Builder,
     node: ValueId,
@@ -34,7 +35,7 @@ pub(super) fn differentiate(
         operands.push(d);
         delta = Some((normal, d));
     }
-    // the cotangents, with time written out, so that they are tiles
+    // the cotangents, broadcast along time so that they are tiles
     let given: Vec<Option<Vec<DimId>>> = (0..a.emits.len())
         .map(|e| {
             let dy = match ports.get(&Port::Emit(e)) {
@@ -98,7 +99,7 @@ pub(super) fn differentiate(
         let node = a.body.node(id);
         let (Op::Capture(c, _) | Op::Past(c, _)) = node.op else { continue };
         let Some(dx) = sweep.take(&mut body, at(id)) else { continue };
-        // a tile's sum says what it is of by its rows or columns
+        // a tile's sum has its rows or columns as dimensions, which tell whose gradient it is
         let tile: Vec<DimId> = node.dims.iter().copied().filter(|d| *d == a.rows || *d == a.cols).collect();
         let dx = body.expand(dx, &tile);
         let same = |body: &Builder, s: &(usize, ValueId)| {
@@ -134,14 +135,14 @@ pub(super) fn differentiate(
     shares.into_iter().map(|s| s.into_iter().reduce(|x, y| b.add(x, y))).collect()
 }
 
-/// The delta of a tile: the given one, or what the tile's own numbers say where these are all that counts.
+/// The delta of a tile: the given one, or one computed from the tile's own values where only these matter.
 ///
-/// - Where the weights so far are 1 but for rounding, it is the sum of all w dw so far over them: then the gradient of a score whose weight is
-///   nearly 1 is what the other pairs leave of it.
-/// - In the last tile, what all tiles subtract is made the sum of all w dw, times their weights: the tile makes up for what earlier ones
-///   subtracted too little or too much, by its share of the weights.
+/// - Where the weights so far sum to 1 up to rounding, it is the sum of all w dw so far divided by that sum: then the gradient of a score
+///   whose weight is nearly 1 is the remainder that the other pairs leave.
+/// - In the last tile, the total that all tiles subtract is set to the sum of all w dw times the sum of the weights: the tile corrects, by
+///   its share of the weights, the deviation of the earlier ones.
 ///
-/// `running`: the sums of w dw, of w, and of what was subtracted.
+/// `running`: the sums of w dw, of w, and of the subtracted amounts.
 fn consistent(b: &mut Builder, a: &Attend, weight: ValueId, dw: ValueId, running: &mut Vec<ValueId>) -> ValueId {
     let given = b.op(Op::Delta(a.rows), &[]);
     let [before, weighed, subtracted] = [0, 1, 2].map(|i| b.op(Op::Sofar(a.rows, i), &[]));
@@ -168,20 +169,20 @@ fn consistent(b: &mut Builder, a: &Attend, weight: ValueId, dw: ValueId, running
     delta
 }
 
-/// Weights that are missing from 1 by so many units are none.
+/// Largest deviation of a sum of weights from 1, in units of roundoff, that counts as rounding.
 const ROUNDED: f64 = 3.0;
 
-/// A tile with less of the weights than this makes up for nothing: its few pairs would get all of it.
+/// Smallest share of the weights of a tile that corrects earlier ones: the few pairs of a smaller share would get the whole correction.
 const LEAST_SHARE: f64 = 0.05;
 
-/// Emit i of a node: one with a cotangent is read, and what a copy normalises by.
+/// Emit i of a node: an emit with a cotangent, or a normaliser added by `copy`, is always read.
 fn emitted(b: &Builder, node: ValueId, emit: usize) -> ValueId {
     let is_it =
         |id: &ValueId| matches!(b.dag.node(*id).op, Op::Emit(i) if i == emit) && b.dag.node(*id).operands[0] == node;
     b.dag.ids().skip(node.0 as usize + 1).find(is_it).expect("a port that something reads")
 }
 
-/// delta `[map, T]`: the inner products of the emits with their cotangents.
+/// Computes delta `[map, T]`: the inner products of the emits with their cotangents.
 fn inner_products(b: &mut Builder, node: ValueId, a: &Attend, ports: &BTreeMap<Port, ValueId>) -> ValueId {
     let mut delta: Option<ValueId> = None;
     for (port, dy) in ports {
@@ -200,7 +201,7 @@ fn inner_products(b: &mut Builder, node: ValueId, a: &Attend, ports: &BTreeMap<P
     b.expand(delta, &all)
 }
 
-/// The sink's part, at the tokens: the ops that make it from the present captures, and the sweep over them.
+/// Adds the sink's part, at the tokens: the ops that compute it from the present captures, and the sweep over them.
 #[expect(clippy::too_many_arguments, reason = "all of what the pass over tiles had")]
 fn by_sink(
     b: &mut Builder,
@@ -212,7 +213,7 @@ fn by_sink(
     delta: ValueId,
     shares: &mut [Vec<ValueId>],
 ) {
-    // the ops of the sink alone, over tokens instead of rows, mapped dimensions with them
+    // ops of the sink only, over tokens instead of rows, including mapped dimensions
     let needed = a.body.reachable(&[sink]);
     let start = b.dag.nodes.len();
     let mut map: Vec<Option<ValueId>> = vec![None; a.body.nodes.len()];

@@ -1,4 +1,4 @@
-//! Functions of two values, broadcast by name, and contractions, which are products that are summed.
+//! Functions of two values, broadcast by name, and contractions, which are summed products.
 
 use super::site::{Arithmetic, Cotangents, Site, product};
 use crate::graph::{BinaryOp, UnaryOp};
@@ -44,7 +44,7 @@ pub(super) fn binary(s: &mut Site) -> Cotangents {
 
 fn quotient(s: &mut Site, i: usize, y: ValueId) -> ValueId {
     if i == 1 {
-        // y is constant along what is summed, so the division comes last
+        // y is constant along the summed dimensions, so the division comes last
         let finite = s.b.only_where(y, s.result);
         let sum = s.times(1, finite);
         let ratio = s.b.div(sum, y);
@@ -63,7 +63,7 @@ fn quotient(s: &mut Site, i: usize, y: ValueId) -> ValueId {
 
 fn power(s: &mut Site, i: usize, x: ValueId, y: ValueId) -> ValueId {
     if i == 0 {
-        // x^0 is constant, at 0 too
+        // x^0 is constant, even at 0
         let less = s.b.plus(y, -1.0);
         let power = s.b.binary(BinaryOp::Pow, x, less);
         let slope = s.b.mul(y, power);
@@ -96,7 +96,7 @@ pub(super) fn select(s: &mut Site) -> Cotangents {
     })
 }
 
-/// The sum over dimensions of a b: the cotangent of a is the sum of dy b over what b and dy have and a lacks.
+/// Gradient of the sum over dimensions of a b: the cotangent of a is the sum of dy b over the dimensions that b and dy have and a lacks.
 pub(super) fn contract(s: &mut Site) -> Cotangents {
     products(s)
 }
@@ -104,7 +104,7 @@ pub(super) fn contract(s: &mut Site) -> Cotangents {
 fn products(s: &mut Site) -> Cotangents {
     let (x, y) = (s.operands[0], s.operands[1]);
     if x == y {
-        // once, and doubled where fewer numbers are
+        // computed once, and doubled where there are fewer elements
         let twice = s.b.scale(s.dy, 2.0);
         let over = s.broadcast(0);
         return vec![Some(product(s.b, twice, x, &over)), None];

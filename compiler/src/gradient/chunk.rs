@@ -1,11 +1,11 @@
-//! The ops of chunk forms.
+//! Gradients of the ops of chunk forms.
 
 use super::site::{Arithmetic, Cotangents, Site, product};
 use crate::graph::{BinaryOp, UnaryOp};
 use crate::lowered::{Builder, DimId, Extent, Op, Pairs, ValueId};
 
-/// (I - L) P = X with L = tril(A, -1): X gets R with (I - L)^T R = dP, and L gets R P^T; no inverse is formed.
-/// With the transpose, (I - L)^T P = X: R solves (I - L) R = dP, and L gets P R^T.
+/// Gradient of (I - L) P = X with L = tril(A, -1): that of X is R with (I - L)^T R = dP, that of L is R P^T; no inverse is formed. With the
+/// transpose, (I - L)^T P = X: R solves (I - L) R = dP, and the gradient of L is P R^T.
 pub(super) fn solve(s: &mut Site) -> Cotangents {
     let Op::SolveUnitLower { rows, cols, transpose } = *s.op else { panic!("archc bug: {:?} is no solve", s.op) };
     let dy = s.dy_along(&[rows]);
@@ -27,8 +27,8 @@ pub(super) fn solve(s: &mut Site) -> Cotangents {
     })
 }
 
-/// Whether a matrix is 0 outside of its strict lower triangle by decays among its factors. All that its cotangent is
-/// multiplied by on the way to anything is then 0 there too, and it needs no mask of its own.
+/// Whether a matrix is 0 outside of its strict lower triangle because of decays among its factors. Everything that its cotangent is
+/// multiplied by is then 0 there too, and it needs no mask of its own.
 fn masks(b: &Builder, x: ValueId, rows: DimId, cols: DimId) -> bool {
     let node = b.dag.node(x);
     let inner = |i: usize| masks(b, node.operands[i], rows, cols);
@@ -62,13 +62,13 @@ pub(super) fn pair_product(s: &mut Site) -> Cotangents {
     Site::sole(s.b.op(Op::PairProductGrad(pairs), &[s.operands[0], s.result, e]))
 }
 
-/// A_ij = sum over K of q_i k_j decay_ij: the gradients by q, k and g are made together, for they sum the same terms.
+/// Gradient of A_ij = sum over K of q_i k_j decay_ij: those by q, k and g are computed together, because they sum the same terms.
 pub(super) fn decay_dot(s: &mut Site) -> Cotangents {
     let Op::DecayDot { over, pairs } = *s.op else { panic!("archc bug: {:?} is no decayed product", s.op) };
     let Pairs { rows, cols, .. } = pairs;
     let all = s.b.dims_of(s.result).to_vec();
     let da = s.dy_along(&all);
-    // one after the other in memory
+    // contiguous in memory
     let count = if s.wanted[2] { 3 } else { 2 };
     let parts = s.b.dim("parts", Extent::Fixed(count), s.b.dims[rows.0 as usize].rank - 1);
     let operands = [&[da], s.operands].concat();

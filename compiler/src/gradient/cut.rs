@@ -2,23 +2,23 @@
 
 /// A network of directed edges with capacities.
 pub(super) struct Network {
-    /// For each node its edges.
+    /// Edges of each node.
     edges: Vec<Vec<usize>>,
     to: Vec<usize>,
-    /// What an edge still carries. Edge `e ^ 1` is the way back of edge e.
+    /// Residual capacity of each edge. Edge `e ^ 1` is the reverse of edge e.
     left: Vec<u64>,
 }
 
-/// More than any sum of sizes.
+/// Capacity larger than any sum of sizes.
 pub(super) const UNCUTTABLE: u64 = 1 << 60;
 
 impl Network {
-    /// So many nodes.
+    /// A network of `nodes` nodes without edges.
     pub fn new(nodes: usize) -> Self {
         Self { edges: vec![Vec::new(); nodes], to: Vec::new(), left: Vec::new() }
     }
 
-    /// An edge.
+    /// Adds an edge.
     pub fn edge(&mut self, from: usize, to: usize, capacity: u64) {
         self.edges[from].push(self.to.len());
         self.to.push(to);
@@ -28,7 +28,7 @@ impl Network {
         self.left.push(0);
     }
 
-    /// Of all cuts of least capacity the one nearest to the sink: for each node whether it is on the sink's side.
+    /// Marks the nodes on the sink's side of the minimum cut that is nearest to the sink.
     pub fn cut(mut self, source: usize, sink: usize) -> Vec<bool> {
         loop {
             let levels = self.levels(source);
@@ -43,7 +43,7 @@ impl Network {
         beyond[sink] = true;
         while let Some(node) = stack.pop() {
             for &e in &self.edges[node] {
-                // the edge into this node is the way back of e
+                // the edge into this node is the reverse of e
                 if self.left[e ^ 1] > 0 && !std::mem::replace(&mut beyond[self.to[e]], true) {
                     stack.push(self.to[e]);
                 }
@@ -68,7 +68,7 @@ impl Network {
         levels
     }
 
-    /// One more path of the level graph, without recursion: paths are as long as chains of ops.
+    /// Augments along one more path of the level graph, without recursion: paths are as long as chains of ops.
     fn augment(&mut self, source: usize, sink: usize, levels: &[usize], next: &mut [usize]) -> bool {
         let mut path: Vec<usize> = Vec::new();
         let mut node = source;
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn least_and_nearest_to_the_sink() {
-        // 0 -> 1 -> 2 -> 3 with equal capacities, and a side way 0 -> 4 -> 3 that is cut at its cheaper edge
+        // 0 -> 1 -> 2 -> 3 with equal capacities, and a parallel path 0 -> 4 -> 3 that is cut at its cheaper edge
         let mut network = Network::new(5);
         for (from, to, capacity) in [(0, 1, 3), (1, 2, 3), (2, 3, 3), (0, 4, 2), (4, 3, UNCUTTABLE)] {
             network.edge(from, to, capacity);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_shared_value_is_cut_once() {
-        // 0 -> 1, which 2 and 3 are made from; both are needed at 4
+        // 0 -> 1, from which 2 and 3 are computed; both are needed at 4
         let mut network = Network::new(5);
         for (from, to, capacity) in [(0, 1, 5), (1, 2, 3), (1, 3, 3), (2, 4, UNCUTTABLE), (3, 4, UNCUTTABLE)] {
             network.edge(from, to, capacity);

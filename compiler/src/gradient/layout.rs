@@ -1,4 +1,4 @@
-//! Layout: each op's transpose. An operand that was broadcast gets its sum.
+//! Gradients of layout ops: each op's transpose. The cotangent of a broadcast operand is summed.
 
 use super::site::{Cotangents, Site, total};
 use crate::lowered::{DimId, Extent, Op, TIME};

@@ -1,4 +1,4 @@
-//! Embeddings, and what exists for training.
+//! Gradients of embeddings, and of ops that exist for training.
 
 use super::site::{Cotangents, Site};
 use crate::lowered::{BATCH, Extent, Op, TIME};
@@ -16,7 +16,7 @@ pub(super) fn embed(s: &mut Site) -> Cotangents {
     })
 }
 
-/// The same numbers are dropped, as the draw depends on site and token alone.
+/// Gradient of dropout: it drops the same elements, because the draw depends on site and token alone.
 pub(super) fn dropout(s: &mut Site) -> Cotangents {
     let dims = s.b.dims_of(s.result).to_vec();
     let dy = s.dy_along(&dims);

@@ -1,15 +1,13 @@
-//! The gradient of a loop: the loop the other way.
+//! Gradient of a loop: the reversed loop.
 //!
 //! For `S' = f(S, c)` with emits `e = h(S, c)`, the cotangent dS of a state before an iteration follows from that after
 //! it and from those of the emits by the sweep over the body. So the reverse loop's states are the cotangents of the
-//! forward states. Its captures are the forward captures, the saved entry states and the cotangents of the emits; what
-//! of the body the sweep does not need is removed afterwards, and with it the saving of states on which nothing
-//! depends but linearly.
+//! forward states. Its captures are the forward captures, the saved entry states and the cotangents of the emits; parts of the body that
+//! the sweep does not need are removed afterwards, and with them the saving of states that occur only linearly.
 //!
-//! Captures that differ from iteration to iteration get their cotangents as emits. Those that do not are summed in a
-//! further state. If such a sum is of products, as the weight of a recurrent map has it, one contraction after the loop
-//! takes the place of many inside it, where the factors are known outside anyway (a capture, an entry state, what is given
-//! out as another cotangent) or are smaller than the product.
+//! Captures that differ between iterations get their cotangents as emits. Those of the others are summed in a
+//! further state. If such a sum is of products, as for the weight of a recurrent map, one contraction after the loop replaces many inside
+//! it, if the factors are known outside anyway (a capture, an entry state, a cotangent that is emitted) or are smaller than the product.
 
 use super::activity::LoopActivity;
 use super::site::{narrow, product, total};
@@ -18,7 +16,7 @@ use crate::graph::{BinaryOp, ReduceOp};
 use crate::lowered::{Builder, Dim, DimId, Extent, Loop, LoopState, Op, ValueId};
 use std::collections::BTreeMap;
 
-/// Has a loop give out its states before each iteration, where its body reads them. Gives the numbers of these emits.
+/// Makes a loop emit its states before each iteration, if its body reads them. Returns the numbers of these emits.
 pub(super) fn emit_entries(l: &mut Loop) -> Vec<usize> {
     let mut numbers = Vec::new();
     for s in 0..l.states.len() {
@@ -36,7 +34,7 @@ fn leaf_of(l: &Loop, state: usize) -> Option<ValueId> {
     l.body.ids().find(|id| matches!(l.body.node(*id).op, Op::State(s, _) if s == state))
 }
 
-/// The value that gives out state s before each iteration.
+/// The value that emits state s before each iteration.
 fn entry_of(b: &Builder, node: ValueId, l: &Loop, state: usize) -> Option<ValueId> {
     let leaf = leaf_of(l, state)?;
     let emit = l.emits.iter().position(|(_, e)| *e == leaf)?;
@@ -45,22 +43,22 @@ fn entry_of(b: &Builder, node: ValueId, l: &Loop, state: usize) -> Option<ValueI
     b.dag.ids().skip(node.0 as usize + 1).find(is_it)
 }
 
-/// A capture's cotangent after the sweep over the body.
+/// Location of a capture's cotangent after the sweep over the body.
 enum Share {
-    /// Emit i: one for each iteration.
+    /// Emit i: one entry for each iteration.
     Emitted(usize),
-    /// State i: summed.
+    /// State i: the sum over all iterations.
     Summed(usize),
-    /// Of a value known outside the sum over these of its dimensions and over all iterations.
+    /// Sum of a value known outside, over these of its dimensions and over all iterations.
     Total(Outside, Vec<DimId>),
-    /// The same of the product of two.
+    /// Sum of the product of two values known outside, likewise.
     Factors(Outside, Outside, Vec<DimId>),
 }
 
-/// Where a value of the reverse body is after the loop, up to renamed dimensions.
+/// Location of a value of the reverse body after the loop, up to renamed dimensions.
 struct Outside {
     place: Place,
-    /// From, to; in the order in which they are applied.
+    /// Pairs (from, to), in order of application.
     renames: Vec<(DimId, DimId)>,
 }
 
@@ -68,11 +66,11 @@ struct Outside {
 enum Place {
     /// Capture i of the reverse loop.
     Capture(usize),
-    /// Its emit i.
+    /// Emit i of the reverse loop.
     Emit(usize),
 }
 
-/// The cotangents of a loop's operands.
+/// Cotangents of a loop's operands.
 pub(super) fn differentiate(
     b: &mut Builder,
     node: ValueId,
@@ -131,7 +129,7 @@ pub(super) fn differentiate(
     }
     sweep.run(&mut body, 0..forward);
 
-    // what the leaves got
+    // cotangents of the leaves
     let mut next: Vec<ValueId> = Vec::new();
     let mut to_state: Vec<Vec<ValueId>> = vec![Vec::new(); l.states.len()];
     let mut to_capture: Vec<Vec<ValueId>> = vec![Vec::new(); captures.len()];
@@ -228,12 +226,12 @@ pub(super) fn differentiate(
     cotangents
 }
 
-/// Dimensions of a value as the body has it.
+/// Dimensions of a value inside of the body.
 fn inner(dims: &[DimId], l: &Loop) -> Vec<DimId> {
     dims.iter().copied().filter(|d| *d != l.over && !l.map.contains(d)).collect()
 }
 
-/// Which states get a cotangent that matters: from after the loop, or by an emit or another such state.
+/// Marks the states with a nonzero cotangent: from after the loop, through an emit, or through another such state.
 fn reached(l: &Loop, activity: &LoopActivity, ports: &BTreeMap<Port, ValueId>) -> Vec<bool> {
     let mut reached: Vec<bool> =
         (0..l.states.len()).map(|s| activity.states[s] && ports.contains_key(&Port::Final(s))).collect();
@@ -258,11 +256,11 @@ fn reached(l: &Loop, activity: &LoopActivity, ports: &BTreeMap<Port, ValueId>) -
     }
 }
 
-/// The terms of a sum.
+/// Terms of a sum.
 fn terms(b: &Builder, x: ValueId) -> Vec<ValueId> {
     let node = b.dag.node(x);
     match node.op {
-        // a term that is broadcast would be summed over less
+        // a broadcast term would be summed over fewer dimensions
         Op::Binary(BinaryOp::Add) if node.operands.iter().all(|o| b.dims_of(*o) == node.dims) => {
             node.operands.iter().flat_map(|o| terms(b, *o)).collect()
         }
@@ -270,8 +268,8 @@ fn terms(b: &Builder, x: ValueId) -> Vec<ValueId> {
     }
 }
 
-/// How a term of a capture's cotangent is had after the loop: from values known there, or by giving out the factors of a
-/// product that has more numbers than they have.
+/// Location after the loop of a term of a capture's cotangent: values known there, or newly emitted factors of a product that has more
+/// elements than they have.
 fn after(b: &Builder, emits: &mut Vec<(String, ValueId)>, x: ValueId) -> Option<Share> {
     if let Some(known) = known(b, emits, x) {
         return Some(Share::Total(known, Vec::new()));
@@ -300,7 +298,7 @@ fn after(b: &Builder, emits: &mut Vec<(String, ValueId)>, x: ValueId) -> Option<
     Some(Share::Factors(give(p), give(q), over))
 }
 
-/// Where a value is known outside, if it is a capture or given out, renamed perhaps.
+/// Location outside of a value that is a capture or emitted, possibly renamed.
 fn known(b: &Builder, emits: &[(String, ValueId)], mut x: ValueId) -> Option<Outside> {
     let mut renames = Vec::new();
     let place = loop {
@@ -320,7 +318,7 @@ fn known(b: &Builder, emits: &[(String, ValueId)], mut x: ValueId) -> Option<Out
     Some(Outside { place, renames })
 }
 
-/// The value itself.
+/// Builds the value at a location.
 fn outside(b: &mut Builder, x: &Outside, captures: &[ValueId], node: ValueId) -> ValueId {
     let value = match x.place {
         Place::Capture(i) => captures[i],
@@ -329,7 +327,7 @@ fn outside(b: &mut Builder, x: &Outside, captures: &[ValueId], node: ValueId) ->
     x.renames.iter().fold(value, |x, (from, to)| b.rename(x, *from, *to))
 }
 
-/// A length to compare by.
+/// Length of a dimension for comparisons.
 fn nominal(dim: &Dim) -> f64 {
     match dim.extent {
         Extent::Fixed(n) => n as f64,

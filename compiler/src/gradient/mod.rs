@@ -2,14 +2,13 @@
 //!
 //! [`differentiate`] extends a graph to the joint graph: its forward ops, then the backward ones, in the same IR. Every op
 //! has one rule (`table`), which builds ordinary ops from the operands, the result and the result's cotangent. The sweep
-//! visits the ops from the last to the first and sums what the users of a value gave.
+//! visits the ops from the last to the first and sums the contributions of each value's users.
 //!
-//! A loop's gradient is the loop the other way, whose states are the cotangents of the forward states. Its body is the
-//! forward body, computed again from the saved entry states, followed by the sweep over that body; nested loops need
-//! nothing more than this. An attend's gradient is one [`Op::AttendGrad`](crate::lowered::Op), whose body is made in the same way.
+//! A loop's gradient is the reversed loop, whose states are the cotangents of the forward states. Its body is the
+//! forward body, recomputed from the saved entry states, followed by the sweep over that body; nested loops need
+//! no further treatment. An attend's gradient is one [`Op::AttendGrad`](crate::lowered::Op), whose body is built in the same way.
 //!
-//! Cotangents that are 0 are never made, and those that are constant along a dimension are not written out along it
-//! (see `site`).
+//! Cotangents that are 0 are never built, and those that are constant along a dimension are not broadcast along it (see `site`).
 
 mod activity;
 mod attend;
@@ -36,31 +35,31 @@ use activity::Activity;
 use site::total;
 use sweep::{Sweep, copy};
 
-/// What is differentiated.
+/// Quantity that is differentiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seed {
     /// The objective.
     Loss,
-    /// The sum over outputs of output times [`Op::Cotangent`], as for the gradients of a block that stands alone.
+    /// The sum over outputs of output times [`Op::Cotangent`], for the gradients of a block that stands alone.
     Cotangents,
 }
 
-/// Which gradients are asked for.
+/// Requested gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Of what.
+    /// The differentiated quantity.
     pub seed: Seed,
-    /// By the inputs.
+    /// Whether gradients by the inputs are requested.
     pub inputs: bool,
-    /// By the parameters.
+    /// Whether gradients by the parameters are requested.
     pub params: bool,
-    /// The parameters follow their gradients: a training step.
+    /// Whether the parameters are updated: a training step.
     pub update: bool,
-    /// The arithmetic that will run it is f64, else f32: what counts as rounded.
+    /// Whether the arithmetic that will run it is f64, else f32: determines the unit roundoff.
     pub exact: bool,
 }
 
-/// The joint graph. Parameters and inputs on which nothing depends have no gradient in it.
+/// Extends a lowered graph to the joint graph. Parameters and inputs on which nothing depends have no gradient in it.
 pub fn differentiate(lowered: &Lowered, wanted: &Wanted) -> Lowered {
     lowered.largest().into_iter().for_each(crate::work::at);
     let mut dims = lowered.dims.clone();
@@ -139,7 +138,7 @@ pub fn differentiate(lowered: &Lowered, wanted: &Wanted) -> Lowered {
     remove_dead(joint)
 }
 
-/// A tensor that occurs several times (a shared one) has one gradient.
+/// Adds a contribution to a gradient: a tensor that occurs several times (a shared one) has one gradient.
 fn add_to<K: PartialEq>(all: &mut Vec<(K, Vec<ValueId>)>, key: K, value: ValueId) {
     match all.iter_mut().find(|(k, _)| *k == key) {
         Some((_, values)) => values.push(value),

@@ -1,4 +1,4 @@
-//! Ops over dimensions that need their entries together: reductions, softmax, sorting and their kin.
+//! Gradients of ops over dimensions: reductions, softmax, sorting and similar ops.
 
 use super::site::{Arithmetic, Cotangents, Site, count};
 use crate::graph::{BinaryOp, ReduceOp, UnaryOp};
@@ -14,7 +14,7 @@ pub(super) fn reduce(s: &mut Site) -> Cotangents {
             None => dy,
         },
         ReduceOp::Max | ReduceOp::Min => {
-            // ties share
+            // ties share the gradient
             let chosen = s.b.binary(BinaryOp::Eq, x, y);
             let ties = s.b.sum(chosen, over);
             let share = s.b.div(dy, ties);
@@ -40,7 +40,7 @@ pub(super) fn reduce(s: &mut Site) -> Cotangents {
         }
         ReduceOp::Median => panic!("archc bug: a median that is not sorted"),
         ReduceOp::LogSumExp => {
-            // nothing flows where all entries are -inf, or one is inf
+            // the gradient is 0 where all entries are -inf, or one is inf
             let distance = s.b.sub(x, y);
             let share = s.b.exp(distance);
             let size = s.b.unary(UnaryOp::Abs, y);
@@ -58,7 +58,7 @@ fn centred(s: &mut Site, x: ValueId, over: &[DimId]) -> ValueId {
     s.b.sub(x, mean)
 }
 
-/// x divided by what a sum of squared distances is divided by.
+/// x divided by the divisor of the variance.
 fn per_freedom(s: &mut Site, x: ValueId, over: &[DimId], sample: bool) -> ValueId {
     let fixed: Option<usize> = over
         .iter()
@@ -100,7 +100,7 @@ pub(super) fn sparsemax(s: &mut Site) -> Cotangents {
 
 pub(super) fn cumsum(s: &mut Site) -> Cotangents {
     let Op::Cumsum { dim, reverse, exclusive } = *s.op else { panic!("archc bug: {:?} is no running sum", s.op) };
-    // it starts anew where it did
+    // it restarts at the same entries
     let starts = s.operands[1..].to_vec();
     let own = starts.first().map_or_else(|| vec![dim], |starts| s.b.dag.node(*starts).dims.clone());
     let dy = s.dy_along(&own);

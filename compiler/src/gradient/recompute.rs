@@ -1,26 +1,26 @@
-//! What crosses from forward to backward, and what is computed again.
+//! Selection of the forward values that are kept for the backward pass, and of those that it recomputes.
 //!
-//! A backward pass reads forward values, and each that it reads has to be kept until then. Element-wise ops and layouts
-//! cost next to nothing where they are fused into the loops that read them, so a value that they give can be computed
-//! again instead, from values that are kept. Results of contractions, loops, attends, reductions, softmaxes,
-//! embeddings and trigonometric functions are never computed again.
+//! A backward pass reads forward values, and each of these has to be kept until then. Element-wise ops and layouts
+//! cost next to nothing where they are fused into the loops that read them, so their results can be recomputed
+//! from kept values instead. Results of contractions, loops, attends, reductions, softmaxes,
+//! embeddings and trigonometric functions are never recomputed.
 //!
-//! What is kept is the set with the fewest numbers from which the backward pass can be fed in this way: a minimum cut
+//! The kept set has the fewest elements from which the backward pass can be computed in this way: a minimum cut
 //! of the forward graph, where a value's capacity is its size and parameters and inputs, which stay anyway, are free.
-//! Of equal cuts the one with the least to compute again is taken. The numbers that come out are the same.
+//! Of equal cuts the one with the least recomputation is taken. Results are identical.
 
 use super::cut::{Network, UNCUTTABLE};
 use crate::lowered::{Dag, Dim, Extent, Fact, Lowered, Op, Shape, ValueId, remove_dead};
 
-/// The shape for which sizes are compared: only their ratios matter.
+/// Shape at which sizes are compared: only their ratios matter.
 const NOMINAL: Shape = Shape { batch: 4, len: 256, carried: 0 };
 
-/// The joint graph with cheap forward values computed again in its backward part.
+/// The joint graph with cheap forward values recomputed in its backward part.
 pub fn recompute(joint: &Lowered) -> Lowered {
     let kept = kept(joint);
     let count = joint.forward_nodes;
     let mut dag = Dag { nodes: joint.dag.nodes[..count].to_vec() };
-    // where backward nodes, and forward ones computed again, are now
+    // new ids of backward nodes and of recomputed forward ones
     let mut map: Vec<Option<ValueId>> = vec![None; joint.dag.nodes.len()];
     for i in (0..count).filter(|i| kept[*i]) {
         map[i] = Some(ValueId(i as u32));
@@ -47,7 +47,7 @@ pub fn recompute(joint: &Lowered) -> Lowered {
     remove_dead(lean)
 }
 
-/// Adds a node after those that it needs.
+/// Adds a node after its operands.
 fn place(from: &Dag, id: ValueId, dag: &mut Dag, map: &mut [Option<ValueId>]) {
     let mut stack = vec![id];
     while let Some(&id) = stack.last() {
@@ -71,15 +71,14 @@ fn place(from: &Dag, id: ValueId, dag: &mut Dag, map: &mut [Option<ValueId>]) {
     }
 }
 
-/// For each forward node whether the backward part may read it. Those that are not cheap all are; of the others those on
-/// the cut.
+/// Marks the forward nodes that the backward part may read: all that are not cheap, and the cheap ones on the cut.
 fn kept(joint: &Lowered) -> Vec<bool> {
     let (dag, count) = (&joint.dag, joint.forward_nodes);
     let (source, sink) = (2 * count, 2 * count + 1);
     let (before, after) = (|i: usize| 2 * i, |i: usize| 2 * i + 1);
     let mut network = Network::new(2 * count + 2);
     let mut read = vec![false; count];
-    // what is in memory in both passes: operands of kernels, behind names
+    // values that are in memory in both passes: operands of kernels, behind aliases
     let mut stored = [vec![false; count], vec![false; count]];
     for (i, node) in dag.nodes.iter().enumerate() {
         let backward = i >= count;
@@ -88,7 +87,7 @@ fn kept(joint: &Lowered) -> Vec<bool> {
             stored[usize::from(backward)][o] |= node.op.is(Fact::Stored);
         }
     }
-    // an expanded value is wider than what is kept for it, and is asked for by itself
+    // an expanded value is wider than the value kept for it, and is requested by itself
     let behind = |op: &Op| op.is(Fact::Name) && !matches!(op, Op::Expand(_));
     for (i, node) in dag.nodes[..count].iter().enumerate().rev().filter(|(_, n)| behind(&n.op)) {
         for pass in &mut stored {

@@ -1,14 +1,14 @@
-//! Where a rule is applied: a forward op with its values and the cotangent of its result.
+//! Application site of a rule: a forward op with its values and the cotangent of its result.
 //!
-//! A cotangent may lack dimensions of its value: it is then constant along them. That keeps a sum's gradient, say, from
-//! being written out over what was summed.
+//! A cotangent may lack dimensions of its value: it is then constant along them. This keeps a sum's gradient, for instance, from being
+//! broadcast over the summed dimensions.
 
 use crate::graph::{BinaryOp, ReduceOp, UnaryOp};
 use crate::lowered::{Builder, DimId, Extent, Op, ValueId};
 
 /// A forward op, the values that its rule may use, and its result's cotangent.
 pub(super) struct Site<'s, 'd> {
-    /// Where the backward ops go.
+    /// Builder of the backward ops.
     pub b: &'s mut Builder<'d>,
     /// The forward op.
     pub op: &'s Op,
@@ -18,11 +18,11 @@ pub(super) struct Site<'s, 'd> {
     pub result: ValueId,
     /// The cotangent of the result.
     pub dy: ValueId,
-    /// Whether an operand's cotangent is of use.
+    /// Marks the operands whose cotangents are needed.
     pub wanted: &'s [bool],
 }
 
-/// The cotangent of each operand; none where no gradient flows.
+/// Cotangent of each operand; none where no gradient flows.
 pub(super) type Cotangents = Vec<Option<ValueId>>;
 
 impl Site<'_, '_> {
@@ -31,41 +31,41 @@ impl Site<'_, '_> {
         self.b.dims_of(self.operands[i]).to_vec()
     }
 
-    /// Dimensions along which operand i was made constant: its cotangent is summed over them.
+    /// Dimensions along which operand i was broadcast: its cotangent is summed over them.
     pub fn broadcast(&self, i: usize) -> Vec<DimId> {
         let own = self.b.dims_of(self.operands[i]);
         self.b.dims_of(self.result).iter().copied().filter(|d| !own.contains(d)).collect()
     }
 
-    /// A cotangent that has the result's dimensions or fewer, for operand i.
+    /// Cotangent of operand i from one that has the result's dimensions or fewer.
     pub fn through(&mut self, i: usize, x: ValueId) -> ValueId {
         let over = self.broadcast(i);
         total(self.b, x, &over)
     }
 
-    /// dy times a factor, for operand i. A product that is summed is one contraction, so that nothing larger is made.
+    /// dy times a factor, for operand i. A summed product is one contraction, so that no larger value is built.
     pub fn times(&mut self, i: usize, factor: ValueId) -> ValueId {
         let over = self.broadcast(i);
         product(self.b, self.dy, factor, &over)
     }
 
-    /// dy with these dimensions written out.
+    /// dy broadcast along these dimensions.
     pub fn dy_along(&mut self, dims: &[DimId]) -> ValueId {
         self.b.expand(self.dy, dims)
     }
 
-    /// What `f` gives for operand i, if that is wanted.
+    /// Cotangents by calling `f` for each operand whose cotangent is needed.
     pub fn each(&mut self, mut f: impl FnMut(&mut Self, usize) -> Option<ValueId>) -> Cotangents {
         (0..self.operands.len()).map(|i| if self.wanted[i] { f(self, i) } else { None }).collect()
     }
 
-    /// The only operand's cotangent.
+    /// Cotangents of an op with a single operand.
     pub fn sole(x: ValueId) -> Cotangents {
         vec![Some(x)]
     }
 }
 
-/// The sum of x over dimensions, those that it lacks (it is constant along them) included.
+/// Sum of x over dimensions, including those that it lacks (it is constant along them).
 pub(super) fn total(b: &mut Builder, x: ValueId, over: &[DimId]) -> ValueId {
     let (here, lacked): (Vec<DimId>, Vec<DimId>) = over.iter().partition(|d| b.has(x, **d));
     let sum = b.sum(x, &here);
@@ -75,14 +75,14 @@ pub(super) fn total(b: &mut Builder, x: ValueId, over: &[DimId]) -> ValueId {
     }
 }
 
-/// dx summed over what x lacks.
+/// Sum of dx over the dimensions that x lacks.
 pub(super) fn narrow(b: &mut Builder, dx: ValueId, x: ValueId) -> ValueId {
     let own = b.dims_of(x).to_vec();
     let over: Vec<DimId> = b.dims_of(dx).iter().copied().filter(|d| !own.contains(d)).collect();
     b.sum(dx, &over)
 }
 
-/// The sum of x y over dimensions, those that both lack included.
+/// Sum of x y over dimensions, including those that both lack.
 pub(super) fn product(b: &mut Builder, x: ValueId, y: ValueId, over: &[DimId]) -> ValueId {
     let (here, lacked): (Vec<DimId>, Vec<DimId>) = over.iter().partition(|d| b.has(x, **d) || b.has(y, **d));
     let sum = b.contract(x, y, &here);
@@ -92,7 +92,7 @@ pub(super) fn product(b: &mut Builder, x: ValueId, y: ValueId, over: &[DimId]) -
     }
 }
 
-/// How many entries dimensions have together; none for one.
+/// Number of entries of all dimensions together; none for one.
 pub(super) fn count(b: &mut Builder, dims: &[DimId]) -> Option<ValueId> {
     let mut fixed = 1;
     let mut open = Vec::new();
@@ -110,7 +110,7 @@ pub(super) fn count(b: &mut Builder, dims: &[DimId]) -> Option<ValueId> {
     Some(b.sum(all, &open))
 }
 
-/// Shorthands of the rules.
+/// Shorthands for the rules.
 pub(super) trait Arithmetic {
     /// x times a number.
     fn scale(&mut self, x: ValueId, by: f64) -> ValueId;

@@ -1,4 +1,4 @@
-//! The reverse sweep: ops from the last to the first, each one's rule applied to the sum of what its users gave.
+//! The reverse sweep: visits ops from the last to the first and applies each one's rule to the sum of its users' contributions.
 
 use super::activity::Activity;
 use super::site::Site;
@@ -12,10 +12,10 @@ use std::ops::Range;
 /// A value pasted at an offset: the offset, its dimension, the value.
 type Pasted = (usize, DimId, ValueId);
 
-/// Copies a DAG into a builder and gives for each value where it is now. `leaf` may put something else in place of an op.
+/// Copies a DAG into a builder and returns the new id of each value. `leaf` may replace an op.
 ///
-/// Loops give out their states before each iteration besides, and attends what they normalise by: what their gradients start
-/// from. What no gradient asks for is removed in the end.
+/// Loops additionally emit their states before each iteration, and attends their normalisers, from which their gradients start. Those that
+/// no gradient uses are removed in the end.
 pub(super) fn copy(
     b: &mut Builder,
     dag: &Dag,
@@ -57,14 +57,14 @@ pub(super) fn copy(
     map
 }
 
-/// What a loop or an attend gives out.
+/// An output of a loop or an attend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Port {
     Emit(usize),
     Final(usize),
 }
 
-/// The cotangents so far.
+/// Cotangents collected so far.
 pub(super) struct Sweep {
     activity: Activity,
     given: BTreeMap<ValueId, Vec<ValueId>>,
@@ -72,19 +72,19 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Nothing given yet.
+    /// A sweep without contributions.
     pub fn new(activity: Activity) -> Self {
         Self { activity, given: BTreeMap::new(), ports: BTreeMap::new() }
     }
 
-    /// Adds to a value's cotangent, if a gradient passes through the value at all.
+    /// Adds to a value's cotangent, if a gradient passes through the value.
     pub fn give(&mut self, value: ValueId, cotangent: ValueId) {
         if self.activity.is_active(value) {
             self.given.entry(value).or_default().push(cotangent);
         }
     }
 
-    /// A value's cotangent, summed.
+    /// Takes a value's cotangent, summed.
     pub fn take(&mut self, b: &mut Builder, value: ValueId) -> Option<ValueId> {
         let given = self.given.remove(&value)?;
         Some(sum(b, &given))
@@ -143,8 +143,8 @@ impl Sweep {
     }
 }
 
-/// The sum of what users gave. Entries along a dimension that were taken one by one, and parts of one, are put side by
-/// side instead of being padded with zeros and added.
+/// Sum of the users' contributions. Entries along a dimension that were picked one by one, and parts of one, are stacked or concatenated
+/// instead of being padded with zeros and added.
 fn sum(b: &mut Builder, given: &[ValueId]) -> ValueId {
     let mut rest = Vec::new();
     let mut puts: Vec<(DimId, Vec<(usize, ValueId)>)> = Vec::new();

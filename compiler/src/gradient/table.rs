@@ -5,19 +5,19 @@ use super::{binary, chunk, layout, learned, over_dims, time, unary};
 use crate::lowered::Op;
 use crate::ops::Trait;
 
-/// How the gradient of an op is made.
+/// Kind of gradient of an op.
 pub(super) enum Rule {
-    /// A leaf: what it is given stays there.
+    /// A leaf: cotangents accumulate there.
     Leaf,
-    /// Nothing flows to any operand.
+    /// No operand gets a cotangent.
     None,
-    /// The cotangents of the operands from that of the result.
+    /// Cotangents of the operands from that of the result.
     One(fn(&mut Site) -> Cotangents),
-    /// Gives out several values, read by ports.
+    /// An op with several outputs, read by ports.
     Many,
-    /// Reads one of them.
+    /// A port that reads one of them.
     Port,
-    /// Arises in backward passes alone.
+    /// An op that occurs only in backward passes.
     BackwardOnly,
 }
 
@@ -109,7 +109,7 @@ pub(super) fn flows(op: &Op, i: usize) -> bool {
     match op {
         Op::Unary(f) => f.is(Trait::Smooth),
         Op::Binary(f) => !f.is_comparison(),
-        // the condition, the probability, and what a carry gave
+        // not to the condition, the probability, or the carry
         Op::Select => i != 0,
         Op::Dropout { .. } | Op::Window { .. } => i == 0,
         other => match rule(other) {

@@ -1,5 +1,4 @@
-//! What the joint graphs of whole programs look like; that their numbers are right is held against differences and the
-//! reference device elsewhere.
+//! Structure of the joint graphs of whole programs; their values are compared with finite differences and the reference device elsewhere.
 
 use super::{Seed, Wanted, differentiate, recompute};
 use crate::lower::{LowerOptions, lower};
@@ -55,7 +54,7 @@ fn a_map_has_two_products_in_its_gradient() {
     assert_eq!(crossing(&lean), 0, "{}", print(&lean));
 }
 
-/// silu(gate) is computed again from what the maps gave. Its product with the other half is there: both passes need it in memory.
+/// silu(gate) is recomputed from the maps' results. Its product with the other half is kept: both passes need it in memory.
 #[test]
 fn products_of_matrices_are_kept_and_what_follows_is_computed_again() {
     let text = "block Gated[D](F = 128) {
@@ -76,7 +75,7 @@ fn products_in_loops(dag: &Dag) -> usize {
     bodies.map(|body| body.nodes.iter().filter(large).count()).sum()
 }
 
-/// What pairs of rows need is computed once for both, forward and backward.
+/// Values needed by pairs of rows are computed once for both, forward and backward.
 #[test]
 fn a_normaliser_beside_a_memory_costs_no_product_of_matrices() {
     let text = |states: &str, updates: &str, o: &str| {

@@ -1,11 +1,11 @@
-//! Ops that look back over time by fixed lags.
+//! Gradients of ops that look back over time by fixed lags.
 
 use super::site::{Cotangents, Site, total};
 use crate::lowered::{BATCH, DimId, Op, TIME};
 
 pub(super) fn window(s: &mut Site) -> Cotangents {
     let Op::Window { dim, step } = *s.op else { panic!("archc bug: {:?} is no window", s.op) };
-    // where documents start differs between sequences, so batch and time are written out
+    // document starts differ between sequences, so batch and time are broadcast
     let dy = s.dy_along(&[BATCH, TIME, dim]);
     let dx = s.b.op(Op::Unwindow { dim, step }, &[dy]);
     s.each(|s, i| {

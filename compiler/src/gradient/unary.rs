@@ -1,7 +1,7 @@
-//! Element-wise functions of one value. Where the result is at hand it is used, so that no function is computed twice.
+//! Gradients of element-wise functions of one value. They use the result where possible, so that no function is computed twice.
 //!
-//! A cotangent of 0 gives 0, whatever the slope: what a `select`, a `max` or a weight of 0 hides may lie at a pole or have overflowed,
-//! and 0 times infinity would be no number.
+//! A cotangent of 0 gives 0, whatever the slope: values hidden by a `select`, a `max` or a weight of 0 may lie at a pole or have
+//! overflowed, and 0 times infinity would be NaN.
 
 use super::site::{Arithmetic, Cotangents, Site};
 use crate::graph::UnaryOp;
@@ -126,7 +126,7 @@ fn chain(s: &mut Site, f: UnaryOp, x: ValueId, y: ValueId, dy: ValueId) -> Value
             b.mul(dy, slope)
         }
         UnaryOp::Powi(1) => dy,
-        // twice dy rather than twice x: after a norm's sum dy is one number a row
+        // twice dy rather than twice x: after a norm's sum dy is one element per row
         UnaryOp::Powi(2) => {
             let twice = b.scale(dy, 2.0);
             b.mul(twice, x)

@@ -1,22 +1,22 @@
-//! Where parameters lie in memory.
+//! Layout of parameters in memory.
 
 use super::{AxisId, Graph, NodeId, Op, ParamId};
 use std::collections::BTreeMap;
 
-/// Where each parameter starts, in numbers, and how many numbers there are.
+/// Offset of each parameter and total length, in elements.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ParamLayout {
-    /// By parameter.
+    /// Offset of each parameter.
     pub starts: Vec<usize>,
-    /// Of all.
+    /// Length of all parameters.
     pub len: usize,
 }
 
 impl Graph {
-    /// A place for every parameter: weights of maps of the same input follow each other, so that their products can be one.
+    /// Layout of all parameters: weights of maps of the same input are contiguous, so that their products can be one.
     ///
-    /// It depends on the order of the ops, so it is taken from a program's own graph once and handed on: a graph that was made of it
-    /// (without its losses, with its scans taken apart) would give another.
+    /// It depends on the order of the ops, so it is computed once, from a program's own graph, and passed on: a graph derived from it
+    /// (without its losses, with its scans split) would have another layout.
     pub fn param_layout(&self) -> ParamLayout {
         let mut order: Vec<usize> = Vec::new();
         let mut taken = vec![false; self.params.len()];

@@ -1,10 +1,10 @@
-//! The graph: what a program computes at one token, as one DAG of tensor ops.
+//! The graph: the computation of a program at one token, as one DAG of tensor ops.
 //!
 //! `elaborate` makes it from hir: calls are inlined, sizes are numbers, loops are unrolled. Batch and
 //! time are implicit. A value has named axes and a [`Rate`]: `Fixed` values are the same at every token
-//! (parameters, `index`, `step`), `Token` values differ per token. `scan` and `attend` are nodes with a
-//! body graph of their own; whatever in their source text does not depend on the state (or on the past
-//! token) was built outside and comes in as a capture, so hoisting holds by construction.
+//! (parameters, `index`, `step`), `Token` values differ between tokens. `scan` and `attend` are nodes with a
+//! body graph of their own; parts of their source text that do not depend on the state (or on the past
+//! token) are built outside and enter as captures, so hoisting holds by construction.
 //!
 //! Invariants (checked by [`verify()`]):
 //! - operands come before their users (node ids are a topological order);
@@ -40,26 +40,26 @@ use crate::source::Place;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AxisId(pub u32);
 
-/// What an axis is called and how long it is.
+/// Name and length of an axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
-    /// The name in the program; not unique (each call of a fn has its own).
+    /// Name in the program; not unique (each call of a fn has its own axes).
     pub name: String,
     /// Its length, at least 1.
     pub size: usize,
-    /// The names along it, if `stack` made it.
+    /// Labels along it, if `stack` made it.
     pub labels: Option<Vec<String>>,
 }
 
-/// How often a value changes.
+/// Rate at which a value changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rate {
     /// The same at every token of every sequence.
     Fixed,
-    /// One value a token.
+    /// One value per token.
     Token,
-    /// In the body of an `attend`: one value a pair of tokens (depends on `lag` or `past`).
-    /// In the body of a `scan`, state-dependent values are `Token`.
+    /// In the body of an `attend`: one value per pair of tokens (depends on `lag` or `past`). In the body of a `scan`, state-dependent
+    /// values are `Token`.
     Pair,
 }
 
@@ -68,7 +68,7 @@ pub enum Rate {
 pub struct Type {
     /// Sorted by id, distinct.
     pub axes: Vec<AxisId>,
-    /// How often it changes.
+    /// Rate at which it changes.
     pub rate: Rate,
 }
 
@@ -76,7 +76,7 @@ pub struct Type {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParamId(pub u32);
 
-/// What a parameter is, which decides weight decay and the meaning of `fan`, `dirac`, `orthogonal`.
+/// Kind of a parameter, which determines weight decay and the meaning of `fan`, `dirac`, `orthogonal`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ParamKind {
     /// The weight of a `linear` or `conv`; the only kind that decays.
@@ -98,17 +98,17 @@ pub struct Param {
     pub path: String,
     /// Its axes in checkpoint order. A `linear[D -> D]` has two different axes here (`D'`, `D`).
     pub axes: Vec<AxisId>,
-    /// What it is.
+    /// Kind of the parameter.
     pub kind: ParamKind,
-    /// The first so many of `axes` are `per` axes (own weights each), for `orthogonal` and `dirac`.
+    /// Number of leading `axes` that are `per` axes (own weights each), for `orthogonal` and `dirac`.
     pub per: usize,
-    /// The so many after those are OUT axes; the rest are contracted.
+    /// Number of OUT axes after those; the rest are contracted.
     pub out: usize,
-    /// The recipe of its first value: leaves are constants, sizes, `index` and draws; never a token or another param.
+    /// Recipe of its initial value: leaves are constants, sizes, `index` and draws; never a token or another param.
     pub init: Dag,
-    /// The node of `init` that is the value; its axes are a subset of `axes`, broadcast.
+    /// Node of `init` with the value; its axes are a subset of `axes`, broadcast.
     pub init_value: NodeId,
-    /// Where it was declared.
+    /// Place of its declaration.
     pub place: Place,
 }
 
@@ -129,7 +129,7 @@ pub enum Draw {
     Dirac,
 }
 
-/// How `anneal` moves.
+/// Curve of an `anneal`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AnnealShape {
     /// straight line
@@ -164,32 +164,32 @@ pub struct State {
     pub name: String,
     /// Its axes.
     pub axes: Vec<AxisId>,
-    /// Its number among the states of the scan as it is written; it stays when passes drop or separate states.
+    /// Its number among the states of the scan as written; it stays the same when passes remove or separate states.
     pub number: usize,
 }
 
 /// The body of a `scan`: one token's update.
 ///
 /// Operands of the scan node: the initial value of each state, then the captures.
-/// Where `reset` is set, the states are their initial values before the token's update.
+/// At a document's start, the states have their initial values before the token's update.
 #[derive(Clone, Debug)]
 pub struct Scan {
     /// The states.
     pub states: Vec<State>,
     /// Leaves: [`Op::State`], [`Op::Capture`], constants.
     pub body: Dag,
-    /// For each state, its value after the token.
+    /// Value of each state after the token.
     pub next: Vec<NodeId>,
-    /// What is read out, by name, at the point of the body where `emit` stood.
+    /// Values read out, by name, at the point of the body where `emit` stood.
     pub emits: Vec<(String, NodeId)>,
 }
 
-/// How an `attend` weighs the past.
+/// Weighing of the past in an `attend`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Weighing {
-    /// softmax of this over the visible tokens (with `sink` in the denominator)
+    /// softmax of this score over the visible tokens (with `sink` in the denominator)
     Score(NodeId),
-    /// this itself
+    /// this weight itself
     Weight(NodeId),
 }
 
@@ -201,11 +201,11 @@ pub enum Weighing {
 pub struct Attend {
     /// Leaves: [`Op::Capture`] (present), [`Op::Past`] (the same capture, at the past token), [`Op::Lag`], constants.
     pub body: Dag,
-    /// `where`; none: all.
+    /// Condition of `where`; none: all tokens.
     pub visible: Option<NodeId>,
     /// `score` or `weight`.
     pub weighing: Weighing,
-    /// `sink`: exp of it is added to the denominator; its axes are within the score's. Present rate.
+    /// `sink`: its exp is added to the denominator; its axes are within the score's. Present rate.
     pub sink: Option<NodeId>,
     /// Values to be averaged, by name.
     pub emits: Vec<(String, NodeId)>,
@@ -215,15 +215,15 @@ pub struct Attend {
 #[derive(Clone, Debug)]
 pub enum Op {
     // ---- leaves
-    /// Input number i of the graph, one value a token.
+    /// Input number i of the graph, one value per token.
     Input(usize),
     /// A learned tensor; its type's axes are [`Param::axes`] sorted by id.
     Param(ParamId),
-    /// A number.
+    /// A constant.
     Const(f64),
     /// 0, 1, 2, ... along these axes, row-major in this order.
     Index(Vec<AxisId>),
-    /// These numbers along an axis.
+    /// Constants along an axis.
     Table(AxisId, Vec<f64>),
     /// Position in the document, from 0.
     Pos,
@@ -240,14 +240,14 @@ pub enum Op {
     /// In a scan body: state i before this token's update.
     State(usize),
     // ---- element-wise
-    /// Of one value.
+    /// A function of one value.
     Unary(UnaryOp),
-    /// Of two values, broadcast by name.
+    /// A function of two values, broadcast by name.
     Binary(BinaryOp),
     /// Operands c, a, b: a where c is not 0, else b; no gradient to c.
     Select,
     // ---- over axes
-    /// Removes the axes.
+    /// Reduction over the axes.
     Reduce(ReduceOp, Vec<AxisId>),
     /// Sum over the axes of the product of two operands, which is never built.
     Contract(Vec<AxisId>),
@@ -257,7 +257,7 @@ pub enum Op {
     Sparsemax(AxisId),
     /// Running sum along the axis.
     Cumsum(AxisId),
-    /// Descending; the gradient follows the permutation.
+    /// Sorts in descending order; the gradient follows the permutation.
     Sort(AxisId),
     /// x where among the n largest (ties: lower index first), else 0; the mask is constant in the gradient.
     TopK(AxisId, usize),
@@ -283,7 +283,7 @@ pub enum Op {
     },
     /// Constant along new axes.
     Expand(Vec<AxisId>),
-    /// The same numbers under another axis.
+    /// Same elements under another axis.
     Rename(AxisId, AxisId),
     // ---- learned
     /// See [`Linear`].
@@ -301,13 +301,13 @@ pub enum Op {
     },
     /// The identity, without a gradient.
     StopGrad,
-    /// Operands a, b: a up to `start`, then moves for `steps` updates, then b. Fixed rate.
+    /// Operands a, b: a up to `start`, then a transition of `steps` updates, then b. Fixed rate.
     Anneal {
-        /// Length of the move in updates, at least 1.
+        /// Length of the transition in updates, at least 1.
         steps: f64,
-        /// First update of the move.
+        /// First update of the transition.
         start: f64,
-        /// The way.
+        /// Curve of the transition.
         shape: AnnealShape,
     },
     /// In a `loss`: mean over the unmasked tokens of the batch. Fixed rate.
@@ -317,7 +317,7 @@ pub enum Op {
     Window {
         /// The new axis.
         axis: AxisId,
-        /// Distance between two entries, at least 1.
+        /// Lag between two entries in tokens, at least 1.
         step: usize,
     },
     /// Recurrent memory; read by [`Op::Emit`].
@@ -331,13 +331,13 @@ pub enum Op {
 /// An op with its type and place.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// What it does.
+    /// The operation.
     pub op: Op,
     /// Axes and rate. For a scan or attend node: no axes, `Token`; its emits have types of their own.
     pub ty: Type,
-    /// The binding it belongs to, for printing and for the search; may be empty.
+    /// Binding it belongs to, for printing and for the search; may be empty.
     pub name: String,
-    /// Where it was written.
+    /// Its place in the source.
     pub place: Place,
 }
 
@@ -395,14 +395,14 @@ impl Graph {
         self.axis(id).size
     }
 
-    /// Axes in the order in which devices lay them out: those along which values are stacked first, so that the parts of a stack are
-    /// runs of numbers, then by id.
+    /// Sorts axes into the layout order of devices: those along which values are stacked first, so that the parts of a stack are
+    /// contiguous, then by id.
     pub fn layout_order(&self, axes: &mut [AxisId]) {
         let stacked = self.stacked();
         axes.sort_by_key(|a| (!stacked[a.0 as usize], *a));
     }
 
-    /// For each axis whether values are stacked along it somewhere.
+    /// Marks the axes along which values are stacked somewhere.
     pub fn stacked(&self) -> Vec<bool> {
         fn mark(dag: &Dag, stacked: &mut [bool]) {
             for id in dag.ids() {
@@ -429,7 +429,7 @@ impl Graph {
         self.param(id).axes.iter().map(|&a| self.size(a)).collect()
     }
 
-    /// Number of learned numbers.
+    /// Number of learned elements.
     pub fn param_count(&self) -> usize {
         let ids = (0..self.params.len()).map(|i| ParamId(i as u32));
         ids.fold(0, |sum, id| sum.saturating_add(self.param_numbers(id)))

@@ -1,9 +1,9 @@
-//! Text and Graphviz forms of a graph: numbered, stable, the same that snapshots show.
+//! Text and Graphviz forms of a graph: numbered, stable, used by snapshots.
 
 use super::{AnnealShape, AxisId, Dag, Graph, NodeId, Op, Param, Rate, Type, Weighing};
 use std::fmt::Write;
 
-/// One line a node; bodies are indented.
+/// Text form of a graph, one line per node; bodies are indented.
 pub fn print(graph: &Graph) -> String {
     let names = AxisNames::of(graph);
     let mut text = format!("graph {}", graph.name);
@@ -28,7 +28,7 @@ pub fn print(graph: &Graph) -> String {
     text
 }
 
-/// All that decides which numbers a graph gives, as text: what [`print()`] shows, and of each parameter what it leaves out.
+/// Everything that determines the results of a graph, as text: the output of [`print()`], and the properties of parameters that it omits.
 pub fn print_whole(graph: &Graph) -> String {
     let mut text = print(graph);
     for Param { path, kind, per, out, .. } in &graph.params {
@@ -38,7 +38,7 @@ pub fn print_whole(graph: &Graph) -> String {
     text
 }
 
-/// The same as a Graphviz digraph; bodies are clusters.
+/// Graph as a Graphviz digraph; bodies are clusters.
 pub fn print_dot(graph: &Graph) -> String {
     let names = AxisNames::of(graph);
     let printer = Printer { graph, names: &names };
@@ -52,7 +52,7 @@ pub fn print_dot(graph: &Graph) -> String {
     text
 }
 
-/// Axis names made unique: the second `W` is `W.2`.
+/// Unique axis names: the second `W` is `W.2`.
 struct AxisNames(Vec<String>);
 
 impl AxisNames {
@@ -235,7 +235,7 @@ fn op_text(
     }
 }
 
-/// The recipe of a parameter on one line: `log(draw uniform(1, 16))`.
+/// Recipe of a parameter on one line: `log(draw uniform(1, 16))`.
 fn init_text(param: &Param, names: &AxisNames) -> String {
     fn go(dag: &Dag, id: NodeId, names: &AxisNames) -> String {
         let op = dag.op(id);

@@ -1,4 +1,4 @@
-//! The invariants of a graph, checked after every pass in debug builds and tests.
+//! Invariants of a graph, checked after elaboration, and after every pass in debug builds and tests.
 
 use super::{Dag, Graph, NodeId, Op, Rate};
 
@@ -32,7 +32,7 @@ fn inside(dag: &Dag, id: NodeId, what: &str) -> Result<(), String> {
     if (id.0 as usize) < dag.len() { Ok(()) } else { Err(format!("{what} %{} is not in its graph", id.0)) }
 }
 
-/// `captures`: how many captures the surrounding node has; `body`: whether this is the body of a scan or attend.
+/// Checks a DAG. `captures`: number of captures of the surrounding node; `body`: whether it is the body of a scan or attend.
 fn verify_dag(graph: &Graph, dag: &Dag, captures: usize, body: bool) -> Result<(), String> {
     for id in dag.ids() {
         let node = dag.node(id);

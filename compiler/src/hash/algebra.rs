@@ -1,14 +1,14 @@
-//! Sums and products of terms, flattened: how they are written does not matter.
+//! Sums and products of terms, flattened, so that their notation does not matter.
 
 use super::terms::{Builder, Role, sized, times, value};
 use crate::graph::{BinaryOp, UnaryOp};
 
-/// Sums and products with more parts than this stay parts of others as they are, so that a long unrolled
-/// loop takes no more than linear time.
+/// Maximum number of parts of a sum or product that is merged into another; larger ones stay whole, so that a long unrolled loop takes
+/// linear time.
 pub(super) const PARTS: usize = 64;
 
 impl Builder<'_> {
-    /// c + sum of coefficients times terms.
+    /// A term as c + sum of coefficients times terms.
     pub(super) fn as_sum(&mut self, t: usize) -> (f64, Vec<(usize, f64)>) {
         let term = &self.terms.list[t];
         match term.tag {
@@ -48,7 +48,7 @@ impl Builder<'_> {
         self.term("sum", vec![sized(constant)], vec![], args)
     }
 
-    /// A coefficient and factors with their powers.
+    /// A term as a coefficient and factors with their powers.
     pub(super) fn as_product(&self, t: usize) -> (f64, Vec<(usize, i32)>) {
         let term = &self.terms.list[t];
         let power = |role: &Role| if let Role::Power(n) = role { *n } else { 1 };
@@ -81,7 +81,7 @@ impl Builder<'_> {
         self.scaled(coefficient, merged)
     }
 
-    /// A product as it is; `product` has brought it in order.
+    /// Term of a product whose factors are in order already; `product` orders them.
     pub(super) fn scaled(&mut self, coefficient: f64, factors: Vec<(usize, i32)>) -> usize {
         let args = factors.into_iter().map(|(t, n)| (Role::Power(n), t)).collect();
         self.term("product", vec![sized(coefficient)], vec![], args)
@@ -128,7 +128,7 @@ impl Builder<'_> {
         (term.tag == "number").then(|| value(term.numbers[0]))
     }
 
-    /// constant + sum of coefficient * t
+    /// Term of constant + sum of coefficient * t.
     pub(super) fn combine(&mut self, terms: &[(usize, f64)], constant: f64) -> usize {
         let mut all = Vec::new();
         let mut total = constant;

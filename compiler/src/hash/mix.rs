@@ -1,12 +1,12 @@
-//! A small 128-bit hash for colours: two lanes of multiply and fold. Stable across versions and machines,
-//! which the standard library's hasher does not promise.
+//! A small 128-bit hash for colours: two lanes of multiply and fold. It is stable across versions and machines, which the standard
+//! library's hasher does not promise.
 
 /// Collects words into a colour.
 #[derive(Clone, Copy)]
 pub(super) struct Mix(u64, u64);
 
 impl Mix {
-    /// Starts with a tag, so that different kinds of things never collide by shape.
+    /// Starts with a tag, so that different kinds never collide by shape.
     pub(super) fn new(tag: &str) -> Self {
         let mut mix = Self(0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344);
         tag.bytes().for_each(|b| mix.word(u64::from(b)));
@@ -36,7 +36,7 @@ impl Mix {
         }
     }
 
-    /// The colour.
+    /// Returns the colour.
     pub(super) fn finish(self) -> u128 {
         u128::from(fold(self.0, 0xa076_1d64_78bd_642f)) << 64 | u128::from(fold(self.1, 0xe703_7ed1_a0b4_28db))
     }

@@ -7,12 +7,12 @@
 //! the same expression inside or outside of a scan's body. The [`family_hash`] also leaves out sizes and
 //! numbers other than 0, 1 and -1.
 //!
-//! How: `terms` rewrites the graph to hash-consed terms (sums and products flattened, as multisets), in
+//! Method: `terms` rewrites the graph to hash-consed terms (sums and products flattened, as multisets), in
 //! which pure terms are shared and *sites* (parameters, draws, dropout, states) never are; then `refine`
 //! colours terms and axes by Weisfeiler-Lehman refinement along definitions and uses, until the colours
-//! split no further. So a site is known by where its value comes from and where it goes, never by its
+//! split no further. So a site is identified by the origin and the uses of its value, never by its
 //! name: swap `q` and `k` in a whole program and nothing changes; swap them in the score's scale only and
-//! it does. The hash is that of the sorted colours. (Refinement does not tell all graphs apart, only all
+//! it does. The hash is that of the sorted colours. (Refinement does not distinguish all graphs, only all
 //! that are not regular in a way that no program here is.)
 //!
 //! The smallest example: `output x + x` and `let y = 2 * x; output y` are the same term, `sum(2 x)`.
@@ -54,12 +54,12 @@ impl Hash {
     }
 }
 
-/// The same for programs that compute the same in the same way.
+/// Hash that is equal for programs that compute the same in the same way.
 pub fn canonical_hash(graph: &Graph) -> Hash {
     hash(graph, true)
 }
 
-/// The same for programs that differ in sizes and numbers only.
+/// Hash that is equal for programs that differ in sizes and numbers only.
 pub fn family_hash(graph: &Graph) -> Hash {
     hash(graph, false)
 }
@@ -71,8 +71,8 @@ fn hash(graph: &Graph, sizes: bool) -> Hash {
     Hash::of(colors)
 }
 
-/// Each parameter with the hash of its role: the same in every way to write a program, whatever it is
-/// called. Parameters that the refinement cannot tell apart (they are interchangeable) are numbered in
+/// Each parameter with the hash of its role: the same in every way to write a program, independent of its
+/// name. Parameters that the refinement cannot distinguish (they are interchangeable) are numbered in
 /// order of declaration. Parameters that no output needs have no role.
 pub fn canonical_roles(graph: &Graph) -> Vec<(ParamId, Hash)> {
     let terms = terms::build(graph);

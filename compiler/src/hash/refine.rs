@@ -13,25 +13,25 @@ pub(super) struct Colors {
 }
 
 impl Colors {
-    /// The colour of a term; none if nothing needs it.
+    /// Colour of a term; none if nothing needs it.
     pub(super) fn term(&self, term: usize) -> Option<u128> {
         self.terms[term]
     }
 
-    /// All colours, the roots' own (which know which output they are) among them.
+    /// All colours, including those of the roots (which depend on the output's number).
     pub(super) fn all(&self) -> Vec<u128> {
         let colors = self.terms.iter().chain(&self.axes).flatten().copied();
         colors.chain(self.roots.iter().copied()).collect()
     }
 }
 
-/// Refines until no colour class splits. `sizes`: whether sizes and numbers count.
+/// Refines until no colour class splits. `sizes`: whether sizes and numbers are significant.
 pub(super) fn refine(graph: &Graph, terms: &Terms, sizes: bool) -> Colors {
     let count = terms.list.len();
     let live = live_terms(terms);
     let ids: Vec<usize> = (0..count).filter(|t| live[*t]).collect();
 
-    // users of each term, and terms on each axis; both with the role that the thing has there
+    // users of each term, and terms on each axis; both with the role that the term or axis has there
     let mut users: Vec<Vec<(u64, usize)>> = vec![Vec::new(); count];
     let mut bearers: Vec<Vec<(u64, usize)>> = vec![Vec::new(); graph.axes.len()];
     let mut late: Vec<Vec<usize>> = vec![Vec::new(); count];
@@ -64,8 +64,7 @@ pub(super) fn refine(graph: &Graph, terms: &Terms, sizes: bool) -> Colors {
         })
         .collect();
 
-    // One walk down the definitions and one up the uses carry most of what there is to know, so that the
-    // rounds after them are few, however deep the graph.
+    // One walk down the definitions and one up the uses carry most of the information, so that few rounds follow, however deep the graph.
     let mut colors = own;
     for &t in &ids {
         colors[t] = defined(terms, t, colors[t], &colors, &axes, sizes);
@@ -128,7 +127,7 @@ fn live_terms(terms: &Terms) -> Vec<bool> {
     live
 }
 
-/// What a term is by itself. Its site is not part of it.
+/// Colour of a term by itself. Its site is not part of it.
 fn own_color(terms: &Terms, t: usize, sizes: bool) -> u128 {
     let term = &terms.list[t];
     let mut mix = Mix::new(term.tag);
@@ -141,7 +140,7 @@ fn own_color(terms: &Terms, t: usize, sizes: bool) -> u128 {
     mix.finish()
 }
 
-/// A number as it counts; without sizes only 0, 1, -1, infinities and the sign are told apart.
+/// Significant bits of a number; without sizes only 0, 1, -1, infinities and the sign are distinguished.
 fn number_word(bits: u64, sizes: bool) -> u64 {
     let x = f64::from_bits(bits);
     if sizes || x == 0.0 || x.abs() == 1.0 || x.is_infinite() {

@@ -1,6 +1,6 @@
 //! The canonical form: hash-consed terms with sums and products flattened.
 //!
-//! Bodies are read where they stand: a capture is the term captured, a scan's emit the term emitted, a
+//! Bodies are treated as inlined: a capture is the captured term, a scan's emit the emitted term, a
 //! state a leaf with a link to its next value. So it does not matter on which side of a body's border an
 //! expression was written.
 
@@ -8,16 +8,16 @@ use super::algebra::PARTS;
 use crate::graph::{AxisId, BinaryOp, Dag, Draw, Graph, NodeId, Op, ParamId, ReduceOp, Weighing};
 use std::collections::HashMap;
 
-/// Something that is part of what a term is.
+/// A fact that is part of a term's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Number {
-    /// Counts in both hashes.
+    /// Significant in both hashes.
     Kept(u64),
-    /// The bits of an f64 that is left out of the family.
+    /// The bits of an f64 that the family hash ignores.
     Sized(u64),
 }
 
-/// What an argument is to a term. Arguments form a multiset; order is in the role.
+/// Role of an argument in a term. Arguments form a multiset; order is in the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Role {
     /// Position, where it matters.
@@ -31,7 +31,7 @@ pub(super) enum Role {
 /// A value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Term {
-    /// What it is.
+    /// Kind of the term.
     pub tag: &'static str,
     /// Further facts.
     pub numbers: Vec<Number>,
@@ -39,14 +39,14 @@ pub(super) struct Term {
     pub axes: Vec<(u32, AxisId)>,
     /// Operands, sorted.
     pub args: Vec<(Role, usize)>,
-    /// Sites are never shared; no part of the colour.
+    /// Number of a site, which is never shared; not part of the colour.
     pub site: Option<usize>,
 }
 
 /// All terms of a graph, operands first.
 pub(super) struct Terms {
     pub list: Vec<Term>,
-    /// State and next value.
+    /// Pairs of a state and its next value.
     pub next: Vec<(usize, usize)>,
     /// Outputs and losses with their roles.
     pub roots: Vec<(u64, usize)>,
@@ -54,7 +54,7 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// The term of a parameter.
+    /// Term of a parameter.
     pub(super) fn param(&self, id: ParamId) -> Option<usize> {
         self.params[id.0 as usize]
     }
@@ -79,7 +79,7 @@ pub(super) fn build(graph: &Graph) -> Terms {
     builder.terms
 }
 
-/// What a node is: a value, or a scan or attend with the terms of its body.
+/// Terms of a node: a value, or a scan or attend with the terms of its body.
 enum Place {
     Value(usize),
     Body(Vec<usize>),
@@ -98,13 +98,13 @@ pub(super) struct Builder<'a> {
     graph: &'a Graph,
     pub(super) terms: Terms,
     known: HashMap<Term, usize>,
-    /// Scans that were built, by a text of operands and body: the same scan written twice is one.
+    /// Scans built so far, by a text of operands and body: the same scan written twice is one.
     scans: HashMap<String, Vec<usize>>,
     sites: usize,
 }
 
 impl Builder<'_> {
-    /// Terms of all nodes of a DAG. `states`: terms of the states; `captures`: of what is captured.
+    /// Terms of all nodes of a DAG. `states`: terms of the states; `captures`: terms of the captured values.
     fn dag(&mut self, dag: &Dag, states: &[usize], captures: &[usize]) -> Vec<Place> {
         let mut at: Vec<Place> = Vec::with_capacity(dag.len());
         for id in dag.ids() {
@@ -314,7 +314,7 @@ impl Builder<'_> {
         self.add(Term { tag, numbers, axes: sorted(axes), args: vec![], site: None })
     }
 
-    /// The axes of the operands' values.
+    /// Axes of the operands' values.
     fn value_axes(&self, args: &[usize]) -> Vec<(u32, AxisId)> {
         let axes = args.iter().flat_map(|a| self.terms.list[*a].axes.iter().filter(|(role, _)| *role == 0).copied());
         let mut axes = sorted(axes.collect());
@@ -322,7 +322,7 @@ impl Builder<'_> {
         axes
     }
 
-    /// A term with the operands' axes and further ones in roles.
+    /// A term with the operands' axes, and further ones in roles.
     pub(super) fn term(
         &mut self,
         tag: &'static str,
@@ -344,7 +344,7 @@ impl Builder<'_> {
         self.term(tag, vec![], axes.iter().map(|a| (1, *a)).collect(), positions(args))
     }
 
-    /// A term whose axes are the node's.
+    /// A term with the node's axes.
     fn layout(
         &mut self,
         tag: &'static str,
@@ -362,7 +362,7 @@ impl Builder<'_> {
         self.leaf("number", vec![sized(x)], vec![])
     }
 
-    /// Associative, commutative, idempotent.
+    /// Term of an associative, commutative, idempotent op.
     pub(super) fn bag(&mut self, tag: &'static str, a: usize, b: usize) -> usize {
         let mut args = Vec::new();
         for t in [a, b] {
@@ -440,7 +440,7 @@ impl Builder<'_> {
         }
     }
 
-    /// A sum of applications, one for each input, and the bias.
+    /// Term of a learned map: a sum of applications, one for each input, and the bias.
     fn linear(&mut self, linear: &crate::graph::Linear, args: &[usize]) -> usize {
         let inputs = linear.contracted.len();
         let mut terms = Vec::new();
@@ -488,12 +488,12 @@ fn positions(args: &[usize]) -> Vec<(Role, usize)> {
     args.iter().enumerate().map(|(i, a)| (Role::At(i as u32), *a)).collect()
 }
 
-/// Axes in an order that matters, as roles from `first`.
+/// Axes in a significant order, as roles from `first`.
 fn ordered(first: u32, axes: &[AxisId]) -> impl Iterator<Item = (u32, AxisId)> + '_ {
     axes.iter().enumerate().map(move |(i, a)| (first + i as u32, *a))
 }
 
-/// The axes of a value.
+/// Axes of a value.
 fn values(axes: &[AxisId]) -> impl Iterator<Item = (u32, AxisId)> + '_ {
     axes.iter().map(|a| (0, *a))
 }

@@ -3,7 +3,7 @@ use crate::graph::{BinaryOp, Graph, NodeId, Op, ReduceOp, UnaryOp};
 use crate::ops::testing::{Build, binary, delta_net, delta_net_with, node};
 use crate::passes::optimize;
 
-/// The hash of a block over two inputs `[D]`, D = 4, and one weight `[D]`.
+/// Hash of a block over two inputs `[D]`, D = 4, and one weight `[D]`.
 fn of(body: impl FnOnce(&mut Build, NodeId, NodeId, NodeId) -> NodeId) -> String {
     canonical_hash(&graph(4, body)).to_string()
 }

@@ -1,8 +1,8 @@
-//! The functions that the compiler itself knows; all others are written in the language.
+//! Built-in functions; all others are written in the language.
 
 use crate::graph::{Draw, ReduceOp, UnaryOp};
 
-/// A function of the compiler.
+/// A built-in function.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Builtin {
     /// Element-wise, one argument.
@@ -76,11 +76,11 @@ pub enum Builtin {
     None,
     /// A draw of an init.
     Draw(Draw),
-    /// `fan`: uniform(-1/sqrt(n), 1/sqrt(n)), n the contracted elements
+    /// `fan`: uniform(-1/sqrt(n), 1/sqrt(n)) with n contracted elements
     Fan,
 }
 
-/// Names and meanings, sorted by name; functions of one value and reductions are rows of `ops`.
+/// Names and built-ins, sorted by name; functions of one value and reductions are rows of `ops`.
 const BUILTINS: &[(&str, Builtin)] = &[
     ("anneal", Builtin::Anneal),
     ("cat", Builtin::Cat),
@@ -126,7 +126,7 @@ const BUILTINS: &[(&str, Builtin)] = &[
     ("zeros", Builtin::Number(0.0)),
 ];
 
-/// The function with this name.
+/// The built-in function with this name.
 pub fn builtin(name: &str) -> Option<Builtin> {
     let own = BUILTINS.binary_search_by_key(&name, |(n, _)| n).ok().map(|i| BUILTINS[i].1);
     let function = || UnaryOp::CALLED.iter().find(|f| f.row().name == name).map(|f| Builtin::Unary(*f));
@@ -134,7 +134,7 @@ pub fn builtin(name: &str) -> Option<Builtin> {
     own.or_else(function).or_else(reduction)
 }
 
-/// The names of all.
+/// Names of all built-in functions.
 pub fn names<'n>() -> impl Iterator<Item = &'n str> {
     let functions = UnaryOp::CALLED.iter().map(|f| f.row().name);
     BUILTINS.iter().map(|b| b.0).chain(functions).chain(ReduceOp::CALLED.iter().map(|r| r.row().name))

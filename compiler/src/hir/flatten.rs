@@ -1,12 +1,12 @@
-//! A program of several files as one text, for whoever keeps programs as texts: a search, a log.
+//! A program of several files as one text, for callers that store programs as texts: a search, a log.
 //!
-//! What the file uses by `use self::...` is put before its own items, with what that uses in turn; `use std::...` stays
-//! as it is. It is done on the trees, after the names were resolved: a callee is known by its place, so that a local or a
-//! label of the same name is left alone. An item that comes in keeps its name unless the name means something else
-//! somewhere in the text, another item, or a fn of the library that its own file hides; then it gets a number behind it.
+//! Items used by `use self::...` are put before the file's own items, after the items that they use in turn; `use std::...` stays
+//! unchanged. This is done on the trees, after name resolution: a callee is identified by its place, so that a local or a
+//! label of the same name is not changed. An inserted item keeps its name unless the name means something else
+//! somewhere in the text: another item, or a fn of the library that its own file hides; then a number is appended.
 //!
-//! Meaning and cost stay: the flat text has the canonical hash of the program. Names of renamed items do change in the
-//! paths of their parameters.
+//! Meaning and cost are preserved: the flat text has the canonical hash of the program. Only the names of renamed items in the paths of
+//! their parameters change.
 
 use super::library::callables;
 use super::{Callee, ExprKind, ItemRef, Library, Module, ModuleId, builtins};
@@ -18,14 +18,14 @@ use archc_grammar::edit::visit_callable_exprs_mut;
 use archc_grammar::{Span, format, is_keyword, parse};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One text that means what the file and all that it uses mean. A file that uses no other is given back as it is. One of nothing but
-/// imports is what it imports: blocks of the library as they are written there.
+/// One text that is equivalent to the file with all files that it uses. A file that uses no other is returned unchanged. A file of imports
+/// only becomes the imported blocks, as written in the library.
 ///
 /// # Errors
-/// The findings, where the file or one that it uses has errors.
+/// The diagnostics, if the file or one that it uses has errors.
 ///
 /// # Panics
-/// With an archc bug, where the text that it made does not load.
+/// If the resulting text does not load: a bug of archc.
 pub fn flatten(sources: &SourceMap, file: FileId) -> Result<String, Vec<Diagnostic>> {
     let text = &sources.file(file).text;
     let root = parse(text).file;
@@ -51,7 +51,7 @@ pub fn flatten(sources: &SourceMap, file: FileId) -> Result<String, Vec<Diagnost
     Ok(flat)
 }
 
-/// The blocks of the library that a file imports, as its own; what they apply of their module is imported.
+/// The library blocks that a file imports, as its own items; items of their module that they call are imported.
 fn opened(root: ast::File) -> ast::File {
     let (mut applied, mut items) = (BTreeMap::new(), Vec::new());
     for item in root.items {
@@ -84,7 +84,7 @@ fn opened(root: ast::File) -> ast::File {
     ast::File { items: all, dangling: root.dangling }
 }
 
-/// `use` of names by module.
+/// `use` items for names by module.
 fn imports(names: BTreeMap<String, BTreeSet<String>>) -> Vec<Item> {
     let import = |(module, names): (String, BTreeSet<String>)| Item {
         trivia: ast::Trivia::default(),
@@ -99,7 +99,7 @@ fn imports(names: BTreeMap<String, BTreeSet<String>>) -> Vec<Item> {
     names.into_iter().map(import).collect()
 }
 
-/// The places where a module names a fn or block, and which; what the compiler itself knows is not among them.
+/// Places at which a module names a fn or block, with the item; built-in functions are not included.
 pub fn references(module: &Module) -> BTreeMap<Span, ItemRef> {
     let named = |kind: &ExprKind| match kind {
         ExprKind::Call(call) => match call.callee {
@@ -111,7 +111,7 @@ pub fn references(module: &Module) -> BTreeMap<Span, ItemRef> {
     module.exprs.iter().filter_map(|e| named(&e.kind)).collect()
 }
 
-/// Gives each fn or block that a callable names the name that `new` has for its place.
+/// Renames the fns and blocks that a callable references, where `new` returns a name for their place.
 pub fn rename_references(callable: &mut ast::Callable, new: impl Fn(Span) -> Option<String>) {
     visit_callable_exprs_mut(callable, &mut |expr| match &mut expr.kind {
         ast::ExprKind::Name(name) => {
@@ -145,11 +145,11 @@ fn is_standard(item: ItemRef) -> bool {
 
 /// A file of the program.
 struct Part {
-    /// Its fns, blocks and models, in order.
+    /// Fns, blocks and models of the file, in order.
     items: Vec<Item>,
-    /// What its expressions apply, by place.
+    /// Items that its expressions reference, by place.
     references: BTreeMap<Span, ItemRef>,
-    /// Names that mean an axis or something that the compiler knows, by place.
+    /// Names that mean an axis or a built-in function, by place.
     others: BTreeMap<Span, String>,
 }
 
@@ -158,13 +158,13 @@ impl Part {
         callable(&self.items[item.index as usize]).map_or("", |c| &c.name.name)
     }
 
-    /// What an item applies, in the order of the text.
+    /// Items that an item references, in the order of the text.
     fn inside(&self, item: ItemRef) -> impl Iterator<Item = ItemRef> {
         within(&self.references, self.items[item.index as usize].span).copied()
     }
 }
 
-/// The values at places inside a span.
+/// Values at places inside a span.
 fn within<T>(places: &BTreeMap<Span, T>, span: Span) -> impl Iterator<Item = &T> {
     places.range(Span { start: span.start, end: 0 }..).take_while(move |(at, _)| at.start < span.end).map(|(_, v)| v)
 }
@@ -181,7 +181,7 @@ struct Flat<'a> {
     library: &'a Library,
     root: ModuleId,
     parts: BTreeMap<ModuleId, Part>,
-    /// The user's items that are needed, each after those that it applies.
+    /// Needed items of the user, each after those that it references.
     order: Vec<ItemRef>,
     needed: BTreeSet<ItemRef>,
 }
@@ -193,7 +193,7 @@ impl<'a> Flat<'a> {
         let own = flat.part(root).items.len() as u32;
         (0..own).for_each(|index| flat.need(ItemRef { module: root, index }));
         if own == 0 {
-            // A file without items of its own offers what it imports.
+            // a file without items of its own offers its imports
             library.imports(FileId(root.0)).into_iter().for_each(|(_, item)| flat.need(item));
         }
         flat
@@ -219,7 +219,7 @@ impl<'a> Flat<'a> {
         })
     }
 
-    /// Notes an item, after what it applies.
+    /// Adds an item after the items that it references.
     fn need(&mut self, item: ItemRef) {
         if is_standard(item) || !self.needed.insert(item) {
             return;
@@ -247,7 +247,7 @@ impl<'a> Flat<'a> {
             foreign.trivia.blank_before = true;
             items.push(foreign);
         }
-        // Comments before a `use` that goes away stay, before what follows.
+        // comments before a removed `use` stay, before the next item
         let mut comments = Vec::new();
         let mut index = 0;
         for mut own in root.items {
@@ -270,7 +270,7 @@ impl<'a> Flat<'a> {
         ast::File { items, dangling: comments }
     }
 
-    /// What is used of the library: as the file says, and what the others add.
+    /// Imports from the library: those of the file, and those that the other files add.
     fn imports(&self, root: &ast::File) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::new();
         let mut known = BTreeSet::new();
@@ -296,8 +296,7 @@ impl<'a> Flat<'a> {
         items
     }
 
-    /// What each item is called in the text. The file's own come first, the last of them before all others: it is what
-    /// the text is about.
+    /// Name of each item in the text. The file's own items come first, the last of them before all others, because it is the main one.
     fn names(&self) -> BTreeMap<ItemRef, String> {
         let mut meant: BTreeMap<String, BTreeSet<ModuleId>> = BTreeMap::new();
         for &item in &self.order {
@@ -316,7 +315,7 @@ impl<'a> Flat<'a> {
         let (own, foreign): (Vec<ItemRef>, Vec<ItemRef>) = self.order.iter().partition(|i| i.module == self.root);
         for item in own.into_iter().rev().chain(foreign) {
             let wish = self.parts[&item.module].name(item);
-            // In its own file the name means the item; in another it may mean an axis or a fn of the library.
+            // in its own file the name means the item; in another it may mean an axis or a fn of the library
             let elsewhere = meant.get(wish).is_some_and(|files| files.iter().any(|f| *f != item.module));
             let name = if elsewhere || taken.contains(wish) {
                 let free = |name: &String| {
@@ -334,7 +333,7 @@ impl<'a> Flat<'a> {
     }
 }
 
-/// Everything in a text that could be a name.
+/// All words of a text that could be names.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
@@ -351,7 +350,7 @@ mod tests {
         canonical_hash(&compile(sources, file, &options).into_graph().unwrap_or_else(|e| panic!("{e:?}")))
     }
 
-    /// Makes the first of the files one text and compares the two.
+    /// Flattens the first of the files and compares both programs.
     fn check(files: &[(&str, &str)], block: &str, flat_block: &str) -> String {
         let mut sources = SourceMap::new();
         let ids: Vec<FileId> = files.iter().map(|(name, text)| sources.add(*name, *text)).collect();

@@ -9,25 +9,25 @@ use archc_grammar::parse;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-/// A module is its file.
+/// Id of a module, which is a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModuleId(pub u32);
 
-/// Names of fns and blocks, and what they mean.
+/// Fns and blocks by name.
 pub type Names = BTreeMap<String, ItemRef>;
 
 /// The resolved modules that a program can reach.
 #[derive(Clone, Debug, Default)]
 pub struct Library {
     user: BTreeMap<ModuleId, Arc<Module>>,
-    /// What each of them imports, in order.
+    /// Imports of each module, in order.
     imported: BTreeMap<ModuleId, Vec<(String, ItemRef)>>,
 }
 
 impl Library {
     /// Parses and resolves a user's file and all files that it uses.
     ///
-    /// Returns the modules and the findings; where there are syntax errors, only those.
+    /// Returns the modules and the diagnostics; in case of syntax errors, only those.
     pub fn load(sources: &SourceMap, root: FileId) -> (Self, Vec<Diagnostic>) {
         let mut loader = Loader { sources, library: Self::default(), diagnostics: Vec::new(), open: Vec::new() };
         loader.module(root);
@@ -49,16 +49,16 @@ impl Library {
         self.user.get(&ModuleId(file.0)).map(Arc::clone)
     }
 
-    /// The blocks and models that a user's file imports, by the names under which it does.
+    /// Blocks and models that a user's file imports, by their imported names.
     pub fn imports(&self, file: FileId) -> Vec<(String, ItemRef)> {
-        // a file with errors of its own is not there
+        // a file with errors of its own is not included
         let known = |m: ModuleId| (m.0 as usize) < stdlib::FILES.len() || self.user.contains_key(&m);
         let is_target = |item: ItemRef| known(item.module) && self.callable(item).1.kind != CallableKind::Fn;
         let imported = self.imported.get(&ModuleId(file.0)).into_iter().flatten();
         imported.filter(|(_, item)| is_target(*item)).cloned().collect()
     }
 
-    /// Whether the item in which a warning stands says that it is meant; what stands in none belongs to the target.
+    /// Whether the item that contains a warning allows it; a warning outside of all items belongs to the target.
     pub fn allows(&self, target: Option<ItemRef>, finding: &Diagnostic) -> bool {
         if finding.is_error() {
             return false;
@@ -120,7 +120,7 @@ fn exported(id: ModuleId, tree: &ast::File) -> Names {
         .collect()
 }
 
-/// What a module of the library offers, of all its files; none if there is no such module.
+/// Items that a module of the library exports, from all its files; none if there is no such module.
 fn offered(module: &str) -> Option<Names> {
     let all = stdlib::files(module).map(|(index, _)| exported(ModuleId(index as u32), standard_ast(index)));
     all.reduce(|mut names, more| {
@@ -139,7 +139,7 @@ pub(super) fn callables(tree: &ast::File) -> impl Iterator<Item = (&ast::Item, &
     })
 }
 
-/// The fns that need no `use`.
+/// Fns that need no `use`.
 pub(super) fn prelude() -> &'static Names {
     static PRELUDE: OnceLock<Names> = OnceLock::new();
     PRELUDE.get_or_init(|| {
@@ -150,7 +150,7 @@ pub(super) fn prelude() -> &'static Names {
     })
 }
 
-/// The library module that offers a block or fn of this name, for a hint.
+/// The library module that exports a block or fn of this name, for a hint.
 pub(super) fn module_of(name: &str) -> Option<&'static str> {
     (0..stdlib::FILES.len())
         .find(|i| callables(standard_ast(*i)).any(|(_, c, _)| c.name.name == name))
@@ -166,7 +166,7 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// Loads a user's file; gives its items even where their bodies have errors, none where it does not parse.
+    /// Loads a user's file; returns its items even if their bodies have errors, none if it does not parse.
     fn module(&mut self, file: FileId) -> Option<Names> {
         let id = ModuleId(file.0);
         let text = &self.sources.file(file).text;
@@ -205,7 +205,7 @@ impl Loader<'_> {
         }
         names.extend(own.clone());
         self.open.pop();
-        // A missing import would only repeat itself as an unknown name at every use.
+        // a missing import would only be reported again as an unknown name at every use
         if complete {
             let (module, findings) = resolve_module(id, file, &parsed.file, &names, true);
             self.diagnostics.extend(findings);
@@ -246,7 +246,7 @@ impl Loader<'_> {
     }
 }
 
-/// The files that a text uses by `use self::...`, for the loader that reads them.
+/// Files that a text uses by `use self::...`, for the loader that reads them.
 pub fn uses(text: &str) -> Vec<String> {
     let mut modules = Vec::new();
     for item in &parse(text).file.items {

@@ -1,16 +1,16 @@
 //! hir: functions, blocks and models as written, with every name resolved.
 //!
 //! Still generic: a fn is checked at each call, because its axes and sizes are the caller's. `resolve`
-//! makes it from the tree: pipes are calls, parentheses are gone, a name is a local, an axis's size or a
-//! call without arguments, and a callee is one definite item or builtin. What can be decided on the
-//! source alone is decided there: unknown names, statements in the wrong place, unused and shadowed names.
+//! makes it from the tree: pipes become calls, parentheses are removed, a name is a local, an axis's size or a
+//! call without arguments, and a callee is one definite item or built-in. Properties of the
+//! source alone are checked there: unknown names, misplaced statements, unused and shadowed names.
 //! `elaborate` runs it and records the type of every expression of the compiled block ([`TypeTable`]);
-//! diagnostics point here, and the search's typed edits query it.
+//! diagnostics point to it, and the search's typed edits query it.
 //!
 //! Invariants:
 //! - expression ids are local to a [`Module`] and increase in source order of completion;
 //! - a [`LocalId`] is local to its [`Callable`]; an `emit` is a local of the callable, not of the scan;
-//! - axis names stay names: which axis they mean depends on the call.
+//! - axis names stay names: the axis that they mean depends on the call.
 //!
 //! The smallest example, `block Twice[D]() { input x[D]; output x + x }`, prints as
 //! ```text
@@ -44,7 +44,7 @@ use std::sync::Arc;
 /// A resolved file.
 #[derive(Clone, Debug)]
 pub struct Module {
-    /// Which module of the program.
+    /// Id of the module.
     pub id: ModuleId,
     /// Its text.
     pub file: FileId,
@@ -71,7 +71,7 @@ pub struct ItemRef {
     pub index: u32,
 }
 
-/// What a callable is.
+/// Kind of a callable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallableKind {
     /// `fn`
@@ -85,7 +85,7 @@ pub enum CallableKind {
 /// A fn, block or model.
 #[derive(Clone, Debug)]
 pub struct Callable {
-    /// What it is.
+    /// Kind of the callable.
     pub kind: CallableKind,
     /// Its name.
     pub name: Ident,
@@ -93,7 +93,7 @@ pub struct Callable {
     pub docs: Vec<String>,
     /// `#[cite("...")]` values.
     pub cites: Vec<String>,
-    /// Codes in `#[allow(...)]`: warnings that are not told.
+    /// Codes in `#[allow(...)]`: warnings that are not reported.
     pub allows: Vec<String>,
     /// `[AXES]`
     pub axes: Option<Brackets>,
@@ -101,13 +101,13 @@ pub struct Callable {
     pub params: Vec<Parameter>,
     /// The statements; a fn with `= expr` is one `return`.
     pub body: Vec<Stmt>,
-    /// Everything that has a name and a value.
+    /// All named values.
     pub locals: Vec<Local>,
-    /// The whole item.
+    /// Span of the whole item.
     pub span: Span,
 }
 
-/// A declared argument or hyperparameter. Upper-case: an axis; then `local` is none.
+/// A declared argument or hyperparameter. An upper-case one is an axis; then `local` is none.
 #[derive(Clone, Debug)]
 pub struct Parameter {
     /// Its name.
@@ -118,18 +118,18 @@ pub struct Parameter {
     pub default: Option<ExprId>,
 }
 
-/// Something with a name and a value.
+/// A named value.
 #[derive(Clone, Debug)]
 pub struct Local {
     /// Its name.
     pub name: String,
-    /// What made it.
+    /// Construct that declares it.
     pub kind: LocalKind,
-    /// Where.
+    /// Span of its declaration.
     pub span: Span,
 }
 
-/// What made a local.
+/// Construct that declares a local.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalKind {
     /// `input`
@@ -157,9 +157,9 @@ pub enum LocalKind {
 /// An expression and its place.
 #[derive(Clone, Debug)]
 pub struct Expr {
-    /// What it is.
+    /// Kind of the expression.
     pub kind: ExprKind,
-    /// Where it was written, without parentheses around it.
+    /// Span of the expression, without parentheses around it.
     pub span: Span,
 }
 
@@ -172,13 +172,13 @@ pub enum ExprKind {
     Local(LocalId),
     /// The size of an axis, as a number.
     AxisSize(String),
-    /// A label, or a word that an option takes.
+    /// A label, or a word as the value of an option.
     Word(String),
     /// `-x`, `not x`
     Unary(UnaryOp, ExprId),
     /// `x + y`
     Binary(BinaryOp, ExprId, ExprId),
-    /// An application, or a name that means one without arguments.
+    /// An application, or a name without arguments that means one.
     Call(Call),
     /// `x[P = label]`
     Pick {
@@ -209,21 +209,21 @@ pub enum ExprKind {
 pub struct BoundBrackets {
     /// As written.
     pub syntax: Brackets,
-    /// For each spread term that names a value, by its name.
+    /// Local of each spread term that names a value, by its name.
     pub values: BTreeMap<String, LocalId>,
 }
 
 impl BoundBrackets {
-    /// Whether nothing is written in them.
+    /// Whether they are empty.
     pub fn is_empty(&self) -> bool {
         self.syntax.left.is_empty() && self.syntax.right.is_none()
     }
 }
 
-/// What is applied.
+/// Target of an application.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Callee {
-    /// Known to the compiler.
+    /// A built-in function.
     Builtin(Builtin),
     /// A fn or block.
     Item(ItemRef),
@@ -234,7 +234,7 @@ pub enum Callee {
 /// An application.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// What is applied.
+    /// The applied function or block.
     pub callee: Callee,
     /// Its name as written.
     pub name: Ident,
@@ -258,9 +258,9 @@ pub struct Argument {
 /// A statement.
 #[derive(Clone, Debug)]
 pub struct Stmt {
-    /// What it does.
+    /// Kind of the statement.
     pub kind: StmtKind,
-    /// Where.
+    /// Span of the statement.
     pub span: Span,
 }
 
@@ -297,7 +297,7 @@ impl Module {
         &self.exprs[id.0 as usize]
     }
 
-    /// The place of a span of this file.
+    /// Place of a span of this file.
     pub fn place(&self, span: Span) -> Place {
         Place { file: self.file, span }
     }
@@ -310,11 +310,11 @@ pub struct TypeNote {
     pub axes: Vec<String>,
     /// Their sizes.
     pub sizes: Vec<usize>,
-    /// Whether it differs per token.
+    /// Whether it differs between tokens.
     pub token: bool,
-    /// Whether it depends on the state of the scan (or on the past token of the attend) around it.
+    /// Whether it depends on the state of the surrounding scan (or on the past token of the surrounding attend).
     pub inner: bool,
 }
 
-/// Types of the expressions of one module, of those that were elaborated and are tensors or numbers.
+/// Types of the expressions of one module that were elaborated and are tensors or numbers.
 pub type TypeTable = BTreeMap<ExprId, TypeNote>;

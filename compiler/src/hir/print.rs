@@ -1,9 +1,9 @@
-//! The text form of hir: one line a statement, names resolved, pipes as calls, types where known.
+//! Text form of hir: one line per statement, names resolved, pipes as calls, types where known.
 
 use super::*;
 use std::fmt::Write;
 
-/// Prints one callable of a module; types come from the elaboration of that callable, where there was one.
+/// Prints one callable of a module; types come from the elaboration of that callable, if there was one.
 pub fn print(module: &Module, callable: &Callable, types: &TypeTable) -> String {
     let printer = Printer { module, callable, types, written: false };
     let mut text = printer.signature();
@@ -12,12 +12,12 @@ pub fn print(module: &Module, callable: &Callable, types: &TypeTable) -> String 
     text
 }
 
-/// `fn f[A..](x, n = 4)` as it is written, for messages.
+/// Signature of a callable for messages, as written: `fn f[A..](x, n = 4)`.
 pub fn signature(module: &Module, callable: &Callable) -> String {
     Printer { module, callable, types: &TypeTable::new(), written: true }.signature()
 }
 
-/// An expression as it is written, for messages.
+/// Text of an expression for messages, as written.
 pub fn expr_text(module: &Module, callable: &Callable, id: ExprId) -> String {
     Printer { module, callable, types: &TypeTable::new(), written: true }.expr(id)
 }
@@ -45,7 +45,7 @@ struct Printer<'a> {
     module: &'a Module,
     callable: &'a Callable,
     types: &'a TypeTable,
-    /// As in the source: an axis's size by its name, parentheses only where they are needed.
+    /// Whether to print as in the source: an axis's size by its name, parentheses only where needed.
     written: bool,
 }
 
@@ -203,7 +203,7 @@ impl Printer<'_> {
         }
     }
 
-    /// Parenthesised where an operator is inside another.
+    /// Text of an operand, in parentheses if it is an operator.
     fn operand(&self, id: ExprId) -> String {
         match self.module.expr(id).kind {
             ExprKind::Binary(..) | ExprKind::Unary(..) => format!("({})", self.expr(id)),

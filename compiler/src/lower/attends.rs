@@ -1,8 +1,8 @@
-//! Attends, taken apart: what one side of a pair decides is computed outside, over tokens; the tile does the rest.
+//! Decomposition of attends: values that depend on one side of a pair are computed outside, over tokens; the tile computes the rest.
 //!
-//! With a carry the past is longer than the sequence: a capture that is read at past tokens is joined behind what was
-//! carried of it, and everything that columns alone decide is computed over all of those tokens. Where `where` bounds the lag, no
-//! more tokens are carried than that.
+//! With a carry the past is longer than the sequence: a capture that is read at past tokens is appended to its carried tokens, and
+//! everything that depends on columns only is computed over all of those tokens. If `where` bounds the lag, no more tokens are carried than
+//! that.
 
 use super::carried::capture_name;
 use super::ordinary::{dims, ordinary};
@@ -12,7 +12,7 @@ use crate::graph::{self, AxisId, BinaryOp, NodeId, Op as Source, Rate, UnaryOp};
 use crate::lowered::{BATCH, Carry, DimId, Keep, Op, TIME, ValueId};
 use std::collections::BTreeMap;
 
-/// What a value of the body depends on, as bits.
+/// Dependences of a value of the body, as bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sides(u8);
 
@@ -26,30 +26,30 @@ impl Sides {
         Self(self.0 | other.0)
     }
 
-    /// Whether it depends on nothing else.
+    /// Whether its dependences are a subset of the other's.
     pub fn within(self, other: Self) -> bool {
         self.0 & !other.0 == 0
     }
 }
 
-/// The body of an attend, taken apart.
+/// The decomposed body of an attend.
 pub(super) struct Pairs<'a> {
     pub attend: &'a graph::Attend,
-    /// What is summed, without the factors that rows alone decide: these multiply the sum.
+    /// Emits without the factors that depend on rows only: these multiply the sum.
     pub emits: Vec<Emit>,
     /// Captures at the rows' tokens, `[B, T, ..]`.
     pub captures: Vec<ValueId>,
     /// Captures at past tokens, `[B, T, ..]` or with a carry `[B, Known, ..]`.
     past: Vec<ValueId>,
-    /// Differences of a running sum and its past, with the low parts of either.
+    /// Differences of a running sum and its past, with the low parts of both.
     pub low_parts: BTreeMap<NodeId, [ValueId; 2]>,
-    /// For each node that a result needs, its sides.
+    /// Dependences of each node that a result needs.
     pub sides: Vec<Option<Sides>>,
-    /// The outer value of what is computed outside.
+    /// Outer value of each node that is computed outside.
     pub outer: Vec<Option<ValueId>>,
-    /// Products whose other factor went into this node.
+    /// Products whose other factor was moved into this node.
     pub alias: BTreeMap<NodeId, NodeId>,
-    /// Outer values in place of operands: (node, which).
+    /// Outer values that replace operands, by (node, operand number).
     pub scaled: BTreeMap<(NodeId, usize), (ValueId, Sides)>,
 }
 
@@ -57,18 +57,18 @@ pub(super) struct Pairs<'a> {
 pub(super) struct Emit {
     pub name: String,
     pub node: NodeId,
-    /// Multiplications and divisions of the sum, the first one first.
+    /// Multiplications and divisions of the sum, in order.
     pub after: Vec<(BinaryOp, ValueId)>,
 }
 
 impl Emit {
-    /// The emit, given the sum.
+    /// Value of the emit, from the sum.
     pub fn finish(&self, l: &mut Lowering<'_>, sum: ValueId) -> ValueId {
         self.after.iter().fold(sum, |y, (op, factor)| l.b.binary(*op, y, *factor))
     }
 }
 
-/// Lowers an attend; gives its emits, `[B, T, ..]`.
+/// Lowers an attend; returns its emits, `[B, T, ..]`.
 pub(super) fn lower_attend<'a>(l: &mut Lowering<'a>, id: NodeId, attend: &'a graph::Attend) -> Vec<ValueId> {
     let mut pairs = Pairs::new(l, id, attend);
     pairs.emits = attend.emits.iter().map(|(name, e)| pairs.peeled(name, *e)).collect();
@@ -79,7 +79,7 @@ pub(super) fn lower_attend<'a>(l: &mut Lowering<'a>, id: NodeId, attend: &'a gra
     pairs.tile(l)
 }
 
-/// The nodes of a body that are read from outside.
+/// Nodes of a body that are read from outside.
 fn roots(attend: &graph::Attend) -> Vec<NodeId> {
     let single = [attend.visible, Some(weight(attend)), attend.sink];
     single.into_iter().flatten().chain(attend.emits.iter().map(|e| e.1)).collect()
@@ -92,7 +92,7 @@ pub(super) fn weight(attend: &graph::Attend) -> NodeId {
 }
 
 impl<'a> Pairs<'a> {
-    /// Lowers what rows alone or columns alone decide.
+    /// Lowers the nodes that depend on rows only or columns only.
     fn new(l: &mut Lowering<'a>, id: NodeId, attend: &'a graph::Attend) -> Self {
         let (graph, dag) = (l.graph, &attend.body);
         let nodes = graph.dag.operands(id);
@@ -152,7 +152,7 @@ impl<'a> Pairs<'a> {
         pairs
     }
 
-    /// Whether a value of columns is no larger than what it is made of, so that keeping it beats making it anew in each tile.
+    /// Whether a value of columns is no larger than its operands, so that keeping it is cheaper than recomputing it in each tile.
     fn pays(&self, l: &Lowering<'_>, id: NodeId) -> bool {
         let dag = &self.attend.body;
         let size = |axes: &[AxisId]| axes.iter().fold(1usize, |n, a| n.saturating_mul(l.graph.size(*a)));
@@ -194,7 +194,7 @@ impl<'a> Pairs<'a> {
         single.into_iter().flatten().chain(self.emits.iter().map(|e| e.node)).collect()
     }
 
-    /// Moves factors of a scalar product onto the vectors: `scale * sum[K](q * past(k))` scales q once a token instead of
+    /// Moves factors of a scalar product onto the vectors: `scale * sum[K](q * past(k))` scales q once for each token instead of once for
     /// each pair.
     fn push_factors(&mut self, l: &mut Lowering<'_>) {
         let dag = &self.attend.body;
@@ -231,7 +231,7 @@ impl<'a> Pairs<'a> {
         }
     }
 
-    /// Whether a factor can move into a value, and onto which operands of which contractions.
+    /// Whether a factor can move into a value; `onto` gets the contractions and their operands that it moves onto.
     fn pushes(&self, id: NodeId, factor: NodeId, uses: &[usize], onto: &mut Vec<(NodeId, usize)>) -> bool {
         if uses[id.0 as usize] != 1 || self.outer[id.0 as usize].is_some() {
             return false;
@@ -268,7 +268,7 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// A value at all tokens that may be seen: what is known of those carried, then those of the sequence. `own`: its axes.
+/// A value at all tokens that may be visible: the carried ones, then those of the sequence. `own`: its axes.
 fn past<'a>(
     l: &mut Lowering<'a>,
     value: ValueId,
@@ -285,7 +285,7 @@ fn past<'a>(
     l.b.op(Op::Cat(vec![before, TIME], known), &[carried, value])
 }
 
-/// A capture at all tokens that may be seen; what is seen later is carried on.
+/// A capture at all tokens that may be visible; records the carry for later pieces.
 fn join(l: &mut Lowering<'_>, attend: NodeId, capture: usize, node: NodeId, value: ValueId, most: usize) -> ValueId {
     let own = dims(&l.graph.dag.ty(node).axes);
     let low = l.low_parts.get(&value).copied();

@@ -1,4 +1,4 @@
-//! The body of a scan, taken apart: what depends on a state stays, what does not is lowered outside.
+//! Decomposition of a scan's body: values that depend on a state stay inside, all others are lowered outside.
 
 use super::ordinary::{dims, ordinary};
 use super::tokens::Lowering;
@@ -6,32 +6,32 @@ use crate::graph::{AxisId, Graph, NodeId, Op as Source, Scan};
 use crate::lowered::{BATCH, Builder, DimId, LoopState, Op, TIME, ValueId};
 use crate::target::Target;
 
-/// A scan's body, taken apart.
+/// A scan's decomposed body.
 pub(super) struct Body<'s> {
     graph: &'s Graph,
     pub scan: &'s Scan,
-    /// For each node that a result needs: whether it depends on a state; none for the others.
+    /// Whether each node depends on a state; none for nodes that no result needs.
     depends: Vec<Option<bool>>,
-    /// The outer value of each node that does not.
+    /// Outer value of each node that depends on no state.
     pub outer: Vec<Option<ValueId>>,
-    /// The outer mask of each dropout that does.
+    /// Outer mask of each dropout that depends on a state.
     masks: Vec<Option<ValueId>>,
     training: bool,
     target: Target,
 }
 
-/// What a loop's body reads beside the states.
+/// Operands of a loop's body besides the states.
 pub(super) struct Reads {
-    /// Outer values: those of the body, then with resets the initial values and the mask of starts, then the mask of rows.
+    /// Outer values: those of the body, then with resets the initial values and the mask of document starts, then the mask of valid rows.
     pub captures: Vec<ValueId>,
-    /// Where the initial values are, if documents may start inside of the sequence.
+    /// Index of the first initial value, if documents may start inside of the sequence.
     pub restart: Option<usize>,
-    /// Where the mask of rows that are tokens is.
+    /// Index of the mask of rows that are tokens.
     pub valid: Option<usize>,
 }
 
 impl<'s> Body<'s> {
-    /// Lowers what does not depend on a state.
+    /// Lowers the nodes that depend on no state.
     pub fn new(l: &mut Lowering<'s>, scan: &'s Scan, captures: &[ValueId]) -> Self {
         let dag = &scan.body;
         let roots: Vec<NodeId> = scan.next.iter().copied().chain(scan.emits.iter().map(|e| e.1)).collect();
@@ -90,7 +90,7 @@ impl<'s> Body<'s> {
         }
     }
 
-    /// Outer values that the loop's body reads, each once.
+    /// Outer values that the loop's body reads, without duplicates.
     pub fn captures(&self) -> Vec<ValueId> {
         let mut captures = Vec::new();
         let mut add = |value: ValueId| {
@@ -120,8 +120,8 @@ impl<'s> Body<'s> {
         captures
     }
 
-    /// Dimensions whose indices the loop takes apart: the batch where the states alone make wide ops, and axes over which
-    /// body and states are independent as long as enough is left.
+    /// Dimensions that the loop maps: the batch if the states of one sequence make wide ops, and axes along which body and states are
+    /// independent, as long as enough elements remain.
     pub fn map(&self) -> Vec<DimId> {
         let size = |axes: &[AxisId]| axes.iter().fold(1usize, |n, a| n.saturating_mul(self.graph.size(*a)));
         let numbers = self.scan.states.iter().fold(0usize, |n, s| n.saturating_add(size(&s.axes)));
@@ -140,7 +140,7 @@ impl<'s> Body<'s> {
         map
     }
 
-    /// Whether no index along the axis reads another: everything in the body has it, and no op is over it.
+    /// Whether no index along the axis reads another: every value in the body has the axis, and no op works along it.
     fn independent(&self, axis: AxisId) -> bool {
         let dag = &self.scan.body;
         let states = self.scan.states.iter().all(|s| s.axes.contains(&axis));
@@ -153,7 +153,7 @@ impl<'s> Body<'s> {
         self.inside().all(|id| !crate::ops::has_pole(self.scan.body.op(id)))
     }
 
-    /// The body's ops at one token: next states and those emits that depend on a state.
+    /// Emits the body's ops at one token; returns the next states and the emits that depend on a state.
     pub fn emit(
         &self,
         b: &mut Builder<'_>,

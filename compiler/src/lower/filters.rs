@@ -1,7 +1,7 @@
 //! Long convolutions: attends whose weight depends on the lag alone.
 //!
-//! The filter is computed once a lag instead of once a pair: the body's lag becomes 0, 1, 2, ... along a dimension as long
-//! as time, and everything after that is ordinary.
+//! The filter is computed once for each lag instead of once for each pair: the body's lag becomes 0, 1, 2, ... along a dimension as long as
+//! time, and the ordinary lowering handles the rest.
 
 use super::attends::{Pairs, Sides, weight};
 use super::ordinary::ordinary;

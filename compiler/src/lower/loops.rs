@@ -10,13 +10,13 @@ pub(super) struct Recurrence<'r> {
     /// Dimensions whose indices are independent.
     pub map: Vec<DimId>,
     pub states: Vec<LoopState>,
-    /// The states before the first token.
+    /// States before the first token.
     pub first: &'r [ValueId],
     pub reads: Reads,
 }
 
 impl Recurrence<'_> {
-    /// One loop over time: its emits, and its states in the end.
+    /// One loop over time; returns its emits and its final states.
     pub fn over_time(self, l: &mut Lowering<'_>) -> (Vec<ValueId>, Vec<ValueId>) {
         let Self { body, map, states, first, reads } = &self;
         let gone = [map.as_slice(), &[TIME]].concat();
@@ -29,8 +29,8 @@ impl Recurrence<'_> {
         add_loop(&mut l.b, the_loop(TIME, map, states, dag, next, emits), &operands)
     }
 
-    /// A loop over chunks of a loop over rows. `hold`: rows past the end leave the states as they are. Without it they
-    /// are tokens of zeros, whose results nothing reads and whose gradients are 0.
+    /// A loop over chunks of a loop over rows. `hold`: rows past the end leave the states unchanged. Otherwise they are tokens of zeros,
+    /// whose results are never read and whose gradients are 0.
     pub fn over_chunks(self, l: &mut Lowering<'_>, tokens: usize, hold: bool) -> (Vec<ValueId>, Vec<ValueId>) {
         let Self { body, map, states, first, mut reads } = self;
         let (chunks, rows) = l.chunks(tokens);
@@ -44,7 +44,7 @@ impl Recurrence<'_> {
         }
         let mut operands = first.to_vec();
         for (i, capture) in reads.captures.iter().enumerate() {
-            // what holds its states may divide by an operand or take its logarithm: a row past the end is a token of ones
+            // a loop that holds its states may divide by an operand or take its logarithm: a row past the end is a token of ones
             let fill = if hold && i < base { 1.0 } else { 0.0 };
             let value = match l.b.has(*capture, TIME) {
                 true => l.b.op(Op::Chunk { chunks, rows, fill }, &[*capture]),
@@ -71,12 +71,12 @@ impl Recurrence<'_> {
     }
 }
 
-/// Dimensions without those of a loop.
+/// Dimensions other than those of a loop.
 fn without(dims: &[DimId], gone: &[DimId]) -> Vec<DimId> {
     dims.iter().copied().filter(|d| !gone.contains(d)).collect()
 }
 
-/// A body's leaves: its states, and its captures with these dimensions.
+/// Leaves of a body: its states, and its captures with these dimensions.
 fn leaves(b: &mut Builder<'_>, states: &[LoopState], captures: Vec<Vec<DimId>>) -> (Vec<ValueId>, Vec<ValueId>) {
     let mut before = Vec::with_capacity(states.len());
     for (i, state) in states.iter().enumerate() {
@@ -88,7 +88,7 @@ fn leaves(b: &mut Builder<'_>, states: &[LoopState], captures: Vec<Vec<DimId>>) 
     (before, given)
 }
 
-/// Adds a loop to a graph; gives what it emits and its states in the end.
+/// Adds a loop to a graph; returns its emits and its final states.
 fn add_loop(b: &mut Builder<'_>, l: Loop, operands: &[ValueId]) -> (Vec<ValueId>, Vec<ValueId>) {
     let (names, states): (Vec<String>, Vec<String>) =
         (l.emits.iter().map(|e| e.0.clone()).collect(), l.states.iter().map(|s| s.name.clone()).collect());

@@ -1,12 +1,12 @@
-//! `lower`: from what a program computes at one token to tensor ops over whole batches.
+//! `lower`: from a program for one token to tensor ops over whole batches.
 //!
-//! Every value that differs per token becomes `[B, T, ..]`; parameters and what is made of them alone stay as they are.
+//! Every value that differs between tokens becomes `[B, T, ..]`; parameters and values computed from them alone keep their dimensions.
 //! A learned map becomes a contraction of an activation and a parameter, a loss a contraction with the weights of the
-//! tokens, a scan a chunk form, a running sum or a loop, an attend a tile. What a body computes without its state, or from one side of
-//! a pair, is computed outside of it, once.
+//! tokens, a scan a chunk form, a running sum or a loop, an attend a tile. Parts of a body that do not depend on its state, or that depend
+//! on one side of a pair only, are computed outside of it, once.
 //!
-//! A sequential scan is a loop over chunks of a loop over rows, so that its gradient keeps one state a chunk and computes
-//! the rest again. Rows past the end of the sequence leave the states as they are.
+//! A sequential scan is a loop over chunks of a loop over rows, so that its gradient keeps one state for each chunk and recomputes the
+//! others. Rows past the end of the sequence leave the states unchanged.
 //!
 //! The smallest example, `output linear[D -> D](x)`, where the weight has the axes `D'` and `D`:
 //! ```text
@@ -38,28 +38,29 @@ use crate::scan::{Classes, classify_scans, is_part_axis, split_scans_and_tell};
 use crate::target::Target;
 use std::sync::Arc;
 
-/// What a graph is lowered for.
+/// Purpose and target of a lowered graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LowerOptions {
-    /// What will run it.
+    /// The device that will run it.
     pub target: Target,
-    /// Tokens a chunk of a scan and a side of an attend's tile. None: every scan runs token by token, as decoding a few tokens wants it.
+    /// Length of a scan's chunk and of a side of an attend's tile, in tokens. None: every scan runs token by token, for decoding a few
+    /// tokens.
     pub chunk: Option<usize>,
-    /// Documents may start inside of the sequence.
+    /// Whether documents may start inside of the sequence.
     pub resets: bool,
-    /// The sequences go on from a carry, and leave one.
+    /// Whether the sequences continue from a carry, and leave one.
     pub carry: bool,
-    /// Build the objective: the cross-entropy of a model, and the loss terms.
+    /// Whether to build the objective: the cross-entropy of a model, and the loss terms.
     pub losses: bool,
-    /// Dropout acts.
+    /// Whether dropout is applied.
     pub training: bool,
-    /// Values have overflowed: an attend leaves what has weight 0 out of its sums, whatever it is, where a product would make it no
-    /// number.
+    /// Whether values have overflowed: an attend then leaves emits of weight 0 out of its sums even if they are not finite, where a product
+    /// would be NaN.
     pub careful: bool,
 }
 
 impl LowerOptions {
-    /// For sequences of `len` tokens, each one document, without losses and dropout.
+    /// Options for sequences of `len` tokens, each one document, without losses and dropout.
     pub fn plain(target: Target, len: usize) -> Self {
         let chunk = target.chunk_of(len);
         Self { target, chunk, resets: false, carry: false, losses: false, training: false, careful: false }
@@ -78,7 +79,7 @@ pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
     };
     scores::regroup(&mut graph);
     let graph = Arc::new(graph);
-    // without chunks, which scans are sums: what is carried of these has a low part
+    // without chunks, the class says which scans are sums, whose carries have a low part
     let classes = match options.chunk.or(options.carry.then_some(1)) {
         Some(tokens) => classify_scans(&graph, tokens),
         None => Classes::default(),

@@ -1,9 +1,9 @@
-//! Ops that mean the same in a graph and in any body: everything that does not touch time.
+//! Ops with the same meaning in a graph and in any body: all ops that do not involve time.
 
 use crate::graph::{AnnealShape, AxisId, BinaryOp, Graph, Linear, Op as Source, ReduceOp, UnaryOp};
 use crate::lowered::{Builder, DimId, Extent, FIXED, Lowered, Op, ValueId};
 
-/// The dimensions of axes.
+/// Dimensions of axes.
 pub(super) fn dims(axes: &[AxisId]) -> Vec<DimId> {
     axes.iter().map(|a| Lowered::axis_dim(*a)).collect()
 }
@@ -15,7 +15,7 @@ fn dim(axis: AxisId) -> DimId {
 /// Lowers an op over its lowered operands, which have all axes of their types.
 ///
 /// # Panics
-/// For an op that touches time.
+/// For an op that involves time.
 pub(super) fn ordinary(graph: &Graph, b: &mut Builder<'_>, op: &Source, x: &[ValueId], training: bool) -> ValueId {
     match op {
         Source::Const(value) => b.number(*value),
@@ -71,13 +71,13 @@ pub(super) fn ordinary(graph: &Graph, b: &mut Builder<'_>, op: &Source, x: &[Val
     }
 }
 
-/// An op over dimensions of x, which is made constant along those that it lacks.
+/// An op over dimensions of x, which is first broadcast along those that it lacks.
 fn along(b: &mut Builder<'_>, over: &[DimId], x: ValueId, op: impl FnOnce(Vec<DimId>) -> Op) -> ValueId {
     let x = b.expand(x, over);
     b.op(op(over.to_vec()), &[x])
 }
 
-/// The middle of what is sorted; of an even count the mean of the middle two.
+/// The median; of an even count the mean of the middle two.
 fn median(b: &mut Builder<'_>, over: &[DimId], x: ValueId) -> ValueId {
     let x = b.expand(x, over);
     let sizes = over.iter().map(|d| match b.dims[d.0 as usize].extent {
@@ -103,8 +103,8 @@ fn median(b: &mut Builder<'_>, over: &[DimId], x: ValueId) -> ValueId {
 }
 
 /// y = sum_i sum over IN_i of x_i w_i + bias.
-///
-/// An OUT axis that is also an axis of IN has a twin in the weights (one for all of them, declared in the order of OUT),
+/// An OUT axis that is also an axis of IN has a twin in the weights (one for all of them, declared in the order of OUT), which is the
+/// result's axis in the contractions.
 /// under which it comes out of the contractions.
 fn linear(b: &mut Builder<'_>, map: &Linear, x: &[ValueId]) -> ValueId {
     let (inputs, weights) = x.split_at(map.contracted.len());
@@ -131,7 +131,7 @@ fn linear(b: &mut Builder<'_>, map: &Linear, x: &[ValueId]) -> ValueId {
     }
 }
 
-/// From a to b as the updates go by; weighted sums, exact at both ends.
+/// Interpolation from a to b over the updates; weighted sums, exact at both ends.
 fn anneal(b: &mut Builder<'_>, from: ValueId, to: ValueId, steps: f64, start: f64, shape: AnnealShape) -> ValueId {
     let step = b.op(Op::Step, &[]);
     let (start, steps, zero, one) = (b.number(start), b.number(steps), b.number(0.0), b.number(1.0));

@@ -1,20 +1,20 @@
-//! How far back a `where` lets an attend look, as far as constants bound the lag.
+//! Reach of a `where`: bounds on the lag, as far as constants determine them.
 
 use crate::graph::{Attend, BinaryOp, Dag, NodeId, Op};
 
-/// How many tokens before a piece an attend may still see: as many as `where` lets it look back, `usize::MAX` without an end.
+/// Number of tokens before a piece that an attend may still see: the largest lag that `where` allows, `usize::MAX` if unbounded.
 pub fn most_carried(attend: &Attend) -> usize {
     attend.visible.and_then(|v| reach(&attend.body, v).1).unwrap_or(usize::MAX)
 }
 
-/// The lags at which a condition may hold, ends included; none: without an end. (1, 0) where it never holds.
+/// Smallest and largest lag (inclusive) at which a condition may hold; none: unbounded. (1, 0) where it never holds.
 pub(super) fn reach(dag: &Dag, condition: NodeId) -> (usize, Option<usize>) {
     let (low, high) = bounds(dag, condition);
     let low = low.max(0.0);
     if low > high {
         return (1, Some(0));
     }
-    // a bound that no sequence comes to is none
+    // a bound that no sequence reaches counts as none
     (low.min(usize::MAX as f64) as usize, (high < 1e15).then_some(high as usize))
 }
 
@@ -61,7 +61,7 @@ fn bounds(dag: &Dag, condition: NodeId) -> (f64, f64) {
     }
 }
 
-/// A comparison of the lag, on its left, with a number.
+/// A comparison with a number as one with the lag on its left.
 fn compared(dag: &Dag, op: BinaryOp, operands: &[NodeId]) -> Option<(BinaryOp, f64)> {
     match (dag.op(operands[0]), dag.op(operands[1])) {
         (Op::Lag, Op::Const(n)) => Some((op, *n)),

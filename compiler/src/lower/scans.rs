@@ -1,7 +1,7 @@
-//! Scans: chunk forms where the algebra allows it, a plain sum as one op over the sequence, else loops over tokens.
+//! Scans: chunk forms where the algebra allows it, a plain sum as one op over the sequence, otherwise loops over tokens.
 //!
-//! Only what depends on a state stays in a loop; the rest was or is computed over `[B, T]`. So is the mask of a dropout,
-//! whose draws belong to tokens.
+//! Only values that depend on a state stay in a loop; all others are computed over `[B, T]`. This includes the mask of a dropout, whose
+//! draws belong to tokens.
 
 use super::body::{Body, Reads};
 use super::carried::state_name;
@@ -12,7 +12,7 @@ use crate::graph::{self, BinaryOp, NodeId, Op as Source, Scan, UnaryOp};
 use crate::lowered::{BATCH, Builder, Carry, Keep, LoopState, Lowered, Op, TIME, ValueId, order};
 use crate::scan::{ChunkEnv, ChunkStart, Elementwise, Form, ScanClass, lower_chunk, stacked};
 
-/// Lowers a scan, and with it the others of its loop; gives the emits of each, `[B, T, ..]`.
+/// Lowers a scan together with the others of its loop; returns the emits of each, `[B, T, ..]`.
 pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -> Vec<(NodeId, Vec<ValueId>)> {
     let class = l.classes.parts.get(&id).map(|part| &part.class);
     if let (Some(ScanClass::Chunk(_)), Some(tokens)) = (class, l.options.chunk) {
@@ -32,7 +32,7 @@ pub(super) fn lower_scan<'a>(l: &mut Lowering<'a>, id: NodeId, scan: &'a Scan) -
     vec![(id, emits)]
 }
 
-/// A number in two parts: the low one is what rounding takes from the high one. Of values that are exact, it is 0.
+/// A value in two parts: the low one is the rounding error of the high one. It is 0 for exact values.
 #[derive(Clone, Copy, Debug)]
 struct Double {
     high: ValueId,
@@ -44,8 +44,8 @@ impl Double {
         Self { high, low: l.b.number(0.0) }
     }
 
-    /// The sum, with what rounding takes from it (TwoSum: Knuth, The Art of Computer Programming 2, 4.2.2, theorem B). Its gradient
-    /// is that of the high parts.
+    /// The sum with its rounding error (TwoSum: Knuth, The Art of Computer Programming 2, 4.2.2, theorem B). Its gradient is that of the
+    /// high parts.
     fn plus(self, l: &mut Lowering<'_>, other: Self) -> Self {
         let sum = |l: &mut Lowering<'_>, a: ValueId, b: ValueId, low: Option<ValueId>| {
             let sum = l.b.add(a, b);
@@ -56,7 +56,7 @@ impl Double {
             if let Some(low) = low {
                 lost = l.b.add(lost, low);
             }
-            // what is infinite has no low part
+            // an infinite value has no low part
             let (size, most, none) = (l.b.unary(UnaryOp::Abs, sum), l.b.number(f64::from(f32::MAX)), l.b.number(0.0));
             let finite = l.b.binary(BinaryOp::Le, size, most);
             lost = l.b.op(Op::Select, &[finite, lost, none]);
@@ -68,16 +68,16 @@ impl Double {
         Self { high, low }
     }
 
-    /// This one where the condition is not 0, else the other.
+    /// This value where the condition is not 0, else the other.
     fn where_or(self, l: &mut Lowering<'_>, condition: ValueId, other: Self) -> Self {
         let select = |l: &mut Lowering<'_>, a, b| l.b.op(Op::Select, &[condition, a, b]);
         Self { high: select(l, self.high, other.high), low: select(l, self.low, other.low) }
     }
 }
 
-/// A running sum over all tokens, anew in each document: its emits, and the last sum. `init` is what it starts from; a carry says what is
-/// there before the first token. All is kept in two parts, so that differences of large sums have their digits however long the document
-/// is and however it was cut.
+/// A running sum over all tokens that restarts in each document: its emits, and the last sum. `init` is its initial value; with a carry,
+/// the sum before the first token is the carried one. All sums are kept in two parts, so that differences of large sums have their digits
+/// however long the document is and however it was cut.
 fn summed<'a>(
     l: &mut Lowering<'a>,
     id: NodeId,
@@ -109,10 +109,10 @@ fn summed<'a>(
         first = init.where_or(l, at_first, Double { high, low });
     }
     if l.options.carry || !is_zero(&l.b, init.high) {
-        // what is there before each token of a document
+        // sum before each token of a document
         before = Some(match starts {
             Some(starts) => {
-                // tokens of the document that begins here or goes on
+                // tokens of the document that starts here or continues
                 let others = l.b.op(Op::Cumsum { dim: TIME, reverse: false, exclusive: false }, &[starts]);
                 let at_first = l.b.op(Op::Pick(TIME, 0), &[starts]);
                 let later = l.b.sub(others, at_first);
@@ -134,7 +134,7 @@ fn summed<'a>(
         emits.push(total.high);
     }
     if l.options.carry {
-        // of the last document only
+        // restricted to the last document
         let (mut of_last, mut from_there) = (x, first);
         if let Some(starts) = starts {
             let later = l.b.op(Op::Cumsum { dim: TIME, reverse: true, exclusive: true }, &[starts]);
@@ -151,7 +151,7 @@ fn summed<'a>(
     emits
 }
 
-/// Whether a value is 0 as written.
+/// Whether a value is the constant 0.
 fn is_zero(b: &Builder<'_>, value: ValueId) -> bool {
     let node = b.dag.node(value);
     match node.op {
@@ -161,7 +161,7 @@ fn is_zero(b: &Builder<'_>, value: ValueId) -> bool {
     }
 }
 
-/// Has the last states carried on.
+/// Carries the last states on to the next piece.
 fn leave(l: &mut Lowering<'_>, id: NodeId, scan: &Scan, last: Vec<ValueId>) {
     if l.options.carry {
         for (state, value) in scan.states.iter().zip(last) {
@@ -174,7 +174,7 @@ fn leave(l: &mut Lowering<'_>, id: NodeId, scan: &Scan, last: Vec<ValueId>) {
     }
 }
 
-/// The states before the first token.
+/// States before the first token.
 fn first_states(l: &mut Lowering<'_>, id: NodeId, scan: &Scan, inits: &[ValueId]) -> Vec<ValueId> {
     if !l.options.carry {
         return inits.to_vec();
@@ -191,7 +191,7 @@ fn first_states(l: &mut Lowering<'_>, id: NodeId, scan: &Scan, inits: &[ValueId]
     first
 }
 
-/// Recurrences in normal form that run in one loop: the emits of each.
+/// Emits of the recurrences in normal form that run in one loop.
 fn in_chunks(l: &mut Lowering<'_>, id: NodeId, chunk: usize) -> Vec<(NodeId, Vec<ValueId>)> {
     let (graph, training, classes) = (l.graph, l.options.training, l.classes);
     let (mut members, mut forms, mut starts) = (Vec::new(), Vec::new(), Vec::new());
@@ -247,7 +247,7 @@ fn in_chunks(l: &mut Lowering<'_>, id: NodeId, chunk: usize) -> Vec<(NodeId, Vec
     emits
 }
 
-/// The states of a scan as the one state of its form: complex numbers by their parts.
+/// The states of a scan as the single state of its form: complex numbers as their parts.
 fn one_state(l: &mut Lowering<'_>, form: &Form, states: &[ValueId]) -> ValueId {
     match (form.rotation, states) {
         (Some(_), [re, im]) if re == im && form.from_zero => *re,
@@ -256,7 +256,7 @@ fn one_state(l: &mut Lowering<'_>, form: &Form, states: &[ValueId]) -> ValueId {
     }
 }
 
-/// The other way.
+/// The states of a scan from the single state of its form.
 fn own_states(l: &mut Lowering<'_>, form: &Form, state: ValueId) -> Vec<ValueId> {
     match form.rotation {
         Some(rotation) => {
@@ -267,7 +267,7 @@ fn own_states(l: &mut Lowering<'_>, form: &Form, state: ValueId) -> Vec<ValueId>
     }
 }
 
-/// A loop: its emits, and its states in the end. `own_ways`: every number of the state goes its own way, by sums and products.
+/// A loop over tokens: its emits and its final states. `own_ways`: every element of the state evolves independently, by sums and products.
 fn by_token<'a>(
     l: &mut Lowering<'a>,
     scan: &'a Scan,

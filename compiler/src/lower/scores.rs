@@ -1,7 +1,7 @@
-//! Scores of softmaxes, with what rows alone and what columns alone add to them brought together.
+//! Scores of softmaxes, regrouped so that terms of rows only and of columns only are added first.
 //!
-//! `q . past(k) + c - past(c)`, c a running sum, grows with the sequence on either side while the difference stays small: added from left
-//! to right, every score would be rounded to the digits of c. `(c - past(c)) + q . past(k)` rounds near pairs to their own.
+//! `q . past(k) + c - past(c)`, c a running sum, grows with the sequence on both sides while the difference stays small: added from left to
+//! right, every score would be rounded to the digits of c. `(c - past(c)) + q . past(k)` rounds near pairs to their own digits.
 
 use crate::graph::{Attend, BinaryOp, Dag, Graph, Node, NodeId, Op, Rate, UnaryOp, Weighing};
 
@@ -19,7 +19,7 @@ pub(super) fn regroup(graph: &mut Graph) {
     }
 }
 
-/// The attend, if rows and columns both add to its score; `timed` says which captures differ from token to token.
+/// The attend, if rows and columns both add to its score; `timed` marks the captures that differ between tokens.
 fn regrouped(attend: &Attend, timed: &[bool]) -> Option<Attend> {
     let Weighing::Score(score) = attend.weighing else { return None };
     let dag = &attend.body;
@@ -61,7 +61,7 @@ fn regrouped(attend: &Attend, timed: &[bool]) -> Option<Attend> {
     Some(new)
 }
 
-/// The terms of a value of pairs; what one side alone decides is one.
+/// Collects the terms of a value of pairs; a value that depends on one side only is one term.
 fn collect(dag: &Dag, id: NodeId, minus: bool, sides: &[[bool; 2]], terms: &mut Vec<Term>) {
     let operands = dag.operands(id);
     match dag.op(id) {
@@ -76,7 +76,7 @@ fn collect(dag: &Dag, id: NodeId, minus: bool, sides: &[[bool; 2]], terms: &mut 
     }
 }
 
-/// Terms added up in order; the sum is subtracted where all of them are.
+/// Sum of the terms in order; the sum is subtracted if all of them are.
 fn sum(push: &mut dyn FnMut(Op, &[NodeId]) -> NodeId, terms: &[Term]) -> Option<Term> {
     let (first, rest) = terms.split_first()?;
     Some(rest.iter().fold(*first, |(sum, minus), (term, less)| match (minus, less) {

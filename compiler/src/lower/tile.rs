@@ -1,7 +1,7 @@
 //! The tile of an attend: rows times columns of one head.
 //!
-//! The batch and all axes of the weights are mapped. An axis of the weights that the body itself works along (scores that mix
-//! their heads) stays inside, and the head in question is read off by a contraction with a one.
+//! The batch and all axes of the weights are mapped. An axis of the weights that the body itself works along (scores that mix their heads)
+//! stays inside, and the current head is selected by a contraction with a one-hot vector.
 
 use super::attends::{Pairs, Sides, weight};
 use super::ordinary::{dims, ordinary};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl<'a> Pairs<'a> {
-    /// Nodes that a tile computes, operands first.
+    /// Nodes computed in a tile, operands first.
     fn inside(&self) -> Vec<NodeId> {
         let dag = &self.attend.body;
         let mut needed = vec![false; dag.len()];
@@ -39,7 +39,7 @@ impl<'a> Pairs<'a> {
             own.iter().copied().partition(|a| inside.iter().any(|id| works_along(dag.op(*id), *a)));
         let mut map = vec![BATCH];
         map.extend(dims(&free));
-        // for an axis that stays inside: itself, the mapped copy, and which index of it is the copy's
+        // for an axis that stays inside: itself, the mapped copy, and the one-hot vector of the copy's index
         let mut copies: Vec<(DimId, DimId, ValueId)> = Vec::new();
         for axis in mixed {
             let inner = dims(&[axis])[0];
@@ -96,7 +96,7 @@ impl<'a> Pairs<'a> {
                     Some(first) if first < id => values[first.0 as usize].expect("archc bug: a lag that comes later"),
                     _ => b.op(Op::Lag(rows, cols), &[]),
                 },
-                // along mapped axes everything is constant anyway
+                // along mapped axes every value is constant anyway
                 Source::Expand(new) => {
                     let new: Vec<DimId> = dims(new).into_iter().filter(|d| !map.contains(d)).collect();
                     b.expand(x[0], &new)
@@ -148,7 +148,7 @@ impl<'a> Pairs<'a> {
         emitted
     }
 
-    /// A value in the tile.
+    /// Value of a node in the tile.
     fn inner(
         &self,
         b: &mut Builder<'_>,
@@ -167,7 +167,7 @@ impl<'a> Pairs<'a> {
         }
     }
 
-    /// Notes what the tile reads of the outer graph.
+    /// Records the outer values that the tile reads.
     fn read(&self, l: &Lowering<'_>, id: NodeId, reads: &mut Reads) {
         let id = self.resolved(id);
         if let (Some(outer), false) = (self.outer[id.0 as usize], matches!(self.attend.body.op(id), Source::Const(_))) {
@@ -176,7 +176,7 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// What a tile reads.
+/// Outer values that a tile reads.
 struct Reads {
     /// Operands of the attend.
     operands: Vec<ValueId>,
@@ -185,7 +185,7 @@ struct Reads {
 
 struct Leaf {
     value: ValueId,
-    /// At the columns' tokens.
+    /// Whether it is read at the columns' tokens.
     past: bool,
     operand: usize,
     dims: Vec<DimId>,
@@ -205,7 +205,7 @@ impl Reads {
     }
 }
 
-/// Whether an op reads across an axis or makes it, other than by staying constant along it.
+/// Whether an op reads across an axis or creates it, other than by broadcasting.
 fn works_along(op: &Source, axis: AxisId) -> bool {
     !matches!(op, Source::Expand(_)) && axes(op).contains(&axis)
 }

@@ -10,28 +10,28 @@ use crate::lowered::{BATCH, Builder, Carry, Dag, Dim, DimId, Extent, Keep, Op, T
 use crate::scan::{Classes, Origin};
 use std::collections::BTreeMap;
 
-/// The outer graph while it is lowered.
+/// State of the outer graph's lowering.
 pub(super) struct Lowering<'a> {
     pub graph: &'a Graph,
     pub options: &'a LowerOptions,
     pub classes: &'a Classes,
-    /// Where scans, windows and attends come from.
+    /// Origins of scans, windows and attends.
     origins: &'a BTreeMap<NodeId, Origin>,
     pub b: Builder<'a>,
-    /// The value of each node that has one.
+    /// Value of each node that has one.
     values: Vec<Option<ValueId>>,
-    /// What an output or loss needs.
+    /// Marks the nodes that an output or loss needs.
     live: Vec<bool>,
     /// Emits of scans and attends.
     emits: BTreeMap<NodeId, Vec<ValueId>>,
     pub carries: Vec<Carry>,
-    /// Low parts of running sums: what rounding takes from them.
+    /// Low parts (rounding errors) of running sums.
     pub low_parts: BTreeMap<ValueId, ValueId>,
     pos: Option<ValueId>,
     weights: Option<ValueId>,
     chunks: Option<(DimId, DimId)>,
     tile: Option<(DimId, DimId)>,
-    /// With a carry: by how many tokens attends may carry at most, the dimensions of what they carry and of all that they may see.
+    /// With a carry: the dimensions of carried and of all visible tokens, by the maximum number of carried ones.
     known: BTreeMap<usize, (DimId, DimId)>,
     lags: BTreeMap<usize, DimId>,
 }
@@ -97,7 +97,7 @@ impl<'a> Lowering<'a> {
         self.live[id.0 as usize]
     }
 
-    /// Lowers a node whose operands are lowered, if it is not yet.
+    /// Lowers a node whose operands are lowered, unless it is lowered already.
     fn lower(&mut self, id: NodeId) {
         if self.values[id.0 as usize].is_none() && !self.emits.contains_key(&id) {
             self.at(id);
@@ -105,8 +105,8 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Lowers nodes and what they are computed from. The scans of one loop are lowered at the first of them, before nodes that only the
-    /// others need have had their turn.
+    /// Lowers nodes and their operands. The scans of one loop are lowered at the first of them, before nodes that only the later ones need
+    /// were visited.
     pub fn lower_early(&mut self, roots: &[NodeId]) {
         if roots.iter().all(|id| self.values[id.0 as usize].is_some()) {
             return;
@@ -117,12 +117,12 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Where a scan, window or attend comes from.
+    /// Origin of a scan, window or attend.
     pub fn origin(&self, id: NodeId) -> &'a Origin {
         self.origins.get(&id).unwrap_or_else(|| panic!("archc bug: %{} comes from nowhere", id.0))
     }
 
-    /// New values belong to this node.
+    /// Attributes new values to this node.
     pub fn at(&mut self, id: NodeId) {
         let node = self.graph.dag.node(id);
         self.b.name.clone_from(&node.name);
@@ -130,12 +130,12 @@ impl<'a> Lowering<'a> {
         crate::work::at(node.place);
     }
 
-    /// The value of a node that is lowered.
+    /// Value of a node that is lowered.
     pub fn value(&self, id: NodeId) -> ValueId {
         self.values[id.0 as usize].unwrap_or_else(|| panic!("archc bug: %{} has no lowered value", id.0))
     }
 
-    /// The value of a node, if it is lowered.
+    /// Value of a node, if it is lowered.
     pub fn lowered(&self, id: NodeId) -> Option<ValueId> {
         self.values[id.0 as usize]
     }
@@ -212,19 +212,19 @@ impl<'a> Lowering<'a> {
         self.b.op(Op::Window { dim, step }, &operands)
     }
 
-    /// What an earlier piece left under a name.
+    /// The carried value with a name.
     pub fn carried(&mut self, name: &str, mut own: Vec<DimId>) -> ValueId {
         order(self.b.dims, &mut own);
         self.b.op(Op::Carried(name.into(), own), &[])
     }
 
-    /// What rounding takes from it.
+    /// The rounding error of a carried value.
     pub fn carried_low(&mut self, name: &str, mut own: Vec<DimId>) -> ValueId {
         order(self.b.dims, &mut own);
         self.b.op(Op::CarriedLow(name.into(), own), &[])
     }
 
-    /// Mean over the tokens that count, of what differs per token.
+    /// Mean over the counted tokens of a value that differs between tokens.
     fn token_mean(&mut self, x: NodeId) -> ValueId {
         let value = self.value(x);
         if self.graph.dag.rate(x) == Rate::Fixed {
@@ -262,7 +262,7 @@ impl<'a> Lowering<'a> {
         Some((total, entropy))
     }
 
-    /// The dimensions of chunks of so many tokens, and of a chunk's rows; all loops share them.
+    /// The dimensions of chunks of `tokens` tokens, and of a chunk's rows; all loops share them.
     pub fn chunks(&mut self, tokens: usize) -> (DimId, DimId) {
         if let Some(dims) = self.chunks {
             return dims;
@@ -278,14 +278,14 @@ impl<'a> Lowering<'a> {
         // as large as a chunk, so that a short sequence fills its tiles
         let tokens = self.options.chunk.unwrap_or(self.options.target.tile);
         *self.tile.get_or_insert_with(|| {
-            // a few tokens are all the rows that there are
+            // a short piece has no other rows than its tokens
             let rows = if self.options.chunk.is_none() { Extent::Rows(tokens) } else { Extent::Fixed(tokens) };
             let rows = self.b.dim("present", rows, 2);
             (rows, self.b.dim("past", Extent::Fixed(tokens), 3))
         })
     }
 
-    /// The dimensions of carried tokens that attends may see, at most so many, and of those with the sequence behind them.
+    /// The dimensions of carried tokens that attends may see, at most `most`, and of those followed by the sequence.
     pub fn known(&mut self, most: usize) -> (DimId, DimId) {
         *self.known.entry(most).or_insert_with(|| {
             let carried = self.b.dim("carried", Extent::Carried(most), 2);
@@ -293,12 +293,12 @@ impl<'a> Lowering<'a> {
         })
     }
 
-    /// The dimension of all tokens that may be seen, if at most so many are carried.
+    /// The dimension of all tokens that may be visible, with at most `most` carried ones.
     pub fn past(&mut self, most: usize) -> DimId {
         if self.options.carry { self.known(most).1 } else { TIME }
     }
 
-    /// A dimension with an index for each lag, if at most so many tokens are carried.
+    /// A dimension with an index for each lag, with at most `most` carried tokens.
     pub fn lag(&mut self, most: usize) -> DimId {
         let (most, extent) = if self.options.carry { (most, Extent::Known(most)) } else { (0, Extent::Time) };
         *self.lags.entry(most).or_insert_with(|| self.b.dim("lag", extent, 2))
@@ -311,7 +311,7 @@ impl<'a> Lowering<'a> {
     }
 }
 
-/// The place of a graph without nodes.
+/// Placeholder place for a graph without nodes.
 fn nowhere() -> crate::source::Place {
     crate::source::Place { file: crate::source::FileId(0), span: archc_grammar::Span { start: 0, end: 0 } }
 }

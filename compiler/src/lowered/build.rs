@@ -1,4 +1,4 @@
-//! Making lowered graphs: ops are added with the dimensions that their shape rules give.
+//! Construction of lowered graphs: each op gets its dimensions from the shape rules.
 
 use super::{Dag, Dim, DimId, Extent, Node, Op, TIME, ValueId, Weighing, order};
 use crate::graph::{BinaryOp, ReduceOp, UnaryOp};
@@ -8,13 +8,13 @@ use crate::source::Place;
 pub struct Builder<'d> {
     /// All dimensions of the graph.
     pub dims: &'d mut Vec<Dim>,
-    /// What was built.
+    /// Nodes built so far.
     pub dag: Dag,
-    /// The name that new nodes get.
+    /// Name of new nodes.
     pub name: String,
-    /// The place that new nodes get.
+    /// Place of new nodes.
     pub place: Place,
-    /// Half of the distance of 1 to the next number of the arithmetic that will run this.
+    /// Unit roundoff of the arithmetic that will run this: half of the gap between 1 and the next number.
     pub unit: f64,
 }
 
@@ -54,7 +54,7 @@ impl<'d> Builder<'d> {
         ValueId(self.dag.nodes.len() as u32 - 1)
     }
 
-    /// A parameter or input, whose dimensions no shape rule gives.
+    /// Adds a parameter or input, whose dimensions no shape rule determines.
     pub fn leaf(&mut self, op: Op, mut dims: Vec<DimId>) -> ValueId {
         order(self.dims, &mut dims);
         let node = Node { op, operands: Vec::new(), dims, name: self.name.clone(), place: self.place };
@@ -62,7 +62,7 @@ impl<'d> Builder<'d> {
         ValueId(self.dag.nodes.len() as u32 - 1)
     }
 
-    /// A number.
+    /// Adds a constant.
     pub fn number(&mut self, x: f64) -> ValueId {
         self.op(Op::Const(x), &[])
     }
@@ -102,7 +102,7 @@ impl<'d> Builder<'d> {
         self.unary(UnaryOp::Exp, x)
     }
 
-    /// Sum over dimensions; x itself where there are none.
+    /// Sum over dimensions; x itself if there are none.
     pub fn sum(&mut self, x: ValueId, over: &[DimId]) -> ValueId {
         if over.is_empty() { x } else { self.op(Op::Reduce(ReduceOp::Sum, over.to_vec()), &[x]) }
     }
@@ -118,12 +118,12 @@ impl<'d> Builder<'d> {
         if both.is_empty() { self.mul(a, b) } else { self.op(Op::Contract(both), &[a, b]) }
     }
 
-    /// The same numbers under another dimension; x itself where it lacks it.
+    /// x with a dimension renamed; x itself if it lacks it.
     pub fn rename(&mut self, x: ValueId, from: DimId, to: DimId) -> ValueId {
         if self.has(x, from) && from != to { self.op(Op::Rename(from, to), &[x]) } else { x }
     }
 
-    /// x made constant along those of the dimensions that it lacks.
+    /// x broadcast along those of the dimensions that it lacks.
     pub fn expand(&mut self, x: ValueId, dims: &[DimId]) -> ValueId {
         let mut new: Vec<DimId> = Vec::new();
         for d in dims {
@@ -134,7 +134,7 @@ impl<'d> Builder<'d> {
         if new.is_empty() { x } else { self.op(Op::Expand(new), &[x]) }
     }
 
-    /// x summed over the dimensions that the list lacks, and made constant along those that it has beyond x's.
+    /// x summed over the dimensions that the list lacks, and broadcast along those that x lacks.
     pub fn fit(&mut self, x: ValueId, dims: &[DimId]) -> ValueId {
         let gone: Vec<DimId> = self.dims_of(x).iter().copied().filter(|d| !dims.contains(d)).collect();
         let x = self.sum(x, &gone);
@@ -142,8 +142,7 @@ impl<'d> Builder<'d> {
     }
 }
 
-/// The shape rules: dimensions of an op's result, in canonical order. Parameters and inputs are given theirs by
-/// [`Builder::leaf`], and have none here.
+/// Shape rules: dimensions of an op's result, in canonical order. Parameters and inputs get theirs from [`Builder::leaf`] and have no rule.
 pub(crate) fn shape(table: &[Dim], dag: &Dag, op: &Op, operands: &[ValueId]) -> Vec<DimId> {
     let of = |i: usize| dag.node(operands[i]).dims.clone();
     let mut dims: Vec<DimId> = operands.iter().flat_map(|o| dag.node(*o).dims.iter().copied()).collect();
@@ -224,7 +223,7 @@ pub(crate) fn shape(table: &[Dim], dag: &Dag, op: &Op, operands: &[ValueId]) -> 
             Op::AttendGrad(g) => {
                 let a = &g.forward;
                 let own = g.body.node(g.sums[*i].1).dims.clone();
-                // gradients are never taken with a carry, so what is known is the sequence itself
+                // gradients are never taken with a carry, so the known tokens are the sequence itself
                 let timed = own.contains(&a.rows) || own.contains(&a.cols);
                 let mut dims = swap(own, &[a.rows, a.cols], if timed { &[TIME] } else { &[] });
                 dims.extend(&a.map);
@@ -245,7 +244,7 @@ pub(crate) fn shape(table: &[Dim], dag: &Dag, op: &Op, operands: &[ValueId]) -> 
     dims
 }
 
-/// The value that weighs.
+/// The value that weighs the past.
 impl Weighing {
     /// The score or weight.
     pub fn value(self) -> ValueId {

@@ -1,10 +1,9 @@
-//! Removal of what no root depends on: values, and in loops what they give out, carry and read in vain.
+//! Removal of everything that no root depends on: values, and unread emits, states and captures of loops.
 
 use super::{AttendGrad, Dag, Loop, Lowered, Op, ValueId};
 use std::collections::BTreeMap;
 
-/// The graph without dead values. Emits, states and captures of loops that nothing reads go too, and sums of attend
-/// gradients.
+/// The graph without dead values. Unread emits, states and captures of loops are removed too, and unread sums of attend gradients.
 pub fn remove_dead(mut graph: Lowered) -> Lowered {
     let roots = graph.roots();
     let (dag, map) = without_dead(std::mem::take(&mut graph.dag), &roots);
@@ -20,7 +19,7 @@ pub fn remove_dead(mut graph: Lowered) -> Lowered {
     graph
 }
 
-/// What of a loop or an attend gradient stays, by old number.
+/// Live parts of a loop or an attend gradient, by old number.
 #[derive(Default)]
 struct Kept {
     emits: Vec<bool>,
@@ -28,7 +27,7 @@ struct Kept {
     operands: Vec<bool>,
 }
 
-/// Which values of a DAG are live, and what of its loops and attend gradients.
+/// Marks the live values of a DAG, and the live parts of its loops and attend gradients.
 fn reached(dag: &Dag, roots: &[ValueId]) -> (Vec<bool>, BTreeMap<ValueId, Kept>) {
     let mut seen = vec![false; dag.nodes.len()];
     roots.iter().for_each(|r| seen[r.0 as usize] = true);
@@ -40,7 +39,7 @@ fn reached(dag: &Dag, roots: &[ValueId]) -> (Vec<bool>, BTreeMap<ValueId, Kept>)
         let node = dag.node(id);
         let mut operands = vec![true; node.operands.len()];
         match &node.op {
-            // users come after: what is read of the node is known
+            // users come later in the DAG, so all reads of the node's results are known
             Op::Loop(l) => {
                 let kept = kept.entry(id).or_default();
                 kept.emits.resize(l.emits.len(), false);
@@ -63,7 +62,7 @@ fn reached(dag: &Dag, roots: &[ValueId]) -> (Vec<bool>, BTreeMap<ValueId, Kept>)
     (seen, kept)
 }
 
-/// The live part of a DAG, and where its values went.
+/// The live part of a DAG, and the new ids of its values.
 fn without_dead(dag: Dag, roots: &[ValueId]) -> (Dag, Vec<Option<ValueId>>) {
     let (seen, kept) = reached(&dag, roots);
     let mut map: Vec<Option<ValueId>> = vec![None; dag.nodes.len()];
@@ -84,7 +83,7 @@ fn without_dead(dag: Dag, roots: &[ValueId]) -> (Dag, Vec<Option<ValueId>>) {
             (Op::AttendGrad(g), Some(kept)) => Op::AttendGrad(Box::new(fewer_sums(*g, kept))),
             (op, _) => op,
         };
-        // numbers of ports, now that some before them are gone; attends keep all of theirs
+        // renumber ports after the removal of earlier ones; attends keep all of theirs
         if let Some(kept) = kept_there
             && matches!(new.node(node.operands[0]).op, Op::Loop(_) | Op::AttendGrad(_))
         {
@@ -107,12 +106,12 @@ fn mark(flags: &mut Vec<bool>, i: usize) {
     flags[i] = true;
 }
 
-/// How many are kept before this one.
+/// Number of kept entries before this one.
 fn rank(kept: &[bool], i: usize) -> usize {
     kept[..i].iter().filter(|k| **k).count()
 }
 
-/// Which states and captures live on, given the emits and final states that are read.
+/// Marks the live states and captures, given the emits and final states that are read.
 fn live_loop(l: &Loop, kept: &mut Kept, operands: usize) {
     let mut states = kept.finals.clone();
     let seen = loop {
@@ -142,7 +141,7 @@ fn live_loop(l: &Loop, kept: &mut Kept, operands: usize) {
     kept.operands = keep;
 }
 
-/// The loop with what is kept.
+/// The loop restricted to its live parts.
 fn fewer_states(l: Loop, kept: &Kept) -> Loop {
     let states = l.states.len();
     let mut emits = chosen(l.emits, &kept.emits);
@@ -162,7 +161,7 @@ fn fewer_states(l: Loop, kept: &Kept) -> Loop {
     Loop { states: chosen(l.states, &kept.finals), body, next, emits, ..l }
 }
 
-/// The attend gradient with the sums that are kept. Its operands stay as they are: the forward body counts them.
+/// The attend gradient restricted to its live sums. Its operands stay as they are: the forward body refers to them by number.
 fn fewer_sums(g: AttendGrad, kept: &Kept) -> AttendGrad {
     let mut sums = chosen(g.sums, &kept.emits);
     let mut roots: Vec<ValueId> = sums.iter().map(|s| s.1).collect();

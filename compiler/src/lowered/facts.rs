@@ -1,32 +1,32 @@
-//! What the stages behind lowering know of an op, one exhaustive match: a new op answers here or does not compile.
+//! Properties of ops that the stages behind lowering use, one exhaustive match: a new op without an answer does not compile.
 
 use super::Op;
 use crate::graph::BinaryOp;
 use crate::ops::Trait;
 
-/// What may hold of an op. What is not listed is not assumed.
+/// A property of an op. Unlisted properties are not assumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fact {
-    /// It has no operands, and something outside of its DAG gives its value: the caller, parameters, the loop or attend around.
+    /// It has no operands, and its value comes from outside of its DAG: the caller, parameters, the enclosing loop or attend.
     Leaf,
-    /// Its value is there in forward and backward pass without being kept.
+    /// Its value is available in forward and backward pass without being kept.
     Free,
-    /// Its value depends on its operands alone: where they are the same at every call, so is it.
+    /// Its value depends on its operands only: with equal operands at every call, so is its value.
     Pure,
-    /// It may only give its operand's elements another name.
+    /// It may be a mere alias of its operand's elements.
     Name,
-    /// It costs next to nothing where it is fused with what reads it, so that the backward pass may compute it again. An exponential
-    /// does; functions that take several times as long do not.
+    /// Its cost is negligible where it is fused with its reader, so that the backward pass may compute it again. This includes an
+    /// exponential, but not functions that take several times as long.
     Cheap,
-    /// It reads its operands from memory, however it is fused.
+    /// It reads its operands from memory, even in a fused loop.
     Stored,
-    /// It and its gradient are finite wherever its operands are (at 0 a norm and a deviation have the gradient 0). Functions of one and
-    /// two values say so by their domain.
+    /// It and its gradient are finite wherever its operands are (at 0 a norm and a deviation have the gradient 0). For functions of one and
+    /// two values the domain decides instead.
     Regular,
 }
 
 impl Op {
-    /// Whether something holds of it.
+    /// Whether it has a property.
     pub(crate) fn is(&self, fact: Fact) -> bool {
         self.facts().contains(&fact)
     }
@@ -75,7 +75,7 @@ impl Op {
             | Self::Expand(_)
             | Self::Rename(..) => &[Pure, Name, Cheap, Regular],
             Self::StopGrad => &[Pure, Name, Cheap, Regular],
-            // they know the sequence's length
+            // they depend on the sequence's length
             Self::Chunk { .. } | Self::Unchunk { .. } => &[Name, Cheap, Regular],
             Self::Dropout { .. } | Self::Window { .. } => &[Cheap, Regular],
             Self::LongConv { .. } | Self::Loop(_) | Self::Attend(_) | Self::AttendGrad(_) => &[Stored, Regular],
@@ -103,7 +103,7 @@ impl Op {
         }
     }
 
-    /// Whether a 0 of operand i may make the result or its gradient infinite or no number.
+    /// Whether a 0 of operand i may make the result or its gradient non-finite.
     pub(crate) fn has_pole_at(&self, i: usize) -> bool {
         match self {
             Self::Unary(f) => f.domain().has_pole(),

@@ -63,39 +63,39 @@ pub const BATCH: DimId = DimId(0);
 /// Tokens of a sequence.
 pub const TIME: DimId = DimId(1);
 
-/// How long a dimension is, in terms of the batch's shape.
+/// Length of a dimension, in terms of the batch's shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Extent {
-    /// So many.
+    /// A fixed length.
     Fixed(usize),
-    /// Sequences in the batch.
+    /// Number of sequences in the batch.
     Batch,
-    /// Tokens a sequence.
+    /// Number of tokens in a sequence.
     Time,
-    /// Chunks of so many tokens that a sequence makes, the last one possibly ragged.
+    /// Number of chunks in a sequence, for chunks of this length; the last one may be ragged.
     Chunks(usize),
-    /// Tokens before the sequence that an attend may still see, at most so many.
+    /// Number of tokens before the sequence that an attend may still see, at most this.
     Carried(usize),
-    /// Tokens that an attend may see: carried ones, then those of the sequence.
+    /// Number of tokens that an attend may see: carried ones (at most this many), then those of the sequence.
     Known(usize),
-    /// Rows of a tile, at most so many: no more than a short sequence has.
+    /// Number of rows of a tile: at most this, and at most the length of the sequence.
     Rows(usize),
 }
 
-/// The shape of a batch: what symbolic extents stand for.
+/// Shape of a batch, which determines symbolic extents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
-    /// Sequences.
+    /// Number of sequences.
     pub batch: usize,
-    /// Tokens a sequence.
+    /// Number of tokens in each sequence.
     pub len: usize,
-    /// Room for tokens before the piece that attends may still see. There may be fewer: they end where the piece begins, and what
-    /// is before the first one is never visible.
+    /// Room for tokens before the piece that attends may still see. There may be fewer: they end where the piece begins, and entries before
+    /// the first one are never visible.
     pub carried: usize,
 }
 
 impl Extent {
-    /// The length at a shape.
+    /// Length at a shape.
     pub fn at(self, shape: Shape) -> usize {
         match self {
             Self::Fixed(n) => n,
@@ -109,19 +109,19 @@ impl Extent {
     }
 }
 
-/// Rank of an axis along which values are stacked, as [`crate::graph::Graph::layout_order`] has it.
+/// Rank of an axis along which values are stacked, as in [`crate::graph::Graph::layout_order`].
 pub const STACKED: u8 = 4;
 /// Rank of every other axis.
 pub const FIXED: u8 = 5;
 
-/// What a dimension is called, how long it is, and where it stands in a layout.
+/// Name, length and layout rank of a dimension.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dim {
     /// Name; not unique (the printer tells equal names apart).
     pub name: String,
     /// Length.
     pub extent: Extent,
-    /// Place in the canonical order: 0 batch, 1 chunks, 2 time and rows, 3 columns, then axes ([`STACKED`], [`FIXED`]).
+    /// Rank in the canonical order: 0 batch, 1 chunks, 2 time and rows, 3 columns, then axes ([`STACKED`], [`FIXED`]).
     pub rank: u8,
 }
 
@@ -132,19 +132,19 @@ pub struct ValueId(pub u32);
 /// An op with its operands, result dimensions and origin.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// What it does.
+    /// The operation.
     pub op: Op,
     /// Operands in order.
     pub operands: Vec<ValueId>,
     /// Dimensions of the result in canonical order.
     pub dims: Vec<DimId>,
-    /// The binding it comes from; may be empty.
+    /// Name of the binding it comes from; may be empty.
     pub name: String,
-    /// Where that was written.
+    /// Place of that binding.
     pub place: Place,
 }
 
-/// What is computed, whatever it is called and wherever it was written.
+/// Equality of the computation; names and places are ignored.
 impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
         self.op == other.op && self.operands == other.operands && self.dims == other.dims
@@ -182,7 +182,7 @@ impl Dag {
     }
 }
 
-/// What is given out.
+/// An output of the program.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     /// `output`, or its name.
@@ -193,36 +193,36 @@ pub struct Output {
     pub axes: Vec<DimId>,
 }
 
-/// Something that the next piece of the sequences needs.
+/// A value that the next piece of the sequences needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Carry {
-    /// The name that [`crate::lower::carried`] gives it.
+    /// Its name, from [`crate::lower::carried`].
     pub name: String,
-    /// What it is.
+    /// The value.
     pub value: ValueId,
-    /// What rounding took from it, if that is known and matters: of running sums.
+    /// Its rounding error, if that is known and matters: for running sums.
     pub low: Option<ValueId>,
-    /// How much of it.
+    /// The part of it that is carried.
     pub keep: Keep,
 }
 
-/// How much of a value is carried.
+/// Part of a value that is carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// The value as it is, `[B, ..]`.
     Whole,
-    /// For windows: its last so many tokens, with those carried before it; zeros where there are fewer.
+    /// For windows: its last tokens, this many, including those carried before it; padded with zeros.
     Last(usize),
-    /// For attends: its last tokens, with those carried before it, as many as documents go back and at most so many.
+    /// For attends: its last tokens, including those carried before it, as far as documents go back and at most this many.
     Seen(usize),
 }
 
 /// A lowered or joint graph.
 #[derive(Clone, Debug)]
 pub struct Lowered {
-    /// The graph that it was made from: parameters, inputs, names.
+    /// The graph that it was lowered from: parameters, inputs, names.
     pub source: Arc<Graph>,
-    /// Where the program's own graph has its parameters: all graphs that are made of it read them there.
+    /// Parameter layout of the program's own graph, shared by all graphs derived from it.
     pub params: ParamLayout,
     /// All dimensions.
     pub dims: Vec<Dim>,
@@ -232,22 +232,22 @@ pub struct Lowered {
     pub outputs: Vec<Output>,
     /// The training objective and its part that is cross-entropy: scalars; none for a block without a `loss`.
     pub objective: Option<(ValueId, ValueId)>,
-    /// What is carried to the next piece; empty unless it was asked for.
+    /// Values carried to the next piece; empty unless requested.
     pub carries: Vec<Carry>,
-    /// Joint graphs: the gradient of each parameter that learns, with the parameter's dimensions.
+    /// Joint graphs: the gradient of each trainable parameter, with the parameter's dimensions.
     pub param_grads: Vec<(ParamId, ValueId)>,
-    /// Joint graphs: the gradient of each input, where asked for.
+    /// Joint graphs: the gradient of each input, where requested.
     pub input_grads: Vec<(usize, ValueId)>,
-    /// Joint graphs: the number of nodes that are forward; those after it are backward.
+    /// Joint graphs: the number of forward nodes; those after them are backward.
     pub forward_nodes: usize,
-    /// Joint graphs: the parameters follow their gradients at the end of a run.
+    /// Joint graphs: whether a run ends with an update of the parameters.
     pub update: bool,
     /// See [`crate::lower::LowerOptions::careful`].
     pub careful: bool,
 }
 
 impl Lowered {
-    /// The construct of which most ops came, those of bodies included.
+    /// Place of the construct with the most ops, those of bodies included.
     pub fn largest(&self) -> Option<Place> {
         let forward = &self.dag.nodes[..self.forward_nodes.min(self.dag.nodes.len())];
         let mut ops: BTreeMap<Place, usize> = BTreeMap::new();
@@ -272,17 +272,17 @@ impl Lowered {
         &self.dims[id.0 as usize]
     }
 
-    /// Sorts into the canonical order and removes doubles.
+    /// Sorts into the canonical order and removes duplicates.
     pub fn order(&self, dims: &mut Vec<DimId>) {
         order(&self.dims, dims);
     }
 
-    /// What is carried, part by part, each with its low part if it has one.
+    /// All carried values, each followed by its low part if it has one.
     pub fn carried(&self) -> impl Iterator<Item = ValueId> {
         self.carries.iter().flat_map(|c| [Some(c.value), c.low]).flatten()
     }
 
-    /// Everything that something outside reads.
+    /// All values that the outside reads.
     pub fn roots(&self) -> Vec<ValueId> {
         let objective = self.objective.iter().flat_map(|(a, b)| [*a, *b]);
         let outputs = self.outputs.iter().map(|o| o.value);
@@ -293,7 +293,7 @@ impl Lowered {
     }
 }
 
-/// Sorts into the canonical order and removes doubles.
+/// Sorts into the canonical order and removes duplicates.
 pub(crate) fn order(table: &[Dim], dims: &mut Vec<DimId>) {
     dims.sort_by_key(|d| (table[d.0 as usize].rank, *d));
     dims.dedup();

@@ -1,4 +1,4 @@
-//! What ops name: dimensions, and numbers that are there already.
+//! Dimensions named by ops.
 
 use super::{DimId, Op};
 

@@ -1,4 +1,4 @@
-//! The ops of lowered graphs. What each computes stands beside it; its rule of shapes is in `build`, its gradient in `gradient::table`.
+//! The ops of lowered graphs, each with its semantics. Shape rules are in `build`, gradients in `gradient::table`.
 
 use super::{Dag, DimId, ValueId};
 use crate::graph::{BinaryOp, ParamId, ReduceOp, UnaryOp};
@@ -13,35 +13,35 @@ pub struct LoopState {
     pub dims: Vec<DimId>,
 }
 
-/// See the module's essay.
+/// A loop over a dimension; see the module's essay.
 ///
 /// Operands of the loop node: the initial value of each state (dimensions: mapped ones and the state's own, or fewer), then
 /// the captures. [`Op::Emit`] i of the node is body value `emits[i]` at every iteration, stacked along `over`:
 /// dimensions `map` + `over` + the value's. [`Op::Final`] i is state i after the last iteration: `map` + the state's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loop {
-    /// The dimension that is run through in turn.
+    /// The dimension that is iterated in order.
     pub over: DimId,
-    /// From the last index to the first.
+    /// Whether iterations run from the last index to the first.
     pub reverse: bool,
     /// Dimensions whose indices are independent.
     pub map: Vec<DimId>,
-    /// What is carried from one iteration to the next.
+    /// Values carried from one iteration to the next.
     pub states: Vec<LoopState>,
-    /// One iteration. Leaves: [`Op::State`], [`Op::Capture`], constants.
+    /// Body of one iteration. Leaves: [`Op::State`], [`Op::Capture`], constants.
     pub body: Dag,
-    /// For each state its value after the iteration, with all of the state's dimensions.
+    /// Value of each state after the iteration, with all of the state's dimensions.
     pub next: Vec<ValueId>,
-    /// Values given out at each iteration, by name.
+    /// Values emitted at each iteration, by name.
     pub emits: Vec<(String, ValueId)>,
 }
 
-/// How an attend weighs the past.
+/// Weighing of the past in an attend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Weighing {
-    /// softmax of this `[rows, cols]` over the visible tokens
+    /// softmax of this score `[rows, cols]` over the visible tokens
     Score(ValueId),
-    /// this itself
+    /// this weight itself
     Weight(ValueId),
 }
 
@@ -50,61 +50,63 @@ pub enum Weighing {
 /// Operands of the node: the captures, each `[B, T or Known, ..]`. In the body (which has neither the mapped dimensions nor time)
 /// [`Op::Capture`] i is capture i at the rows' tokens, `[rows, ..]`; [`Op::Past`] i at the columns' tokens, `[cols, ..]`;
 /// [`Op::Lag`] is `[rows, cols]`. Captures without time have neither rows nor columns. Visible are the columns of the same document
-/// with 0 <= lag for which `visible` is not 0; nothing visible gives 0.
+/// with 0 <= lag for which `visible` is not 0; a row without visible columns gets 0.
 /// [`Op::Emit`] i of the node (i < emits) is `[map, T, ..]`: the sum over the visible columns of weight times emit i. With a
-/// score, two more emits `[map, T]` are the largest of the visible scores and the sink (-inf where nothing is visible), and the logarithm
-/// of the sum of exp of what they lie below it: apart, for where scores are huge a number that holds both has no digits left for the second.
+/// score, two more emits `[map, T]` are the maximum of the visible scores and the sink (-inf where nothing is visible), and the logarithm
+/// of the sum of exp(score - maximum): they stay apart because a single number for both has no digits left for the second where scores are
+/// huge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attend {
     /// Dimension of a tile's rows in the body.
     pub rows: DimId,
     /// Dimension of a tile's columns in the body.
     pub cols: DimId,
-    /// The tokens that columns are: [`TIME`](super::TIME), or with a carry a dimension of [`Extent::Known`](super::Extent::Known).
+    /// Dimension of the tokens that columns stand for: [`TIME`](super::TIME), or with a carry a dimension of [`Extent::Known`](super::Extent::Known).
     pub past: DimId,
     /// Dimensions whose indices are independent: the batch, heads.
     pub map: Vec<DimId>,
-    /// The tile. Leaves: captures, pasts, lag, constants.
+    /// Body for one tile. Leaves: captures, pasts, lag, constants.
     pub body: Dag,
-    /// `where`, `[rows, cols]` or fewer; none: all.
+    /// Condition of `where`, `[rows, cols]` or fewer; none: all pairs.
     pub visible: Option<ValueId>,
     /// Score or weight, `[rows, cols]` or fewer: all other axes of it are mapped.
     pub weighing: Weighing,
-    /// exp of this `[rows]` (or fewer) is added to the denominator.
+    /// Sink `[rows]` (or fewer), whose exp is added to the denominator.
     pub sink: Option<ValueId>,
-    /// Values to be summed, by name: `[cols, ..]`, or `[rows, cols, ..]`.
+    /// Summed values, by name: `[cols, ..]`, or `[rows, cols, ..]`.
     pub emits: Vec<(String, ValueId)>,
-    /// Lags at which `visible` may be other than 0, ends included, as far as `where` bounds it: tiles outside are skipped.
+    /// Smallest and largest lag (inclusive) at which `visible` may be other than 0, as far as `where` bounds it: tiles outside are skipped.
     pub reach: (usize, Option<usize>),
 }
 
 /// The gradient of an [`Attend`]. Backward only.
 ///
-/// Operands: the captures; then for a score its largest one and the logarithm, as the forward op gives them, and delta `[map, T]` (the
-/// inner product of each emit with its
-/// cotangent, summed over emits: what the softmax's gradient subtracts); then the cotangent of each emit.
+/// Operands: the captures; then for a score its maximum and the logarithm, as emitted by the forward op, and delta `[map, T]` (the inner
+/// product of each emit with its cotangent, summed over emits: the term that the softmax's gradient subtracts); then the cotangent of each
+/// emit.
 /// The body's leaves are those of the forward body, [`Op::Weight`] `[rows, cols]` (the normalised, masked weight),
 /// [`Op::Visible`] `[rows, cols]` (for a weight: where a gradient flows), [`Op::Delta`] `[rows]`, and [`Op::Cotangent`] e `[rows, ..]`.
-/// Tiles of columns come in order; [`Op::Sofar`] i `[rows]` is what `running[i]` was in the one before, and [`Op::Last`] says which is the last.
-/// [`Op::Emit`] i of the node is `sums[i]` over all tiles: `[map, T or Known, ..]` or, for what has neither rows nor columns,
+/// Tiles of columns come in order; [`Op::Sofar`] i `[rows]` is the value of `running[i]` in the previous one, and [`Op::Last`] marks the
+/// last.
+/// [`Op::Emit`] i of the node is `sums[i]` over all tiles: `[map, T or Known, ..]` or, for sums with neither rows nor columns,
 /// `[map, ..]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttendGrad {
-    /// The forward op, whose body gives score and visibility.
+    /// The forward op, whose body computes score and visibility.
     pub forward: Arc<Attend>,
-    /// The tile: the forward body's nodes first, then the gradient's.
+    /// Body for one tile: the forward body's nodes first, then the gradient's.
     pub body: Dag,
-    /// Where the forward body's score or weight is in `body`.
+    /// The forward body's score or weight in `body`.
     pub weighing: Weighing,
-    /// Where `visible` is in `body`.
+    /// The forward body's `visible` in `body`.
     pub visible: Option<ValueId>,
-    /// What is summed over tiles, with the number of the capture whose gradient it is a part of.
+    /// Sums over tiles, each with the number of the capture to whose gradient it contributes.
     pub sums: Vec<(usize, ValueId)>,
-    /// What goes on to the next tile of columns of the same rows, `[rows]`.
+    /// Values passed on to the next tile of columns of the same rows, `[rows]`.
     pub running: Vec<ValueId>,
 }
 
-/// Which pairs of rows a decayed product has, and how far their decay reaches.
+/// Pairs of rows of a decayed product, and the extent of their decay.
 ///
 /// With per-row log decays g, entry (i, j) decays by exp of the sum of g over j < l <= i, or l <= i - 1 with `before`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,9 +115,9 @@ pub struct Pairs {
     pub rows: DimId,
     /// Columns, j.
     pub cols: DimId,
-    /// Only j < i; else j <= i.
+    /// Whether only j < i; else j <= i.
     pub strict: bool,
-    /// The row's own decay does not act (a read before the decay). Implies `strict`.
+    /// Whether the row's own decay is left out (a read before the decay). Implies `strict`.
     pub before: bool,
 }
 
@@ -127,23 +129,23 @@ pub enum Op {
     Input(usize),
     /// A learned tensor.
     Param(ParamId),
-    /// A number.
+    /// A constant.
     Const(f64),
     /// 0, 1, 2, ... along these dimensions, row-major in this order.
     Index(Vec<DimId>),
-    /// These numbers along a dimension.
+    /// Constants along a dimension.
     Table(DimId, Vec<f64>),
     /// Position of each token in its document: `[B, T]`.
     Pos,
-    /// Number of each token's document in the sequence, from 0; with a carry, 0 is the document that goes on: `[B, T]`.
+    /// Number of each token's document in the sequence, from 0; with a carry, 0 is the carried document: `[B, T]`.
     Doc,
-    /// Updates done.
+    /// Number of updates done: a scalar.
     Step,
     /// Weight of each token in the loss; they sum to 1 or are all 0: `[B, T]`.
     TokenWeight,
-    /// What an earlier piece of the sequences left, by name (see `Carry`): a state, a window's last tokens.
+    /// A value carried over from earlier pieces of the sequences, by name (see `Carry`): a state, a window's last tokens.
     Carried(String, Vec<DimId>),
-    /// What rounding takes from it: what is carried has f64's digits. 0 in exact arithmetic, hence without a gradient.
+    /// The rounding error of a carried value, which has f64's digits. 0 in exact arithmetic, hence without a gradient.
     CarriedLow(String, Vec<DimId>),
     /// The R of output i in sum(output * R), or of emit i in the body of an [`AttendGrad`]. Backward only.
     Cotangent(usize, Vec<DimId>),
@@ -159,21 +161,21 @@ pub enum Op {
     Weight(DimId, DimId),
     /// In an AttendGrad's body: 1 where the pair is visible, else 0: `[rows, cols]`. Backward only.
     Visible(DimId, DimId),
-    /// In an AttendGrad's body: see there, `[rows]`. Backward only.
+    /// In an AttendGrad's body: delta of the rows, `[rows]`. Backward only.
     Delta(DimId),
     /// In an AttendGrad's body: `running[i]` of the tile of columns before, `[rows]`; 0 in a row's first one. Backward only.
     Sofar(DimId, usize),
-    /// In an AttendGrad's body: 1 in the last tile of columns that the rows meet, else 0. Backward only.
+    /// In an AttendGrad's body: 1 in the last tile of columns that the rows visit, else 0. Backward only.
     Last,
     // ---- element-wise
-    /// Of one value.
+    /// A function of one value.
     Unary(UnaryOp),
-    /// Of two values, broadcast by name.
+    /// A function of two values, broadcast by name.
     Binary(BinaryOp),
     /// Operands c, a, b: a where c is not 0, else b.
     Select,
     // ---- over dimensions
-    /// Removes the dimensions.
+    /// Reduction over the dimensions.
     Reduce(ReduceOp, Vec<DimId>),
     /// Sum over the dimensions (all of them in both operands) of the product of two operands.
     Contract(Vec<DimId>),
@@ -181,46 +183,46 @@ pub enum Op {
     Softmax(Vec<DimId>),
     /// Projection onto the simplex (arXiv 1602.02068).
     Sparsemax(DimId),
-    /// Running sum, summed in f64. With a second operand the sum starts anew where that is not 0 (the entry belongs to what follows).
+    /// Running sum, summed in f64. A second operand restarts the sum wherever it is not 0 (the entry belongs to the restarted part).
     Cumsum {
-        /// Along this.
+        /// The summed dimension.
         dim: DimId,
-        /// From the last index.
+        /// Whether it starts from the last index.
         reverse: bool,
-        /// Without the entry itself.
+        /// Whether the entry itself is left out.
         exclusive: bool,
     },
-    /// The low part of a running sum: what rounding takes from it. Added to the sum, it brings back digits that differences of large
-    /// sums need. 0 in exact arithmetic, hence without a gradient. Operands as for `Cumsum`.
+    /// The low part of a running sum: its rounding error. Added to the sum, it restores digits that differences of large sums need. 0 in
+    /// exact arithmetic, hence without a gradient. Operands as for `Cumsum`.
     CumsumLow {
-        /// Along this.
+        /// The summed dimension.
         dim: DimId,
-        /// From the last index.
+        /// Whether it starts from the last index.
         reverse: bool,
-        /// Without the entry itself.
+        /// Whether the entry itself is left out.
         exclusive: bool,
     },
     /// Running product, multiplied in f64; its factors are at most 1 in size.
     Cumprod {
-        /// Along this.
+        /// The multiplied dimension.
         dim: DimId,
-        /// From the last index.
+        /// Whether it starts from the last index.
         reverse: bool,
-        /// Without the entry itself.
+        /// Whether the entry itself is left out.
         exclusive: bool,
     },
-    /// Operands x and dy: the gradient of a running product, by the recurrence the other way and never by dividing. Backward only.
+    /// The gradient of a running product, from operands x and dy: the reverse recurrence, without divisions. Backward only.
     CumprodGrad {
-        /// As the product has it.
+        /// As for the product.
         dim: DimId,
-        /// As the product has it.
+        /// As for the product.
         reverse: bool,
-        /// As the product has it.
+        /// As for the product.
         exclusive: bool,
     },
-    /// Descending.
+    /// Sorts in descending order.
     Sort(DimId),
-    /// Operands x, dy: dy taken back through the permutation that sorts x. Backward only.
+    /// Operands x, dy: dy through the inverse of the permutation that sorts x. Backward only.
     Unsort(DimId),
     /// x where among the n largest (ties: lower index first), else 0.
     TopK(DimId, usize),
@@ -259,7 +261,7 @@ pub enum Op {
     },
     /// Constant along new dimensions.
     Expand(Vec<DimId>),
-    /// The same numbers under another dimension.
+    /// Same elements under another dimension.
     Rename(DimId, DimId),
     /// Time becomes chunks and rows (`rows` has the tokens of a chunk); rows past the end hold `fill`.
     Chunk {
@@ -267,7 +269,7 @@ pub enum Op {
         chunks: DimId,
         /// The new dimension of rows.
         rows: DimId,
-        /// What rows past the end hold.
+        /// Value of rows past the end.
         fill: f64,
     },
     /// The inverse: chunks and rows become time, rows past the end are dropped.
@@ -311,19 +313,19 @@ pub enum Op {
         vocab: DimId,
     },
     // ---- time
-    /// Adds a dimension: x at lags 0, step, 2 step, ..., zero before the document's start. Operand 1, if there, is what was
-    /// carried: `[B, tail, ..]`, the last (n - 1) step tokens.
+    /// Adds a dimension: x at lags 0, step, 2 step, ..., zero before the document's start. Operand 1, if present, holds the carried tokens:
+    /// `[B, tail, ..]`, the last (n - 1) step ones.
     Window {
         /// The new dimension.
         dim: DimId,
-        /// Distance between two entries.
+        /// Lag between two entries, in tokens.
         step: usize,
     },
-    /// The transpose: each token gets the sum over lags of the later tokens' entries for it. Backward only.
+    /// The transpose: each token receives the sum over lags of the later tokens' entries for it. Backward only.
     Unwindow {
         /// The dimension that goes away.
         dim: DimId,
-        /// Distance between two entries.
+        /// Lag between two entries, in tokens.
         step: usize,
     },
     /// Operands filter `[lag, ..]` and x `[B, T, ..]` (with a carry `[B, Known, ..]`): y_t = sum over lags within the document of
@@ -347,40 +349,40 @@ pub enum Op {
     SolveUnitLower {
         /// Rows of A and X.
         rows: DimId,
-        /// Columns of A, as many.
+        /// Columns of A, of the same length.
         cols: DimId,
-        /// Solve with the transpose.
+        /// Whether to solve with the transpose.
         transpose: bool,
     },
-    /// Operand g `[rows]`: `[rows, cols]`, exp of the decay between a pair (see [`Pairs`]), 0 for pairs that are not meant.
-    /// g <= 0; summed in f64, rounded only after the difference.
+    /// Operand g `[rows]`: `[rows, cols]`, exp of the decay between a pair (see [`Pairs`]), 0 for all other entries. g <= 0; summed in f64,
+    /// rounded only after the difference.
     PairDecay(Pairs),
     /// Operand E `[rows, cols]` = decay * its cotangent: the gradient by g `[rows]`, dg_l = sum of E_ij with j < l <= i (or l < i with
     /// `before`). Backward only.
     PairDecayGrad(Pairs),
     /// Operand a `[rows]`, decays themselves, of any sign and at most 1 in size: `[rows, cols]`, the product of a_l over the rows whose
-    /// decay acts on a pair, 0 for pairs that are not meant. D_ij = a_i D_{i-1,j} with D_jj = 1, so that an a of 0 is as good as any.
+    /// decay acts on a pair, 0 for all other entries. D_ij = a_i D_{i-1,j} with D_jj = 1, so that an a of 0 needs no special case.
     PairProduct(Pairs),
     /// Operands a `[rows]`, D = the product of pairs and its cotangent E, both `[rows, cols]`: the gradient by a `[rows]`,
     /// da_l = sum over j < l of D_{l-1,j} R_lj with R_lj = E_lj + a_{l+1} R_{l+1,j}. Backward only.
     PairProductGrad(Pairs),
-    /// Operands q `[rows, K]`, k `[cols, K]`, g `[rows, K]`: `[rows, cols]`, the sum over K of q_i k_j times the decay between i and
-    /// j; 0 for pairs that are not meant. Anchored sub-blocks: no exponent above 0 is ever formed.
+    /// Operands q `[rows, K]`, k `[cols, K]`, g `[rows, K]`: `[rows, cols]`, the sum over K of q_i k_j times the decay between i and j for
+    /// each of the pairs, 0 elsewhere. Anchored sub-blocks: no exponent above 0 is ever formed.
     DecayDot {
-        /// The dimension summed.
+        /// The contracted dimension.
         over: DimId,
         /// The pairs.
         pairs: Pairs,
     },
-    /// Operands dA `[rows, cols]`, q `[rows, K]`, k `[cols, K]`, g `[rows, K]`: the gradients of a DecayDot by q, k and, if `parts` has a third
-    /// part, g: `[parts, rows, K]`. That by g is dg_l = sum over j < l <= i of e_ij (l < i with `before`), e_ij = dA_ij q_i k_j times the decay; it is no
-    /// difference of larger sums. Backward only.
+    /// Operands dA `[rows, cols]`, q `[rows, K]`, k `[cols, K]`, g `[rows, K]`: the gradients of a DecayDot by q, k and, if `parts` has a
+    /// third part, g: `[parts, rows, K]`. That by g is dg_l = sum over j < l <= i of e_ij (l < i with `before`), e_ij = dA_ij q_i k_j times
+    /// the decay; it is no difference of larger sums. Backward only.
     DecayDotGrad {
         /// The dimension K.
         over: DimId,
         /// The pairs.
         pairs: Pairs,
-        /// Of length 2 or 3.
+        /// Dimension of the gradients, of length 2 or 3.
         parts: DimId,
     },
     // ---- control
@@ -397,7 +399,7 @@ pub enum Op {
 }
 
 impl Attend {
-    /// How many emits follow the program's own: see the type.
+    /// Number of emits after the program's own; see the type.
     pub fn statistics(&self) -> usize {
         if matches!(self.weighing, Weighing::Score(_)) { 2 } else { 0 }
     }

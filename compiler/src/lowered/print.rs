@@ -1,10 +1,10 @@
-//! The text form of a lowered graph: numbered, stable, the same that snapshots show.
+//! Text form of a lowered graph: numbered, stable, used by snapshots.
 
 use super::{Dag, Dim, DimId, Extent, Keep, Lowered, Op, Pairs, Weighing};
 use crate::graph::UnaryOp;
 use std::fmt::Write;
 
-/// One line a value; bodies are indented.
+/// Text form of a graph, one line per value; bodies are indented.
 pub fn print(graph: &Lowered) -> String {
     let names = Names::of(&graph.dims);
     let joint = !graph.param_grads.is_empty() || !graph.input_grads.is_empty();
@@ -54,7 +54,7 @@ fn extent(extent: Extent) -> String {
     }
 }
 
-/// Names made unique: the second `W` is `W.2`.
+/// Unique names: the second `W` is `W.2`.
 pub(crate) struct Names(pub(crate) Vec<String>);
 
 impl Names {
@@ -173,7 +173,7 @@ fn pairs(p: &Pairs, names: &Names) -> String {
     format!("[{} {}]{which}", names.get(p.rows), names.get(p.cols))
 }
 
-/// The text of an op without its operands.
+/// Text of an op without its operands.
 pub(crate) fn op_text(op: &Op, names: &Names) -> String {
     let list = |dims: &[DimId]| names.list(dims);
     let one = |dim: &DimId| names.get(*dim).to_string();
@@ -263,7 +263,7 @@ pub(crate) fn op_text(op: &Op, names: &Names) -> String {
     }
 }
 
-/// The name of an op, without dimensions.
+/// Name of an op, without dimensions.
 pub fn op_name(op: &Op) -> String {
     let text = op_text(op, &Names(Vec::new()));
     text.split(['[', ' ']).next().unwrap_or_default().to_string()

@@ -1,4 +1,4 @@
-//! The invariants of a lowered graph, checked after every pass in debug builds and tests.
+//! Invariants of a lowered graph, checked after every pass of lowering in debug builds, and in tests.
 
 use super::build::shape;
 use super::{Dag, DimId, Lowered, Op, ValueId, order};
@@ -30,7 +30,7 @@ fn inside(dag: &Dag, id: ValueId, what: &str) -> Result<(), String> {
     if (id.0 as usize) < dag.nodes.len() { Ok(()) } else { Err(format!("{what} %{} is not in its graph", id.0)) }
 }
 
-/// `banned`: dimensions that no value of this DAG may have; `captures`: how many the surrounding node has, in a body.
+/// Checks a DAG. `banned`: dimensions that no value of it may have; `captures`: in a body, number of captures of the surrounding node.
 fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usize>) -> Result<(), String> {
     for id in dag.ids() {
         let node = dag.node(id);

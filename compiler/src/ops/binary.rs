@@ -35,7 +35,7 @@ pub enum BinaryOp {
     Ge,
 }
 
-/// A row of the table.
+/// Properties of a function of two values.
 struct Row {
     doc: &'static str,
     gradient: bool,
@@ -74,7 +74,7 @@ fn row(op: BinaryOp) -> Row {
     }
 }
 
-/// 1 where a < b.
+/// Range of a < b.
 fn less(a: Interval, b: Interval) -> Interval {
     if a.hi < b.lo {
         Interval::point(1.0)
@@ -85,13 +85,13 @@ fn less(a: Interval, b: Interval) -> Interval {
     }
 }
 
-/// Between 0 and b, with b's sign.
+/// Range of the remainder: between 0 and b, with b's sign.
 fn rem(_: Interval, b: Interval) -> Interval {
     let (lo, hi) = (b.lo.min(0.0), b.hi.max(0.0));
     Interval { lo, hi, lo_open: lo < 0.0, hi_open: hi > 0.0 }
 }
 
-/// e^(b log a), with the limits at a = 0.
+/// Range of a power, e^(b log a), with the limits at a = 0.
 fn pow(a: Interval, b: Interval) -> Interval {
     if a.lo < 0.0 {
         return Interval::ALL;
@@ -100,17 +100,17 @@ fn pow(a: Interval, b: Interval) -> Interval {
     let log = Interval { lo_open: a.lo_open, ..log };
     let power = b * log;
     let image = power.increasing(f64::exp);
-    // e^-inf is 0, which is reached where a reaches 0
+    // e^-inf is 0, which is reached if a reaches 0
     Interval { lo_open: power.lo_open || power.lo.is_infinite() && !a.contains(0.0), ..image }
 }
 
 impl BinaryOp {
-    /// Whether it gives 1 or 0, without a gradient.
+    /// Whether its values are 1 or 0, without a gradient.
     pub fn is_comparison(self) -> bool {
         matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
     }
 
-    /// The operand whose 0 is a pole, if there is one.
+    /// Number of the operand whose 0 is a pole, if there is one.
     pub fn pole(self) -> Option<usize> {
         match self {
             Self::Pow => Some(0),
@@ -120,7 +120,7 @@ impl BinaryOp {
         }
     }
 
-    /// f(a, b) in f64; comparisons give 0 or 1.
+    /// f(a, b) in f64; comparisons return 0 or 1.
     pub fn of(self, a: f64, b: f64) -> f64 {
         match self {
             Self::Add => a + b,
@@ -152,7 +152,7 @@ impl Rules for BinaryOp {
 
     fn gradient_flops(&self, at: At, _: usize) -> f64 {
         match self {
-            // what comes in goes on; a sum where the operand was broadcast
+            // the cotangent passes through, summed if the operand was broadcast
             Self::Add | Self::Sub => at.elements(),
             _ => 2.0 * at.elements(),
         }

@@ -1,13 +1,13 @@
-//! Where a function and its derivative are finite.
+//! Domains in which a function and its derivative are finite.
 
 use super::Interval;
 
-/// Beyond this e^x has no place in f32: the logarithm of its largest number.
+/// Largest x for which e^x fits f32: the logarithm of its largest number.
 pub(crate) const EXP_MAX: f64 = 88.72;
-/// Up to this e^x is far from overflowing.
+/// Bound up to which e^x is far from overflowing.
 const EXP_SAFE: f64 = 80.0;
 
-/// The operands at which a function is defined, and where it is finite with its derivative.
+/// Operands at which a function is defined and finite with its derivative.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Domain {
     /// Everywhere.
@@ -24,7 +24,7 @@ pub enum Domain {
     Exponent,
 }
 
-/// How an operand meets a domain.
+/// Position of an operand's range relative to a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meets {
     /// It lies inside.
@@ -36,7 +36,7 @@ pub(crate) enum Meets {
 }
 
 impl Domain {
-    /// Whether there is an operand of moderate size at which the function or its derivative is infinite or no number.
+    /// Whether there is an operand of moderate size at which the function or its derivative is not finite.
     pub fn has_pole(self) -> bool {
         match self {
             Self::Above(_) | Self::From(_) | Self::NonZero => true,
@@ -44,7 +44,7 @@ impl Domain {
         }
     }
 
-    /// Whether function and derivative are finite at all of these.
+    /// Whether function and derivative are finite in the whole interval.
     pub(crate) fn is_regular(self, x: Interval) -> bool {
         match self {
             Self::All => true,
@@ -55,7 +55,7 @@ impl Domain {
         }
     }
 
-    /// An operand at which they are.
+    /// An operand at which function and derivative are finite.
     pub(crate) fn regular(self) -> f64 {
         match self {
             Self::All | Self::Exponent => 0.0,
@@ -63,7 +63,7 @@ impl Domain {
         }
     }
 
-    /// How an operand meets it.
+    /// Position of an interval relative to the domain.
     pub(crate) fn meets(self, x: Interval) -> Meets {
         let (inside, outside) = match self {
             Self::All => (true, false),
@@ -80,7 +80,7 @@ impl Domain {
         }
     }
 
-    /// What an operand should be.
+    /// Description of the required operand.
     pub(crate) fn wanted(self) -> String {
         match self {
             Self::All => "any number".into(),

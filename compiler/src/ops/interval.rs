@@ -1,8 +1,8 @@
-//! Closed and half-open real intervals: what the range rules of the ops compute with.
+//! Closed and half-open real intervals, in which the range rules of the ops compute.
 //!
 //! An end may be *open*: approached, never reached. `exp(x)` of an unbounded x lies in (0, inf), so
 //! dividing by it is not a division by zero, while `relu(x)` reaches its 0. The arithmetic is that of
-//! real numbers, `0 * inf` is 0: rounding and underflow are no concern of these bounds.
+//! real numbers, `0 * inf` is 0: the bounds ignore rounding and underflow.
 
 use std::fmt;
 
@@ -20,24 +20,24 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Every number.
+    /// All real numbers.
     pub const ALL: Self = Self::closed(f64::NEG_INFINITY, f64::INFINITY);
-    /// From 0 to 1, both reached.
+    /// From 0 to 1, both included.
     pub const UNIT: Self = Self::closed(0.0, 1.0);
-    /// From 0 up, 0 reached.
+    /// From 0 to infinity, 0 included.
     pub const NON_NEGATIVE: Self = Self::closed(0.0, f64::INFINITY);
 
-    /// Both ends reached.
+    /// Interval that includes both ends.
     pub const fn closed(lo: f64, hi: f64) -> Self {
         Self { lo, hi, lo_open: false, hi_open: false }
     }
 
-    /// Neither end reached.
+    /// Interval that excludes both ends.
     pub const fn open(lo: f64, hi: f64) -> Self {
         Self { lo, hi, lo_open: true, hi_open: true }
     }
 
-    /// One number; a NaN says nothing.
+    /// Interval of one number; all numbers for NaN.
     pub fn point(x: f64) -> Self {
         if x.is_nan() { Self::ALL } else { Self::closed(x, x) }
     }
@@ -47,12 +47,12 @@ impl Interval {
         Self::closed(-r, r)
     }
 
-    /// Whether it is one number.
+    /// Whether it is a single number.
     pub fn is_point(&self) -> bool {
         self.lo == self.hi
     }
 
-    /// Whether x may be reached.
+    /// Whether x is in the interval.
     pub fn contains(&self, x: f64) -> bool {
         (self.lo < x || self.lo == x && !self.lo_open) && (x < self.hi || x == self.hi && !self.hi_open)
     }
@@ -82,14 +82,14 @@ impl Interval {
         self.lo.abs().max(self.hi.abs())
     }
 
-    /// The smallest interval around both.
+    /// Smallest interval around both.
     pub fn hull(self, other: Self) -> Self {
         let (lo, lo_open) = lower((self.lo, self.lo_open), (other.lo, other.lo_open));
         let (hi, hi_open) = upper((self.hi, self.hi_open), (other.hi, other.hi_open));
         Self { lo, hi, lo_open, hi_open }
     }
 
-    /// What both allow; `self` where they exclude each other (two facts about one value never do).
+    /// Intersection; `self` if it is empty (two facts about one value never exclude each other).
     pub fn meet(self, other: Self) -> Self {
         let (lo, lo_open) = match self.lo.total_cmp(&other.lo) {
             std::cmp::Ordering::Less => (other.lo, other.lo_open),
@@ -104,12 +104,12 @@ impl Interval {
         if lo > hi { self } else { Self { lo, hi, lo_open, hi_open } }
     }
 
-    /// With 0 added.
+    /// Smallest interval around this one and 0.
     pub fn with_zero(self) -> Self {
         self.hull(Self::point(0.0))
     }
 
-    /// The image under an increasing function; its limits at infinity are not reached.
+    /// Image under an increasing function; its limits at infinity are not reached.
     pub fn increasing(self, f: impl Fn(f64) -> f64) -> Self {
         let (lo, hi) = (f(self.lo), f(self.hi));
         if lo.is_nan() || hi.is_nan() {
@@ -118,7 +118,7 @@ impl Interval {
         Self { lo, hi, lo_open: self.lo_open || self.lo.is_infinite(), hi_open: self.hi_open || self.hi.is_infinite() }
     }
 
-    /// The image under a decreasing function.
+    /// Image under a decreasing function.
     pub fn decreasing(self, f: impl Fn(f64) -> f64) -> Self {
         (-self).increasing(|x| f(-x))
     }
@@ -128,7 +128,7 @@ impl Interval {
         self * Self::point(c)
     }
 
-    /// 1 / x; every number where x may be 0 strictly inside.
+    /// 1 / x; all numbers if 0 is strictly inside.
     pub fn recip(self) -> Self {
         let inv = |x: f64| if x.is_infinite() { 0.0 } else { 1.0 / x };
         if self.lo > 0.0 || self.hi < 0.0 {
@@ -191,12 +191,12 @@ impl Interval {
         Self { lo: lo.0, hi: hi.0, lo_open: lo.1, hi_open: hi.1 }
     }
 
-    /// The sum of n values of this interval.
+    /// Sum of n values of this interval.
     pub fn sum_of(self, n: f64) -> Self {
         self.scale(n)
     }
 
-    /// `increasing` opens infinite ends; powers of them stay as they were.
+    /// `increasing` opens infinite ends; powers keep them as they were.
     fn unopened(self, from: Self) -> Self {
         Self { lo_open: from.lo_open, hi_open: from.hi_open, ..self }
     }

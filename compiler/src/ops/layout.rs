@@ -1,4 +1,4 @@
-//! Ops that move numbers: no arithmetic.
+//! Ops that move elements: no arithmetic.
 
 use super::{At, Interval, Rules, Storage};
 use crate::graph::Op;
@@ -18,7 +18,7 @@ macro_rules! layout {
             }
 
             fn gradient_flops(&self, at: At, operand: usize) -> f64 {
-                // a broadcast operand's gradient is a sum over the axes it lacked
+                // the gradient of a broadcast operand is a sum over the axes that it lacks
                 let share = match at.op() {
                     Op::Stack(axis) => at.elements() / at.graph.size(*axis) as f64,
                     Op::Expand(_) => at.elements(),

@@ -1,9 +1,9 @@
-//! Ops without operands: inputs, parameters, constants, positions, draws, and what a body sees.
+//! Ops without operands: inputs, parameters, constants, positions, draws, and leaves of bodies.
 
 use super::{At, Interval, Rules, Storage};
 use crate::graph::{Draw, Op};
 
-/// A leaf: no cost, no operands; only its sentence and its range differ.
+/// A leaf: no cost, no operands; leaves differ in description and range only.
 macro_rules! leaf {
     ($name:ident, $doc:literal, $range:expr) => {
         #[doc = $doc]
@@ -23,7 +23,7 @@ macro_rules! leaf {
             }
 
             fn differentiable(&self, _: usize) -> bool {
-                // what a body's leaf stands for gets its gradient; the others have no operand
+                // the gradient of a body's leaf flows to the value it stands for; the others have no operand
                 true
             }
 

@@ -4,7 +4,7 @@ use super::{At, Interval, Rules};
 use crate::graph::Linear;
 
 impl Linear {
-    /// Multiply-adds of input i: every number of it meets every output and every weight set it lacks.
+    /// Multiply-adds of input i: each of its elements is multiplied for every output and for every weight set that it lacks.
     fn products(&self, at: At, input: usize) -> f64 {
         let axes = &at.operand(input).axes;
         let missing: Vec<_> = self.per.iter().copied().filter(|a| !axes.contains(a)).collect();

@@ -1,18 +1,18 @@
-//! What each op of the graph says about itself.
+//! Rules of the graph's ops.
 //!
-//! One place an op: its meaning in a sentence, what it costs, where its values lie, and to which operands
+//! Each op has one place: its meaning in a sentence, its cost, its range, and the operands to which
 //! a gradient flows. Families share a file (the functions of one value are one table, reductions another),
 //! and [`rules`] is the only match over all of [`Op`]: a new op breaks the build there and in no other
-//! analysis. Shapes belong to the elaborator, numbers to the devices.
+//! analysis. Shapes belong to the elaborator, arithmetic to the devices.
 //!
 //! # What a FLOP is here
 //! - a multiply-add is 2;
-//! - every element-wise function is 1 an element, `exp` and `add` alike (the transcendental ones run in
-//!   units of their own or as short polynomials; either way memory, not they, sets the pace);
-//! - a softmax is 4 an element (maximum, exp, sum, division), a variance 4, a norm 2;
+//! - every element-wise function is 1 per element, `exp` and `add` alike (the transcendental ones run in
+//!   units of their own or as short polynomials; either way memory bandwidth is the limit, not they);
+//! - a softmax is 4 per element (maximum, exp, sum, division), a variance 4, a norm 2;
 //! - the gradient of a contraction costs one product of the same size for each operand that needs one;
-//!   the gradient of an element-wise op 2 an element and operand (the derivative, times what comes in);
-//! - moving numbers (layout, windows) is 0.
+//!   the gradient of an element-wise op 2 per element and operand (the derivative, times the cotangent);
+//! - moving elements (layout, windows) is 0.
 //!
 //! The smallest example: `add %0 %0` over `[D]` with D = 64 is 64 FLOPs forward.
 
@@ -40,7 +40,7 @@ pub use unary::{Row, Trait, UnaryOp};
 
 use crate::graph::{AxisId, Dag, Graph, NodeId, Op, Type};
 
-/// A node in its surroundings.
+/// A node with its graph and DAG.
 #[derive(Clone, Copy)]
 pub struct At<'a> {
     /// The graph, for sizes.
@@ -52,7 +52,7 @@ pub struct At<'a> {
 }
 
 impl<'a> At<'a> {
-    /// A node in its surroundings.
+    /// A node with its graph and DAG.
     pub fn new(graph: &'a Graph, dag: &'a Dag, id: NodeId) -> Self {
         Self { graph, dag, id }
     }
@@ -72,36 +72,36 @@ impl<'a> At<'a> {
         self.dag.ty(self.dag.operands(self.id)[i])
     }
 
-    /// Numbers in the result.
+    /// Number of elements of the result.
     pub fn elements(&self) -> f64 {
         self.numbers(&self.ty().axes)
     }
 
-    /// Numbers in operand i.
+    /// Number of elements of operand i.
     pub fn operand_elements(&self, i: usize) -> f64 {
         self.numbers(&self.operand(i).axes)
     }
 
-    /// The product of sizes.
+    /// Product of the axes' sizes.
     pub fn numbers(&self, axes: &[AxisId]) -> f64 {
         axes.iter().map(|a| self.graph.size(*a) as f64).product()
     }
 }
 
-/// Where the numbers of a result are.
+/// Storage of a result's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// Written by the op.
     Fresh,
-    /// Those of the operands under other indices: nothing is read or written.
+    /// The operands' elements under other indices: nothing is read or written.
     View,
     /// Not an activation: a parameter, a constant, a position.
     Free,
 }
 
-/// What an op says about itself.
+/// Rules of an op.
 pub trait Rules {
-    /// What it computes, in one sentence.
+    /// Its meaning, in one sentence.
     fn doc(&self) -> &'static str;
 
     /// FLOPs of one evaluation.
@@ -113,15 +113,15 @@ pub trait Rules {
     /// Whether a gradient flows to operand i.
     fn differentiable(&self, operand: usize) -> bool;
 
-    /// Where the result is.
+    /// Storage of the result.
     fn storage(&self) -> Storage {
         Storage::Fresh
     }
 
-    /// Where the result lies, if the operands lie there.
+    /// Range of the result, from those of the operands.
     ///
-    /// Leaves of a body and reads of one have no operands of their own; the analysis gives what they
-    /// stand for: a capture the captured value, a state its value so far, an emit the emitted value.
+    /// Leaves of a body and reads of one have no operands of their own; the analysis passes the range of what they
+    /// stand for: for a capture the captured value, for a state its value so far, for an emit the emitted value.
     fn range(&self, at: At, operands: &[Interval]) -> Interval;
 }
 

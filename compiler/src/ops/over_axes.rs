@@ -1,4 +1,4 @@
-//! Ops over named axes: reductions, contractions, softmax and its kin.
+//! Ops over named axes: reductions, contractions, softmax and similar ops.
 
 use super::{At, Interval, Rules};
 use crate::graph::Op;
@@ -32,25 +32,25 @@ pub enum ReduceOp {
     Median,
 }
 
-/// What is known of a reduction.
+/// Properties of a reduction.
 pub struct Row {
-    /// How graphs print it.
+    /// Name in printed graphs.
     pub name: &'static str,
-    /// How hashes know it; it is no element-wise function's.
+    /// Name in hashes, distinct from all element-wise functions.
     pub tag: &'static str,
-    /// How it is called in the language, if by a name of its own.
+    /// Signature in the language, if it has a name of its own there.
     pub signature: Option<&'static str>,
-    /// What it computes, in a line.
+    /// Its meaning, in a line.
     pub doc: &'static str,
-    /// FLOPs per element of the operand, if so many become one.
+    /// FLOPs per element of the operand, by the number of elements that are reduced to one.
     pub flops: fn(f64) -> f64,
-    /// What it makes of one entry.
+    /// Result of reducing a single entry.
     pub of_one: OfOne,
-    /// Where the result lies, if the operand lies there and so many become one.
+    /// Range of the result, from the operand's range and the number of elements that are reduced to one.
     range: fn(Interval, f64) -> Interval,
 }
 
-/// What a reduction makes of one entry.
+/// Result of reducing a single entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OfOne {
     /// The entry.
@@ -62,7 +62,7 @@ pub enum OfOne {
 }
 
 impl ReduceOp {
-    /// Those with a name of their own in the language, in the order of its reference.
+    /// Reductions with a name of their own in the language, in the order of its reference.
     pub const CALLED: &[Self] = &[
         Self::Sum,
         Self::Mean,
@@ -170,7 +170,7 @@ impl ReduceOp {
     }
 }
 
-/// At most a quarter of the width squared (Popoviciu).
+/// Range of a variance: at most a quarter of the width squared (Popoviciu).
 fn variance(x: Interval, factor: f64) -> Interval {
     Interval::closed(0.0, factor * (x.hi - x.lo).powi(2) / 4.0)
 }
@@ -206,7 +206,7 @@ impl Rules for ReduceOp {
 pub(super) struct Contract;
 
 impl Contract {
-    /// The numbers of the product that is never built.
+    /// Number of elements of the product, which is never built.
     fn products(at: At) -> f64 {
         let mut axes = at.operand(0).axes.clone();
         axes.extend(at.operand(1).axes.iter().filter(|a| !at.operand(0).axes.contains(a)));
@@ -270,7 +270,7 @@ macro_rules! along {
     };
 }
 
-/// The length of the axes that the op runs along.
+/// Length of the axes that the op runs along.
 fn length(at: At) -> f64 {
     match at.op() {
         Op::Softmax(axes) => at.numbers(axes),
@@ -280,7 +280,7 @@ fn length(at: At) -> f64 {
 }
 
 along!(Softmax, "exp(x) / sum exp(x)", |_| 4.0, 4.0, |at, x| {
-    // the least share: this logit lowest, all others highest
+    // the smallest share: this logit lowest, all others highest
     let n = length(at);
     if n == 1.0 {
         return Interval::point(1.0);

@@ -1,4 +1,4 @@
-//! Small graphs by hand, for the tests of the analyses.
+//! Small graphs built by hand, for the tests of the analyses.
 
 use crate::graph::{
     Attend, Axis, AxisId, BinaryOp, Dag, Graph, Input, Linear, Node, NodeId, Op, Output, Param, ParamId, ParamKind,
@@ -11,7 +11,7 @@ fn nowhere() -> Place {
     Place { file: FileId(0), span: Span { start: 0, end: 0 } }
 }
 
-/// Adds a node to a DAG; its rate is the most frequent of its operands', or the leaf's own.
+/// Adds a node to a DAG; its rate is the highest of its operands' and the op's own.
 pub(crate) fn node(dag: &mut Dag, op: Op, axes: &[AxisId], operands: &[NodeId]) -> NodeId {
     let own = match &op {
         Op::Input(_) | Op::Pos | Op::State(_) | Op::Capture(_) | Op::Scan(_) | Op::Attend(_) | Op::Emit(_) => {
@@ -37,12 +37,12 @@ fn broadcast(dag: &mut Dag, op: Op, operands: &[NodeId]) -> NodeId {
     node(dag, op, &axes, operands)
 }
 
-/// a . b in a body or anywhere.
+/// Adds a broadcasting function of two values to a DAG.
 pub(crate) fn binary(dag: &mut Dag, op: BinaryOp, a: NodeId, b: NodeId) -> NodeId {
     broadcast(dag, Op::Binary(op), &[a, b])
 }
 
-/// Sum over axes in a body or anywhere.
+/// Adds a sum over axes to a DAG.
 pub(crate) fn sum(dag: &mut Dag, over: &[AxisId], x: NodeId) -> NodeId {
     let axes: Vec<AxisId> = dag.ty(x).axes.iter().copied().filter(|a| !over.contains(a)).collect();
     node(dag, Op::Reduce(ReduceOp::Sum, over.to_vec()), &axes, &[x])
@@ -150,7 +150,7 @@ impl Build {
         self.mul(x, scale)
     }
 
-    /// States (name, axes, initial value) and captures; the closure gives the next values and the emits.
+    /// Adds a scan with states (name, axes, initial value) and captures; the closure returns the next values and the emits.
     pub(crate) fn scan(
         &mut self,
         states: &[(&str, &[AxisId], NodeId)],
@@ -207,7 +207,7 @@ pub(crate) fn delta_net() -> Graph {
     delta_net_with(true, |b, logits| b.unary(UnaryOp::Sigmoid, logits))
 }
 
-/// The same with or without normalised keys, and another gate.
+/// The delta-rule block with or without normalised keys, and another gate.
 pub(crate) fn delta_net_with(normalised: bool, gate: impl FnOnce(&mut Build, NodeId) -> NodeId) -> Graph {
     let mut b = Build::new();
     let (d, h, k, v) = (b.axis("D", 8), b.axis("H", 2), b.axis("K", 4), b.axis("V", 4));

@@ -1,7 +1,7 @@
 //! The time operators.
 //!
-//! A scan or attend node does nothing by itself: its body is evaluated once a token or once a pair, and
-//! the analyses walk it. What an attend adds to its body is stated in [`attend_flops_per_pair`].
+//! A scan or attend node does nothing by itself: its body is evaluated once for each token or pair, and
+//! the analyses visit it. The additional cost of an attend is stated in [`attend_flops_per_pair`].
 
 use super::{At, Interval, Rules, Storage};
 use crate::graph::{AxisId, Graph, Weighing};
@@ -72,8 +72,8 @@ memory!(Scan, "recurrent memory: its body runs once a token");
 memory!(Attend, "pairwise memory: its body runs once a visible pair of tokens");
 memory!(Emit, "a value that a scan or attend gives out");
 
-/// FLOPs that an attend adds to its body for each visible pair: 4 for each score (a softmax), and a
-/// multiply-add for each product of a weight and an emitted number.
+/// FLOPs for each visible pair that an attend needs in addition to its body: 4 for each score (a softmax), and a
+/// multiply-add for each product of a weight and an emitted element.
 pub fn attend_flops_per_pair(graph: &Graph, attend: &crate::graph::Attend) -> f64 {
     let numbers = |axes: &[AxisId]| axes.iter().map(|a| graph.size(*a) as f64).product::<f64>();
     let (weight, softmax) = match attend.weighing {

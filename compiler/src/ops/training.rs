@@ -1,4 +1,4 @@
-//! Ops that belong to training.
+//! Ops used in training only.
 
 use super::{At, Interval, Rules, Storage};
 
@@ -57,7 +57,7 @@ impl Rules for StopGrad {
     }
 }
 
-/// A number that moves with the training step.
+/// A number that changes with the training step.
 pub(super) struct Anneal;
 
 impl Rules for Anneal {

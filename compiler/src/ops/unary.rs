@@ -1,5 +1,5 @@
-//! Element-wise functions of one value: one row each, with all that any stage knows of them. Their gradients are in
-//! `gradient::unary`, their kernels in the devices.
+//! Element-wise functions of one value: one row each, with all properties that any stage uses. Their gradients are in `gradient::unary`,
+//! their kernels in the devices.
 
 use super::{At, Domain, Interval, Rules};
 
@@ -56,32 +56,32 @@ pub enum UnaryOp {
     Powi(i32),
 }
 
-/// What is known of a function of one value.
+/// Properties of a function of one value.
 pub struct Row {
-    /// What it is called: in the language, if it is a function there, and in hashes.
+    /// Its name: in the language, if it is a function there, and in hashes.
     pub name: &'static str,
-    /// What it computes, in a line.
+    /// Its meaning, in a line.
     pub doc: &'static str,
     /// f(x).
     pub of: fn(f64) -> f64,
-    /// Where the result lies, if the operand lies there.
+    /// Range of the result, from that of the operand.
     pub range: fn(Interval) -> Interval,
-    /// Where the function and its derivative are finite.
+    /// Domain in which the function and its derivative are finite.
     pub domain: Domain,
-    /// The codes of an operand that is outside of the domain, or may be, and how to keep it inside.
+    /// Codes for an operand that is outside of the domain, or may be, and advice how to keep it inside.
     pub outside: ([&'static str; 2], &'static str),
-    /// What else holds. What is not listed is not assumed.
+    /// Further properties. Unlisted ones are not assumed.
     pub traits: &'static [Trait],
 }
 
-/// What may hold of a function of one value.
+/// A property of a function of one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trait {
     /// It is a function of the language, by its name.
     Called,
     /// A gradient flows to its operand.
     Smooth,
-    /// It takes so little time that the backward pass may compute it again.
+    /// It is so cheap that the backward pass may compute it again.
     Cheap,
     /// A processor has an instruction for it.
     Native,
@@ -91,12 +91,12 @@ pub enum Trait {
     Contracts,
 }
 
-/// The smallest value of silu, at -1.2785; rounded down.
+/// Minimum of silu, at -1.2785; rounded down.
 const SILU_MIN: f64 = -0.278_464_6;
-/// The smallest value of gelu, at -0.7518; rounded down.
+/// Minimum of gelu, at -0.7518; rounded down.
 const GELU_MIN: f64 = -0.169_972;
 
-/// Code and advice of a function that is defined everywhere.
+/// Codes and advice for a function that is defined everywhere.
 const NOWHERE: ([&str; 2], &str) = (["E0709", "W0703"], "keep it away from 0");
 
 /// The row of a function.
@@ -279,7 +279,7 @@ fn row(op: UnaryOp) -> Row {
         UnaryOp::Powi(n) => Row {
             name: "powi",
             doc: "x^n with an integer n, for any sign of x",
-            // these two know the exponent: see `UnaryOp::of` and `range`
+            // these two need the exponent: see `UnaryOp::of` and `range`
             of: |x| x,
             range: |x| x,
             domain: if n < 0 { Domain::NonZero } else { Domain::All },
@@ -289,7 +289,7 @@ fn row(op: UnaryOp) -> Row {
     }
 }
 
-/// Code and advice of the exponentials.
+/// Codes and advice for the exponentials.
 const EXPONENT: ([&str; 2], &str) = (
     ["E0705", "W0705"],
     "bound it from above: `exp(x - max[A](x))`, `exp(-softplus(x))`, `exp(min(x, 10))`; or use `softplus`, `sigmoid`, \
@@ -325,7 +325,7 @@ impl UnaryOp {
     /// The functions of the language, in the order of its reference.
     pub const CALLED: &[Self] = CALLED;
 
-    /// All that is known of it.
+    /// All properties of the function.
     pub fn row(self) -> Row {
         row(self)
     }
@@ -338,7 +338,7 @@ impl UnaryOp {
         }
     }
 
-    /// Where the result lies, if the operand lies there.
+    /// Range of the result, from that of the operand.
     pub fn range(self, x: Interval) -> Interval {
         match self {
             Self::Powi(0) => Interval::point(1.0),
@@ -347,12 +347,12 @@ impl UnaryOp {
         }
     }
 
-    /// Whether something holds of it.
+    /// Whether it has a property.
     pub fn is(self, what: Trait) -> bool {
         row(self).traits.contains(&what)
     }
 
-    /// Where it and its derivative are finite.
+    /// Domain in which it and its derivative are finite.
     pub fn domain(self) -> Domain {
         row(self).domain
     }
@@ -367,12 +367,12 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// At -inf the limit, where the quotient would be -inf / inf.
+/// x sigmoid(x), with its limit at -inf, where the quotient would be -inf / inf.
 fn silu(x: f64) -> f64 {
     if x == f64::NEG_INFINITY { 0.0 } else { x / (1.0 + (-x).exp()) }
 }
 
-/// At -inf the limit, as for silu.
+/// x Phi(x), with its limit at -inf.
 fn gelu(x: f64) -> f64 {
     if x == f64::NEG_INFINITY { 0.0 } else { 0.5 * x * (1.0 + libm::erf(x / std::f64::consts::SQRT_2)) }
 }
@@ -407,7 +407,7 @@ impl Rules for UnaryOp {
     }
 }
 
-/// A function that falls to its minimum and then rises; 0 at -inf.
+/// Range of a function that falls to its minimum and then rises; 0 at -inf.
 fn bowl(x: Interval, f: impl Fn(f64) -> f64, at: f64, min: f64) -> Interval {
     if x.lo >= at {
         x.increasing(f)
@@ -419,7 +419,7 @@ fn bowl(x: Interval, f: impl Fn(f64) -> f64, at: f64, min: f64) -> Interval {
     }
 }
 
-/// A wave of period 2 pi with a crest (value 1) at `crest` and a trough half a period later.
+/// Range of a wave of period 2 pi with a crest (value 1) at `crest` and a trough half a period later.
 fn wave(x: Interval, crest: f64, f: impl Fn(f64) -> f64) -> Interval {
     use std::f64::consts::PI;
     if (x.hi - x.lo).is_nan() || x.hi - x.lo >= 2.0 * PI {
@@ -475,7 +475,7 @@ mod tests {
         assert!(CALLED.iter().all(|op| op.is(Trait::Called)));
     }
 
-    /// What the rows promise, over a grid of operands.
+    /// Checks the traits of the rows on a grid of operands.
     #[test]
     fn traits_hold() {
         let grid = (-4000..=4000).map(|i| f64::from(i) / 100.0);

@@ -1,14 +1,14 @@
 //! `contract_sums`: a sum of a product becomes contractions, outside and in bodies.
 //!
-//! The factors of a single-use product under a `sum[A]` are taken apart. Those without an axis of A go
-//! outside of the sum; axes that only one factor carries are summed in it alone; the rest is contracted
+//! The factors of a single-use product under a `sum[A]` are separated. Those without an axis of A move
+//! outside of the sum; axes of only one factor are summed in it alone; the rest is contracted
 //! two by two, the pair with the smallest product first. So a read `sum[K](k * S)` never builds
 //! `[H, K, V]`, and `sum[K](q * (beta * k))` multiplies by beta once, after the sum.
 
 use super::rewrite::{Copied, add, graph_roots, join, minus, multiply, rewrite_bodies, union, with_dag};
 use crate::graph::{AxisId, BinaryOp, Dag, Graph, NodeId, Op, ReduceOp, Type};
 
-/// See the module's essay.
+/// Turns sums of products into contractions; see the module's essay.
 pub fn contract_sums(graph: &Graph) -> Graph {
     let pass = |dag: &Dag, roots: &[NodeId]| contract_dag(graph, dag, roots);
     with_dag(graph, pass(&graph.dag, &graph_roots(graph)))
@@ -59,8 +59,8 @@ fn is_private_product(dag: &Dag, uses: &[usize], id: NodeId) -> bool {
     matches!(dag.op(id), Op::Binary(BinaryOp::Mul)) && uses[id.0 as usize] == 1
 }
 
-/// Factors of a tree of products; a product that changes less often than the whole stays one factor,
-/// for it is computed less often too.
+/// Collects the factors of a tree of products; a product with a lower rate than the whole stays one factor, because it is computed less
+/// often too.
 fn take_apart(dag: &Dag, uses: &[usize], root: NodeId, out: &mut Vec<NodeId>, absorbed: &mut [bool]) {
     let mut stack = vec![root];
     let mut count = 0;
@@ -75,7 +75,7 @@ fn take_apart(dag: &Dag, uses: &[usize], root: NodeId, out: &mut Vec<NodeId>, ab
     }
 }
 
-/// Products beyond this many stay as they are: pairing factors takes cubic time.
+/// Maximum number of factors of a product that is contracted: pairing factors takes cubic time.
 const FACTORS: usize = 16;
 
 /// Builds the sum over `axes` of the product of the factors.
@@ -86,7 +86,7 @@ fn contract(graph: &Graph, new: &mut Dag, old: &Dag, id: NodeId, factors: Vec<No
         factors.into_iter().partition(|f| new.ty(*f).axes.iter().any(|a| axes.contains(a)));
 
     loop {
-        // an axis that one factor alone carries is summed there
+        // an axis of only one factor is summed there
         for i in 0..inside.len() {
             let others = inside.iter().enumerate().filter(|(j, _)| *j != i);
             let shared: Vec<AxisId> = others.flat_map(|(_, f)| new.ty(*f).axes.clone()).collect();

@@ -1,31 +1,31 @@
-//! `remove_dead`: what no output and no loss needs goes away, inside of bodies too.
+//! `remove_dead`: removes everything that no output and no loss needs, inside of bodies too.
 //!
-//! A scan keeps the emits that someone reads, the states on which these depend, and the captures that
-//! are left; an attend likewise. Parameters and inputs stay in the graph's tables: a checkpoint's
-//! layout never depends on what is used.
+//! A scan keeps the emits that are read, the states on which these depend, and the remaining
+//! captures; an attend likewise. Parameters and inputs stay in the graph's tables: a checkpoint's
+//! layout never depends on use.
 
 use super::rewrite::{Copied, graph_roots, with_dag};
 use crate::graph::{Attend, Dag, Graph, NodeId, Op, Scan, Weighing};
 use std::collections::BTreeMap;
 
-/// See the module's essay.
+/// Removes dead nodes; see the module's essay.
 pub fn remove_dead(graph: &Graph) -> Graph {
     remove_dead_and_tell(graph).0
 }
 
-/// What `remove_dead` kept.
+/// Record of the nodes and operands that `remove_dead` kept.
 pub(crate) struct Kept {
     /// New id of each old node.
     pub at: Vec<Option<NodeId>>,
-    /// Of each scan and attend that was kept, by its old id: the operands that are left.
+    /// Remaining operands of each kept scan and attend, by its old id.
     pub operands: BTreeMap<NodeId, Vec<usize>>,
 }
 
-/// The same, with what became of the nodes.
+/// Removes dead nodes, and returns a record of the kept ones.
 pub(crate) fn remove_dead_and_tell(graph: &Graph) -> (Graph, Kept) {
     let dag = &graph.dag;
     let mut operands_left = BTreeMap::new();
-    // Users come after their operands, so one walk from the end knows all readers of a node.
+    // users come after their operands, so one walk from the end finds all readers of a node
     let mut needed = vec![false; dag.len()];
     let mut read: Vec<Vec<usize>> = vec![Vec::new(); dag.len()];
     for root in graph_roots(graph) {
@@ -78,7 +78,7 @@ pub(crate) fn remove_dead_and_tell(graph: &Graph) -> (Graph, Kept) {
     (with_dag(graph, new), Kept { at, operands: operands_left })
 }
 
-/// A scan or attend without its dead parts, and the operands that are left.
+/// A scan or attend without its dead parts, and its remaining operands.
 struct Body {
     op: Op,
     operands: Vec<usize>,
@@ -139,7 +139,7 @@ fn shrink_attend(attend: &Attend, emits: Vec<usize>, operands: usize) -> Body {
     Body { op, operands: captures }
 }
 
-/// The reached part of a body with states and captures counted anew; gives the captures kept.
+/// The reached part of a body with states and captures renumbered; returns the kept captures.
 fn shrink_body(body: &Dag, reached: &[bool], captures: usize, states: &[usize]) -> (Vec<usize>, Copied) {
     let live = |id: &NodeId| reached[id.0 as usize];
     let mut used = vec![false; captures];

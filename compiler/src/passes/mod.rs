@@ -1,4 +1,4 @@
-//! Passes from graph to graph, each a free function that keeps what the program computes.
+//! Passes from graph to graph, each a free function that preserves the program's results.
 //!
 //! [`PASSES`] is the list in the order in which [`optimize`] runs it; the verifier runs after each one in
 //! debug builds and tests, and a failure names the pass and prints the graph.
@@ -20,7 +20,7 @@ pub(crate) use dead::{Kept, remove_dead_and_tell};
 
 use crate::graph::Graph;
 
-/// A pass: name, what it is for, function.
+/// A pass: name, purpose, function.
 pub type Pass = (&'static str, &'static str, fn(&Graph) -> Graph);
 
 /// All passes, in order.

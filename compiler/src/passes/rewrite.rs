@@ -2,7 +2,7 @@
 
 use crate::graph::{Attend, AxisId, BinaryOp, Dag, Graph, Node, NodeId, Op, Rate, Scan, Type, Weighing};
 
-/// The rate of a value computed from values of these rates.
+/// Rate of a value computed from values of these rates.
 pub(crate) fn join(a: Rate, b: Rate) -> Rate {
     match (a, b) {
         (Rate::Pair, _) | (_, Rate::Pair) => Rate::Pair,
@@ -11,7 +11,7 @@ pub(crate) fn join(a: Rate, b: Rate) -> Rate {
     }
 }
 
-/// The sorted union of two sorted lists.
+/// Sorted union of two sorted lists.
 pub(crate) fn union(a: &[AxisId], b: &[AxisId]) -> Vec<AxisId> {
     let mut axes = [a, b].concat();
     axes.sort_unstable();
@@ -19,26 +19,26 @@ pub(crate) fn union(a: &[AxisId], b: &[AxisId]) -> Vec<AxisId> {
     axes
 }
 
-/// The axes of `a` that are not in `b`.
+/// Axes of `a` that are not in `b`.
 pub(crate) fn minus(a: &[AxisId], b: &[AxisId]) -> Vec<AxisId> {
     a.iter().copied().filter(|x| !b.contains(x)).collect()
 }
 
-/// Adds a node like `like` (name and place) with another op and type.
+/// Adds a node with the name and place of `like`, another op and another type.
 pub(crate) fn add(dag: &mut Dag, like: &Node, op: Op, ty: Type, operands: &[NodeId]) -> NodeId {
     dag.add(Node { op, ty, name: like.name.clone(), place: like.place }, operands)
 }
 
-/// a b, possibly an outer product.
+/// Adds a product, possibly an outer product.
 pub(crate) fn multiply(dag: &mut Dag, like: &Node, a: NodeId, b: NodeId) -> NodeId {
     let ty = Type { axes: union(&dag.ty(a).axes, &dag.ty(b).axes), rate: join(dag.rate(a), dag.rate(b)) };
     add(dag, like, Op::Binary(BinaryOp::Mul), ty, &[a, b])
 }
 
-/// A DAG and where the old nodes went.
+/// A DAG and the new ids of the old nodes.
 pub(crate) struct Copied {
     pub dag: Dag,
-    /// New id of each old node; none: it was dropped.
+    /// New id of each old node; none if it was removed.
     pub at: Vec<Option<NodeId>>,
 }
 
@@ -48,10 +48,10 @@ impl Copied {
         Self { dag: Dag::new(), at: vec![None; old.len()] }
     }
 
-    /// The new id of a node that was kept.
+    /// New id of a node that was kept.
     ///
     /// # Panics
-    /// If it was dropped: a bug of the pass.
+    /// If it was removed: a bug of the pass.
     pub(crate) fn get(&self, old: NodeId) -> NodeId {
         self.at[old.0 as usize].unwrap_or_else(|| panic!("archc bug: a pass dropped %{} but needs it", old.0))
     }
@@ -66,19 +66,19 @@ impl Copied {
     }
 }
 
-/// The nodes of a scan's body that its surroundings read.
+/// Nodes of a scan's body that are read outside of it.
 pub(crate) fn scan_roots(scan: &Scan) -> Vec<NodeId> {
     scan.next.iter().copied().chain(scan.emits.iter().map(|(_, e)| *e)).collect()
 }
 
-/// The nodes of an attend's body that its surroundings read.
+/// Nodes of an attend's body that are read outside of it.
 pub(crate) fn attend_roots(attend: &Attend) -> Vec<NodeId> {
     let (Weighing::Score(weight) | Weighing::Weight(weight)) = attend.weighing;
     let single = [attend.visible, Some(weight), attend.sink];
     single.into_iter().flatten().chain(attend.emits.iter().map(|(_, e)| *e)).collect()
 }
 
-/// The nodes of a graph that are read from outside.
+/// Nodes of a graph that are read from outside.
 pub(crate) fn graph_roots(graph: &Graph) -> Vec<NodeId> {
     graph.outputs.iter().map(|o| o.value).chain(graph.losses.iter().copied()).collect()
 }

@@ -23,7 +23,7 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape, target: &Target) -> Plan {
         let view = planner.param_view(*param, Base::Grads);
         scope.wish(*value, view);
     }
-    // without gradients, parameters stay what they are from call to call, and so does what is made of them alone
+    // without gradients, parameters keep their values from call to call, and so do the values computed from them alone
     if graph.param_grads.is_empty() && graph.input_grads.is_empty() {
         scope.values.prepared = Some(of_params(&graph.dag));
     }
@@ -36,7 +36,7 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape, target: &Target) -> Plan {
             results.push((root, view));
         }
     }
-    // parameter gradients that are no kernel's own result are copied to where they belong
+    // parameter gradients that no kernel writes in place are copied to their places
     for (param, value) in &graph.param_grads {
         let to = planner.param_view(*param, Base::Grads);
         let from = scope.read(&mut planner, *value);
@@ -73,7 +73,7 @@ pub fn plan(graph: &Arc<Lowered>, shape: Shape, target: &Target) -> Plan {
     }
 }
 
-/// Where the leaves of the whole graph are: parameters in their buffer, all else where the caller puts it before a run.
+/// Places of the leaves of the whole graph: parameters in their buffer, all others where the caller puts them before a run.
 fn root_leaf(scope: &mut ScopePlan<'_>, planner: &Planner<'_>, id: ValueId) -> View {
     let node = scope.values.dag.node(id);
     if let Op::Param(param) = node.op {
@@ -104,11 +104,11 @@ impl Planner<'_> {
     }
 }
 
-/// Where a scope's own leaves are.
+/// Places of a scope's own leaves.
 pub(super) type LeafPlace<'l, 'd> = dyn FnMut(&mut ScopePlan<'d>, &Planner<'_>, ValueId) -> View + 'l;
 
 impl<'d> ScopePlan<'d> {
-    /// Asks for a result to be put there. The first wish counts; it is heard only for values that a kernel makes.
+    /// Requests a place for a result. The first request counts; only values that a kernel makes have one.
     pub fn wish(&mut self, value: ValueId, view: View) {
         if self.values.made(value) {
             self.homes.wishes.entry(value).or_insert(view);
@@ -120,7 +120,7 @@ impl<'d> ScopePlan<'d> {
         self.homes.wishes.contains_key(&self.base(value))
     }
 
-    /// The first value of a chain of sums in place, which decides where all of it lies.
+    /// First value of a chain of in-place sums; its place is that of the whole chain.
     pub fn base(&self, mut value: ValueId) -> ValueId {
         while let Some((base, _)) = self.joins.adds.get(&value) {
             value = *base;
@@ -152,8 +152,8 @@ impl<'d> ScopePlan<'d> {
         }
     }
 
-    /// Decides and makes the kernels. Kernels that `first` values need, or those of prepared values, come before all others; tells how
-    /// many these are.
+    /// Plans and emits the kernels. Kernels that the `first` values need, or those of prepared values, come before all others; returns the
+    /// number of these.
     pub fn build(&mut self, planner: &mut Planner<'_>, leaf: &mut LeafPlace<'_, 'd>, first: &[ValueId]) -> usize {
         self.find_adds(planner);
         self.find_absorbed(planner);
@@ -241,7 +241,8 @@ impl<'d> ScopePlan<'d> {
         self.values.dag.ids().map(role).collect()
     }
 
-    /// The values with roles behind these. The weights of a tile, which the device makes between kernels, wait for the `gate`.
+    /// The nearest values with roles on which these depend. The weights of a tile, which the device computes between kernels, depend on
+    /// `gate`.
     fn sources(&self, roles: &[Role], of: &[ValueId], gate: &[ValueId]) -> Vec<ValueId> {
         let mut found = Vec::new();
         let mut stack = of.to_vec();
@@ -266,7 +267,7 @@ impl<'d> ScopePlan<'d> {
         }
     }
 
-    /// Operands of a fused value, names that change nothing looked through.
+    /// Operands of a fused value, aliases with equal elements looked through.
     fn reads(&self, roles: &[Role], id: ValueId) -> Vec<ValueId> {
         match roles[id.0 as usize] {
             Role::Fused(_) => {
@@ -277,7 +278,7 @@ impl<'d> ScopePlan<'d> {
     }
 }
 
-/// Units behind these values.
+/// Marks the units of these values and all units on which they depend.
 fn behind(units: &Units, needs: &[Vec<ValueId>], values: &[ValueId]) -> Vec<bool> {
     let mut early = vec![false; units.units.len()];
     let mut stack: Vec<usize> = values.iter().filter_map(|v| units.of[v.0 as usize]).collect();
@@ -291,7 +292,7 @@ fn behind(units: &Units, needs: &[Vec<ValueId>], values: &[ValueId]) -> Vec<bool
     early
 }
 
-/// Units that make marked values alone, of what such units make.
+/// Marks the units whose members are all marked and that depend on such units only.
 fn alone(units: &Units, needs: &[Vec<ValueId>], marked: &[bool]) -> Vec<bool> {
     let whole = |u: &super::fuse::Unit| !u.members.is_empty() && u.members.iter().all(|m| marked[m.0 as usize]);
     let mut early: Vec<bool> = units.units.iter().map(whole).collect();
@@ -308,8 +309,7 @@ fn alone(units: &Units, needs: &[Vec<ValueId>], marked: &[bool]) -> Vec<bool> {
     }
 }
 
-/// Units in an order in which each comes after what it needs, otherwise as the program has them; early ones before all others. Also
-/// how many those are.
+/// Topological order of the units, otherwise in program order; early units come before all others. Also the number of early units.
 fn schedule(units: &Units, needs: &[Vec<ValueId>], early: &[bool]) -> (Vec<usize>, usize) {
     let count = units.units.len();
     let mut waits = vec![0usize; count];
@@ -324,7 +324,7 @@ fn schedule(units: &Units, needs: &[Vec<ValueId>], early: &[bool]) -> (Vec<usize
             users[o].push(u);
         }
     }
-    // a max-heap of reversed keys: early ones first, then by the last value they make
+    // a max-heap of reversed keys: early units first, then by their last member
     let key = |u: usize| {
         let last = units.units[u].members.last().map_or(0, |m| m.0);
         (early[u], std::cmp::Reverse(last), u)

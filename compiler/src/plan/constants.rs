@@ -8,37 +8,37 @@ use crate::source::{self, FileId};
 use archc_grammar::Span;
 use std::collections::BTreeMap;
 
-/// All constants that some kernel reads, as one DAG with a place for each.
+/// All constants that kernels read, as one DAG with a place for each.
 #[derive(Default)]
 pub(super) struct Constants {
-    /// The constants of all scopes.
+    /// Nodes of the constants of all scopes.
     pub dag: Dag,
-    /// Those that are read, and where they are.
+    /// Constants that are read, with their views.
     pub placed: Vec<(ValueId, View)>,
-    /// Numbers of all of them.
+    /// Total length of all constants, in elements, padding included.
     pub len: usize,
-    /// Each starts at a multiple of so many elements.
+    /// Alignment of each constant, in elements.
     align: usize,
-    /// From a scope's value to where it is.
+    /// View of each constant, by scope number and value.
     known: BTreeMap<(usize, ValueId), View>,
-    /// What each placed constant is, and where it starts.
+    /// Definition of each placed constant, and its offset in elements.
     distinct: Vec<(Essence, usize)>,
 }
 
-/// A constant and what it is computed from, whatever its dimensions are called; and their lengths.
+/// A constant's definition: its nodes with dimensions renumbered, and the dimensions' lengths.
 type Essence = (Vec<Node>, Vec<usize>);
 
-/// Marks values that no token, parameter, state or step changes.
+/// Marks values that depend on no token, parameter, state or step.
 pub(super) fn constant(dag: &Dag) -> Vec<bool> {
     made_of(dag, &|_| false)
 }
 
-/// Marks values that no token, state or step changes, until parameters do.
+/// Marks values that depend on parameters, but on no token, state or step.
 pub(super) fn of_params(dag: &Dag) -> Vec<bool> {
     made_of(dag, &|op| matches!(op, Op::Param(_)))
 }
 
-/// Marks what is made of numbers and further leaves, and always in the same way.
+/// Marks values computed from numbers and the given leaves by pure ops only.
 fn made_of(dag: &Dag, leaf: &dyn Fn(&Op) -> bool) -> Vec<bool> {
     let mut constant: Vec<bool> = Vec::with_capacity(dag.nodes.len());
     for node in &dag.nodes {
@@ -49,12 +49,12 @@ fn made_of(dag: &Dag, leaf: &dyn Fn(&Op) -> bool) -> Vec<bool> {
 }
 
 impl Constants {
-    /// None yet; each will start at a multiple of `align` bytes.
+    /// No constants yet; each will start at a multiple of `align` bytes.
     pub fn new(align: usize) -> Self {
         Self { align: align.div_ceil(Element::F32.bytes()), ..Self::default() }
     }
 
-    /// The place of a constant of scope number `scope`. Constants that are the same are in one place.
+    /// View of a constant of scope number `scope`. Equal constants share a place.
     pub fn place(&mut self, scope: usize, dag: &Dag, id: ValueId, sizes: &[usize]) -> View {
         if let Some(view) = self.known.get(&(scope, id)) {
             return view.clone();
@@ -80,7 +80,7 @@ impl Constants {
         view
     }
 
-    /// The place of a number.
+    /// View of a scalar constant.
     pub fn number(&mut self, x: f64) -> View {
         let op = Op::Const(x);
         let place = source::Place { file: FileId(0), span: Span { start: 0, end: 0 } };
@@ -93,7 +93,7 @@ impl Constants {
         Place::there(Base::Constants, self.len)
     }
 
-    /// Adds nodes, of which the last is what is read.
+    /// Adds nodes, the last of which is read at `view`.
     fn add(&mut self, nodes: Vec<Node>, view: View) {
         let before = self.dag.nodes.len() as u32;
         for mut node in nodes {
@@ -105,7 +105,7 @@ impl Constants {
     }
 }
 
-/// A value with all that it is computed from, operands first.
+/// Collects a value and everything it is computed from into `nodes`, operands first; returns the value's new id.
 fn gather(dag: &Dag, id: ValueId, at: &mut BTreeMap<ValueId, ValueId>, nodes: &mut Vec<Node>) -> ValueId {
     if let Some(copy) = at.get(&id) {
         return *copy;

@@ -5,20 +5,20 @@ use super::{Gemm, GemmDim, Matrix};
 use crate::lowered::DimId;
 use crate::target::Target;
 
-/// The roles of the dimensions of a contraction, each outermost first.
+/// Roles of the dimensions of a contraction, each list outermost first.
 pub(super) struct Roles {
-    /// In both operands and the result.
+    /// Dimensions of both operands and the result.
     batch: Vec<DimId>,
-    /// In the left operand and the result.
+    /// Dimensions of the left operand and the result.
     rows: Vec<DimId>,
-    /// In the right operand and the result.
+    /// Dimensions of the right operand and the result.
     cols: Vec<DimId>,
-    /// Summed.
+    /// Contracted dimensions.
     over: Vec<DimId>,
 }
 
 impl Roles {
-    /// Roles by the dimensions of the operands (canonical order).
+    /// Assigns roles by the dimensions of the operands (canonical order).
     pub fn new(a: &[DimId], b: &[DimId], over: &[DimId]) -> Self {
         let pick = |from: &[DimId], f: &dyn Fn(&DimId) -> bool| from.iter().copied().filter(|d| f(d)).collect();
         Self {
@@ -29,7 +29,7 @@ impl Roles {
         }
     }
 
-    /// Whether summing element by element beats a matrix product: there is nothing to block for.
+    /// Whether summing element by element is faster than a matrix product, because there is nothing to block for.
     pub fn is_dot(&self, sizes: &[usize], target: &Target) -> bool {
         let product = |dims: &[DimId]| dims.iter().map(|d| sizes[d.0 as usize]).product::<usize>();
         let (m, n, k, batch) = (product(&self.rows), product(&self.cols), product(&self.over), product(&self.batch));
@@ -37,9 +37,9 @@ impl Roles {
         (m == 1 && n == 1) || (batch > 1 && m.min(n) == 1 && m * n * k <= vector) || (batch > 8 && m * n * k <= matrix)
     }
 
-    /// The product over views; in an attend with the dimensions of its tile.
+    /// The contraction as a matrix product of views; in an attend with the dimensions of its tile.
     pub fn gemm(mut self, a: &View, b: &View, c: &View, accumulate: bool, tile: Option<[DimId; 2]>) -> Gemm<Place> {
-        // what does not lie in one run is done index by index, outermost first
+        // dimensions that do not form one run are iterated index by index, outermost first
         let mut batch: Vec<DimId> = std::mem::take(&mut self.batch);
         let mut peel = |dims: &mut Vec<DimId>, x: &View, y: &View| -> (usize, isize, isize) {
             loop {

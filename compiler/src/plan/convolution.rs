@@ -7,23 +7,23 @@ use super::{Axis, Conv, ConvWork, Work};
 use crate::graph::{BinaryOp, ReduceOp};
 use crate::lowered::{BATCH, DimId, Op, TIME, ValueId};
 
-/// The taps by which a window is weighed.
+/// Taps that weigh a window.
 pub(super) enum Taps {
     /// A value with the window's dimension and some of the channels.
     Value(ValueId),
-    /// One entry.
+    /// A single entry, of weight 1.
     One(usize),
-    /// All alike.
+    /// The same weight for all entries.
     All(f64),
 }
 
 impl ScopePlan<'_> {
-    /// Whether a user of a window can be done without building it.
+    /// Whether a user of a window can be computed as a convolution, without the window in memory.
     pub fn as_convolution(&self, planner: &Planner<'_>, user: ValueId, window: ValueId) -> bool {
         self.taps(planner, user, window).is_some() || self.filter_gradient(user, window).is_some()
     }
 
-    /// The taps, if the user is a weighted sum over the window that depends on no token.
+    /// Taps of a user that is a weighted sum over the window, if the weights depend on no token.
     fn taps(&self, planner: &Planner<'_>, user: ValueId, window: ValueId) -> Option<Taps> {
         let Op::Window { dim, .. } = self.values.dag.node(window).op else { return None };
         let node = self.values.dag.node(user);
@@ -41,7 +41,7 @@ impl ScopePlan<'_> {
         }
     }
 
-    /// dy, if the user sums window times dy over the tokens.
+    /// dy, if the user is the contraction of the window with dy over batch and time.
     fn filter_gradient(&self, user: ValueId, window: ValueId) -> Option<ValueId> {
         let Op::Window { dim, .. } = self.values.dag.node(window).op else { return None };
         let node = self.values.dag.node(user);
@@ -55,7 +55,7 @@ impl ScopePlan<'_> {
         (fits && same && self.values.dag.node(window).operands.len() == 1).then_some(dy)
     }
 
-    /// For the transpose of a window: the value and the taps whose product it sums.
+    /// The value and the taps whose product the transpose of a window sums, if they are known.
     pub fn back_taps(&self, planner: &Planner<'_>, id: ValueId) -> Option<(ValueId, Taps)> {
         let Op::Unwindow { dim, .. } = self.values.dag.node(id).op else { return None };
         let operand = self.values.dag.node(id).operands[0];
@@ -80,7 +80,7 @@ impl ScopePlan<'_> {
         }
     }
 
-    /// Makes the kernel of a value that is a convolution; false if it is none.
+    /// Emits the kernel of a value that is a convolution; false if it is none.
     pub fn emit_convolution(&mut self, planner: &mut Planner<'_>, id: ValueId) -> bool {
         let node = self.values.dag.node(id);
         if let Op::Unwindow { dim, step } = node.op {
@@ -156,7 +156,7 @@ impl ScopePlan<'_> {
         true
     }
 
-    /// The filter that taps are, and the first entry of the window that it weighs.
+    /// View of the taps as a filter, and the first entry of the window that it weighs.
     fn filter(&mut self, planner: &mut Planner<'_>, taps: Taps, dim: DimId) -> (View, usize) {
         match taps {
             Taps::Value(f) => (self.read(planner, f), 0),

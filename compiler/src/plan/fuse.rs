@@ -1,39 +1,39 @@
-//! Which element-wise ops run as one loop.
+//! Fusion: partition of the element-wise ops into loops.
 //!
-//! Values are visited in order. One that can be part of a loop joins the loops that make its operands, where
-//! - one of the two spaces of indices contains the other, so that nothing is computed more often than its largest member needs;
+//! Values are visited in order. A fusible value joins the loops that make its operands, where
+//! - one of the two iteration spaces contains the other, so that nothing is computed more often than its largest member needs;
 //! - both run over the same tokens (or rows and columns), or all of it is one block: an op over a part of the
 //!   axes is computed once a block, but one without the tokens would be computed once a block for nothing;
-//! - no value that is reduced over tokens is read again in the same loop, for it is complete only at its end;
-//! - both are forward, or both backward: what `recompute` has the backward pass compute again would otherwise be computed early,
-//!   and kept;
-//! - joining makes no cycle: no way leads from the operand's loop through another kernel back to the value. What reads the weights of
-//!   an attend's tile needs all that the device makes them of.
+//! - no value that is reduced over tokens is read again in the same loop, because it is complete only at its end;
+//! - both are forward, or both backward: values that `recompute` has the backward pass compute again would otherwise be computed early, and
+//!   kept;
+//! - joining makes no cycle: no path leads from the operand's loop through another kernel back to the value. A reader of the weights of an
+//!   attend's tile depends on everything that the device computes them from.
 //!
-//! Then it joins loops over the same space that read an operand of its own, so that this is read once. Sums over tokens stay apart:
-//! they are added up in one order, while loops without them may be shared by threads.
+//! Then it joins loops over the same space that read one of its operands, so that this is read once. Sums over tokens stay apart: they are
+//! added up in a fixed order, while loops without them may be shared by threads.
 
 use crate::lowered::{Dag, DimId, Lowered, ValueId};
 use crate::target::Target;
 use std::collections::BTreeMap;
 
-/// A kernel under planning: values that are made together.
+/// A kernel under planning: values that are computed together.
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
-    /// In order.
+    /// Values of the unit, in order.
     pub members: Vec<ValueId>,
-    /// The space of a fused loop.
+    /// Iteration space of a fused loop.
     pub dims: Vec<DimId>,
-    /// Whether others may join.
+    /// Whether other values may join.
     pub fused: bool,
 }
 
-/// The values of a DAG in units.
+/// Partition of a DAG's values into units.
 pub(super) struct Units {
     pub units: Vec<Unit>,
     /// The unit of each value that has one.
     pub of: Vec<Option<usize>>,
-    /// For each unit the last member of it and of all units behind it.
+    /// For each unit the last member of it and of all units it depends on.
     latest: Vec<ValueId>,
 }
 
@@ -47,33 +47,33 @@ impl Units {
     }
 }
 
-/// What the planner knows about a value.
+/// Kind of work that computes a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Role {
     /// Not needed, a leaf, a constant, or another name for its operand.
     None,
-    /// A part of a fused loop over these dimensions.
+    /// A part of a fused loop with this iteration space.
     Fused(Vec<DimId>),
     /// A kernel of its own.
     Kernel,
 }
 
-/// What joining needs to know.
+/// Inputs of the fusion pass.
 pub(super) struct Fusion<'a> {
     pub graph: &'a Lowered,
     pub target: &'a Target,
-    /// The first value that is backward.
+    /// The first backward value.
     pub backward: ValueId,
     pub dag: &'a Dag,
     pub sizes: &'a [usize],
     pub roles: &'a [Role],
-    /// For each value the earlier values with roles that it needs, names looked through.
+    /// For each value the earlier values with roles on which it depends, aliases looked through.
     pub needs: &'a [Vec<ValueId>],
-    /// Operands that are read as they are (not through another name), so that they can stay inside of a loop.
+    /// Operands of fused values that are read directly (not through an alias), so that they can stay inside of a loop.
     pub direct: &'a [Vec<ValueId>],
-    /// Operands of fused values, names that change nothing looked through.
+    /// Operands of fused values, aliases with equal elements looked through.
     pub reads: &'a [Vec<ValueId>],
-    /// Values that share a kernel, by number of the kernel.
+    /// Group number of each value that shares a kernel.
     pub grouped: &'a BTreeMap<ValueId, usize>,
 }
 
@@ -87,7 +87,7 @@ impl Fusion<'_> {
             self.needs[id.0 as usize].iter().for_each(|n| users[n.0 as usize].push(id));
         }
         let mut shared: BTreeMap<usize, usize> = BTreeMap::new();
-        // of each value the last one that reads it
+        // the last reader of each value
         let mut readers: BTreeMap<ValueId, ValueId> = BTreeMap::new();
         for id in self.dag.ids() {
             let i = id.0 as usize;
@@ -120,7 +120,7 @@ impl Fusion<'_> {
         all
     }
 
-    /// Joins the loops that read what this value reads.
+    /// Joins the loops that read an operand of this value.
     fn join_readers(
         &self,
         all: &mut Units,
@@ -139,7 +139,7 @@ impl Fusion<'_> {
         }
     }
 
-    /// Whether a member is summed over tokens.
+    /// Whether a member is a sum over tokens.
     fn sums_tokens(&self, unit: &Unit) -> bool {
         unit.members.iter().any(|m| match &self.roles[m.0 as usize] {
             Role::Fused(space) => self.lead(space) != self.lead(&self.dag.node(*m).dims),
@@ -155,7 +155,7 @@ impl Fusion<'_> {
         dims.iter().copied().filter(|d| self.graph.dim(*d).rank < 4).collect()
     }
 
-    /// Puts the unit of `value` and the unit that makes an operand of it together, if they may be.
+    /// Merges the unit of `value` with the unit that makes an operand of it, if that is allowed.
     fn join(&self, all: &mut Units, users: &[Vec<ValueId>], operand: usize, value: ValueId) {
         let Some(own) = all.of[value.0 as usize] else { return };
         if own == operand || !all.units[operand].fused {
@@ -194,7 +194,7 @@ impl Fusion<'_> {
         raise(all, users, operand, all.latest[own]);
     }
 
-    /// Whether what is reduced in `a` and read in `b` is complete when it is read.
+    /// Whether values reduced in `a` and read in `b` are complete when they are read.
     fn reductions_hold(&self, a: &Unit, b: &Unit, one_block: bool) -> bool {
         let reads = |m: &ValueId| self.direct[m.0 as usize].iter().filter(|o| a.members.contains(o)).copied();
         b.members.iter().flat_map(reads).all(|value| {
@@ -210,17 +210,17 @@ impl Fusion<'_> {
         })
     }
 
-    /// Whether putting `a` and `b` together would make something wait for itself: a way from one through other units into the
-    /// other, or a member that reads another one's numbers under another name.
+    /// Whether merging `a` and `b` would create a cyclic dependence: a path from one through other units into the other, or a member that
+    /// reads another member through an alias.
     fn cycle(&self, all: &Units, a: usize, b: usize) -> bool {
         self.way(all, a, b) || self.way(all, b, a)
     }
 
-    /// Whether `to` needs `from` through something else than plain operands.
+    /// Whether `to` depends on `from` through anything but direct operands.
     fn way(&self, all: &Units, from: usize, to: usize) -> bool {
         let mut seen = vec![false; all.units.len()];
         let mut stack: Vec<usize> = Vec::new();
-        // what has nothing so late behind it has not this either
+        // a unit that depends on nothing as late as `from` does not depend on `from`
         let later = |u: usize| all.latest[u] >= all.latest[from];
         for m in &all.units[to].members {
             for need in &self.needs[m.0 as usize] {
@@ -249,7 +249,7 @@ impl Fusion<'_> {
     }
 }
 
-/// Notes that a unit has a value, or has it behind it, for the unit and all that need it. `users`: of each value the values that need it.
+/// Raises `latest` of a unit, and of all units that depend on it, to a value. `users`: for each value the values that need it.
 fn raise(all: &mut Units, users: &[Vec<ValueId>], unit: usize, latest: ValueId) {
     let mut stack = vec![unit];
     while let Some(u) = stack.pop() {

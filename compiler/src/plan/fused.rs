@@ -1,4 +1,4 @@
-//! The code of a fused loop: members become ops; composite ones (softmax, variance) become the several that they are.
+//! Code of a fused loop: members become ops; composite ones (softmax, variance) are expanded into several.
 
 use super::fuse::{Role, Unit};
 use super::memory::{Kernel, View};
@@ -19,7 +19,7 @@ struct Code<'a> {
 impl Code<'_> {
     fn add(&mut self, op: FusedOp, mut dims: Vec<DimId>) -> usize {
         self.graph.order(&mut dims);
-        // the same op twice is one
+        // equal ops are shared
         self.code.iter().position(|i| i.op == op && i.dims == dims).unwrap_or_else(|| {
             self.code.push(Instr { op, dims });
             self.code.len() - 1
@@ -34,7 +34,7 @@ impl Code<'_> {
         self.code[i].dims.clone()
     }
 
-    /// Squares and 1 - x as the ops of two operands that they are.
+    /// Emits a unary op; squares and 1 - x become binary ops.
     fn unary(&mut self, op: UnaryOp, x: usize) -> usize {
         match op {
             UnaryOp::Powi(2) => return self.binary(BinaryOp::Mul, x, x),
@@ -48,7 +48,7 @@ impl Code<'_> {
         self.add(FusedOp::Unary(op, x), dims)
     }
 
-    /// -x if the op is that.
+    /// x, if the op is -x.
     fn negated(&self, i: usize) -> Option<usize> {
         match self.code[i].op {
             FusedOp::Unary(UnaryOp::Neg, x) => Some(x),
@@ -56,7 +56,7 @@ impl Code<'_> {
         }
     }
 
-    /// Signs move outwards, into a sum or difference if they can: the numbers are the same.
+    /// Emits a binary op. Signs move outwards, into a sum or difference where possible: results stay equal.
     fn binary(&mut self, op: BinaryOp, a: usize, b: usize) -> usize {
         match (op, self.negated(a), self.negated(b)) {
             (BinaryOp::Add, _, Some(b)) => return self.binary(BinaryOp::Sub, a, b),
@@ -78,7 +78,7 @@ impl Code<'_> {
         self.add(FusedOp::Select(c, a, b), dims)
     }
 
-    /// Over those of the dimensions that x has; a sum over others is a product with their length.
+    /// Emits a reduction over those of the dimensions that x has; a sum over the others is a product with their length.
     fn fold(&mut self, fold: Fold, x: usize, over: &[DimId]) -> usize {
         let dims = self.dims(x);
         let kept: Vec<DimId> = dims.iter().copied().filter(|d| !over.contains(d)).collect();
@@ -120,7 +120,7 @@ impl Code<'_> {
         self.code.retain(|_| of.next() == Some(&true));
         self.code.iter_mut().for_each(|i| i.op.each_operand(&mut |o| *o = to[*o]));
         outputs.iter_mut().for_each(|o| o.0 = to[o.0]);
-        // inputs likewise
+        // unread inputs likewise
         let mut inputs = Vec::new();
         for instr in &mut self.code {
             if let FusedOp::Input(n) = &mut instr.op {
@@ -171,7 +171,7 @@ impl Code<'_> {
 }
 
 impl ScopePlan<'_> {
-    /// Makes the kernel of a fused unit.
+    /// Emits the kernel of a fused unit.
     pub fn emit_fused(&mut self, planner: &mut Planner<'_>, unit: &Unit, roles: &[Role]) {
         let graph = planner.graph;
         let sizes = planner.sizes.clone();
@@ -220,7 +220,7 @@ impl ScopePlan<'_> {
         let names: Vec<&str> = unit.members.iter().map(|m| self.values.dag.node(*m).name.as_str()).collect();
         let name = names.iter().rev().find(|n| !n.is_empty()).copied().unwrap_or_default().to_string();
         let mut dims = unit.dims.clone();
-        // composite members may have spaces that no single op has, and a result may be constant along dimensions of its place
+        // composite members may have spaces that no single op has, and a result may be broadcast along dimensions of its place
         code.code.iter().for_each(|i| dims.extend(&i.dims));
         outputs.iter().for_each(|(_, view)| dims.extend(view.axes.iter().map(|a| a.dim)));
         planner.graph.order(&mut dims);
@@ -261,7 +261,7 @@ impl ScopePlan<'_> {
         code.add(FusedOp::Input(at), node.dims.clone())
     }
 
-    /// Members that something outside of the unit reads, or that is read under another name.
+    /// Members that are read outside of the unit or through an alias.
     fn read_outside(&self, unit: &Unit, roles: &[Role]) -> Vec<ValueId> {
         let leaves = |member: ValueId| {
             self.values.users[member.0 as usize].iter().any(|user| {
@@ -276,7 +276,7 @@ impl ScopePlan<'_> {
         unit.members.iter().copied().filter(|m| self.values.roots.contains(m) || leaves(*m)).collect()
     }
 
-    /// Whether all readers of a name that changes nothing are members of the unit.
+    /// Whether all readers of an alias with equal elements are members of the unit.
     fn name_stays_inside(&self, unit: &Unit, name: ValueId) -> bool {
         !self.values.roots.contains(&name)
             && self.values.users[name.0 as usize].iter().all(|u| {

@@ -1,13 +1,12 @@
-//! Matrix products that share an operand become one.
+//! Merges matrix products that share an operand.
 //!
-//! Linear maps of the same input (queries, keys, values, gates) have their weights one after the other in memory
+//! Linear maps of the same input (queries, keys, values, gates) have their weights contiguous in memory
 //! ([`Graph::param_layout`](crate::graph::Graph::param_layout)), so that
 //! - forward, they are one product with a wide result, of which each map's result is a slice;
-//! - backward, if the results' gradients lie side by side in the same way, the weights' gradients are one product, and so is
-//!   the sum of what flows back to the input, which is then one sum over all maps instead of one product a map that adds
-//!   to what is there.
+//! - backward, if the results' gradients lie side by side in the same way, the weights' gradients are one product, and so is the gradient
+//!   of the input, which is then one sum over all maps instead of one accumulating product for each map.
 //!
-//! Narrow maps (a gate of four heads) gain most: alone they would use a fraction of the machine.
+//! Narrow maps (a gate of four heads) gain most: alone they would use a fraction of the machine's throughput.
 
 use super::contraction::Roles;
 use super::memory::{Kernel, Place, View};
@@ -18,19 +17,19 @@ use crate::graph::ParamId;
 use crate::lowered::{DimId, Op, ValueId};
 use std::collections::BTreeMap;
 
-/// The dimension of a wide result or gradient, known only to its product.
+/// The dimension of a wide result or gradient, used only by its product.
 const WIDE: DimId = DimId(u32::MAX);
 
 /// What maps share: their input, the dimensions that are summed, and the axes of their weights' rows in the order of memory.
 type Shared = (ValueId, Vec<DimId>, Vec<DimId>);
 
-/// A linear map: its contraction, its weight's matrix.
+/// A linear map: its contraction, and its weight as a matrix.
 struct Map {
     product: ValueId,
     weight: Weight,
 }
 
-/// A weight as a matrix [out, in] of neighbouring numbers.
+/// A weight as a contiguous matrix [out, in].
 #[derive(Clone, Debug)]
 struct Weight {
     param: ParamId,
@@ -43,7 +42,7 @@ struct Weight {
 }
 
 impl ScopePlan<'_> {
-    /// Finds groups, and asks for results to lie side by side.
+    /// Finds groups, and requests contiguous places for their results.
     pub fn find_groups(&mut self, planner: &Planner<'_>) {
         let mut by_input: BTreeMap<Shared, Vec<Map>> = BTreeMap::new();
         for id in
@@ -73,7 +72,7 @@ impl ScopePlan<'_> {
         self.backward_groups(planner);
     }
 
-    /// The weight behind a value, if its matrix lies in one piece.
+    /// The weight behind a value, if its matrix is contiguous.
     fn weight(&self, planner: &Planner<'_>, value: ValueId, over: &[DimId]) -> Option<Weight> {
         let (param, view) = self.param(planner, value)?;
         let out: Vec<DimId> = view.axes.iter().map(|a| a.dim).filter(|d| !over.contains(d)).collect();
@@ -86,7 +85,7 @@ impl ScopePlan<'_> {
         let (wide, row) = view.run(&out)?;
         let (deep, col) = view.run(&inner)?;
         let dense = (wide == 1 || row == deep as isize) && (deep == 1 || col == 1);
-        // the result has these axes in canonical order, which must be memory's
+        // the result has these axes in canonical order, which must be that of memory
         let mut canonical = out.clone();
         planner.graph.order(&mut canonical);
         (dense && canonical == out && !out.is_empty() && wide <= planner.target.narrow).then_some(Weight {
@@ -99,7 +98,7 @@ impl ScopePlan<'_> {
         })
     }
 
-    /// The parameter behind renames, as a view.
+    /// The parameter behind renames, with its view.
     fn param(&self, planner: &Planner<'_>, value: ValueId) -> Option<(ParamId, View)> {
         match &self.values.dag.node(value).op {
             Op::Param(p) => Some((*p, planner.param_view(*p, Base::Params))),
@@ -112,7 +111,7 @@ impl ScopePlan<'_> {
         }
     }
 
-    /// Whether a map's result is the input's other dimensions followed by the weight's.
+    /// Whether a map's result has the input's other dimensions followed by the weight's.
     fn side_by_side(&self, x: ValueId, weight: &Weight, over: &[DimId]) -> bool {
         let lead = self.values.dag.node(x).dims.iter().filter(|d| !over.contains(d));
         let mut dims: Vec<DimId> = lead.copied().collect();
@@ -150,17 +149,17 @@ impl ScopePlan<'_> {
         (view, slices)
     }
 
-    /// The weights (or their gradients) of a run as one matrix.
+    /// Weights of a run (or their gradients) as one matrix.
     fn matrix(&self, base: Base, weights: &[Weight], inner: &View) -> View {
         let total = weights.iter().map(|w| w.wide).sum();
         let deep = weights[0].deep as isize;
         let mut axes = vec![Axis { dim: WIDE, size: total, stride: deep }];
-        // the inner axes as they lie in memory
+        // the inner axes in the order of memory
         axes.extend(inner.axes.iter().copied());
         View { start: Place::there(base, weights[0].start), element: Element::F32, axes }
     }
 
-    /// The inner axes of a weight's matrix.
+    /// Inner axes of a weight's matrix.
     fn inner(&self, planner: &Planner<'_>, param: ParamId, over: &[DimId], value: ValueId) -> View {
         let view = self.param(planner, value).map(|p| p.1).unwrap_or_else(|| planner.param_view(param, Base::Params));
         let mut view = view;
@@ -198,13 +197,13 @@ impl ScopePlan<'_> {
         self.joins.groups.push(group);
     }
 
-    /// Groups among gradients: contractions of gradients with the weights' inputs, and with the weights.
+    /// Finds groups among gradients: contractions of gradients with the weights' inputs, and with the weights.
     fn backward_groups(&mut self, planner: &Planner<'_>) {
-        // gradients of weights by the input and the dimensions that are summed
+        // gradients of weights by input and contracted dimensions
         let mut by_input: BTreeMap<Shared, Vec<(Map, ValueId)>> = BTreeMap::new();
         for (param, value) in &planner.graph.param_grads {
             let mut product = *value;
-            // dimensions of the product and what they are called in the gradient
+            // dimensions of the product and their names in the gradient
             let mut names: Vec<(DimId, DimId)> = Vec::new();
             if !self.is_root_dag(planner) {
                 return;
@@ -287,7 +286,7 @@ impl ScopePlan<'_> {
         }
     }
 
-    /// Whether this scope is the graph's own: gradients of parameters are nowhere else.
+    /// Whether this scope is the graph's own: only it has gradients of parameters.
     pub fn is_root_dag(&self, planner: &Planner<'_>) -> bool {
         std::ptr::eq(self.values.dag, &planner.graph.dag)
     }
@@ -299,7 +298,7 @@ impl ScopePlan<'_> {
         for (dy, slice) in dys.iter().zip(slices) {
             self.wish(self.base(*dy), slice);
         }
-        // d weights = d results^T input, into the gradients' own places
+        // d weights = d results^T input, written to the gradients' own places
         let mut inner = View::dense(Place::there(Base::Grads, 0), &self.lead(x, over), &planner.sizes);
         let in_order = weights[0].inner.iter().copied().eq(inner.axes.iter().map(|a| a.dim));
         if in_order {
@@ -313,7 +312,7 @@ impl ScopePlan<'_> {
                 accumulate: false,
             });
         }
-        // d input += d results weights: a chain of sums, each adding one map's
+        // d input += d results weights: a chain of sums, each adding one map's product
         let mut chain: Vec<ValueId> = Vec::new();
         let mut over_back: Option<Vec<DimId>> = None;
         for (dy, weight) in dys.iter().zip(&weights) {
@@ -348,7 +347,7 @@ impl ScopePlan<'_> {
         self.chain_group(&weights, &chain, wide, &inner);
     }
 
-    /// The sum of several maps' products as one, if they are added one after the other.
+    /// Merges the sum of several maps' products into one product, if they are added one after the other.
     fn chain_group(&mut self, weights: &[Weight], products: &[ValueId], wide: View, inner: &View) {
         // the sum that adds a product, or the product itself where it is the base of the chain
         let holder = |product: ValueId| self.joins.adds.iter().find(|(_, (_, added))| *added == product).map(|a| *a.0);
@@ -384,7 +383,7 @@ impl ScopePlan<'_> {
         });
     }
 
-    /// Makes the product of a group.
+    /// Emits the product of a group.
     pub fn emit_group(&mut self, planner: &mut Planner<'_>, group: usize) {
         let group = self.joins.groups[group].clone();
         let name = self.values.dag.node(group.members[0]).name.clone();
@@ -399,7 +398,7 @@ impl ScopePlan<'_> {
     }
 }
 
-/// Maps whose weights follow each other in memory, in runs of at least two.
+/// Runs of at least two maps whose weights are contiguous in memory.
 fn neighbours(mut maps: Vec<Map>) -> Vec<Vec<Map>> {
     maps.sort_by_key(|m| m.weight.start);
     let mut runs: Vec<Vec<Map>> = Vec::new();

@@ -1,49 +1,49 @@
-//! The kernels of a plan: what each computes, over which views.
+//! Kernels of a plan: their operations, and the views they work on.
 //!
-//! `S` is where an operand starts: a `Place` while a scope is planned, a [`Start`] once its memory is laid out.
+//! `S` is the type of an operand's start: a `Place` while a scope is planned, a [`Start`] once its memory is laid out.
 
 use super::cpu::AttendKernel;
 use super::{Element, Start, View};
 use crate::graph::{BinaryOp, UnaryOp};
 use crate::lowered::{DimId, Op};
 
-/// Kernels in order over one arena.
+/// Ordered kernels over one arena.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scope {
-    /// In order of execution.
+    /// Kernels in order of execution.
     pub kernels: Vec<Kernel>,
-    /// Bytes of the arena ([`super::Base::Scratch`]).
+    /// Size of the arena ([`super::Base::Scratch`]) in bytes.
     pub arena: usize,
 }
 
 /// A kernel with the values that it makes.
 #[derive(Clone, Debug)]
 pub struct Kernel<S = Start> {
-    /// What to do.
+    /// The operation.
     pub work: Work<S>,
-    /// Names of the values it makes, for printing.
+    /// Names of the values it computes, for printing.
     pub name: String,
 }
 
-/// What it does, whatever its values are called.
+/// Compares the operations; names are ignored.
 impl<S: PartialEq> PartialEq for Kernel<S> {
     fn eq(&self, other: &Self) -> bool {
         self.work == other.work
     }
 }
 
-/// What a kernel does.
+/// Operation of a kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Work<S = Start> {
     /// Matrix products.
     Gemm(Gemm<S>),
     /// Element-wise ops and sums.
     Fused(Fused<S>),
-    /// Copies, with zeros where the source has nothing.
+    /// Copies, with a fill value where the source has no elements.
     Copy(Copy<S>),
     /// Depthwise convolution over time, its transpose, or its filter's gradient.
     Conv(Conv<S>),
-    /// An op with a kernel of its own: operands, result.
+    /// An op with a dedicated kernel.
     Single(Single<S>),
     /// A loop.
     Loop(Box<LoopKernel<S>>),
@@ -51,7 +51,7 @@ pub enum Work<S = Start> {
     Attend(Box<AttendKernel<S>>),
     /// The norm of all gradients.
     Norm(Norm<S>),
-    /// A parameter follows its gradient.
+    /// Update of a parameter by its gradient.
     AdamW(Box<AdamW<S>>),
 }
 
@@ -64,7 +64,7 @@ pub struct Gemm<S = Start> {
     pub n: usize,
     /// Columns of A, rows of B.
     pub k: usize,
-    /// Further sums, for contractions over dimensions that do not lie in one run: length, distances in A and B.
+    /// Further contracted dimensions, if they do not form one run: length, strides in A and B.
     pub sums: Vec<(usize, isize, isize)>,
     /// Left operand, with its strides along rows and columns.
     pub a: Matrix<S>,
@@ -74,10 +74,10 @@ pub struct Gemm<S = Start> {
     pub c: Matrix<S>,
     /// Lengths of the batch, outermost first; each matrix has as many batch strides.
     pub batch: Vec<usize>,
-    /// Add to what is in C.
+    /// Whether the product is added to C.
     pub accumulate: bool,
-    /// In an attend: which of the product's dimensions are the rows and the columns of the tile, if two of them are. Pairs that no row
-    /// sees may be left out: as results they are not looked at, as operands they are 0.
+    /// In an attend: the dimensions of the product that are the rows and the columns of the tile, if two of them are. Invisible pairs may
+    /// be left out: as results they are not read, as operands they are 0.
     pub pairs: Option<[GemmDim; 2]>,
 }
 
@@ -88,74 +88,74 @@ pub enum GemmDim {
     M,
     /// Columns of B and C.
     N,
-    /// What is summed.
+    /// The contracted dimension.
     K,
 }
 
 /// A matrix in a buffer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matrix<S = Start> {
-    /// Where its first element is.
+    /// Start of its first element.
     pub start: S,
-    /// Distance of rows.
+    /// Stride along rows, in elements.
     pub row: isize,
-    /// Distance of columns.
+    /// Stride along columns, in elements.
     pub col: isize,
-    /// Distances along the batch.
+    /// Strides along the batch, in elements.
     pub batch: Vec<isize>,
 }
 
-/// Element-wise ops and sums in one pass over a space of indices.
+/// Element-wise ops and sums in one pass over an iteration space.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fused<S = Start> {
-    /// The space, in canonical order.
+    /// Iteration space, in canonical order.
     pub dims: Vec<DimId>,
-    /// What is read.
+    /// Views that are read.
     pub inputs: Vec<View<S>>,
-    /// Ops in order; operands are earlier ones.
+    /// Ops in order; operands are indices of earlier ones.
     pub code: Vec<Instr>,
-    /// What is written: op, place. Along dimensions that only the place has, the same number is written again.
+    /// Views that are written: op, destination. Along dimensions that only the destination has, the value is repeated.
     pub outputs: Vec<(usize, View<S>)>,
 }
 
 /// An op of a fused loop, over some of its dimensions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instr {
-    /// What it does.
+    /// The operation.
     pub op: FusedOp,
-    /// Dimensions of its value, canonical. Operands with fewer are broadcast.
+    /// Dimensions of its value, in canonical order. Operands with fewer are broadcast.
     pub dims: Vec<DimId>,
 }
 
-/// Sums over dimensions inside of a fused loop.
+/// Reductions over dimensions inside of a fused loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fold {
     /// Sum.
     Sum,
-    /// Largest.
+    /// Maximum.
     Max,
-    /// Smallest.
+    /// Minimum.
     Min,
 }
 
-/// See [`Instr`].
+/// Operation of an [`Instr`]; operands are indices of earlier ops.
 #[derive(Clone, Debug)]
 pub enum FusedOp {
-    /// Input of the kernel.
+    /// Input of the kernel, by number.
     Input(usize),
-    /// A number.
+    /// A constant.
     Number(f64),
-    /// Of one op.
+    /// An op of one operand.
     Unary(UnaryOp, usize),
-    /// Of two.
+    /// An op of two operands.
     Binary(BinaryOp, usize, usize),
-    /// Condition, then, else.
+    /// Selection: condition, then, else.
     Select(usize, usize, usize),
-    /// Over the dimensions that the operand has and the result lacks.
+    /// Reduction over the dimensions that the operand has and the result lacks.
     Fold(Fold, usize),
 }
 
-/// The same to the last bit: 0 and -0 are two numbers.
+/// Equality to the last bit: 0 and -0 differ.
 impl PartialEq for FusedOp {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -170,18 +170,18 @@ impl PartialEq for FusedOp {
     }
 }
 
-/// A copy of `from` to `to`; `to` is filled with `fill` first where that is given.
+/// A copy of `from` to `to`, after `fill` if there is one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Copy<S = Start> {
     /// Source; its axes are those of `to`, some with stride 0.
     pub from: View<S>,
     /// Destination.
     pub to: View<S>,
-    /// The whole of a buffer to be filled before, and with what.
+    /// View of the whole buffer to be filled first, and the fill value.
     pub fill: Option<(View<S>, f64)>,
 }
 
-/// What a convolution kernel computes.
+/// Variants of a convolution kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConvWork {
     /// y_t = (y_t +) sum_w f_w x_{t - w step}
@@ -192,66 +192,67 @@ pub enum ConvWork {
     Filter,
 }
 
-/// See [`ConvWork`]. Token values are `[B, T, channels]`, taps `[W, channels]`; channel axes in canonical order, taps broadcast.
+/// A depthwise convolution, see [`ConvWork`]. Token values are `[B, T, channels]`, taps `[W, channels]`; channel axes in canonical order,
+/// taps broadcast.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv<S = Start> {
-    /// Which of the three.
+    /// Variant of the convolution.
     pub work: ConvWork,
     /// x, or dy for the transpose.
     pub x: View<S>,
-    /// dy, only for the filter's gradient.
+    /// dy, for the filter's gradient only.
     pub dy: Option<View<S>>,
-    /// The filter `[W, ..]` read, or its gradient written. With axes W and some of the channels.
+    /// The filter `[W, ..]` that is read, or its gradient that is written. Axes: W and some of the channels.
     pub filter: View<S>,
-    /// The result of the other two.
+    /// Result of the forward convolution and the transpose.
     pub y: Option<View<S>>,
-    /// The window's dimension.
+    /// Dimension of the window.
     pub window: DimId,
-    /// First tap of the window that the filter stands for (a picked entry is a filter of one tap).
+    /// First tap of the window that the filter covers (a picked entry is a filter of one tap).
     pub first: usize,
-    /// Distance of taps.
+    /// Stride of the taps, in tokens.
     pub step: usize,
     /// [`super::Leaf::Positions`], `[B, T]` of u32.
     pub pos: View<S>,
-    /// The last tokens before the piece, `[B, tail, ..]`, for decoding.
+    /// Last tokens before the piece, `[B, tail, ..]`, for decoding.
     pub carried: Option<View<S>>,
-    /// Add to what is there.
+    /// Whether the result is added to the destination.
     pub accumulate: bool,
 }
 
-/// An op with a kernel of its own.
+/// An op with a dedicated kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Single<S = Start> {
     /// The op.
     pub op: Op,
-    /// Operands in order, then the leaves that the op reads beside them: see [`super::Leaf`].
+    /// Operands in order, then the further leaves that the op reads: see [`super::Leaf`].
     pub inputs: Vec<View<S>>,
     /// Result.
     pub output: View<S>,
 }
 
-/// The L2 norm of several gradients together. Squares are summed in f64, gradient by gradient in order.
+/// L2 norm of several gradients together. Squares are summed in f64, gradient by gradient in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Norm<S = Start> {
-    /// Each without gaps.
+    /// Gradients, each without gaps.
     pub gradients: Vec<View<S>>,
-    /// A scalar, f64.
+    /// Destination, a scalar of f64.
     pub norm: View<S>,
 }
 
 /// An update of a parameter by AdamW (arXiv 1711.05101), after its gradient is scaled so that the norm of all gradients is at most the
-/// rule's. Nothing moves where objective, norm or learning rate is not finite.
+/// rule's limit. Nothing changes if objective, norm or learning rate is not finite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdamW<S = Start> {
     /// The parameter, without gaps.
     pub param: View<S>,
-    /// Its gradient, in the same order.
+    /// Gradient of the parameter, in the same order.
     pub gradient: View<S>,
-    /// Running mean of the gradient.
+    /// Running mean of the gradient, in the same order.
     pub first: View<S>,
-    /// Running mean of its square.
+    /// Running mean of the gradient's square, in the same order.
     pub second: View<S>,
-    /// Whether it decays.
+    /// Whether weight decay applies.
     pub decays: bool,
     /// [`super::Leaf::Rule`].
     pub rule: View<S>,
@@ -261,59 +262,59 @@ pub struct AdamW<S = Start> {
     pub norm: View<S>,
 }
 
-/// How a port of a loop moves.
+/// A port of a loop, and its motion.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port<S = Start> {
-    /// Where it points at the first iteration, in the outer scope.
+    /// View at the first iteration, in the outer scope.
     pub outer: View<S>,
-    /// Distance for each mapped dimension.
+    /// Stride along each mapped dimension, in elements.
     pub map: Vec<isize>,
-    /// Distance for each iteration.
+    /// Stride along iterations, in elements.
     pub over: isize,
 }
 
-/// A state of a loop kernel. Its two buffers are in the body's arena and change roles after each iteration.
+/// A state of a loop kernel. Its two buffers are in the body's arena and swap roles after each iteration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StateSlot<S = Start> {
-    /// Elements.
+    /// Number of elements.
     pub len: usize,
     /// The two buffers in the body's arena.
     pub buffers: [Start; 2],
-    /// Ports at which the body finds the old value and puts the new one.
+    /// Ports through which the body reads the old value and writes the new one.
     pub ports: [usize; 2],
-    /// The initial value in the outer scope: axes mapped ones and the state's own, with strides along `map`.
+    /// Initial value in the outer scope: mapped axes and the state's own, with strides along `map`.
     pub initial: Port<S>,
-    /// The state's axes as they lie in a buffer (base: the old port).
+    /// Axes of the state in a buffer (base: the old port).
     pub view: View,
-    /// Where the final value goes.
+    /// Destination of the final value, if it is read.
     pub last: Option<Port<S>>,
 }
 
 /// A loop over `count` iterations for each index of the mapped dimensions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoopKernel<S = Start> {
-    /// Iterations.
+    /// Number of iterations.
     pub count: usize,
-    /// From the last.
+    /// Whether iterations run from the last to the first.
     pub reverse: bool,
-    /// The dimension that is run through.
+    /// The iterated dimension.
     pub over: DimId,
     /// The mapped dimensions.
     pub map_dims: Vec<DimId>,
-    /// Their lengths.
+    /// Lengths of the mapped dimensions.
     pub map: Vec<usize>,
-    /// Ports by number ([`super::Base::Port`] of the body), states' ports excluded (their entries are `None`).
+    /// Ports by number ([`super::Base::Port`] of the body); `None` for those of states.
     pub ports: Vec<Option<Port<S>>>,
     /// States.
     pub states: Vec<StateSlot<S>>,
-    /// One iteration.
+    /// Kernels of one iteration.
     pub body: Scope,
-    /// Where the body's arena starts in that of the outer scope.
+    /// Start of the body's arena in that of the outer scope.
     pub arena: S,
 }
 
 impl FusedOp {
-    /// Calls f with the number of every operand.
+    /// Calls `f` with the index of every operand.
     pub(super) fn each_operand(&mut self, f: &mut dyn FnMut(&mut usize)) {
         match self {
             Self::Input(_) | Self::Number(_) => {}
@@ -330,7 +331,7 @@ impl FusedOp {
         }
     }
 
-    /// Numbers of all operands.
+    /// Indices of all operands.
     pub fn operands(&self) -> Vec<usize> {
         let mut all = Vec::new();
         self.clone().each_operand(&mut |o| all.push(*o));
@@ -339,23 +340,23 @@ impl FusedOp {
 }
 
 impl<S> AdamW<S> {
-    /// All that it reads or writes.
+    /// All views that it reads or writes.
     pub fn views(&self) -> [&View<S>; 7] {
         [&self.param, &self.gradient, &self.first, &self.second, &self.rule, &self.objective, &self.norm]
     }
 }
 
-/// From where an operand starts, and what its elements are, to where it starts after.
+/// Relocation: from the start of an operand and its element type to the new start.
 pub(super) type Relocate<'f, S, T> = dyn FnMut(S, Element) -> T + 'f;
 
 impl<S> View<S> {
-    /// The same elsewhere.
+    /// The same view with a relocated start.
     pub(super) fn relocate<T>(self, f: &mut Relocate<'_, S, T>) -> View<T> {
         View { start: f(self.start, self.element), element: self.element, axes: self.axes }
     }
 }
 
-/// Views elsewhere.
+/// Views with relocated starts.
 pub(super) fn relocate_all<S, T, C: FromIterator<View<T>>>(
     views: impl IntoIterator<Item = View<S>>,
     f: &mut Relocate<'_, S, T>,
@@ -389,7 +390,7 @@ impl<S> StateSlot<S> {
 }
 
 impl<S> Kernel<S> {
-    /// The same kernel with its operands elsewhere. `f` is called for each operand in an order that depends on the kernel alone.
+    /// The same kernel with relocated operands. `f` is called for each operand in an order that depends on the kernel alone.
     pub(super) fn relocate<T>(self, f: &mut Relocate<'_, S, T>) -> Kernel<T> {
         let work = match self.work {
             Work::Gemm(g) => Work::Gemm(Gemm {
@@ -458,7 +459,7 @@ impl<S> Kernel<S> {
         Kernel { work, name: self.name }
     }
 
-    /// Calls f with where every operand starts.
+    /// Calls `f` with the start of every operand.
     pub(super) fn each_start(&self, f: &mut dyn FnMut(&S)) {
         let mut view = |v: &View<S>| f(&v.start);
         match &self.work {

@@ -1,4 +1,4 @@
-//! Kernels of single values: products, copies, and ops that have a kernel of their own.
+//! Kernels of single values: products, copies, and ops with dedicated kernels.
 
 use super::contraction::Roles;
 use super::memory::{Kernel, Place, View};
@@ -13,7 +13,7 @@ impl ScopePlan<'_> {
         self.kernels.push(Kernel { work, name: self.values.dag.node(id).name.clone() });
     }
 
-    /// Makes the kernel of a value that has one of its own.
+    /// Emits the kernel of a value that is not fused.
     pub fn emit_kernel(&mut self, planner: &mut Planner<'_>, id: ValueId) {
         if let Some((_, added)) = self.joins.adds.get(&id).copied() {
             return self.emit_product(planner, added, id, true);
@@ -52,7 +52,7 @@ impl ScopePlan<'_> {
                 self.emit_filled(planner, id, to, whole, 0.0);
             }
             Op::Chunk { chunks, rows, fill } => {
-                // ragged: whole chunks first, then what is left
+                // ragged: whole chunks first, then the remaining tokens
                 let whole = self.read(planner, id);
                 let from = self.read(planner, node.operands[0]);
                 let (c, stride) = (planner.size(*rows), from.stride(TIME));
@@ -101,7 +101,7 @@ impl ScopePlan<'_> {
                 self.kernels.push(copy(source, split, &name));
             }
             Op::Unchunk { chunks, rows } => {
-                // chunks that do not follow each other: copied one token run at a time
+                // chunks that are not contiguous: all whole chunks in one copy, then the remaining tokens
                 let to = self.read(planner, id);
                 let source = self.read(planner, node.operands[0]);
                 let c = planner.size(*rows);

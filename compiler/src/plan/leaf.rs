@@ -1,40 +1,40 @@
-//! The leaves of a plan: what its caller gives for each run, by kind.
+//! Leaves of a plan, by kind: the data that the caller provides for each run.
 
 use super::Element;
 use crate::lowered::{BATCH, DimId, Op, TIME};
 
-/// What a kernel reads that no kernel makes, parameters and constants apart. A plan lists its leaves with their places; the same kind may
-/// be listed with two elements.
+/// A kernel's operand that no kernel makes, other than parameters and constants. A plan lists its leaves with their places; the same kind
+/// may be listed with two element types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leaf {
-    /// Row of the embedding table for each token, `[B, T]` of u32: a token, or from VOCAB on the prefix's.
+    /// Row of the embedding table for each token, `[B, T]` of u32: a token, or from VOCAB on a row of the prefix's table.
     Tokens,
-    /// The token that each token should predict, `[B, T]` of u32.
+    /// Token that each token should predict, `[B, T]` of u32.
     Targets,
     /// Weight of each token in the loss, `[B, T]` of f64 for the cross-entropy, of f32 as a value of the program.
     Weights,
-    /// Position of each token in its document, `[B, T]` of u32 for kernels that look at where documents start, of f32 as a value.
+    /// Position of each token in its document, `[B, T]`: of u32 for kernels that read where documents start, of f32 as a value.
     Positions,
     /// Number of each token's document in its sequence, `[B, T]`.
     Documents,
-    /// Updates done: a scalar.
+    /// Number of updates done so far: a scalar.
     Updates,
-    /// The key of a dropout site's random numbers at this step (SHA-256 of seed, step and the site's path): a scalar.
+    /// Key of a dropout site's random numbers at this step (SHA-256 of seed, step and the site's path): a scalar.
     DropoutKey(String),
     /// Learning rate, beta1, beta2, eps, weight decay, largest norm, number of the update from 1: a scalar. See [`super::AdamW`].
     Rule,
     /// Input i, `[B, T, axes]`.
     Input(usize),
-    /// The R of output i in sum(output * R), `[B, T, axes]`.
+    /// Cotangent of output i, the R in sum(output * R), `[B, T, axes]`.
     Cotangent(usize),
-    /// What an earlier piece of the sequences left, by name.
+    /// A value carried over from earlier pieces of the sequences, by name.
     Carried(String),
-    /// What rounding took from that.
+    /// Rounding error of a carried value, by name.
     CarriedLow(String),
 }
 
 impl Leaf {
-    /// The leaf that an op of the graph is; none for other ops.
+    /// The leaf that an op of the graph is, if it is one.
     pub(super) fn of(op: &Op) -> Option<Self> {
         Some(match op {
             Op::Pos => Self::Positions,
@@ -127,7 +127,7 @@ impl Leaf {
         }
     }
 
-    /// The dimensions of a leaf that is no op of the graph.
+    /// Dimensions of a leaf that is no op of the graph.
     pub(super) fn dims(&self) -> &'static [DimId] {
         match self {
             Self::DropoutKey(_) | Self::Updates | Self::Rule => &[],
@@ -135,7 +135,7 @@ impl Leaf {
         }
     }
 
-    /// How it is printed.
+    /// Name of the leaf's kind, for printing.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Tokens => "tokens",

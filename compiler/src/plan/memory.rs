@@ -1,5 +1,5 @@
-//! Buffers of an arena: each alive from the kernel that first writes it to the last that touches it; buffers that are never
-//! alive together share memory.
+//! Buffers of an arena: each alive from the kernel that first writes it to the last that accesses it; buffers that are never alive together
+//! share memory.
 
 use super::{Base, Element, Scope, Start};
 
@@ -8,26 +8,26 @@ pub(super) type View = super::View<Place>;
 /// A kernel while its scope is planned.
 pub(super) type Kernel = super::Kernel<Place>;
 
-/// Where an operand is while its scope is planned.
+/// Location of an operand while its scope is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// Which buffer.
+    /// Its buffer.
     pub home: Home,
-    /// Its distance from the buffer's start, in elements.
+    /// Offset from the buffer's start, in elements.
     pub offset: usize,
 }
 
 /// A buffer while a scope is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Home {
-    /// One of the scope's own ([`Buffer`], by number), which [`Layout`] gives an address.
+    /// A buffer of the scope ([`Buffer`], by number), which [`Layout`] assigns an address.
     Own(usize),
-    /// One that is there already, the scope's arena excepted.
+    /// A buffer that exists already, other than the scope's arena.
     There(Base),
 }
 
 impl Place {
-    /// An element of a buffer that is there already.
+    /// An element of a buffer that exists already.
     pub fn there(base: Base, offset: usize) -> Self {
         Self { home: Home::There(base), offset }
     }
@@ -37,7 +37,7 @@ impl Place {
         Self::there(Base::Port(port), 0)
     }
 
-    /// The scope's own buffer in which it is.
+    /// Number of the scope's own buffer in which it is, if it is in one.
     pub fn buffer(&self) -> Option<usize> {
         match self.home {
             Home::Own(buffer) => Some(buffer),
@@ -49,16 +49,16 @@ impl Place {
 /// A buffer under planning.
 #[derive(Clone, Debug)]
 pub(super) struct Buffer {
-    /// Its size.
+    /// Size in bytes.
     pub bytes: usize,
-    /// Alive throughout: a leaf, or read after the scope has run.
+    /// Whether it is alive throughout: a leaf, or read after the scope has run.
     pub pinned: bool,
 }
 
-/// Where each buffer of a scope starts in the arena.
+/// Start of each buffer of a scope in the arena.
 pub(super) struct Layout {
     at: Vec<usize>,
-    /// Bytes of the arena.
+    /// Size of the arena in bytes.
     pub arena: usize,
 }
 
@@ -81,7 +81,7 @@ impl Layout {
             }
         }
         order.retain(|&b| alive[b].is_some() && buffers[b].bytes > 0);
-        // large ones first, each at the lowest address that is free all its life
+        // large buffers first, each at the lowest address that is free during its whole life
         order.sort_by_key(|&b| (usize::MAX - buffers[b].bytes, b));
         let mut at = vec![0usize; buffers.len()];
         let mut placed: Vec<(usize, usize, usize, usize)> = Vec::new(); // start, end, first, last; in order

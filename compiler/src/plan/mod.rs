@@ -1,31 +1,30 @@
 //! The plan: a lowered or joint graph at one batch shape as a list of kernels over buffers, which every device executes.
 //!
 //! `plan` decides, in this order:
-//! - which values are only other names for numbers that are there already ([`View`]: renames, picks, cuts, chunks of an
+//! - which values are only aliases of elements that are in memory already ([`View`]: renames, picks, cuts, chunks of an
 //!   even sequence), and which are the same at every call (constants: computed once, by `constants`);
 //! - which contractions are matrix products ([`Gemm`]) and which are better summed element by element;
 //! - which element-wise ops, broadcasts and sums run as one loop ([`Fused`]): an op joins the loop of its operands if that makes
-//!   no cycle and the loop's space of indices grows by nothing that no member has;
-//! - where results go: into a matrix product that adds to what is there, into the part of a stack or the emit of a loop
+//!   no cycle and the loop's iteration space gains no dimension that no member has;
+//! - where results go: into a matrix product that accumulates, into the part of a stack or the emit of a loop
 //!   that they are copied to anyway, or into the arena, where buffers that are never alive together share memory;
-//! - which kernels are the same but for their addresses ([`Schedule`]): repeated layers stay rolled.
+//! - which kernels are equal but for their addresses ([`Schedule`]): repeated layers stay rolled.
 //!
-//! A training step ends with the update: the norm of all gradients, then a kernel for each parameter that follows its own.
+//! A training step ends with the update: the norm of all gradients, then a kernel for each parameter's update.
 //!
 //! A loop ([`LoopKernel`]) and an attend have plans of their own for their bodies ([`Scope`]), whose views reach the outside
 //! through ports: base pointers that move with the loop.
 //!
 //! Invariants (checked by [`verify()`], once a compile):
-//! - a kernel reads nothing but its operands, of which it knows the element: leaves ([`Leaf`]) are operands as well;
-//! - every view and matrix lies inside its buffer; through a port a body touches only what the port gives, at every mapped index
+//! - a kernel reads its operands only, whose element types it knows: leaves ([`Leaf`]) are operands as well;
+//! - every view and matrix lies inside its buffer; through a port a body accesses only what the port covers, at every mapped index
 //!   and iteration;
 //! - the ops of a fused loop read earlier ones, and have no dimension that the loop lacks;
 //! - the pairs of a product are the rows and columns of its attend's tile;
 //! - every panel of an attend has a port of its own, and room for all its tiles; a transposed one has the tokens last.
 //!
-//! By construction, and held by the tests of devices: axes of a view are in canonical order; what a kernel reads was written by an earlier
-//! kernel, is a leaf, a parameter, a constant, or comes through a port; two buffers of an arena that are alive at the same time do not
-//! overlap.
+//! By construction, and held by the tests of devices: axes of a view are in canonical order; an operand was written by an earlier kernel,
+//! is a leaf, a parameter, a constant, or comes through a port; two buffers of an arena that are alive at the same time do not overlap.
 //!
 //! The smallest example, `block Twice[D] { input x[D] output x + x }` and its gradient at B = 2, T = 3, D = 4, prints as
 //! ```text
@@ -75,60 +74,60 @@ use crate::graph::ParamId;
 use crate::lowered::{Lowered, Shape, ValueId};
 use std::sync::Arc;
 
-/// See the module's essay.
+/// An executable plan; see the module's essay.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What is planned.
+    /// The planned graph.
     pub graph: Arc<Lowered>,
-    /// For which batch.
+    /// Batch shape.
     pub shape: Shape,
-    /// Length of each dimension.
+    /// Length of each dimension, by number.
     pub sizes: Vec<usize>,
-    /// Run once, when the session is made: results in [`Base::Constants`].
+    /// Kernels run once, when the session is made: results in [`Base::Constants`].
     pub constants: Scope,
-    /// Elements of all constants, f32.
+    /// Length of all constants, in f32 elements.
     pub constants_len: usize,
-    /// So many launches, the first ones, depend on parameters alone: what they made is still there at the next call, as long as
-    /// parameters do not change.
+    /// Length of the launch prefix that depends on parameters only: its results stay valid for later calls as long as parameters do not
+    /// change.
     pub prepared: usize,
-    /// Run at every call.
+    /// Kernels and launches run at every call.
     pub root: Schedule,
-    /// Leaves that the caller fills in before a run, densely, and where they go. Kernels read nothing else from outside.
+    /// Leaves that the caller fills in before a run, contiguously, and their views. Kernels read nothing else from outside.
     pub leaves: Vec<(Leaf, View)>,
-    /// Where each parameter starts in [`Base::Params`], and its gradient in [`Base::Grads`]; checkpoint layout.
+    /// Offset of each parameter in [`Base::Params`], and of its gradient in [`Base::Grads`]; checkpoint layout.
     pub params: Vec<usize>,
-    /// Elements of all parameters, f32.
+    /// Length of all parameters, in f32 elements.
     pub params_len: usize,
-    /// Where the values that the outside reads are after a run. Parameter gradients are in [`Base::Grads`], those that get none
-    /// are not in `graph.param_grads` and stay what they were.
+    /// Views of the values that the outside reads after a run. Parameter gradients are in [`Base::Grads`]; parameters without a gradient
+    /// are not in `graph.param_grads`, and their elements there are not written.
     pub results: Vec<(ValueId, View)>,
-    /// Training: where the norm of all gradients is after a run, a scalar of f64. The last kernels move the parameters.
+    /// Training: view of the norm of all gradients after a run, a scalar of f64. The last kernels update the parameters.
     pub norm: Option<View>,
 }
 
-/// The kernels of a graph, each once, and in which order they run where. Repeated layers launch the same kernels: the weights and
-/// buffers that they work on are arguments.
+/// The distinct kernels of a graph, and their launches in order. Repeated layers launch the same kernels with other weights and buffers as
+/// arguments.
 #[derive(Clone, Debug, Default)]
 pub struct Schedule {
-    /// No two are equal. Their operands start at ports ([`Base::Port`]), numbered in the order of [`Launch::starts`].
+    /// Distinct kernels. Their operands start at ports ([`Base::Port`]), numbered in the order of [`Launch::starts`].
     pub kernels: Vec<Kernel>,
-    /// In order of execution.
+    /// Launches in order of execution.
     pub launches: Vec<Launch>,
-    /// Bytes of the arena ([`Base::Scratch`]).
+    /// Size of the arena ([`Base::Scratch`]) in bytes.
     pub arena: usize,
 }
 
 /// One run of a kernel.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// Which kernel.
+    /// Index of the kernel.
     pub kernel: usize,
-    /// Where its operands start.
+    /// Starts of its operands.
     pub starts: Vec<Start>,
 }
 
 impl Plan {
-    /// Where the gradient of a parameter is, if it has one.
+    /// Offset of a parameter's gradient, if it has one.
     pub fn gradient(&self, param: ParamId) -> Option<usize> {
         self.graph.param_grads.iter().any(|g| g.0 == param).then(|| self.params[param.0 as usize])
     }

@@ -1,4 +1,4 @@
-//! Where values lie: sums in place, parts made inside of what joins them, other names for the same numbers, buffers for the rest.
+//! Places of values: in-place sums, parts made inside of their stack or concatenation, aliases, buffers for the rest.
 
 use super::Axis;
 use super::build::LeafPlace;
@@ -9,8 +9,8 @@ use super::scope::ScopePlan;
 use crate::lowered::{DimId, Fact, Node, Op, TIME, ValueId};
 
 impl<'d> ScopePlan<'d> {
-    /// Sums of which one operand is a contraction that nobody else reads, and the other a result that nobody else reads: the
-    /// contraction adds to it in place.
+    /// Finds in-place sums: one operand is a contraction, the other a result, and neither has another user, so that the contraction
+    /// accumulates into the result.
     pub fn find_adds(&mut self, planner: &Planner<'_>) {
         use crate::graph::BinaryOp;
         for id in self.values.dag.ids().rev().filter(|id| self.values.live[id.0 as usize]) {
@@ -30,7 +30,7 @@ impl<'d> ScopePlan<'d> {
                 continue;
             }
             let product = |s: &Self, v: ValueId| s.is_product(planner, v);
-            // the other operand must be in memory of its own anyway; what is fused and read by a fused op need not be
+            // the other operand must be in memory of its own anyway; a fused value read by a fused op need not be
             let (base, added) = if product(self, b) {
                 (a, b)
             } else if product(self, a) {
@@ -49,7 +49,7 @@ impl<'d> ScopePlan<'d> {
         }
     }
 
-    /// Whether a value is a contraction that is done as a matrix product.
+    /// Whether a value is a contraction that runs as a matrix product.
     pub fn is_product(&self, planner: &Planner<'_>, id: ValueId) -> bool {
         let node = self.values.dag.node(id);
         let Op::Contract(over) = &node.op else { return false };
@@ -62,7 +62,7 @@ impl<'d> ScopePlan<'d> {
                 .is_dot(&planner.sizes, &planner.target)
     }
 
-    /// Operands of stacks and concatenations are made where they belong, if they can be.
+    /// Places operands of stacks and concatenations inside of the result, where possible.
     pub fn find_parts(&mut self, planner: &Planner<'_>) {
         for id in self.values.dag.ids().rev() {
             let node = self.values.dag.node(id);
@@ -89,8 +89,8 @@ impl<'d> ScopePlan<'d> {
         }
     }
 
-    /// Windows that are never built, because each user reads them as a convolution does; and the products that only a
-    /// window's gradient reads.
+    /// Finds windows that need no memory, because each user reads them as a convolution does; and the products that only a window's
+    /// gradient reads.
     pub fn find_absorbed(&mut self, planner: &Planner<'_>) {
         for id in self.values.dag.ids().filter(|id| self.values.live[id.0 as usize]) {
             match &self.values.dag.node(id).op {
@@ -109,7 +109,7 @@ impl<'d> ScopePlan<'d> {
         }
     }
 
-    /// Where every live value is or would be.
+    /// Assigns every live value its place.
     pub fn find_places(&mut self, planner: &mut Planner<'_>, leaf: &mut LeafPlace<'_, 'd>) {
         for id in self.values.dag.ids() {
             let i = id.0 as usize;
@@ -134,7 +134,7 @@ impl<'d> ScopePlan<'d> {
         }
     }
 
-    /// The view of a value that is another name for its operand's numbers.
+    /// View of a value that is an alias of its operand.
     fn named(&mut self, planner: &mut Planner<'_>, id: ValueId) -> Option<View> {
         let node = self.values.dag.node(id);
         if !node.op.is(Fact::Name) {
@@ -199,7 +199,7 @@ impl<'d> ScopePlan<'d> {
         Some(view)
     }
 
-    /// Whether a value that may be another name is one here: its place is inside of its operand's.
+    /// Whether a value that may be an alias is one here: its place is inside of its operand's.
     pub fn is_name_here(&self, planner: &Planner<'_>, id: ValueId) -> bool {
         let node = self.values.dag.node(id);
         let x = node.operands[0];
@@ -217,7 +217,7 @@ impl<'d> ScopePlan<'d> {
     }
 }
 
-/// The parts of a stack or concatenation.
+/// Views of the parts of a stack or concatenation.
 pub(super) fn parts(planner: &Planner<'_>, node: &Node, whole: &View) -> Vec<View> {
     let part = |i: usize| match &node.op {
         Op::Stack(dim) => {

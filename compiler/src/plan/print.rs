@@ -1,10 +1,10 @@
-//! The text form of a plan: one line a launch, with the kernel's number and counts; bodies are indented, and printed once.
+//! Text form of a plan: one line for each launch, with the kernel's number and counts; bodies are indented, and printed once.
 
 use super::{Base, ConvWork, Element, FusedOp, Kernel, Plan, Scope, View, Work};
 use crate::lowered::DimId;
 use std::fmt::Write;
 
-/// Kernels in order, buffers, and how many bytes each kernel moves.
+/// Text form of a plan: kernels in order, buffers, and the bytes that each kernel moves.
 pub fn print(plan: &Plan) -> String {
     let source = &plan.graph.source;
     let mut text = format!("plan {}  B={} T={}", source.name, plan.shape.batch, plan.shape.len);
@@ -148,13 +148,13 @@ impl Printer<'_> {
     }
 }
 
-/// Numbers that a view touches.
+/// Number of distinct elements that a view covers.
 fn distinct(view: &View) -> usize {
     view.axes.iter().filter(|a| a.stride != 0).map(|a| a.size).product()
 }
 
 impl super::Gemm {
-    /// Multiplications and additions.
+    /// Number of multiplications and additions.
     pub fn flops(&self) -> usize {
         let sums: usize = self.sums.iter().map(|s| s.0).product();
         2 * self.m * self.n * self.k * sums * self.batch.iter().product::<usize>()

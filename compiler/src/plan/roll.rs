@@ -1,14 +1,14 @@
-//! Kernels that do the same in different places are one kernel: a repeated layer has no code of its own, only other addresses.
+//! Merges kernels that differ in addresses only: a repeated layer has no code of its own, only other addresses.
 
 use super::{Axis, Base, Kernel, Launch, Schedule, Scope, Single, Start, TileSum, View, Work};
 use crate::lowered::{BATCH, DimId, Op, TIME};
 use std::collections::BTreeMap;
 
 impl Schedule {
-    /// Finds the kernels of a scope that differ in nothing but where their operands start and what their dimensions are called.
+    /// Merges the kernels of a scope that differ only in the starts of their operands and the names of their dimensions.
     pub(super) fn of(scope: Scope, sizes: &[usize]) -> Self {
         let mut rolled = Self { arena: scope.arena, ..Self::default() };
-        // what each kernel does, by what equal ones share and is quickly found
+        // known kernels, by a cheap key that equal ones share
         let mut known: BTreeMap<Likeness, Vec<(Work, Vec<usize>, usize)>> = BTreeMap::new();
         for kernel in scope.kernels {
             let mut starts = Vec::new();
@@ -31,7 +31,7 @@ impl Schedule {
         rolled
     }
 
-    /// A launch as a kernel of its own, whose views start where the launch says.
+    /// A launch as a kernel of its own, with its views at the launch's starts.
     pub fn launched(&self, launch: &Launch) -> Kernel {
         self.kernels[launch.kernel].clone().relocate(&mut |start, _| match start.base {
             Base::Port(port) => launch.starts[port],
@@ -39,7 +39,7 @@ impl Schedule {
         })
     }
 }
-/// Kind of kernel, operands, and two sizes.
+/// Key of a kernel: its kind, number of operands, and two sizes.
 type Likeness = (u8, usize, usize, usize);
 
 fn likeness(work: &Work, operands: usize) -> Likeness {
@@ -57,7 +57,7 @@ fn likeness(work: &Work, operands: usize) -> Likeness {
     (kind, operands, a, b)
 }
 
-/// The work with its dimensions [`Numbered`] and without what a launch gives, and the dimensions' lengths.
+/// The work with dimensions [`Numbered`] and without what a launch supplies, and the dimensions' lengths.
 fn numbered(work: &Work, sizes: &[usize]) -> (Work, Vec<usize>) {
     let mut work = work.clone();
     let mut numbers = Numbered::default();
@@ -69,7 +69,7 @@ fn numbered(work: &Work, sizes: &[usize]) -> (Work, Vec<usize>) {
     (work, numbers.lengths(sizes))
 }
 
-/// Dimensions numbered in the order in which they occur: what does not depend on what they are called. Batch and time, which kernels
+/// Dimensions renumbered in the order in which they occur, which makes works independent of their names. Batch and time, which kernels
 /// know, keep their names.
 pub(super) struct Numbered(Vec<DimId>);
 
@@ -80,7 +80,7 @@ impl Default for Numbered {
 }
 
 impl Numbered {
-    /// Replaces a dimension by its number.
+    /// Replaces a dimension by its new number.
     pub fn number(&mut self, dim: &mut DimId) {
         let number = self.0.iter().position(|d| d == dim).unwrap_or_else(|| {
             self.0.push(*dim);
@@ -89,13 +89,13 @@ impl Numbered {
         *dim = DimId(number as u32);
     }
 
-    /// Their lengths.
+    /// Lengths of the renumbered dimensions.
     pub fn lengths(&self, sizes: &[usize]) -> Vec<usize> {
         self.0.iter().map(|d| sizes.get(d.0 as usize).copied().unwrap_or(0)).collect()
     }
 }
 
-/// Calls f with every dimension that a kernel names.
+/// Calls `f` with every dimension that a kernel names.
 fn dims(work: &mut Work, f: &mut dyn FnMut(&mut DimId)) {
     fn views<'v>(views: impl IntoIterator<Item = &'v mut View>, f: &mut dyn FnMut(&mut DimId)) {
         views.into_iter().flat_map(|v| &mut v.axes).for_each(|Axis { dim, .. }| f(dim));

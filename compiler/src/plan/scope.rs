@@ -128,7 +128,7 @@ impl Homes {
         self.buffer(Element::F32, body.arena.div_ceil(Element::F32.bytes()), false)
     }
 
-    /// Makes room for so many of a view side by side in its buffer, alive throughout.
+    /// Resizes a view's buffer to `count` copies of the view side by side, alive throughout.
     pub fn grow(&mut self, view: &View, count: usize) {
         if let Some(buffer) = view.start.buffer() {
             self.buffers[buffer] = Buffer { bytes: view.element.bytes() * view.len() * count, pinned: true };

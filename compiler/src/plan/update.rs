@@ -1,4 +1,4 @@
-//! The end of a training step: the norm of all gradients, and a kernel for each parameter that follows its own.
+//! The end of a training step: the norm of all gradients, and a kernel for each parameter's update.
 
 use super::memory::{Kernel, View};
 use super::planner::{Planner, copy};
@@ -7,7 +7,7 @@ use super::{AdamW, Base, Element, Leaf, Norm, Work};
 use crate::graph::{ParamId, ParamKind};
 
 impl ScopePlan<'_> {
-    /// Makes the kernels of the update; gives the norm. None without an objective.
+    /// Emits the kernels of the update; returns the norm. None without an objective.
     pub fn emit_update(&mut self, planner: &mut Planner<'_>) -> Option<View> {
         let graph = planner.graph;
         let (objective, _) = graph.objective?;

@@ -1,4 +1,4 @@
-//! The invariants of a plan. A compile checks them once, in release builds too: a kernel takes its addresses on trust.
+//! Invariants of a plan. A compile checks them once, in release builds too: a kernel does not check its addresses.
 
 use super::{
     AttendKernel, Base, Element, Fused, FusedOp, Gemm, GemmDim, Kernel, Leaf, LoopKernel, Matrix, Plan, Scope, Start,
@@ -15,7 +15,7 @@ pub fn verify(plan: &Plan) -> Result<(), String> {
     buffers.scope(&plan.constants, &[], None, "constants")?;
     let mut needs = Vec::with_capacity(plan.root.kernels.len());
     for (i, kernel) in plan.root.kernels.iter().enumerate() {
-        // what it touches from each of its starts on, in bytes
+        // bytes that it accesses from each of its starts on
         let mut need: Vec<usize> = Vec::new();
         let mut touch = |start: Start, bytes: usize| {
             let Base::Port(port) = start.base else { return Err(format!("an operand in {:?}", start.base)) };
@@ -47,16 +47,16 @@ pub fn verify(plan: &Plan) -> Result<(), String> {
     Ok(())
 }
 
-/// Bytes of the buffers that all scopes share.
+/// Sizes of the buffers that all scopes share, in bytes.
 struct Buffers {
     constants: usize,
     params: usize,
 }
 
-/// Hears where something starts and how many bytes from there on it may touch.
+/// Callback that receives a start and the number of bytes that may be accessed from there on.
 type Touch<'t> = dyn FnMut(Start, usize) -> Result<(), String> + 't;
 
-/// What a view touches.
+/// Reports the bytes that a view covers.
 fn touched(view: &View, touch: &mut Touch<'_>) -> Result<(), String> {
     let bytes = view.element.bytes();
     if !view.start.bytes.is_multiple_of(bytes.min(8)) {
@@ -66,7 +66,7 @@ fn touched(view: &View, touch: &mut Touch<'_>) -> Result<(), String> {
 }
 
 impl Buffers {
-    /// Whether so many bytes from a start on lie inside of its buffer. `ports`: bytes behind each port.
+    /// Checks that `bytes` bytes from a start on lie inside of its buffer. `ports`: bytes behind each port.
     fn inside(&self, start: Start, bytes: usize, arena: usize, ports: &[usize]) -> Result<(), String> {
         let room = match start.base {
             Base::Scratch => arena,
@@ -81,7 +81,7 @@ impl Buffers {
         if end <= room { Ok(()) } else { Err(format!("reaches {end} of {room} bytes in {:?}", start.base)) }
     }
 
-    /// The kernels of a scope, which may be the body of an attend. `ports`: bytes behind each of its ports.
+    /// Checks the kernels of a scope, which may be the body of an attend. `ports`: bytes behind each of its ports.
     fn scope(&self, scope: &Scope, ports: &[usize], attend: Option<&AttendKernel>, what: &str) -> Result<(), String> {
         for (i, kernel) in scope.kernels.iter().enumerate() {
             let place = format!("{what} kernel {i} ({})", kernel.name);
@@ -158,7 +158,7 @@ impl Buffers {
     }
 }
 
-/// What is touched from a start on by a walk: lengths and distances, in f32.
+/// Reports the bytes that a walk from a start on covers: lengths and strides, in f32 elements.
 fn walk(start: Start, along: impl Iterator<Item = (usize, isize)>, touch: &mut Touch<'_>) -> Result<(), String> {
     let mut last = 0;
     for (n, stride) in along {
@@ -170,7 +170,7 @@ fn walk(start: Start, along: impl Iterator<Item = (usize, isize)>, touch: &mut T
     touch(start, Element::F32.bytes() * (last + 1))
 }
 
-/// What a view touches with all that it moves along beside its own axes.
+/// Reports the bytes that a view covers while it also moves along further dimensions.
 fn moving(view: &View, along: impl Iterator<Item = (usize, isize)>, touch: &mut Touch<'_>) -> Result<(), String> {
     if view.element != Element::F32 {
         return Err(format!("moves along {}", view.element.name()));
@@ -203,7 +203,7 @@ fn gemm(g: &Gemm, touch: &mut Touch<'_>, attend: Option<&AttendKernel>) -> Resul
     }
 }
 
-/// The bytes behind each port of a loop's body, at every mapped index and iteration; what the ports walk through is touched.
+/// The bytes behind each port of a loop's body, at every mapped index and iteration; reports the bytes that the ports walk over.
 fn loop_ports(l: &LoopKernel, touch: &mut Touch<'_>) -> Result<Vec<usize>, String> {
     let mut rooms = Vec::with_capacity(l.ports.len());
     let mapped = |map: &[isize]| -> Vec<(usize, isize)> { l.map.iter().copied().zip(map.iter().copied()).collect() };
@@ -236,7 +236,7 @@ fn loop_ports(l: &LoopKernel, touch: &mut Touch<'_>) -> Result<Vec<usize>, Strin
     Ok(rooms)
 }
 
-/// All that the tiles of an attend are copied from and to.
+/// Reports all bytes that the tiles of an attend are copied from and to.
 fn attend_ports(a: &AttendKernel, touch: &mut Touch<'_>) -> Result<(), String> {
     if a.pos.element != Element::U32 {
         return Err(format!("reads positions of {}", a.pos.element.name()));
@@ -259,7 +259,7 @@ fn attend_ports(a: &AttendKernel, touch: &mut Touch<'_>) -> Result<(), String> {
     own.chain(a.emits.iter().map(|e| &e.value)).chain(grad).try_for_each(|view| inside_arena(view, 1, a))
 }
 
-/// Whether so many tiles side by side lie in the body's arena, where the body's own ones are.
+/// Checks that `tiles` tiles side by side lie in the body's arena, if the view starts there.
 fn inside_arena(view: &View, tiles: usize, a: &AttendKernel) -> Result<(), String> {
     let bytes = view.element.bytes() * (view.len() * (tiles - 1) + view.reach() + 1);
     match view.start.base {
@@ -270,7 +270,7 @@ fn inside_arena(view: &View, tiles: usize, a: &AttendKernel) -> Result<(), Strin
     }
 }
 
-/// The bytes behind each port of an attend's body. Panels have ports of their own, and lie in the body's arena with all their tiles.
+/// The bytes behind each port of an attend's body. Panels have ports of their own, and lie with all their tiles in the body's arena.
 fn panels(a: &AttendKernel) -> Result<Vec<usize>, String> {
     let tiles = a.cols.div_ceil(a.tile_cols.max(1));
     let mut rooms: Vec<Option<usize>> = vec![None; a.panels];
@@ -299,7 +299,7 @@ fn panels(a: &AttendKernel) -> Result<Vec<usize>, String> {
     }
 }
 
-/// Whether a panel has the axes of a port's tile, its tokens last.
+/// Whether a panel has the axes of a port's tile, with its tokens last in memory.
 fn is_transpose(port: &TilePort, transposed: &View) -> bool {
     let Some((tokens, others)) = port.tile.axes.split_first() else { return false };
     let sizes = transposed.axes.iter().map(|t| (t.dim, t.size)).eq(port.tile.axes.iter().map(|t| (t.dim, t.size)));

@@ -2,7 +2,7 @@
 
 use crate::lowered::DimId;
 
-/// What the elements of a buffer are.
+/// Element type of a buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Element {
     /// IEEE 754 single precision: activations, parameters, gradients.
@@ -14,12 +14,12 @@ pub enum Element {
     U32,
     /// 256 bits: the key of a stream of random numbers.
     Key,
-    /// Eight f64: what an update of the parameters needs to know beside the gradients.
+    /// Eight f64: the inputs of a parameter update beside the gradients.
     Rule,
 }
 
 impl Element {
-    /// Bytes of one.
+    /// Size of one element in bytes.
     pub const fn bytes(self) -> usize {
         match self {
             Self::F32 | Self::U32 => 4,
@@ -29,7 +29,7 @@ impl Element {
         }
     }
 
-    /// `f32`, `f64`, `u32`.
+    /// Name of the type: `f32`, `f64`, `u32`, `key`, `rule`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -41,16 +41,16 @@ impl Element {
     }
 }
 
-/// A buffer, by role. A device knows where each starts.
+/// A buffer, by role. A device knows the start of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Base {
     /// The scope's own arena.
     Scratch,
-    /// Values that are the same at every call.
+    /// Constants, which are the same at every call.
     Constants,
     /// Parameters.
     Params,
-    /// Their gradients.
+    /// Gradients of the parameters.
     Grads,
     /// The running means of the gradients.
     First,
@@ -63,43 +63,43 @@ pub enum Base {
 /// An address: an element of a buffer. Before memory is laid out, operands have a `Place` instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// Which buffer.
+    /// The buffer.
     pub base: Base,
-    /// Its distance from the buffer's start.
+    /// Offset from the buffer's start, in bytes.
     pub bytes: usize,
 }
 
 impl Start {
-    /// The first element that a port gives.
+    /// The first element behind a port.
     pub const fn port(port: usize) -> Self {
         Self { base: Base::Port(port), bytes: 0 }
     }
 }
 
-/// A dimension of a view.
+/// An axis of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Axis {
-    /// Which.
+    /// Its dimension.
     pub dim: DimId,
     /// Its length.
     pub size: usize,
-    /// Distance of neighbours in elements; 0 where the value is constant along it.
+    /// Stride in elements; 0 where the value is constant along it.
     pub stride: isize,
 }
 
-/// A value as it lies in a buffer.
+/// A strided view of a value in a buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View<S = Start> {
-    /// Where the element with index 0 everywhere is.
+    /// Start of the element with index 0 along every axis.
     pub start: S,
-    /// What its elements are.
+    /// Element type.
     pub element: Element,
-    /// Dimensions in canonical order.
+    /// Axes in canonical order.
     pub axes: Vec<Axis>,
 }
 
 impl<S> View<S> {
-    /// A dense row-major view of f32.
+    /// A contiguous row-major view of f32.
     pub fn dense(start: S, dims: &[DimId], sizes: &[usize]) -> Self {
         let mut stride = 1isize;
         let mut axes: Vec<Axis> = dims
@@ -116,17 +116,17 @@ impl<S> View<S> {
         Self { start, element: Element::F32, axes }
     }
 
-    /// The same with another start.
+    /// The same view with another start.
     pub fn at<T>(self, start: T) -> View<T> {
         View { start, element: self.element, axes: self.axes }
     }
 
-    /// Elements of the value.
+    /// Number of elements.
     pub fn len(&self) -> usize {
         self.axes.iter().map(|a| a.size).product()
     }
 
-    /// Whether there are none.
+    /// Whether it has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -146,7 +146,7 @@ impl<S> View<S> {
         self.axis(dim).map_or(0, |a| a.stride)
     }
 
-    /// Whether elements lie one after the other in canonical order, without gaps or repeats.
+    /// Whether elements are contiguous in canonical order, without gaps or repeats.
     pub fn is_dense(&self) -> bool {
         let mut stride = 1isize;
         self.axes.iter().rev().all(|a| {
@@ -156,13 +156,13 @@ impl<S> View<S> {
         })
     }
 
-    /// The distance past the first element at which the last one lies (views never run backwards).
+    /// Offset of the last element from the first, in elements (views never run backwards).
     pub fn reach(&self) -> usize {
         self.axes.iter().map(|a| (a.size - 1) * a.stride.unsigned_abs()).sum()
     }
 
-    /// If the dimensions (outermost first) are one run of elements at a common distance: their length and that distance.
-    /// Dimensions of length 1 do not count; none: length 1, any distance.
+    /// Length and stride of the dimensions (outermost first) as one run of elements, if they form one. Dimensions of length 1 do not count;
+    /// without any other, length 1 and any stride.
     pub fn run(&self, dims: &[DimId]) -> Option<(usize, isize)> {
         let axes: Vec<&Axis> = dims.iter().filter_map(|d| self.axis(*d)).filter(|a| a.size > 1).collect();
         if axes.len() != dims.iter().filter(|d| self.axis(**d).is_none_or(|a| a.size > 1)).count() {
@@ -181,7 +181,7 @@ impl<S> View<S> {
 }
 
 impl<S: Clone> View<S> {
-    /// The same with some dimensions taken away (at index 0), and their strides in the order given.
+    /// The same view without some dimensions (at index 0), and their strides in the order given.
     pub fn without(&self, dims: &[DimId]) -> (Self, Vec<isize>) {
         let strides = dims.iter().map(|d| self.stride(*d)).collect();
         let mut rest = self.clone();

@@ -1,46 +1,46 @@
-//! How much a plan has to do: a prediction of a step's time, in units of one multiplication or addition of a large matrix product.
+//! Predicted time of a plan's step, in units of one multiplication or addition of a large matrix product.
 //!
-//! A plan knows what a count of FLOPs does not: that a scan without a parallel form runs token by token, each in small kernels; that
-//! element-wise ops move numbers for little arithmetic; that every launch costs something. The weights are a least-squares fit to the
-//! cpu device's training steps, in relative errors: 58 mixers of the library and 40 programs that searches made, in the standard stack
-//! at D = 32, eight sequences of 32 and of 64 tokens, times over the machine's own rate (`archc bench train --json` prints both). Fitted
-//! on one half of the programs, the logarithms of prediction and time of the other half correlate by 0.95 and differ by 14 %; those of
-//! FLOPs and time by 0.78 and 33 %. It is a function of the plan alone, so it is the same on every machine.
+//! A plan contains costs that a count of FLOPs does not: a scan without a parallel form runs token by token, each in small kernels;
+//! element-wise ops move elements for little arithmetic; every launch costs something. The weights are a least-squares fit to the cpu
+//! device's training steps, in relative errors: 58 mixers of the library and 40 programs that searches made, in the standard stack at D =
+//! 32, eight sequences of 32 and of 64 tokens, times over the machine's own rate (`archc bench train --json` prints both). Fitted on one
+//! half of the programs, the logarithms of prediction and time of the other half correlate by 0.95 and differ by 14 %; those of FLOPs and
+//! time by 0.78 and 33 %. The prediction is a function of the plan alone, so it is the same on every machine.
 
 use super::{AttendKernel, ConvWork, Fused, FusedOp, Gemm, Kernel, Launch, Plan, Scope, Single, View, Work};
 use crate::graph::BinaryOp;
 use crate::lowered::{DimId, Op};
 use crate::ops::Trait;
 
-/// What a plan has to do in one run, by kinds that cost alike.
+/// Amounts of work in one run of a plan, by kinds of equal cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {
     /// Multiplications and additions of matrix products.
     pub product: f64,
-    /// Numbers of their operands that are packed.
+    /// Elements of their operands that are packed.
     pub packed: f64,
-    /// Numbers through element-wise ops that a processor has an instruction for.
+    /// Elements processed by element-wise ops that a processor has an instruction for.
     pub plain: f64,
-    /// Numbers through the others (exp, tanh, a logarithm, a power).
+    /// Elements processed by the others (exp, tanh, a logarithm, a power).
     pub functions: f64,
-    /// Numbers read or written by a fused loop or a copy.
+    /// Elements read or written by a fused loop or a copy.
     pub moved: f64,
-    /// Taps of convolutions, for each number.
+    /// Taps of convolutions, for each element.
     pub taps: f64,
-    /// Numbers of ops with a kernel of their own.
+    /// Elements of ops with a dedicated kernel.
     pub singles: f64,
     /// Multiplications and additions of triangular solves.
     pub solved: f64,
-    /// Pairs of tokens whose decay is a number for each channel, for each of these channels.
+    /// Pairs of tokens with a decay for each channel, times the number of these channels.
     pub decays: f64,
-    /// Kernels that begin outside of loops and attends.
+    /// Launches of kernels outside of loops and attends.
     pub launches: f64,
-    /// Those inside.
+    /// Launches of kernels inside of them.
     pub inner: f64,
 }
 
 impl Counts {
-    /// Each kind: its name, its count, and what one of it costs.
+    /// Each kind: its name, its count, and the cost of one.
     pub fn kinds(&self) -> [(&'static str, f64, f64); 11] {
         let Self { product, packed, plain, functions, moved, taps, singles, solved, decays, launches, inner } = *self;
         [
@@ -94,12 +94,12 @@ impl std::iter::Sum for Counts {
 }
 
 impl Plan {
-    /// Predicted work of one run. Constants and what parameters alone decide are left out.
+    /// Predicted work of one run. Constants and prepared kernels, which depend on parameters only, are left out.
     pub fn work(&self) -> f64 {
         self.counts().kinds().iter().map(|(_, count, weight)| count * weight).sum()
     }
 
-    /// What it is the weighted sum of.
+    /// Amounts of which the work is the weighted sum.
     pub fn counts(&self) -> Counts {
         // the update is the same for all programs of a size
         let update = |launch: &&Launch| matches!(self.root.kernels[launch.kernel].work, Work::Norm(_) | Work::AdamW(_));
@@ -108,7 +108,7 @@ impl Plan {
         launches.map(|launch| one + self.kernel(&self.root.kernels[launch.kernel])).sum()
     }
 
-    /// A body.
+    /// Counts of a body.
     fn scope(&self, scope: &Scope) -> Counts {
         let one = Counts { inner: 1.0, ..Counts::default() };
         scope.kernels.iter().map(|kernel| one + self.kernel(kernel)).sum()
@@ -140,7 +140,7 @@ impl Plan {
         }
     }
 
-    /// Every op over the part of the loop's space that it has.
+    /// Counts of a fused loop: every op over its own dimensions.
     fn fused(&self, fused: &Fused) -> Counts {
         let none = Counts::default();
         let space = |dims: &[DimId]| dims.iter().map(|d| self.sizes[d.0 as usize] as f64).product::<f64>();
@@ -156,7 +156,7 @@ impl Plan {
                     FusedOp::Unary(op, _) if op.is(Trait::Native) => plain_op,
                     FusedOp::Unary(..) | FusedOp::Binary(BinaryOp::Pow, ..) => function,
                     FusedOp::Binary(..) | FusedOp::Select(..) => plain_op,
-                    // A fold passes over what it sums.
+                    // A fold passes over its operand.
                     FusedOp::Fold(_, operand) => Counts { plain: space(&fused.code[*operand].dims), ..none },
                 }
             })
@@ -175,11 +175,11 @@ impl Plan {
         }
     }
 
-    /// Each tile that may be seen, for each index of the mapped dimensions.
+    /// Counts of an attend: each tile that may be visible, for each index of the mapped dimensions.
     fn attend(&self, attend: &AttendKernel) -> Counts {
         let rows = attend.rows.div_ceil(attend.tile_rows.max(1)) as f64;
         let cols = attend.cols.div_ceil(attend.tile_cols.max(1)) as f64;
-        // The past alone is visible, and of it what is in reach.
+        // Only the past is visible, and of it only what is in reach.
         let reach = attend.reach.1.map_or(cols, |far| (far as f64 / attend.tile_cols.max(1) as f64 + 1.0).min(cols));
         let tiles = rows * reach.min((cols + 1.0) / 2.0);
         let body = self.scope(&attend.body) + attend.grad.as_ref().map_or(Counts::default(), |g| self.scope(&g.after));

@@ -1,15 +1,15 @@
 //! The algebra of a scan's body: a state's update as a chain of steps, each affine in the value before it.
 //!
-//! Between the state before the token and after it lie its versions: values of the state's own shape through which
-//! everything must pass that depends on the state. `S = a * S` and then `S = S + b * k * (v - sum[K](k * S))` has one in the middle.
-//! A step multiplied out is a sum of [`Term`]s: the version before times something state-free, a read of it over axes times something
-//! state-free, or nothing of it at all.
+//! The versions of a state are the value before the token, the value after it, and values between them: values of the state's own shape
+//! that every dependence on the state passes through. `S = a * S` and then `S = S + b * k * (v - sum[K](k * S))` has one in the middle.
+//! A step multiplied out is a sum of [`Term`]s: the previous version times a state-free factor, a read of it over axes times a state-free
+//! factor, or a state-free term.
 
 use crate::graph::{AxisId, BinaryOp, Dag, Graph, Node, NodeId, Op, ReduceOp, Scan, UnaryOp};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-/// A value that is free of the state: in the scan's body, or in the graph around it.
+/// A value that does not depend on the state: in the scan's body, or in the graph around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ref {
     Body(NodeId),
@@ -66,40 +66,40 @@ impl Product {
     }
 }
 
-/// What a term takes of the version before the step.
+/// Part of the previous version that a term contains.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Part {
-    /// All of it.
+    /// The whole version.
     Whole,
-    /// Its sum over axes, times a product.
+    /// The version times a product, summed over axes.
     Read(Vec<AxisId>, Product),
-    /// Nothing.
+    /// No part: the term is state-free.
     Nothing,
 }
 
-/// A product, times a part of the version before.
+/// A product, times a part of the previous version.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Term {
     pub by: Product,
     pub part: Part,
-    /// The version's number among those that were multiplied out over.
+    /// The version's index in `base`.
     pub of: usize,
 }
 
-/// Why a value is not affine in a state.
+/// Reason why a value is not affine in a state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Obstacle(pub String);
 
-/// Terms beyond which an update counts as too involved.
+/// Maximum number of terms of an update; beyond it the update counts as too involved.
 const TERMS: usize = 64;
 
-/// A scan's body with its surroundings.
+/// A scan's body with the graph around it.
 pub(super) struct Algebra<'a> {
     pub graph: &'a Graph,
     pub scan: &'a Scan,
-    /// The nodes behind the captures.
+    /// Nodes whose values are captured.
     pub captures: Vec<NodeId>,
-    /// What [`Self::is_outer`] knows.
+    /// Cache of [`Self::is_outer`].
     outer: RefCell<BTreeMap<Ref, bool>>,
 }
 
@@ -114,7 +114,7 @@ impl<'a> Algebra<'a> {
         &self.scan.body
     }
 
-    /// A state-free body node as a reference; captures stand for what they capture.
+    /// Reference to a state-free body node; a capture becomes the captured node.
     pub(super) fn free(&self, id: NodeId) -> Ref {
         match self.body().op(id) {
             Op::Capture(i) => Ref::Outer(self.captures[*i]),
@@ -140,7 +140,7 @@ impl<'a> Algebra<'a> {
         &self.node(r).ty.axes
     }
 
-    /// The number that a value is, looked at through layout.
+    /// The constant that a value is, looked up through layout.
     pub(super) fn number(&self, r: Ref) -> Option<f64> {
         match &self.node(r).op {
             Op::Const(x) => Some(*x),
@@ -150,7 +150,7 @@ impl<'a> Algebra<'a> {
         }
     }
 
-    /// For each body node, whether it depends on one of the states.
+    /// Marks the body nodes that depend on one of the states.
     pub(super) fn dependent(&self, states: &[usize]) -> Vec<bool> {
         let body = self.body();
         let mut on = vec![false; body.len()];
@@ -181,7 +181,7 @@ impl<'a> Algebra<'a> {
         }
     }
 
-    /// The versions of a state: its value before the token, those in the middle, its next value.
+    /// Versions of a state: its value before the token, the intermediate ones, its next value.
     pub(super) fn versions(&self, state: usize, on: &[bool]) -> Vec<NodeId> {
         let mut versions = vec![self.scan.next[state]];
         while let Some(before) = versions.last().and_then(|v| self.waist(state, on, *v)) {
@@ -191,18 +191,18 @@ impl<'a> Algebra<'a> {
         versions
     }
 
-    /// The latest version before a node: of the state's shape, and on every way from the state to the node.
+    /// Latest version before a node: it has the state's shape and is on every path from the state to the node.
     fn waist(&self, state: usize, on: &[bool], node: NodeId) -> Option<NodeId> {
         let body = self.body();
         if matches!(body.op(node), Op::State(_)) {
             return None;
         }
         let shape = &self.scan.states[state].axes;
-        // walk down from the node: it is a waist when nothing else is open
+        // walk down from the node: a node is a waist if no other one is open
         let mut open: std::collections::BTreeSet<NodeId> =
             body.operands(node).into_iter().filter(|o| on[o.0 as usize]).collect();
         while let Some(last) = open.pop_last() {
-            // the state itself is on every way to it
+            // the state itself is on every path
             let leaf = matches!(body.op(last), Op::State(_));
             if leaf || open.is_empty() && body.ty(last).axes == *shape {
                 return Some(last);
@@ -212,8 +212,8 @@ impl<'a> Algebra<'a> {
         None
     }
 
-    /// Of every node the latest of the versions through which it reads the state: each is on every way to the next one. None for what reads
-    /// nothing or another state.
+    /// For each node the latest of the versions through which it reads the state: each is on every path to the next one. None for nodes
+    /// that read nothing or another state.
     pub(super) fn versions_read(&self, versions: &[NodeId], on: &[bool]) -> Vec<Option<usize>> {
         let body = self.body();
         let mut version = vec![None; body.len()];
@@ -243,7 +243,7 @@ impl<'a> Algebra<'a> {
             }
     }
 
-    /// A node multiplied out over the version `base`; `free` says what counts as free of the state.
+    /// Multiplies a node out over the version `base`; `free` tells whether a node is free of the state.
     pub(super) fn expand(
         &self,
         node: NodeId,
@@ -253,7 +253,7 @@ impl<'a> Algebra<'a> {
         self.expand_over(node, &[base], free)
     }
 
-    /// A node multiplied out over several versions of one shape: those of states that are coupled.
+    /// Multiplies a node out over several versions of one shape: those of coupled states.
     pub(super) fn expand_over(
         &self,
         node: NodeId,
@@ -330,7 +330,7 @@ impl<'a> Algebra<'a> {
         }
     }
 
-    /// A product with one more factor; numbers join the coefficient.
+    /// A product with one more factor; constants join the coefficient.
     fn multiplied(&self, by: &Product, x: Ref) -> Product {
         match self.number(x) {
             Some(c) => by.times(c, None),
@@ -356,7 +356,7 @@ impl<'a> Algebra<'a> {
         let mut parts = Vec::new();
         self.terms(inner, base, free, &start, &mut parts)?;
         for term in parts {
-            // factors without an axis of the sum stand before it
+            // factors without a summed axis move in front of the sum
             let (inside, outside): (Vec<Factor>, Vec<Factor>) =
                 term.by.factors.iter().cloned().partition(|f| self.factor_axes(f).iter().any(|a| axes.contains(a)));
             let of = term.of;
@@ -377,7 +377,7 @@ impl<'a> Algebra<'a> {
                     out.push(Term { by, part: Part::Nothing, of });
                 }
                 Part::Read(over, query) => {
-                    // axes of the sum that the read still has are summed with it
+                    // summed axes that the read still has are summed with it
                     let left: Vec<AxisId> =
                         axes.iter().copied().filter(|a| self.read_axes(base[0], &over, &query).contains(a)).collect();
                     let own: Vec<AxisId> = axes.iter().copied().filter(|a| !left.contains(a)).collect();
@@ -416,7 +416,7 @@ impl<'a> Algebra<'a> {
         by
     }
 
-    /// A state-free value as terms: sums of outer products come apart.
+    /// A state-free value as terms: sums of outer products are split.
     fn free_terms(&self, r: Ref, by: &Product, out: &mut Vec<Term>) {
         let operands = self.operands(r);
         let size = |r: Ref| self.axes(r).iter().map(|a| self.graph.size(*a)).product::<usize>();
@@ -439,7 +439,7 @@ impl<'a> Algebra<'a> {
         }
     }
 
-    /// Whether a value is, up to factors, an outer product: larger than what it is made of.
+    /// Whether a value is, up to factors, an outer product: larger than its operands.
     fn is_outer(&self, r: Ref) -> bool {
         if let Some(known) = self.outer.borrow().get(&r) {
             return *known;
@@ -459,7 +459,7 @@ impl<'a> Algebra<'a> {
         outer
     }
 
-    /// Takes an outer product apart, as long as its factors are few; other products stay whole.
+    /// Splits an outer product as long as it has few factors; other products stay whole.
     pub(super) fn factors(&self, r: Ref, into: &mut Product) {
         if let Some(c) = self.number(r) {
             into.c *= c;
@@ -479,7 +479,7 @@ impl<'a> Algebra<'a> {
     }
 }
 
-/// An op in words.
+/// Description of an op.
 pub(super) fn what(op: &Op) -> String {
     match op {
         Op::Unary(u) => format!("{u:?}").to_lowercase(),

@@ -1,7 +1,7 @@
-//! A form against itself, in f64 on random numbers: the chunk's equations against the token loop.
+//! Check of a form, in f64 on random numbers: the chunk's equations against the token loop.
 //!
-//! Both are written out over plain matrices, one head at a time, without any of the machinery that devices run: what
-//! `archc derive` prints is what is computed here.
+//! Both are written out over plain matrices, one head at a time, without the machinery that devices run: the equations that `archc derive`
+//! prints are computed here.
 
 use super::evaluate::{Index, Tensor, at, evaluate};
 use super::form::{Decay, Form, Rotation, Scaled, Seen, Side, Sight};
@@ -9,13 +9,13 @@ use super::turned::turn_numbers;
 use crate::graph::{AxisId, Graph, NodeId, Op, Rate};
 use std::collections::BTreeMap;
 
-/// Tokens of the check, in chunks of [`CHUNK`], the last one ragged.
+/// Number of tokens of the check, in chunks of [`CHUNK`], the last one ragged.
 const TOKENS: usize = 21;
-/// Rows of the check's chunks.
+/// Number of rows of the check's chunks.
 const CHUNK: usize = 8;
 
-/// The largest difference between the chunk form and the token loop, relative to the largest number; none if no random
-/// numbers were found that keep the decay at most 1.
+/// Largest difference between the chunk form and the token loop, relative to the largest value; none if no random numbers were found that
+/// keep the decay at most 1.
 pub fn check_form(graph: &Graph, form: &Form) -> Option<f64> {
     let draws = [(-1.0, 1.0), (0.3, 0.95), (-1.0, -0.05)];
     draws.into_iter().find_map(|draw| {
@@ -27,12 +27,12 @@ pub fn check_form(graph: &Graph, form: &Form) -> Option<f64> {
 struct Evaluated<'a> {
     graph: &'a Graph,
     form: &'a Form,
-    /// For each token, the values of the form's DAG.
+    /// Values of the form's DAG at each token.
     tokens: Vec<Vec<Tensor>>,
     start: BTreeMap<(usize, usize, usize), f64>,
 }
 
-/// Random numbers in (0, 1): a linear congruential generator (Knuth's constants).
+/// Generator of random numbers in (0, 1): linear congruential (Knuth's constants).
 struct Random(u64);
 
 impl Random {
@@ -43,7 +43,7 @@ impl Random {
 }
 
 impl<'a> Evaluated<'a> {
-    /// Draws the leaves, those behind the decay from an interval of their own, and evaluates the operands.
+    /// Draws the leaves, those of the decay from an interval of their own, and evaluates the operands.
     fn new(graph: &'a Graph, form: &'a Form, draw: (f64, f64)) -> Option<Self> {
         let mut random = Random(7);
         let dag = &form.dag;
@@ -88,7 +88,7 @@ impl<'a> Evaluated<'a> {
         axes.iter().map(|a| self.graph.size(*a)).product()
     }
 
-    /// The position of a flat index along axes.
+    /// Converts a flat index along axes to one index for each axis.
     fn index(&self, axes: &[AxisId], mut flat: usize, into: &mut Index) {
         for axis in axes.iter().rev() {
             into.insert(*axis, flat % self.graph.size(*axis));
@@ -139,7 +139,7 @@ impl<'a> Evaluated<'a> {
         node.map_or(1.0, |n| self.at(t, n, at))
     }
 
-    /// What an event writes by itself.
+    /// The values that an event writes, without its delta.
     fn written(&self, t: usize, values: &[Scaled], at: &Index) -> Vec<f64> {
         let mut sum = vec![0.0; self.numbers(&self.form.values)];
         for value in values {
@@ -150,7 +150,7 @@ impl<'a> Evaluated<'a> {
         sum
     }
 
-    /// The decay of row k, column v at a token.
+    /// Decays of the state at a token, `[K, V]` flattened.
     fn decay(&self, t: usize, at: &Index, keys: usize, values: usize) -> Vec<f64> {
         let mut all = vec![1.0; keys * values];
         if let Some(node) = self.form.decay.node() {
@@ -171,7 +171,7 @@ impl<'a> Evaluated<'a> {
         all
     }
 
-    /// The angle by which each key channel turns at a token, once for both parts; none if the state does not turn.
+    /// Rotation angle of each key channel at a token, once for both parts; empty if the state has no rotation.
     fn angles(&self, t: usize, at: &Index) -> Vec<f64> {
         let one = |rotation: Rotation| {
             let channels: Vec<AxisId> = self.form.keys.iter().copied().filter(|k| *k != rotation.part).collect();
@@ -185,7 +185,7 @@ impl<'a> Evaluated<'a> {
         (0..keys * values).map(at).collect()
     }
 
-    /// Further axes of a query, one index each.
+    /// Indices along the further axes of a query.
     fn rows_of(&self, query: NodeId) -> Vec<Index> {
         let form = self.form;
         let further: Vec<AxisId> = form
@@ -217,7 +217,7 @@ impl<'a> Evaluated<'a> {
             let decay = self.decay(t, head, keys, values);
             state.iter_mut().zip(&decay).for_each(|(s, d)| *s *= d);
             turn_numbers(&mut state, &each(&self.angles(t, head), values), false);
-            // what each reader may see by now: the decayed state and the events so far
+            // state visible to each reader so far: the decayed state and the events so far
             let decayed = state.clone();
             let mut done: Vec<(Vec<f64>, Vec<f64>)> = Vec::new();
             let read = |vector: &[f64], sight: &Sight, at: &Index, done: &[(Vec<f64>, Vec<f64>)]| {
@@ -294,7 +294,7 @@ impl<'a> Evaluated<'a> {
     }
 }
 
-/// Each number as often as there are columns.
+/// Repeats each number for all columns.
 fn each(numbers: &[f64], columns: usize) -> Vec<f64> {
     numbers.iter().flat_map(|x| std::iter::repeat_n(*x, columns)).collect()
 }
@@ -307,19 +307,19 @@ struct Chunk<'a> {
     keys: usize,
     values: usize,
     decays: Decays,
-    /// Sums of the angles up to each row; row 0 is the entry.
+    /// Sums of the angles up to each row; row 0 is the chunk's entry.
     angles: Vec<Vec<f64>>,
 }
 
-/// Decays up to each row: `[row][k][v]`; row 0 is the entry.
+/// Decays up to each row: `[row][k][v]`; row 0 is the chunk's entry.
 enum Decays {
     /// Sums of logarithms.
     Sums(Vec<Vec<f64>>),
-    /// Each row's own.
+    /// Factor of each row.
     Factors(Vec<Vec<f64>>),
 }
 
-/// A reader's vectors, one a row.
+/// Vectors of a reader, one for each row.
 struct Reader<'a> {
     vectors: Vec<Vec<f64>>,
     sight: &'a Sight,
@@ -353,8 +353,7 @@ impl<'a> Chunk<'a> {
         Self { all, head, rows, keys, values, decays, angles }
     }
 
-    /// exp(G_i - G_j) with its sign, or the product of the decays of rows j + 1 to i, at a row and column of the state; row 0 is
-    /// the entry.
+    /// exp(G_i - G_j) with its sign, or the product of the decays of rows j + 1 to i, at a row and column of the state; row 0 is the entry.
     fn between(&self, i: usize, j: usize, at: usize) -> f64 {
         match &self.decays {
             Decays::Sums(sums) => {
@@ -375,7 +374,7 @@ impl<'a> Chunk<'a> {
         Reader { vectors, sight, at }
     }
 
-    /// What row i gets of the entry's state.
+    /// Contribution of the entry's state to row i.
     fn entry(&self, r: &Reader, state: &[f64], i: usize, v: usize) -> f64 {
         let last = if r.sight.before { i } else { i + 1 };
         (0..self.keys)
@@ -412,7 +411,7 @@ impl<'a> Chunk<'a> {
 
     fn run(&self, state: &[f64], out: &mut Vec<f64>) -> Vec<f64> {
         let (form, n) = (self.all.form, self.rows.len());
-        // u of every event and row; deltas by forward substitution, row by row, event by event
+        // u of every event and row; deltas by forward substitution, row by row and event by event
         let mut u = vec![vec![vec![0.0; self.values]; n]; form.events.len()];
         let readers: Vec<Option<Reader>> = form
             .events

@@ -1,8 +1,8 @@
 //! `lower_chunk`: a form as a loop over chunks, whose body is a graph over the chunk's rows ([`super::tile`]).
 //!
-//! Outside of the loop time becomes chunks and rows. Rows past a ragged end hold keys of 0 and decays of 1, so that they
-//! leave the state as it is. What rotates is rotated there too ([`super::turned`]). Parts that share their pairs of rows are states of
-//! one loop. The loop is mapped over the batch and the heads: its body sees one head of one sequence.
+//! Outside of the loop time becomes chunks and rows. Rows past a ragged end have keys of 0 and decays of 1, so that they leave the state
+//! unchanged. Rotations are applied there too ([`super::turned`]). Parts that share their pairs of rows are states of one loop. The loop is
+//! mapped over the batch and the heads: its body sees one head of one sequence.
 
 use super::Form;
 use super::factors::Rows;
@@ -13,25 +13,25 @@ use crate::graph::{AxisId, BinaryOp, Dag, NodeId};
 use crate::lowered::{BATCH, Builder, DimId, Extent, Loop, LoopState, Lowered, Op, TIME, ValueId, order};
 use std::collections::BTreeMap;
 
-/// The surroundings of a chunked scan.
+/// Parameters of chunked lowering.
 #[derive(Clone, Copy, Debug)]
 pub struct ChunkEnv {
-    /// Tokens a chunk.
+    /// Tokens per chunk.
     pub chunk: usize,
-    /// Documents may start inside of the sequence: a state is `fresh` before their first token.
+    /// Whether documents may start inside of the sequence: a state is `fresh` before their first token.
     pub resets: bool,
 }
 
-/// Where a state begins.
+/// Initial values of a state.
 #[derive(Clone, Copy, Debug)]
 pub struct ChunkStart {
-    /// Before the first token: `[B, heads, K, V]` or fewer dimensions.
+    /// Value before the first token: `[B, heads, K, V]` or fewer dimensions.
     pub first: ValueId,
-    /// At a document's start: `[heads, K, V]` or fewer dimensions.
+    /// Value at a document's start: `[heads, K, V]` or fewer dimensions.
     pub fresh: ValueId,
 }
 
-/// What a chunked scan gives.
+/// Results of a chunked scan.
 #[derive(Clone, Debug)]
 pub struct ChunkResult {
     /// The emits, `[B, T, axes]`.
@@ -40,11 +40,11 @@ pub struct ChunkResult {
     pub state: ValueId,
 }
 
-/// What the position of rows past the end is taken for: far inside of the last document.
+/// Position assigned to rows past the end: far inside of the last document.
 const PAST_END: f64 = 1e9;
 
-/// Lowers forms that run in one loop: one, or several with the same decay, angle, heads and DAG. `operand` gives the value of a node of the
-/// DAG at the outer level, `[B, T, axes]` or without time; `starts` says where each state begins.
+/// Lowers forms that run in one loop: one, or several with the same decay, angle, heads and DAG. `operand` returns the value of a node of
+/// the DAG at the outer level, `[B, T, axes]` or without time; `starts` has each state's initial values.
 pub fn lower_chunk(
     b: &mut Builder,
     forms: &[&Form],
@@ -154,16 +154,16 @@ fn dims_of(axes: &[AxisId]) -> Vec<DimId> {
     axes.iter().map(|a| Lowered::axis_dim(*a)).collect()
 }
 
-/// A dimension that all chunked scans of a graph share, so that they chunk a common operand once.
+/// A dimension shared by all chunked scans of a graph, so that they chunk a common operand once.
 fn shared_dim(b: &mut Builder, name: &str, extent: Extent, rank: u8) -> DimId {
     let known = b.dims.iter().position(|d| d.name == name && d.extent == extent && d.rank == rank);
     known.map_or_else(|| b.dim(name, extent, rank), |i| DimId(i as u32))
 }
 
-/// What an operand holds in rows past the end of the sequence.
+/// Required value of an operand in rows past the end of the sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Past {
-    /// Anything: what it is multiplied by vanishes there.
+    /// Any value: its factors vanish there.
     Any,
     /// 0: a key, or the logarithm of a decay.
     Zero,
@@ -171,7 +171,7 @@ pub(super) enum Past {
     One,
 }
 
-/// The nodes of a form's DAG that its tile reads, and what they must be past the end.
+/// Nodes of the form's DAG that the tile reads, with their required values past the end.
 fn operands(form: &Form) -> Vec<(NodeId, Past)> {
     let mut nodes = Vec::new();
     let scaled = |s: &Scaled, nodes: &mut Vec<(NodeId, Past)>| {
@@ -181,7 +181,7 @@ fn operands(form: &Form) -> Vec<(NodeId, Past)> {
     let dots = |sees: &[Seen], nodes: &mut Vec<(NodeId, Past)>| {
         nodes.extend(sees.iter().filter_map(|s| if let Seen::Dot(n) = s { Some((*n, Past::Any)) } else { None }));
     };
-    // what a rotation turns is captured turned
+    // rotated operands are captured after the rotation
     let turned = form.rotation.is_some();
     for event in &form.events {
         nodes.extend((!turned).then_some((event.key, Past::Zero)));
@@ -199,13 +199,13 @@ fn operands(form: &Form) -> Vec<(NodeId, Past)> {
 }
 
 impl Decay {
-    /// What its node must be past the end, so that the state stays as it is.
+    /// Required value of its node past the end, so that the state stays unchanged.
     pub(super) fn past(self) -> Past {
         if let Self::Product(_) = self { Past::One } else { Past::Zero }
     }
 }
 
-/// What the loop captures.
+/// Operands that the loop captures.
 pub(super) struct Outer {
     chunks: DimId,
     pub rows: DimId,
@@ -235,7 +235,7 @@ impl Outer {
         }
         let value = operand(b, &form.dag, node);
         let timed = b.has(value, TIME);
-        // what has time and may be anything vanishes as well
+        // an operand with time that may have any value vanishes as well
         let other = match past {
             Past::Any => Some(Past::Zero),
             Past::Zero => Some(Past::Any),
@@ -252,7 +252,7 @@ impl Outer {
         self.nodes.insert(this, i);
     }
 
-    /// A value by chunks and rows, with this past the end.
+    /// A value by chunks and rows, with a fill value past the end.
     pub(super) fn by_rows(&self, b: &mut Builder, value: ValueId, fill: f64) -> ValueId {
         let value = b.expand(value, &[TIME]);
         b.op(Op::Chunk { chunks: self.chunks, rows: self.rows, fill }, &[value])

@@ -1,7 +1,7 @@
 //! `classify_scans`: the class of every scan of a split graph.
 //!
-//! Chunk, element-wise, sequential are tried in this order, for that is the order of their speed. What stops a class is
-//! kept as the reason: it is what `archc check --verbose` shows.
+//! Chunk, element-wise, sequential are tried in this order, fastest first. The obstacle to a class is kept as the
+//! reason, which `archc check --verbose` prints.
 
 use super::algebra::{Algebra, what};
 use super::form::{Decay, Form};
@@ -13,50 +13,52 @@ use crate::graph::{BinaryOp, Graph, NodeId, Op, ReduceOp, Scan, UnaryOp};
 use crate::source::Place;
 use std::collections::BTreeMap;
 
-/// How a scan's recurrence can be run, by the algebra behind it.
+/// Execution class of a scan's recurrence, by its algebra.
 #[derive(Clone, Debug)]
 pub enum ScanClass {
     /// Rank-one updates under a decay of at most 1: chunks of rows (arXiv 2312.06635, 2406.06484, 2412.06464).
     Chunk(Box<Form>),
-    /// Every number of the state by itself, or with those at the same place of the scan's other states.
+    /// Every element of the state independent of the others, or coupled only with the elements at the same index of the scan's other
+    /// states.
     Elementwise(Elementwise),
     /// Token by token.
     Sequential(Reason),
 }
 
-/// Why the numbers of a state go their own ways.
+/// Algebra of an element-wise recurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Elementwise {
-    /// h <- h + b: this node of the body is b. Over whole sequences it is summed in f64, so that differences of sums keep their digits;
-    /// not token by token.
+    /// h <- h + b, with the body node of b. Over whole sequences it is summed in f64, so that differences of sums keep their digits; not
+    /// token by token.
     Sum(NodeId),
-    /// h <- a h + b: two of them make one, so that they can be joined in any order (Blelloch 1990; arXiv 1709.04057).
+    /// h <- a h + b: two of these steps compose to one, so that they can be grouped freely (Blelloch 1990; arXiv 1709.04057).
     Affine,
     /// h <- max(h + a, b): affine over max and plus.
     MaxPlus,
     /// h <- log(exp(h + a) + exp(b)): affine in exp(h), kept as its logarithm (arXiv 2105.14103).
     LogSumExp,
-    /// Several states, affine in each other number by number: small blocks, as of complex numbers that are read whole (arXiv 2303.06349).
+    /// Several states, affine in each other element by element: small blocks, as for complex numbers that are read whole (arXiv
+    /// 2303.06349).
     Blocks(usize),
 }
 
-/// Why a scan must run token by token.
+/// Reason why a scan must run token by token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The update is not affine in the state.
     Nonlinear(String),
-    /// States that depend on each other, through more than numbers at the same place.
+    /// States depend on each other beyond elements at the same index.
     Coupled(String),
-    /// The decay's size may be above 1, and products of it leave the range of numbers.
+    /// The decay's size may be above 1, and products of it overflow.
     Growing(String),
-    /// The decay of each channel may come near 0 or change sign, where its logarithm would cost the gradient's digits.
+    /// The decay of each channel may be near 0 or change sign, where the gradient would lose its digits through the logarithm.
     NearZero(String),
-    /// An update that has no chunk form for another reason.
+    /// The update has no chunk form for another reason.
     Shape(String),
 }
 
 impl Reason {
-    /// In a sentence.
+    /// Description in a sentence.
     pub fn why(&self) -> String {
         match self {
             Self::Nonlinear(what) => what.clone(),
@@ -71,7 +73,7 @@ impl Reason {
 }
 
 impl ScanClass {
-    /// Its name: chunk, elementwise or sequential.
+    /// Name of the class: chunk, elementwise or sequential.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Chunk(_) => "chunk",
@@ -88,31 +90,31 @@ pub struct Part {
     pub states: Vec<String>,
     /// Its class.
     pub class: ScanClass,
-    /// Why, in a sentence.
+    /// Reason for the class, in a sentence.
     pub why: String,
-    /// Where its update was written.
+    /// Place where its update was written.
     pub place: Place,
 }
 
-/// The classes of all scans of a graph.
+/// Classes of all scans of a graph.
 #[derive(Clone, Debug, Default)]
 pub struct Classes {
-    /// By the scan's node.
+    /// Parts by the scan's node.
     pub parts: BTreeMap<NodeId, Part>,
-    /// Tokens a chunk.
+    /// Tokens per chunk.
     pub chunk: usize,
-    /// Scans in chunks that run in one loop, in order; those that run alone are not listed.
+    /// Chunked scans that run in one loop, in order; scans that run alone are not listed.
     pub loops: Vec<Vec<NodeId>>,
 }
 
 impl Classes {
-    /// The scans of the loop that a chunked scan runs in, itself included.
+    /// Scans of the loop in which a chunked scan runs, itself included.
     pub fn together(&self, id: NodeId) -> Vec<NodeId> {
         self.loops.iter().find(|l| l.contains(&id)).cloned().unwrap_or_else(|| vec![id])
     }
 }
 
-/// Finds the class of every scan of a split graph.
+/// Classifies every scan of a split graph.
 pub fn classify_scans(graph: &Graph, chunk: usize) -> Classes {
     let mut classes = Classes { chunk, ..Classes::default() };
     let scans: Vec<NodeId> = graph.dag.ids().filter(|id| matches!(graph.dag.op(*id), Op::Scan(_))).collect();
@@ -223,7 +225,7 @@ fn sequential(reason: Reason) -> (ScanClass, String) {
     (ScanClass::Sequential(reason), why)
 }
 
-/// Why states that turn into each other are not turned in chunks, if there is more to say than that they are read whole.
+/// Reason why states that rotate into each other have no chunk form, if there is more to say than that they are read whole.
 fn no_rotation(unfit: Unfit) -> Option<String> {
     match unfit {
         Unfit::NoRead => None,
@@ -264,7 +266,7 @@ fn chunk_why(form: &Form) -> String {
     format!("{parts} of rank one under {decay}{turned}")
 }
 
-/// Whether the states are affine in each other number by number.
+/// Whether the states are affine in each other element by element.
 fn affine(algebra: &Algebra) -> Result<(), String> {
     let body = algebra.body();
     let states: Vec<usize> = (0..algebra.scan.states.len()).collect();
@@ -293,7 +295,7 @@ fn affine(algebra: &Algebra) -> Result<(), String> {
     Ok(())
 }
 
-/// What is added at each token, where the state is a plain sum that is read as it is.
+/// The summand at each token, if the state is a plain sum that is read unchanged.
 fn running_sum(algebra: &Algebra) -> Option<NodeId> {
     let body = algebra.body();
     let on = algebra.dependent(&[0]);
@@ -306,12 +308,12 @@ fn running_sum(algebra: &Algebra) -> Option<NodeId> {
     (state(sum) && !on[term.0 as usize] && algebra.scan.emits.iter().all(read)).then_some(term)
 }
 
-/// Running maxima and logarithms of sums.
+/// Recognizes running maxima and logarithms of sums.
 fn tropical(algebra: &Algebra) -> Option<Elementwise> {
     let body = algebra.body();
     let on = algebra.dependent(&[0]);
     let free = |id: NodeId| !on[id.0 as usize];
-    // h, or h plus something free
+    // h, or h plus a state-free value
     let shifted = |id: NodeId| {
         let mut id = id;
         loop {

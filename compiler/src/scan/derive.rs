@@ -1,9 +1,10 @@
-//! The derivation of a chunk form, as text and as LaTeX: the recurrence as classified, what its operands are, the
-//! chunk's equations for this very form, and their gradients.
+//! Derivation of a chunk form, as text and as LaTeX: the recurrence as classified, its operands, the chunk's equations for this form, and
+//! their gradients.
 //!
-//! The notation: rows 1..C of a chunk, S its entry state, G_i the sum of the log decays up to row i, D(i, j) = exp(G_i - G_j) for
-//! j <= i, which of a decay without logarithm is a product of the rows' own; th_i is a row's angle, Th_i the sum of the angles up to row
-//! i, Rot what turns by it. Event e has the key b_e and adds b_e u_e^T; a_e reads what it takes back, s_e scales that, v_e is what it writes.
+//! Notation: rows 1..C of a chunk, S its entry state, G_i the sum of the log decays up to row i, D(i, j) = exp(G_i - G_j) for
+//! j <= i, which for a decay without logarithm is a product of the rows' own; th_i is a row's angle, Th_i the sum of the angles up to row
+//! i, Rot the rotation by it. Event e has the key b_e and adds b_e u_e^T; a_e reads the value it removes, s_e scales that, v_e is the value
+//! it writes.
 
 use super::check::check_form;
 use super::derive_turned::frame_lines;
@@ -15,17 +16,17 @@ use std::fmt::Write;
 /// A line: as text, as LaTeX.
 pub(super) type Line = (String, String);
 
-/// The derivation of a form.
+/// Derivation of a form.
 #[derive(Clone, Debug)]
 pub struct Derivation {
     /// Sections of lines.
     pub sections: Vec<(String, Vec<Line>)>,
-    /// The largest relative difference between the chunk form and the token loop in f64 on random numbers, if it could be had.
+    /// Largest relative difference between the chunk form and the token loop in f64 on random numbers, if it could be determined.
     pub difference: Option<f64>,
 }
 
 impl Derivation {
-    /// As text.
+    /// The derivation as text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for (title, lines) in &self.sections {
@@ -38,7 +39,7 @@ impl Derivation {
         text
     }
 
-    /// As LaTeX: one align* a section.
+    /// The derivation as LaTeX: one align* for each section.
     pub fn latex(&self) -> String {
         let mut text = String::new();
         for (title, lines) in &self.sections {
@@ -64,7 +65,7 @@ fn escaped(text: &str) -> String {
     text.replace('_', "\\_").replace('^', "\\^{}")
 }
 
-/// Row i of what has a number, `q_{1}_i`, with one subscript as LaTeX wants it: `q_{1,i}`.
+/// Merges the subscripts of row i of a numbered symbol, `q_{1}_i`, into a single one as LaTeX requires: `q_{1,i}`.
 fn one_subscript(line: &str) -> String {
     let mut parts = line.split("}_");
     let mut joined = parts.next().unwrap_or_default().to_string();
@@ -101,7 +102,7 @@ pub(super) struct Deriver<'a> {
     pub(super) form: &'a Form,
 }
 
-/// A subscript where there is more than one.
+/// Subscript of a symbol if there is more than one.
 pub(super) fn sub(n: usize, i: usize) -> Line {
     if n < 2 { (String::new(), String::new()) } else { (format!("{}", i + 1), format!("_{{{}}}", i + 1)) }
 }
@@ -110,7 +111,7 @@ pub(super) fn line(text: impl Into<String>, latex: impl Into<String>) -> Line {
     (text.into(), latex.into())
 }
 
-/// The sum of log decays up to a row, in text.
+/// Sum of log decays up to a row, as text.
 fn log_sum(row: &str) -> String {
     if row.len() == 1 { format!("G_{row}") } else { format!("G_{{{row}}}") }
 }
@@ -138,7 +139,7 @@ impl Deriver<'_> {
         (of(false), of(true))
     }
 
-    /// A name in LaTeX.
+    /// LaTeX form of a name.
     fn symbol(&self, name: &str) -> String {
         if name.chars().count() == 1 { name.into() } else { format!("\\mathrm{{{}}}", escaped(name)) }
     }
@@ -199,12 +200,12 @@ impl Deriver<'_> {
         lines
     }
 
-    /// Whether the decay is multiplied, having no logarithm.
+    /// Whether the decay is multiplied, because it has no logarithm.
     pub(super) fn by_product(&self) -> bool {
         matches!(self.form.decay, Decay::Product(_))
     }
 
-    /// The decay from after row j up to row i.
+    /// Decay from after row j up to row i.
     fn span(&self, i: &str, j: &str) -> Line {
         if self.by_product() {
             (format!("D({i}, {j})"), format!("D_{{{i},\\,{j}}}"))
@@ -217,7 +218,7 @@ impl Deriver<'_> {
 
     // ---- the recurrence
 
-    /// The decay as it stands before the state.
+    /// Decay factor in front of the state.
     pub(super) fn alpha(&self) -> Option<Line> {
         let sign = if self.form.negative { "-" } else { "" };
         match self.form.decay {
@@ -229,7 +230,7 @@ impl Deriver<'_> {
         }
     }
 
-    /// The state as a reader sees it, in words of the token.
+    /// State as a reader sees it, in words of the token.
     fn seen(&self, sight: &Sight) -> Line {
         let events: Vec<usize> = (0..sight.sees.len()).filter(|e| sees(sight.sees[*e])).collect();
         let moves = self.alpha().is_some() || self.form.rotation.is_some();
@@ -303,7 +304,7 @@ impl Deriver<'_> {
 
     // ---- the chunk
 
-    /// What is kept of the entry's state when row i reads.
+    /// Factor of the entry's state that remains when row i reads.
     fn kept(&self, sight: &Sight) -> Line {
         if self.alpha().is_none() {
             return line("", "");
@@ -358,7 +359,7 @@ impl Deriver<'_> {
         )
     }
 
-    /// A product of factors row by row and of the entry's state with a reader's vector.
+    /// Product of row factors and of the entry's state with a reader's vector.
     fn entry_read(&self, vector: &Line, sight: &Sight) -> Line {
         let kept = self.kept(sight);
         match self.form.decay {
@@ -376,7 +377,7 @@ impl Deriver<'_> {
         (0..self.form.events.len()).filter(|e| self.form.events[*e].delta.is_some()).collect()
     }
 
-    /// The matrix between a delta and an event: A12, and what its rows are scaled by.
+    /// Matrix between a delta and an event: A12, and the scale of its rows.
     pub(super) fn matrix(&self, d: usize, e: usize) -> Line {
         if self.form.events.len() < 2 {
             line("A", "A")

@@ -1,11 +1,11 @@
-//! The gradients in a derivation.
+//! Gradients of a derivation.
 
 use super::derive::{Deriver, Line, join, line};
 use super::derive_turned::gradient_lines;
 use super::form::{Decay, Side};
 
 impl Deriver<'_> {
-    /// Reads that contract K.
+    /// Indices of the reads that contract K.
     fn key_reads(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.form.reads.len()).filter(|r| self.form.reads[*r].side == Side::Key)
     }
@@ -25,7 +25,7 @@ impl Deriver<'_> {
             _ => (format!("(exp(G_C - G_j) b{t})"), format!("(e^{{G_C - G_j}} \\odot b{l})")),
         };
         let deltas = self.deltas();
-        // the order of events: what is read last gets its gradient first
+        // in the order of events: the one read last gets its gradient first
         for e in 0..f.events.len() {
             let (t, l) = self.event(e);
             let mut sum = Vec::new();
@@ -88,7 +88,7 @@ impl Deriver<'_> {
                 ));
             }
         }
-        // factors of what a decay keeps; without one there are none
+        // factors of the retained state; without a decay there are none
         let decays = self.alpha().is_some();
         if decays {
             lines.push(self.what_is_kept());
@@ -147,7 +147,7 @@ impl Deriver<'_> {
         lines
     }
 
-    /// What D(i, j) and kept_i are.
+    /// Definition of D(i, j) and kept_i.
     fn what_is_kept(&self) -> Line {
         let (sign, tex_sign) = if self.form.negative { ("(-1)^(i-j) ", "(-1)^{i-j}\\, ") } else { ("", "") };
         let (text, latex) = match self.form.decay {
@@ -162,7 +162,7 @@ impl Deriver<'_> {
         )
     }
 
-    /// The gradient of decays by key: what passes each row, in rectangles of pairs. No pair of a row with itself is among them.
+    /// Gradient of decays by key: the contributions that pass each row, in rectangles of pairs. No pair of a row with itself is among them.
     fn key_decay_gradient(&self, no_delta: bool) -> Vec<Line> {
         let mut pair = line("D(i, j) q_i dB_ij b_j", "D(i, j) \\odot q_i \\odot dB_{ij}\\, b_j");
         let mut entry = line("kept_i q_i (S dO_i)", "\\mathrm{kept}_i \\odot q_i \\odot (S\\, dO_i)");
@@ -185,7 +185,7 @@ impl Deriver<'_> {
         ]
     }
 
-    /// The gradient of a decay without logarithm: the recurrence of D from the other end.
+    /// Gradient of a decay without logarithm: the reversed recurrence of D.
     fn product_gradient(&self, no_delta: bool) -> Vec<Line> {
         let (mut pair, mut entry) =
             (line("dB_ij (q_i . b_j)", "dB_{ij}\\, q_i^\\top b_j"), line("q_i . (S dO_i)", "q_i^\\top S\\, dO_i"));

@@ -1,9 +1,9 @@
-//! The lines of a derivation that a rotation adds: the frame of the chunk, and the gradient of the angles.
+//! Lines that a rotation adds to a derivation: the frame of the chunk, and the gradient of the angles.
 
 use super::derive::{Line, sub};
 use super::form::{Form, Sight};
 
-/// Names of a form's queries and keys, with a subscript where there are several, and the row up to which each turns.
+/// Names of a form's queries and keys, with a subscript if there are several, and the row up to which each is rotated.
 fn vectors(form: &Form) -> Vec<(String, String, &'static str, &'static str)> {
     let last = |sight: &Sight| if sight.before { ("Th_{i-1}", "\\Theta_{i-1}") } else { ("Th_i", "\\Theta_i") };
     let mut all = Vec::new();
@@ -18,7 +18,7 @@ fn vectors(form: &Form) -> Vec<(String, String, &'static str, &'static str)> {
     all
 }
 
-/// Vectors, or with `d` their gradients, turned by what they turn by or with `-` back.
+/// Vectors, or with `d` their gradients, rotated by their angles or with `-` back.
 fn turned(form: &Form, d: &'static str, way: &'static str) -> impl Iterator<Item = Line> {
     vectors(form).into_iter().map(move |(text, latex, row, tex_row)| {
         (
@@ -28,7 +28,7 @@ fn turned(form: &Form, d: &'static str, way: &'static str) -> impl Iterator<Item
     })
 }
 
-/// What turns into the frame of the chunk's entry, before the chunk's other equations.
+/// Rotation into the frame of the chunk's entry, before the chunk's other equations.
 pub(super) fn frame_lines(form: &Form) -> Vec<Line> {
     if form.rotation.is_none() {
         return Vec::new();
@@ -46,7 +46,7 @@ pub(super) fn frame_lines(form: &Form) -> Vec<Line> {
     lines
 }
 
-/// The gradient of the angles, after those of keys and queries in the frame, and these out of it.
+/// Gradient of the angles, after the gradients of keys and queries in the frame and their rotation out of it.
 pub(super) fn gradient_lines(form: &Form) -> Vec<Line> {
     if form.rotation.is_none() {
         return Vec::new();

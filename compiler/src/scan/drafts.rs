@@ -1,16 +1,16 @@
-//! The updates of a token as drafts of events: with as few different keys as their factors allow, and joined where one key is written
-//! at one time.
+//! Updates of a token as drafts of events: with as few distinct keys as their factors allow, and joined where one key is written at one
+//! time.
 
 use super::algebra::{Factor, Product, Ref};
 use super::normal::Normalizer;
 use crate::graph::{BinaryOp, Op, UnaryOp};
 
-/// A product split by whether its factors carry key axes.
+/// A product, split by whether its factors have key axes.
 #[derive(Clone, Debug)]
 pub(super) struct Vector {
     /// Factors without a key axis, and the coefficient.
     pub scale: Product,
-    /// Factors with one.
+    /// Factors with a key axis.
     pub core: Vec<Factor>,
 }
 
@@ -19,7 +19,7 @@ pub(super) struct Draft {
     pub step: usize,
     pub key: Vector,
     pub delta: Option<Vector>,
-    /// What is written, with the step that writes it.
+    /// Written values, each with the step that writes it.
     pub values: Vec<(usize, Product)>,
 }
 
@@ -30,7 +30,7 @@ impl Normalizer<'_> {
         Vector { scale: Product { c: product.c, factors: scale }, core }
     }
 
-    /// The vector with more and more factors that lack a key axis taken out of its core: `beta * k`, then `k`.
+    /// The vector with more and more factors without a key axis moved out of its core: `beta * k`, then `k`.
     fn cores(&self, vector: &Vector) -> Vec<Vector> {
         let mut cores = vec![vector.clone()];
         while let Some(Vector { scale, core }) = cores.last()
@@ -69,7 +69,7 @@ impl Normalizer<'_> {
         cores
     }
 
-    /// Brings vectors to the largest core that all of them have; leaves them as they are where there is none.
+    /// Moves vectors to the largest core that all of them have; leaves them unchanged if there is none.
     fn share(&self, vectors: &mut [&mut Vector]) -> bool {
         let chains: Vec<Vec<Vector>> = vectors.iter().map(|v| self.cores(v)).collect();
         let Some(first) = chains.first() else { return false };
@@ -85,7 +85,7 @@ impl Normalizer<'_> {
         false
     }
 
-    /// One key for what each delta reads and writes, and for the plain writes that have it too.
+    /// Unifies the key that each delta reads and writes, and the equal keys of plain writes.
     fn share_in_turn(&self, drafts: &mut [Draft]) {
         for d in 0..drafts.len() {
             let Draft { key, delta: Some(read), .. } = &mut drafts[d] else { continue };
@@ -99,7 +99,7 @@ impl Normalizer<'_> {
         }
     }
 
-    /// The updates in order, those with one key and one time joined.
+    /// The updates in order, joined if they have one key and one time.
     pub(super) fn drafts(&self, decays: &[usize]) -> Vec<Draft> {
         let mut drafts: Vec<Draft> = Vec::new();
         for (s, step) in self.steps.iter().enumerate() {
@@ -113,7 +113,7 @@ impl Normalizer<'_> {
                 drafts.push(Draft { step: s, key, delta: None, values: vec![(s, scale)] });
             }
         }
-        // one key for all, read and written; else one for each delta and what is written with it
+        // one key for everything read and written; else one for each delta and the values written with it
         let mut all: Vec<&mut Vector> = Vec::new();
         for draft in &mut drafts {
             all.extend(draft.delta.as_mut());
@@ -123,7 +123,7 @@ impl Normalizer<'_> {
             self.share_in_turn(&mut drafts);
         }
         for draft in &mut drafts {
-            // factors of the key go to what it is multiplied by
+            // factors of the key move to its cofactors
             let scale = std::mem::replace(&mut draft.key.scale, Product::one());
             if let Some(read) = &mut draft.delta {
                 read.scale = read.scale.and(&scale);
@@ -146,7 +146,7 @@ impl Normalizer<'_> {
         joined
     }
 
-    /// Whether nothing reads the state after the one step and before the other, nor rescales its keys.
+    /// Whether nothing reads the state between the two steps or rescales its keys there.
     fn together(&self, first: usize, second: usize, decays: &[usize]) -> bool {
         let read = |version: usize| version > first && version <= second;
         let by_delta = (first + 1..=second).any(|s| !self.steps[s].deltas.is_empty());

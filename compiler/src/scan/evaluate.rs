@@ -3,7 +3,7 @@
 use crate::graph::{AxisId, Graph, Op, ReduceOp};
 use std::collections::BTreeMap;
 
-/// Numbers by named axes, row-major in the order of the axes.
+/// Values along named axes, row-major in the order of the axes.
 #[derive(Clone, Debug)]
 pub(super) struct Tensor {
     pub axes: Vec<AxisId>,
@@ -13,13 +13,13 @@ pub(super) struct Tensor {
 /// A position: an index for each axis.
 pub(super) type Index = BTreeMap<AxisId, usize>;
 
-/// The number at a position; axes that the position lacks are at 0.
+/// Element at a position; axes that the position lacks are at 0.
 pub(super) fn at(graph: &Graph, x: &Tensor, index: &Index) -> f64 {
     let flat = x.axes.iter().fold(0, |flat, a| flat * graph.size(*a) + index.get(a).copied().unwrap_or(0));
     x.data[flat]
 }
 
-/// The ops that operands of forms are made of; none for others.
+/// Evaluates an op that occurs in operands of forms; none for others.
 pub(super) fn evaluate(graph: &Graph, op: &Op, axes: &[AxisId], x: &[&Tensor]) -> Option<Tensor> {
     let n: usize = axes.iter().map(|a| graph.size(*a)).product();
     let mut data = Vec::with_capacity(n);

@@ -1,4 +1,4 @@
-//! What the rows of a chunk keep of the state at its entry and of what other rows wrote: the factors that all parts of a loop share.
+//! Decay factors of a chunk's rows, on the state at its entry and on the writes of other rows: all parts of a loop share them.
 
 use super::chunk::Past;
 use super::form::{Decay, Form, Seen};
@@ -8,50 +8,50 @@ use crate::graph::{BinaryOp, NodeId, ReduceOp};
 use crate::lowered::{Builder, DimId, Op, Pairs, ValueId};
 use std::collections::BTreeMap;
 
-/// Operands by node, and what they are past the end.
+/// Operands by node and required value past the end.
 pub(super) type Operands = BTreeMap<(NodeId, Past), ValueId>;
 
-/// The rows of a chunk.
+/// Rows of a chunk.
 pub(super) struct Rows {
     pub rows: DimId,
     pub cols: DimId,
-    /// 1 for rows that are tokens, where decays are negative.
+    /// 1 for rows that are tokens, if decays are negative.
     pub ones: Option<ValueId>,
-    /// Positions in the document, if documents may start inside.
+    /// Positions in the document, if documents may start inside of the sequence.
     pub pos: Option<ValueId>,
 }
 
-/// Factors of rows that are asked for once and again.
+/// Cached factors of rows.
 pub(super) struct Factors {
-    /// What each row decays by.
+    /// Decay of each row.
     pub rate: Option<Rate>,
-    /// What is kept of the entry's state after the row's decay and before it; none: all.
+    /// Factor on the entry's state after the row's decay and before it; none: 1.
     pub kept: [Option<ValueId>; 2],
-    /// The same of a fresh state.
+    /// Factor on a fresh state, likewise.
     pub kept_fresh: [Option<ValueId>; 2],
-    /// What is kept to the end of what a row wrote; none: all.
+    /// Factor at the chunk's end on a row's writes; none: 1.
     pub to_end: Option<ValueId>,
-    /// What is kept of the entry's state to the end, and of a fresh one.
+    /// Factor at the chunk's end on the entry's state, and on a fresh one.
     pub whole: Option<ValueId>,
     pub whole_fresh: Option<ValueId>,
-    /// Signs of decays after and before each row's own.
+    /// Signs of the products of decays up to each row, with and without its own.
     pub signs: Option<[ValueId; 2]>,
-    /// Pairs of rows of one document.
+    /// Mask of pairs of rows in one document.
     pub document: Option<ValueId>,
-    /// The row of the document's first token; below 0 if it lies in an earlier chunk.
+    /// Row of the document's first token; negative if it lies in an earlier chunk.
     pub start: Option<ValueId>,
     /// Decays between pairs: (strict, before).
     pub pairs: BTreeMap<(bool, bool), ValueId>,
-    /// A_ij by the reader's vector, whether it reads before its decay, the event's key and how it is seen.
+    /// A_ij, by the reader's vector, whether it reads before its decay, the event's key, and how the event is seen.
     pub between: BTreeMap<(Option<NodeId>, bool, NodeId, Seen), ValueId>,
-    /// Under decays by key: vectors over K times what is kept of the entry's state, and keys times what is kept to the end.
+    /// Under decays by key: vectors over K times the factor on the entry's state, and keys times the factor at the end.
     pub faded: BTreeMap<(Option<NodeId>, ValueId), ValueId>,
-    /// Events with deltas that come one after the other: by their keys, vectors and scales.
+    /// Successive events with deltas, by their keys, vectors and scales.
     pub stacks: Vec<(Vec<[Option<NodeId>; 3]>, Stack)>,
 }
 
 impl Factors {
-    /// The decay between pairs of rows, 0 for pairs that are not meant.
+    /// Decay between pairs of rows, 0 for all other entries.
     pub(super) fn pair(&mut self, b: &mut Builder, pairs: Pairs) -> ValueId {
         let Pairs { strict, before, .. } = pairs;
         if let Some(known) = self.pairs.get(&(strict, before)) {
@@ -63,14 +63,14 @@ impl Factors {
         pair
     }
 
-    /// With signs of decays, within documents.
+    /// Applies signs of decays, and the mask of documents.
     pub(super) fn masked(&self, b: &mut Builder, pairs: Pairs, pair: ValueId) -> ValueId {
         let pair = signed(b, self.signs, pairs, pair);
         times(b, Some(pair), self.document).unwrap_or(pair)
     }
 }
 
-/// The decay between pairs of rows, 0 for pairs that are not meant.
+/// Decay between pairs of rows, 0 for all other entries, without signs and documents.
 pub(super) fn decayed(b: &mut Builder, rate: Option<Rate>, pairs: Pairs) -> ValueId {
     if let Some(rate) = rate {
         return rate.pairs(b, pairs);
@@ -79,7 +79,7 @@ pub(super) fn decayed(b: &mut Builder, rate: Option<Rate>, pairs: Pairs) -> Valu
     b.binary(if pairs.strict { BinaryOp::Gt } else { BinaryOp::Ge }, row, col)
 }
 
-/// Pairs with the signs of decays after and before each row's own.
+/// Pairs times the signs of the decays between them.
 pub(super) fn signed(b: &mut Builder, signs: Option<[ValueId; 2]>, pairs: Pairs, pair: ValueId) -> ValueId {
     let Some(signs) = signs else { return pair };
     let col = b.rename(signs[0], pairs.rows, pairs.cols);
@@ -101,7 +101,7 @@ impl Rows {
         b.sub(one, twice)
     }
 
-    /// The factors of a form's decay; with `fresh`, for states that documents start from as well.
+    /// Factors of a form's decay; with `fresh`, also for states from which documents start.
     pub(super) fn factors(&self, b: &mut Builder, form: &Form, nodes: &Operands, fresh: bool) -> Factors {
         let decay = form.decay;
         let rate = decay.node().map(|node| {
@@ -151,7 +151,7 @@ impl Rows {
         f
     }
 
-    /// Masks and factors for documents that start inside of the chunk.
+    /// Adds masks and factors for documents that start inside of the chunk.
     fn documents(&self, b: &mut Builder, f: &mut Factors, pos: ValueId, fresh: bool) {
         let (row, col) = (index(b, self.rows), index(b, self.cols));
         let start = b.sub(row, pos);
@@ -199,7 +199,7 @@ impl Rows {
     }
 }
 
-/// A product of what is there.
+/// Product of the factors that are present.
 pub(super) fn times(b: &mut Builder, x: Option<ValueId>, by: Option<ValueId>) -> Option<ValueId> {
     match (x, by) {
         (Some(x), Some(by)) => Some(b.mul(x, by)),

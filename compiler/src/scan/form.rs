@@ -5,40 +5,39 @@
 //! attention is one event without a delta, and the delta rule one event whose u is beta (v - k^T S). Events of one time read
 //! the same S, before any of them has written. [`Read`]s look at S at some point of the token.
 //!
-//! Two states that a token turns into each other are one state of complex numbers, whose two parts are a key axis ([`Rotation`]).
+//! Two states that a token rotates into each other are one state of complex numbers, whose two parts are a key axis ([`Rotation`]).
 //!
-//! A read `before` the decay sees the state that the last token left; what it sees of the token's own events is told by
-//! `sees`.
+//! A read `before` the decay sees the state that the last token left; `sees` tells which of the token's own events it sees.
 
 use crate::graph::{AxisId, Dag, NodeId, Op, State};
 
 /// A vector with a factor that lacks the vector's own axes: `scale * vector`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scaled {
-    /// One number a head, or none for 1.
+    /// One number per head, or none for 1.
     pub scale: Option<NodeId>,
     /// The vector; none for ones.
     pub vector: Option<NodeId>,
 }
 
-/// How the state decays at each token: by its logarithm, at most 0, where it has one.
+/// Decay of the state at each token: by its logarithm, at most 0, if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decay {
-    /// It does not.
+    /// No decay.
     None,
-    /// One factor a head.
+    /// One factor per head.
     Scalar(NodeId),
-    /// One factor a head that may be near 0 or of either sign, at most 1 in size: the factor itself. A chunk multiplies
-    /// such decays and never takes logarithms of them, which near 0 would cost the gradient's digits.
+    /// One factor per head that may be near 0 or of either sign, at most 1 in size: the factor itself. A chunk multiplies such decays and
+    /// never takes their logarithms, through which the gradient would lose its digits near 0.
     Product(NodeId),
-    /// One a head and key channel: rows of S.
+    /// One factor per head and key channel: rows of S.
     Key(NodeId),
-    /// One a head and value channel: columns of S.
+    /// One factor per head and value channel: columns of S.
     Value(NodeId),
 }
 
 impl Decay {
-    /// Its node: a logarithm, or for [`Self::Product`] the factor.
+    /// Node of the decay: a logarithm, or for [`Self::Product`] the factor.
     pub fn node(self) -> Option<NodeId> {
         match self {
             Self::None => None,
@@ -47,44 +46,44 @@ impl Decay {
     }
 }
 
-/// How the state turns at each token, when it decays: two states are the parts of complex numbers, and each pair of numbers of one
-/// place turns by an angle, (re, im) <- (cos(w) re - sin(w) im, sin(w) re + cos(w) im). The two parts are a key axis: keys and queries
-/// are complex vectors.
+/// Rotation of the state at each token, together with its decay: two states are the parts of complex numbers, and the two elements at each
+/// index rotate by an angle, (re, im) <- (cos(w) re - sin(w) im, sin(w) re + cos(w) im). The two parts are a key axis: keys and queries are
+/// complex vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// w: one angle a head, or one a head and key channel.
+    /// w: one angle per head, or one per head and key channel.
     pub angle: NodeId,
-    /// The axis of the two parts.
+    /// Axis of the two parts.
     pub part: AxisId,
 }
 
-/// What a reader sees of the token's own events.
+/// View of the token's own events by a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sight {
-    /// It reads the state before the token's decay; else after it.
+    /// Whether it reads the state before the token's decay; else after it.
     pub before: bool,
-    /// For each event whether it is seen.
+    /// Visibility of each event.
     pub sees: Vec<Seen>,
 }
 
-/// Whether a reader sees an event of its own token.
+/// Visibility of an event to a reader at the same token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Seen {
     /// Not yet written.
     No,
-    /// Written, and nothing has happened to it since that has not happened at the end of the token.
+    /// Written, and unchanged from then to the end of the token.
     Yes,
-    /// Written, and decayed since by less than at the end of the token: this is the product of the reader's vector and
-    /// the event's key at that point, over K.
+    /// Written, and decayed less than at the end of the token: this is the product of the reader's vector and the event's key at that
+    /// point, over K.
     Dot(NodeId),
 }
 
-/// A read of the state that goes back into it: scale * a^T S.
+/// A read of the state that is written back into it: scale * a^T S.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
     /// The read key, with a factor.
     pub key: Scaled,
-    /// When it reads.
+    /// Time of the read.
     pub sight: Sight,
 }
 
@@ -93,13 +92,13 @@ pub struct Delta {
 pub struct Event {
     /// b or k: over K.
     pub key: NodeId,
-    /// What it takes out of the state first.
+    /// The value that it removes from the state first.
     pub delta: Option<Delta>,
-    /// What is written, over V.
+    /// Written values, over V.
     pub values: Vec<Scaled>,
 }
 
-/// Which side of S a read contracts.
+/// Side of S that a read contracts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// q^T S, over K.
@@ -108,14 +107,14 @@ pub enum Side {
     Value,
 }
 
-/// A value read out: the emit of the same number.
+/// A read of the state, for the emit of the same number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
     /// q, over K (or V), and further rows.
     pub query: NodeId,
-    /// Which side.
+    /// Contracted side.
     pub side: Side,
-    /// When it reads.
+    /// Time of the read.
     pub sight: Sight,
     /// Axes that are summed after the read: heads, and those of the other side.
     pub summed: Vec<AxisId>,
@@ -124,36 +123,36 @@ pub struct Read {
 /// A recurrence in normal form. See the module's essay.
 #[derive(Clone, Debug)]
 pub struct Form {
-    /// What the operands are computed by: state-free, at one token. [`crate::graph::Op::Capture`] i is [`Self::leaves`] i.
+    /// Computation of the operands: state-free, at one token. [`crate::graph::Op::Capture`] i is [`Self::leaves`] i.
     pub dag: Dag,
     /// Nodes of the graph's own DAG, all before the scan.
     pub leaves: Vec<NodeId>,
-    /// The state; of two that turn into each other both, by one name, with the axis of the parts.
+    /// The state; for two that rotate into each other both, by one name, with the axis of the parts.
     pub state: State,
     /// Axes of the state that are mapped over.
     pub heads: Vec<AxisId>,
     /// Axes that reads of the state contract.
     pub keys: Vec<AxisId>,
-    /// The others.
+    /// The other axes of the state.
     pub values: Vec<AxisId>,
-    /// The decay at the beginning of the token.
+    /// Decay at the beginning of the token.
     pub decay: Decay,
-    /// The decay is negative: its logarithm is that of its size.
+    /// Whether the decay is negative: its logarithm is that of its size.
     pub negative: bool,
-    /// Its rotation at the beginning of the token.
+    /// Rotation at the beginning of the token.
     pub rotation: Option<Rotation>,
     /// Updates in order.
     pub events: Vec<Event>,
-    /// Reads, by the number of the emit.
+    /// Reads, one for each emit.
     pub reads: Vec<Read>,
-    /// The initial value is 0.
+    /// Whether the initial value is 0.
     pub from_zero: bool,
-    /// States that run in one loop with this one: further value columns of the same pairs of rows.
+    /// States that run in one loop with this one: further value columns for the same pairs of rows.
     pub beside: Vec<String>,
 }
 
 impl Form {
-    /// Every operand: the nodes of the DAG that its equations read.
+    /// All operands: the nodes of the DAG that the equations read.
     pub fn operands(&self) -> Vec<NodeId> {
         let scaled = |s: &Scaled| s.scale.into_iter().chain(s.vector);
         let dots = |s: &Sight| {
@@ -177,7 +176,7 @@ impl Form {
         all
     }
 
-    /// Nodes of the graph's own DAG that the operands are computed from.
+    /// Nodes of the graph's own DAG from which the operands are computed.
     pub fn leaves_used(&self) -> Vec<NodeId> {
         let used = self.dag.reachable(&self.operands());
         let leaf = |id: NodeId| match self.dag.op(id) {

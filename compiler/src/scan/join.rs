@@ -1,20 +1,21 @@
-//! `join_parts`: chunk forms that run in one loop over chunks, because they share what their pairs of rows need.
+//! `join_parts`: joins chunk forms into one loop over chunks if they share the values needed by their pairs of rows.
 //!
-//! A normaliser is one more value column of the memory beside it: [S | z] <- alpha [S | z] + k [v | 1]^T, read by one q. What pairs of
-//! rows need (decays, D * (Q K^T), the triangular matrix of delta steps) is the same for all columns, forward and backward, so parts
-//! with the same decay that have a pair of a reader and a key in common become states of one loop, whose body computes it once.
+//! A normaliser is one more value column of the memory beside it: [S | z] <- alpha [S | z] + k [v | 1]^T, read by one q. The values needed
+//! by pairs of
+//! rows (decays, D * (Q K^T), the triangular matrix of delta steps) are the same for all columns, forward and backward, so parts
+//! with the same decay that have a pair of a reader and a key in common become states of one loop, whose body computes them once.
 //! The columns themselves stay apart: a normaliser's product with the pair matrix is a sum of its rows, and V + 1 columns in one
 //! matrix would have to be copied together and would fill the registers' tiles badly.
 //!
-//! The operands of parts in one loop are one DAG, in which equal values are one node. No part of a loop may depend on another,
-//! be it through other loops.
+//! The operands of parts in one loop are one DAG, in which equal values are one node. No part of a loop may depend on another, not even
+//! through other loops.
 
 use super::classify::{Classes, ScanClass};
 use super::form::{Decay, Form, Scaled, Seen, Sight};
 use crate::graph::{BinaryOp, Dag, Graph, Node, NodeId, Op};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// See the module's essay.
+/// Joins parts into loops; see the module's essay.
 pub(super) fn join_parts(graph: &Graph, classes: &mut Classes) {
     let mut numbers = Numbers::default();
     let mut groups: Vec<Group> = Vec::new();
@@ -72,7 +73,7 @@ struct Group {
     shared: Shared,
 }
 
-/// Whether some of the scans depend on each other by what nodes need, when scans of one group are one.
+/// Whether some of the scans depend on each other through `needs`, with scans of one group treated as one.
 fn depend(
     needs: &dyn Fn(NodeId) -> Vec<NodeId>,
     groups: &[Group],
@@ -96,12 +97,12 @@ fn depend(
     false
 }
 
-/// Equal values of forms have equal numbers.
+/// Value numbering: equal values of forms have equal numbers.
 #[derive(Default)]
 struct Numbers(BTreeMap<(String, Vec<u32>), u32>);
 
 impl Numbers {
-    /// For each node of a form's DAG its number.
+    /// Number of each node of a form's DAG.
     fn of(&mut self, form: &Form) -> Vec<u32> {
         let mut numbers: Vec<u32> = Vec::with_capacity(form.dag.len());
         for id in form.dag.ids() {
@@ -113,7 +114,7 @@ impl Numbers {
     }
 }
 
-/// What makes a value what it is: op, axes, operands.
+/// Key of a value: op, axes, operands.
 fn key(node: &Node, leaves: &[NodeId], mut operands: Vec<u32>) -> (String, Vec<u32>) {
     let op = match &node.op {
         Op::Capture(i) => format!("leaf {}", leaves[*i].0),
@@ -125,11 +126,11 @@ fn key(node: &Node, leaves: &[NodeId], mut operands: Vec<u32>) -> (String, Vec<u
     (op, operands)
 }
 
-/// What a part may share with another.
+/// Properties by which a part may share a loop.
 struct Shared {
-    /// Decay, angle, heads and keys: what must be the same.
+    /// Decay, angle, heads and keys, which must be equal.
     frame: (u8, Option<u32>, bool, Option<u32>, Vec<u32>, Vec<u32>),
-    /// Readers' vectors with events' keys, and how they see each other: of which one must be the same.
+    /// Pairs of readers' vectors and events' keys with their visibility, of which one must be common.
     pairs: BTreeSet<(Option<u32>, u32, bool, bool)>,
 }
 
@@ -159,13 +160,13 @@ impl Shared {
         Self { frame, pairs }
     }
 
-    /// Whether two parts gain by one loop. Under decays of values each value column has pairs of its own.
+    /// Whether two parts are faster in one loop. Under decays by value each value column has pairs of its own.
     fn fits(&self, other: &Self) -> bool {
         self.frame == other.frame && self.frame.0 != 4 && self.pairs.iter().any(|p| other.pairs.contains(p))
     }
 }
 
-/// The DAG of several forms' operands.
+/// Union of several forms' operands in one DAG.
 #[derive(Default)]
 struct Union {
     dag: Dag,
@@ -174,7 +175,7 @@ struct Union {
 }
 
 impl Union {
-    /// Takes in a form's operands, and renames them in it.
+    /// Adds a form's operands, and renames them in the form.
     fn take(&mut self, form: &mut Form) {
         let mut at: Vec<NodeId> = Vec::with_capacity(form.dag.len());
         for id in form.dag.ids() {

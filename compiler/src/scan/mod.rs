@@ -1,19 +1,19 @@
-//! Scans: from a per-token recurrence to a chunk.
+//! Scans: from a recurrence over tokens to chunks.
 //!
-//! [`split_scans`] makes of every scan one node for each strongly connected part of its states, each a recurrence by
-//! itself that gives out pure reads. [`classify_scans`] finds for each the algebra that lets it run in parallel:
+//! [`split_scans`] replaces every scan by one node for each strongly connected part of its states, each a recurrence by
+//! itself that emits pure reads. [`classify_scans`] finds for each the algebra that lets it run in parallel:
 //!
 //! - [`ScanClass::Chunk`]: S <- diag(alpha) S + b (a^T S) + k v^T, rank-one updates under a decay, read by r = q^T S. Within a
 //!   chunk of C tokens this is a few C x C products, masks and one triangular solve ([`Form`], `lower_chunk`);
-//! - [`ScanClass::Elementwise`]: every number of the state goes its own way, so that they all run side by side;
-//! - [`ScanClass::Sequential`]: the rest, token by token, with the reason.
+//! - [`ScanClass::Elementwise`]: every element of the state evolves independently, so that all run in parallel;
+//! - [`ScanClass::Sequential`]: all others, token by token, with the reason.
 //!
 //! Parts that share their decay, a write key and a read vector run in one loop, as [C | n] would: [`Classes::loops`].
 //!
-//! Two states that turn into each other by an angle are one state of complex numbers, whose angles go to keys and queries.
+//! Two states that rotate into each other by an angle are one state of complex numbers, whose angles move to keys and queries.
 //!
-//! Decays of a chunk are sums of logarithms where a logarithm is known by rule or by range. A decay a head that may come near 0 or
-//! change sign has none that keeps the gradient's digits: it is multiplied, D_ij = a_i D_{i-1,j}, and never divided by.
+//! Decays of a chunk are sums of logarithms if a logarithm is known by rule or by range. A decay per head that may be near 0 or change sign
+//! has none that keeps the gradient's digits: it is multiplied, D_ij = a_i D_{i-1,j}, and never divided by.
 //!
 //! The smallest example, a decayed sum `S = a * S + k * v` read by `sum[K](q * S)` with a = exp(g), g <= 0: with
 //! G_i the sum of g over the chunk's rows up to i, row i reads exp(G_i) q_i^T S_0 + sum over j <= i of

@@ -1,4 +1,4 @@
-//! Nodes made while scans are taken apart and written anew.
+//! Construction of nodes while scans are split and rewritten.
 
 use crate::graph::{AxisId, BinaryOp, Dag, Node, NodeId, Op, Rate, Type, UnaryOp};
 
@@ -6,7 +6,7 @@ fn rate(dag: &Dag, operands: &[NodeId]) -> Rate {
     if operands.iter().any(|o| dag.rate(*o) != Rate::Fixed) { Rate::Token } else { Rate::Fixed }
 }
 
-/// Adds a node like another (name and place).
+/// Adds a node with the name and place of another.
 pub(super) fn add(dag: &mut Dag, like: &Node, op: Op, axes: Vec<AxisId>, operands: &[NodeId]) -> NodeId {
     let ty = Type { axes, rate: rate(dag, operands) };
     dag.add(Node { op, ty, name: String::new(), place: like.place }, operands)

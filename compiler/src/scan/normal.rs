@@ -1,8 +1,9 @@
-//! From a scan with one state, or two that turn into each other (`rotation`), to its [`Form`], or to the reason why it has none.
+//! Normalization of a scan with one state, or two that rotate into each other (`rotation`), to its [`Form`], or to the reason why it has
+//! none.
 //!
-//! The state's versions are steps; each step is multiplied out into what it keeps (a decay), what it takes back in through
-//! a read (a delta), and what it writes. Axes follow from their use: those that a transition's read contracts, or else a read's, are
-//! K; axes of the state that keys, queries or decays carry beyond K are heads, over which everything is mapped; the others are V.
+//! The state's versions delimit steps; each step is multiplied out into a factor on the state (a decay), values written back through
+//! a read (a delta), and written values. Axes follow from their use: those that a transition's read contracts, or else a read's, are
+//! K; axes of the state that keys, queries or decays have beyond K are heads, over which everything is mapped; the others are V.
 //! Decays in the middle of a token move to its beginning: a key written before one is multiplied by it.
 
 use super::algebra::{Algebra, Factor, Obstacle, Part, Product, Ref, Term};
@@ -13,7 +14,7 @@ use crate::checks::Ranges;
 use crate::graph::{AxisId, BinaryOp, NodeId, Op, Scan, State};
 use std::collections::BTreeMap;
 
-/// Why a recurrence does not run in chunks.
+/// Reason why a recurrence does not run in chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unfit {
     /// The update is not affine in the state.
@@ -28,7 +29,7 @@ pub(super) enum Unfit {
     Grows(String),
     /// The decay of each channel may be near 0 or change sign, and has no logarithm by rule.
     NearZero(String),
-    /// Something else.
+    /// Another reason.
     Other(String),
 }
 
@@ -71,18 +72,18 @@ pub(super) struct Reading {
     pub query: Product,
 }
 
-/// What the update is made of, before it has a form.
+/// Parts of the update, before it has a form.
 pub(super) struct Normalizer<'a> {
     pub operands: Operands<'a>,
     pub algebra: &'a Algebra<'a>,
     pub steps: Vec<Step>,
     pub readings: Vec<Reading>,
     pub keys: Vec<AxisId>,
-    /// The angle by which every step turns the state, and the axis of its two parts.
+    /// Angle by which every step rotates the state, and the axis of its two parts.
     pub turned: Option<(Product, AxisId)>,
 }
 
-/// The form of a scan's recurrence.
+/// Form of a scan's recurrence.
 pub(super) fn normalize(
     algebra: &Algebra,
     ranges: &Ranges,
@@ -123,7 +124,7 @@ pub(super) fn normalize(
     Normalizer { operands, algebra, steps, readings, keys, turned: None }.form(state, id)
 }
 
-/// K: what transitions contract, else what the reads do.
+/// Key axes: those that transitions contract, else those that reads contract.
 pub(super) fn key_axes(steps: &[Step], readings: &[Reading]) -> Result<Vec<AxisId>, Unfit> {
     let sorted = |axes: &[AxisId]| {
         let mut axes = axes.to_vec();
@@ -152,14 +153,14 @@ impl Normalizer<'_> {
         self.algebra.factor_axes(factor).iter().any(|a| self.keys.contains(a))
     }
 
-    /// The form of a state, of which the scan has one or two.
+    /// Form of a state, of which the scan has one or two.
     pub(super) fn form(mut self, state: State, id: NodeId) -> Result<Form, Unfit> {
         let rest: Vec<AxisId> = state.axes.iter().copied().filter(|a| !self.keys.contains(a)).collect();
-        // a rotation comes when a decay does, and a read is before both or after both
+        // a rotation happens together with a decay, and a read is before both or after both
         let turned = self.turned.is_some();
         let decays: Vec<usize> = (0..self.steps.len()).filter(|s| turned || self.steps[*s].decays()).collect();
 
-        // heads: axes that queries, read keys and decays carry, and those that a read over values leaves
+        // heads: axes that queries, read keys and decays have, and those that a read over values leaves
         let decay_axes = self.decay_axes();
         let mut carried: Vec<AxisId> = Vec::new();
         for reading in &self.readings {
@@ -249,7 +250,7 @@ impl Normalizer<'_> {
         })
     }
 
-    /// The decay of a whole token, and whether its logarithm is that of its size, it being negative.
+    /// Decay of a whole token, and whether it is negative, so that its logarithm is that of its size.
     fn decay(&mut self, decays: &[usize], values: &[AxisId]) -> Result<(Decay, bool), Unfit> {
         let (mut negative, mut log, mut near_zero) = (false, None, None);
         for s in decays.iter().filter(|s| self.steps[**s].decays()) {
@@ -269,7 +270,7 @@ impl Normalizer<'_> {
         let axes = self.decay_axes();
         let (by_key, by_value) = (axes.iter().any(|a| self.keys.contains(a)), axes.iter().any(|a| values.contains(a)));
         let decay = match (near_zero, log) {
-            // products of one number a pair; one a pair and channel would be as much work as the token loop
+            // products of one number per pair; one per pair and channel would be as much work as the token loop
             (Some(interval), _) if by_key || by_value => return Err(Unfit::NearZero(format!("{interval}"))),
             (Some(_), _) => match self.decay_of(decays.iter().copied()) {
                 Some(factor) => return Ok((Decay::Product(factor), false)),
@@ -333,8 +334,9 @@ impl Normalizer<'_> {
         let mut events = Vec::new();
         for draft in drafts {
             let mut key = self.key_node(draft);
-            // decays that come after it scale what it writes: by its numbers, or by its key if that is seen before or has a decay a channel;
-            // what is written by the same key after the one and before the other decay is scaled by what comes after
+            // later decays scale the values that it writes: through its factors, or through its key if that is seen before or a decay has a
+            // channel
+            // axis; values written by the same key after one decay and before another are scaled by the later one
             let later: Vec<usize> = decays.iter().copied().filter(|s| *s > draft.step).collect();
             let in_key = later.iter().any(|s| self.keyed(*s)) || self.seen_midway(draft.step, decays);
             let last = draft.values.iter().map(|v| v.0).fold(draft.step, usize::max);
@@ -350,7 +352,7 @@ impl Normalizer<'_> {
                     let own = self.operands.product(&read.scale);
                     let own = self.times(own, scale);
                     let (sight, before) = self.sight(draft.step, core, drafts, decays);
-                    // what is read of the token itself is told apart, and must not be scaled with the rest
+                    // reads of the token itself are separate, and must not be scaled with the rest
                     let apart = sight.sees.iter().any(|s| matches!(s, Seen::Dot(_)));
                     let in_vector = apart || before.is_some_and(|n| self.with_key(n));
                     let (own, vector) =
@@ -382,7 +384,7 @@ impl Normalizer<'_> {
         self.operands.axes(node).iter().any(|a| self.keys.contains(a))
     }
 
-    /// What a reader of a version sees, and the factor that its vector gets.
+    /// Visibility for a reader of a version, and the factor on its vector.
     fn sight(
         &mut self,
         version: usize,
@@ -409,7 +411,7 @@ impl Normalizer<'_> {
         (Sight { before, sees }, self.decay_of(passed.into_iter()))
     }
 
-    /// The sum over K of a product.
+    /// Sum over K of a product.
     fn dot(&mut self, a: Option<NodeId>, b: Option<NodeId>) -> NodeId {
         let product = match self.times(a, b) {
             Some(product) => product,

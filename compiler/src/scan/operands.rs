@@ -1,9 +1,9 @@
-//! The operands of a form: a DAG of state-free values over nodes of the graph, and the logarithms of decays in it.
+//! Operands of a form: a DAG of state-free values over nodes of the graph, and the logarithms of decays in it.
 //!
-//! A decay is known to a chunk by its logarithm, for a product of a hundred decays leaves the numbers of f32. It is found by
+//! A chunk uses the logarithm of a decay, because a product of a hundred decays leaves the range of f32. It is found by
 //! rewriting, not by taking logarithms: exp(g) -> g, sigmoid(x) -> -softplus(-x), 1 - sigmoid(x) -> -softplus(x), products -> sums,
 //! powers -> multiples. Where no rule applies the logarithm itself is taken, if the decay is proven to stay away from 0: near 0
-//! its derivative is too large for the sums that the gradient is made of, and a chunk multiplies the decays themselves.
+//! its derivative is too large for the sums in the gradient, and a chunk multiplies the decays themselves.
 
 use super::algebra::{Algebra, Factor, Product, Ref};
 use super::nodes::{add, binary, unary};
@@ -12,17 +12,17 @@ use crate::graph::{AxisId, BinaryOp, Dag, Node, NodeId, Op, UnaryOp};
 use crate::ops::Interval;
 use std::collections::BTreeMap;
 
-/// Logarithms of decays below this are those of 0: e to this is 0 in f32, and sums of them stay finite.
+/// Lower bound of logarithms, used for decays of 0: e to this is 0 in f32, and sums of it stay finite.
 const LEAST_LOG: f64 = -90.0;
 
-/// The logarithm is taken as it is only of decays that are at least e to this.
+/// Logarithm of the smallest decay whose logarithm is taken directly.
 const LEAST_GENERIC: f64 = -8.0;
 
 /// A DAG of operands under construction.
 pub(super) struct Operands<'a> {
     pub algebra: &'a Algebra<'a>,
     pub ranges: &'a Ranges<'a>,
-    /// The scan's vertex in the flow graph of the ranges.
+    /// Vertex of the scan in the flow graph of the ranges.
     home: usize,
     pub dag: Dag,
     pub leaves: Vec<NodeId>,
@@ -67,17 +67,17 @@ impl<'a> Operands<'a> {
         }
     }
 
-    /// Where a value lies.
+    /// Range of a value.
     pub(super) fn interval(&self, r: Ref) -> Interval {
         self.ranges.interval(self.vertex(r))
     }
 
-    /// The first outer node that holds the same value, so that what is equal is one operand.
+    /// The first outer node with the same value, so that equal values are one operand.
     pub(super) fn canonical(&self, r: Ref) -> Ref {
         self.first.get(&self.ranges.value_number(self.vertex(r))).map_or(r, |id| Ref::Outer(*id))
     }
 
-    /// A factor of the first outer node that holds the same value.
+    /// The factor with its values replaced by the first outer nodes of the same value.
     pub(super) fn canonical_factor(&self, factor: &Factor) -> Factor {
         match factor {
             Factor::Plain(r) => Factor::Plain(self.canonical(*r)),
@@ -111,7 +111,7 @@ impl<'a> Operands<'a> {
         add(&mut self.dag, &self.like, Op::Select, axes, &[c, a, b])
     }
 
-    /// The node of a state-free value.
+    /// Node of a state-free value.
     pub(super) fn node(&mut self, r: Ref) -> NodeId {
         let r = self.canonical(r);
         if let Some(known) = self.known.get(&r) {
@@ -132,7 +132,7 @@ impl<'a> Operands<'a> {
         id
     }
 
-    /// The node of a product; none for 1.
+    /// Node of a product; none for 1.
     pub(super) fn product(&mut self, product: &Product) -> Option<NodeId> {
         if product.is_one() {
             return None;
@@ -179,7 +179,7 @@ impl<'a> Operands<'a> {
         }
     }
 
-    /// Products along an axis.
+    /// Stack of products along an axis.
     fn parts(&mut self, axis: AxisId, parts: &[Product]) -> NodeId {
         let mut all: Vec<AxisId> = parts.iter().flat_map(|p| self.algebra.product_axes(p)).collect();
         all.sort_unstable();
@@ -198,7 +198,7 @@ impl<'a> Operands<'a> {
         add(&mut self.dag, &self.like, Op::Stack(axis), all, &entries)
     }
 
-    /// The node of a sum of products.
+    /// Node of a sum of products.
     pub(super) fn sum(&mut self, terms: &[Product]) -> NodeId {
         let mut value: Option<NodeId> = None;
         for term in terms {
@@ -208,7 +208,7 @@ impl<'a> Operands<'a> {
         value.unwrap_or_else(|| self.number(0.0))
     }
 
-    /// The sum over axes of a node, with those that it lacks.
+    /// Sum of a node over axes, including those that it lacks.
     pub(super) fn summed(&mut self, x: NodeId, over: &[AxisId]) -> NodeId {
         let (carried, constant): (Vec<AxisId>, Vec<AxisId>) = over.iter().partition(|a| self.axes(x).contains(a));
         let times: f64 = constant.iter().map(|a| self.algebra.graph.size(*a) as f64).product();
@@ -236,7 +236,7 @@ impl<'a> Operands<'a> {
         factors.fold(Interval::point(product.c), |a, b| a * b)
     }
 
-    /// Where a sum of products lies; choices by one condition are taken apart.
+    /// Range of a sum of products; choices by one condition are split.
     pub(super) fn sum_interval(&self, terms: &[Product]) -> Interval {
         if let Some((_, yes, no)) = by_condition(terms) {
             return self.sum_interval(&yes).hull(self.sum_interval(&no));
@@ -246,7 +246,7 @@ impl<'a> Operands<'a> {
 
     // ---- logarithms
 
-    /// The logarithm of a sum of products.
+    /// Logarithm of a sum of products.
     pub(super) fn log_of_sum(&mut self, terms: &[Product]) -> Option<Log> {
         if terms.is_empty() {
             return Some(Log { negative: false, log: self.number(LEAST_LOG) });
@@ -255,7 +255,7 @@ impl<'a> Operands<'a> {
             let (a, b) = (self.log_of_sum(&yes)?, self.log_of_sum(&no)?);
             let (zero, c) = (self.number(0.0), self.node(c));
             let c = self.binary(BinaryOp::Ne, c, zero);
-            // where the decay is 0 its sign means nothing
+            // where the decay is 0 its sign is irrelevant
             let nothing = |t: &[Product]| t.is_empty();
             let negative = if nothing(&yes) { b.negative } else { a.negative };
             let log = self.select(c, a.log, b.log);
@@ -305,7 +305,7 @@ impl<'a> Operands<'a> {
         self.binary(BinaryOp::Max, log, least)
     }
 
-    /// The logarithm of a value.
+    /// Logarithm of a value.
     fn log(&mut self, r: Ref) -> Option<Log> {
         let plain = |log| Some(Log { negative: false, log });
         if let Some(c) = self.algebra.number(r) {
@@ -418,7 +418,7 @@ impl<'a> Operands<'a> {
         }
     }
 
-    /// The logarithm of 1 - y.
+    /// Logarithm of 1 - y.
     fn log_of_complement(&mut self, y: Ref) -> Option<Log> {
         let plain = |log| Some(Log { negative: false, log });
         let operands = self.algebra.operands(y);
@@ -455,7 +455,7 @@ impl<'a> Operands<'a> {
         self.generic(x, interval)
     }
 
-    /// The logarithm itself, of what is proven to stay away from 0.
+    /// Directly computed logarithm of a value that is proven to stay away from 0.
     fn generic(&mut self, x: NodeId, interval: Interval) -> Option<Log> {
         let least = LEAST_GENERIC.exp();
         if interval.at_least(least) {
@@ -479,7 +479,7 @@ fn is_boolean(algebra: &Algebra, r: Ref) -> bool {
     }
 }
 
-/// If the terms are 1 and -y: y.
+/// y, if the terms are 1 and -y.
 fn complement(a: &Product, b: &Product) -> Option<Ref> {
     match b.factors.as_slice() {
         [Factor::Plain(y)] if a.is_one() && b.c == -1.0 => Some(*y),
@@ -487,7 +487,7 @@ fn complement(a: &Product, b: &Product) -> Option<Ref> {
     }
 }
 
-/// Terms that all ask one condition: it, those where it holds, those where it does not, without it.
+/// Splits terms that all depend on one condition: the condition, the terms where it holds, and those where it does not, without it.
 fn by_condition(terms: &[Product]) -> Option<(Ref, Vec<Product>, Vec<Product>)> {
     let condition = terms.first()?.factors.iter().find_map(|f| match f {
         Factor::Is(c) | Factor::Not(c) => Some(*c),

@@ -1,11 +1,11 @@
-//! Parts in words: what `archc check --verbose` shows of each scan.
+//! Description of parts, printed by `archc check --verbose` for each scan.
 
 use super::classify::{Classes, Part, ScanClass};
 use super::form::{Form, Seen};
 use crate::graph::{Graph, NodeId, Op, UnaryOp};
 use std::fmt::Write;
 
-/// A line or two for each scan: parts, class, why; for a chunk its updates, reads, shared operands and size.
+/// A line or two for each scan: parts, class, reason; for a chunk its updates, reads, shared operands and size.
 pub fn print_classes(graph: &Graph, classes: &Classes, place: &dyn Fn(&Part) -> String) -> String {
     let mut text = String::new();
     for part in classes.parts.values() {
@@ -37,7 +37,7 @@ fn details(graph: &Graph, form: &Form, chunk: usize) -> String {
     parts.join("; ")
 }
 
-/// Vectors that are one and the same: `a = b = k`.
+/// Vectors that are equal: `a = b = k`.
 fn shared(form: &Form) -> Option<String> {
     let mut found = Vec::new();
     for event in &form.events {
@@ -58,7 +58,7 @@ fn shared(form: &Form) -> Option<String> {
     (!found.is_empty()).then(|| format!("shared {}", found.join(", ")))
 }
 
-/// Whether a reader sees an event, and from where.
+/// Whether a reader sees an event.
 pub(super) fn sees(seen: Seen) -> bool {
     seen != Seen::No
 }
@@ -70,7 +70,7 @@ pub(super) struct Expressions<'a> {
     pub latex: bool,
 }
 
-/// How tightly an expression holds together.
+/// Binding strength of an expression.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Binds {
     Sum,
@@ -83,7 +83,7 @@ impl Expressions<'_> {
         self.bound(node, FUEL).0
     }
 
-    /// For a product: with parentheses around a sum.
+    /// An operand of a product: with parentheses around a sum.
     pub(super) fn factor(&self, node: NodeId) -> String {
         self.within(node, Binds::Product, FUEL)
     }
@@ -97,7 +97,7 @@ impl Expressions<'_> {
         if self.latex { format!("\\left({text}\\right)") } else { format!("({text})") }
     }
 
-    /// The name of a value of the graph.
+    /// Name of a value of the graph.
     fn name(&self, outer: NodeId) -> String {
         let node = self.graph.dag.node(outer);
         let name = if node.name.is_empty() { format!("x{}", outer.0) } else { node.name.clone() };
@@ -158,7 +158,7 @@ impl Expressions<'_> {
         }
     }
 
-    /// A value of the graph: its name, or what it is made of if it has none.
+    /// A value of the graph: its name, or its expression if it has none.
     fn leaf(&self, outer: NodeId, fuel: usize) -> (String, Binds) {
         let node = self.graph.dag.node(outer);
         let operands = self.graph.dag.operands(outer);
@@ -195,5 +195,5 @@ impl Expressions<'_> {
     }
 }
 
-/// How deep an expression is shown.
+/// Maximum depth of a printed expression.
 const FUEL: usize = 8;

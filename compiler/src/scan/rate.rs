@@ -1,18 +1,18 @@
-//! What the rows of a chunk decay by: logarithms, which are summed, or the factors themselves, which are multiplied.
+//! Decays of a chunk's rows: logarithms, which are summed, or the factors themselves, which are multiplied.
 
 use crate::graph::BinaryOp;
 use crate::lowered::{Builder, DimId, Extent, Op, Pairs, ValueId};
 
-/// A row's decay, `[rows, ..]`.
+/// Decay of each row, `[rows, ..]`.
 #[derive(Clone, Copy)]
 pub(super) enum Rate {
-    /// By its logarithm, at most 0.
+    /// Logarithm of the decay, at most 0.
     Log(ValueId),
-    /// Itself: near 0 or of either sign.
+    /// The decay itself: near 0 or of either sign.
     Factor(ValueId),
 }
 
-/// How many rows there are.
+/// Number of rows.
 pub(super) fn count(b: &Builder, rows: DimId) -> usize {
     match b.dims[rows.0 as usize].extent {
         Extent::Fixed(n) => n,
@@ -26,7 +26,7 @@ pub(super) fn index(b: &mut Builder, dim: DimId) -> ValueId {
 }
 
 impl Rate {
-    /// The same decay in other rows: `f` gives them, and what leaves all as it is.
+    /// The same decay over other rows: `f` receives the value and the neutral element, and returns the new value.
     pub(super) fn spread(self, f: impl FnOnce(ValueId, f64) -> ValueId) -> Self {
         match self {
             Self::Log(g) => Self::Log(f(g, 0.0)),
@@ -34,7 +34,7 @@ impl Rate {
         }
     }
 
-    /// Between pairs of rows, `[rows, cols]`.
+    /// Decay between pairs of rows, `[rows, cols]`.
     pub(super) fn pairs(self, b: &mut Builder, pairs: Pairs) -> ValueId {
         match self {
             Self::Log(g) => b.op(Op::PairDecay(pairs), &[g]),
@@ -42,7 +42,7 @@ impl Rate {
         }
     }
 
-    /// Of all rows up to each, or from each on with `reverse`; without its own with `exclusive`.
+    /// Decay of all rows up to each, or from each on with `reverse`; without its own with `exclusive`.
     pub(super) fn running(self, b: &mut Builder, rows: DimId, reverse: bool, exclusive: bool) -> ValueId {
         match self {
             Self::Log(g) => {
@@ -53,7 +53,7 @@ impl Rate {
         }
     }
 
-    /// Of all rows.
+    /// Decay of all rows.
     pub(super) fn all_rows(self, b: &mut Builder, rows: DimId) -> ValueId {
         match self {
             Self::Log(g) => {
@@ -68,7 +68,7 @@ impl Rate {
         }
     }
 
-    /// Of the rows where `within` is 1.
+    /// Decay of the rows where `within` is 1.
     pub(super) fn rows_within(self, b: &mut Builder, rows: DimId, within: ValueId) -> ValueId {
         match self {
             Self::Log(g) => {
@@ -83,8 +83,8 @@ impl Rate {
         }
     }
 
-    /// Of each row's document up to the row, or with `before` up to the one above it, where the document starts inside of the
-    /// chunk, at row `start`. `document` is 1 for pairs of one document.
+    /// Decay of each row's document up to the row, or with `before` up to the one above it, where the document starts inside of the chunk,
+    /// at row `start`. `document` is 1 for pairs of one document.
     pub(super) fn since_start(
         self,
         b: &mut Builder,

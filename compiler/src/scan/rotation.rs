@@ -1,12 +1,14 @@
-//! Two states that a token turns into each other, as one state of complex numbers.
+//! Two states that a token rotates into each other, as one state of complex numbers.
 //!
 //! The update (re, im) <- (a (cos(w) re - sin(w) im) + .., a (sin(w) re + cos(w) im) + ..) multiplies re + i im by a exp(i w) and adds to
-//! it: retention with xPos (arXiv 2307.08621), complex linear attention, a rotary state whose angles depend on the data. The two
-//! parts become a key axis of two, along which keys and queries are complex vectors, and what remains is the recurrence of one state
+//! it: retention with xPos (arXiv 2307.08621), complex linear attention, a rotary state with data-dependent angles. The two
+//! parts become a key axis of two, along which keys and queries are complex vectors, and the rest is the recurrence of one state
 //! that decays by a: a [`Form`] with a rotation, which [`super::turned`] folds into keys and queries.
 //!
-//! Found are the four factors between the two states. They must be one magnitude times the cosine and the sine of one angle, whose
-//! sines have opposite signs; the signs say which way it turns. Numbers alone, (0.6 re - 0.8 im, 0.8 re + 0.6 im), are a rotation too.
+//! The analysis extracts the four factors between the two states. They must be one magnitude times the cosine and the sine of one angle,
+//! whose
+//! sines have opposite signs; the signs determine the direction of rotation. Constants, (0.6 re - 0.8 im, 0.8 re + 0.6 im), are a rotation
+//! too.
 
 use super::algebra::{Algebra, Factor, Part, Product, Ref, Term};
 use super::form::Form;
@@ -16,10 +18,10 @@ use crate::checks::Ranges;
 use crate::graph::{Axis, AxisId, BinaryOp, Graph, NodeId, Op, Scan, State, UnaryOp};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The name of the axis of the two parts, which no axis of a program can have.
+/// Name of the axis of the two parts, which no axis of a program can have.
 const PART: &str = "re|im";
 
-/// How far a product is taken apart.
+/// Maximum depth to which a product is split.
 const DEPTH: usize = 12;
 
 /// Whether an axis is that of the two parts: forms stack values along it.
@@ -32,27 +34,27 @@ fn part_axis(graph: &Graph) -> Option<AxisId> {
     graph.axes.iter().position(is_part_axis).map(|i| AxisId(i as u32))
 }
 
-/// Gives a graph the axis of the two parts.
+/// Adds the axis of the two parts to a graph.
 pub(super) fn add_part_axis(graph: &mut Graph) {
     if part_axis(graph).is_none() {
         graph.axes.push(Axis { name: PART.into(), size: 2, labels: None });
     }
 }
 
-/// Two states that turn into each other.
+/// Rotation of two states into each other.
 pub(super) struct Turn {
-    /// What both shrink by.
+    /// Magnitude of both.
     magnitude: Product,
     /// The angle.
     angle: Product,
-    /// What is added to each.
+    /// Terms added to each state.
     writes: [Vec<Product>; 2],
 }
 
 /// A product without its cosines and sines.
 struct Apart {
     rest: Product,
-    /// For each whether it is a sine, and the angle.
+    /// The removed factors: whether each is a sine, and its angle.
     turns: Vec<(bool, Ref)>,
 }
 
@@ -118,7 +120,7 @@ fn turns(algebra: &Algebra, r: Ref, depth: usize) -> bool {
     }
 }
 
-/// The smallest factors of a product under their canonical names: products that are equal by them are the same, whatever their order.
+/// Smallest factors of a product under their canonical names: equal factors denote equal values, whatever their order.
 fn smallest(algebra: &Algebra, product: &Product, same: &dyn Fn(Ref) -> Ref) -> Product {
     fn walk(algebra: &Algebra, r: Ref, same: &dyn Fn(Ref) -> Ref, into: &mut Product, depth: usize) {
         if let Some(c) = algebra.number(r) {
@@ -155,7 +157,7 @@ fn smallest(algebra: &Algebra, product: &Product, same: &dyn Fn(Ref) -> Ref) -> 
     all
 }
 
-/// What the first list has beyond the second, and the second beyond the first; and what is in both.
+/// Factors of the first list only, of the second only, and of both.
 fn differences(a: &[Factor], b: &[Factor]) -> (Vec<Factor>, Vec<Factor>, Vec<Factor>) {
     let (mut left, mut right, mut both) = (Vec::new(), b.to_vec(), Vec::new());
     for factor in a {
@@ -174,7 +176,7 @@ pub(super) fn state_nodes(algebra: &Algebra, states: [usize; 2]) -> Option<[Node
     Some([find(states[0])?, find(states[1])?])
 }
 
-/// The rotation of two states, if they have one; `same` gives the canonical name of a value.
+/// Rotation of two states, if they have one; `same` returns the canonical name of a value.
 pub(super) fn turn_of(algebra: &Algebra, states: [usize; 2], on: &[bool], same: &dyn Fn(Ref) -> Ref) -> Option<Turn> {
     if algebra.scan.states[states[0]].axes != algebra.scan.states[states[1]].axes {
         return None;
@@ -182,7 +184,7 @@ pub(super) fn turn_of(algebra: &Algebra, states: [usize; 2], on: &[bool], same: 
     let base = state_nodes(algebra, states)?;
     let free = |node: NodeId| !on[node.0 as usize];
     let mut writes = [Vec::new(), Vec::new()];
-    // row by row what each next value keeps of each state
+    // for each next value, the factors on both states
     let mut keeps = Vec::new();
     for (i, state) in states.into_iter().enumerate() {
         let terms = algebra.expand_over(algebra.scan.next[state], &base, &free).ok()?;
@@ -215,7 +217,7 @@ pub(super) fn turn_of(algebra: &Algebra, states: [usize; 2], on: &[bool], same: 
     let (size, angle) = match turns {
         [[], [], [], []] => {
             let size = c[0].hypot(c[2]);
-            // 0.8 and 0.6 are no decay, however they round
+            // 0.8 and 0.6 are no decay, whatever their rounding
             let size = if (size - 1.0).abs() < 1e-12 { 1.0 } else { size };
             (size, Product { c: c[2].atan2(c[0]), factors: Vec::new() })
         }
@@ -228,13 +230,13 @@ pub(super) fn turn_of(algebra: &Algebra, states: [usize; 2], on: &[bool], same: 
         }
         _ => return None,
     };
-    // the factors as they are written, whose logarithms are known best; their numbers are in the size
+    // the factors as written, whose logarithms are known best; their constants are in the size
     let written = smallest(algebra, &Product { c: 1.0, factors: re_re.rest.factors.clone() }, same).c;
     let magnitude = Product { c: size / written, factors: re_re.rest.factors };
     Some(Turn { magnitude, angle, writes })
 }
 
-/// A read of two versions of one time: the axes summed, and the query of each, 0 where it is not read.
+/// A read of two versions of one time: the summed axes, and the query of each, 0 if it is not read.
 pub(super) fn read_of(
     algebra: &Algebra,
     node: NodeId,
@@ -247,7 +249,7 @@ pub(super) fn read_of(
     for Term { by, part, of } in terms {
         let Part::Read(mut over, mut query) = part else { return None };
         over.sort_unstable();
-        // a factor that stands before the sum may go to the query, unless it would give it a value axis
+        // a factor in front of the sum may move to the query, unless it would add a value axis to it
         let own = algebra.product_axes(&query);
         let fits = algebra.product_axes(&by).iter().all(|a| own.contains(a));
         if !fits || queries[of].is_some() || axes.as_ref().is_some_and(|a| *a != over) {
@@ -260,7 +262,7 @@ pub(super) fn read_of(
     Some((axes?, queries.map(|q| q.unwrap_or(Product::number(0.0)))))
 }
 
-/// The form of two states that turn into each other; none if they do not.
+/// Form of two states that rotate into each other; none if they do not.
 pub(super) fn normalize_turned(
     algebra: &Algebra,
     ranges: &Ranges,
@@ -315,7 +317,7 @@ fn form_of(
     Normalizer { operands, algebra, steps, readings, keys, turned: Some((turn.angle, part)) }.form(state, id)
 }
 
-/// What is written, with complex keys: writes of one value into both parts are one.
+/// Written values with complex keys: writes of one value into both parts are one.
 fn joined(
     algebra: &Algebra,
     operands: &Operands,
@@ -332,7 +334,7 @@ fn joined(
     };
     let [re, im] = &turn.writes;
     let (re, mut im): (Vec<_>, Vec<_>) = (re.iter().map(split).collect(), im.iter().map(split).collect());
-    // axes of heads, by which a key may differ
+    // axes of heads, along which a key may differ
     let mut heads: BTreeSet<AxisId> = keys.iter().copied().collect();
     heads.extend(readings.iter().flat_map(|r| algebra.product_axes(&r.query)));
     heads.extend(re.iter().chain(&im).flat_map(|(key, _)| algebra.product_axes(key)));

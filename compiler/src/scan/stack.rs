@@ -1,5 +1,5 @@
-//! Events with deltas that come one after the other in each token, as many as there are: their rows are rows of one sequence that is as
-//! many times as long (DeltaProduct, arXiv 2502.10297). So the ops of a tile are as many for one of them as for a hundred.
+//! Successive events with deltas in each token, any number of them: their rows are rows of one sequence that is longer by that factor
+//! (DeltaProduct, arXiv 2502.10297). So the number of ops of a tile is the same for one of them and for a hundred.
 
 use super::factors::{Factors, decayed, signed, times};
 use super::form::Seen;
@@ -8,15 +8,15 @@ use super::tile::{Reader, Tile};
 use crate::graph::{BinaryOp, NodeId};
 use crate::lowered::{Builder, DimId, Extent, Op, Pairs, ValueId};
 
-/// The dimensions of rows and steps.
+/// Dimensions of rows and steps.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flat {
     token: [DimId; 2],
     pub steps: DimId,
     pub other_steps: DimId,
-    /// Rows and steps of them.
+    /// Rows and their steps, flattened.
     pub rows: DimId,
-    /// Columns and steps of them.
+    /// Columns and their steps, flattened.
     pub cols: DimId,
     count: usize,
 }
@@ -34,7 +34,8 @@ impl Flat {
         }
     }
 
-    /// Of `[rows, (steps), (cols, other steps), ..]` the rows with their steps, the columns with theirs; what has no steps is the same for all.
+    /// Flattens the rows of `[rows, (steps), (cols, other steps), ..]` with their steps, and the columns with theirs; a value without steps
+    /// is the same for all of them.
     pub fn flatten(&self, b: &mut Builder, x: ValueId) -> ValueId {
         let x = b.expand(x, &[self.token[0], self.steps]);
         let x = b.op(Op::Flatten(vec![self.token[0], self.steps], self.rows), &[x]);
@@ -57,18 +58,18 @@ impl Flat {
         self.flatten(b, x)
     }
 
-    /// The values of the steps again.
+    /// Splits flattened rows into the values of each step.
     pub fn apart(&self, b: &mut Builder, x: ValueId) -> Vec<ValueId> {
         (0..self.count).map(|i| self.at(b, x, i)).collect()
     }
 
-    /// The values of one step.
+    /// Values of one step.
     fn at(&self, b: &mut Builder, x: ValueId, step: usize) -> ValueId {
         let x = b.op(Op::Split(self.rows, vec![self.token[0], self.steps]), &[x]);
         b.op(Op::Pick(self.steps, step), &[x])
     }
 
-    /// What is kept between pairs of rows and steps, where each token decays before its first step: strictly lower triangular.
+    /// Decay between pairs of rows and steps, where each token decays before its first step: strictly lower triangular.
     fn kept(&self, b: &mut Builder, f: &Factors) -> ValueId {
         let pairs = Pairs { rows: self.rows, cols: self.cols, strict: true, before: false };
         let mut first = |x: ValueId, none: f64| {
@@ -90,28 +91,28 @@ impl Flat {
     }
 }
 
-/// Events with deltas, one after the other.
+/// Successive events with deltas.
 #[derive(Clone, Debug)]
 pub(super) struct Stack {
     pub flat: Flat,
     pub deltas: Vec<usize>,
-    /// Their keys, `[rows and steps, K]`.
+    /// Keys of the events, `[rows and steps, K]`.
     pub keys: ValueId,
-    /// The same by columns.
+    /// Keys by columns.
     key_cols: ValueId,
-    /// What they read by.
+    /// Vectors by which the events read.
     readers: ValueId,
-    /// What they read is scaled by, if by anything.
+    /// Scales of their reads, if there are any.
     scale: Option<ValueId>,
-    /// What is kept between them: strictly lower triangular.
+    /// Decay between them: strictly lower triangular.
     kept: ValueId,
-    /// Scaled products of readers and keys, with that.
+    /// Scaled products of readers and keys, times that decay.
     products: ValueId,
 }
 
 impl Tile<'_> {
-    /// The stack of events with deltas, if they are several and each sees those before it and no others. Not under decays by key, whose
-    /// pairs are no products.
+    /// Stack of the events with deltas, if there are several and each sees exactly those before it. Not under decays by key, where the
+    /// value of a pair is no product.
     pub(super) fn stack(&self, b: &mut Builder, f: &mut Factors, deltas: &[usize]) -> Option<Stack> {
         let dot = |seen: &Seen| matches!(seen, Seen::Dot(_));
         let in_turn = |(i, e): (usize, &usize)| {
@@ -159,7 +160,7 @@ impl Tile<'_> {
         Some(stack)
     }
 
-    /// u of the stack, `[rows and steps, V]`, given those of the events without deltas.
+    /// u of the stack, `[rows and steps, V]`, from those of the events without deltas.
     pub(super) fn solve_stack(
         &self,
         b: &mut Builder,
@@ -203,7 +204,7 @@ impl Tile<'_> {
         b.op(Op::SolveUnitLower { rows: flat.rows, cols: flat.cols, transpose: false }, &[stack.products, sum])
     }
 
-    /// What a read gets of what the stack wrote.
+    /// Contribution of the stack's writes to a read.
     pub(super) fn read_stack(
         &self,
         b: &mut Builder,
@@ -218,7 +219,7 @@ impl Tile<'_> {
         let first = seen.iter().take_while(|s| **s).count();
         let in_turn = !before && !seen[first..].contains(&true);
         let kept = if in_turn {
-            // as the next step does; the last one sees all but its own
+            // same as for the next step; the last step sees all but its own
             flat.at(b, stack.kept, first.min(flat.count - 1))
         } else {
             let kept = self.kept_of(b, f, flat.other_steps, &seen, before);
@@ -238,7 +239,7 @@ impl Tile<'_> {
         b.add(read, own)
     }
 
-    /// What is kept between pairs of rows, with the own row at the steps where it is seen: `[rows, cols]`, with the steps if these differ.
+    /// Decay between pairs of rows, including the row itself at the steps where it is seen: `[rows, cols]`, with the steps if these differ.
     fn kept_of(&self, b: &mut Builder, f: &mut Factors, steps: DimId, seen: &[bool], before: bool) -> ValueId {
         let mut pair = |b: &mut Builder, seen: bool| f.pair(b, self.pairs(!seen, before));
         if seen.iter().all(|s| *s == seen[0]) {

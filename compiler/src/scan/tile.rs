@@ -1,21 +1,21 @@
 //! One chunk of one head: a form's equations over rows.
 //!
 //! With g the log decays, G_i their sum over the rows up to i, S the state at the chunk's entry:
-//! - row i keeps exp(G_i) of what S held, or exp(G_{i-1}) before its own decay;
-//! - what row j wrote has decayed by exp(G_i - G_j) when row i reads it, and by exp(G_C - G_j) at the chunk's end. Neither factor
-//!   is formed as a quotient: 1 / exp(G_j) would leave the range of numbers;
-//! - a reader a and an event with key b give A_ij = a_i . b_j times that decay, for the rows j that i sees;
+//! - row i keeps exp(G_i) of S, or exp(G_{i-1}) before its own decay;
+//! - the writes of row j have decayed by exp(G_i - G_j) when row i reads them, and by exp(G_C - G_j) at the chunk's end. Neither factor is
+//!   formed as a quotient: 1 / exp(G_j) would overflow;
+//! - a reader a and an event with key b have A_ij = a_i . b_j times that decay, for the rows j that i sees;
 //! - events without a delta have u = v. Those with one have u = v + a^T (the state that their row sees), which is
 //!   (I - A) u = v + decayed a^T S + the other events' A u: a unit lower triangular solve, and no matrix W or T is ever formed
 //!   (arXiv 2406.06484 and 2412.06464 form them);
 //! - a decay that has no logarithm is multiplied instead, by running products and products of pairs of rows: exp(G_i) stands for the
 //!   product of the rows up to i, exp(G_i - G_j) for that of the rows after j up to i;
-//! - a read gives decayed q^T S + sum of A u, the next state is decayed S + sum of decayed b u^T.
+//! - a read is decayed q^T S + sum of A u, the next state is decayed S + sum of decayed b u^T.
 //!
-//! Where the state turns, its keys and queries come turned into the frame of the entry, and the next state is turned out of it.
+//! If the state rotates, its keys and queries are rotated into the frame of the entry beforehand, and the next state is rotated out of it.
 //!
-//! Documents that start inside of the chunk: row i sees the rows from its document's first one on; where that is not the
-//! entry's document, the state at a document's start stands in for S, and decays count from there.
+//! Documents that start inside of the chunk: row i sees the rows from its document's first one on; if that is not the entry's document, the
+//! state at a document's start replaces S, and decays count from there.
 
 use super::chunk::Past;
 use super::factors::{Factors, Operands, times};
@@ -26,46 +26,46 @@ use super::turned::Turned;
 use crate::graph::{BinaryOp, NodeId};
 use crate::lowered::{Builder, DimId, Extent, FIXED, Op, Pairs, ValueId};
 
-/// A tile to be built, with its captures.
+/// A tile under construction, with its captures.
 pub(super) struct Tile<'a> {
     pub form: &'a Form,
     pub rows: DimId,
     pub cols: DimId,
     pub keys: Vec<DimId>,
     pub values: Vec<DimId>,
-    /// The state at the entry.
+    /// State at the chunk's entry.
     pub state: ValueId,
-    /// Operands by node, and what they are past the end.
+    /// Operands by node and required value past the end.
     pub nodes: &'a Operands,
-    /// Keys and queries in the frame of the chunk, if the state turns.
+    /// Keys and queries in the frame of the chunk, if the state rotates.
     pub turned: Option<&'a Turned>,
-    /// The state at a document's start, if it is not 0.
+    /// State at a document's start, if it is not 0.
     pub fresh: Option<ValueId>,
 }
 
-/// What a tile gives.
+/// Results of a tile.
 pub(super) struct Tiled {
     pub reads: Vec<ValueId>,
     pub next: ValueId,
 }
 
-/// A reader: its vector over K (none: ones), when it reads.
+/// A reader: its vector over K (none: ones), and the time of its read.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub vector: Option<NodeId>,
     pub sight: &'a Sight,
 }
 
-/// What the events of a chunk write.
+/// Values that the events of a chunk write.
 struct Solved {
-    /// u of every event by itself, `[rows, V]`; none for one that writes nothing or is in the stack.
+    /// u of every separate event, `[rows, V]`; none for one that writes nothing or is in the stack.
     alone: Vec<Option<ValueId>>,
-    /// Events with deltas that come one after the other.
+    /// Successive events with deltas, with their u.
     stack: Option<(Stack, ValueId)>,
 }
 
 impl Tile<'_> {
-    /// The tile's values; `factors` are those of its decay, with what tiles before it made.
+    /// Builds the tile's values; `factors` are those of its decay, including factors cached by earlier tiles.
     pub(super) fn build(&self, b: &mut Builder, factors: &mut Factors) -> Tiled {
         let solved = self.solve(b, factors);
         let reads = self.form.reads.iter().map(|read| match read.side {
@@ -98,7 +98,7 @@ impl Tile<'_> {
         self.nodes[&(node, Past::Any)]
     }
 
-    /// An event's key, with all of K.
+    /// Key of an event, broadcast along all of K.
     pub(super) fn key(&self, b: &mut Builder, event: usize) -> ValueId {
         let node = self.form.events[event].key;
         let key = match self.turned {
@@ -116,7 +116,7 @@ impl Tile<'_> {
         }
     }
 
-    /// The sum of what an event writes by itself.
+    /// Sum of the values that an event writes, without its delta.
     pub(super) fn written(&self, b: &mut Builder, event: usize) -> Option<ValueId> {
         let mut sum: Option<ValueId> = None;
         for value in &self.form.events[event].values {
@@ -129,14 +129,14 @@ impl Tile<'_> {
         sum
     }
 
-    /// Whether factors go to K, so that they must be multiplied before a contraction.
+    /// Whether factors have key axes, so that they must be multiplied before a contraction.
     pub(super) fn by_key(&self) -> bool {
         matches!(self.form.decay, Decay::Key(_))
     }
 
     // ---- the entry's state
 
-    /// What a reader gets of the entry's state (or of a fresh one): `[rows, V]`.
+    /// Contribution of the entry's state (and of a fresh one) to a read: `[rows, V]`.
     fn entry(&self, b: &mut Builder, f: &mut Factors, reader: Reader) -> ValueId {
         let i = usize::from(reader.sight.before);
         let mut sum = self.kept_read(b, f, reader, f.kept[i], None);
@@ -156,7 +156,7 @@ impl Tile<'_> {
         b.expand(vector, &self.keys)
     }
 
-    /// What a reader gets of the entry's state or of a `fresh` one, of which so much is kept.
+    /// Contribution of the entry's state or of a `fresh` one to a read, scaled by `kept`.
     fn kept_read(
         &self,
         b: &mut Builder,
@@ -193,7 +193,7 @@ impl Tile<'_> {
         Pairs { rows: self.rows, cols: self.cols, strict, before }
     }
 
-    /// A_ij of a reader and an event: `[rows, cols]`, with V as well where each value decays by itself.
+    /// A_ij of a reader and an event: `[rows, cols]`, also with V if each value decays by itself.
     fn between(&self, b: &mut Builder, f: &mut Factors, reader: Reader, event: usize) -> ValueId {
         let seen = reader.sight.sees[event];
         let before = reader.sight.before;
@@ -226,7 +226,7 @@ impl Tile<'_> {
         a
     }
 
-    /// K as one dimension.
+    /// Flattens K to one dimension.
     fn flat(&self, b: &mut Builder, values: [ValueId; 3]) -> (DimId, [ValueId; 3]) {
         if let [one] = self.keys.as_slice() {
             return (*one, values);
@@ -306,7 +306,7 @@ impl Tile<'_> {
         self.form.events[event].delta.as_ref().expect("archc bug: an event without a delta among those with one")
     }
 
-    /// Several deltas a token of any kind: their rows one after the other make one triangular system.
+    /// Solves several deltas of any kind per token: their rows in sequence make one triangular system.
     fn solve_in_turn(&self, b: &mut Builder, left: Vec<Vec<ValueId>>, right: Vec<ValueId>) -> Vec<ValueId> {
         let flat = Flat::new(b, self, right.len());
         let lines: Vec<ValueId> = left.into_iter().map(|row| b.op(Op::Stack(flat.other_steps), &row)).collect();
@@ -349,7 +349,7 @@ impl Tile<'_> {
         }
     }
 
-    /// S p: what a read over V gets, `[rows, K]`.
+    /// S p: result of a read over V, `[rows, K]`.
     fn read_by_value(
         &self,
         b: &mut Builder,

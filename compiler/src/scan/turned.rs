@@ -1,13 +1,14 @@
 //! A rotation folded into keys and queries.
 //!
 //! With W_i the sum of the angles of a chunk's rows up to i, the state after row i is Rot(W_i) U_i, where U_i decays and is written to
-//! like a state that does not turn, with the keys Rot(-W_j) k_j; a query q_i reads it as Rot(-W_i) q_i reads U_i, for rotations keep
-//! products of vectors (arXiv 2104.09864 has this of positions, 2307.08621 of retention). So pairs of rows see the angle between them,
-//! Rot(W_i - W_j), and all is in the frame of the chunk's entry, where U is the state S itself: the angles stay as small as a chunk's,
-//! and what is carried is what the program means. At the end the state is turned, S' = Rot(W_C) U_C. A read before the row's own
-//! rotation turns by the sum up to the row above.
+//! like a state without rotation, with the keys Rot(-W_j) k_j; a query q_i reads it as Rot(-W_i) q_i reads U_i, because rotations preserve
+//! inner products (arXiv 2104.09864 has this for positions, 2307.08621 for retention). So pairs of rows see the angle between them,
+//! Rot(W_i - W_j), and everything is in the frame of the chunk's entry, where U is the state S itself: the angles stay as small as a
+//! chunk's,
+//! and the carried state is the program's own. At the end the state is rotated, S' = Rot(W_C) U_C. A read before the row's own rotation
+//! uses the sum up to the row above.
 //!
-//! In a document that starts at row s, W_i counts from there, and what it starts from stands in for S: so no other document's angles reach
+//! In a document that starts at row s, W_i counts from there, and its initial state replaces S: so angles of other documents do not affect
 //! its digits.
 
 use super::chunk::Outer;
@@ -30,7 +31,7 @@ impl Angle {
         Self { cos: b.unary(UnaryOp::Cos, angle), sin: b.unary(UnaryOp::Sin, angle) }
     }
 
-    /// Complex numbers, turned by the angles or `back`; a part that is not there is 0.
+    /// Complex numbers, rotated by the angles or `back`; a missing part is 0.
     fn turn(self, b: &mut Builder, x: [Option<ValueId>; 2], back: bool) -> [ValueId; 2] {
         let [c, s] = [self.cos, self.sin].map(|f| x.map(|x| x.map(|x| b.mul(f, x))));
         let (plus, minus) = if back { ((c[0], s[1]), (c[1], s[0])) } else { ((c[1], s[0]), (c[0], s[1])) };
@@ -47,7 +48,7 @@ impl Angle {
         if back { [plus, minus] } else { [minus, plus] }
     }
 
-    /// A value with an axis of two parts, turned.
+    /// A value with an axis of two parts, rotated.
     pub(super) fn whole(self, b: &mut Builder, x: ValueId, part: DimId, back: bool) -> ValueId {
         let x = b.expand(x, &[part]);
         let parts = [0, 1].map(|i| Some(b.op(Op::Pick(part, i), &[x])));
@@ -56,36 +57,36 @@ impl Angle {
     }
 }
 
-/// Two parts along their axis.
+/// Stacks two parts along their axis.
 pub(crate) fn stacked(b: &mut Builder, parts: [ValueId; 2], part: DimId) -> ValueId {
     let dims = parts.map(|x| b.dims_of(x).to_vec()).concat();
     let parts = parts.map(|x| b.expand(x, &dims));
     b.op(Op::Stack(part), &parts)
 }
 
-/// A loop's rotation outside of it: the angles of its rows, and what the loop captures of them.
+/// A loop's rotation outside of it: the angles of its rows, and the numbers of the loop's captures.
 pub(super) struct Frame {
     part: DimId,
     /// The sum of the angles up to each row, and up to the one above it.
     angles: [Angle; 2],
-    /// Cosine and sine of the angle of all rows.
+    /// Cosine and sine of the angle of the whole chunk.
     end: [usize; 2],
-    /// Turned keys and queries, by whether they lack the row's own angle.
+    /// Rotated keys and queries, by node and whether they lack the row's own angle.
     vectors: BTreeMap<(NodeId, bool), usize>,
 }
 
-/// The same inside of the loop.
+/// A loop's rotation inside of it.
 pub(super) struct Turned {
     pub part: DimId,
     pub vectors: BTreeMap<(NodeId, bool), ValueId>,
     pub end: Angle,
 }
 
-/// Gives the outer value of a form's node.
+/// Callback that returns the outer value of a form's node.
 pub(super) type Operand<'o> = dyn FnMut(&mut Builder, &Dag, NodeId) -> ValueId + 'o;
 
 impl Frame {
-    /// `starts` is not 0 where a document starts.
+    /// Builds the frame of a loop. `starts` is not 0 where a document starts.
     pub(super) fn new(
         b: &mut Builder,
         outer: &mut Outer,
@@ -103,7 +104,7 @@ impl Frame {
         Self { part, angles, end, vectors: BTreeMap::new() }
     }
 
-    /// Turns the keys and queries of a form.
+    /// Rotates the keys and queries of a form.
     pub(super) fn take(&mut self, b: &mut Builder, outer: &mut Outer, form: &Form, operand: &mut Operand<'_>) {
         let keys = form.events.iter().map(|e| (e.key, false));
         for this in keys.chain(form.reads.iter().map(|r| (r.query, r.sight.before))) {
@@ -119,7 +120,7 @@ impl Frame {
         }
     }
 
-    /// Among what the loop captures.
+    /// Values of the frame among the loop's captures.
     pub(super) fn inside(&self, captured: &[ValueId]) -> Turned {
         Turned {
             part: self.part,
@@ -129,17 +130,17 @@ impl Frame {
     }
 }
 
-/// Steps of a turn in which angles are summed.
+/// Steps of a full turn in which angles are summed.
 const STEPS: f64 = 4096.0;
 
-/// A step but for its last bits, 2 pi / 4096 to so few that f32 has its multiples exactly.
+/// A step without its last bits: 2 pi / 4096, rounded so that f32 has its multiples exactly.
 const STEP: f64 = 1608.0 / (1u64 << 20) as f64;
 
-/// The angles of the rows by multiples of a step, in turns, and what remains of them. Rows past the end do not turn the state.
+/// Angles of the rows as multiples of a step, in turns, and the remainders. Rows past the end do not rotate the state.
 ///
-/// The angles of a chunk make many turns, and a sum of f32 that goes into the hundreds has lost the digits that its cosine needs. So an angle is
-/// a multiple of a step, of which sums are exact in f32 and whole turns go, and a small rest (Cody and Waite 1980). The gradient of the
-/// sum is that of the rests: a multiple of a step is constant.
+/// The angles of a chunk make many turns, and an f32 sum in the hundreds has lost the digits that its cosine needs. So an angle is a
+/// multiple of a step, whose sums are exact in f32 and from which whole turns are dropped, and a small remainder (Cody and Waite 1980). The
+/// gradient of the sum is that of the remainders: a multiple of a step is constant.
 fn in_steps(
     b: &mut Builder,
     outer: &Outer,
@@ -167,23 +168,23 @@ fn in_steps(
     [part_of_a_turn(b, turns), rest]
 }
 
-/// Turns without the whole ones: between -1/2 and 1/2.
+/// Fraction of a turn, between -1/2 and 1/2.
 fn part_of_a_turn(b: &mut Builder, turns: ValueId) -> ValueId {
     let whole = nearest(b, turns);
     b.sub(turns, whole)
 }
 
-/// The nearest whole number.
+/// Nearest integer.
 fn nearest(b: &mut Builder, x: ValueId) -> ValueId {
     let half = b.number(0.5);
     let x = b.add(x, half);
     b.unary(UnaryOp::Floor, x)
 }
 
-/// The sums of angles up to each row and up to the one above it, up to whole turns; they start anew where `starts` is not 0.
+/// Sums of angles up to each row and up to the one above it, up to whole turns; they restart where `starts` is not 0.
 fn sums(b: &mut Builder, in_steps: [ValueId; 2], starts: Option<ValueId>, rows: DimId) -> [ValueId; 2] {
     let tau = b.number(TAU);
-    // an angle that is the same for all sequences is summed for each, as its documents start
+    // an angle shared by all sequences is summed for each, according to its document starts
     let own = starts.map_or_else(Vec::new, |starts| b.dims_of(starts).to_vec());
     let in_steps = in_steps.map(|x| b.expand(x, &own));
     [false, true].map(|exclusive| {
@@ -197,7 +198,7 @@ fn sums(b: &mut Builder, in_steps: [ValueId; 2], starts: Option<ValueId>, rows: 
     })
 }
 
-/// The two parts of a node, those that are not 0.
+/// The two parts of a node, omitting those that are 0.
 fn parts(b: &mut Builder, dag: &Dag, operand: &mut Operand<'_>, node: NodeId, part: DimId) -> [Option<ValueId>; 2] {
     let operands = dag.operands(node);
     if let (Source::Stack(axis), [re, im]) = (dag.op(node), operands.as_slice())
@@ -213,7 +214,7 @@ fn parts(b: &mut Builder, dag: &Dag, operand: &mut Operand<'_>, node: NodeId, pa
     panic!("archc bug: %{} of a form that turns is no pair of parts", node.0)
 }
 
-/// Complex numbers in f64, all first parts before all second ones, each turned by the angle of its place.
+/// Rotates complex numbers in f64, all first parts before all second ones, each by the angle at its index.
 pub(super) fn turn_numbers(x: &mut [f64], angles: &[f64], back: bool) {
     let (re, im) = x.split_at_mut(angles.len());
     for ((re, im), angle) in re.iter_mut().zip(im).zip(angles) {

@@ -7,13 +7,13 @@ use crate::parser::Rule;
 use crate::span::Span;
 use pest::iterators::Pair;
 
-/// The most operators in one expression outside of brackets.
+/// Maximum number of operators in one expression outside of brackets.
 const MAX_OPERATORS: usize = 200;
 
-/// The most `.name` and `[P = label]` after one operand.
+/// Maximum number of `.name` and `[P = label]` after one operand.
 const MAX_SUFFIXES: usize = 20;
 
-/// The deepest expression.
+/// Maximum depth of an expression.
 const MAX_EXPR_DEPTH: usize = 250;
 
 /// An expression and the height of its tree.
@@ -100,7 +100,7 @@ impl<'a> Builder<'a> {
 
     fn number(&mut self, pair: &Pair<'a, Rule>) -> Node {
         let (text, span) = (pair.as_str(), self.span(pair));
-        // The grammar's numbers are a subset of Rust's.
+        // the grammar's numbers are a subset of Rust's
         let value: f64 = text.parse().unwrap_or(f64::INFINITY);
         if value.is_infinite() {
             self.errors.push(errors::number_too_large(text, span));
@@ -128,7 +128,7 @@ impl<'a> Builder<'a> {
         Node::over(ExprKind::Labels { axis, entries }, span, below)
     }
 
-    /// `application`: a call, or a mere name.
+    /// `application`: a call, or a name alone.
     pub(super) fn application(&mut self, pair: Pair<'a, Rule>) -> Node {
         let span = self.span(&pair);
         let mut call = Call { callee: missing(span.start as usize), brackets: None, args: None };
@@ -215,7 +215,7 @@ impl Folder {
         while let Some(Piece::Operator(operator, _)) = self.pieces.peek() {
             let (level, above) = match operator {
                 Operator::Pipe => (PIPE_LEVEL, PIPE_LEVEL + 1),
-                // `^` groups to the right, and its right operand may start with a sign.
+                // `^` groups to the right, and its right operand may start with a sign
                 Operator::Infix(BinaryOp::Pow) => (BinaryOp::Pow.level(), unary_level(UnaryOp::Neg)),
                 Operator::Infix(op) => (op.level(), op.level() + 1),
                 Operator::Prefix(_) => break,
@@ -238,10 +238,10 @@ impl Folder {
     }
 }
 
-/// How tightly `|>` binds.
+/// Binding strength of `|>`.
 pub(crate) const PIPE_LEVEL: u8 = 1;
 
-/// How tightly a prefix operator binds its operand.
+/// Binding strength of a prefix operator on its operand.
 pub(crate) fn unary_level(op: UnaryOp) -> u8 {
     match op {
         UnaryOp::Not => 4,

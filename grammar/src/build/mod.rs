@@ -1,8 +1,8 @@
-//! From the parser's pairs to the tree.
+//! Construction of the tree from the parser's pairs.
 //!
-//! The pairs mirror `arch.pest` rule by rule. Two things are decided here rather than in the grammar:
-//! the flat operator lists of `expr` are folded into a tree (`Folder`), and limits are kept on how long
-//! and how deep an expression may become, because everyone downstream walks the tree recursively.
+//! The pairs mirror `arch.pest` rule by rule. Two things are done here rather than in the grammar:
+//! the flat operator lists of `expr` are folded into a tree (`Folder`), and the length
+//! and depth of expressions are limited, because all later stages visit the tree recursively.
 
 use pest::iterators::{Pair, Pairs};
 
@@ -17,18 +17,18 @@ mod expr;
 use expr::Node;
 pub(crate) use expr::{PIPE_LEVEL, unary_level};
 
-/// A slice that no rule took.
+/// A slice that no rule matches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BadSlice {
-    /// What it should have been.
+    /// Rule that was expected.
     pub wanted: Rule,
-    /// Where it is.
+    /// Its place.
     pub span: Span,
-    /// The good item or statement right before it, if nothing separates the two: the slice may be its tail.
+    /// The valid item or statement right before it, if nothing separates the two: the slice may be its tail.
     pub previous: Option<Span>,
 }
 
-/// Builds the tree; collects what is wrong on the way.
+/// Builds the tree; collects errors on the way.
 pub(crate) struct Builder<'a> {
     /// The text that was parsed (bad slices blanked out).
     pub text: &'a str,
@@ -97,7 +97,7 @@ impl<'a> Builder<'a> {
                         match word.as_rule() {
                             Rule::name if braces => names.push(ident(&word)),
                             Rule::name => path.push(ident(&word)),
-                            // The names follow the last `::`, which no name of the path follows.
+                            // the names follow the last `::`, which no name of the path follows
                             Rule::path_sep => braces = self.text[word.as_span().end()..].trim_start().starts_with('{'),
                             _ => {}
                         }
@@ -165,7 +165,7 @@ impl<'a> Builder<'a> {
             .collect()
     }
 
-    /// The next `name`; the grammar has seen to it that there is one.
+    /// The next `name`; the grammar guarantees that there is one.
     fn name(&mut self, parts: &mut Parts<'a>) -> Ident {
         parts.find(|p| p.as_rule() == Rule::name).map_or_else(|| missing(0), |p| ident(&p))
     }
@@ -374,7 +374,7 @@ fn ident(pair: &Pair<'_, Rule>) -> Ident {
     Ident { name: pair.as_str().to_owned(), span: Span::new(span.start(), span.end()) }
 }
 
-/// Stands where the grammar promises a name; never seen in a tree.
+/// Placeholder where the grammar guarantees a name; never occurs in a tree.
 fn missing(at: usize) -> Ident {
     Ident { name: String::new(), span: Span::new(at, at) }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ops::testing::{Build, binary, node};
 
-/// The range of an expression over an input `[D]` (D = 4), and the codes found.
+/// Range of an expression over an input `[D]` (D = 4), and the reported codes.
 fn range(body: impl FnOnce(&mut Build, NodeId) -> NodeId) -> (String, Vec<&'static str>) {
     let mut b = Build::new();
     let d = b.axis("D", 4);
@@ -39,7 +39,7 @@ fn what_is_divided_by_itself_and_more_is_a_share() {
     assert_eq!(softsign, ("[-1, 1]".into(), FINE));
     assert_eq!(over(square, square), ("[0, 1]".into(), FINE));
     assert_eq!(over(size, thrice), ("[-3, 3]".into(), FINE));
-    // a term of the divisor that may be negative takes the bound away
+    // a term of the divisor that may be negative removes the bound
     let open = over(
         |b, x| {
             let square = b.unary(UnaryOp::Powi(2), x);

@@ -1,6 +1,6 @@
-//! Does a scan's state stay bounded? A norm bound for the linear part of each state's update.
+//! Boundedness of a scan's state: a norm bound for the linear part of each state's update.
 //!
-//! The update is read as S <- A S + (what does not depend on S), and |A| is bounded by parts:
+//! The update is read as S <- A S + (terms that do not depend on S), and |A| is bounded by parts:
 //! - element-wise decay: |A| <= the largest |a|, by the range analysis;
 //! - a rank-one step `a * Y + b * k * sum[K](k * Y)` with the same k twice: A = a + b k k^T, symmetric, whose
 //!   eigenvalues lie in a + b |k|^2 [0, 1]; so a delta rule with normalised keys and beta in [0, 2] is a
@@ -10,7 +10,7 @@
 //! Where erase and write directions differ (RWKV-7, Comba with its own read key) the norm may exceed 1
 //! though the eigenvalues do not: no verdict. Non-linear updates are bounded by their range or not at all.
 //!
-//! A pair of states turned by an angle (`rotation`) has the norm of its common decay.
+//! A pair of states that rotates by an angle (`rotation`) has the norm of its common decay.
 
 mod rotation;
 mod transition;
@@ -27,32 +27,31 @@ use serde::Serialize;
 use std::fmt;
 use transition::Transition;
 
-/// What is known about the growth of a state.
+/// Known bound on the growth of a state.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Growth {
-    /// |A| <= 1: the state forgets, or at least does not amplify what it holds.
+    /// |A| <= 1: the state decays, or at least is not amplified.
     Contraction,
-    /// A is the identity: what is added stays; the state grows at most linearly with T.
+    /// A is the identity: summands stay; the state grows at most linearly with T.
     Adds,
-    /// Every value lies between these two.
+    /// Every value is between these two.
     Bounded(f64, f64),
     /// The new value does not depend on the old one.
     Replaced,
-    /// |A| may exceed 1, at most by this factor a token (infinite: no bound).
+    /// |A| may exceed 1, at most by this factor per token (infinite: no bound).
     MayGrow(f64),
-    /// No bound is known, and none is missing: the update is not linear in the state, or of a kind whose
-    /// norm says little.
+    /// No bound is known, and no warning is due: the update is not linear in the state, or its norm is not informative.
     Unknown,
 }
 
-/// The verdict on one state.
+/// Verdict on one state.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StateBound {
-    /// The state's name.
+    /// Name of the state.
     pub state: String,
-    /// What is known.
+    /// Bound on its growth.
     pub growth: Growth,
-    /// Why, in a few words.
+    /// Reason, in a few words.
     pub why: String,
 }
 
@@ -72,7 +71,7 @@ impl fmt::Display for StateBound {
     }
 }
 
-/// The verdicts on all states, in order, and W0706, W0707, W0708 for those that may grow.
+/// Verdicts on all states, in order, and W0706, W0707, W0708 for those that may grow.
 pub fn check_scans(ranges: &Ranges) -> (Vec<StateBound>, Vec<Diagnostic>) {
     let (mut bounds, mut found) = (Vec::new(), Vec::new());
     for (vertex, v) in ranges.flow.vertices.iter().enumerate() {
@@ -91,7 +90,7 @@ pub fn check_scans(ranges: &Ranges) -> (Vec<StateBound>, Vec<Diagnostic>) {
     (bounds, found)
 }
 
-/// Why a state may grow.
+/// Reason why a state may grow.
 enum Reason {
     Decay(Interval),
     Keys(f64),

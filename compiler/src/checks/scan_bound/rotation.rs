@@ -1,14 +1,14 @@
-//! A pair of states that is turned and scaled at every token, as complex numbers written out are.
+//! A pair of states that is rotated and scaled at every token, like complex numbers in components.
 //!
-//! (r, i) <- a (c r - s i, s r + c i) with c, s the cosine and sine of one angle has norm |a|: the
-//! intervals of c and s alone would only give sqrt(2) |a|.
+//! (r, i) <- a (c r - s i, s r + c i) with c, s the cosine and sine of one angle has norm |a|: the intervals of c and s alone would only
+//! bound it by sqrt(2) |a|.
 
 use super::super::equal::Value;
 use super::transition::Transition;
 use crate::graph::{BinaryOp, Op, UnaryOp};
 use crate::ops::Interval;
 
-/// A coefficient, factors that are free of the states, and the state that they multiply.
+/// A coefficient, factors that are independent of the states, and the state that they multiply.
 type Term = (f64, Vec<Value>, Value);
 
 impl Transition<'_, '_> {
@@ -30,7 +30,7 @@ impl Transition<'_, '_> {
         if straight != other || across.1 != back.1 || across.0 != -back.0 || straight.0.abs() != across.0.abs() {
             return None;
         }
-        // the same factors but for a cosine here and the sine of the same angle there
+        // the same factors except for a cosine here and the sine of the same angle there
         let values = &self.ranges.values;
         let decay = straight.1.iter().enumerate().find_map(|(i, cosine)| {
             let Op::Unary(UnaryOp::Cos) = values.op(*cosine) else { return None };
@@ -47,7 +47,7 @@ impl Transition<'_, '_> {
         Some(factors.fold(Interval::point(straight.0.abs()), |a, b| a * b))
     }
 
-    /// An update multiplied out: the terms that depend on the states.
+    /// Terms of an update that depend on the states, multiplied out.
     fn terms(&self, next: Value) -> Option<Vec<Term>> {
         let values = &self.ranges.values;
         let mut terms = Vec::new();

@@ -9,13 +9,13 @@ use crate::ops::Interval;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-/// The part of an update that is linear in the state.
+/// Part of an update that is linear in the state.
 enum Linear {
-    /// Does not depend on the state.
+    /// It does not depend on the state.
     Free,
-    /// Element-wise: the state times something in this interval.
+    /// Element-wise: the state times a factor in this interval.
     Diagonal(Interval),
-    /// Some map of at most this norm; of what kind.
+    /// A map with a bound on its norm, and its kind.
     Map(f64, &'static str),
 }
 
@@ -29,26 +29,26 @@ impl Linear {
     }
 }
 
-/// No linear form was found; why.
+/// Reason why no linear form was found.
 struct NotLinear(&'static str);
 
-/// Steps of the analysis of one state, far more than any update has that is written by hand.
+/// Maximum number of steps of the analysis of one state, far more than any hand-written update needs.
 const FUEL: usize = 2000;
-/// Ops on one way from a state to its next value.
+/// Maximum number of ops on a path from a state to its next value.
 const DEPTH: usize = 100;
 
 pub(super) struct Transition<'r, 'a> {
     pub(super) ranges: &'r Ranges<'a>,
     /// Values that depend on any state of this scan.
     pub(super) dependent: Vec<bool>,
-    /// The state's own leaf values, and those of states coupled with it in both directions.
+    /// Leaf values of the state itself, and of states coupled with it in both directions.
     pub(super) own: Vec<Value>,
     pub(super) coupled: Vec<Value>,
-    /// If exactly one other state is coupled with it: that state's next value.
+    /// Next value of the only other state that is coupled with it.
     pub(super) partner: Option<Value>,
-    /// Steps left: a loop of doublings has a sum of 2^n terms.
+    /// Remaining steps: a loop of doublings has a sum of 2^n terms.
     fuel: Cell<usize>,
-    /// Calls of `linear` inside of each other; a chain may be far longer than the stack is deep.
+    /// Depth of nested calls of `linear`; a chain may be far longer than the stack is deep.
     depth: Cell<usize>,
 }
 
@@ -59,7 +59,7 @@ impl<'r, 'a> Transition<'r, 'a> {
             let nodes = scan.body.ids().filter(|id| matches!(scan.body.op(*id), Op::State(s) if *s == i));
             nodes.map(|id| values.of[ranges.flow.inner(vertex, id)]).collect()
         };
-        // which states each next value reads
+        // states that each next value reads
         let reads: Vec<Vec<usize>> = scan
             .next
             .iter()
@@ -140,7 +140,7 @@ impl<'r, 'a> Transition<'r, 'a> {
         }
     }
 
-    /// Takes a step, if there is one left.
+    /// Takes a step, if one is left.
     pub(super) fn burn(&self) -> bool {
         let left = self.fuel.get();
         self.fuel.set(left.saturating_sub(1));
@@ -188,7 +188,7 @@ impl<'r, 'a> Transition<'r, 'a> {
             }
             Op::Select if !self.dependent[args[0]] => {
                 let (a, b) = (self.linear(args[1], reason)?, self.linear(args[2], reason)?);
-                // where one side is free of the state, it is replaced there
+                // if one side does not depend on the state, that side replaces the state
                 let whole =
                     |l: Linear| if matches!(l, Linear::Free) { Linear::Diagonal(Interval::point(0.0)) } else { l };
                 Ok(match (whole(a), whole(b)) {
@@ -221,7 +221,7 @@ impl<'r, 'a> Transition<'r, 'a> {
         }
     }
 
-    /// A sum of terms, of which some depend on the state.
+    /// Linear form of a sum of terms, some of which depend on the state.
     fn sum(&self, value: Value, reason: &mut Option<Reason>) -> Result<Linear, NotLinear> {
         let mut terms = Vec::new();
         self.addends(value, 1.0, None, &mut terms);
@@ -247,7 +247,7 @@ impl<'r, 'a> Transition<'r, 'a> {
         Ok(total)
     }
 
-    /// The terms of a sum, as written: products stay whole, and so does `whole`.
+    /// Terms of a sum, as written: products stay whole, and so does `whole`.
     pub(super) fn addends(&self, value: Value, by: f64, whole: Option<Value>, out: &mut Vec<(Value, f64)>) {
         let values = &self.ranges.values;
         let mut stack = vec![(value, by)];
@@ -263,7 +263,7 @@ impl<'r, 'a> Transition<'r, 'a> {
         }
     }
 
-    /// Values that the rank-one steps of a sum may read: its partial sums, then what its products scale.
+    /// Values that the rank-one steps of a sum may read: its partial sums, then the values that its products scale.
     fn candidates(&self, value: Value) -> Vec<Value> {
         let values = &self.ranges.values;
         let (mut found, mut scaled) = (Vec::new(), Vec::new());
@@ -284,12 +284,12 @@ impl<'r, 'a> Transition<'r, 'a> {
         found
     }
 
-    /// A product down to its factors that are free of the state, which stay whole.
+    /// A product split down to its state-independent factors, which stay whole.
     fn raw(&self, value: Value) -> Product {
         self.ranges.values.product_until(value, &|part| !self.dependent[part])
     }
 
-    /// A sum as (a + sum of c u w^T) `read`, where `read` is a value that depends on the state.
+    /// Linear form of a sum as (a + sum of c u w^T) `read`, where `read` is a value that depends on the state.
     ///
     /// With symmetric steps (u = w = k) the eigenvalues lie in a + sum of c |k|^2 (Weyl), element-wise a
     /// included, and the norm is the largest of them; otherwise it is bounded by the triangle inequality.
@@ -339,7 +339,7 @@ impl<'r, 'a> Transition<'r, 'a> {
         Some(Ok(Linear::Map(if inner == 0.0 { 0.0 } else { norm * inner }, why)))
     }
 
-    /// `term` as steps `c u sum[A](w * main)` away from `main`.
+    /// Steps `c u sum[A](w * main)` of `term` away from `main`.
     fn step(&self, main: Value, term: Value, by: f64) -> Option<Vec<Step>> {
         let values = &self.ranges.values;
         let product = self.raw(term);
@@ -354,7 +354,7 @@ impl<'r, 'a> Transition<'r, 'a> {
                 read.factors.extend(other.factors);
                 read.factors.sort_unstable();
             }
-            // what is read is `main`, written as one value or with its factors among the key's
+            // the read value is `main`, written as one value or with its factors among the key's
             let whole = self.raw(main).factors;
             let erase = read.without(&whole).or_else(|| {
                 let apart: Vec<Value> = read
@@ -391,7 +391,7 @@ impl<'r, 'a> Transition<'r, 'a> {
             let vertex = self.ranges.flow.vertices[self.ranges.values.vertex[*v]];
             vertex.dag.ty(vertex.id).axes.iter().any(|a| axes.contains(a))
         };
-        // `beta * k` and `k` are taken apart down to what they share: a normalised k stays whole
+        // `beta * k` and `k` are split down to their common factors: a normalised k stays whole
         let values = &self.ranges.values;
         let parts = |list: &[Value]| {
             let mut parts = BTreeSet::new();
@@ -413,7 +413,7 @@ impl<'r, 'a> Transition<'r, 'a> {
         erase_key.sort_unstable();
         let interval = |v: &Value| self.ranges.facts[*v].interval;
         let mut scales = [write_scale, erase_scale].concat();
-        // a step over the key's own length, whatever that is: y k k^T / (c |k|^2 + eps)
+        // a step normalised by the key's own length, whatever that is: y k k^T / (c |k|^2 + eps)
         let mut own_length = None;
         if let ([key], true) = (write_key.as_slice(), write_key == erase_key) {
             let over = |s: &Value| over_squares(self.ranges, *s, *key, axes);
@@ -448,7 +448,7 @@ impl<'r, 'a> Transition<'r, 'a> {
 struct Step {
     /// Whether u and w are the same key.
     symmetric: bool,
-    /// Where c lies.
+    /// Range of c.
     factor: Interval,
     /// Bounds on |u| and |w|.
     norms: (f64, f64),
@@ -461,19 +461,19 @@ struct Step {
 }
 
 impl Step {
-    /// c |k|^2, the eigenvalue along the key.
+    /// Range of c |k|^2, the eigenvalue along the key.
     fn eigenvalue(&self) -> Interval {
         let along = self.factor * Interval::closed(0.0, self.norms.0.powi(2));
         if self.whole.is_finite() { along.meet(Interval::symmetric(self.whole)) } else { along }
     }
 
-    /// A bound on the norm of c u w^T.
+    /// Bound on the norm of c u w^T.
     fn magnitude(&self) -> f64 {
         self.factor.magnitude() * self.norms.0 * self.norms.1
     }
 
     fn reason(&self) -> Reason {
-        // with keys of norm at most 1 the step alone would do
+        // with keys of norm at most 1 the step alone would suffice
         if self.norms.0 > 1.0 + 1e-9 && self.factor.within(-2.0, 0.0) {
             Reason::Keys(self.norms.0)
         } else {

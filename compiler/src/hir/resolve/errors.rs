@@ -1,4 +1,4 @@
-//! Findings about names and statements, E01xx, W01xx and E03xx, with their long texts.
+//! Diagnostics about names and statements, E01xx, W01xx and E03xx, with their explanations.
 
 use crate::diag::{Code, Diagnostic, Severity};
 use crate::hir::{LocalKind, library::Names};
@@ -10,7 +10,7 @@ fn at(file: FileId, span: Span) -> Place {
     Place { file, span }
 }
 
-/// A finding of the parser, in the compiler's form.
+/// Diagnostic of a parser error.
 pub fn syntax(file: FileId, error: &SyntaxError) -> Diagnostic {
     Diagnostic {
         help: error.help.clone(),
@@ -50,7 +50,7 @@ pub fn unknown_function(
     }
 }
 
-/// What this language writes for a function of PyTorch or NumPy.
+/// This language's equivalent of a function of PyTorch or NumPy.
 fn foreign_function(name: &str) -> Option<&'static str> {
     Some(match name {
         "argmax" | "argmin" => {
@@ -209,7 +209,7 @@ pub fn misplaced(file: FileId, span: Span, what: &str, position: &str, help: &st
     Diagnostic::error("E0303", format!("{what} may not stand {position}")).at(at(file, span), "not here").help(help)
 }
 
-/// A statement that an `attend` has once, written again.
+/// A second statement of a kind that an `attend` has only once.
 pub fn attend_again(file: FileId, [first, second]: [Span; 2], what: &str, help: &str) -> Diagnostic {
     Diagnostic::error("E0304", format!("this `attend` has more than one {what}"))
         .at(at(file, second), "the second one")
@@ -297,7 +297,7 @@ pub fn shadowed(file: FileId, name: &Ident, earlier: Span) -> Diagnostic {
     d.help("rename it; if one value changes, declare it with `mut` and assign to it")
 }
 
-/// Long texts of the codes above.
+/// Explanations of the codes above.
 pub const CODES: &[Code] = &[
     Code {
         code: "E0101",

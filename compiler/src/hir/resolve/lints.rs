@@ -1,4 +1,4 @@
-//! What is written and never used.
+//! Lints for unused names.
 
 use super::*;
 
@@ -8,7 +8,7 @@ impl Resolver<'_> {
             if *reads > 0 || local.name.starts_with('_') {
                 continue;
             }
-            // A learned prefix works by being there.
+            // a learned prefix has its effect without being read
             if local.kind == LocalKind::Prefix || local.kind == LocalKind::Index {
                 continue;
             }

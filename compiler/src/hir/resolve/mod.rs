@@ -1,4 +1,4 @@
-//! ast -> hir: every name gets its meaning, once, on the source.
+//! Name resolution, ast -> hir: every name is resolved once, on the source.
 
 pub(super) mod errors;
 mod lints;
@@ -42,16 +42,16 @@ pub fn resolve_module(
 struct Frame {
     kind: Option<CallableKind>,
     locals: Vec<Local>,
-    /// How often each local is read.
+    /// Number of reads of each local.
     reads: Vec<usize>,
     scopes: Vec<BTreeMap<String, LocalId>>,
     /// Axes in scope that were declared in brackets, as hyperparameters and by `axis`, with their places.
     axes: BTreeMap<String, Span>,
-    /// All of them, out of scope too.
+    /// All declared axes, including those out of scope.
     axes_declared: Vec<Ident>,
-    /// Axes named anywhere.
+    /// Axes named anywhere in the callable.
     axes_used: BTreeSet<String>,
-    /// Statements around the current one.
+    /// Statements around the current one, outermost first.
     around: Vec<Around>,
 }
 
@@ -123,7 +123,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The warnings that an item is not told of.
+    /// Warnings that an item allows.
     fn allows(&mut self, item: &ast::Item) -> Vec<String> {
         let words = item.attributes.iter().flat_map(|a| a.words("allow"));
         let (known, others): (Vec<&Ident>, Vec<&Ident>) = words.partition(|word| crate::is_warning(&word.name));
@@ -168,7 +168,7 @@ impl Resolver<'_> {
             ast::ExprKind::Pick { base, axis, at } => {
                 let base = self.expr(base);
                 self.frame.axes_used.insert(axis.name.clone());
-                // A bare name is a label, unless it is a local (the index of a `for`, say).
+                // a bare name is a label, unless it is a local (the index of a `for`, for instance)
                 let at = match &at.kind {
                     ast::ExprKind::Name(name) if self.lookup(name).is_none() => {
                         self.push(ExprKind::Word(name.clone()), at.span)
@@ -192,7 +192,7 @@ impl Resolver<'_> {
         self.push(kind, e.span)
     }
 
-    /// A name on its own: a local, an axis's size, or a call without arguments.
+    /// Resolves a name without arguments: a local, an axis's size, or a call.
     fn name(&mut self, name: &str, span: Span) -> ExprKind {
         if let Some(local) = self.lookup(name) {
             self.frame.reads[local.0 as usize] += 1;
@@ -207,7 +207,7 @@ impl Resolver<'_> {
             return self.application(&ident, None, &[], None);
         }
         if is_axis_name(name) {
-            // Perhaps an axis that `stack` and its like make; elaboration knows.
+            // possibly an axis that `stack` or a similar function creates; elaboration decides
             self.frame.axes_used.insert(name.to_string());
             return ExprKind::AxisSize(name.to_string());
         }
@@ -343,7 +343,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Axes are written with a capital first.
+/// Whether a name is that of an axis: it starts with a capital letter.
 pub(crate) fn is_axis_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_uppercase())
 }

@@ -1,4 +1,4 @@
-//! Statements: which may stand where, and what they declare.
+//! Resolution of statements: their allowed positions, and their declarations.
 
 use super::*;
 
@@ -7,7 +7,7 @@ impl Resolver<'_> {
         block.stmts.iter().filter_map(|s| self.stmt(s)).collect()
     }
 
-    /// A body whose names are its own.
+    /// Resolves a body with its own scope.
     fn scoped(&mut self, block: &ast::Block, around: Around) -> Vec<Stmt> {
         let axes = self.frame.axes.clone();
         self.frame.scopes.push(BTreeMap::new());
@@ -19,7 +19,7 @@ impl Resolver<'_> {
         body
     }
 
-    /// A scan's or attend's body; what it emits is declared around it.
+    /// Resolves the body of a scan or attend; its emits are declared in the scope around it.
     fn memory(&mut self, block: &ast::Block, around: Around) -> Vec<Stmt> {
         let mut body = self.scoped(block, around);
         for local in self.emitted(&mut body) {
@@ -36,14 +36,14 @@ impl Resolver<'_> {
         body
     }
 
-    /// What a body emits, in order. All branches of an `if` emit the same names, and a name is one local in all of them.
+    /// Emits of a body, in order. All branches of an `if` emit the same names, and each name is one local in all of them.
     fn emitted(&mut self, body: &mut [Stmt]) -> Vec<LocalId> {
         let mut all = Vec::new();
         for stmt in body {
             let choice = Span { end: stmt.span.start + 2, ..stmt.span };
             match &mut stmt.kind {
                 StmtKind::Emit { local, .. } => all.push(*local),
-                // it was refused: its names are not unknown as well
+                // the loop was refused; its names must not be reported as unknown as well
                 StmtKind::For { body, .. } => all.extend(self.emitted(body)),
                 StmtKind::If { arms, otherwise } => {
                     let branches = arms.iter_mut().map(|(_, body)| body).chain([otherwise]);
@@ -194,7 +194,7 @@ impl Resolver<'_> {
         Some(Stmt { kind, span: stmt.span })
     }
 
-    /// What an assignment changes.
+    /// Local that an assignment changes.
     fn target(&mut self, name: &Ident) -> Option<LocalId> {
         let Some(local) = self.lookup(&name.name) else {
             let mutable = self
@@ -215,7 +215,7 @@ impl Resolver<'_> {
         Some(local)
     }
 
-    /// Why a statement may not stand where it stands.
+    /// Diagnostic for a misplaced statement.
     fn misplaced(&self, stmt: &ast::Stmt) -> Option<Diagnostic> {
         use ast::StmtKind as S;
         let around = &self.frame.around;
@@ -267,7 +267,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// One `where`, exactly one `score` or `weight`, one `sink`, at least one `emit`.
+    /// Checks an attend: one `where`, exactly one `score` or `weight`, one `sink`, at least one `emit`.
     fn check_attend(&mut self, block: &ast::Block, span: Span) {
         use ast::StmtKind as S;
         let of =
@@ -299,7 +299,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Inputs have names of their own, and so do outputs: weights, files and callers go by them.
+    /// Checks that inputs and outputs have distinct names: weights, files and callers refer to them by name.
     fn check_names(&mut self, callable: &ast::Callable) {
         let mut inputs: BTreeMap<&str, Span> = BTreeMap::new();
         let mut outputs: BTreeMap<&str, Span> = BTreeMap::new();
@@ -316,7 +316,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// A block needs inputs and outputs, a model an output, a fn a return at its end.
+    /// Checks required statements: a block needs inputs and outputs, a model an output, a fn a return at its end.
     pub(super) fn check_shape(&mut self, callable: &ast::Callable, kind: CallableKind, body: &[Stmt]) {
         let outputs: Vec<&Stmt> = body.iter().filter(|s| matches!(s.kind, StmtKind::Output { .. })).collect();
         self.check_names(callable);
@@ -346,7 +346,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Another local for an emit.
+/// Replaces the local of an emit.
 fn rename_emit(body: &mut [Stmt], from: LocalId, to: LocalId) {
     for stmt in body {
         match &mut stmt.kind {
@@ -361,7 +361,7 @@ fn rename_emit(body: &mut [Stmt], from: LocalId, to: LocalId) {
     }
 }
 
-/// Whether a body emits something.
+/// Whether a body has an emit.
 pub(crate) fn emits(body: &[Stmt]) -> bool {
     body.iter().any(|stmt| match &stmt.kind {
         StmtKind::Emit { .. } => true,

@@ -1,4 +1,4 @@
-//! Passes over lowered graphs, each a free function that keeps what the graph computes.
+//! Passes over lowered graphs, each a free function that preserves the graph's results.
 //!
 //! [`PASSES`] is the list in the order in which lowering runs it; the verifier runs after each one in debug builds and
 //! tests, and a failure names the pass and prints the graph.
@@ -14,7 +14,7 @@ pub use sink::sink_into_loops;
 
 use crate::lowered::{Lowered, print, remove_dead, verify};
 
-/// A pass: name, what it is for, function.
+/// A pass: name, purpose, function.
 pub type Pass = (&'static str, &'static str, fn(Lowered) -> Lowered);
 
 /// All passes, in order.

@@ -4,21 +4,21 @@ use crate::lowered::{Builder, Dag, Dim, Lowered, Node, Op, ValueId};
 use crate::source::Place;
 use std::sync::Arc;
 
-/// A new DAG and where the old values went.
+/// A new DAG and the new ids of the old values.
 pub(super) struct Rebuilt {
     pub dag: Dag,
     pub at: Vec<ValueId>,
 }
 
-/// What a rule may do with a node whose operands are already new: give another value for it, or none to keep it.
-/// `uses` counts the readers of the old value.
+/// Rewrite rule for a node whose operands are already new: returns another value for it, or none to keep it. `uses` counts the readers of
+/// the old value.
 pub(super) type Rule<'r> = &'r mut dyn FnMut(&mut Builder<'_>, &Node, Uses<'_>) -> Option<ValueId>;
 
-/// How often values of the new DAG were read in the old one; values that a rule made are read once.
+/// Number of readers in the old DAG of each value of the new one; values that a rule adds count as read once.
 pub(super) struct Uses<'u>(&'u [usize]);
 
 impl Uses<'_> {
-    /// How often a value was read.
+    /// Number of readers of a value.
     pub fn of(&self, id: ValueId) -> usize {
         self.0.get(id.0 as usize).copied().unwrap_or(1)
     }
@@ -34,14 +34,14 @@ pub(super) fn rebuild(mut graph: Lowered, rule: Rule<'_>) -> Lowered {
     graph
 }
 
-/// Renames what a graph gives out.
+/// Updates the ids of a graph's outputs, objective and carries.
 pub(super) fn move_roots(graph: &mut Lowered, at: impl Fn(ValueId) -> ValueId) {
     graph.outputs.iter_mut().for_each(|o| o.value = at(o.value));
     graph.objective = graph.objective.map(|(a, b)| (at(a), at(b)));
     graph.carries.iter_mut().flat_map(|c| [Some(&mut c.value), c.low.as_mut()]).flatten().for_each(|v| *v = at(*v));
 }
 
-/// How often each value of a DAG is read, roots included.
+/// Number of readers of each value of a DAG, roots included.
 pub(super) fn uses(dag: &Dag, roots: &[ValueId]) -> Vec<usize> {
     let mut uses = vec![0; dag.nodes.len()];
     let reads = dag.nodes.iter().flat_map(|n| n.operands.iter());
@@ -72,7 +72,7 @@ fn rebuild_dag(dims: &mut Vec<Dim>, dag: Dag, roots: &[ValueId], rule: Rule<'_>)
         new = b.dag;
         new_uses.resize(new.nodes.len(), 1);
         let read = &mut new_uses[value.0 as usize];
-        // a value that now stands for two is read by the readers of both
+        // a value that replaces two is read by the readers of both
         *read = if (value.0 as usize) + 1 == new.nodes.len() { reads } else { *read + reads };
         at.push(value);
     }

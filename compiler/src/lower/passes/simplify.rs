@@ -1,11 +1,11 @@
-//! `simplify`: what costs time and changes nothing.
+//! `simplify`: removes ops that cost time and change nothing.
 
 use super::rewrite::{Uses, rebuild};
 use crate::graph::{BinaryOp, ReduceOp, UnaryOp};
 use crate::lowered::{Builder, DimId, Lowered, Node, Op, ValueId};
 
-/// Neutral numbers, negations of negations, chains of renames, constants along dimensions that broadcasting gives anyway,
-/// sums of products.
+/// Removes neutral elements, double negations, chains of renames and broadcasts that other operands imply, and turns sums of products into
+/// contractions.
 pub fn simplify(graph: Lowered) -> Lowered {
     rebuild(graph, &mut rule)
 }
@@ -78,7 +78,7 @@ fn neutral(b: &Builder<'_>, f: BinaryOp, left: ValueId, right: ValueId) -> Optio
     }
 }
 
-/// The same op on operands without what made them constant along dimensions that another operand has too.
+/// The same op without broadcasts of its operands along dimensions that another operand has too.
 fn shorter(b: &mut Builder<'_>, node: &Node, needed: &[DimId]) -> Option<ValueId> {
     let mut x = node.operands.clone();
     for i in 0..x.len() {

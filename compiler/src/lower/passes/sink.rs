@@ -1,15 +1,16 @@
-//! `sink_into_loops`: what is wide and cheap is computed a chunk at a time, where the loop reads it.
+//! `sink_into_loops`: computes wide, cheap values a chunk at a time, in the loop that reads them.
 //!
 //! A scan whose state is an outer product, such as `h = exp(-a * dt) * h + dt * u * B` over `[E, N]` with dt, u over `[E]` and
-//! B over `[N]`, reads `[B, T, E, N]` numbers that were made element by element of `[B, T, E]` and `[B, T, N]`. Built over
-//! all tokens they cost memory N times the program's own; built in the body of the loop over chunks they stay in cache,
-//! and the gradient computes them again there.
+//! B over `[N]`, reads `[B, T, E, N]` elements that are computed element by element from `[B, T, E]` and `[B, T, N]`. Computed for all
+//! tokens at once they take N times the program's own memory; computed in the body of the loop over chunks they stay in cache, and the
+//! gradient computes them again there.
 
 use super::rewrite::{builder, move_roots, uses};
 use crate::lowered::{BATCH, Dag, Dim, DimId, Extent, Loop, Lowered, Node, Op, TIME, ValueId};
 use std::collections::BTreeMap;
 
-/// See the module's essay. A value moves if it is read by the loop alone and at least twice as wide as what it is made of.
+/// Moves values into loops; see the module's essay. A value moves if it is read by the loop alone and at least twice as wide as the values
+/// it is computed from.
 pub fn sink_into_loops(mut graph: Lowered) -> Lowered {
     let counts = uses(&graph.dag, &graph.roots());
     let mut all: BTreeMap<ValueId, Moves> = BTreeMap::new();
@@ -55,21 +56,21 @@ pub fn sink_into_loops(mut graph: Lowered) -> Lowered {
     graph
 }
 
-/// Whether the body is a loop over rows, which holds its states where a row is past the end. A chunk form instead counts
-/// on what its operands hold there.
+/// Whether the body is a loop over rows, which holds its states in rows past the end. A chunk form instead relies on the values of its
+/// operands there.
 fn masks_rows(l: &Loop) -> bool {
     l.body.nodes.iter().any(|n| matches!(n.op, Op::Loop(_)))
 }
 
-/// What moves into one loop.
+/// Values that move into one loop.
 struct Moves {
-    /// Captures that go, with the value that they are.
+    /// Captures that are replaced, with the values that they hold.
     captures: Vec<(usize, ValueId)>,
     /// Ops that move, operands first.
     cone: Vec<ValueId>,
-    /// What these read that differs per token, and how it is cut into chunks.
+    /// Operands of these that differ between tokens, with the op that cuts each into chunks.
     timed: Vec<(ValueId, Op)>,
-    /// What else they read, numbers apart.
+    /// Other operands, except for constants.
     fixed: Vec<ValueId>,
 }
 
@@ -90,7 +91,7 @@ impl Moves {
         let dag = &graph.dag;
         let states = l.states.len();
         let mut candidates: Vec<(usize, ValueId, Op)> = Vec::new();
-        // for each value how many of its readers move or are this loop's
+        // for each value the number of its readers that move or are this loop
         let mut inside = vec![0usize; dag.nodes.len()];
         for (i, operand) in dag.node(id).operands.iter().enumerate().skip(states) {
             let node = dag.node(*operand);
@@ -99,7 +100,7 @@ impl Moves {
                 candidates.push((i - states, node.operands[0], node.op.clone()));
             }
         }
-        // rows past the end are tokens of zeros, which must not make what is not finite: 0 times that is no gradient of 0
+        // rows past the end are tokens of zeros, which must not make non-finite values: 0 times that is no gradient of 0
         let elementwise = |n: &Node| match &n.op {
             op @ (Op::Unary(_) | Op::Binary(_)) => {
                 (0..n.operands.len()).all(|i| !op.has_pole_at(i) || !has_time(graph, n.operands[i]))
@@ -159,7 +160,7 @@ impl Moves {
         moves
     }
 
-    /// The loop with the moved ops before its body. `operands`: how many it had.
+    /// The loop with the moved ops before its body. `operands`: its previous number of operands.
     fn body(&self, graph: &Lowered, dims: &mut Vec<Dim>, l: &Loop, operands: usize) -> Loop {
         let states = l.states.len();
         let gone = [l.map.as_slice(), &[l.over]].concat();

@@ -1,5 +1,5 @@
-//! Attends: the body planned for one tile of rows and columns, with dense copies of what it reads: one tile of what has rows, a panel of
-//! tiles for the whole past of what has columns. Products that make a sum over tiles add to it where it lies.
+//! Attends: the body planned for one tile of rows and columns, with contiguous copies of its operands: one tile of an operand with rows, a
+//! panel of tiles for the whole past of an operand with columns. Products that compute a sum over tiles accumulate into it in place.
 
 use super::super::memory::{Kernel, Layout, Place, View};
 use super::super::planner::Planner;
@@ -13,7 +13,7 @@ type TileEmit = super::TileEmit<Place, Place>;
 type TileSum = super::TileSum<Place, Place>;
 
 impl ScopePlan<'_> {
-    /// Makes the kernel of an attend or of its gradient.
+    /// Emits the kernel of an attend or of its gradient.
     pub fn emit_attend(&mut self, planner: &mut Planner<'_>, id: ValueId) {
         let node = self.values.dag.node(id);
         let operands = node.operands.clone();
@@ -23,7 +23,7 @@ impl ScopePlan<'_> {
             op => panic!("archc bug: {op:?} is no attend"),
         };
         let softmax = matches!(weighing, Weighing::Score(_));
-        // of a gradient's operands the last ones are the emits' cotangents, whether its body reads them or not
+        // the last operands of a gradient are the emits' cotangents, whether its body reads them or not
         let cotangents = operands.len() - if grad.is_some() { forward.emits.len() } else { 0 };
         let captures = cotangents - if grad.is_some() && softmax { 3 } else { 0 };
 
@@ -38,7 +38,7 @@ impl ScopePlan<'_> {
             Some(g) => roots.extend(g.sums.iter().map(|s| s.1).chain(g.running.iter().copied())),
         }
         let mut body = ScopePlan::new(planner, dag, roots);
-        // what is left out of a product is 0, of which an op must not make what is not finite: 0 times that is no gradient of 0
+        // a pair left out of a product is 0, of which no op may make a non-finite value: 0 times that is no gradient of 0
         let pair = |v: ValueId| [forward.rows, forward.cols].iter().all(|d| dag.node(v).dims.contains(d));
         let mut live = dag.ids().filter(|v| body.values.live[v.0 as usize]).map(|v| dag.node(v));
         if live.all(|n| (0..n.operands.len()).all(|i| !n.op.has_pole_at(i) || !pair(n.operands[i]))) {
@@ -51,11 +51,11 @@ impl ScopePlan<'_> {
         let mut delta = None;
         let mut sofar: Vec<(usize, View)> = Vec::new();
         let mut last = None;
-        // one tile of rows meets each tile of columns once, and what a gradient sums by columns must outlast its tile
+        // one tile of rows visits each tile of columns once, and what a gradient sums by columns must outlast its tile
         let again = grad.is_some() || planner.shape.len > planner.size(forward.rows);
         let tiles = planner.size(forward.past).div_ceil(planner.size(forward.cols));
         let mut panels = Panels { tiles: if again { tiles } else { 1 }, count: 0 };
-        // reads of outer values are found before the body is planned, for both need the planner
+        // reads of outer values are collected before the body is planned, because both borrow the planner
         let mut outside: Vec<(Op, View)> = Vec::new();
         for v in dag.ids().filter(|v| body.values.live[v.0 as usize]) {
             let op = dag.node(v).op.clone();
@@ -116,7 +116,7 @@ impl ScopePlan<'_> {
         let places: Vec<View> = grad.iter().flat_map(|g| &g.sums).map(|s| body.read(planner, s.1)).collect();
         let mut running = Vec::new();
         for (i, value) in grad.iter().flat_map(|g| g.running.iter().enumerate()) {
-            // what no kernel reads need not go on
+            // running values that no kernel reads are not carried on
             if let Some((_, before)) = sofar.iter().find(|s| s.0 == i) {
                 running.push([before.clone(), body.read(planner, *value)]);
             }
@@ -170,7 +170,7 @@ impl ScopePlan<'_> {
         }
 
         panels.transpose(&mut body, &mut ports);
-        // what the device touches between and after the kernels stays where it is
+        // values that the device accesses between and after the kernels keep their memory
         for view in [Some(&weight), visible.as_ref(), sink.as_ref()].into_iter().flatten() {
             body.homes.keep(view);
         }
@@ -213,7 +213,7 @@ impl ScopePlan<'_> {
         self.kernels.push(Kernel { work: Work::Attend(Box::new(kernel)), name: node.name.clone() });
     }
 
-    /// The product that alone touches a tile's buffer, and sets all of it: it can add to what is there as well.
+    /// Index of the product that alone touches a tile's buffer and overwrites all of it, so that it can accumulate instead.
     fn product_of(&self, tile: &View) -> Option<usize> {
         let buffer = tile.start.buffer()?;
         if self.homes.buffers[buffer].bytes != tile.element.bytes() * tile.len() || !tile.is_dense() {
@@ -237,16 +237,16 @@ impl ScopePlan<'_> {
     }
 }
 
-/// The panels of an attend.
+/// Panels of an attend.
 struct Panels {
-    /// Tiles of columns.
+    /// Number of tiles of columns.
     tiles: usize,
-    /// Ports of the body given away so far.
+    /// Number of body ports assigned so far.
     count: usize,
 }
 
 impl Panels {
-    /// Makes room in the tile's buffer for all tiles of columns, and gives the view by which the body has the one of the moment.
+    /// Enlarges the tile's buffer to hold all tiles of columns, and returns the view through which the body reads the current one.
     fn hold(&mut self, body: &mut ScopePlan<'_>, port: &mut TilePort) -> View {
         let mut view = port.tile.clone();
         if port.timed && !port.rows && self.tiles > 1 {
@@ -258,7 +258,7 @@ impl Panels {
         view
     }
 
-    /// Gives ports a second panel, with the tokens last, where products read along tokens: else each would turn its tile again.
+    /// Adds a second panel, tokens last, to ports whose products read along tokens: otherwise each product would transpose its tile again.
     fn transpose(&mut self, body: &mut ScopePlan<'_>, ports: &mut [TilePort]) {
         for at in 0..body.kernels.len() {
             let Work::Gemm(g) = &body.kernels[at].work else { continue };
@@ -266,7 +266,7 @@ impl Panels {
             else {
                 continue;
             };
-            // columns of B are the tile's tokens, its rows the numbers of each
+            // columns of B are the tile's tokens, its rows the elements of each
             let tokens = port.tile.axes[0].size;
             let each = port.tile.len() / tokens;
             let whole =
@@ -294,7 +294,7 @@ impl Panels {
     }
 }
 
-/// A port from an outer value to a tile.
+/// Port from an outer value to a tile.
 fn tile_port(attend: &Attend, outer: &View, tile: View) -> TilePort {
     let token = outer.axes.iter().map(|a| a.dim).find(|d| *d == TIME || *d == attend.past);
     let mut gone = attend.map.clone();

@@ -1,4 +1,4 @@
-//! Attends on the cpu device: tiles of rows and columns with dense copies of what they read.
+//! Attends on the cpu device: tiles of rows and columns with contiguous copies of their operands.
 //!
 //! `S` is where an operand starts in the outer scope, `T` where one starts in the body's arena: places while the scope is planned,
 //! addresses once its memory is laid out.
@@ -6,115 +6,116 @@
 use super::super::kernel::{Relocate, Scope};
 use super::super::{Element, Start, View};
 
-/// A tile of a value in an attend: the outer value `[B, T, ..]`, and where the body has it, dense in its arena. Tiles are copied,
-/// so that ragged ones are padded and products read neighbouring numbers. Those of columns, which every tile of rows meets again, stay
-/// in a panel: tile after tile of the whole past, along which a port of the body moves.
+/// A tile of a value in an attend: the outer value `[B, T, ..]`, and its contiguous copy in the body's arena. Tiles are copied so that
+/// ragged ones are padded and products read contiguous elements. Tiles of columns, which every tile of rows visits again, stay in a panel:
+/// all tiles of the past in order, along which a port of the body moves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TilePort<S = Start, T = Start> {
     /// The outer value at index 0 of every mapped dimension and of time; its axes are those of `tile` other than tokens.
     pub outer: View<S>,
-    /// Distance for each mapped dimension.
+    /// Stride along each mapped dimension, in elements.
     pub map: Vec<isize>,
-    /// Distance of tokens; 0 if it is the same at all.
+    /// Stride along tokens, in elements; 0 if the value lacks tokens.
     pub token: isize,
     /// Whether its tokens are the tile's rows (else its columns; meaningless without tokens).
     pub rows: bool,
-    /// The tile in the body's arena, dense unless it is a tile's own share of a sum; its first axis are the tokens, if it has any.
+    /// The tile in the body's arena, contiguous unless it is a tile's own share of a sum; its first axis is the tokens, if it has any.
     pub tile: View<T>,
     /// Whether the tile has tokens.
     pub timed: bool,
-    /// The port of the body ([`Base::Port`](super::super::Base::Port)) that moves along the panel of which `tile` is the first one; none where there is but one.
+    /// The port of the body ([`Base::Port`](super::super::Base::Port)) that moves along the panel, whose first tile is `tile`; none for a
+    /// single tile.
     pub panel: Option<usize>,
-    /// The port and the first tile of another panel, with the tokens last: for products that read one number of many tokens.
+    /// Port and first tile of another panel, with the tokens last: for products that read one element of many tokens.
     pub transposed: Option<(usize, View<T>)>,
 }
 
 /// See [`crate::lowered::Attend`] and [`crate::lowered::AttendGrad`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttendKernel<S = Start, T = Start> {
-    /// Tokens of the piece.
+    /// Number of tokens of the piece.
     pub rows: usize,
-    /// Tokens that may be seen.
+    /// Number of tokens that may be visible.
     pub cols: usize,
-    /// Rows of a tile.
+    /// Number of rows of a tile.
     pub tile_rows: usize,
-    /// Columns of a tile.
+    /// Number of columns of a tile.
     pub tile_cols: usize,
     /// Lengths of the mapped dimensions.
     pub map: Vec<usize>,
-    /// Which mapped dimension is the batch.
+    /// Index of the batch among the mapped dimensions.
     pub batch: Option<usize>,
-    /// Lags outside of this are never visible.
+    /// Reach in tokens, smallest and largest lag: lags outside of it are never visible.
     pub reach: (usize, Option<usize>),
     /// [`Leaf::Positions`](super::super::Leaf::Positions), `[B, T]` of u32.
     pub pos: View<S>,
-    /// Ports of the body that move along panels.
+    /// Number of body ports that move along panels.
     pub panels: usize,
-    /// What the body reads.
+    /// Operands of the body.
     pub ports: Vec<TilePort<S, T>>,
     /// The tile's body; for a gradient, as far as the score.
     pub body: Scope,
-    /// Where the body's arena starts in that of the outer scope.
+    /// Start of the body's arena in that of the outer scope.
     pub arena: S,
     /// Score or weight in the body: `[rows, cols]` or fewer.
     pub weight: View<T>,
-    /// Whether it is a score.
+    /// Whether `weight` is a score, normalised by softmax.
     pub softmax: bool,
-    /// Forward: what has weight 0 is left out of the sums, whatever it is. See [`crate::lower::LowerOptions::careful`].
+    /// Forward: emits of weight 0 are left out of the sums even if not finite. See [`crate::lower::LowerOptions::careful`].
     pub careful: bool,
-    /// Where the lags go, `[rows, cols]`, if the body reads them.
+    /// Destination of the lags, `[rows, cols]`, if the body reads them.
     pub lag: Option<View<T>>,
     /// The condition in the body, `[rows, cols]` or fewer, if it has one.
     pub visible: Option<View<T>>,
     /// The sink in the body, `[rows]` or fewer.
     pub sink: Option<View<T>>,
-    /// `[rows, cols]`, dense: the masked weights of a tile.
+    /// Masked weights of a tile, `[rows, cols]`, contiguous.
     pub weights: View<T>,
-    /// Backward: where the tile has a 1 for each visible pair, `[rows, cols]`, if the body reads it.
+    /// Backward: destination of the visibility mask, `[rows, cols]`, 1 for each visible pair, if the body reads it.
     pub shown: Option<View<T>>,
-    /// Forward: emits in the body, and where their sums go.
+    /// Forward: emits in the body, and destinations of their sums.
     pub emits: Vec<TileEmit<S, T>>,
-    /// Forward: where the largest score and the logarithm of the sum go, where asked for. Backward: where they are read.
+    /// Forward: destinations of the largest score and the logarithm of the sum, where requested. Backward: their sources.
     pub normal: [Option<TilePort<S, T>>; 2],
-    /// Backward: the rest.
+    /// Backward: the remaining fields.
     pub grad: Option<AttendGradKernel<S, T>>,
 }
 
 /// An emit of an attend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TileEmit<S = Start, T = Start> {
-    /// In the body: `[cols, ..]`, `[rows, cols, ..]`, or without either.
+    /// The emit in the body: `[cols, ..]`, `[rows, cols, ..]`, or without either.
     pub value: View<T>,
-    /// The sum over the past so far, `[rows, ..]`, and where it goes.
+    /// The sum over the past so far, `[rows, ..]`, and its destination.
     pub sum: TilePort<S, T>,
 }
 
 /// The backward part of an attend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttendGradKernel<S = Start, T = Start> {
-    /// Kernels that follow once the weights are there.
+    /// Kernels that run once the weights are computed.
     pub after: Scope,
     /// Delta `[map, T]`.
     pub delta: Option<TilePort<S, T>>,
     /// Sums over tiles.
     pub sums: Vec<TileSum<S, T>>,
-    /// What the body has of the tile of columns before, and what it leaves for the next, each `[rows]`.
+    /// Running values of the body, each `[rows]`: the one read from the tile of columns before, and the one left for the next.
     pub running: Vec<[View<T>; 2]>,
-    /// Where the body has a 1 in the last tile of columns of its rows, else a 0.
+    /// Scalar in the body that is 1 in the last tile of columns of its rows, else 0.
     pub last: Option<View<T>>,
 }
 
 /// A sum over tiles of an attend's gradient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TileSum<S = Start, T = Start> {
-    /// Where the body has it, and where it goes.
+    /// The sum in the body, and its destination.
     pub port: TilePort<S, T>,
-    /// The body adds to what is there; else it leaves each tile's own share.
+    /// Whether the body accumulates into the sum; else it leaves each tile's own share.
     pub adds: bool,
 }
 
 impl<S, T> TilePort<S, T> {
-    /// The same elsewhere in both scopes.
+    /// The same port with relocated starts in both scopes.
     fn relocate<S2, T2>(self, f: &mut Relocate<'_, S, S2>, g: &mut Relocate<'_, T, T2>) -> TilePort<S2, T2> {
         TilePort {
             outer: self.outer.relocate(f),
@@ -130,7 +131,7 @@ impl<S, T> TilePort<S, T> {
 }
 
 impl<S, T> AttendKernel<S, T> {
-    /// The same elsewhere in both scopes.
+    /// The same kernel with relocated starts in both scopes.
     pub(in super::super) fn relocate_both<S2, T2>(
         self,
         f: &mut Relocate<'_, S, S2>,
@@ -176,7 +177,7 @@ impl<S, T> AttendKernel<S, T> {
         }
     }
 
-    /// The views of the outer scope.
+    /// Views of the outer scope.
     pub(in super::super) fn outside(&self) -> impl Iterator<Item = &View<S>> {
         let grad = self.grad.iter().flat_map(|g| g.delta.iter().chain(g.sums.iter().map(|s| &s.port)));
         let ports = self.ports.iter().chain(self.emits.iter().map(|e| &e.sum));
@@ -186,7 +187,7 @@ impl<S, T> AttendKernel<S, T> {
 }
 
 impl<S> AttendKernel<S> {
-    /// The same elsewhere in the outer scope.
+    /// The same kernel with relocated starts in the outer scope.
     pub(in super::super) fn relocate<S2>(self, f: &mut Relocate<'_, S, S2>) -> AttendKernel<S2> {
         self.relocate_both(f, &mut |start, _| start)
     }

@@ -7,7 +7,7 @@ use super::super::{Element, LoopKernel, Port, Start, StateSlot, Work};
 use crate::lowered::{DimId, Op, ValueId};
 
 impl ScopePlan<'_> {
-    /// Makes the kernel of a loop.
+    /// Emits the kernel of a loop.
     pub fn emit_loop(&mut self, planner: &mut Planner<'_>, id: ValueId) {
         let node = self.values.dag.node(id);
         let Op::Loop(l) = &node.op else { panic!("archc bug: %{} is no loop", id.0) };
@@ -20,7 +20,7 @@ impl ScopePlan<'_> {
             (Port { outer: inner.clone(), map, over }, inner)
         };
 
-        // emits that someone reads, and final values, with their places outside
+        // emits that are read, and final values, with their places outside
         let mut emits: Vec<(usize, ValueId)> = Vec::new();
         let mut finals: Vec<(usize, ValueId)> = Vec::new();
         for &user in &self.values.users[id.0 as usize] {

@@ -1,4 +1,4 @@
-//! What a scan's parts are asked for: everything that its emits and the updates of later parts need of them.
+//! Requests to a scan's parts: all values of them that its emits and the updates of later parts need.
 
 use super::{Given, Plan, Query, Splitter};
 use crate::graph::{NodeId, Op};
@@ -6,8 +6,8 @@ use crate::scan::algebra::{Factor, Product, Ref};
 use std::collections::BTreeSet;
 
 impl Splitter<'_> {
-    /// The hop after which a value is known: one more than that of the reads of this group behind it. The value's plan is made, and so are
-    /// those of what it is computed from.
+    /// Hop after which a value is known: one more than that of the reads of this group on which it depends. The plans of the value and of
+    /// its operands are complete.
     pub(super) fn hop(&self, id: NodeId, group: usize) -> usize {
         if !self.groups[group].on[id.0 as usize] {
             return 0;
@@ -61,7 +61,7 @@ impl Splitter<'_> {
     }
 
     pub(super) fn ask_for_update(&mut self, group: usize) {
-        // what is given may need further values of earlier groups inside
+        // emitted values may need further values of earlier groups inside
         let given: Vec<NodeId> = self
             .asked
             .iter()
@@ -101,7 +101,7 @@ impl Splitter<'_> {
         }
     }
 
-    /// Two groups that would exchange whole matrices token by token: better one scan.
+    /// Two groups that would exchange whole matrices at every token, so that one scan is better.
     pub(super) fn too_wide(&self) -> Option<(usize, usize)> {
         let body = self.body();
         for later in 1..self.groups.len() {

@@ -1,4 +1,4 @@
-//! The scans of the parts, and around them what is computed at one token.
+//! Construction of the parts' scans, and of the values computed at one token around them.
 
 use super::{Given, Plan, Query, Splitter};
 use crate::graph::{AxisId, BinaryOp, Dag, Node, NodeId, Op, Rate, ReduceOp, Scan, State, Type};
@@ -16,7 +16,7 @@ impl Splitter<'_> {
         value
     }
 
-    /// A body node as a value outside.
+    /// Outer value of a body node.
     pub(super) fn value(&mut self, new: &mut Dag, at: &[NodeId], id: NodeId) -> NodeId {
         if let Some(known) = self.outside.get(&id) {
             return *known;
@@ -55,7 +55,7 @@ impl Splitter<'_> {
         value
     }
 
-    /// A value with all the axes of a node.
+    /// A value broadcast to all axes of a node.
     pub(super) fn fitted(&self, new: &mut Dag, value: NodeId, like: &Node) -> NodeId {
         let missing: Vec<AxisId> = like.ty.axes.iter().copied().filter(|a| !new.ty(value).axes.contains(a)).collect();
         if missing.is_empty() {
@@ -64,7 +64,7 @@ impl Splitter<'_> {
         add(new, like, Op::Expand(missing), like.ty.axes.clone(), &[value])
     }
 
-    /// The value that a scan gives out.
+    /// Outer value of an emit of a scan.
     pub(super) fn given(&mut self, new: &mut Dag, at: &[NodeId], key: (usize, usize), given: &Given) -> NodeId {
         let scan = match self.scans.get(&key) {
             Some(scan) => *scan,
@@ -92,7 +92,7 @@ impl Splitter<'_> {
         self.algebra.graph.dag.node(self.id).place
     }
 
-    /// A product of state-free factors.
+    /// Value of a product of state-free factors.
     pub(super) fn product(&mut self, new: &mut Dag, at: &[NodeId], product: &Product, like: NodeId) -> NodeId {
         if let Some((_, known)) = self.queries.iter().find(|(p, _)| p == product) {
             return *known;
@@ -149,7 +149,7 @@ impl Splitter<'_> {
         }
     }
 
-    /// The scan of a group and hop, with everything that is asked of it.
+    /// The scan of a group and hop, with all requested emits.
     pub(super) fn build(&mut self, new: &mut Dag, at: &[NodeId], key: (usize, usize)) -> NodeId {
         let asked = self.asked[&key].clone();
         let states = self.groups[key.0].states.clone();
@@ -216,7 +216,7 @@ impl Splitter<'_> {
         (self.reader_of(query), body.dag.add(node, &[q, version]))
     }
 
-    /// The name of the first emit that a read goes into.
+    /// Name of the first emit that depends on a read.
     pub(super) fn reader_of(&self, query: &Query) -> String {
         let body = self.body();
         let reads = |id: NodeId| match &self.plans[id.0 as usize] {
@@ -253,7 +253,7 @@ impl Splitter<'_> {
     }
 }
 
-/// The body of a new scan.
+/// Body of a new scan.
 pub(super) struct Body {
     pub dag: Dag,
     pub at: BTreeMap<Ref, NodeId>,

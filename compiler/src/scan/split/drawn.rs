@@ -1,5 +1,4 @@
-//! What a part's body takes from its surroundings: values captured, or computed inside if they are larger than what they are
-//! made of.
+//! Values that a part's body takes from the graph around it: captured, or computed inside if they are larger than their operands.
 
 use super::build::Body;
 use super::{Plan, Splitter};
@@ -7,7 +6,7 @@ use crate::graph::{Dag, NodeId, Op, Rate};
 use crate::scan::algebra::Ref;
 
 impl Splitter<'_> {
-    /// A value of the surroundings, inside: captured, or computed there if it is larger than what it is made of.
+    /// An outer value inside of a body: captured, or computed there if it is larger than its operands.
     pub(super) fn drawn_in(&mut self, new: &mut Dag, at: &[NodeId], body: &mut Body, r: Ref) -> NodeId {
         if let Some(known) = body.at.get(&r) {
             return *known;
@@ -24,7 +23,7 @@ impl Splitter<'_> {
         value
     }
 
-    /// Whether a value is larger than what it is made of by element-wise ops.
+    /// Whether a value is larger than the operands from which element-wise ops compute it.
     pub(super) fn grows(&self, r: Ref) -> bool {
         match &self.algebra.node(r).op {
             Op::Const(_) => true,
@@ -43,13 +42,13 @@ impl Splitter<'_> {
         }
     }
 
-    /// Numbers a token that a value takes when captured.
+    /// Elements per token of a captured value.
     pub(super) fn numbers(&self, r: Ref) -> usize {
         let ty = &self.algebra.node(r).ty;
         if ty.rate == Rate::Fixed { 0 } else { self.size(&ty.axes) }
     }
 
-    /// The least numbers a token from which a value can be computed inside.
+    /// Minimum number of elements per token from which a value can be computed inside.
     pub(super) fn price(&self, r: Ref, depth: usize) -> usize {
         let whole = self.numbers(r);
         match &self.algebra.node(r).op {
@@ -62,7 +61,7 @@ impl Splitter<'_> {
         }
     }
 
-    /// The body nodes that a value drawn into a group's body captures.
+    /// Body nodes captured by an outer value in a group's body.
     pub(super) fn frontier(&self, id: NodeId) -> Vec<NodeId> {
         let mut found = Vec::new();
         let mut stack = vec![self.algebra.free(id)];
@@ -77,5 +76,5 @@ impl Splitter<'_> {
     }
 }
 
-/// How far down an expression is looked through for the outer products in it.
+/// Depth to which an expression is searched for outer products.
 const DEPTH: usize = 8;

@@ -1,15 +1,15 @@
 //! `split_scans`: one scan node for each strongly connected part of a scan's states.
 //!
-//! A part's scan keeps what its update needs and gives out as little as it can: reads of the state where the state is affine
-//! in itself, the state where it is a vector anyway. All else that was in the body (what is free of the state, what
-//! depends on it through reads alone) is computed outside, at one token. So mLSTM's
+//! A part's scan keeps the values its update needs and emits as little as it can: reads of the state if the state is affine
+//! in itself, the state if it is a vector anyway. All other values of the body (those that do not depend on the state, and those that
+//! depend on it through reads alone) are computed outside, at one token. So mLSTM's
 //! `sum[K](q * S) / max(abs(sum[K](q * n)), exp(-m))` becomes three scans, one for m, S and n, and a quotient.
 //!
-//! A read whose query depends on an earlier read of the same state at the same token (a second hop) is given out by a second
-//! scan of the same recurrence.
+//! A read whose query depends on an earlier read of the same state at the same token (a second hop) is emitted by a second scan of the same
+//! recurrence.
 //!
-//! Outer products go the other way: `k * v` does not depend on the state, so the elaborator built it outside, but in a
-//! body it is never larger than one token's state.
+//! Outer products move the other way: `k * v` does not depend on the state, so the elaborator built it outside, but in a body it is never
+//! larger than one token's state.
 
 mod ask;
 mod build;
@@ -22,7 +22,7 @@ use crate::graph::{AxisId, BinaryOp, Dag, Graph, NodeId, Op, ReduceOp, Scan, Una
 use parts::{Group, components};
 use std::collections::BTreeMap;
 
-/// See the module's essay.
+/// Splits the scans of a graph; see the module's essay.
 ///
 /// # Panics
 /// In debug builds, if the result breaks an invariant of the graph: a bug of archc.
@@ -30,16 +30,16 @@ pub fn split_scans(graph: &Graph) -> Graph {
     split_scans_and_tell(graph).0
 }
 
-/// Where a scan, window or attend comes from.
+/// Origin of a scan, window or attend.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    /// The node of the graph before scans were split.
+    /// Node of the graph before scans were split.
     pub node: NodeId,
-    /// Of an attend: the operands of that node that are left.
+    /// For an attend: the operands of that node that remain.
     pub operands: Vec<usize>,
 }
 
-/// The same, with where each scan, window and attend comes from.
+/// Splits the scans of a graph, and returns the origin of each scan, window and attend.
 pub(crate) fn split_scans_and_tell(graph: &Graph) -> (Graph, BTreeMap<NodeId, Origin>) {
     let mut new = Dag::new();
     let mut at: Vec<NodeId> = Vec::with_capacity(graph.dag.len());
@@ -49,7 +49,7 @@ pub(crate) fn split_scans_and_tell(graph: &Graph) -> (Graph, BTreeMap<NodeId, Or
         let moved = match graph.dag.op(id) {
             Op::Scan(scan) => {
                 scans.insert(id, Splitter::new(graph, id, scan));
-                NodeId(u32::MAX) // its emits are all that is ever read of it
+                NodeId(u32::MAX) // only its emits are ever read
             }
             Op::Emit(i) if scans.contains_key(&operands[0]) => {
                 let splitter = scans.get_mut(&operands[0]).expect("just found");
@@ -91,10 +91,10 @@ pub(crate) fn split_scans_and_tell(graph: &Graph) -> (Graph, BTreeMap<NodeId, Or
     (after, origins)
 }
 
-/// How a value of the body is had outside of it.
+/// Outer computation of a value of the body.
 #[derive(Clone, Debug)]
 enum Plan {
-    /// It is given out by the scan of a part.
+    /// It is emitted by the scan of a part.
     Given(usize),
     /// It is computed from its operands.
     Computed,
@@ -110,24 +110,24 @@ struct Query {
     by: Product,
 }
 
-/// What a scan gives out.
+/// An emit of a scan.
 #[derive(Clone, Debug, PartialEq)]
 enum Given {
     Node(NodeId),
     Read(Query),
 }
 
-/// The given values and reads behind a value.
+/// Emitted values and reads on which a value depends.
 #[derive(Clone, Copy, Debug)]
 struct Behind {
-    /// Numbers of the largest value that is given, if any is.
+    /// Number of elements of the largest emitted value, 0 if there is none.
     given: usize,
-    /// Whether all are reads.
+    /// Whether all of them are reads.
     reads: bool,
 }
 
 impl Default for Behind {
-    /// Nothing.
+    /// No dependences.
     fn default() -> Self {
         Self { given: 0, reads: true }
     }
@@ -138,11 +138,11 @@ struct Splitter<'a> {
     id: NodeId,
     groups: Vec<Group>,
     plans: Vec<Plan>,
-    /// By body node and group.
+    /// Hops by body node and group.
     hops: Vec<Vec<usize>>,
-    /// By body node, as an operand of others.
+    /// Dependences by body node, as an operand of others.
     behind: Vec<Behind>,
-    /// Everything asked for, by group and hop.
+    /// Requested emits by group and hop.
     asked: BTreeMap<(usize, usize), Vec<Given>>,
     /// New outer nodes of body nodes.
     outside: BTreeMap<NodeId, NodeId>,
@@ -175,7 +175,7 @@ impl<'a> Splitter<'a> {
             for (_, emit) in &scan.emits {
                 splitter.ask(*emit);
             }
-            // what a group's update needs of earlier ones
+            // values of earlier groups that a group's update needs
             for group in (0..splitter.groups.len()).rev() {
                 splitter.ask_for_update(group);
             }
@@ -195,7 +195,7 @@ impl<'a> Splitter<'a> {
         self.algebra.body()
     }
 
-    /// Whether states that may turn into each other are given out by reads.
+    /// Whether states that may rotate into each other are emitted through reads.
     fn reads_complex_numbers(&self) -> bool {
         self.asked.iter().any(|(key, given)| {
             let group = &self.groups[key.0];
@@ -215,7 +215,7 @@ impl<'a> Splitter<'a> {
         axes.iter().map(|a| self.algebra.graph.size(*a)).product()
     }
 
-    /// The latest group that a body node depends on.
+    /// Latest group on which a body node depends.
     fn group_of(&self, id: NodeId) -> Option<usize> {
         (0..self.groups.len()).rev().find(|g| self.groups[*g].on[id.0 as usize])
     }
@@ -261,18 +261,18 @@ impl<'a> Splitter<'a> {
         if sums && self.is_complex_read(id, g) {
             return Plan::Given(group);
         }
-        // a version much larger than what comes of it stays inside
+        // a version much larger than its result stays inside
         let wide = self.behind(id).given > WIDE * self.size(&body.ty(id).axes);
         if wide { Plan::Given(group) } else { Plan::Computed }
     }
 
-    /// What a node is computed from, if it is.
+    /// Dependences of a node that is computed from its operands.
     fn behind(&self, id: NodeId) -> Behind {
         let all = self.body().operands(id).into_iter().map(|o| self.behind[o.0 as usize]);
         all.fold(Behind::default(), |a, b| Behind { given: a.given.max(b.given), reads: a.reads && b.reads })
     }
 
-    /// The same as an operand of others: what is given or read is not looked behind.
+    /// Dependences of a node as an operand of others: emitted values and reads end the search.
     fn as_operand(&self, id: NodeId) -> Behind {
         if !self.dependent(id) {
             return Behind::default();
@@ -288,7 +288,7 @@ impl<'a> Splitter<'a> {
     fn reads(&self, id: NodeId, group: usize, versions: &[NodeId]) -> Option<Plan> {
         let g = &self.groups[group];
         let version = versions[g.read[id.0 as usize]?];
-        // what depends on the state through reads alone may be a query of another hop
+        // values that depend on the state through reads alone may be a query of another hop
         let through_reads = |node: NodeId| {
             !g.core[node.0 as usize]
                 && !matches!(self.plans[node.0 as usize], Plan::Given(_))
@@ -309,5 +309,5 @@ impl<'a> Splitter<'a> {
     }
 }
 
-/// A state this many times as large as what is computed from it is not given out for it.
+/// Minimum ratio of a state's size to that of a value computed from it at which the state is not emitted for that value.
 const WIDE: usize = 4;

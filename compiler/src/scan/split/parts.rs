@@ -11,11 +11,11 @@ pub(super) struct Group {
     pub on: Vec<bool>,
     /// Body nodes that its states' next values need.
     pub core: Vec<bool>,
-    /// The versions of its one state, if its update is affine in them.
+    /// Versions of its only state, if its update is affine in them.
     pub versions: Option<Vec<NodeId>>,
-    /// Of each body node, the one of them through which it reads the state.
+    /// For each body node, the version through which it reads the state.
     pub read: Vec<Option<usize>>,
-    /// Of two states that may turn into each other: their next values, and they themselves.
+    /// For two states that may rotate into each other: their next values, and the states themselves.
     pub turned: Vec<[NodeId; 2]>,
 }
 
@@ -32,7 +32,7 @@ impl Group {
             _ => None,
         };
         let turned = match *states {
-            // which angles are equal is known when the ranges of values are
+            // equality of angles is decided later, when the ranges of values are known
             [a, b] if turn_of(algebra, [a, b], &on, &|_| Ref::Outer(NodeId(0))).is_some() => {
                 let next = [algebra.scan.next[a], algebra.scan.next[b]];
                 [next].into_iter().chain(state_nodes(algebra, [a, b])).collect()
@@ -44,7 +44,7 @@ impl Group {
     }
 }
 
-/// Strongly connected parts of the states, those that others read first.
+/// Strongly connected parts of the states, in order of dependence.
 pub(super) fn components(algebra: &Algebra) -> Vec<Vec<usize>> {
     let scan = algebra.scan;
     let n = scan.states.len();
