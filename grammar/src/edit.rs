@@ -369,10 +369,18 @@ fn binds_number(callable: &Callable, name: &str) -> bool {
 
 /// Sets every span of a file to `0..0`, so that files can be compared.
 pub fn erase_spans(file: &mut File) {
-    for item in &mut file.items {
-        item.span = Span::default();
-        item.attributes.iter_mut().for_each(|attribute| erase_ident(&mut attribute.name));
-        match &mut item.kind {
+    // a field that is added here has to be looked at
+    let File { items, dangling: _ } = file;
+    for Item { trivia: _, docs: _, attributes, kind, span } in items {
+        *span = Span::default();
+        for Attribute { name, value } in attributes {
+            erase_ident(name);
+            match value {
+                AttributeValue::Text(_) => {}
+                AttributeValue::Words(words) => words.iter_mut().for_each(erase_ident),
+            }
+        }
+        match kind {
             ItemKind::Use { path, names } => path.iter_mut().chain(names).for_each(erase_ident),
             ItemKind::Fn(callable) | ItemKind::Block(callable) | ItemKind::Model(callable) => {
                 erase_callable_spans(callable);
