@@ -1,7 +1,7 @@
 //! Tests of carries: a sequence run in pieces gives the results of the whole sequence.
 
 use crate::build::{Build, Paired};
-use crate::check::{distance, exact, packed, random_batch, session, within};
+use crate::check::{check_gradients, distance, exact, packed, random_batch, reference, session, within};
 use crate::pieces::in_pieces;
 use crate::time::all;
 use archc_compiler::graph::*;
@@ -113,6 +113,32 @@ fn a_prefix_is_tokens_before_the_document() {
     moved.params.get_mut("meta").unwrap().data[0] += 1.0;
     s.restore(&moved).unwrap();
     assert_ne!(s.forward(&batch, None).unwrap().outputs, y.outputs);
+}
+
+/// A second table of a model with a prefix has no rows for the prefix's tokens: there it gives zeros, and gets no gradient.
+#[test]
+fn a_second_table_gives_zeros_for_a_prefix() {
+    let mut g = Build::new();
+    let [d, m, vocab] = [("D", 3), ("M", 2), ("VOCAB", 5)].map(|(n, s)| g.axis(n, s));
+    let x = g.embed(vocab, d, Some(m));
+    let table = g.param("second", &[vocab, d], ParamKind::Embedding);
+    let second = g.op(Op::Embed { vocab }, &[table]);
+    // the running sum carries what the prefix gives to the tokens
+    let zero = g.number(0.0);
+    let sum = g.scan(&[(&[d], zero)], &[second], |n, s, c| {
+        let next = n.add(s[0], c[0]);
+        (vec![next], vec![next])
+    })[0];
+    let y = g.add(x, sum);
+    let logits = g.linear("head", &[d], &[vocab], y);
+    g.output(logits);
+    let graph = g.done();
+    let batch = random_batch(&graph, 2, 6);
+    check_pieces("two tables", &graph, &batch);
+    let outputs = session(&graph, exact()).forward(&batch, None).unwrap().outputs;
+    let expected = reference(&graph).forward(&batch, None).unwrap().outputs;
+    assert!(distance(&outputs["output"], &expected["output"]) < within(1e-14));
+    check_gradients(&graph, &batch);
 }
 
 #[test]
