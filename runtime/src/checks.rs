@@ -8,17 +8,19 @@ use std::collections::BTreeSet;
 
 /// Checks that a batch has the inputs of a loss.
 pub(crate) fn has_objective(graph: &Graph, batch: &Batch) -> Result<(), Diagnostic> {
-    match graph.vocab {
-        Some(_) if batch.targets.is_empty() => Err(errors::objective(
-            "the batch has no targets".into(),
-            "give what each token should predict, one id a token",
-        )),
-        None if graph.losses.is_empty() => Err(errors::objective(
+    if !graph.has_objective() {
+        return Err(errors::objective(
             format!("`{}` is a block without a `loss`: there is nothing to train", graph.name),
             "train a model, or a file with one block of one input and one output over [D]",
-        )),
-        _ => Ok(()),
+        ));
     }
+    if graph.vocab.is_some() && batch.targets.is_empty() {
+        return Err(errors::objective(
+            "the batch has no targets".into(),
+            "give what each token should predict, one id a token",
+        ));
+    }
+    Ok(())
 }
 
 /// Checks that cotangents match the outputs.

@@ -105,9 +105,7 @@ impl Homes {
         if let Some((_, view)) = self.leaves.iter().find(|l| l.0 == leaf && l.1.element == element) {
             return view.clone();
         }
-        let len = dims.iter().map(|d| planner.size(*d)).product();
-        let start = self.buffer(element, len, true);
-        let view = View { element, ..View::dense(start, dims, &planner.sizes) };
+        let view = self.dense(element, dims, &planner.sizes, true);
         self.leaves.push((leaf, view.clone()));
         view
     }
@@ -135,10 +133,15 @@ impl Homes {
         }
     }
 
+    /// A dense value in a new buffer.
+    fn dense(&mut self, element: Element, dims: &[DimId], sizes: &[usize], pinned: bool) -> View {
+        let len = dims.iter().map(|d| sizes[d.0 as usize]).product();
+        View { element, ..View::dense(self.buffer(element, len, pinned), dims, sizes) }
+    }
+
     /// A dense value of f32 in a new buffer.
     pub fn fresh(&mut self, dims: &[DimId], sizes: &[usize], pinned: bool) -> View {
-        let len = dims.iter().map(|d| sizes[d.0 as usize]).product();
-        View::dense(self.buffer(Element::F32, len, pinned), dims, sizes)
+        self.dense(Element::F32, dims, sizes, pinned)
     }
 
     /// The same, alive throughout.

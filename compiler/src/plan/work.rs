@@ -127,7 +127,7 @@ impl Plan {
                     ConvWork::Forward | ConvWork::Backward => conv.y.as_ref().map_or(0.0, numbers),
                     ConvWork::Filter => numbers(&conv.x),
                 };
-                let taps = conv.filter.axes.iter().find(|axis| axis.dim == conv.window).map_or(1, |axis| axis.size);
+                let taps = conv.filter.size(conv.window);
                 Counts { taps: value * taps as f64, ..none }
             }
             Work::Single(single) => self.single(single),

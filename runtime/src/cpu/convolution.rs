@@ -78,7 +78,7 @@ impl ConvStep {
             .as_ref()
             .and_then(|c| c.axes.iter().find(|a| conv.x.axis(a.dim).is_none()).map(|a| (a.size, a.stride)));
         // a step beyond all known tokens reads nothing either way, and with this bound no product of steps overflows
-        let known = conv.pos.axis(TIME).map_or(1, |a| a.size) + tail.map_or(0, |t: (usize, isize)| t.0);
+        let known = conv.pos.size(TIME) + tail.map_or(0, |t: (usize, isize)| t.0);
         let conv = Conv { step: conv.step.min(known), ..conv.clone() };
         let total: usize = channels.iter().map(|a| a.size).product();
         let alone = run < SHORT && total > run && conv.first == 0 && conv.carried.is_none();
@@ -90,7 +90,7 @@ impl ConvStep {
             around,
             run,
             tap: tap.unwrap_or(0),
-            taps: conv.filter.axis(conv.window).map_or(1, |a| a.size),
+            taps: conv.filter.size(conv.window),
             tail,
             conv,
         }

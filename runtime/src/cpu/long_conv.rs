@@ -29,7 +29,6 @@ impl SingleStep {
         let mut core = vec![lag, known];
         core.extend(side);
         let step = |v: &View, d: DimId| v.stride(d).unsigned_abs();
-        let size = |v: &View, d: DimId| v.axis(d).map_or(1, |a| a.size);
         // SAFETY: the plan's views lie inside of their buffers; no axis of time runs backwards
         unsafe {
             if let Op::LongConvFilter { .. } = self.op {
@@ -41,13 +40,13 @@ impl SingleStep {
                 let n = pos.len();
                 match self.op {
                     Op::LongConv { .. } => {
-                        let (lags, sx) = (size(f, lag), step(x, known));
-                        let past = Past { at: at[1], rows: size(x, known) - n };
+                        let (lags, sx) = (f.size(lag), step(x, known));
+                        let past = Past { at: at[1], rows: x.size(known) - n };
                         let x = at[1].add(past.rows * sx);
                         long_conv(width, at[0], lags, step(f, lag), x, sx, past, pos, at[3], step(y, TIME));
                     }
                     Op::LongConvBack { .. } => {
-                        let lags = size(f, lag);
+                        let lags = f.size(lag);
                         long_conv_back(
                             width,
                             at[0],
@@ -61,7 +60,7 @@ impl SingleStep {
                         );
                     }
                     _ => {
-                        let lags = size(y, lag);
+                        let lags = y.size(lag);
                         let (x, dy) = (step(f, TIME), step(x, TIME));
                         long_conv_filter(width, at[0], x, Past::NONE, at[1], dy, pos, at[3], lags, step(y, lag));
                     }

@@ -121,7 +121,7 @@ impl SingleStep {
     /// Runs a function of rows along a dimension: f(input rows, output row).
     unsafe fn rows(&self, bases: &Bases, dim: DimId, mut f: impl FnMut(&[Vec<f32>], &mut [f32])) {
         let views = self.views();
-        let n = self.output.axis(dim).map_or(1, |a| a.size);
+        let n = self.output.size(dim);
         let around = Around::new(&views, &[dim]);
         let strides: Vec<isize> = views.iter().map(|v| v.stride(dim)).collect();
         let (mut rows, mut out) = (vec![vec![0.0; n]; self.inputs.len()], vec![0.0; n]);
@@ -395,7 +395,7 @@ impl SingleStep {
 
     unsafe fn index(&self, bases: &Bases, along: &[DimId]) {
         let start = unsafe { bases.at(Slot::of(&self.output)) };
-        let sizes: Vec<usize> = along.iter().map(|d| self.output.axis(*d).map_or(1, |a| a.size)).collect();
+        let sizes: Vec<usize> = along.iter().map(|d| self.output.size(*d)).collect();
         let count: usize = sizes.iter().product();
         for n in 0..count {
             let mut rest = n;
@@ -428,7 +428,7 @@ impl SingleStep {
     }
 
     unsafe fn window(&self, bases: &Bases, dim: DimId, step: usize) {
-        let width = self.output.axis(dim).map_or(1, |a| a.size);
+        let width = self.output.size(dim);
         let (x, y, w) = (self.inputs[0].stride(TIME), self.output.stride(TIME), self.output.stride(dim));
         let carried = (self.inputs.len() == 3).then(|| {
             let tail = self.inputs[1].axes.iter().find(|a| self.output.axis(a.dim).is_none());
@@ -462,7 +462,7 @@ impl SingleStep {
     }
 
     unsafe fn unwindow(&self, bases: &Bases, dim: DimId, step: usize) {
-        let width = self.inputs[0].axis(dim).map_or(1, |a| a.size);
+        let width = self.inputs[0].size(dim);
         let (x, w, y) = (self.inputs[0].stride(TIME), self.inputs[0].stride(dim), self.output.stride(TIME));
         // SAFETY: as for `window`
         unsafe {
