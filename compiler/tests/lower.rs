@@ -1,11 +1,14 @@
 //! Every block and model that ships lowers to a valid graph, alone and in the stack, whatever it is lowered for.
 
+use archc_compiler::gradient::Seed;
 use archc_compiler::graph::Graph;
 use archc_compiler::hir::Library;
 use archc_compiler::lower::{LowerOptions, lower};
-use archc_compiler::lowered::{print, verify};
+use archc_compiler::lowered::{Dag, Loop, Op, StepKind, print, verify};
+use archc_compiler::scan::{Elementwise, ScanClass, classify_scans, split_scans};
 use archc_compiler::source::SourceMap;
-use archc_compiler::{Options, Sizes, Target, compile, targets};
+use archc_compiler::{Call, Options, Purpose, Sizes, Target, compile, joint, targets};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -67,10 +70,92 @@ fn check_folder(folder: &str) {
 #[test]
 fn the_library_lowers() {
     check_folder("stdlib");
+    check_folder("stdlib/mixers");
 }
 
 #[test]
 fn seeds_and_examples_lower() {
     check_folder("seeds");
     check_folder("examples");
+}
+
+/// The loops of a graph, those inside of others included.
+fn each_loop<'g>(dag: &'g Dag, f: &mut dyn FnMut(&'g Loop)) {
+    for id in dag.ids() {
+        if let Op::Loop(l) = &dag.node(id).op {
+            f(l);
+            each_loop(&l.body, f);
+        }
+    }
+}
+
+/// Recurrences are read from a loop's body; the classes of scans come from the algebra of the program as written. A scan without a chunk form
+/// becomes a loop over tokens in one body, so both must name one kind, with every dimension of its states independent.
+#[test]
+fn loops_over_tokens_have_the_recurrences_of_their_scans() {
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, graph) in ["stdlib/mixers", "tests/scans", "tests/accepted"].iter().flat_map(|folder| graphs(folder)) {
+        let classes = classify_scans(&split_scans(&graph), 16);
+        for resets in [false, true] {
+            let options = LowerOptions { resets, chunk: None, ..LowerOptions::plain(Target::cpu(), 16) };
+            let lowered = lower(&graph, &options);
+            let mut loops: Vec<&Loop> = Vec::new();
+            each_loop(&lowered.dag, &mut |l| loops.push(l));
+            for part in classes.parts.values() {
+                let states = |l: &Loop| l.states.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
+                let Some(at) = loops.iter().position(|l| states(l) == part.states) else { continue };
+                let l = loops.remove(at);
+                let ScanClass::Elementwise(class) = &part.class else { continue };
+                let recurrences = l.recurrences();
+                // one of its states reads the next value of another, but not the other way round
+                if recurrences.len() > 1 && matches!(class, Elementwise::Blocks(_)) {
+                    assert!(recurrences.iter().all(|r| r.step == StepKind::Affine), "{name}: {recurrences:?}");
+                    continue;
+                }
+                let [recurrence] = &recurrences[..] else { panic!("{name}, {:?}: {recurrences:?}", part.states) };
+                let kind = match class {
+                    // a sum that starts again at documents is multiplied by 0 there
+                    Elementwise::Sum(_) if resets => StepKind::Affine,
+                    Elementwise::Sum(_) => StepKind::Sum,
+                    Elementwise::Affine => StepKind::Affine,
+                    Elementwise::Blocks(_) => StepKind::Blocks,
+                    Elementwise::LogSumExp => StepKind::LogSumExp,
+                    Elementwise::MaxPlus if recurrence.step == StepKind::MinPlus => StepKind::MinPlus,
+                    Elementwise::MaxPlus => StepKind::MaxPlus,
+                };
+                assert_eq!(recurrence.step, kind, "{name}, {:?}: {}", part.states, print(&lowered));
+                for dim in l.states.iter().flat_map(|s| &s.dims).chain(&l.map) {
+                    assert!(recurrence.independent.contains(dim), "{name}, {:?}: {}", part.states, print(&lowered));
+                }
+                *kinds.entry(kind.name()).or_default() += 1;
+            }
+        }
+    }
+    assert_eq!(kinds.len(), 6, "one of each but opaque: {kinds:?}");
+}
+
+/// A chunk form is affine in its state, and the cotangents of any recurrence are affine in those of the iteration after it.
+#[test]
+fn chunks_and_cotangents_are_affine() {
+    let mut seen = 0;
+    for (name, graph) in ["stdlib/mixers", "tests/scans", "tests/accepted"].iter().flat_map(|folder| graphs(folder)) {
+        for chunk in [None, Some(16)] {
+            let mut purpose = Purpose::of(Call::Gradients(Seed::Cotangents), Target::cpu(), 64, true);
+            purpose.options.chunk = chunk;
+            let joint = joint(&graph, &purpose, &mut |_| ());
+            each_loop(&joint.dag, &mut |l| {
+                for recurrence in l.recurrences() {
+                    let cotangent = |s: &usize| ["d ", "sum "].iter().any(|p| l.states[*s].name.starts_with(p));
+                    let chunked =
+                        joint.dim(l.over).name == "chunks" && !l.body.nodes.iter().any(|n| matches!(n.op, Op::Loop(_)));
+                    if chunked || recurrence.states.iter().all(cotangent) {
+                        seen += 1;
+                        let fine = [StepKind::Sum, StepKind::Affine, StepKind::Blocks].contains(&recurrence.step);
+                        assert!(fine, "{name}, {chunk:?}: {recurrence:?} of {:?}", l.states);
+                    }
+                }
+            });
+        }
+    }
+    assert!(seen > 200, "{seen}");
 }

@@ -18,6 +18,8 @@
 //! parallel) and for every index of `over` in turn, it runs a body. Values of the body have neither the `map`
 //! dimensions nor `over`. A chunked scan is a loop over chunks whose body works on rows; a sequential one is a loop
 //! over chunks of a loop over tokens; its reverse is one more loop that recomputes the body from the saved entry states.
+//! How two of its iterations compose, and along which dimensions they are independent, is read from the body where it is
+//! asked ([`Loop::recurrences`]).
 //!
 //! Invariants (checked by [`verify()`]):
 //! - operands come before users;
@@ -40,6 +42,7 @@ mod facts;
 mod named;
 mod op;
 mod print;
+mod recurrence;
 mod verify;
 
 pub use build::Builder;
@@ -47,6 +50,7 @@ pub use dead::remove_dead;
 pub(crate) use facts::Fact;
 pub use op::{Attend, AttendGrad, Loop, LoopState, Op, Pairs, Weighing};
 pub use print::{op_name, print};
+pub use recurrence::{Recurrence, StepKind};
 pub use verify::verify;
 
 use crate::graph::{AxisId, Graph, ParamId, ParamLayout};

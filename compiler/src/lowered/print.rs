@@ -112,6 +112,11 @@ impl Printer<'_> {
                 for (name, value) in &l.emits {
                     let _ = writeln!(text, "{indent}emit {name} = %{}", value.0);
                 }
+                for recurrence in l.recurrences() {
+                    let states: Vec<&str> = recurrence.states.iter().map(|s| l.states[*s].name.as_str()).collect();
+                    let along = self.names.list(&recurrence.independent);
+                    let _ = writeln!(text, "{indent}{} is {} over {along}", states.join(", "), recurrence.step.name());
+                }
             }
             Op::Attend(a) => {
                 self.dag(text, &a.body, depth, None);
