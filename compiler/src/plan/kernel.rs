@@ -3,9 +3,10 @@
 //! `S` is the type of an operand's start: a `Place` while a scope is planned, a [`Start`] once its memory is laid out.
 
 use super::cpu::AttendKernel;
-use super::{Element, Start, View};
+use super::{Axis, Element, Start, View};
 use crate::graph::{BinaryOp, UnaryOp};
 use crate::lowered::{DimId, Op};
+use std::sync::Arc;
 
 /// Ordered kernels over one arena.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -290,6 +291,25 @@ pub struct StateSlot<S = Start> {
     pub last: Option<Port<S>>,
 }
 
+/// The op that a kernel computes, for a device that makes kernels of its own from the op's body. It is determined by the other parts of the
+/// kernel, up to names of dimensions, and equal to any other.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// A loop, an attend or its gradient, with the body as a DAG. Its dimensions are those of the first launch.
+    pub op: Arc<Op>,
+    /// Operands of the body, each with the number of the kernel's port that holds it. States and what the kernel itself makes (weights, lags)
+    /// are named by its other fields.
+    pub reads: Vec<(Op, usize)>,
+    /// Emits that are read outside, by number: each with the number of a loop's port, or in the order of an attend's emits or sums.
+    pub emits: Vec<(usize, usize)>,
+}
+
+impl PartialEq for Definition {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 /// A loop over `count` iterations for each index of the mapped dimensions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoopKernel<S = Start> {
@@ -311,6 +331,8 @@ pub struct LoopKernel<S = Start> {
     pub body: Scope,
     /// Start of the body's arena in that of the outer scope.
     pub arena: S,
+    /// The loop.
+    pub definition: Definition,
 }
 
 impl FusedOp {
@@ -362,6 +384,17 @@ pub(super) fn relocate_all<S, T, C: FromIterator<View<T>>>(
     f: &mut Relocate<'_, S, T>,
 ) -> C {
     views.into_iter().map(|v| v.relocate(f)).collect()
+}
+
+impl Port {
+    /// The view of all indices: the port's axes, then the mapped dimensions, and for values of iterations the loop's.
+    pub fn whole(&self, l: &LoopKernel, iterations: bool) -> View {
+        let mapped = l.map_dims.iter().zip(&l.map).zip(&self.map);
+        let mapped = mapped.map(|((dim, size), stride)| Axis { dim: *dim, size: *size, stride: *stride });
+        let over = iterations.then_some(Axis { dim: l.over, size: l.count, stride: self.over });
+        let axes = self.outer.axes.iter().copied().chain(mapped).chain(over).collect();
+        View { axes, ..self.outer.clone() }
+    }
 }
 
 impl<S> Port<S> {
@@ -442,6 +475,7 @@ impl<S> Kernel<S> {
                 map_dims: l.map_dims,
                 map: l.map,
                 body: l.body,
+                definition: l.definition,
             })),
             Work::Attend(a) => Work::Attend(Box::new(a.relocate(f))),
             Work::Norm(n) => Work::Norm(Norm { gradients: relocate_all(n.gradients, f), norm: n.norm.relocate(f) }),

@@ -13,7 +13,8 @@
 //! A training step ends with the update: the norm of all gradients, then a kernel for each parameter's update.
 //!
 //! A loop ([`LoopKernel`]) and an attend have plans of their own for their bodies ([`Scope`]), whose views reach the outside
-//! through ports: base pointers that move with the loop.
+//! through ports: base pointers that move with the loop. Those plans are the cpu's; the body itself stays beside them as a DAG with its
+//! ports ([`Definition`]), from which another device makes kernels of its own.
 //!
 //! Invariants (checked by [`verify()`], once a compile):
 //! - a kernel reads its operands only, whose element types it knows: leaves ([`Leaf`]) are operands as well;
@@ -21,7 +22,8 @@
 //!   and iteration;
 //! - the ops of a fused loop read earlier ones, and have no dimension that the loop lacks;
 //! - the pairs of a product are the rows and columns of its attend's tile;
-//! - every panel of an attend has a port of its own, and room for all its tiles; a transposed one has the tokens last.
+//! - every panel of an attend has a port of its own, and room for all its tiles; a transposed one has the tokens last;
+//! - the body that a loop or an attend computes ([`Definition`]) reads what its ports hold.
 //!
 //! By construction, and held by the tests of devices: axes of a view are in canonical order; an operand was written by an earlier kernel,
 //! is a leaf, a parameter, a constant, or comes through a port; two buffers of an arena that are alive at the same time do not overlap.
@@ -62,8 +64,8 @@ pub use work::Counts;
 pub use build::plan;
 pub use cpu::{AttendGradKernel, AttendKernel, TileEmit, TilePort, TileSum};
 pub use kernel::{
-    AdamW, Conv, ConvWork, Copy, Fold, Fused, FusedOp, Gemm, GemmDim, Instr, Kernel, LoopKernel, Matrix, Norm, Port,
-    Scope, Single, StateSlot, Work,
+    AdamW, Conv, ConvWork, Copy, Definition, Fold, Fused, FusedOp, Gemm, GemmDim, Instr, Kernel, LoopKernel, Matrix,
+    Norm, Port, Scope, Single, StateSlot, Work,
 };
 pub use leaf::Leaf;
 pub use print::print;

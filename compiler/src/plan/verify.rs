@@ -1,9 +1,10 @@
 //! Invariants of a plan. A compile checks them once, in release builds too: a kernel does not check its addresses.
 
 use super::{
-    AttendKernel, Base, Element, Fused, FusedOp, Gemm, GemmDim, Kernel, Leaf, LoopKernel, Matrix, Plan, Scope, Start,
-    TilePort, View, Work,
+    AttendKernel, Base, Definition, Element, Fused, FusedOp, Gemm, GemmDim, Kernel, Leaf, LoopKernel, Matrix, Plan,
+    Scope, Start, TilePort, View, Work,
 };
+use crate::lowered::{Dag, Op, ValueId};
 
 /// Checks the invariants listed in the module's essay.
 ///
@@ -144,12 +145,15 @@ impl Buffers {
             Work::Gemm(g) => gemm(g, touch, attend).map_err(here),
             Work::Loop(l) => {
                 let ports = loop_ports(l, touch).map_err(here)?;
+                let held = |port: usize| l.ports.get(port).and_then(Option::as_ref).map(|port| &port.outer);
+                defined(&l.definition, &held).map_err(here)?;
                 touch(l.arena, l.body.arena).map_err(here)?;
                 self.scope(&l.body, &ports, None, place)
             }
             Work::Attend(a) => {
                 let ports = panels(a).map_err(here)?;
                 attend_ports(a, touch).map_err(here)?;
+                defined(&a.definition, &|port| a.ports.get(port).map(|port| &port.tile)).map_err(here)?;
                 touch(a.arena, a.body.arena).map_err(here)?;
                 self.scope(&a.body, &ports, Some(a), place)?;
                 a.grad.as_ref().map_or(Ok(()), |g| self.scope(&g.after, &ports, Some(a), place))
@@ -201,6 +205,38 @@ fn gemm(g: &Gemm, touch: &mut Touch<'_>, attend: Option<&AttendKernel>) -> Resul
         true => Ok(()),
         false => Err(format!("has {pairs:?}, which are not the rows and columns of a tile")),
     }
+}
+
+/// Checks that each live operand of a definition's body has one port, which holds its dimensions.
+fn defined<'v>(definition: &Definition, held: &dyn Fn(usize) -> Option<&'v View>) -> Result<(), String> {
+    let (body, mut roots): (&Dag, Vec<ValueId>) = match &*definition.op {
+        Op::Loop(l) => (&l.body, l.next.clone()),
+        Op::Attend(a) => (&a.body, a.visible.into_iter().chain([a.weighing.value()]).chain(a.sink).collect()),
+        Op::AttendGrad(g) => (&g.body, g.visible.into_iter().chain([g.weighing.value()]).collect()),
+        op => return Err(format!("computes {op:?}")),
+    };
+    for (number, _) in &definition.emits {
+        match &*definition.op {
+            Op::Loop(l) => roots.push(l.emits[*number].1),
+            Op::Attend(a) => roots.push(a.emits[*number].1),
+            Op::AttendGrad(g) => roots.push(g.sums[*number].1),
+            _ => {}
+        }
+    }
+    let live = body.reachable(&roots);
+    for id in body.ids().filter(|id| live[id.0 as usize]) {
+        let node = body.node(id);
+        if !matches!(node.op, Op::Capture(..) | Op::Past(..) | Op::Cotangent(..)) {
+            continue;
+        }
+        let ports: Vec<usize> = definition.reads.iter().filter(|r| r.0 == node.op).map(|r| r.1).collect();
+        let dims =
+            |view: &View| view.axes.len() == node.dims.len() && node.dims.iter().all(|d| view.axis(*d).is_some());
+        if !matches!(ports[..], [port] if held(port).is_some_and(dims)) {
+            return Err(format!("has {:?} in ports {ports:?}", node.op));
+        }
+    }
+    Ok(())
 }
 
 /// The bytes behind each port of a loop's body, at every mapped index and iteration; reports the bytes that the ports walk over.

@@ -71,11 +71,11 @@ impl Cpu {
 
 /// A plan that is ready to run, with its memory.
 pub struct Compiled {
-    plan: Plan,
-    program: Launches,
-    arena: Memory,
+    pub(super) plan: Plan,
+    pub(super) program: Launches,
+    pub(super) arena: Memory,
     constants: Memory,
-    registers: Memory,
+    pub(super) registers: Memory,
     /// An arena for bodies and registers, for each further thread.
     rooms: Vec<[Memory; 2]>,
     workers: Option<Workers>,
@@ -101,7 +101,7 @@ pub struct CpuExecutor {
 }
 
 impl CpuExecutor {
-    fn new(graph: &Arc<Graph>, options: &SessionOptions, target: Target) -> Result<Self, Diagnostic> {
+    pub(super) fn new(graph: &Arc<Graph>, options: &SessionOptions, target: Target) -> Result<Self, Diagnostic> {
         let layout = graph.param_layout();
         let numbers = |i: usize| graph.param_numbers(ParamId(i as u32));
         let ranges = layout.starts.iter().enumerate().map(|(i, start)| *start..start + numbers(i));
@@ -128,7 +128,7 @@ impl CpuExecutor {
     }
 
     /// The start of each base of a plan.
-    fn bases(&mut self, compiled: &mut Compiled) -> Bases {
+    pub(super) fn bases(&mut self, compiled: &mut Compiled) -> Bases {
         let [arena, constants] = [&mut compiled.arena, &mut compiled.constants].map(Memory::start);
         let held = [&mut self.params, &mut self.grads, &mut self.first, &mut self.second].map(Memory::start);
         Bases([arena, constants].into_iter().chain(held).collect())
@@ -181,7 +181,7 @@ fn rounded_off(x: f64) -> f32 {
 }
 
 /// Writes a leaf to its place in the plan. All leaves are contiguous.
-fn fill(leaf: &Leaf, view: &View, arena: *mut f32, leaves: &Leaves, step: Option<&Step>) {
+pub(super) fn fill(leaf: &Leaf, view: &View, arena: *mut f32, leaves: &Leaves, step: Option<&Step>) {
     // SAFETY: leaves have separate buffers in the arena, of the view's length, and these are their types
     unsafe {
         match view.element {

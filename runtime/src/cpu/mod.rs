@@ -20,6 +20,8 @@ mod attend;
 mod chunk;
 mod context;
 mod convolution;
+#[cfg(test)]
+mod definitions;
 mod executor;
 mod fused;
 mod long_conv;

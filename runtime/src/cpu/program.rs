@@ -44,14 +44,30 @@ impl Launches {
     /// As for [`Program::run`].
     pub unsafe fn run(&self, from: usize, bases: &Bases, context: &Context<'_>) {
         let mut inner = bases.clone();
-        for (kernel, starts) in &self.order[from..] {
+        for launch in from..self.order.len() {
             stop_here();
-            inner.0.truncate(FIXED);
             // SAFETY: the caller's contract
-            unsafe {
-                inner.0.extend(starts.iter().map(|s| bases.at(*s)));
-                self.kernels.step(*kernel, &inner, context);
-            }
+            unsafe { self.step(launch, bases, &mut inner, context) };
+        }
+    }
+
+    /// Runs one launch.
+    ///
+    /// # Safety
+    /// As for [`Program::run`].
+    #[cfg(test)]
+    pub unsafe fn launch(&self, launch: usize, bases: &Bases, context: &Context<'_>) {
+        // SAFETY: the caller's contract
+        unsafe { self.step(launch, bases, &mut bases.clone(), context) };
+    }
+
+    unsafe fn step(&self, launch: usize, bases: &Bases, inner: &mut Bases, context: &Context<'_>) {
+        let (kernel, starts) = &self.order[launch];
+        inner.0.truncate(FIXED);
+        // SAFETY: the caller's contract
+        unsafe {
+            inner.0.extend(starts.iter().map(|s| bases.at(*s)));
+            self.kernels.step(*kernel, inner, context);
         }
     }
 }

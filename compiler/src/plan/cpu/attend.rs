@@ -4,9 +4,10 @@
 use super::super::memory::{Kernel, Layout, Place, View};
 use super::super::planner::Planner;
 use super::super::scope::ScopePlan;
-use super::super::{Element, Scope, Work};
+use super::super::{Definition, Element, Scope, Work};
 use super::{AttendGradKernel, AttendKernel};
 use crate::lowered::{Attend, BATCH, DimId, Op, TIME, ValueId, Weighing};
+use std::sync::Arc;
 
 type TilePort = super::TilePort<Place, Place>;
 type TileEmit = super::TileEmit<Place, Place>;
@@ -46,6 +47,7 @@ impl ScopePlan<'_> {
         }
         let weights = body.homes.pinned(&[forward.rows, forward.cols], &planner.sizes);
         let mut ports: Vec<TilePort> = Vec::new();
+        let mut definition = Definition { op: Arc::new(node.op.clone()), reads: Vec::new(), emits: Vec::new() };
         let mut lag = None;
         let mut shown = None;
         let mut delta = None;
@@ -97,6 +99,7 @@ impl ScopePlan<'_> {
             if matches!(op, Op::Delta(_)) {
                 delta = Some(port);
             } else {
+                definition.reads.push((op.clone(), ports.len()));
                 ports.push(port);
             }
             view
@@ -141,6 +144,7 @@ impl ScopePlan<'_> {
                     dims.insert(0, forward.rows);
                     let tile = body.homes.pinned(&dims, &planner.sizes);
                     let sum = tile_port(forward, &place, tile);
+                    definition.emits.push((i, emits.len()));
                     emits.push(TileEmit { value: body.read(planner, value), sum });
                 }
                 Some(_) => {
@@ -157,6 +161,7 @@ impl ScopePlan<'_> {
                             gemm.c.start = view.start;
                         }
                     }
+                    definition.emits.push((i, sums.len()));
                     sums.push(TileSum { port, adds });
                 }
             }
@@ -201,6 +206,7 @@ impl ScopePlan<'_> {
             emits,
             normal,
             grad: grad.map(|_| AttendGradKernel { after: Scope::default(), delta, sums, running, last }),
+            definition,
         };
         let layout = Layout::new(&body.kernels, &body.homes.buffers, planner.target.align);
         let mut scope = layout.scope(body.kernels);

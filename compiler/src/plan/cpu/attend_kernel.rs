@@ -4,7 +4,8 @@
 //! addresses once its memory is laid out.
 
 use super::super::kernel::{Relocate, Scope};
-use super::super::{Element, Start, View};
+use super::super::{Axis, Definition, Element, Start, View};
+use crate::lowered::{DimId, TIME};
 
 /// A tile of a value in an attend: the outer value `[B, T, ..]`, and its contiguous copy in the body's arena. Tiles are copied so that
 /// ragged ones are padded and products read contiguous elements. Tiles of columns, which every tile of rows visits again, stay in a panel:
@@ -79,6 +80,8 @@ pub struct AttendKernel<S = Start, T = Start> {
     pub normal: [Option<TilePort<S, T>>; 2],
     /// Backward: the remaining fields.
     pub grad: Option<AttendGradKernel<S, T>>,
+    /// The attend or its gradient.
+    pub definition: Definition,
 }
 
 /// An emit of an attend.
@@ -130,6 +133,18 @@ impl<S, T> TilePort<S, T> {
     }
 }
 
+impl TilePort {
+    /// The view of the whole outer value: the port's axes, then the mapped dimensions and tokens ([`TIME`] for rows, `past` for columns).
+    pub fn whole(&self, map_dims: &[DimId], past: DimId, a: &AttendKernel) -> View {
+        let mapped = map_dims.iter().zip(&a.map).zip(&self.map);
+        let mapped = mapped.map(|((dim, size), stride)| Axis { dim: *dim, size: *size, stride: *stride });
+        let (dim, size) = if self.rows { (TIME, a.rows) } else { (past, a.cols) };
+        let tokens = self.timed.then_some(Axis { dim, size, stride: self.token });
+        let axes = self.outer.axes.iter().copied().chain(mapped).chain(tokens).collect();
+        View { axes, ..self.outer.clone() }
+    }
+}
+
 impl<S, T> AttendKernel<S, T> {
     /// The same kernel with relocated starts in both scopes.
     pub(in super::super) fn relocate_both<S2, T2>(
@@ -174,6 +189,7 @@ impl<S, T> AttendKernel<S, T> {
             body: self.body,
             softmax: self.softmax,
             careful: self.careful,
+            definition: self.definition,
         }
     }
 

@@ -3,8 +3,9 @@
 use super::super::memory::{Kernel, Layout, Place, View};
 use super::super::planner::{Planner, copy};
 use super::super::scope::ScopePlan;
-use super::super::{Element, LoopKernel, Port, Start, StateSlot, Work};
+use super::super::{Definition, Element, LoopKernel, Port, Start, StateSlot, Work};
 use crate::lowered::{DimId, Op, ValueId};
+use std::sync::Arc;
 
 impl ScopePlan<'_> {
     /// Emits the kernel of a loop.
@@ -57,7 +58,9 @@ impl ScopePlan<'_> {
             views.push(view);
         }
         let mut copies: Vec<(ValueId, View)> = Vec::new();
+        let mut definition = Definition { op: Arc::new(node.op.clone()), reads: Vec::new(), emits: Vec::new() };
         for (i, user) in &emits {
+            definition.emits.push((*i, ports.len()));
             let outer = self.read(planner, *user);
             let (port, inner) = port(&outer);
             let view = inner.at(Place::port(ports.len()));
@@ -66,18 +69,19 @@ impl ScopePlan<'_> {
             body.wish(value, view.clone());
             copies.push((value, view));
         }
-        let mut read = vec![false; node.operands.len()];
+        let mut read: Vec<Option<&Op>> = vec![None; node.operands.len()];
         for v in l.body.ids().filter(|v| body.values.live[v.0 as usize]) {
-            if let Op::Capture(c, _) = l.body.node(v).op {
-                read[c] = true;
+            if let op @ Op::Capture(c, _) = &l.body.node(v).op {
+                read[*c] = Some(op);
             }
         }
         let mut capture_ports: Vec<Option<View>> = Vec::new();
         for (i, outer) in node.operands[l.states.len()..].iter().enumerate() {
-            if !read[i] {
+            let Some(leaf) = read[i] else {
                 capture_ports.push(None);
                 continue;
-            }
+            };
+            definition.reads.push((leaf.clone(), ports.len()));
             let (port, inner) = port(&self.read(planner, *outer));
             capture_ports.push(Some(inner.at(Place::port(ports.len()))));
             ports.push(Some(port));
@@ -123,6 +127,7 @@ impl ScopePlan<'_> {
             states,
             body: scope,
             arena,
+            definition,
         };
         self.kernels.push(Kernel { work: Work::Loop(Box::new(kernel)), name: node.name.clone() });
     }
