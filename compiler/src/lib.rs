@@ -3,6 +3,7 @@
 //! Pure: (sources, options) -> (output, diagnostics). No IO, no environment, no clock, no device.
 
 pub mod checks;
+pub mod dag;
 pub mod diag;
 mod driver;
 pub mod elaborate;

@@ -159,6 +159,7 @@ pub fn cost(graph: &Graph, tokens: usize) -> CostReport {
             |op| matches!(op, Op::Lag),
             |_, edge| !matches!(edge.kind, EdgeKind::Emitted | EdgeKind::Weight | EdgeKind::Visible | EdgeKind::Sink),
         ),
+        users: graph.dag.users(),
         flow: &flow,
     };
     let mut sums = Sums::default();
@@ -211,6 +212,8 @@ struct Counter<'a> {
     pairwise: Vec<bool>,
     /// Marks vertices that depend on the lag.
     lagged: Vec<bool>,
+    /// Users of each node of the graph's own DAG, where all scans and attends are.
+    users: Vec<Vec<NodeId>>,
 }
 
 impl Counter<'_> {
@@ -286,11 +289,11 @@ impl Counter<'_> {
             Op::Scan(scan) => {
                 let states: f64 = scan.states.iter().map(|s| at.numbers(&s.axes)).sum();
                 let captures = numbers(&operands[scan.states.len()..]);
-                sums.bytes.per_token += 4.0 * (2.0 * states + captures + numbers(&v.dag.users(v.id)));
+                sums.bytes.per_token += 4.0 * (2.0 * states + captures + numbers(&self.users[v.id.0 as usize]));
             }
             Op::Attend(attend) => {
                 let (present, past) = attend_operands(v.dag, v.id, attend);
-                sums.bytes.per_token += 4.0 * (numbers(&present) + numbers(&v.dag.users(v.id)));
+                sums.bytes.per_token += 4.0 * (numbers(&present) + numbers(&self.users[v.id.0 as usize]));
                 sums.bytes.add_pairs(reach(self.flow, vertex), 4.0 * numbers(&past) / TILE);
             }
             op if v.home.is_none() && at.ty().rate != Rate::Fixed && rules(op).storage() == Storage::Fresh => {

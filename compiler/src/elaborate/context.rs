@@ -161,7 +161,7 @@ impl Elaborator<'_> {
         if node.ty.rate != Rate::Fixed || random || matches!(node.op, Op::Param(_) | Op::Linear(_)) {
             return self.fail(errors::init_depends(place));
         }
-        let operands = self.graph.dag.operands(id);
+        let operands = self.graph.dag.operands(id).to_vec();
         let operands = operands.into_iter().map(|o| self.import(o, place)).collect::<Eval<Vec<_>>>()?;
         let context = self.contexts.last_mut().expect("archc bug: import outside of an init");
         let copy = context.dag.add(node, &operands);

@@ -20,11 +20,11 @@ pub(super) struct LoopActivity {
 impl Activity {
     /// Activity of a DAG. `wanted` selects the leaves whose gradient is wanted.
     pub fn of(dag: &Dag, wanted: impl Fn(&Op) -> bool) -> Self {
-        let mut active = vec![false; dag.nodes.len()];
+        let mut active = vec![false; dag.len()];
         let mut ports: BTreeMap<ValueId, (Vec<bool>, Vec<bool>)> = BTreeMap::new();
         for id in dag.ids() {
             let node = dag.node(id);
-            let operands: Vec<bool> = node.operands.iter().map(|o| active[o.0 as usize]).collect();
+            let operands: Vec<bool> = dag.operands(id).iter().map(|o| active[o.0 as usize]).collect();
             active[id.0 as usize] = match &node.op {
                 Op::Loop(l) => {
                     let inner = LoopActivity::of(l, &operands);
@@ -36,8 +36,8 @@ impl Activity {
                     ports.insert(id, (attend_emits(a, &operands), Vec::new()));
                     operands.contains(&true)
                 }
-                Op::Emit(i) => ports.get(&node.operands[0]).is_some_and(|p| p.0[*i]),
-                Op::Final(i) => ports.get(&node.operands[0]).is_some_and(|p| p.1[*i]),
+                Op::Emit(i) => ports.get(&dag.operands(id)[0]).is_some_and(|p| p.0[*i]),
+                Op::Final(i) => ports.get(&dag.operands(id)[0]).is_some_and(|p| p.1[*i]),
                 op => wanted(op) || operands.iter().enumerate().any(|(i, active)| *active && flows(op, i)),
             };
         }
@@ -66,14 +66,14 @@ impl Activity {
 
     /// Marks the active values on which the roots depend through active values only.
     pub fn between(&self, dag: &Dag, roots: &[ValueId]) -> Vec<bool> {
-        let mut seen = vec![false; dag.nodes.len()];
+        let mut seen = vec![false; dag.len()];
         let mut stack: Vec<ValueId> = roots.iter().copied().filter(|r| self.is_active(*r)).collect();
         while let Some(id) = stack.pop() {
             if std::mem::replace(&mut seen[id.0 as usize], true) {
                 continue;
             }
             let node = dag.node(id);
-            let inputs = node.operands.iter().enumerate();
+            let inputs = dag.operands(id).iter().enumerate();
             stack.extend(inputs.filter(|(i, o)| self.is_active(**o) && flows(&node.op, *i)).map(|(_, o)| *o));
         }
         seen

@@ -53,7 +53,7 @@ pub(super) fn differentiate(
     let mut body = b.body();
     let map = copy(&mut body, &a.body, &mut |_, _| None);
     let at = |id: ValueId| map[id.0 as usize];
-    let forward = body.dag.nodes.len();
+    let forward = body.dag.len();
     let mut sweep = Sweep::new(activity.copied(&map, forward));
     let weighing = at(a.weighing.value());
     let weight = body.op(Op::Weight(a.rows, a.cols), &[]);
@@ -177,8 +177,7 @@ const LEAST_SHARE: f64 = 0.05;
 
 /// Emit i of a node: an emit with a cotangent, or a normaliser added by `copy`, is always read.
 fn emitted(b: &Builder, node: ValueId, emit: usize) -> ValueId {
-    let is_it =
-        |id: &ValueId| matches!(b.dag.node(*id).op, Op::Emit(i) if i == emit) && b.dag.node(*id).operands[0] == node;
+    let is_it = |id: &ValueId| matches!(b.dag.node(*id).op, Op::Emit(i) if i == emit) && b.dag.operands(*id)[0] == node;
     b.dag.ids().skip(node.0 as usize + 1).find(is_it).expect("a port that something reads")
 }
 
@@ -215,12 +214,12 @@ fn by_sink(
 ) {
     // ops of the sink only, over tokens instead of rows, including mapped dimensions
     let needed = a.body.reachable(&[sink]);
-    let start = b.dag.nodes.len();
-    let mut map: Vec<Option<ValueId>> = vec![None; a.body.nodes.len()];
+    let start = b.dag.len();
+    let mut map: Vec<Option<ValueId>> = vec![None; a.body.len()];
     for id in a.body.ids().filter(|id| needed[id.0 as usize]) {
         let node = a.body.node(id);
         let operands: Vec<ValueId> =
-            node.operands.iter().map(|o| map[o.0 as usize].expect("operands come first")).collect();
+            a.body.operands(id).iter().map(|o| map[o.0 as usize].expect("operands come first")).collect();
         map[id.0 as usize] = Some(match &node.op {
             Op::Capture(c, _) => captures[*c],
             Op::Expand(new) => {
@@ -230,7 +229,7 @@ fn by_sink(
             op => b.op(op.clone(), &operands),
         });
     }
-    let end = b.dag.nodes.len();
+    let end = b.dag.len();
     let moved: Vec<(ValueId, ValueId)> = a.body.ids().filter_map(|id| Some((id, map[id.0 as usize]?))).collect();
     let sink = map[sink.0 as usize].expect("a root is reached");
     let below = b.sub(sink, top);

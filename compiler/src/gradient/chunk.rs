@@ -30,9 +30,8 @@ pub(super) fn solve(s: &mut Site) -> Cotangents {
 /// Whether a matrix is 0 outside of its strict lower triangle because of decays among its factors. Everything that its cotangent is
 /// multiplied by is then 0 there too, and it needs no mask of its own.
 fn masks(b: &Builder, x: ValueId, rows: DimId, cols: DimId) -> bool {
-    let node = b.dag.node(x);
-    let inner = |i: usize| masks(b, node.operands[i], rows, cols);
-    match node.op {
+    let inner = |i: usize| masks(b, b.dag.operands(x)[i], rows, cols);
+    match b.dag.node(x).op {
         Op::PairDecay(p) | Op::PairProduct(p) | Op::DecayDot { pairs: p, .. } => {
             (p.strict || p.before) && p.rows == rows && p.cols == cols
         }

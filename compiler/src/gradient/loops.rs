@@ -38,8 +38,7 @@ fn leaf_of(l: &Loop, state: usize) -> Option<ValueId> {
 fn entry_of(b: &Builder, node: ValueId, l: &Loop, state: usize) -> Option<ValueId> {
     let leaf = leaf_of(l, state)?;
     let emit = l.emits.iter().position(|(_, e)| *e == leaf)?;
-    let is_it =
-        |id: &ValueId| matches!(b.dag.node(*id).op, Op::Emit(i) if i == emit) && b.dag.node(*id).operands[0] == node;
+    let is_it = |id: &ValueId| matches!(b.dag.node(*id).op, Op::Emit(i) if i == emit) && b.dag.operands(*id)[0] == node;
     b.dag.ids().skip(node.0 as usize + 1).find(is_it)
 }
 
@@ -112,7 +111,7 @@ pub(super) fn differentiate(
         _ => None,
     });
     let at = |id: ValueId| map[id.0 as usize];
-    let forward = body.dag.nodes.len();
+    let forward = body.dag.len();
     let mut sweep = Sweep::new(activity.body.copied(&map, forward));
     let mut states: Vec<LoopState> = Vec::new();
     let mut first: Vec<ValueId> = Vec::new();
@@ -258,11 +257,11 @@ fn reached(l: &Loop, activity: &LoopActivity, ports: &BTreeMap<Port, ValueId>) -
 
 /// Terms of a sum.
 fn terms(b: &Builder, x: ValueId) -> Vec<ValueId> {
-    let node = b.dag.node(x);
+    let (node, operands) = (b.dag.node(x), b.dag.operands(x));
     match node.op {
         // a broadcast term would be summed over fewer dimensions
-        Op::Binary(BinaryOp::Add) if node.operands.iter().all(|o| b.dims_of(*o) == node.dims) => {
-            node.operands.iter().flat_map(|o| terms(b, *o)).collect()
+        Op::Binary(BinaryOp::Add) if operands.iter().all(|o| b.dims_of(*o) == node.dims) => {
+            operands.iter().flat_map(|o| terms(b, *o)).collect()
         }
         _ => vec![x],
     }
@@ -274,17 +273,17 @@ fn after(b: &Builder, emits: &mut Vec<(String, ValueId)>, x: ValueId) -> Option<
     if let Some(known) = known(b, emits, x) {
         return Some(Share::Total(known, Vec::new()));
     }
-    let node = b.dag.node(x);
-    let over = match &node.op {
+    let operands = b.dag.operands(x);
+    let over = match &b.dag.node(x).op {
         Op::Reduce(ReduceOp::Sum, over) => {
-            return Some(Share::Total(known(b, emits, node.operands[0])?, over.clone()));
+            return Some(Share::Total(known(b, emits, operands[0])?, over.clone()));
         }
         Op::Binary(BinaryOp::Mul) => Vec::new(),
         Op::Contract(over) => over.clone(),
         _ => return None,
     };
     let size = |id: ValueId| -> f64 { b.dims_of(id).iter().map(|d| nominal(&b.dims[d.0 as usize])).product() };
-    let (p, q) = (node.operands[0], node.operands[1]);
+    let (p, q) = (operands[0], operands[1]);
     let new: f64 = [p, q].iter().filter(|f| known(b, emits, **f).is_none()).map(|f| size(*f)).sum();
     if new >= size(x) {
         return None;
@@ -309,7 +308,7 @@ fn known(b: &Builder, emits: &[(String, ValueId)], mut x: ValueId) -> Option<Out
             Op::Capture(i, _) => break Place::Capture(i),
             Op::Rename(from, to) => {
                 renames.push((from, to));
-                x = b.dag.node(x).operands[0];
+                x = b.dag.operands(x)[0];
             }
             _ => return None,
         }

@@ -63,14 +63,14 @@ pub struct Wanted {
 pub fn differentiate(lowered: &Lowered, wanted: &Wanted) -> Lowered {
     lowered.largest().into_iter().for_each(crate::work::at);
     let mut dims = lowered.dims.clone();
-    let Some(place) = lowered.dag.nodes.first().map(|n| n.place) else { return lowered.clone() };
+    let Some(place) = lowered.dag.nodes().first().map(|n| n.place) else { return lowered.clone() };
     let mut b = Builder::new(&mut dims, place);
     if wanted.exact {
         b.unit = f64::EPSILON / 2.0;
     }
     let map = copy(&mut b, &lowered.dag, &mut |_, _| None);
     let at = |id: ValueId| map[id.0 as usize];
-    let forward_nodes = b.dag.nodes.len();
+    let forward_nodes = b.dag.len();
 
     let activity = Activity::of(&b.dag, |op| match op {
         Op::Param(_) => wanted.params,

@@ -19,13 +19,16 @@ const NOMINAL: Shape = Shape { batch: 4, len: 256, carried: 0 };
 pub fn recompute(joint: &Lowered) -> Lowered {
     let kept = kept(joint);
     let count = joint.forward_nodes;
-    let mut dag = Dag { nodes: joint.dag.nodes[..count].to_vec() };
+    let mut dag = Dag::new();
+    for id in joint.dag.ids().take(count) {
+        dag.add(joint.dag.node(id).clone(), joint.dag.operands(id));
+    }
     // new ids of backward nodes and of recomputed forward ones
-    let mut map: Vec<Option<ValueId>> = vec![None; joint.dag.nodes.len()];
+    let mut map: Vec<Option<ValueId>> = vec![None; joint.dag.len()];
     for i in (0..count).filter(|i| kept[*i]) {
         map[i] = Some(ValueId(i as u32));
     }
-    for i in count..joint.dag.nodes.len() {
+    for i in count..joint.dag.len() {
         place(&joint.dag, ValueId(i as u32), &mut dag, &mut map);
     }
     let at = |id: ValueId| map[id.0 as usize].unwrap_or(id);
@@ -55,18 +58,14 @@ fn place(from: &Dag, id: ValueId, dag: &mut Dag, map: &mut [Option<ValueId>]) {
             stack.pop();
             continue;
         }
-        let node = from.node(id);
-        let missing = node.operands.iter().rev().find(|o| map[o.0 as usize].is_none());
+        let operands = from.operands(id);
+        let missing = operands.iter().rev().find(|o| map[o.0 as usize].is_none());
         if let Some(operand) = missing {
             stack.push(*operand);
             continue;
         }
-        let mut node = node.clone();
-        for operand in &mut node.operands {
-            *operand = map[operand.0 as usize].expect("none is missing");
-        }
-        map[id.0 as usize] = Some(ValueId(dag.nodes.len() as u32));
-        dag.nodes.push(node);
+        let operands: Vec<ValueId> = operands.iter().map(|o| map[o.0 as usize].expect("none is missing")).collect();
+        map[id.0 as usize] = Some(dag.add(from.node(id).clone(), &operands));
         stack.pop();
     }
 }
@@ -80,27 +79,28 @@ fn kept(joint: &Lowered) -> Vec<bool> {
     let mut read = vec![false; count];
     // values that are in memory in both passes: operands of kernels, behind aliases
     let mut stored = [vec![false; count], vec![false; count]];
-    for (i, node) in dag.nodes.iter().enumerate() {
-        let backward = i >= count;
-        for o in node.operands.iter().map(|o| o.0 as usize).filter(|o| *o < count) {
+    for id in dag.ids() {
+        let backward = id.0 as usize >= count;
+        for o in dag.operands(id).iter().map(|o| o.0 as usize).filter(|o| *o < count) {
             read[o] |= backward;
-            stored[usize::from(backward)][o] |= node.op.is(Fact::Stored);
+            stored[usize::from(backward)][o] |= dag.node(id).op.is(Fact::Stored);
         }
     }
     // an expanded value is wider than the value kept for it, and is requested by itself
     let behind = |op: &Op| op.is(Fact::Name) && !matches!(op, Op::Expand(_));
-    for (i, node) in dag.nodes[..count].iter().enumerate().rev().filter(|(_, n)| behind(&n.op)) {
+    for id in dag.ids().take(count).rev().filter(|id| behind(&dag.node(*id).op)) {
         for pass in &mut stored {
-            let read = std::mem::take(&mut pass[i]);
-            pass[node.operands[0].0 as usize] |= read;
+            let read = std::mem::take(&mut pass[id.0 as usize]);
+            pass[dag.operands(id)[0].0 as usize] |= read;
         }
     }
-    let cheap = |i: usize| dag.nodes[i].op.is(Fact::Cheap) && !(stored[0][i] && stored[1][i]);
-    for (i, node) in dag.nodes[..count].iter().enumerate() {
+    let cheap = |i: usize| dag.nodes()[i].op.is(Fact::Cheap) && !(stored[0][i] && stored[1][i]);
+    for id in dag.ids().take(count) {
+        let (i, node) = (id.0 as usize, dag.node(id));
         let size = if node.op.is(Fact::Free) { 0 } else { size(&joint.dims, &node.dims) };
         network.edge(before(i), after(i), size);
         if cheap(i) {
-            for operand in &node.operands {
+            for operand in dag.operands(id) {
                 network.edge(after(operand.0 as usize), before(i), UNCUTTABLE);
             }
         } else {

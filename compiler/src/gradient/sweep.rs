@@ -21,11 +21,12 @@ pub(super) fn copy(
     dag: &Dag,
     leaf: &mut dyn FnMut(&mut Builder, &Op) -> Option<ValueId>,
 ) -> Vec<ValueId> {
-    let mut map: Vec<ValueId> = Vec::with_capacity(dag.nodes.len());
-    for node in &dag.nodes {
+    let mut map: Vec<ValueId> = Vec::with_capacity(dag.len());
+    for id in dag.ids() {
+        let node = dag.node(id);
         b.name.clone_from(&node.name);
         b.place = node.place;
-        let operands: Vec<ValueId> = node.operands.iter().map(|o| map[o.0 as usize]).collect();
+        let operands: Vec<ValueId> = dag.operands(id).iter().map(|o| map[o.0 as usize]).collect();
         let id = match &node.op {
             op @ (Op::Param(_) | Op::Input(_)) => b.leaf(op.clone(), node.dims.clone()),
             Op::Loop(l) => {
@@ -98,7 +99,7 @@ impl Sweep {
                 continue;
             }
             let node = b.dag.node(id);
-            let (op, operands) = (node.op.clone(), node.operands.clone());
+            let (op, operands) = (node.op.clone(), b.dag.operands(id).to_vec());
             b.place = node.place;
             let wanted: Vec<bool> = operands.iter().map(|o| self.activity.is_active(*o)).collect();
             let cotangents = match rule(&op) {
@@ -150,16 +151,16 @@ fn sum(b: &mut Builder, given: &[ValueId]) -> ValueId {
     let mut puts: Vec<(DimId, Vec<(usize, ValueId)>)> = Vec::new();
     let mut pastes: Vec<(DimId, Vec<Pasted>)> = Vec::new();
     for &id in given {
-        let node = b.dag.node(id);
-        match node.op {
+        let operand = || b.dag.operands(id)[0];
+        match b.dag.node(id).op {
             Op::Put(dim, i) => match puts.iter_mut().find(|p| p.0 == dim) {
-                Some((_, of)) if of.iter().all(|o| o.0 != i) => of.push((i, node.operands[0])),
+                Some((_, of)) if of.iter().all(|o| o.0 != i) => of.push((i, operand())),
                 Some(_) => rest.push(id),
-                None => puts.push((dim, vec![(i, node.operands[0])])),
+                None => puts.push((dim, vec![(i, operand())])),
             },
             Op::Paste { from, offset, into } => match pastes.iter_mut().find(|p| p.0 == into) {
-                Some((_, of)) => of.push((offset, from, node.operands[0])),
-                None => pastes.push((into, vec![(offset, from, node.operands[0])])),
+                Some((_, of)) => of.push((offset, from, operand())),
+                None => pastes.push((into, vec![(offset, from, operand())])),
             },
             _ => rest.push(id),
         }

@@ -32,21 +32,21 @@ fn joint(text: &str) -> (Lowered, Lowered) {
 /// The forward values that the backward part reads, other than parameters, inputs and constants.
 fn crossing(graph: &Lowered) -> usize {
     let mut read = vec![false; graph.forward_nodes];
-    for node in &graph.dag.nodes[graph.forward_nodes..] {
-        for operand in &node.operands {
+    for id in graph.dag.ids().skip(graph.forward_nodes) {
+        for operand in graph.dag.operands(id) {
             if let Some(read) = read.get_mut(operand.0 as usize) {
                 *read = true;
             }
         }
     }
-    let forward = graph.dag.nodes.iter().zip(&read).filter(|(_, r)| **r);
+    let forward = graph.dag.nodes().iter().zip(&read).filter(|(_, r)| **r);
     forward.filter(|(n, _)| !matches!(n.op, Op::Param(_) | Op::Input(_) | Op::Const(_))).count()
 }
 
 #[test]
 fn a_map_has_two_products_in_its_gradient() {
     let (joint, lean) = joint("block Map[D] { input x[D] output linear[D -> D](x, bias = zeros) }");
-    let backward = &joint.dag.nodes[joint.forward_nodes..];
+    let backward = &joint.dag.nodes()[joint.forward_nodes..];
     let products = backward.iter().filter(|n| matches!(n.op, Op::Contract(_))).count();
     assert_eq!((products, joint.param_grads.len(), joint.input_grads.len()), (2, 2, 1), "{}", print(&joint));
     let over_tokens = |n: &&Node| matches!(&n.op, Op::Contract(over) if over[..] == [BATCH, TIME]);
@@ -70,9 +70,9 @@ fn products_of_matrices_are_kept_and_what_follows_is_computed_again() {
 
 /// Products of matrices in the loops of a graph: those over at least three dimensions.
 fn products_in_loops(dag: &Dag) -> usize {
-    let bodies = dag.nodes.iter().filter_map(|n| if let Op::Loop(l) = &n.op { Some(&l.body) } else { None });
+    let bodies = dag.nodes().iter().filter_map(|n| if let Op::Loop(l) = &n.op { Some(&l.body) } else { None });
     let large = |n: &&Node| matches!(&n.op, Op::Contract(over) if over.len() + n.dims.len() > 2);
-    bodies.map(|body| body.nodes.iter().filter(large).count()).sum()
+    bodies.map(|body| body.nodes().iter().filter(large).count()).sum()
 }
 
 /// Values needed by pairs of rows are computed once for both, forward and backward.

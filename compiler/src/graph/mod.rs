@@ -22,19 +22,58 @@
 //!   output output = %1
 //! ```
 
-mod dag;
 mod layout;
 mod print;
 mod verify;
 
-pub use dag::{Dag, NodeId};
 pub use layout::ParamLayout;
 pub use print::{print, print_dot, print_whole};
 pub use verify::verify;
 
 pub use crate::ops::{BinaryOp, ReduceOp, UnaryOp};
 
+use crate::dag::{Id, Operation};
 use crate::source::Place;
+
+/// A node of one [`Dag`]. Ids count up in a topological order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+impl Id for NodeId {
+    fn new(index: usize) -> Self {
+        Self(index as u32)
+    }
+
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The ops of a graph, of a body or of a parameter's recipe.
+pub type Dag = crate::dag::Dag<Op>;
+
+impl Operation for Op {
+    type Id = NodeId;
+    type Node = Node;
+    const VISIT: usize = 1;
+}
+
+impl Dag {
+    /// The op of a node.
+    pub fn op(&self, id: NodeId) -> &Op {
+        &self.node(id).op
+    }
+
+    /// The type of a node.
+    pub fn ty(&self, id: NodeId) -> &Type {
+        &self.node(id).ty
+    }
+
+    /// The rate of a node.
+    pub fn rate(&self, id: NodeId) -> Rate {
+        self.node(id).ty.rate
+    }
+}
 
 /// An axis of a graph. Axes are nominal: equal sizes never make two axes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -139,7 +139,7 @@ impl<'a> Pairs<'a> {
                 _ => None,
             };
             pairs.outer[i] = value;
-            if let (Source::Binary(BinaryOp::Sub), [row, col]) = (&node.op, operands.as_slice())
+            if let (Source::Binary(BinaryOp::Sub), [row, col]) = (&node.op, operands)
                 && let (Source::Capture(c), Source::Past(p)) = (dag.op(*row), dag.op(*col))
                 && let (true, Some(low)) = (c == p, l.low_parts.get(&pairs.captures[*c]).copied())
             {
@@ -156,8 +156,8 @@ impl<'a> Pairs<'a> {
     fn pays(&self, l: &Lowering<'_>, id: NodeId) -> bool {
         let dag = &self.attend.body;
         let size = |axes: &[AxisId]| axes.iter().fold(1usize, |n, a| n.saturating_mul(l.graph.size(*a)));
-        let given = dag.operands(id).into_iter().filter(|o| self.sides[o.0 as usize] == Some(Sides::COL));
-        let given = given.fold(0usize, |n, o| n.saturating_add(size(&dag.ty(o).axes)));
+        let given = dag.operands(id).iter().filter(|o| self.sides[o.0 as usize] == Some(Sides::COL));
+        let given = given.fold(0usize, |n, o| n.saturating_add(size(&dag.ty(*o).axes)));
         size(&dag.ty(id).axes) <= given
     }
 

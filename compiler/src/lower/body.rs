@@ -101,11 +101,11 @@ impl<'s> Body<'s> {
         for id in self.inside() {
             let mut operands = self.scan.body.operands(id);
             if let (Source::Dropout { .. }, true) = (self.scan.body.op(id), operands.len() == 2) {
-                operands.truncate(1);
+                operands = &operands[..1];
             }
             for o in operands {
-                if self.depends[o.0 as usize] == Some(false) && self.is_number(o).is_none() {
-                    add(self.free(o));
+                if self.depends[o.0 as usize] == Some(false) && self.is_number(*o).is_none() {
+                    add(self.free(*o));
                 }
             }
             if let Some(mask) = self.masks[id.0 as usize] {

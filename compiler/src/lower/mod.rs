@@ -104,7 +104,7 @@ pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
         params,
         outputs,
         dims,
-        forward_nodes: done.dag.nodes.len(),
+        forward_nodes: done.dag.len(),
         dag: done.dag,
         objective: done.objective,
         carries: done.carries,

@@ -156,7 +156,7 @@ fn is_zero(b: &Builder<'_>, value: ValueId) -> bool {
     let node = b.dag.node(value);
     match node.op {
         Op::Const(x) => x == 0.0,
-        Op::Expand(_) => is_zero(b, node.operands[0]),
+        Op::Expand(_) => is_zero(b, b.dag.operands(value)[0]),
         _ => false,
     }
 }
@@ -200,7 +200,7 @@ fn in_chunks(l: &mut Lowering<'_>, id: NodeId, chunk: usize) -> Vec<(NodeId, Vec
         if let (Some(ScanClass::Chunk(form)), Source::Scan(scan)) = (class, graph.dag.op(member))
             && l.is_live(member)
         {
-            let operands = [graph.dag.operands(member), form.leaves_used()].concat();
+            let operands = [graph.dag.operands(member), &form.leaves_used()].concat();
             l.lower_early(&operands);
             let inits: Vec<ValueId> =
                 graph.dag.operands(member)[..scan.states.len()].iter().map(|o| l.value(*o)).collect();

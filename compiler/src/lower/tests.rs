@@ -75,7 +75,7 @@ fn wide_operands_of_a_loop_are_made_in_it() {
         output y
     }";
     let lowered = lowered(text, LowerOptions { chunk: Some(16), ..PLAIN });
-    let wide = lowered.dag.nodes.iter().filter(|n| n.dims.len() == 4 && !matches!(n.op, Op::Param(_)));
+    let wide = lowered.dag.nodes().iter().filter(|n| n.dims.len() == 4 && !matches!(n.op, Op::Param(_)));
     let names: Vec<String> = wide.map(|n| format!("{:?}", n.dims)).collect();
     assert!(names.iter().all(|d| !d.contains("DimId(2), DimId(3)")), "{}", print(&lowered));
     assert_snapshot!(print(&lowered));

@@ -51,10 +51,10 @@ impl<'a> Pairs<'a> {
 
         let mut reads = Reads { operands: Vec::new(), leaves: Vec::new() };
         for id in &inside {
-            for (which, o) in dag.operands(*id).into_iter().enumerate() {
+            for (which, o) in dag.operands(*id).iter().enumerate() {
                 match self.scaled.get(&(*id, which)) {
                     Some((value, sides)) => reads.add(l, *value, *sides),
-                    None => self.read(l, o, &mut reads),
+                    None => self.read(l, *o, &mut reads),
                 }
             }
         }
@@ -85,10 +85,10 @@ impl<'a> Pairs<'a> {
             let node = dag.node(*id);
             b.name.clone_from(&node.name);
             b.place = node.place;
-            let x: Vec<ValueId> = (dag.operands(*id).into_iter().enumerate())
+            let x: Vec<ValueId> = (dag.operands(*id).iter().enumerate())
                 .map(|(which, o)| match self.scaled.get(&(*id, which)) {
                     Some((value, sides)) => at[&(*value, *sides == Sides::COL)],
-                    None => self.inner(&mut b, &values, &at, o),
+                    None => self.inner(&mut b, &values, &at, *o),
                 })
                 .collect();
             let new = match &node.op {

@@ -49,17 +49,15 @@ impl<'d> Builder<'d> {
     pub fn op(&mut self, op: Op, operands: &[ValueId]) -> ValueId {
         crate::work::spend(1);
         let dims = shape(self.dims, &self.dag, &op, operands);
-        let node = Node { op, operands: operands.to_vec(), dims, name: self.name.clone(), place: self.place };
-        self.dag.nodes.push(node);
-        ValueId(self.dag.nodes.len() as u32 - 1)
+        let node = Node { op, dims, name: self.name.clone(), place: self.place };
+        self.dag.add(node, operands)
     }
 
     /// Adds a parameter or input, whose dimensions no shape rule determines.
     pub fn leaf(&mut self, op: Op, mut dims: Vec<DimId>) -> ValueId {
         order(self.dims, &mut dims);
-        let node = Node { op, operands: Vec::new(), dims, name: self.name.clone(), place: self.place };
-        self.dag.nodes.push(node);
-        ValueId(self.dag.nodes.len() as u32 - 1)
+        let node = Node { op, dims, name: self.name.clone(), place: self.place };
+        self.dag.add(node, &[])
     }
 
     /// Adds a constant.

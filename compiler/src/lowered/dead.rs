@@ -29,7 +29,7 @@ struct Kept {
 
 /// Marks the live values of a DAG, and the live parts of its loops and attend gradients.
 fn reached(dag: &Dag, roots: &[ValueId]) -> (Vec<bool>, BTreeMap<ValueId, Kept>) {
-    let mut seen = vec![false; dag.nodes.len()];
+    let mut seen = vec![false; dag.len()];
     roots.iter().for_each(|r| seen[r.0 as usize] = true);
     let mut kept: BTreeMap<ValueId, Kept> = BTreeMap::new();
     for id in dag.ids().rev() {
@@ -37,25 +37,26 @@ fn reached(dag: &Dag, roots: &[ValueId]) -> (Vec<bool>, BTreeMap<ValueId, Kept>)
             continue;
         }
         let node = dag.node(id);
-        let mut operands = vec![true; node.operands.len()];
+        let operands = dag.operands(id);
+        let mut read = vec![true; operands.len()];
         match &node.op {
             // users come later in the DAG, so all reads of the node's results are known
             Op::Loop(l) => {
                 let kept = kept.entry(id).or_default();
                 kept.emits.resize(l.emits.len(), false);
                 kept.finals.resize(l.states.len(), false);
-                live_loop(l, kept, node.operands.len());
-                operands.clone_from(&kept.operands);
+                live_loop(l, kept, operands.len());
+                read.clone_from(&kept.operands);
             }
             Op::AttendGrad(g) => {
                 let kept = kept.entry(id).or_default();
                 kept.emits.resize(g.sums.len(), false);
             }
-            Op::Emit(i) => mark(&mut kept.entry(node.operands[0]).or_default().emits, *i),
-            Op::Final(i) => mark(&mut kept.entry(node.operands[0]).or_default().finals, *i),
+            Op::Emit(i) => mark(&mut kept.entry(operands[0]).or_default().emits, *i),
+            Op::Final(i) => mark(&mut kept.entry(operands[0]).or_default().finals, *i),
             _ => {}
         }
-        for (operand, _) in node.operands.iter().zip(operands).filter(|(_, k)| *k) {
+        for (operand, _) in operands.iter().zip(read).filter(|(_, k)| *k) {
             seen[operand.0 as usize] = true;
         }
     }
@@ -65,17 +66,17 @@ fn reached(dag: &Dag, roots: &[ValueId]) -> (Vec<bool>, BTreeMap<ValueId, Kept>)
 /// The live part of a DAG, and the new ids of its values.
 fn without_dead(dag: Dag, roots: &[ValueId]) -> (Dag, Vec<Option<ValueId>>) {
     let (seen, kept) = reached(&dag, roots);
-    let mut map: Vec<Option<ValueId>> = vec![None; dag.nodes.len()];
+    let mut map: Vec<Option<ValueId>> = vec![None; dag.len()];
     let mut new = Dag::default();
-    for (i, mut node) in dag.nodes.into_iter().enumerate().filter(|(i, _)| seen[*i]) {
+    for (i, (mut node, mut operands)) in dag.into_nodes().enumerate().filter(|(i, _)| seen[*i]) {
         let kept_here = kept.get(&ValueId(i as u32));
         let port = matches!(node.op, Op::Emit(_) | Op::Final(_));
-        let kept_there = if port { kept.get(&node.operands[0]) } else { None };
+        let kept_there = if port { kept.get(&operands[0]) } else { None };
         if let (Op::Loop(_), Some(kept)) = (&node.op, kept_here) {
             let mut keep = kept.operands.iter();
-            node.operands.retain(|_| *keep.next().expect("one for each operand"));
+            operands.retain(|_| *keep.next().expect("one for each operand"));
         }
-        for operand in &mut node.operands {
+        for operand in &mut operands {
             *operand = map[operand.0 as usize].expect("an operand of a live value is live");
         }
         node.op = match (node.op, kept_here) {
@@ -85,7 +86,7 @@ fn without_dead(dag: Dag, roots: &[ValueId]) -> (Dag, Vec<Option<ValueId>>) {
         };
         // renumber ports after the removal of earlier ones; attends keep all of theirs
         if let Some(kept) = kept_there
-            && matches!(new.node(node.operands[0]).op, Op::Loop(_) | Op::AttendGrad(_))
+            && matches!(new.node(operands[0]).op, Op::Loop(_) | Op::AttendGrad(_))
         {
             match &mut node.op {
                 Op::Emit(i) => *i = rank(&kept.emits, *i),
@@ -93,8 +94,7 @@ fn without_dead(dag: Dag, roots: &[ValueId]) -> (Dag, Vec<Option<ValueId>>) {
                 _ => {}
             }
         }
-        map[i] = Some(ValueId(new.nodes.len() as u32));
-        new.nodes.push(node);
+        map[i] = Some(new.add(node, &operands));
     }
     (new, map)
 }
@@ -148,8 +148,8 @@ fn fewer_states(l: Loop, kept: &Kept) -> Loop {
     let mut next = chosen(l.next, &kept.finals);
     let roots: Vec<ValueId> = emits.iter().map(|e| e.1).chain(next.iter().copied()).collect();
     let (mut body, map) = without_dead(l.body, &roots);
-    for node in &mut body.nodes {
-        match &mut node.op {
+    for id in body.ids() {
+        match &mut body.node_mut(id).op {
             Op::State(s, _) => *s = rank(&kept.finals, *s),
             Op::Capture(c, _) => *c = rank(&kept.operands[states..], *c),
             _ => {}

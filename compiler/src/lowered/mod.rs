@@ -53,6 +53,7 @@ pub use print::{op_name, print};
 pub use recurrence::{Recurrence, StepKind};
 pub use verify::verify;
 
+use crate::dag::{Id, Operation};
 use crate::graph::{AxisId, Graph, ParamId, ParamLayout};
 use crate::source::Place;
 use std::collections::BTreeMap;
@@ -133,13 +134,21 @@ pub struct Dim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub u32);
 
-/// An op with its operands, result dimensions and origin.
+impl Id for ValueId {
+    fn new(index: usize) -> Self {
+        Self(index as u32)
+    }
+
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An op with its result dimensions and origin.
 #[derive(Clone, Debug)]
 pub struct Node {
     /// The operation.
     pub op: Op,
-    /// Operands in order.
-    pub operands: Vec<ValueId>,
     /// Dimensions of the result in canonical order.
     pub dims: Vec<DimId>,
     /// Name of the binding it comes from; may be empty.
@@ -151,39 +160,18 @@ pub struct Node {
 /// Equality of the computation; names and places are ignored.
 impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
-        self.op == other.op && self.operands == other.operands && self.dims == other.dims
+        self.op == other.op && self.dims == other.dims
     }
 }
 
-/// Values in topological order.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Dag {
-    /// Nodes; ids are indices.
-    pub nodes: Vec<Node>,
-}
+/// Values in topological order. Equality is that of the computation.
+pub type Dag = crate::dag::Dag<Op>;
 
-impl Dag {
-    /// A node by id.
-    pub fn node(&self, id: ValueId) -> &Node {
-        &self.nodes[id.0 as usize]
-    }
-
-    /// All ids, operands first.
-    pub fn ids(&self) -> impl DoubleEndedIterator<Item = ValueId> + use<> {
-        (0..self.nodes.len() as u32).map(ValueId)
-    }
-
-    /// Marks every value on which one of the roots depends, roots included.
-    pub fn reachable(&self, roots: &[ValueId]) -> Vec<bool> {
-        let mut seen = vec![false; self.nodes.len()];
-        let mut stack = roots.to_vec();
-        while let Some(id) = stack.pop() {
-            if !std::mem::replace(&mut seen[id.0 as usize], true) {
-                stack.extend(&self.node(id).operands);
-            }
-        }
-        seen
-    }
+impl Operation for Op {
+    type Id = ValueId;
+    type Node = Node;
+    /// Lowering counts the ops that it builds.
+    const VISIT: usize = 0;
 }
 
 /// An output of the program.
@@ -253,12 +241,12 @@ pub struct Lowered {
 impl Lowered {
     /// Place of the construct with the most ops, those of bodies included.
     pub fn largest(&self) -> Option<Place> {
-        let forward = &self.dag.nodes[..self.forward_nodes.min(self.dag.nodes.len())];
+        let forward = &self.dag.nodes()[..self.forward_nodes.min(self.dag.len())];
         let mut ops: BTreeMap<Place, usize> = BTreeMap::new();
         for node in forward {
             let inside = match &node.op {
-                Op::Loop(l) => l.body.nodes.len(),
-                Op::Attend(a) => a.body.nodes.len(),
+                Op::Loop(l) => l.body.len(),
+                Op::Attend(a) => a.body.len(),
                 _ => 0,
             };
             *ops.entry(node.place).or_default() += 1 + inside;

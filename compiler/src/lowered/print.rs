@@ -90,7 +90,7 @@ impl Printer<'_> {
                 let _ = writeln!(text, "{indent}-- backward");
             }
             let node = dag.node(id);
-            let operands: Vec<String> = node.operands.iter().map(|o| format!(" %{}", o.0)).collect();
+            let operands: Vec<String> = dag.operands(id).iter().map(|o| format!(" %{}", o.0)).collect();
             let name = if node.name.is_empty() { String::new() } else { format!(" {}", node.name) };
             let dims = self.names.list(&node.dims);
             let _ = writeln!(text, "{indent}%{}{name} = {}{} : {dims}", id.0, self.op(&node.op), operands.concat());

@@ -27,15 +27,15 @@ pub fn verify(graph: &Lowered) -> Result<(), String> {
 }
 
 fn inside(dag: &Dag, id: ValueId, what: &str) -> Result<(), String> {
-    if (id.0 as usize) < dag.nodes.len() { Ok(()) } else { Err(format!("{what} %{} is not in its graph", id.0)) }
+    if (id.0 as usize) < dag.len() { Ok(()) } else { Err(format!("{what} %{} is not in its graph", id.0)) }
 }
 
 /// Checks a DAG. `banned`: dimensions that no value of it may have; `captures`: in a body, number of captures of the surrounding node.
 fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usize>) -> Result<(), String> {
     for id in dag.ids() {
-        let node = dag.node(id);
+        let (node, operands) = (dag.node(id), dag.operands(id));
         let fail = |why: &str| Err(format!("%{} ({:?}): {why}", id.0, node.op));
-        if node.operands.iter().any(|o| *o >= id) {
+        if operands.iter().any(|o| *o >= id) {
             return fail("an operand comes after its user");
         }
         if node.dims.iter().any(|d| d.0 as usize >= graph.dims.len()) {
@@ -49,12 +49,10 @@ fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usi
         if let Some(d) = node.dims.iter().find(|d| banned.contains(d)) {
             return fail(&format!("it has the dimension {} of the loop around it", graph.dim(*d).name));
         }
-        if !matches!(node.op, Op::Param(_) | Op::Input(_))
-            && shape(&graph.dims, dag, &node.op, &node.operands) != node.dims
-        {
+        if !matches!(node.op, Op::Param(_) | Op::Input(_)) && shape(&graph.dims, dag, &node.op, operands) != node.dims {
             return fail("its dimensions are not what its shape rule gives");
         }
-        let misses = |i: usize, d: &DimId| !dag.node(node.operands[i]).dims.contains(d);
+        let misses = |i: usize, d: &DimId| !dag.node(operands[i]).dims.contains(d);
         match &node.op {
             Op::Capture(i, _) | Op::Past(i, _) if captures.is_none_or(|n| *i >= n) => return fail("no such capture"),
             Op::State(..) | Op::Lag(..) if captures.is_none() => return fail("a body's leaf outside of a body"),
@@ -78,8 +76,7 @@ fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usi
                 return fail("its operand lacks a dimension that it is over");
             }
             Op::Cumsum { dim, .. } | Op::CumsumLow { dim, .. }
-                if node
-                    .operands
+                if operands
                     .get(1)
                     .is_some_and(|starts| misses(1, dim) || dag.node(*starts).dims.iter().any(|d| misses(0, d))) =>
             {
@@ -98,13 +95,13 @@ fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usi
                 }
             }
             Op::Loop(l) => {
-                if node.operands.len() < l.states.len() || l.next.len() != l.states.len() {
+                if operands.len() < l.states.len() || l.next.len() != l.states.len() {
                     return fail("states, initial values and next values differ in number");
                 }
                 let mut banned = banned.to_vec();
                 banned.extend(&l.map);
                 banned.push(l.over);
-                verify_dag(graph, &l.body, &banned, Some(node.operands.len() - l.states.len()))?;
+                verify_dag(graph, &l.body, &banned, Some(operands.len() - l.states.len()))?;
                 for (state, next) in l.states.iter().zip(&l.next) {
                     inside(&l.body, *next, "next")?;
                     if l.body.node(*next).dims != state.dims {
@@ -112,7 +109,7 @@ fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usi
                     }
                 }
                 for (i, state) in l.states.iter().enumerate() {
-                    let given = &dag.node(node.operands[i]).dims;
+                    let given = &dag.node(operands[i]).dims;
                     if given.iter().any(|d| !state.dims.contains(d) && !l.map.contains(d)) {
                         return fail(&format!("the initial value of {} has further dimensions", state.name));
                     }
@@ -123,7 +120,7 @@ fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usi
                 let mut banned = banned.to_vec();
                 banned.extend(&a.map);
                 banned.push(super::TIME);
-                verify_dag(graph, &a.body, &banned, Some(node.operands.len()))?;
+                verify_dag(graph, &a.body, &banned, Some(operands.len()))?;
                 let weight = &a.body.node(a.weighing.value()).dims;
                 if weight.iter().any(|d| *d != a.rows && *d != a.cols) {
                     return fail("its score has axes that are not mapped");
@@ -133,10 +130,10 @@ fn verify_dag(graph: &Lowered, dag: &Dag, banned: &[DimId], captures: Option<usi
                 let mut banned = banned.to_vec();
                 banned.extend(&g.forward.map);
                 banned.push(super::TIME);
-                verify_dag(graph, &g.body, &banned, Some(node.operands.len()))?;
+                verify_dag(graph, &g.body, &banned, Some(operands.len()))?;
             }
             Op::Emit(i) | Op::Final(i) => {
-                let count = match (&dag.node(node.operands[0]).op, &node.op) {
+                let count = match (&dag.node(operands[0]).op, &node.op) {
                     (Op::Loop(l), Op::Emit(_)) => l.emits.len(),
                     (Op::Loop(l), _) => l.states.len(),
                     (Op::Attend(a), Op::Emit(_)) => a.emits.len() + a.statistics(),

@@ -208,21 +208,21 @@ impl<'d> ScopePlan<'d> {
     fn roles(&self, planner: &Planner<'_>) -> Vec<Role> {
         let role = |id: ValueId| {
             let i = id.0 as usize;
-            let node = self.values.dag.node(id);
+            let (node, operands) = (self.values.dag.node(id), self.values.dag.operands(id));
             if !self.values.live[i] || self.values.is_constant(id) || node.op.is(Fact::Leaf) || self.joins.absorbed[i] {
                 return Role::None;
             }
             if self.joins.adds.contains_key(&id) {
                 return Role::Kernel;
             }
-            let of = |n: usize| self.values.dag.node(node.operands[n]).dims.clone();
+            let of = |n: usize| self.values.dag.node(operands[n]).dims.clone();
             match &node.op {
                 Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Softmax(_) => Role::Fused(node.dims.clone()),
                 Op::Const(_) => Role::Fused(Vec::new()),
-                Op::Reduce(..) if self.joins.absorbed[node.operands[0].0 as usize] => Role::Kernel,
+                Op::Reduce(..) if self.joins.absorbed[operands[0].0 as usize] => Role::Kernel,
                 Op::Reduce(..) => Role::Fused(of(0)),
                 Op::Contract(over) => {
-                    let window = node.operands.iter().any(|o| {
+                    let window = operands.iter().any(|o| {
                         matches!(self.values.dag.node(*o).op, Op::Window { .. }) && self.joins.absorbed[o.0 as usize]
                     });
                     if window || !Roles::new(&of(0), &of(1), over).is_dot(&planner.sizes, &planner.target) {
@@ -252,7 +252,7 @@ impl<'d> ScopePlan<'d> {
             } else if let Op::Weight(..) | Op::Visible(..) = self.values.dag.node(id).op {
                 found.extend(gate);
             } else if !self.values.is_constant(id) {
-                stack.extend(&self.values.dag.node(id).operands);
+                stack.extend(self.values.dag.operands(id));
             }
         }
         found.sort_unstable();
@@ -263,16 +263,14 @@ impl<'d> ScopePlan<'d> {
     fn needs(&self, roles: &[Role], id: ValueId, gate: &[ValueId]) -> Vec<ValueId> {
         match roles[id.0 as usize] {
             Role::None => Vec::new(),
-            _ => self.sources(roles, &self.values.dag.node(id).operands, gate),
+            _ => self.sources(roles, self.values.dag.operands(id), gate),
         }
     }
 
     /// Operands of a fused value, aliases with equal elements looked through.
     fn reads(&self, roles: &[Role], id: ValueId) -> Vec<ValueId> {
         match roles[id.0 as usize] {
-            Role::Fused(_) => {
-                self.values.dag.node(id).operands.iter().map(|o| self.values.looked_through(*o)).collect()
-            }
+            Role::Fused(_) => self.values.dag.operands(id).iter().map(|o| self.values.looked_through(*o)).collect(),
             _ => Vec::new(),
         }
     }

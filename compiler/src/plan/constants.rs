@@ -25,8 +25,8 @@ pub(super) struct Constants {
     distinct: Vec<(Essence, usize)>,
 }
 
-/// A constant's definition: its nodes with dimensions renumbered, and the dimensions' lengths.
-type Essence = (Vec<Node>, Vec<usize>);
+/// A constant's definition: its DAG with dimensions renumbered, and the dimensions' lengths.
+type Essence = (Dag, Vec<usize>);
 
 /// Marks values that depend on no token, parameter, state or step.
 pub(super) fn constant(dag: &Dag) -> Vec<bool> {
@@ -40,9 +40,10 @@ pub(super) fn of_params(dag: &Dag) -> Vec<bool> {
 
 /// Marks values computed from numbers and the given leaves by pure ops only.
 fn made_of(dag: &Dag, leaf: &dyn Fn(&Op) -> bool) -> Vec<bool> {
-    let mut constant: Vec<bool> = Vec::with_capacity(dag.nodes.len());
-    for node in &dag.nodes {
-        let fixed = leaf(&node.op) || node.op.is(Fact::Pure) && node.operands.iter().all(|o| constant[o.0 as usize]);
+    let mut constant: Vec<bool> = Vec::with_capacity(dag.len());
+    for id in dag.ids() {
+        let op = &dag.node(id).op;
+        let fixed = leaf(op) || op.is(Fact::Pure) && dag.operands(id).iter().all(|o| constant[o.0 as usize]);
         constant.push(fixed);
     }
     constant
@@ -60,11 +61,12 @@ impl Constants {
             return view.clone();
         }
         let mut view = View::dense(self.next(), &dag.node(id).dims, sizes);
-        let mut nodes = Vec::new();
-        gather(dag, id, &mut BTreeMap::new(), &mut nodes);
+        let mut own = Dag::new();
+        gather(dag, id, &mut BTreeMap::new(), &mut own);
         let mut numbers = Numbered::default();
-        let mut same = nodes.clone();
-        for node in &mut same {
+        let mut same = own.clone();
+        for id in own.ids() {
+            let node = same.node_mut(id);
             node.op.each_dim(&mut |d| numbers.number(d));
             node.dims.iter_mut().for_each(|d| numbers.number(d));
         }
@@ -73,7 +75,7 @@ impl Constants {
             Some((_, start)) => view.start.offset = *start,
             None => {
                 self.distinct.push((essence, view.start.offset));
-                self.add(nodes, view.clone());
+                self.add(own, view.clone());
             }
         }
         self.known.insert((scope, id), view.clone());
@@ -85,7 +87,9 @@ impl Constants {
         let op = Op::Const(x);
         let place = source::Place { file: FileId(0), span: Span { start: 0, end: 0 } };
         let view = View { start: self.next(), element: Element::F32, axes: Vec::new() };
-        self.add(vec![Node { op, operands: Vec::new(), dims: Vec::new(), name: String::new(), place }], view.clone());
+        let mut own = Dag::new();
+        own.add(Node { op, dims: Vec::new(), name: String::new(), place }, &[]);
+        self.add(own, view.clone());
         view
     }
 
@@ -93,27 +97,25 @@ impl Constants {
         Place::there(Base::Constants, self.len)
     }
 
-    /// Adds nodes, the last of which is read at `view`.
-    fn add(&mut self, nodes: Vec<Node>, view: View) {
-        let before = self.dag.nodes.len() as u32;
-        for mut node in nodes {
-            node.operands.iter_mut().for_each(|o| o.0 += before);
-            self.dag.nodes.push(node);
+    /// Adds a constant's DAG, whose last node is read at `view`.
+    fn add(&mut self, own: Dag, view: View) {
+        let before = self.dag.len() as u32;
+        for (node, mut operands) in own.into_nodes() {
+            operands.iter_mut().for_each(|o| o.0 += before);
+            self.dag.add(node, &operands);
         }
         self.len += view.len().next_multiple_of(self.align);
-        self.placed.push((ValueId(self.dag.nodes.len() as u32 - 1), view));
+        self.placed.push((ValueId(self.dag.len() as u32 - 1), view));
     }
 }
 
-/// Collects a value and everything it is computed from into `nodes`, operands first; returns the value's new id.
-fn gather(dag: &Dag, id: ValueId, at: &mut BTreeMap<ValueId, ValueId>, nodes: &mut Vec<Node>) -> ValueId {
+/// Copies a value and everything it is computed from into `own`; returns the value's new id.
+fn gather(dag: &Dag, id: ValueId, at: &mut BTreeMap<ValueId, ValueId>, own: &mut Dag) -> ValueId {
     if let Some(copy) = at.get(&id) {
         return *copy;
     }
-    let mut node = dag.node(id).clone();
-    node.operands = node.operands.iter().map(|o| gather(dag, *o, at, nodes)).collect();
-    nodes.push(node);
-    let copy = ValueId(nodes.len() as u32 - 1);
+    let operands: Vec<ValueId> = dag.operands(id).iter().map(|o| gather(dag, *o, at, own)).collect();
+    let copy = own.add(dag.node(id).clone(), &operands);
     at.insert(id, copy);
     copy
 }

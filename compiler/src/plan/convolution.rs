@@ -29,7 +29,7 @@ impl ScopePlan<'_> {
         let node = self.values.dag.node(user);
         match &node.op {
             Op::Contract(over) if *over == [dim] && !self.joins.adds.values().any(|a| a.1 == user) => {
-                let f = other(&node.operands, window)?;
+                let f = other(self.values.dag.operands(user), window)?;
                 let fixed = self.values.dag.node(f).dims.iter().all(|d| planner.graph.dim(*d).rank >= 4);
                 let inside = self.values.dag.node(f).dims.iter().all(|d| self.values.dag.node(window).dims.contains(d));
                 (fixed && inside).then_some(Taps::Value(f))
@@ -46,20 +46,20 @@ impl ScopePlan<'_> {
         let Op::Window { dim, .. } = self.values.dag.node(window).op else { return None };
         let node = self.values.dag.node(user);
         let Op::Contract(over) = &node.op else { return None };
-        let dy = other(&node.operands, window)?;
+        let dy = other(self.values.dag.operands(user), window)?;
         let dims = &self.values.dag.node(dy).dims;
         let x = &self.values.dag.node(window).dims;
         let fits = over.contains(&BATCH) && over.contains(&TIME) && !over.contains(&dim) && !dims.contains(&dim);
         // dy has all of x's channels, so that each product is summed once
         let same = x.iter().all(|d| *d == dim || dims.contains(d)) && dims.iter().all(|d| x.contains(d));
-        (fits && same && self.values.dag.node(window).operands.len() == 1).then_some(dy)
+        (fits && same && self.values.dag.operands(window).len() == 1).then_some(dy)
     }
 
     /// The value and the taps whose product the transpose of a window sums, if they are known.
     pub fn back_taps(&self, planner: &Planner<'_>, id: ValueId) -> Option<(ValueId, Taps)> {
         let Op::Unwindow { dim, .. } = self.values.dag.node(id).op else { return None };
-        let operand = self.values.dag.node(id).operands[0];
-        let node = self.values.dag.node(operand);
+        let operand = self.values.dag.operands(id)[0];
+        let (node, operands) = (self.values.dag.node(operand), self.values.dag.operands(operand));
         if self.values.is_constant(operand) {
             return None;
         }
@@ -67,24 +67,24 @@ impl ScopePlan<'_> {
         let wanted: Vec<DimId> = dims(id).clone();
         match &node.op {
             Op::Binary(BinaryOp::Mul) => {
-                let (a, b) = (node.operands[0], node.operands[1]);
+                let (a, b) = (operands[0], operands[1]);
                 let split = |f: ValueId, dy: ValueId| {
                     let fixed = dims(f).iter().all(|d| planner.graph.dim(*d).rank >= 4);
                     (fixed && dims(f).contains(&dim) && *dims(dy) == wanted).then_some((dy, Taps::Value(f)))
                 };
                 split(a, b).or_else(|| split(b, a))
             }
-            Op::Put(d, i) if *d == dim => Some((node.operands[0], Taps::One(*i))),
-            Op::Expand(new) if *new == [dim] => Some((node.operands[0], Taps::All(1.0))),
+            Op::Put(d, i) if *d == dim => Some((operands[0], Taps::One(*i))),
+            Op::Expand(new) if *new == [dim] => Some((operands[0], Taps::All(1.0))),
             _ => None,
         }
     }
 
     /// Emits the kernel of a value that is a convolution; false if it is none.
     pub fn emit_convolution(&mut self, planner: &mut Planner<'_>, id: ValueId) -> bool {
-        let node = self.values.dag.node(id);
+        let (node, operands) = (self.values.dag.node(id), self.values.dag.operands(id));
         if let Op::Unwindow { dim, step } = node.op {
-            let operand = node.operands[0];
+            let operand = operands[0];
             if !self.joins.absorbed[operand.0 as usize] {
                 return false;
             }
@@ -106,15 +106,15 @@ impl ScopePlan<'_> {
             self.kernels.push(Kernel { work: Work::Conv(conv), name: node.name.clone() });
             return true;
         }
-        let Some(window) =
-            node.operands.iter().copied().find(|o| {
-                matches!(self.values.dag.node(*o).op, Op::Window { .. }) && self.joins.absorbed[o.0 as usize]
-            })
+        let Some(window) = operands
+            .iter()
+            .copied()
+            .find(|o| matches!(self.values.dag.node(*o).op, Op::Window { .. }) && self.joins.absorbed[o.0 as usize])
         else {
             return false;
         };
         let Op::Window { dim, step } = self.values.dag.node(window).op else { return false };
-        let inputs = self.values.dag.node(window).operands.clone();
+        let inputs = self.values.dag.operands(window);
         let x = self.read(planner, inputs[0]);
         let carried = inputs.get(1).map(|c| self.read(planner, *c));
         let pos = self.homes.positions(planner);

@@ -80,7 +80,7 @@ pub(super) struct Fusion<'a> {
 impl Fusion<'_> {
     /// Units of all values with roles.
     pub fn units(&self) -> Units {
-        let count = self.dag.nodes.len();
+        let count = self.dag.len();
         let mut all = Units { units: Vec::new(), of: vec![None; count], latest: Vec::new() };
         let mut users: Vec<Vec<ValueId>> = vec![Vec::new(); count];
         for id in self.dag.ids() {

@@ -179,15 +179,15 @@ impl ScopePlan<'_> {
         let mut made: BTreeMap<ValueId, usize> = BTreeMap::new();
         // values of which the sigmoid is made here: x sigmoid(x) is then one product more
         let unary = |id: &ValueId, op: UnaryOp| matches!(self.values.dag.node(*id).op, Op::Unary(own) if own == op);
-        let operand = |id: &ValueId| self.values.looked_through(self.values.dag.node(*id).operands[0]);
+        let operand = |id: &ValueId| self.values.looked_through(self.values.dag.operands(*id)[0]);
         let sigmoids: Vec<ValueId> = unit.members.iter().filter(|m| unary(m, UnaryOp::Sigmoid)).map(operand).collect();
         for &id in &unit.members {
             let node = self.values.dag.node(id);
             let operands: Vec<usize> =
-                node.operands.iter().map(|o| self.operand(planner, &mut code, &made, *o)).collect();
+                self.values.dag.operands(id).iter().map(|o| self.operand(planner, &mut code, &made, *o)).collect();
             let value = match &node.op {
                 Op::Const(x) => code.number(*x),
-                Op::Unary(UnaryOp::Silu) if sigmoids.contains(&self.values.looked_through(node.operands[0])) => {
+                Op::Unary(UnaryOp::Silu) if sigmoids.contains(&operand(&id)) => {
                     let sigmoid = code.unary(UnaryOp::Sigmoid, operands[0]);
                     code.binary(BinaryOp::Mul, operands[0], sigmoid)
                 }

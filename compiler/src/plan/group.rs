@@ -52,7 +52,7 @@ impl ScopePlan<'_> {
             if !self.is_product(planner, id) || self.wished(id) {
                 continue;
             }
-            let operands = &self.values.dag.node(id).operands;
+            let operands = self.values.dag.operands(id);
             for (x, w) in [(operands[0], operands[1]), (operands[1], operands[0])] {
                 if let Some(weight) = self.weight(planner, w, over)
                     && self.side_by_side(x, &weight, over)
@@ -103,7 +103,7 @@ impl ScopePlan<'_> {
         match &self.values.dag.node(value).op {
             Op::Param(p) => Some((*p, planner.param_view(*p, Base::Params))),
             Op::Rename(from, to) => {
-                let (p, mut view) = self.param(planner, self.values.dag.node(value).operands[0])?;
+                let (p, mut view) = self.param(planner, self.values.dag.operands(value)[0])?;
                 view.axes.iter_mut().filter(|a| a.dim == *from).for_each(|a| a.dim = *to);
                 Some((p, view))
             }
@@ -173,7 +173,7 @@ impl ScopePlan<'_> {
         for (map, slice) in maps.iter().zip(slices) {
             self.wish(map.product, slice);
         }
-        let first = &self.values.dag.node(maps[0].product).operands;
+        let first = self.values.dag.operands(maps[0].product);
         let weight = if first[0] == x { first[1] } else { first[0] };
         let inner = self.inner(planner, weights[0].param, over, weight);
         let right = Side::View(self.matrix(Base::Params, &weights, &inner));
@@ -211,7 +211,7 @@ impl ScopePlan<'_> {
             while let Op::Rename(from, to) = self.values.dag.node(product).op {
                 let last = names.iter().find(|n| n.0 == to).map_or(to, |n| n.1);
                 names.push((from, last));
-                product = self.values.dag.node(product).operands[0];
+                product = self.values.dag.operands(product)[0];
             }
             let Op::Contract(over) = &self.values.dag.node(product).op else { continue };
             if !self.is_product(planner, product)
@@ -221,7 +221,7 @@ impl ScopePlan<'_> {
                 continue;
             }
             let view = planner.param_view(*param, Base::Grads);
-            let operands = &self.values.dag.node(product).operands;
+            let operands = self.values.dag.operands(product);
             for (dy, x) in [(operands[0], operands[1]), (operands[1], operands[0])] {
                 let lead: Vec<DimId> =
                     self.values.dag.node(dy).dims.iter().copied().filter(|d| over.contains(d)).collect();
@@ -317,14 +317,14 @@ impl ScopePlan<'_> {
         let mut over_back: Option<Vec<DimId>> = None;
         for (dy, weight) in dys.iter().zip(&weights) {
             let back = self.values.dag.ids().filter(|u| self.values.live[u.0 as usize]).find(|u| {
-                let node = self.values.dag.node(*u);
+                let (node, operands) = (self.values.dag.node(*u), self.values.dag.operands(*u));
                 let Op::Contract(back) = &node.op else { return false };
                 let mut sorted = back.clone();
                 planner.graph.order(&mut sorted);
                 let own: Vec<DimId> =
                     self.values.dag.node(*dy).dims.iter().copied().filter(|d| sorted.contains(d)).collect();
-                node.operands.contains(dy)
-                    && node.operands.iter().any(|o| {
+                operands.contains(dy)
+                    && operands.iter().any(|o| {
                         self.param(planner, *o).is_some_and(|(p, v)| {
                             p == weight.param && {
                                 inner = v;

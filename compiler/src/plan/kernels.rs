@@ -21,16 +21,16 @@ impl ScopePlan<'_> {
         if self.emit_convolution(planner, id) {
             return;
         }
-        let node = self.values.dag.node(id);
+        let (node, operands) = (self.values.dag.node(id), self.values.dag.operands(id));
         match &node.op {
             Op::Contract(_) => self.emit_product(planner, id, id, false),
             Op::Loop(_) => self.emit_loop(planner, id),
             Op::Attend(_) | Op::AttendGrad(_) => self.emit_attend(planner, id),
             Op::Stack(_) | Op::Cat(..) => {
                 let whole = self.read(planner, id);
-                let places = parts(planner, node, &whole);
-                for (operand, to) in node.operands.clone().into_iter().zip(places) {
-                    let from = self.read(planner, operand);
+                let places = parts(planner, &node.op, operands.len(), &whole);
+                for (operand, to) in operands.iter().zip(places) {
+                    let from = self.read(planner, *operand);
                     if from != to {
                         self.kernels.push(copy(from, to, &self.values.dag.node(id).name));
                     }
@@ -54,7 +54,7 @@ impl ScopePlan<'_> {
             Op::Chunk { chunks, rows, fill } => {
                 // ragged: whole chunks first, then the remaining tokens
                 let whole = self.read(planner, id);
-                let from = self.read(planner, node.operands[0]);
+                let from = self.read(planner, operands[0]);
                 let (c, stride) = (planner.size(*rows), from.stride(TIME));
                 let (rest, strides) = whole.without(&[*chunks, *rows]);
                 let full = planner.shape.len / c;
@@ -87,7 +87,7 @@ impl ScopePlan<'_> {
             }
             Op::Flatten(from, into) => {
                 let to = self.read(planner, id);
-                let source = self.read(planner, node.operands[0]);
+                let source = self.read(planner, operands[0]);
                 let mut split = to.clone();
                 for axis in to.axes.iter().filter(|a| a.dim == *into) {
                     split.axes.retain(|a| a.dim != *into);
@@ -103,7 +103,7 @@ impl ScopePlan<'_> {
             Op::Unchunk { chunks, rows } => {
                 // chunks that are not contiguous: all whole chunks in one copy, then the remaining tokens
                 let to = self.read(planner, id);
-                let source = self.read(planner, node.operands[0]);
+                let source = self.read(planner, operands[0]);
                 let c = planner.size(*rows);
                 let (rest, strides) = to.without(&[TIME]);
                 let (from, steps) = source.without(&[*chunks, *rows]);
@@ -129,7 +129,7 @@ impl ScopePlan<'_> {
                 }
             }
             op => {
-                let mut inputs: Vec<View> = node.operands.clone().into_iter().map(|o| self.read(planner, o)).collect();
+                let mut inputs: Vec<View> = operands.iter().map(|o| self.read(planner, *o)).collect();
                 for (leaf, element) in Leaf::beside(op) {
                     let dims = leaf.dims();
                     inputs.push(self.homes.leaf(planner, leaf, element, dims));
@@ -141,7 +141,7 @@ impl ScopePlan<'_> {
     }
 
     fn emit_filled(&mut self, planner: &mut Planner<'_>, id: ValueId, to: View, whole: View, fill: f64) {
-        let from = self.read(planner, self.values.dag.node(id).operands[0]);
+        let from = self.read(planner, self.values.dag.operands(id)[0]);
         let mut kernel = copy(from, to, &self.values.dag.node(id).name);
         if let Work::Copy(Copy { fill: f, .. }) = &mut kernel.work {
             *f = Some((whole, fill));
@@ -150,11 +150,11 @@ impl ScopePlan<'_> {
     }
 
     fn emit_product(&mut self, planner: &mut Planner<'_>, product: ValueId, into: ValueId, accumulate: bool) {
-        let node = self.values.dag.node(product);
-        let Op::Contract(over) = &node.op else {
+        let operands = self.values.dag.operands(product);
+        let Op::Contract(over) = &self.values.dag.node(product).op else {
             panic!("archc bug: %{} is no contraction", product.0);
         };
-        let (a, b) = (node.operands[0], node.operands[1]);
+        let (a, b) = (operands[0], operands[1]);
         let dims = |v: ValueId| -> Vec<DimId> { self.values.dag.node(v).dims.clone() };
         let roles = Roles::new(&dims(a), &dims(b), over);
         let (a, b) = (self.read(planner, a), self.read(planner, b));

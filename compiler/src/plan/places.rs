@@ -6,7 +6,7 @@ use super::contraction::Roles;
 use super::memory::View;
 use super::planner::Planner;
 use super::scope::ScopePlan;
-use crate::lowered::{DimId, Fact, Node, Op, TIME, ValueId};
+use crate::lowered::{DimId, Fact, Op, TIME, ValueId};
 
 impl<'d> ScopePlan<'d> {
     /// Finds in-place sums: one operand is a contraction, the other a result, and neither has another user, so that the contraction
@@ -14,11 +14,11 @@ impl<'d> ScopePlan<'d> {
     pub fn find_adds(&mut self, planner: &Planner<'_>) {
         use crate::graph::BinaryOp;
         for id in self.values.dag.ids().rev().filter(|id| self.values.live[id.0 as usize]) {
-            let node = self.values.dag.node(id);
+            let (node, operands) = (self.values.dag.node(id), self.values.dag.operands(id));
             if !matches!(node.op, Op::Binary(BinaryOp::Add)) || self.values.is_constant(id) {
                 continue;
             }
-            let (a, b) = (node.operands[0], node.operands[1]);
+            let (a, b) = (operands[0], operands[1]);
             let whole = |s: &Self, v: ValueId| {
                 s.values.uses[v.0 as usize] == 1 && s.values.dag.node(v).dims == node.dims && s.values.made(v)
             };
@@ -51,9 +51,9 @@ impl<'d> ScopePlan<'d> {
 
     /// Whether a value is a contraction that runs as a matrix product.
     pub fn is_product(&self, planner: &Planner<'_>, id: ValueId) -> bool {
-        let node = self.values.dag.node(id);
+        let (node, operands) = (self.values.dag.node(id), self.values.dag.operands(id));
         let Op::Contract(over) = &node.op else { return false };
-        let (a, b) = (node.operands[0], node.operands[1]);
+        let (a, b) = (operands[0], operands[1]);
         let window = |v: ValueId| matches!(self.values.dag.node(v).op, Op::Window { .. });
         !self.values.is_constant(id)
             && !window(a)
@@ -65,7 +65,7 @@ impl<'d> ScopePlan<'d> {
     /// Places operands of stacks and concatenations inside of the result, where possible.
     pub fn find_parts(&mut self, planner: &Planner<'_>) {
         for id in self.values.dag.ids().rev() {
-            let node = self.values.dag.node(id);
+            let (node, operands) = (self.values.dag.node(id), self.values.dag.operands(id));
             let joins = matches!(node.op, Op::Stack(_) | Op::Cat(..));
             if !self.values.live[id.0 as usize] || self.values.is_constant(id) || !joins {
                 continue;
@@ -75,9 +75,9 @@ impl<'d> ScopePlan<'d> {
                 None => self.homes.fresh(&node.dims, &planner.sizes, false),
             };
             self.homes.place[id.0 as usize] = Some(whole.clone());
-            for (operand, part) in node.operands.iter().zip(parts(planner, node, &whole)) {
+            for (operand, part) in operands.iter().zip(parts(planner, &node.op, operands.len(), &whole)) {
                 let dims: Vec<DimId> = part.axes.iter().map(|a| a.dim).collect();
-                let once = node.operands.iter().filter(|o| *o == operand).count() == 1;
+                let once = operands.iter().filter(|o| *o == operand).count() == 1;
                 if once && self.values.dag.node(*operand).dims == dims {
                     let target = match self.joins.adds.get(operand) {
                         Some((base, _)) => *base,
@@ -99,7 +99,7 @@ impl<'d> ScopePlan<'d> {
                     self.joins.absorbed[id.0 as usize] = all && !self.values.roots.contains(&id);
                 }
                 Op::Unwindow { .. } => {
-                    let operand = self.values.dag.node(id).operands[0];
+                    let operand = self.values.dag.operands(id)[0];
                     if self.values.uses[operand.0 as usize] == 1 && self.back_taps(planner, id).is_some() {
                         self.joins.absorbed[operand.0 as usize] = true;
                     }
@@ -140,7 +140,7 @@ impl<'d> ScopePlan<'d> {
         if !node.op.is(Fact::Name) {
             return None;
         }
-        let x = node.operands[0];
+        let x = self.values.dag.operands(id)[0];
         if self.joins.absorbed[x.0 as usize] {
             return None; // a pick from a window that is never built
         }
@@ -202,7 +202,7 @@ impl<'d> ScopePlan<'d> {
     /// Whether a value that may be an alias is one here: its place is inside of its operand's.
     pub fn is_name_here(&self, planner: &Planner<'_>, id: ValueId) -> bool {
         let node = self.values.dag.node(id);
-        let x = node.operands[0];
+        let x = self.values.dag.operands(id)[0];
         if self.joins.absorbed[x.0 as usize] {
             return false;
         }
@@ -217,9 +217,9 @@ impl<'d> ScopePlan<'d> {
     }
 }
 
-/// Views of the parts of a stack or concatenation.
-pub(super) fn parts(planner: &Planner<'_>, node: &Node, whole: &View) -> Vec<View> {
-    let part = |i: usize| match &node.op {
+/// Views of the parts of a stack or concatenation of `count` operands.
+pub(super) fn parts(planner: &Planner<'_>, op: &Op, count: usize, whole: &View) -> Vec<View> {
+    let part = |i: usize| match op {
         Op::Stack(dim) => {
             let (mut view, strides) = whole.without(&[*dim]);
             view.start.offset += i * strides[0].unsigned_abs();
@@ -235,5 +235,5 @@ pub(super) fn parts(planner: &Planner<'_>, node: &Node, whole: &View) -> Vec<Vie
         }
         op => panic!("archc bug: {op:?} has no parts"),
     };
-    (0..node.operands.len()).map(part).collect()
+    (0..count).map(part).collect()
 }

@@ -62,10 +62,8 @@ pub(super) struct Homes {
 impl<'d> Values<'d> {
     fn new(dag: &'d Dag, roots: Vec<ValueId>, number: usize) -> Self {
         let live = dag.reachable(&roots);
-        let mut users: Vec<Vec<ValueId>> = vec![Vec::new(); dag.nodes.len()];
-        for id in dag.ids().filter(|id| live[id.0 as usize]) {
-            dag.node(id).operands.iter().for_each(|o| users[o.0 as usize].push(id));
-        }
+        let mut users = dag.users();
+        users.iter_mut().for_each(|all| all.retain(|user| live[user.0 as usize]));
         let mut uses: Vec<usize> = users.iter().map(Vec::len).collect();
         roots.iter().for_each(|r| uses[r.0 as usize] += 1);
         let constant = constant(dag);
@@ -93,7 +91,7 @@ impl<'d> Values<'d> {
             if self.is_constant(id) {
                 break;
             }
-            id = self.dag.node(id).operands[0];
+            id = self.dag.operands(id)[0];
         }
         id
     }
@@ -160,7 +158,7 @@ impl Homes {
 impl<'d> ScopePlan<'d> {
     pub fn new(planner: &mut Planner<'_>, dag: &'d Dag, roots: Vec<ValueId>) -> Self {
         planner.scopes += 1;
-        let count = dag.nodes.len();
+        let count = dag.len();
         Self {
             values: Values::new(dag, roots, planner.scopes),
             joins: Joins { absorbed: vec![false; count], ..Joins::default() },

@@ -131,8 +131,8 @@ impl<'a> Algebra<'a> {
 
     pub(super) fn operands(&self, r: Ref) -> Vec<Ref> {
         match r {
-            Ref::Body(id) => self.body().operands(id).into_iter().map(|o| self.free(o)).collect(),
-            Ref::Outer(id) => self.graph.dag.operands(id).into_iter().map(Ref::Outer).collect(),
+            Ref::Body(id) => self.body().operands(id).iter().map(|o| self.free(*o)).collect(),
+            Ref::Outer(id) => self.graph.dag.operands(id).iter().copied().map(Ref::Outer).collect(),
         }
     }
 
@@ -200,14 +200,14 @@ impl<'a> Algebra<'a> {
         let shape = &self.scan.states[state].axes;
         // walk down from the node: a node is a waist if no other one is open
         let mut open: std::collections::BTreeSet<NodeId> =
-            body.operands(node).into_iter().filter(|o| on[o.0 as usize]).collect();
+            body.operands(node).iter().copied().filter(|o| on[o.0 as usize]).collect();
         while let Some(last) = open.pop_last() {
             // the state itself is on every path
             let leaf = matches!(body.op(last), Op::State(_));
             if leaf || open.is_empty() && body.ty(last).axes == *shape {
                 return Some(last);
             }
-            open.extend(body.operands(last).into_iter().filter(|o| on[o.0 as usize]));
+            open.extend(body.operands(last).iter().filter(|o| on[o.0 as usize]));
         }
         None
     }
@@ -226,7 +226,7 @@ impl<'a> Algebra<'a> {
                 Op::State(_) => versions.first().is_some_and(|first| self.same(id, *first)).then_some(0),
                 _ if version[i].is_some() => version[i],
                 _ => {
-                    let operands = body.operands(id).into_iter().filter(|o| on[o.0 as usize]);
+                    let operands = body.operands(id).iter().filter(|o| on[o.0 as usize]);
                     operands.map(|o| read[o.0 as usize]).min().flatten()
                 }
             };

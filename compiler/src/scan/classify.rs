@@ -345,7 +345,7 @@ fn tropical(algebra: &Algebra) -> Option<Elementwise> {
         Op::Reduce(ReduceOp::LogSumExp, axes) => {
             let stack = operands[0];
             let parts = body.operands(stack);
-            match (body.op(stack), parts.as_slice()) {
+            match (body.op(stack), parts) {
                 (Op::Stack(axis), [a, b]) if axes.as_slice() == [*axis] => {
                     pair(*a, *b).then_some(Elementwise::LogSumExp)
                 }

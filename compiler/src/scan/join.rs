@@ -21,7 +21,7 @@ pub(super) fn join_parts(graph: &Graph, classes: &mut Classes) {
     let mut groups: Vec<Group> = Vec::new();
     let mut group_of: BTreeMap<NodeId, usize> = BTreeMap::new();
     let needs = |id: NodeId| {
-        let mut all = graph.dag.operands(id);
+        let mut all = graph.dag.operands(id).to_vec();
         if let Some(ScanClass::Chunk(form)) = classes.parts.get(&id).map(|p| &p.class) {
             all.extend(form.leaves_used());
         }

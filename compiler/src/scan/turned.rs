@@ -201,7 +201,7 @@ fn sums(b: &mut Builder, in_steps: [ValueId; 2], starts: Option<ValueId>, rows: 
 /// The two parts of a node, omitting those that are 0.
 fn parts(b: &mut Builder, dag: &Dag, operand: &mut Operand<'_>, node: NodeId, part: DimId) -> [Option<ValueId>; 2] {
     let operands = dag.operands(node);
-    if let (Source::Stack(axis), [re, im]) = (dag.op(node), operands.as_slice())
+    if let (Source::Stack(axis), [re, im]) = (dag.op(node), operands)
         && Lowered::axis_dim(*axis) == part
     {
         return [*re, *im].map(|mut x| {

@@ -151,23 +151,23 @@ enum Slot {
 /// Evaluates some nodes of a DAG.
 fn evaluate(frame: &Frame<'_>, dag: &Dag, scope: &Scope<'_>, wanted: &[ValueId]) -> Result<Vec<Value>> {
     let live = dag.reachable(wanted);
-    let mut last_use = vec![usize::MAX; dag.nodes.len()];
+    let mut last_use = vec![usize::MAX; dag.len()];
     for id in dag.ids().filter(|id| live[id.0 as usize]) {
-        dag.node(id).operands.iter().for_each(|o| last_use[o.0 as usize] = id.0 as usize);
+        dag.operands(id).iter().for_each(|o| last_use[o.0 as usize] = id.0 as usize);
     }
     wanted.iter().for_each(|w| last_use[w.0 as usize] = usize::MAX);
-    let mut slots: Vec<Slot> = dag.nodes.iter().map(|_| Slot::Empty).collect();
+    let mut slots: Vec<Slot> = dag.nodes().iter().map(|_| Slot::Empty).collect();
     for id in dag.ids().filter(|id| live[id.0 as usize]) {
-        let (i, node) = (id.0 as usize, dag.node(id));
-        let slot = match (&node.op, node.operands.first().map(|o| &slots[o.0 as usize])) {
+        let (i, node, operands) = (id.0 as usize, dag.node(id), dag.operands(id));
+        let slot = match (&node.op, operands.first().map(|o| &slots[o.0 as usize])) {
             (Op::Emit(n), Some(Slot::Many(emits, _))) => Slot::One(emits[*n].clone()),
             (Op::Final(n), Some(Slot::Many(_, finals))) => Slot::One(finals[*n].clone()),
             (op, _) => {
-                let operands: Vec<Value> = node.operands.iter().map(|o| one(&slots, *o)).collect::<Result<_>>()?;
-                many(frame, scope, op, &operands)
+                let values: Vec<Value> = operands.iter().map(|o| one(&slots, *o)).collect::<Result<_>>()?;
+                many(frame, scope, op, &values)
                     .and_then(|many| match many {
                         Some((emits, finals)) => Ok(Slot::Many(emits, finals)),
-                        None => apply(frame, scope, op, &node.dims, &operands).map(Slot::One),
+                        None => apply(frame, scope, op, &node.dims, &values).map(Slot::One),
                     })
                     .map_err(|e| e.context(format!("at %{i}, {}", short(op))))?
             }
@@ -176,7 +176,7 @@ fn evaluate(frame: &Frame<'_>, dag: &Dag, scope: &Scope<'_>, wanted: &[ValueId])
             fits(frame, scope, value, &node.dims).map_err(|e| e.context(format!("at %{i}, {}", short(&node.op))))?;
         }
         slots[i] = slot;
-        for o in &node.operands {
+        for o in operands {
             if last_use[o.0 as usize] == i {
                 slots[o.0 as usize] = Slot::Empty;
             }

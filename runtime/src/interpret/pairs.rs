@@ -210,7 +210,7 @@ pub(super) fn attend(frame: &Frame<'_>, scope: &Scope<'_>, attend: &Attend, capt
     let tiles = Tiles { frame, scope, attend, rows: name(attend.rows), cols: name(attend.cols) };
     let all = 0..tiles.known();
     let mut read: Vec<usize> = Vec::new();
-    for node in &attend.body.nodes {
+    for node in attend.body.nodes() {
         if let Op::Past(i, _) = node.op {
             read.push(i);
         }

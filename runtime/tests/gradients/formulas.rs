@@ -3,7 +3,7 @@
 
 use crate::loops;
 use crate::made::{Made, joint, run};
-use archc_compiler::lowered::{BATCH, Builder, Dag, DimId, Extent, Lowered, Node, Op, Pairs, ValueId, print};
+use archc_compiler::lowered::{BATCH, Builder, Dag, DimId, Extent, Lowered, Op, Pairs, ValueId, print};
 use archc_runtime::Tensor;
 
 /// Rows of a chunk, chunks, and the state's two axes.
@@ -76,19 +76,19 @@ fn matrix(t: &Tensor, from: usize, rows: usize, cols: usize) -> Matrix {
 /// The number of matrix products: contractions whose operands both keep a dimension that the other lacks, and ops that consist of such
 /// products. A loop counts once, with its body as written.
 fn products(dag: &Dag, from: usize) -> usize {
-    let is_product = |n: &Node| match &n.op {
+    let is_product = |id: ValueId| match &dag.node(id).op {
         Op::Contract(_) => {
-            let (a, b) = (&dag.node(n.operands[0]).dims, &dag.node(n.operands[1]).dims);
+            let [a, b] = [0, 1].map(|i| &dag.node(dag.operands(id)[i]).dims);
             a.iter().any(|d| !b.contains(d)) && b.iter().any(|d| !a.contains(d))
         }
         Op::SolveUnitLower { .. } | Op::DecayDot { .. } | Op::DecayDotGrad { .. } => true,
         _ => false,
     };
-    let inside = |n: &Node| match &n.op {
+    let inside = |id: ValueId| match &dag.node(id).op {
         Op::Loop(l) => products(&l.body, 0),
         _ => 0,
     };
-    dag.nodes[from..].iter().map(|n| usize::from(is_product(n)) + inside(n)).sum()
+    dag.ids().skip(from).map(|id| usize::from(is_product(id)) + inside(id)).sum()
 }
 
 /// Asserts a small difference relative to the largest element: both are f64, and sums of a few terms.

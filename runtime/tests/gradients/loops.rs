@@ -57,7 +57,7 @@ fn linear() {
 }
 
 fn emits_of_first_loop(graph: &Lowered) -> usize {
-    let found = graph.dag.nodes.iter().find_map(|n| match &n.op {
+    let found = graph.dag.nodes().iter().find_map(|n| match &n.op {
         Op::Loop(l) => Some(l.emits.len()),
         _ => None,
     });
@@ -106,10 +106,10 @@ fn recurrent_map() {
     });
     check(&m, &lowered);
     let (joint, _) = joint(&lowered);
-    let products = joint.dag.nodes.iter().filter(|n| matches!(&n.op, Op::Contract(over) if over.contains(&TIME)));
+    let products = joint.dag.nodes().iter().filter(|n| matches!(&n.op, Op::Contract(over) if over.contains(&TIME)));
     assert_eq!(products.count(), 2, "{}", archc_compiler::lowered::print(&joint));
     // the cotangent of x, and that of the argument of tanh, which is the factor of both
-    let reverse = joint.dag.nodes.iter().rev().find_map(|n| match &n.op {
+    let reverse = joint.dag.nodes().iter().rev().find_map(|n| match &n.op {
         Op::Loop(l) => Some(l),
         _ => None,
     });
@@ -138,7 +138,7 @@ fn sums_after_the_loop() {
     });
     check(&m, &lowered);
     let (joint, _) = joint(&lowered);
-    let reverse = joint.dag.nodes.iter().rev().find_map(|n| match &n.op {
+    let reverse = joint.dag.nodes().iter().rev().find_map(|n| match &n.op {
         Op::Loop(l) => Some(l),
         _ => None,
     });

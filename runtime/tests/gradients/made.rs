@@ -347,5 +347,5 @@ pub fn count(dag: &Dag, is_it: &dyn Fn(&Op) -> bool) -> usize {
         };
         inside + usize::from(is_it(&n.op))
     };
-    dag.nodes.iter().map(of).sum()
+    dag.nodes().iter().map(of).sum()
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 /// Collects the names of a graph's ops, bodies included.
 fn ops(dag: &Dag, names: &mut BTreeSet<String>) {
-    for node in &dag.nodes {
+    for node in dag.nodes() {
         match &node.op {
             Op::Loop(l) => ops(&l.body, names),
             Op::Attend(a) => ops(&a.body, names),

@@ -41,7 +41,7 @@ impl Hand {
         let mut b = Builder::new(&mut dims, nowhere());
         let wanted = make(&mut b);
         let dag = b.dag;
-        let forward_nodes = dag.nodes.len();
+        let forward_nodes = dag.len();
         let graph = Lowered {
             source: Build::new().done(),
             params: ParamLayout::default(),
@@ -58,7 +58,7 @@ impl Hand {
         };
         verify(&graph).unwrap();
         let shape = Shape { batch: 2, len: self.leaves.len, carried: self.leaves.carried_tokens };
-        for node in &graph.dag.nodes {
+        for node in graph.dag.nodes() {
             if let Op::Carried(name, dims) = &node.op {
                 let shape: Vec<usize> = dims.iter().map(|d| graph.dim(*d).extent.at(shape)).collect();
                 self.leaves.carried.entry(name.clone()).or_insert_with(|| noise(name, &shape));

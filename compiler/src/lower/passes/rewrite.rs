@@ -10,9 +10,9 @@ pub(super) struct Rebuilt {
     pub at: Vec<ValueId>,
 }
 
-/// Rewrite rule for a node whose operands are already new: returns another value for it, or none to keep it. `uses` counts the readers of
-/// the old value.
-pub(super) type Rule<'r> = &'r mut dyn FnMut(&mut Builder<'_>, &Node, Uses<'_>) -> Option<ValueId>;
+/// Rewrite rule for a node, with operands that are already new: returns another value for it, or none to keep it. `uses` counts the readers
+/// of the old value.
+pub(super) type Rule<'r> = &'r mut dyn FnMut(&mut Builder<'_>, &Node, &[ValueId], Uses<'_>) -> Option<ValueId>;
 
 /// Number of readers in the old DAG of each value of the new one; values that a rule adds count as read once.
 pub(super) struct Uses<'u>(&'u [usize]);
@@ -28,7 +28,7 @@ impl Uses<'_> {
 pub(super) fn rebuild(mut graph: Lowered, rule: Rule<'_>) -> Lowered {
     let (dag, roots) = (std::mem::take(&mut graph.dag), graph.roots());
     let Rebuilt { dag, at } = rebuild_dag(&mut graph.dims, dag, &roots, rule);
-    graph.forward_nodes = dag.nodes.len();
+    graph.forward_nodes = dag.len();
     graph.dag = dag;
     move_roots(&mut graph, |id| at[id.0 as usize]);
     graph
@@ -43,8 +43,8 @@ pub(super) fn move_roots(graph: &mut Lowered, at: impl Fn(ValueId) -> ValueId) {
 
 /// Number of readers of each value of a DAG, roots included.
 pub(super) fn uses(dag: &Dag, roots: &[ValueId]) -> Vec<usize> {
-    let mut uses = vec![0; dag.nodes.len()];
-    let reads = dag.nodes.iter().flat_map(|n| n.operands.iter());
+    let mut uses = vec![0; dag.len()];
+    let reads = dag.ids().flat_map(|id| dag.operands(id));
     reads.chain(roots).for_each(|o| uses[o.0 as usize] += 1);
     uses
 }
@@ -56,24 +56,22 @@ pub(super) fn builder(dims: &mut Vec<Dim>, place: Place) -> Builder<'_> {
 
 fn rebuild_dag(dims: &mut Vec<Dim>, dag: Dag, roots: &[ValueId], rule: Rule<'_>) -> Rebuilt {
     let old_uses = uses(&dag, roots);
-    let mut at: Vec<ValueId> = Vec::with_capacity(dag.nodes.len());
+    let mut at: Vec<ValueId> = Vec::with_capacity(dag.len());
     let mut new = Dag::default();
     let mut new_uses: Vec<usize> = Vec::new();
-    for (mut node, reads) in dag.nodes.into_iter().zip(old_uses) {
-        node.operands.iter_mut().for_each(|o| *o = at[o.0 as usize]);
+    for ((mut node, mut operands), reads) in dag.into_nodes().zip(old_uses) {
+        operands.iter_mut().for_each(|o| *o = at[o.0 as usize]);
         node.op = rebuild_bodies(dims, node.op, rule);
         let mut b = builder(dims, node.place);
         b.name.clone_from(&node.name);
         b.dag = std::mem::take(&mut new);
-        let value = rule(&mut b, &node, Uses(&new_uses)).unwrap_or_else(|| {
-            b.dag.nodes.push(node);
-            ValueId(b.dag.nodes.len() as u32 - 1)
-        });
+        let value = rule(&mut b, &node, &operands, Uses(&new_uses));
+        let value = value.unwrap_or_else(|| b.dag.add(node, &operands));
         new = b.dag;
-        new_uses.resize(new.nodes.len(), 1);
+        new_uses.resize(new.len(), 1);
         let read = &mut new_uses[value.0 as usize];
         // a value that replaces two is read by the readers of both
-        *read = if (value.0 as usize) + 1 == new.nodes.len() { reads } else { *read + reads };
+        *read = if (value.0 as usize) + 1 == new.len() { reads } else { *read + reads };
         at.push(value);
     }
     Rebuilt { dag: new, at }

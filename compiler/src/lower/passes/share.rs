@@ -6,20 +6,19 @@ use crate::lowered::{Builder, Lowered, Node, Op, ValueId};
 /// Replaces each op by an earlier equal one of its DAG. Random sites stay apart by their paths, and two parameters are two ops, however
 /// alike they look: neither is ever merged with another.
 pub fn share(graph: Lowered) -> Lowered {
-    rebuild(graph, &mut |b, node, _: Uses<'_>| earlier(b, node))
+    rebuild(graph, &mut |b, node, operands, _: Uses<'_>| earlier(b, node, operands))
 }
 
 /// An earlier node that computes the same. Control flow is left alone: its values are read through ports.
-fn earlier(b: &Builder<'_>, node: &Node) -> Option<ValueId> {
+fn earlier(b: &Builder<'_>, node: &Node, operands: &[ValueId]) -> Option<ValueId> {
     if matches!(node.op, Op::Loop(_) | Op::Attend(_) | Op::AttendGrad(_) | Op::Dropout { .. }) {
         return None;
     }
     // an equal node comes after the last operand
-    let first = node.operands.iter().max().map_or(0, |o| o.0 as usize + 1);
-    let nodes = &b.dag.nodes[first..];
-    crate::work::spend(nodes.len() / 64);
-    let found = nodes.iter().rposition(|n| n.operands == node.operands && n.dims == node.dims && same(&n.op, &node.op));
-    found.map(|at| ValueId((first + at) as u32))
+    let first = operands.iter().max().map_or(0, |o| o.0 as usize + 1);
+    crate::work::spend((b.dag.len() - first) / 64);
+    let equal = |n: &Node| n.dims == node.dims && same(&n.op, &node.op);
+    b.dag.ids().skip(first).rev().find(|id| b.dag.operands(*id) == operands && equal(b.dag.node(*id)))
 }
 
 /// Equality to the last bit: 0 and -0 are two numbers.

@@ -6,7 +6,7 @@
 //! gradient computes them again there.
 
 use super::rewrite::{builder, move_roots, uses};
-use crate::lowered::{BATCH, Dag, Dim, DimId, Extent, Loop, Lowered, Node, Op, TIME, ValueId};
+use crate::lowered::{BATCH, Dag, Dim, DimId, Extent, Loop, Lowered, Op, TIME, ValueId};
 use std::collections::BTreeMap;
 
 /// Moves values into loops; see the module's essay. A value moves if it is read by the loop alone and at least twice as wide as the values
@@ -29,28 +29,28 @@ pub fn sink_into_loops(mut graph: Lowered) -> Lowered {
         return graph;
     }
     let mut dims = graph.dims.clone();
-    let mut at: Vec<ValueId> = Vec::with_capacity(graph.dag.nodes.len());
+    let mut at: Vec<ValueId> = Vec::with_capacity(graph.dag.len());
     let mut dag = Dag::default();
     for id in graph.dag.ids() {
         let old = graph.dag.node(id);
         let mut node = old.clone();
-        node.operands.iter_mut().for_each(|o| *o = at[o.0 as usize]);
+        let mut operands: Vec<ValueId> = graph.dag.operands(id).iter().map(|o| at[o.0 as usize]).collect();
         if let (Op::Loop(l), Some(moves)) = (&old.op, all.get(&id)) {
             let mut b = builder(&mut dims, node.place);
             b.dag = std::mem::take(&mut dag);
+            let before = operands.len();
             for (leaf, chunk) in &moves.timed {
                 b.name.clone_from(&graph.dag.node(*leaf).name);
                 let chunked = b.op(chunk.clone(), &[at[leaf.0 as usize]]);
-                node.operands.push(chunked);
+                operands.push(chunked);
             }
-            node.operands.extend(moves.fixed.iter().map(|leaf| at[leaf.0 as usize]));
+            operands.extend(moves.fixed.iter().map(|leaf| at[leaf.0 as usize]));
             dag = b.dag;
-            node.op = Op::Loop(Box::new(moves.body(&graph, &mut dims, l, old.operands.len())));
+            node.op = Op::Loop(Box::new(moves.body(&graph, &mut dims, l, before)));
         }
-        dag.nodes.push(node);
-        at.push(ValueId(dag.nodes.len() as u32 - 1));
+        at.push(dag.add(node, &operands));
     }
-    graph.forward_nodes = dag.nodes.len();
+    graph.forward_nodes = dag.len();
     (graph.dims, graph.dag) = (dims, dag);
     move_roots(&mut graph, |id| at[id.0 as usize]);
     graph
@@ -59,7 +59,7 @@ pub fn sink_into_loops(mut graph: Lowered) -> Lowered {
 /// Whether the body is a loop over rows, which holds its states in rows past the end. A chunk form instead relies on the values of its
 /// operands there.
 fn masks_rows(l: &Loop) -> bool {
-    l.body.nodes.iter().any(|n| matches!(n.op, Op::Loop(_)))
+    l.body.nodes().iter().any(|n| matches!(n.op, Op::Loop(_)))
 }
 
 /// Values that move into one loop.
@@ -92,29 +92,29 @@ impl Moves {
         let states = l.states.len();
         let mut candidates: Vec<(usize, ValueId, Op)> = Vec::new();
         // for each value the number of its readers that move or are this loop
-        let mut inside = vec![0usize; dag.nodes.len()];
-        for (i, operand) in dag.node(id).operands.iter().enumerate().skip(states) {
+        let mut inside = vec![0usize; dag.len()];
+        for (i, operand) in dag.operands(id).iter().enumerate().skip(states) {
             let node = dag.node(*operand);
             if matches!(node.op, Op::Chunk { .. }) && counts[operand.0 as usize] == 1 {
-                inside[node.operands[0].0 as usize] += 1;
-                candidates.push((i - states, node.operands[0], node.op.clone()));
+                inside[dag.operands(*operand)[0].0 as usize] += 1;
+                candidates.push((i - states, dag.operands(*operand)[0], node.op.clone()));
             }
         }
         // rows past the end are tokens of zeros, which must not make non-finite values: 0 times that is no gradient of 0
-        let elementwise = |n: &Node| match &n.op {
+        let elementwise = |v: ValueId| match &dag.node(v).op {
             op @ (Op::Unary(_) | Op::Binary(_)) => {
-                (0..n.operands.len()).all(|i| !op.has_pole_at(i) || !has_time(graph, n.operands[i]))
+                dag.operands(v).iter().enumerate().all(|(i, o)| !op.has_pole_at(i) || !has_time(graph, *o))
             }
             Op::Select | Op::StopGrad => true,
             Op::Expand(new) => !new.contains(&TIME) && !new.contains(&BATCH),
             _ => false,
         };
-        let mut free = vec![false; dag.nodes.len()];
+        let mut free = vec![false; dag.len()];
         for v in dag.ids().rev().filter(|v| *v < id) {
             let i = v.0 as usize;
-            if counts[i] > 0 && inside[i] == counts[i] && elementwise(dag.node(v)) && has_time(graph, v) {
+            if counts[i] > 0 && inside[i] == counts[i] && elementwise(v) && has_time(graph, v) {
                 free[i] = true;
-                dag.node(v).operands.iter().for_each(|o| inside[o.0 as usize] += 1);
+                dag.operands(v).iter().for_each(|o| inside[o.0 as usize] += 1);
             }
         }
         let mut moves = Self { captures: Vec::new(), cone: Vec::new(), timed: Vec::new(), fixed: Vec::new() };
@@ -133,7 +133,7 @@ impl Moves {
                 if !list.contains(&v) {
                     list.push(v);
                     if free[v.0 as usize] && width(graph, v) >= full {
-                        stack.extend(&dag.node(v).operands);
+                        stack.extend(dag.operands(v));
                     }
                 }
             }
@@ -181,8 +181,8 @@ impl Moves {
             let node = graph.dag.node(*v);
             b.name.clone_from(&node.name);
             b.place = node.place;
-            let mut x: Vec<ValueId> = Vec::with_capacity(node.operands.len());
-            for o in &node.operands {
+            let mut x: Vec<ValueId> = Vec::with_capacity(graph.dag.operands(*v).len());
+            for o in graph.dag.operands(*v) {
                 x.push(match (&graph.dag.node(*o).op, values.get(o)) {
                     (_, Some(value)) => *value,
                     (Op::Const(n), _) => b.number(*n),
@@ -199,9 +199,9 @@ impl Moves {
             values.insert(*v, value);
         }
         let mut dag = b.dag;
-        let mut at: Vec<ValueId> = Vec::with_capacity(l.body.nodes.len());
+        let mut at: Vec<ValueId> = Vec::with_capacity(l.body.len());
         for id in l.body.ids() {
-            let mut node = l.body.node(id).clone();
+            let node = l.body.node(id).clone();
             let moved = match node.op {
                 Op::Capture(c, _) => self.captures.iter().find(|(i, _)| *i == c),
                 _ => None,
@@ -210,9 +210,8 @@ impl Moves {
                 at.push(values[value]);
                 continue;
             }
-            node.operands.iter_mut().for_each(|o| *o = at[o.0 as usize]);
-            dag.nodes.push(node);
-            at.push(ValueId(dag.nodes.len() as u32 - 1));
+            let operands: Vec<ValueId> = l.body.operands(id).iter().map(|o| at[o.0 as usize]).collect();
+            at.push(dag.add(node, &operands));
         }
         Loop {
             over: l.over,

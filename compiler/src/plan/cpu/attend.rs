@@ -16,8 +16,7 @@ type TileSum = super::TileSum<Place, Place>;
 impl ScopePlan<'_> {
     /// Emits the kernel of an attend or of its gradient.
     pub fn emit_attend(&mut self, planner: &mut Planner<'_>, id: ValueId) {
-        let node = self.values.dag.node(id);
-        let operands = node.operands.clone();
+        let (node, operands) = (self.values.dag.node(id), self.values.dag.operands(id));
         let (forward, dag, weighing, visible, grad) = match &node.op {
             Op::Attend(a) => (a.as_ref(), &a.body, a.weighing, a.visible, None),
             Op::AttendGrad(g) => (g.forward.as_ref(), &g.body, g.weighing, g.visible, Some(g.as_ref())),
@@ -41,8 +40,10 @@ impl ScopePlan<'_> {
         let mut body = ScopePlan::new(planner, dag, roots);
         // a pair left out of a product is 0, of which no op may make a non-finite value: 0 times that is no gradient of 0
         let pair = |v: ValueId| [forward.rows, forward.cols].iter().all(|d| dag.node(v).dims.contains(d));
-        let mut live = dag.ids().filter(|v| body.values.live[v.0 as usize]).map(|v| dag.node(v));
-        if live.all(|n| (0..n.operands.len()).all(|i| !n.op.has_pole_at(i) || !pair(n.operands[i]))) {
+        let mut live = dag.ids().filter(|v| body.values.live[v.0 as usize]);
+        let has_pole =
+            |v: ValueId| dag.operands(v).iter().enumerate().any(|(i, o)| dag.node(v).op.has_pole_at(i) && pair(*o));
+        if !live.any(has_pole) {
             body.joins.tile = Some([forward.rows, forward.cols]);
         }
         let weights = body.homes.pinned(&[forward.rows, forward.cols], &planner.sizes);

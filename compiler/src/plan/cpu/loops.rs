@@ -10,7 +10,7 @@ use std::sync::Arc;
 impl ScopePlan<'_> {
     /// Emits the kernel of a loop.
     pub fn emit_loop(&mut self, planner: &mut Planner<'_>, id: ValueId) {
-        let node = self.values.dag.node(id);
+        let (node, operands) = (self.values.dag.node(id), self.values.dag.operands(id));
         let Op::Loop(l) = &node.op else { panic!("archc bug: %{} is no loop", id.0) };
         let mut moving = l.map.clone();
         moving.push(l.over);
@@ -45,7 +45,7 @@ impl ScopePlan<'_> {
             let view = View::dense(Place::port(old), &state.dims, &planner.sizes);
             let len = view.len();
             buffers.push([0, 1].map(|_| body.homes.buffer(Element::F32, len, true)));
-            let initial = self.read(planner, node.operands[i]);
+            let initial = self.read(planner, operands[i]);
             let (mut initial, inner) = port(&initial);
             // a state may have dimensions along which its initial value is constant
             initial.outer.axes =
@@ -69,14 +69,14 @@ impl ScopePlan<'_> {
             body.wish(value, view.clone());
             copies.push((value, view));
         }
-        let mut read: Vec<Option<&Op>> = vec![None; node.operands.len()];
+        let mut read: Vec<Option<&Op>> = vec![None; operands.len()];
         for v in l.body.ids().filter(|v| body.values.live[v.0 as usize]) {
             if let op @ Op::Capture(c, _) = &l.body.node(v).op {
                 read[*c] = Some(op);
             }
         }
         let mut capture_ports: Vec<Option<View>> = Vec::new();
-        for (i, outer) in node.operands[l.states.len()..].iter().enumerate() {
+        for (i, outer) in operands[l.states.len()..].iter().enumerate() {
             let Some(leaf) = read[i] else {
                 capture_ports.push(None);
                 continue;

@@ -25,7 +25,7 @@ impl Splitter<'_> {
         let value = match (body.op(id), self.plans[id.0 as usize].clone()) {
             (Op::Capture(i), _) => at[self.algebra.captures[*i].0 as usize],
             (_, Plan::Computed) => {
-                let operands: Vec<NodeId> = body.operands(id).into_iter().map(|o| self.value(new, at, o)).collect();
+                let operands: Vec<NodeId> = body.operands(id).iter().map(|o| self.value(new, at, *o)).collect();
                 new.add(body.node(id).clone(), &operands)
             }
             (_, Plan::Given(group)) => self.given(new, at, (group, 0), &Given::Node(id)),
@@ -239,7 +239,7 @@ impl Splitter<'_> {
         let old = self.body();
         let value = if self.groups[group].on[id.0 as usize] {
             let operands: Vec<NodeId> =
-                old.operands(id).into_iter().map(|o| self.inside(new, at, group, body, o)).collect();
+                old.operands(id).iter().map(|o| self.inside(new, at, group, body, *o)).collect();
             let mut node = old.node(id).clone();
             if let Op::State(s) = node.op {
                 node.op = Op::State(self.groups[group].states.iter().position(|t| *t == s).unwrap_or(0));
