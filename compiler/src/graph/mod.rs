@@ -24,6 +24,7 @@
 
 mod layout;
 mod print;
+mod states;
 mod verify;
 
 pub use layout::ParamLayout;

@@ -6,6 +6,8 @@
 //! factor, or a state-free term.
 
 use crate::graph::{AxisId, BinaryOp, Dag, Graph, Node, NodeId, Op, ReduceOp, Scan, UnaryOp};
+use petgraph::algo::dominators::simple_fast;
+use petgraph::graph::DiGraph;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -181,35 +183,25 @@ impl<'a> Algebra<'a> {
         }
     }
 
-    /// Versions of a state: its value before the token, the intermediate ones, its next value.
+    /// Versions of a state: its value before the token, the intermediate ones, its next value. Intermediate are those of the state's shape
+    /// that are on every path from the state to its next value. `on` marks the nodes that depend on it.
     pub(super) fn versions(&self, state: usize, on: &[bool]) -> Vec<NodeId> {
-        let mut versions = vec![self.scan.next[state]];
-        while let Some(before) = versions.last().and_then(|v| self.waist(state, on, *v)) {
-            versions.push(before);
-        }
-        versions.reverse();
-        versions
-    }
-
-    /// Latest version before a node: it has the state's shape and is on every path from the state to the node.
-    fn waist(&self, state: usize, on: &[bool], node: NodeId) -> Option<NodeId> {
-        let body = self.body();
-        if matches!(body.op(node), Op::State(_)) {
-            return None;
-        }
-        let shape = &self.scan.states[state].axes;
-        // walk down from the node: a node is a waist if no other one is open
-        let mut open: std::collections::BTreeSet<NodeId> =
-            body.operands(node).iter().copied().filter(|o| on[o.0 as usize]).collect();
-        while let Some(last) = open.pop_last() {
-            // the state itself is on every path
-            let leaf = matches!(body.op(last), Op::State(_));
-            if leaf || open.is_empty() && body.ty(last).axes == *shape {
-                return Some(last);
-            }
-            open.extend(body.operands(last).iter().filter(|o| on[o.0 as usize]));
-        }
-        None
+        let (body, next, shape) = (self.body(), self.scan.next[state], &self.scan.states[state].axes);
+        let is_state = |id: NodeId| matches!(body.op(id), Op::State(_));
+        let depends = |id: &NodeId| on[id.0 as usize];
+        let before = body.ids().find(|id| depends(id) && is_state(*id));
+        let Some(before) = before.filter(|_| depends(&next) && !is_state(next)) else { return vec![next] };
+        // all leaves of the state are one vertex
+        let reads = |id: NodeId| {
+            let operands = body.operands(id).iter().copied().filter(depends);
+            operands.map(move |o| (id.0, if is_state(o) { before.0 } else { o.0 }))
+        };
+        let uses = DiGraph::<(), ()>::from_edges(body.ids().filter(depends).flat_map(reads));
+        let path = simple_fast(&uses, next.0.into());
+        let path =
+            path.dominators(before.0.into()).expect("archc bug: a value depends on a state that it does not reach");
+        let version = |id: &NodeId| [before, next].contains(id) || body.ty(*id).axes == *shape;
+        path.map(|vertex| NodeId(vertex.index() as u32)).filter(version).collect()
     }
 
     /// For each node the latest of the versions through which it reads the state: each is on every path to the next one. None for nodes

@@ -59,32 +59,8 @@ impl<'r, 'a> Transition<'r, 'a> {
             let nodes = scan.body.ids().filter(|id| matches!(scan.body.op(*id), Op::State(s) if *s == i));
             nodes.map(|id| values.of[ranges.flow.inner(vertex, id)]).collect()
         };
-        // states that each next value reads
-        let reads: Vec<Vec<usize>> = scan
-            .next
-            .iter()
-            .map(|next| {
-                let reached = scan.body.reachable(&[*next]);
-                let states =
-                    scan.body.ids().filter(|id| reached[id.0 as usize]).filter_map(|id| match scan.body.op(id) {
-                        Op::State(s) => Some(*s),
-                        _ => None,
-                    });
-                states.collect()
-            })
-            .collect();
-        let reaches = |from: usize, to: usize| {
-            let mut seen = vec![false; scan.states.len()];
-            let mut stack = reads[from].clone();
-            while let Some(s) = stack.pop() {
-                if !std::mem::replace(&mut seen[s], true) {
-                    stack.extend(&reads[s]);
-                }
-            }
-            seen[to]
-        };
-        let coupled: Vec<usize> =
-            (0..scan.states.len()).filter(|s| *s != state && reaches(state, *s) && reaches(*s, state)).collect();
+        let part = scan.parts().into_iter().find(|part| part.contains(&state)).unwrap_or_default();
+        let coupled: Vec<usize> = part.into_iter().filter(|s| *s != state).collect();
         let partner = match coupled.as_slice() {
             [other] => Some(values.of[ranges.flow.inner(vertex, scan.next[*other])]),
             _ => None,

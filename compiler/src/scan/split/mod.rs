@@ -19,7 +19,7 @@ mod parts;
 use super::algebra::{Algebra, Part, Product};
 use super::rotation::{add_part_axis, read_of};
 use crate::graph::{AxisId, BinaryOp, Dag, Graph, NodeId, Op, ReduceOp, Scan, UnaryOp, verify};
-use parts::{Group, components};
+use parts::Group;
 use std::collections::BTreeMap;
 
 /// Splits the scans of a graph; see the module's essay.
@@ -156,7 +156,7 @@ impl<'a> Splitter<'a> {
     fn new(graph: &'a Graph, id: NodeId, scan: &'a Scan) -> Self {
         crate::work::at(graph.dag.node(id).place);
         let algebra = Algebra::new(graph, id, scan);
-        let mut parts = components(&algebra);
+        let mut parts = algebra.scan.parts();
         loop {
             let mut splitter = Self {
                 groups: parts.iter().map(|states| Group::new(&algebra, states)).collect(),

@@ -43,36 +43,3 @@ impl Group {
         Self { states: states.to_vec(), on, core, versions, read, turned }
     }
 }
-
-/// Strongly connected parts of the states, in order of dependence.
-pub(super) fn components(algebra: &Algebra) -> Vec<Vec<usize>> {
-    let scan = algebra.scan;
-    let n = scan.states.len();
-    let mut reads = vec![vec![false; n]; n];
-    for (i, row) in reads.iter_mut().enumerate() {
-        let reached = scan.body.reachable(&[scan.next[i]]);
-        for id in scan.body.ids().filter(|id| reached[id.0 as usize]) {
-            if let Op::State(j) = *scan.body.op(id) {
-                row[j] = true;
-            }
-        }
-        row[i] = true;
-    }
-    for k in 0..n {
-        for i in 0..n {
-            if reads[i][k] {
-                let through = reads[k].clone();
-                reads[i].iter_mut().zip(through).for_each(|(r, t)| *r |= t);
-            }
-        }
-    }
-    let mut parts: Vec<Vec<usize>> = Vec::new();
-    for (i, row) in reads.iter().enumerate() {
-        if !parts.iter().any(|p| p.contains(&i)) {
-            parts.push((i..n).filter(|j| row[*j] && reads[*j][i]).collect());
-        }
-    }
-    // a part that reads more states comes later
-    parts.sort_by_key(|p| (reads[p[0]].iter().filter(|r| **r).count(), p[0]));
-    parts
-}
