@@ -7,6 +7,10 @@
 //! - ids are 0, 1, 2, ... and a topological order: operands come before their users;
 //! - operands never change: a pass that needs others builds another DAG.
 
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::DiGraph;
+use petgraph::visit::{Dfs, Walker};
+
 /// An op that a [`Dag`] holds, and what ids and nodes of such a DAG are.
 pub trait Operation {
     /// Id of a node; each graph has a type of its own.
@@ -115,6 +119,24 @@ impl<Op: Operation> Dag<Op> {
     /// Whether there is no node.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
+    }
+
+    /// Strongly connected parts of the states that a body carries on: `next` has the value of each state after an iteration, `state` says
+    /// which nodes are states before it. A part comes after those that it reads, and after parts that read fewer states.
+    pub fn parts(&self, next: &[Op::Id], state: impl Fn(&Op::Node) -> Option<usize>) -> Vec<Vec<usize>> {
+        // pairs of a state and one that its next value reads
+        let mut reads: Vec<(u32, u32)> = Vec::new();
+        for (i, next) in next.iter().enumerate() {
+            let reached = self.reachable(&[*next]);
+            let read = self.ids().filter(|id| reached[id.index()]).filter_map(|id| state(self.node(id)));
+            reads.extend(read.chain([i]).map(|read| (i as u32, read as u32)));
+        }
+        let reads = DiGraph::<(), ()>::from_edges(reads);
+        let mut parts: Vec<Vec<usize>> =
+            tarjan_scc(&reads).into_iter().map(|part| part.into_iter().map(|state| state.index()).collect()).collect();
+        parts.iter_mut().for_each(|part| part.sort_unstable());
+        parts.sort_by_cached_key(|part| (Dfs::new(&reads, (part[0] as u32).into()).iter(&reads).count(), part[0]));
+        parts
     }
 
     /// Marks every node on which one of the roots depends, roots included.

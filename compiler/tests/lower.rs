@@ -146,8 +146,8 @@ fn chunks_and_cotangents_are_affine() {
             each_loop(&joint.dag, &mut |l| {
                 for recurrence in l.recurrences() {
                     let cotangent = |s: &usize| ["d ", "sum "].iter().any(|p| l.states[*s].name.starts_with(p));
-                    let chunked =
-                        joint.dim(l.over).name == "chunks" && !l.body.nodes.iter().any(|n| matches!(n.op, Op::Loop(_)));
+                    let chunked = joint.dim(l.over).name == "chunks"
+                        && !l.body.nodes().iter().any(|n| matches!(n.op, Op::Loop(_)));
                     if chunked || recurrence.states.iter().all(cotangent) {
                         seen += 1;
                         let fine = [StepKind::Sum, StepKind::Affine, StepKind::Blocks].contains(&recurrence.step);

@@ -1,30 +1,14 @@
 //! Dependence of a scan's states on each other.
 
-use super::{Op, Scan};
-use petgraph::algo::tarjan_scc;
-use petgraph::graph::DiGraph;
-use petgraph::visit::{Dfs, Walker};
+use super::{Node, Op, Scan};
 
 impl Scan {
     /// Strongly connected parts of the states, in order of dependence.
     pub fn parts(&self) -> Vec<Vec<usize>> {
-        // pairs of a state and one that its next value reads
-        let reads = |state: usize| {
-            let reached = self.body.reachable(&[self.next[state]]);
-            let read =
-                self.body.ids().filter(move |id| reached[id.0 as usize]).filter_map(|id| match self.body.op(id) {
-                    Op::State(read) => Some(*read),
-                    _ => None,
-                });
-            read.chain([state]).map(move |read| (state as u32, read as u32))
-        };
-        let reads = DiGraph::<(), ()>::from_edges((0..self.states.len()).flat_map(reads));
-        let mut parts: Vec<Vec<usize>> =
-            tarjan_scc(&reads).into_iter().map(|part| part.into_iter().map(|state| state.index()).collect()).collect();
-        parts.iter_mut().for_each(|part| part.sort_unstable());
-        // a part that reads more states comes later
-        parts.sort_by_cached_key(|part| (Dfs::new(&reads, (part[0] as u32).into()).iter(&reads).count(), part[0]));
-        parts
+        self.body.parts(&self.next, |node: &Node| match node.op {
+            Op::State(state) => Some(state),
+            _ => None,
+        })
     }
 }
 

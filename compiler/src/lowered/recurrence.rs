@@ -1,10 +1,8 @@
 //! [`Loop::recurrences`]: the recurrences of a loop's states, read from its body, so that passes and gradients need not keep facts of the
 //! scan up to date.
 
-use super::{Dag, DimId, Loop, Op, ValueId};
+use super::{Dag, DimId, Loop, Node, Op, ValueId};
 use crate::graph::{BinaryOp, ReduceOp, UnaryOp};
-use petgraph::algo::tarjan_scc;
-use petgraph::graph::{DiGraph, NodeIndex};
 use std::collections::BTreeSet;
 
 /// Form of an update of one state or of several that depend on each other, with values that do not depend on them as coefficients. Two
@@ -58,23 +56,11 @@ pub struct Recurrence {
 impl Loop {
     /// The recurrences of the states, each after those that it depends on.
     pub fn recurrences(&self) -> Vec<Recurrence> {
-        let mut reads: DiGraph<(), (), u32> = DiGraph::default();
-        let nodes: Vec<NodeIndex> = self.states.iter().map(|_| reads.add_node(())).collect();
-        for (to, next) in nodes.iter().zip(&self.next) {
-            let live = self.body.reachable(&[*next]);
-            for id in self.body.ids().filter(|id| live[id.0 as usize]) {
-                if let Op::State(from, _) = self.body.node(id).op {
-                    // an edge from a state to those that it reads: components come with what they read before them
-                    reads.update_edge(*to, nodes[from], ());
-                }
-            }
-        }
-        let components = tarjan_scc(&reads).into_iter().map(|component| {
-            let mut states: Vec<usize> = component.into_iter().map(NodeIndex::index).collect();
-            states.sort_unstable();
-            self.recurrence(states)
+        let parts = self.body.parts(&self.next, |node: &Node| match node.op {
+            Op::State(state, _) => Some(state),
+            _ => None,
         });
-        components.collect()
+        parts.into_iter().map(|states| self.recurrence(states)).collect()
     }
 
     fn recurrence(&self, states: Vec<usize>) -> Recurrence {
@@ -183,19 +169,19 @@ impl Values {
         roots: &[ValueId],
     ) -> Vec<Found> {
         let live = dag.reachable(roots);
-        let mut found: Vec<Found> = Vec::with_capacity(dag.nodes.len());
+        let mut found: Vec<Found> = Vec::with_capacity(dag.len());
         for id in dag.ids() {
             if !live[id.0 as usize] {
                 found.push(Found::Value(Forms::FREE));
                 continue;
             }
             let node = dag.node(id);
-            let operands: Vec<Forms> = node.operands.iter().map(|o| found[o.0 as usize].value()).collect();
+            let operands: Vec<Forms> = dag.operands(id).iter().map(|o| found[o.0 as usize].value()).collect();
             let here = match &node.op {
                 Op::State(s, _) => Found::Value(state(*s)),
                 Op::Capture(c, _) => Found::Value(capture(*c)),
                 Op::Emit(i) | Op::Final(i) => {
-                    let of = &found[node.operands[0].0 as usize];
+                    let of = &found[dag.operands(id)[0].0 as usize];
                     Found::Value(match (of, &node.op) {
                         (Found::Loop(_, emits), Op::Emit(_)) => emits[*i],
                         (Found::Loop(last, _), _) => last[*i],
@@ -244,13 +230,13 @@ impl Values {
 /// are guarded so.
 fn guarded(dag: &Dag, id: ValueId) -> Option<ValueId> {
     let node = dag.node(id);
-    let (Op::Select, &[condition, product, other]) = (&node.op, &node.operands[..]) else { return None };
+    let (Op::Select, &[condition, product, other]) = (&node.op, dag.operands(id)) else { return None };
     let mut factors = vec![product];
     while let Some(factor) = factors.pop() {
         if factor == condition {
             return matches!(dag.node(other).op, Op::Const(0.0)).then_some(product);
         }
-        let operands = &dag.node(factor).operands;
+        let operands = dag.operands(factor);
         match dag.node(factor).op {
             Op::Binary(BinaryOp::Mul) | Op::Unary(UnaryOp::Neg) => factors.extend(operands),
             Op::Binary(BinaryOp::Div) => factors.push(operands[0]),
