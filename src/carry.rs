@@ -28,7 +28,7 @@ pub fn read(path: &Path, graph: &Graph) -> Result<Carry, Diagnostic> {
     let (tensors, notes) = read_tensors_and_notes(path)?;
     let (wanted, shown) = (owner(graph), path.display());
     match notes.get(NOTE) {
-        Some(found) if *found == wanted => Ok(Carry(tensors)),
+        Some(found) if *found == wanted => Ok(tensors.into()),
         Some(found) => Err(Diagnostic::error("E0846", format!("the carry in `{shown}` belongs to something else"))
             .note(format!("it is of {found}"))
             .note(format!("this is  {wanted}"))
@@ -44,7 +44,7 @@ pub fn read(path: &Path, graph: &Graph) -> Result<Carry, Diagnostic> {
 /// E0823.
 pub fn write(path: &Path, carry: &Carry, graph: &Graph) -> Result<(), Diagnostic> {
     let notes = BTreeMap::from([(NOTE.to_owned(), owner(graph))]);
-    write_tensors_with_notes(path, &carry.0, Dtype::F64, &notes)
+    write_tensors_with_notes(path, &carry.tensors(), Dtype::F64, &notes)
 }
 
 /// Runs forward one token at a time, each with the carry of the previous one.

@@ -158,7 +158,7 @@ pub fn run(args: &Args, output: &Output) -> Done {
     write(&args.output, &forward.outputs, dtype, output)?;
     if let Some(path) = &args.carry_out {
         carry::write(path, &forward.carry, &graph)?;
-        wrote(path, &forward.carry.0, output)?;
+        wrote(path, &forward.carry.tensors(), output)?;
     }
     if let (Some(path), Some(cotangents)) = (&args.grads, cotangents) {
         let mut gradients = session.gradients(&batch, Objective::Cotangents(&cotangents))?;

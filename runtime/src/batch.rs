@@ -1,7 +1,7 @@
 //! Preparation of batches for a device: checks, positions from document starts, insertion of learned prefixes.
 
 use crate::errors;
-use crate::session::Batch;
+use crate::session::{Batch, Number, Numbers};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub(crate) struct Tokens {
 ///
 /// # Errors
 /// E0801 to E0805: see the table of codes.
-pub(crate) fn check(graph: &Graph, batch: &Batch) -> Result<(), Diagnostic> {
+pub(crate) fn check<D: Numbers>(graph: &Graph, batch: &Batch<D>) -> Result<(), Diagnostic> {
     if batch.batch == 0 || batch.len == 0 {
         return Err(errors::empty_batch(batch.batch, batch.len));
     }
@@ -63,11 +63,12 @@ pub(crate) fn check(graph: &Graph, batch: &Batch) -> Result<(), Diagnostic> {
         };
         let axes = input.axes.iter().map(|&a| graph.size(a));
         let shape: Vec<usize> = [batch.batch, batch.len].into_iter().chain(axes).collect();
-        if tensor.shape != shape || tensor.data.len() != shape.iter().product::<usize>() {
-            return Err(errors::input_shape(&input.name, &tensor.shape, tensor.data.len(), &shape));
+        let numbers = tensor.data.numbers();
+        if !tensor.has(&shape) {
+            return Err(errors::input_shape(&input.name, &tensor.shape, numbers.len(), &shape));
         }
-        if let Some(i) = tensor.data.iter().position(|x| !x.is_finite()) {
-            return Err(errors::input_not_finite(&input.name, tensor.data[i], i));
+        if let Some(i) = numbers.iter().position(|x| !x.finite()) {
+            return Err(errors::input_not_finite(&input.name, numbers[i].exact(), i));
         }
     }
     if let Some(unknown) = batch.inputs.keys().find(|k| !graph.inputs.iter().any(|i| i.name == **k)) {
@@ -92,16 +93,16 @@ pub(crate) fn check(graph: &Graph, batch: &Batch) -> Result<(), Diagnostic> {
 }
 
 /// The number of documents that start in each sequence; sequences with equal numbers have equal lengths after prefixes are inserted.
-pub(crate) fn starts(batch: &Batch, continued: bool) -> Vec<usize> {
+pub(crate) fn starts<D>(batch: &Batch<D>, continued: bool) -> Vec<usize> {
     (0..batch.batch).map(|b| (0..batch.len).filter(|&t| starts_at(batch, continued, b, t)).count()).collect()
 }
 
-fn starts_at(batch: &Batch, continued: bool, b: usize, t: usize) -> bool {
+fn starts_at<D>(batch: &Batch<D>, continued: bool, b: usize, t: usize) -> bool {
     (t == 0 && !continued) || batch.reset.get(b * batch.len + t).copied().unwrap_or(false)
 }
 
 /// Lays out a checked batch; `before` are the positions of the sequences' next tokens, if they continue from a carry.
-pub(crate) fn lay_out(graph: &Graph, batch: &Batch, before: Option<&[usize]>) -> Tokens {
+pub(crate) fn lay_out<D>(graph: &Graph, batch: &Batch<D>, before: Option<&[usize]>) -> Tokens {
     let prefix = graph.prefix.map_or(0, |p| graph.param_shape(p)[0]);
     let vocab = graph.vocab.map_or(0, |v| graph.size(v)) as u32;
     let continued = before.is_some();

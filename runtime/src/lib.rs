@@ -9,6 +9,7 @@
 //! [`compiled::Interpreted`] does so op by op.
 
 mod batch;
+mod carry;
 mod checks;
 mod codes;
 pub mod compiled;
@@ -18,6 +19,7 @@ pub mod guard;
 mod init;
 pub mod interpret;
 pub mod io;
+mod number;
 mod optimizer;
 mod pieces;
 pub mod random;

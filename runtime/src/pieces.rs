@@ -3,15 +3,15 @@
 
 use crate::batch;
 use crate::errors;
-use crate::session::{Batch, Carry, Forward, Tensor, Tensors};
+use crate::session::{Batch, Carry, Forward, Number, Tensor, Tensors};
 use archc_compiler::diag::Diagnostic;
 
-/// The positions of the sequences' next tokens, from a carry.
+/// The positions of the sequences' next tokens, from the tensors of a carry.
 ///
 /// # Errors
 /// E0811 if they are missing or invalid.
-pub(crate) fn positions(carry: &Carry, batch: usize) -> Result<Vec<usize>, Diagnostic> {
-    let Some(pos) = carry.0.get("pos") else { return Err(errors::carry_mismatch("it lacks `pos`".into())) };
+pub(crate) fn positions(carry: &Tensors, batch: usize) -> Result<Vec<usize>, Diagnostic> {
+    let Some(pos) = carry.get("pos") else { return Err(errors::carry_mismatch("it lacks `pos`".into())) };
     let whole = |p: &f64| *p >= 0.0 && *p <= f64::from(u32::MAX) && p.fract() == 0.0;
     if pos.shape != [batch] || pos.data.len() != batch || !pos.data.iter().all(whole) {
         return Err(errors::carry_mismatch(format!("`pos` is not {batch} positions")));
@@ -20,22 +20,24 @@ pub(crate) fn positions(carry: &Carry, batch: usize) -> Result<Vec<usize>, Diagn
 }
 
 /// Whether the same number of documents starts in every sequence, so that all have the same length with prefixes.
-pub(crate) fn even(batch: &Batch, continued: bool) -> bool {
+pub(crate) fn even<D>(batch: &Batch<D>, continued: bool) -> bool {
     let starts = batch::starts(batch, continued);
     starts.iter().all(|&s| s == starts[0])
 }
 
-/// Runs sequences to which prefixes give different lengths: one at a time, with the results joined afterwards.
-pub(crate) fn one_by_one(
-    batch: &Batch,
+/// Runs sequences to which prefixes give different lengths: one at a time, with the results joined afterwards. Carries are taken apart as
+/// tensors.
+pub(crate) fn one_by_one<D, N: Number>(
+    batch: &Batch<D>,
     carry: Option<&Carry>,
-    mut forward: impl FnMut(&Batch, Option<Carry>) -> Result<Forward, Diagnostic>,
-) -> Result<Forward, Diagnostic> {
+    mut forward: impl FnMut(&Batch<D>, Option<Carry>) -> Result<Forward<Vec<N>>, Diagnostic>,
+) -> Result<Forward<Vec<N>>, Diagnostic> {
+    let carry = carry.map(Carry::tensors);
     let mut outputs = Tensors::new();
-    let mut carries = Vec::with_capacity(batch.batch);
+    let mut carries: Vec<Tensors> = Vec::with_capacity(batch.batch);
     for b in 0..batch.batch {
-        let done = forward(&sequence(batch, b), carry.map(|c| row(c, b)))?;
-        carries.push(done.carry);
+        let done = forward(&sequence(batch, b), carry.as_ref().map(|c| row(c, b).into()))?;
+        carries.push(done.carry.tensors().into_owned());
         for (name, tensor) in done.outputs {
             let all = outputs.entry(name).or_insert_with(|| Tensor {
                 shape: [&[0], &tensor.shape[1..]].concat(),
@@ -45,11 +47,11 @@ pub(crate) fn one_by_one(
             all.data.extend(tensor.data);
         }
     }
-    Ok(Forward { outputs, carry: joined(&carries) })
+    Ok(Forward { outputs, carry: joined(&carries).into() })
 }
 
 /// One sequence of a batch of tokens.
-fn sequence(batch: &Batch, b: usize) -> Batch {
+fn sequence<D>(batch: &Batch<D>, b: usize) -> Batch<D> {
     fn part<T: Clone>(all: &[T], b: usize, len: usize) -> Vec<T> {
         all.get(b * len..(b + 1) * len).map(<[T]>::to_vec).unwrap_or_default()
     }
@@ -65,8 +67,8 @@ fn sequence(batch: &Batch, b: usize) -> Batch {
 }
 
 /// The part of a carry that belongs to one sequence.
-fn row(carry: &Carry, b: usize) -> Carry {
-    let reach = carry.0.get("pos").and_then(|p| p.data.get(b)).map_or(0, |&p| p as usize);
+fn row(carry: &Tensors, b: usize) -> Tensors {
+    let reach = carry.get("pos").and_then(|p| p.data.get(b)).map_or(0, |&p| p as usize);
     let part = |(name, tensor): (&String, &Tensor)| {
         let batch = tensor.shape.first().copied().unwrap_or(1).max(1);
         let width = tensor.data.len() / batch;
@@ -82,16 +84,16 @@ fn row(carry: &Carry, b: usize) -> Carry {
         }
         (name.clone(), Tensor { shape, data })
     };
-    Carry(carry.0.iter().map(part).collect())
+    carry.iter().map(part).collect()
 }
 
 /// Joins the carries of single sequences. Shorter carries of attends are padded with copies of their first token before it: these are never
 /// visible, but unlike zeros they are values that the program can safely compute with.
-fn joined(rows: &[Carry]) -> Carry {
+fn joined(rows: &[Tensors]) -> Tensors {
     let mut tensors = Tensors::new();
-    let Some(first) = rows.first() else { return Carry(tensors) };
-    for (name, like) in &first.0 {
-        let parts = || rows.iter().filter_map(|r| r.0.get(name));
+    let Some(first) = rows.first() else { return tensors };
+    for (name, like) in first {
+        let parts = || rows.iter().filter_map(|r| r.get(name));
         let mut shape = like.shape.clone();
         shape[0] = rows.len();
         let timed = name.starts_with("attend");
@@ -111,5 +113,5 @@ fn joined(rows: &[Carry]) -> Carry {
         }
         tensors.insert(name.clone(), Tensor { shape, data });
     }
-    Carry(tensors)
+    tensors
 }

@@ -1,24 +1,52 @@
 //! The interface of every device: compile a graph for a batch shape, get a session, run it.
 //!
-//! Values cross this interface as [`Tensor`]s of f64 (exact for f32 sessions too), in row-major order and in the axis
-//! order of the checkpoint (parameters) or of the declaration (inputs, outputs).
+//! Values cross this interface as [`Tensor`]s, in row-major order and in the axis order of the checkpoint (parameters) or of the declaration
+//! (inputs, outputs). Their elements are f64, exact for f32 sessions too; the calls whose names end in `_f32` take borrowed f32 slices and
+//! return f32, which an f32 session of a compiled device never converts.
 
+pub use crate::carry::{Carry, DeviceCarry};
+pub use crate::number::{Number, Numbers};
+
+use crate::number::copied;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::Graph;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A dense tensor on the host, row-major.
+/// A dense tensor on the host, row-major. `D` stores its elements: see [`Numbers`].
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tensor {
+pub struct Tensor<D = Vec<f64>> {
     /// Lengths of its axes; empty for a scalar.
     pub shape: Vec<usize>,
     /// The elements; their number is the product of `shape`.
-    pub data: Vec<f64>,
+    pub data: D,
+}
+
+impl<D: Numbers> Tensor<D> {
+    /// A view of the same elements.
+    pub fn view(&self) -> Tensor<&[D::Number]> {
+        Tensor { shape: self.shape.clone(), data: self.data.numbers() }
+    }
+
+    /// Whether this is its shape, and the number of its elements fits it.
+    pub(crate) fn has(&self, shape: &[usize]) -> bool {
+        self.shape == shape && self.data.numbers().len() == shape.iter().product::<usize>()
+    }
 }
 
 /// Tensors by name.
-pub type Tensors = BTreeMap<String, Tensor>;
+pub type Tensors<D = Vec<f64>> = BTreeMap<String, Tensor<D>>;
+
+/// Views of tensors by name.
+pub fn views<D: Numbers>(tensors: &Tensors<D>) -> Tensors<&[D::Number]> {
+    tensors.iter().map(|(name, tensor)| (name.clone(), tensor.view())).collect()
+}
+
+/// Copies tensors to another element type, each number rounded to the nearest.
+fn rounded<D: Numbers, N: Number>(tensors: &Tensors<D>) -> Tensors<Vec<N>> {
+    let copy = |t: &Tensor<D>| Tensor { shape: t.shape.clone(), data: copied(t.data.numbers()) };
+    tensors.iter().map(|(name, t)| (name.clone(), copy(t))).collect()
+}
 
 /// The arithmetic of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,13 +60,13 @@ pub enum Dtype {
 
 /// Sequences side by side. Token-wise vectors have `batch * len` entries, sequence by sequence.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Batch {
+pub struct Batch<D = Vec<f64>> {
     /// Number of sequences, at least 1.
     pub batch: usize,
     /// Tokens per sequence, at least 1.
     pub len: usize,
     /// Inputs of a block by name, each `[B, T, axes]`.
-    pub inputs: Tensors,
+    pub inputs: Tensors<D>,
     /// Token ids of a model, below the size of the vocabulary; empty for a block.
     pub tokens: Vec<u32>,
     /// Whether a document starts at each token; empty: only at the first token. Without a carry the first token always starts one.
@@ -49,12 +77,21 @@ pub struct Batch {
     pub mask: Vec<f32>,
 }
 
-/// State carried from one piece of a sequence to the next, made by any session of the same graph on any device.
-///
-/// It consists of named tensors, so that it can be saved: scan states, the last tokens of windows, the tokens still
-/// visible to attends (with the names of [`archc_compiler::lower::carried`]), and `pos`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Carry(pub Tensors);
+impl Batch<&[f32]> {
+    /// The same batch with inputs in f64.
+    fn doubled(&self) -> Batch {
+        let Self { batch, len, inputs, tokens, reset, targets, mask } = self;
+        Batch {
+            batch: *batch,
+            len: *len,
+            inputs: rounded(inputs),
+            tokens: tokens.clone(),
+            reset: reset.clone(),
+            targets: targets.clone(),
+            mask: mask.clone(),
+        }
+    }
+}
 
 /// Settings of the optimizer (AdamW, arXiv 1711.05101). The learning rate is an argument of each step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -119,32 +156,40 @@ impl BatchShape {
 
 /// Results of a forward pass. A model's `output` is the logits `[B, T, VOCAB]`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Forward {
+pub struct Forward<D = Vec<f64>> {
     /// The outputs by name, each `[B, T, axes]`.
-    pub outputs: Tensors,
+    pub outputs: Tensors<D>,
     /// The carry for the next piece of the sequences.
     pub carry: Carry,
 }
 
 /// Gradients of an objective.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Gradients {
+pub struct Gradients<D = Vec<f64>> {
     /// The objective itself.
     pub objective: f64,
     /// Gradients by parameter path, in checkpoint shape.
-    pub params: Tensors,
+    pub params: Tensors<D>,
     /// Gradients by input name (blocks).
-    pub inputs: Tensors,
+    pub inputs: Tensors<D>,
 }
 
 /// The objective that is differentiated.
-#[derive(Clone, Copy, Debug)]
-pub enum Objective<'a> {
+#[derive(Debug)]
+pub enum Objective<'a, D = Vec<f64>> {
     /// A model's training objective: mean cross-entropy of the unmasked tokens (natural log), plus its `loss` terms.
     Loss,
     /// The sum over outputs of output * R, with R by output name.
-    Cotangents(&'a Tensors),
+    Cotangents(&'a Tensors<D>),
 }
+
+impl<D> Clone for Objective<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D> Copy for Objective<'_, D> {}
 
 /// Metrics of a training step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -159,13 +204,13 @@ pub struct Metrics {
 
 /// The state of training: parameters, optimizer moments, number of updates done.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Snapshot {
+pub struct Snapshot<D = Vec<f64>> {
     /// Parameters by path.
-    pub params: Tensors,
+    pub params: Tensors<D>,
     /// First moments by path.
-    pub first: Tensors,
+    pub first: Tensors<D>,
     /// Second moments by path.
-    pub second: Tensors,
+    pub second: Tensors<D>,
     /// Number of updates done.
     pub step: u64,
 }
@@ -223,7 +268,8 @@ pub trait Session {
     fn forward(&mut self, batch: &Batch, carry: Option<&Carry>) -> Result<Forward, Diagnostic>;
 
     /// Computes the outputs of the next tokens of sequences: continues from `carry` and updates it for the tokens after them. The carry is
-    /// extended in place, so that decoding token by token does not copy the past for each token. On an error the carry is unchanged.
+    /// extended in place and may stay in the session's own representation, so that decoding token by token neither copies nor converts the
+    /// past for each token. On an error the carry is unchanged.
     fn advance(&mut self, batch: &Batch, carry: &mut Option<Carry>) -> Result<Tensors, Diagnostic> {
         let Forward { outputs, carry: after } = self.forward(batch, carry.as_ref())?;
         *carry = Some(after);
@@ -232,6 +278,53 @@ pub trait Session {
 
     /// Computes the gradients of the objective, without dropout.
     fn gradients(&mut self, batch: &Batch, objective: Objective<'_>) -> Result<Gradients, Diagnostic>;
+
+    /// Copies parameters, moments and step as [`Session::snapshot`] does, in f32: exact for an f32 session, rounded to nearest for another.
+    fn snapshot_f32(&self) -> Result<Snapshot<Vec<f32>>, Diagnostic> {
+        let Snapshot { params, first, second, step } = self.snapshot()?;
+        Ok(Snapshot { params: rounded(&params), first: rounded(&first), second: rounded(&second), step })
+    }
+
+    /// Replaces parameters, moments and step as [`Session::restore`] does, from f32.
+    ///
+    /// # Errors
+    /// Those of [`Session::restore`].
+    fn restore_f32(&mut self, snapshot: &Snapshot<&[f32]>) -> Result<(), Diagnostic> {
+        let Snapshot { params, first, second, step } = snapshot;
+        let [params, first, second] = [params, first, second].map(rounded);
+        self.restore(&Snapshot { params, first, second, step: *step })
+    }
+
+    /// Computes the outputs of the next tokens as [`Session::advance`] does, from f32 inputs, in f32: the same numbers as from the same
+    /// inputs in f64, rounded to nearest by a session that computes in f64.
+    ///
+    /// # Errors
+    /// Those of [`Session::advance`].
+    fn advance_f32(
+        &mut self,
+        batch: &Batch<&[f32]>,
+        carry: &mut Option<Carry>,
+    ) -> Result<Tensors<Vec<f32>>, Diagnostic> {
+        Ok(rounded(&self.advance(&batch.doubled(), carry)?))
+    }
+
+    /// Computes the gradients of the objective as [`Session::gradients`] does, from f32 inputs and cotangents, in f32: the same numbers as
+    /// from the same inputs in f64, rounded to nearest by a session that computes in f64.
+    ///
+    /// # Errors
+    /// Those of [`Session::gradients`].
+    fn gradients_f32(
+        &mut self,
+        batch: &Batch<&[f32]>,
+        objective: Objective<'_, &[f32]>,
+    ) -> Result<Gradients<Vec<f32>>, Diagnostic> {
+        let batch = batch.doubled();
+        let Gradients { objective, params, inputs } = match objective {
+            Objective::Loss => self.gradients(&batch, Objective::Loss),
+            Objective::Cotangents(r) => self.gradients(&batch, Objective::Cotangents(&rounded(r))),
+        }?;
+        Ok(Gradients { objective, params: rounded(&params), inputs: rounded(&inputs) })
+    }
 
     /// Prepares updates on batches of this shape with one document per sequence, which the first update does otherwise.
     ///

@@ -86,7 +86,7 @@ fn measure(args: &Args, block: &str, known: &[usize], output: &Output) -> Result
         let timing = Timing::of(seconds[*n..n + AROUND].to_vec());
         json!({ "known": n, "token": timing.json() })
     };
-    let carried: usize = carry.iter().flat_map(|c| c.0.values()).map(|t| t.data.len()).sum();
+    let carried: usize = carry.iter().map(|c| c.tensors().values().map(|t| t.data.len()).sum::<usize>()).sum();
     let mean = seconds.iter().sum::<f64>() / seconds.len() as f64;
     Ok(json!({
         "block": block, "batch": shape.batch, "tokens": len, "mean_seconds": mean, "carried_numbers": carried,

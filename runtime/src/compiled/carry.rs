@@ -1,21 +1,81 @@
-//! Carries of lowered graphs: conversion between the values of a program and named host tensors.
+//! Carries of lowered graphs: between pieces they stay as [`Kept`], the values that a program left, in the arithmetic of the executor and
+//! the layout of the graph.
 //!
 //! Their names are those of [`archc_compiler::lower::carried`], and `pos` is the next token's position. Token dimensions are aligned at
-//! their ends: the last entry is the last token. Outside, axes are in the order of their ids, the same for every device; inside, in that of
-//! the graph's layout.
+//! their ends: the last entry is the last token. In named tensors, axes are in the order of their ids, the same for every device.
 
 use super::Leaves;
+use super::carried::Carried;
 use super::leaves::permuted;
 use crate::errors;
-use crate::session::{Carry, Tensor, Tensors};
+use crate::pieces;
+use crate::session::{Carry, DeviceCarry, Number, Tensor, Tensors};
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::lowered::{self, BATCH, DimId, Extent, Keep, Lowered, TIME};
+use std::collections::BTreeMap;
+
+/// A carry in the representation of a compiled session.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kept<N> {
+    /// The next token's position in each sequence.
+    pub pos: Vec<usize>,
+    /// The values by name.
+    pub values: BTreeMap<String, Carried<N>>,
+}
+
+impl<N: Number> DeviceCarry for Kept<N> {
+    fn tensors(&self) -> Tensors {
+        let named = |(name, value): (&String, &Carried<N>)| {
+            let order = positions(&value.dims, &sorted(&value.dims));
+            (name.clone(), permuted(value.joined(), &order))
+        };
+        let mut tensors: Tensors = self.values.iter().map(named).collect();
+        let data: Vec<f64> = self.pos.iter().map(|&p| p as f64).collect();
+        tensors.insert("pos".into(), Tensor { shape: vec![data.len()], data });
+        tensors
+    }
+
+    fn duplicate(&self) -> Box<dyn DeviceCarry> {
+        Box::new(self.clone())
+    }
+}
+
+/// The positions of the sequences' next tokens.
+///
+/// # Errors
+/// E0811 if they are missing or invalid.
+pub(super) fn next<N: Number>(carry: &Carry, batch: usize) -> Result<Vec<usize>, Diagnostic> {
+    match carry.device::<Kept<N>>() {
+        Some(kept) if kept.pos.len() == batch && kept.pos.iter().all(|&p| u32::try_from(p).is_ok()) => {
+            Ok(kept.pos.clone())
+        }
+        _ => pieces::positions(&carry.tensors(), batch),
+    }
+}
 
 /// Checks a carry for sequences whose next tokens have these positions.
 ///
 /// # Errors
 /// E0811 if a part is missing, unknown or of another shape.
-pub(super) fn check(graph: &Lowered, carry: &Carry, pos: &[usize]) -> Result<(), Diagnostic> {
+pub(super) fn check<N: Number>(graph: &Lowered, carry: &Carry, pos: &[usize]) -> Result<(), Diagnostic> {
+    match carry.device::<Kept<N>>() {
+        Some(kept) => {
+            let shape = |value: &Carried<N>| {
+                let order = positions(&value.dims, &sorted(&value.dims));
+                order.into_iter().map(|i| value.shape()[i]).collect()
+            };
+            check_shapes(graph, kept.values.iter().map(|(name, value)| (name, shape(value), true)).collect(), pos)
+        }
+        None => {
+            let tensors = carry.tensors();
+            let all = tensors.iter().filter(|(name, _)| *name != "pos");
+            check_shapes(graph, all.map(|(name, t)| (name, t.shape.clone(), t.has(&t.shape))).collect(), pos)
+        }
+    }
+}
+
+/// Checks values by name: the shape of each in the order of named tensors, and whether it has as many numbers.
+fn check_shapes(graph: &Lowered, have: Vec<(&String, Vec<usize>, bool)>, pos: &[usize]) -> Result<(), Diagnostic> {
     let reach = pos.iter().max().copied().unwrap_or(0);
     for part in &graph.carries {
         let size = |d: &DimId| match (*d, graph.dim(*d).extent, part.keep) {
@@ -25,120 +85,108 @@ pub(super) fn check(graph: &Lowered, carry: &Carry, pos: &[usize]) -> Result<(),
             (_, Extent::Fixed(n), _) => n,
             _ => 1,
         };
-        let shape: Vec<usize> = outside(graph, part).iter().map(size).collect();
-        let Some(tensor) = carry.0.get(&part.name) else {
+        let want: Vec<usize> = sorted(dims(graph, part)).iter().map(size).collect();
+        let Some((_, shape, whole)) = have.iter().find(|h| *h.0 == part.name) else {
             return Err(errors::carry_mismatch(format!("it lacks `{}`", part.name)));
         };
-        if tensor.shape != shape || tensor.data.len() != shape.iter().product::<usize>() {
-            let why = format!("`{}` has shape {:?}, not {shape:?}", part.name, tensor.shape);
-            return Err(errors::carry_mismatch(why));
+        if *shape != want || !whole {
+            return Err(errors::carry_mismatch(format!("`{}` has shape {shape:?}, not {want:?}", part.name)));
         }
     }
-    match carry.0.keys().find(|k| *k != "pos" && !graph.carries.iter().any(|c| c.name == **k)) {
-        Some(unknown) => Err(errors::carry_mismatch(format!("the program carries no `{unknown}`"))),
+    match have.iter().find(|h| !graph.carries.iter().any(|c| c.name == *h.0)) {
+        Some((unknown, ..)) => Err(errors::carry_mismatch(format!("the program carries no `{unknown}`"))),
         None => Ok(()),
     }
 }
 
-/// The dimensions of a part in outside order: batch, tokens, axes by id.
-fn outside(graph: &Lowered, part: &lowered::Carry) -> Vec<DimId> {
-    let mut dims = graph.dag.node(part.value).dims.clone();
-    dims.sort_unstable();
-    dims
+/// The dimensions of a part in the order of the graph's layout.
+fn dims<'a>(graph: &'a Lowered, part: &lowered::Carry) -> &'a [DimId] {
+    &graph.dag.node(part.value).dims
 }
 
-/// Permutes the axes of carried tensors to the order of the graph's layout if `inside`, else from it.
-pub(super) fn turn(graph: &Lowered, carried: &mut Tensors, inside: bool) {
+/// The axis of a part's tokens.
+fn axis(graph: &Lowered, part: &lowered::Carry) -> usize {
+    match part.keep {
+        Keep::Whole => 0,
+        Keep::Last(_) | Keep::Seen(_) => dims(graph, part).iter().position(|d| *d == TIME).unwrap_or(0),
+    }
+}
+
+/// Dimensions in the order of named tensors: batch, tokens, axes by id.
+fn sorted(dims: &[DimId]) -> Vec<DimId> {
+    let mut sorted = dims.to_vec();
+    sorted.sort_unstable();
+    sorted
+}
+
+/// The index in `from` of each of these dimensions.
+fn positions(from: &[DimId], dims: &[DimId]) -> Vec<usize> {
+    dims.iter().map(|d| from.iter().position(|f| f == d).unwrap_or(0)).collect()
+}
+
+/// Reads the named tensors of a checked carry.
+pub(super) fn read<N: Number>(graph: &Lowered, tensors: &Tensors) -> BTreeMap<String, Carried<N>> {
+    let named = |part: &lowered::Carry| {
+        let value = Carried::split(sorted(dims(graph, part)), &tensors[&part.name], axis(graph, part));
+        (part.name.clone(), value)
+    };
+    let mut values = graph.carries.iter().map(named).collect();
+    turn(graph, &mut values);
+    values
+}
+
+/// Permutes the axes of values to the order of the graph's layout, if they were laid out for a graph with another one.
+pub(super) fn turn<N: Number>(graph: &Lowered, values: &mut BTreeMap<String, Carried<N>>) {
     for part in &graph.carries {
-        let (dims, sorted) = (&graph.dag.node(part.value).dims, outside(graph, part));
-        if *dims == sorted {
-            continue;
-        }
-        let (from, to) = if inside { (&sorted, dims) } else { (dims, &sorted) };
-        let order: Vec<usize> = to.iter().map(|d| from.iter().position(|f| f == d).unwrap_or(0)).collect();
-        if let Some(tensor) = carried.get_mut(&part.name) {
-            *tensor = permuted(std::mem::take(tensor), &order);
-        }
+        let dims = dims(graph, part);
+        let Some(value) = values.get_mut(&part.name).filter(|v| v.dims != dims) else { continue };
+        let named = positions(&value.dims, &sorted(&value.dims));
+        let order: Vec<usize> = positions(&sorted(dims), dims).into_iter().map(|i| named[i]).collect();
+        *value = std::mem::take(value).permuted(dims.to_vec(), &order);
     }
 }
 
 /// The carry after a program. Its tokens are appended in place to those that the leaves hold. `values` are those of
 /// [`Lowered::carried`].
-pub(super) fn write(graph: &Lowered, leaves: &mut Leaves, values: Vec<Tensor>) -> Carry {
-    let ends: Vec<f64> =
-        leaves.pos.chunks_exact(leaves.len).map(|row| row.last().map_or(0.0, |&p| f64::from(p) + 1.0)).collect();
-    let reach = ends.iter().fold(0.0f64, |m, &p| m.max(p)) as usize;
-    let mut tensors = Tensors::new();
+pub(super) fn write<N: Number>(graph: &Lowered, leaves: &mut Leaves<N>, values: Vec<Tensor<Vec<N>>>) -> Kept<N> {
+    let end = |row: &[u32]| row.last().map_or(0, |&p| p as usize + 1);
+    let pos: Vec<usize> = leaves.pos.chunks_exact(leaves.len).map(end).collect();
+    let reach = pos.iter().max().copied().unwrap_or(0);
+    let mut all = BTreeMap::new();
     let mut values = values.into_iter();
     for part in &graph.carries {
         let mut value = values.next().expect("archc bug: a carry has no value");
+        let mut low = Vec::new();
         if part.low.is_some() {
-            let low = values.next().expect("archc bug: a carry has no low part");
-            value.data.iter_mut().zip(low.data).filter(|(x, _)| x.is_finite()).for_each(|(x, low)| *x += low);
+            low = values.next().expect("archc bug: a carry has no low part").data;
+            value.data.iter_mut().zip(&mut low).for_each(|(x, low)| (*x, *low) = normal(*x, *low));
         }
         let before = leaves.carried.remove(&part.name);
-        let axis = graph.dag.node(part.value).dims.iter().position(|d| *d == TIME).unwrap_or(0);
-        let kept = match part.keep {
-            Keep::Whole => value,
-            Keep::Last(count) => extended(before, value, axis, count),
+        let value = Carried::new(dims(graph, part).to_vec(), value, low, axis(graph, part));
+        let count = match part.keep {
+            Keep::Whole => None,
+            Keep::Last(count) => Some(count),
             Keep::Seen(most) => {
-                let have = value.shape[axis] + before.as_ref().map_or(0, |b| b.shape[axis]);
-                extended(before, value, axis, reach.min(most).min(have))
+                let have = value.tokens() + before.as_ref().map_or(0, Carried::tokens);
+                Some(reach.min(most).min(have))
             }
         };
-        tensors.insert(part.name.clone(), kept);
+        let kept = match (before, count) {
+            (None, Some(count)) if count != value.tokens() => value.none().extended(&value, count),
+            (Some(before), Some(count)) => before.extended(&value, count),
+            _ => value,
+        };
+        all.insert(part.name.clone(), kept);
     }
-    turn(graph, &mut tensors, false);
-    tensors.insert("pos".into(), Tensor { shape: vec![ends.len()], data: ends });
-    Carry(tensors)
+    Kept { pos, values: all }
 }
 
-/// The last `count` entries along an axis of two tensors, one after the other; zeros where there are fewer. The memory of the first one is
-/// reused, so that one more token costs no copy of those before it.
-fn extended(before: Option<Tensor>, value: Tensor, axis: usize, count: usize) -> Tensor {
-    let new = value.shape[axis];
-    let width = value.shape[axis + 1..].iter().product::<usize>();
-    let outer = value.shape[..axis].iter().product::<usize>();
-    let mut shape = value.shape;
-    shape[axis] = count;
-    let (old, mut data) = before.map_or((0, Vec::new()), |b| (b.shape[axis], b.data));
-    let taken = new.min(count);
-    let kept = (count - taken).min(old);
-    let empty = count - taken - kept;
-    let (from, to) = (old * width, count * width);
-    data.resize(data.len().max(outer * to), 0.0);
-    // rows that grow are moved from the last one on, so that none is overwritten before it has moved
-    for step in 0..outer {
-        let row = if count >= old { outer - 1 - step } else { step };
-        let at = row * to + empty * width;
-        data.copy_within((row + 1) * from - kept * width..(row + 1) * from, at);
-        data[row * to..at].fill(0.0);
-        let tokens = &value.data[row * new * width..(row + 1) * new * width];
-        data[at + kept * width..(row + 1) * to].copy_from_slice(&tokens[(new - taken) * width..]);
+/// The parts of a sum of two parts whose low one is the rounding error of the high one, as the sum in f64 is split. What has no finite
+/// high part has no low one.
+fn normal<N: Number>(high: N, low: N) -> (N, N) {
+    if !high.finite() {
+        return (high, N::default());
     }
-    data.truncate(outer * to);
-    Tensor { shape, data }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Entries `first..` of an axis in the middle: two rows, two elements per entry.
-    fn tensor(first: usize, count: usize) -> Tensor {
-        let each = |row: usize| (0..count * 2).map(move |i| (100 * row + 2 * first + i) as f64);
-        Tensor { shape: vec![2, count, 2], data: (0..2).flat_map(each).collect() }
-    }
-
-    #[test]
-    fn tokens_are_put_behind_those_before_them() {
-        for (old, new, count) in
-            [(3, 1, 4), (3, 1, 3), (3, 1, 2), (1, 3, 4), (5, 4, 2), (5, 1, 1), (4, 2, 0), (0, 2, 1)]
-        {
-            let have = extended((old > 0).then(|| tensor(0, old)), tensor(old, new), 1, count);
-            assert_eq!(have, tensor(old + new - count, count), "{old} and {new} tokens, the last {count}");
-        }
-        let padded = extended(Some(tensor(0, 1)), tensor(1, 1), 1, 3);
-        assert_eq!(padded.data, [0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 0.0, 0.0, 100.0, 101.0, 102.0, 103.0]);
-    }
+    let sum = high.exact() + low.exact();
+    (N::nearest(sum), N::lost(sum))
 }

@@ -4,7 +4,7 @@ use super::{CompiledSession, Executor, Held, Leaves, Step};
 use crate::checks;
 use crate::errors;
 use crate::interpret::interpret_in;
-use crate::session::{BatchShape, Device, Dtype, Metrics, Session, SessionOptions, Tensor};
+use crate::session::{BatchShape, Device, Dtype, Metrics, Number, Session, SessionOptions, Tensor};
 use archc_compiler::Target;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, ParamId};
@@ -52,6 +52,7 @@ struct Interpreter {
 
 impl Executor for Interpreter {
     type Compiled = Arc<Lowered>;
+    type Number = f64;
 
     fn target(&self) -> Target {
         self.target
@@ -95,12 +96,12 @@ impl Executor for Interpreter {
 }
 
 /// A 0 for every element of every parameter.
-fn zeros(graph: &Graph) -> Vec<Vec<f64>> {
-    (0..graph.params.len()).map(|i| vec![0.0; graph.param_numbers(ParamId(i as u32))]).collect()
+fn zeros<N: Number>(graph: &Graph) -> Vec<Vec<N>> {
+    (0..graph.params.len()).map(|i| vec![N::default(); graph.param_numbers(ParamId(i as u32))]).collect()
 }
 
 /// Gradients of all parameters in checkpoint layout; zeros for those on which nothing depends.
-pub(super) fn by_param(graph: &Lowered, computed: Vec<Tensor>) -> Vec<Vec<f64>> {
+pub(super) fn by_param<N: Number>(graph: &Lowered, computed: Vec<Tensor<Vec<N>>>) -> Vec<Vec<N>> {
     let source = &graph.source;
     let mut all = zeros(source);
     for ((param, _), gradient) in graph.param_grads.iter().zip(computed) {

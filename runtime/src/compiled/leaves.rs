@@ -3,10 +3,13 @@
 //! Token-wise vectors have one entry per token, sequence by sequence. With learned tokens before each document the
 //! sequences are longer than the batch's; [`Leaves::given`] holds the new places of its tokens.
 
+use super::carried::{Carried, Part};
 use crate::batch::{self, Tokens};
-use crate::session::{Batch, Tensor, Tensors};
+use crate::number::copied;
+use crate::session::{Batch, Number, Numbers, Tensor, Tensors};
 use archc_compiler::graph::{AxisId, Graph, Output};
 use archc_compiler::lowered::{Dim, Extent, Lowered, Shape};
+use std::collections::BTreeMap;
 
 /// The smallest number of carried tokens that a graph has room for, if any: a tile of an attend.
 const SMALLEST_ROOM: usize = 64;
@@ -17,9 +20,9 @@ fn room(tokens: usize) -> usize {
     tokens.next_multiple_of(step)
 }
 
-/// The leaves of a lowered graph for one batch.
+/// The leaves of a lowered graph for one batch, with numbers in the executor's arithmetic.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Leaves {
+pub struct Leaves<N = f64> {
     /// Number of sequences.
     pub batch: usize,
     /// Tokens per sequence, prefixes included.
@@ -37,12 +40,12 @@ pub struct Leaves {
     /// Weight of each token in the loss; they sum to 1 or are all 0.
     pub weights: Vec<f64>,
     /// Inputs in the order of the graph: `[B, T, axes]`, axes in [`Graph::layout_order`].
-    pub inputs: Vec<Tensor>,
+    pub inputs: Vec<Tensor<Vec<N>>>,
     /// Cotangent of each output in the order of the graph, `[B, T, axes]` with axes in [`Graph::layout_order`]; empty where there is none.
-    pub cotangents: Vec<Tensor>,
+    pub cotangents: Vec<Tensor<Vec<N>>>,
     /// Values carried from an earlier piece, by name, `[B, (tokens), axes]` with axes in [`Graph::layout_order`], possibly of fewer tokens
     /// than there is room for. A missing name stands for zeros.
-    pub carried: Tensors,
+    pub carried: BTreeMap<String, Carried<N>>,
     /// Number of updates done.
     pub step: u64,
     /// The seed of dropout, in training only.
@@ -51,9 +54,9 @@ pub struct Leaves {
     pub given: Option<Vec<usize>>,
 }
 
-impl Leaves {
+impl<N: Number> Leaves<N> {
     /// Lays out a checked batch. `before` are the positions of the sequences' next tokens, if they continue from a carry.
-    pub(crate) fn new(graph: &Graph, batch: &Batch, before: Option<&[usize]>) -> Self {
+    pub(crate) fn new<D: Numbers>(graph: &Graph, batch: &Batch<D>, before: Option<&[usize]>) -> Self {
         let Tokens { grid, carried, ids, targets, weights, given } = batch::lay_out(graph, batch, before);
         let mut doc = Vec::with_capacity(grid.pos.len());
         for row in grid.pos.chunks_exact(grid.len) {
@@ -98,25 +101,14 @@ impl Leaves {
         self.carried_tokens = room(tokens).min(most);
     }
 
-    /// Passes the `count` elements of the leaf that holds the values carried under a name to `put`, in order, piece by piece; nothing for
-    /// zeros.
+    /// Passes the `count` elements of the leaf that holds a part of the values carried under a name to `put`, in order, piece by piece;
+    /// nothing for zeros.
     ///
     /// Where there is room for more tokens than were carried, each sequence begins with copies of its first one. They are never visible;
     /// but unlike zeros they are values that the program can safely compute with.
-    pub(crate) fn carried_numbers(&self, name: &str, count: usize, mut put: impl FnMut(&[f64])) {
-        let Some(tensor) = self.carried.get(name) else { return };
-        if tensor.data.len() == count {
-            return put(&tensor.data);
-        }
-        let [batch, tokens, axes @ ..] = tensor.shape.as_slice() else { return };
-        let width: usize = axes.iter().product();
-        if batch * tokens * width == 0 {
-            return;
-        }
-        let room = count / (batch * width);
-        for row in tensor.data.chunks_exact(tokens * width) {
-            (*tokens..room).for_each(|_| put(&row[..width]));
-            put(row);
+    pub(crate) fn carried_numbers(&self, name: &str, part: Part, count: usize, put: impl FnMut(&[N])) {
+        if let Some(value) = self.carried.get(name) {
+            value.read(part, count, put);
         }
     }
 
@@ -127,13 +119,13 @@ impl Leaves {
     }
 
     /// Sets the cotangent of each output, given by name over the batch's own tokens; tokens of prefixes get zeros.
-    pub(crate) fn set_cotangents(&mut self, graph: &Graph, by_name: &Tensors) {
+    pub(crate) fn set_cotangents<D: Numbers>(&mut self, graph: &Graph, by_name: &Tensors<D>) {
         let spread = |output: &Output| {
             let Some(r) = by_name.get(&output.name) else { return Tensor::default() };
             let r = sorted_axes(graph, r, &output.axes);
             let Some(given) = &self.given else { return r };
             let width = r.shape[2..].iter().product::<usize>();
-            let mut data = vec![0.0; self.batch * self.len * width];
+            let mut data = vec![N::default(); self.batch * self.len * width];
             for (row, &at) in r.data.chunks_exact(width).zip(given) {
                 data[at * width..(at + 1) * width].copy_from_slice(row);
             }
@@ -143,7 +135,7 @@ impl Leaves {
     }
 
     /// The batch's own tokens of an output `[B, T, axes]`: from axes in [`Graph::layout_order`] to axes in the declared order.
-    pub(crate) fn output(&self, graph: &Graph, value: Tensor, axes: &[AxisId]) -> Tensor {
+    pub(crate) fn output(&self, graph: &Graph, value: Tensor<Vec<N>>, axes: &[AxisId]) -> Tensor<Vec<N>> {
         let mut value = value;
         if let Some(given) = &self.given {
             let width = value.shape[2..].iter().product::<usize>();
@@ -155,7 +147,12 @@ impl Leaves {
 }
 
 /// Permutes the axes after the first `skip` ones from [`Graph::layout_order`] to the declared order.
-pub(super) fn declared_axes(graph: &Graph, tensor: Tensor, axes: &[AxisId], skip: usize) -> Tensor {
+pub(super) fn declared_axes<N: Number>(
+    graph: &Graph,
+    tensor: Tensor<Vec<N>>,
+    axes: &[AxisId],
+    skip: usize,
+) -> Tensor<Vec<N>> {
     let mut sorted = axes.to_vec();
     graph.layout_order(&mut sorted);
     let place = |a: &AxisId| skip + sorted.iter().position(|s| s == a).unwrap_or(0);
@@ -163,17 +160,17 @@ pub(super) fn declared_axes(graph: &Graph, tensor: Tensor, axes: &[AxisId], skip
     permuted(tensor, &from)
 }
 
-/// Permutes the axes of `[B, T, axes]` from the declared order to [`Graph::layout_order`].
-fn sorted_axes(graph: &Graph, tensor: &Tensor, axes: &[AxisId]) -> Tensor {
+/// Copies `[B, T, axes]` to the executor's arithmetic, its axes permuted from the declared order to [`Graph::layout_order`].
+fn sorted_axes<D: Numbers, N: Number>(graph: &Graph, tensor: &Tensor<D>, axes: &[AxisId]) -> Tensor<Vec<N>> {
     let mut sorted = axes.to_vec();
     graph.layout_order(&mut sorted);
     let place = |a: &AxisId| 2 + axes.iter().position(|x| x == a).unwrap_or(0);
     let from: Vec<usize> = [0, 1].into_iter().chain(sorted.iter().map(place)).collect();
-    permuted(tensor.clone(), &from)
+    permuted(Tensor { shape: tensor.shape.clone(), data: copied(tensor.data.numbers()) }, &from)
 }
 
 /// Permutes axes: axis i of the result is axis `from[i]` of the tensor. Leading axes that stay in place are handled as one.
-pub(super) fn permuted(tensor: Tensor, from: &[usize]) -> Tensor {
+pub(super) fn permuted<N: Number>(tensor: Tensor<Vec<N>>, from: &[usize]) -> Tensor<Vec<N>> {
     let skip = from.iter().enumerate().take_while(|(i, f)| i == *f).count();
     if skip == from.len() {
         return tensor;
@@ -208,19 +205,5 @@ mod tests {
         assert!(rooms.len() <= 4 * 8 + 8, "{rooms:?}");
         assert_eq!([0, 1, 64, 65, 600, 1025].map(room), [0, 64, 64, 128, 640, 1280]);
         assert!((0..=1 << 16).all(|n| n <= room(n) && room(n) <= n + (n / 4).max(SMALLEST_ROOM)));
-    }
-
-    #[test]
-    fn what_there_is_room_for_begins_with_copies() {
-        let tensor = Tensor { shape: vec![2, 2, 1], data: vec![1.0, 2.0, 3.0, 4.0] };
-        let leaves = Leaves { carried: [("k".to_owned(), tensor)].into(), ..Leaves::default() };
-        let read = |name: &str, count: usize| {
-            let mut all: Vec<f64> = Vec::new();
-            leaves.carried_numbers(name, count, |part| all.extend(part));
-            all
-        };
-        assert_eq!(read("k", 4), [1.0, 2.0, 3.0, 4.0]);
-        assert_eq!(read("k", 8), [1.0, 1.0, 1.0, 2.0, 3.0, 3.0, 3.0, 4.0]);
-        assert!(read("other", 8).is_empty());
     }
 }

@@ -4,7 +4,7 @@ use super::context::{Context, Room, Workers};
 use super::memory::{Bases, FIXED, Memory, Slot, elements, layout};
 use super::profile::Profile;
 use super::program::{Launches, Program};
-use crate::compiled::{CompiledSession, Executor, Held, Leaves, Step};
+use crate::compiled::{CompiledSession, Executor, Held, Leaves, Part, Step};
 use crate::errors;
 use crate::random::{Key, dropout_key};
 use crate::session::{AdamW, BatchShape, Device, Dtype, Metrics, Session, SessionOptions, Tensor};
@@ -101,7 +101,11 @@ pub struct CpuExecutor {
 }
 
 impl CpuExecutor {
-    pub(super) fn new(graph: &Arc<Graph>, options: &SessionOptions, target: Target) -> Result<Self, Diagnostic> {
+    /// An executor with parameters and moments of zeros.
+    ///
+    /// # Errors
+    /// E0815 if they do not fit memory.
+    pub(crate) fn new(graph: &Arc<Graph>, options: &SessionOptions, target: Target) -> Result<Self, Diagnostic> {
         let layout = graph.param_layout();
         let numbers = |i: usize| graph.param_numbers(ParamId(i as u32));
         let ranges = layout.starts.iter().enumerate().map(|(i, start)| *start..start + numbers(i));
@@ -135,7 +139,7 @@ impl CpuExecutor {
     }
 
     /// Fills in the leaves and runs the plan.
-    fn execute(&mut self, compiled: &mut Compiled, leaves: &Leaves, step: Option<&Step>) {
+    fn execute(&mut self, compiled: &mut Compiled, leaves: &Leaves<f32>, step: Option<&Step>) {
         let scratch = compiled.arena.start();
         for (leaf, view) in &compiled.plan.leaves {
             fill(leaf, view, scratch, leaves, step);
@@ -152,7 +156,7 @@ impl CpuExecutor {
         compiled.prepared = Some(self.version);
     }
 
-    fn result(&mut self, compiled: &mut Compiled, id: ValueId) -> Tensor {
+    fn result(&mut self, compiled: &mut Compiled, id: ValueId) -> Tensor<Vec<f32>> {
         let Some((_, view)) = compiled.plan.results.iter().find(|r| r.0 == id) else {
             panic!("archc bug: value %{} is no result of the plan", id.0);
         };
@@ -162,7 +166,7 @@ impl CpuExecutor {
         let dense = dense(&shape);
         // SAFETY: the view lies inside of its buffer, and the data has its shape
         unsafe { copy_nd(data.as_mut_ptr(), &dense, bases.at(slot), &strides, &shape) };
-        Tensor { shape, data: data.into_iter().map(f64::from).collect() }
+        Tensor { shape, data }
     }
 }
 
@@ -174,14 +178,8 @@ fn dense(shape: &[usize]) -> Vec<isize> {
     strides
 }
 
-/// The part of a number that is lost when it is rounded to f32.
-fn rounded_off(x: f64) -> f32 {
-    let high = f64::from(x as f32);
-    if high.is_finite() { (x - high) as f32 } else { 0.0 }
-}
-
 /// Writes a leaf to its place in the plan. All leaves are contiguous.
-pub(super) fn fill(leaf: &Leaf, view: &View, arena: *mut f32, leaves: &Leaves, step: Option<&Step>) {
+pub(super) fn fill(leaf: &Leaf, view: &View, arena: *mut f32, leaves: &Leaves<f32>, step: Option<&Step>) {
     // SAFETY: leaves have separate buffers in the arena, of the view's length, and these are their types
     unsafe {
         match view.element {
@@ -236,25 +234,20 @@ fn put<T: Copy, U: Default + Copy>(to: &mut [U], from: &[T], f: impl Fn(T) -> U)
     }
 }
 
-fn fill_f32(leaf: &Leaf, to: &mut [f32], leaves: &Leaves) {
-    let rounded = |x: f64| x as f32;
+fn fill_f32(leaf: &Leaf, to: &mut [f32], leaves: &Leaves<f32>) {
     match leaf {
         Leaf::Positions => put(to, &leaves.pos, |p| p as f32),
         Leaf::Documents => put(to, &leaves.doc, |d| d as f32),
         Leaf::Updates => to.fill(leaves.step as f32),
-        Leaf::Weights => put(to, &leaves.weights, rounded),
-        Leaf::Input(i) => put(to, &leaves.inputs[*i].data, rounded),
-        Leaf::Cotangent(i) => put(to, leaves.cotangents.get(*i).map_or(&[][..], |t| &t.data), rounded),
+        Leaf::Weights => put(to, &leaves.weights, |x| x as f32),
+        Leaf::Input(i) => put(to, &leaves.inputs[*i].data, |x| x),
+        Leaf::Cotangent(i) => put(to, leaves.cotangents.get(*i).map_or(&[][..], |t| &t.data), |x| x),
         Leaf::Carried(name) | Leaf::CarriedLow(name) => {
-            let low = matches!(leaf, Leaf::CarriedLow(_));
+            let part = if matches!(leaf, Leaf::CarriedLow(_)) { Part::Low } else { Part::High };
             let mut at = 0;
-            leaves.carried_numbers(name, to.len(), |part| {
-                let to = &mut to[at..at + part.len()];
-                match low {
-                    true => put(to, part, rounded_off),
-                    false => put(to, part, rounded),
-                }
-                at += part.len();
+            leaves.carried_numbers(name, part, to.len(), |numbers| {
+                to[at..at + numbers.len()].copy_from_slice(numbers);
+                at += numbers.len();
             });
             to[at..].fill(0.0);
         }
@@ -266,18 +259,19 @@ fn fill_f32(leaf: &Leaf, to: &mut [f32], leaves: &Leaves) {
 
 impl Executor for CpuExecutor {
     type Compiled = Compiled;
+    type Number = f32;
 
     fn target(&self) -> Target {
         self.target
     }
 
-    fn read(&self, what: Held) -> Vec<Vec<f64>> {
+    fn read(&self, what: Held) -> Vec<Vec<f32>> {
         let memory = self.held(what);
         let all = memory.numbers();
-        self.ranges.iter().map(|r| all[r.clone()].iter().map(|x| f64::from(*x)).collect()).collect()
+        self.ranges.iter().map(|r| all[r.clone()].to_vec()).collect()
     }
 
-    fn write(&mut self, what: Held, param: ParamId, values: Vec<f64>) {
+    fn write(&mut self, what: Held, param: ParamId, values: Vec<f32>) {
         let memory = match what {
             Held::Param => {
                 self.version += 1;
@@ -286,8 +280,7 @@ impl Executor for CpuExecutor {
             Held::First => &mut self.first,
             Held::Second => &mut self.second,
         };
-        let own = &mut memory.numbers_mut()[self.ranges[param.0 as usize].clone()];
-        own.iter_mut().zip(values).for_each(|(x, v)| *x = v as f32);
+        memory.numbers_mut()[self.ranges[param.0 as usize].clone()].copy_from_slice(&values);
     }
 
     fn compile(&self, graph: &Arc<Lowered>, shape: Shape) -> Result<Compiled, Diagnostic> {
@@ -327,17 +320,22 @@ impl Executor for CpuExecutor {
         Ok(compiled)
     }
 
-    fn run(&mut self, compiled: &mut Compiled, leaves: &Leaves, wanted: &[ValueId]) -> Result<Vec<Tensor>, Diagnostic> {
+    fn run(
+        &mut self,
+        compiled: &mut Compiled,
+        leaves: &Leaves<f32>,
+        wanted: &[ValueId],
+    ) -> Result<Vec<Tensor<Vec<f32>>>, Diagnostic> {
         self.execute(compiled, leaves, None);
         Ok(wanted.iter().map(|id| self.result(compiled, *id)).collect())
     }
 
-    fn step(&mut self, compiled: &mut Compiled, leaves: &Leaves, step: &Step) -> Result<Metrics, Diagnostic> {
+    fn step(&mut self, compiled: &mut Compiled, leaves: &Leaves<f32>, step: &Step) -> Result<Metrics, Diagnostic> {
         let Some((objective, entropy)) = compiled.plan.graph.objective else {
             return Err(errors::bug("a training step", "a graph without an objective"));
         };
         self.execute(compiled, leaves, Some(step));
-        let number = |t: Tensor| t.data.first().copied().unwrap_or(f64::NAN);
+        let number = |t: Tensor<Vec<f32>>| t.data.first().map_or(f64::NAN, |x| f64::from(*x));
         let (objective, loss) = (number(self.result(compiled, objective)), number(self.result(compiled, entropy)));
         let Some(norm) = compiled.plan.norm.as_ref().map(Slot::of) else {
             return Err(errors::bug("a training step", "a plan without an update"));

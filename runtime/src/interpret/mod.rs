@@ -18,7 +18,7 @@ mod loops;
 mod pairs;
 mod tokens;
 
-use crate::compiled::Leaves;
+use crate::compiled::{Leaves, Part};
 use crate::errors;
 use crate::reference::binary::{binary, select};
 use crate::reference::contract::{contract, sum};
@@ -247,7 +247,7 @@ fn apply(frame: &Frame<'_>, scope: &Scope<'_>, op: &Op, dims: &[DimId], x: &[Val
         Op::Carried(name, d) => {
             let count = d.iter().map(|&d| frame.size(scope, d)).product();
             let mut numbers = Vec::with_capacity(count);
-            leaves.carried_numbers(name, count, |part| numbers.extend(part));
+            leaves.carried_numbers(name, Part::High, count, |part| numbers.extend(part));
             numbers.resize(count, 0.0);
             frame.constant(scope, numbers, d)
         }

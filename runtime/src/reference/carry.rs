@@ -84,7 +84,8 @@ pub(crate) fn read(
     batch: usize,
     dtype: DType,
 ) -> std::result::Result<Before, Diagnostic> {
-    let pos = pieces::positions(carry, batch)?;
+    let carry = carry.tensors();
+    let pos = pieces::positions(&carry, batch)?;
     let reach = pos.iter().max().copied().unwrap_or(0);
     let mut values = BTreeMap::new();
     for Part { name, dims, tokens } in expected(graph, wiring) {
@@ -95,10 +96,10 @@ pub(crate) fn read(
             (_, Tokens::Seen(most)) => reach.min(most),
         };
         let mut shape: Vec<usize> = dims.iter().map(size).collect();
-        let Some(tensor) = carry.0.get(&name) else {
+        let Some(tensor) = carry.get(&name) else {
             return Err(errors::carry_mismatch(format!("it lacks `{name}`")));
         };
-        if tensor.shape != shape || tensor.data.len() != shape.iter().product::<usize>() {
+        if !tensor.has(&shape) {
             return Err(errors::carry_mismatch(format!("`{name}` has shape {:?}, not {shape:?}", tensor.shape)));
         }
         let mut data = tensor.data.clone();
@@ -114,8 +115,7 @@ pub(crate) fn read(
             values.insert(name, value.map_err(|e| errors::bug("reading a carry of the reference device", e))?);
         }
     }
-    if let Some(unknown) =
-        carry.0.keys().find(|k| *k != "pos" && !expected(graph, wiring).iter().any(|e| e.name == **k))
+    if let Some(unknown) = carry.keys().find(|k| *k != "pos" && !expected(graph, wiring).iter().any(|e| e.name == **k))
     {
         return Err(errors::carry_mismatch(format!("the program carries no `{unknown}`")));
     }
@@ -153,5 +153,5 @@ pub(crate) fn write(
     }
     let data: Vec<f64> = pos.iter().map(|&p| p as f64).collect();
     tensors.insert("pos".into(), Tensor { shape: vec![data.len()], data });
-    Ok(Carry(tensors))
+    Ok(tensors.into())
 }

@@ -133,15 +133,15 @@ impl Session for ReferenceSession {
 
     fn snapshot(&self) -> Result<Snapshot, Diagnostic> {
         Ok(Snapshot {
-            params: checks::by_path(&self.graph, &self.params),
-            first: checks::by_path(&self.graph, &self.first),
-            second: checks::by_path(&self.graph, &self.second),
+            params: checks::by_path(&self.graph, self.params.iter().cloned()),
+            first: checks::by_path(&self.graph, self.first.iter().cloned()),
+            second: checks::by_path(&self.graph, self.second.iter().cloned()),
             step: self.step,
         })
     }
 
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), Diagnostic> {
-        let params = checks::params(&self.graph, &snapshot.params, self.options.dtype)?;
+        let params: Vec<Vec<f64>> = checks::params(&self.graph, &snapshot.params, self.options.dtype)?;
         let moments = |given: &Tensors| match given.is_empty() {
             true => Ok(params.iter().map(|p| vec![0.0; p.len()]).collect()),
             false => checks::params(&self.graph, given, self.options.dtype),
@@ -180,7 +180,7 @@ impl Session for ReferenceSession {
             .map(|(input, data)| (input.name.clone(), Tensor { shape: batch.inputs[&input.name].shape.clone(), data }));
         Ok(Gradients {
             objective: derived.objective,
-            params: checks::by_path(&self.graph, &derived.params),
+            params: checks::by_path(&self.graph, derived.params),
             inputs: inputs.collect(),
         })
     }

@@ -108,7 +108,7 @@ fn a_prefix_is_tokens_before_the_document() {
     let batch = random_batch(&graph, 1, 3);
     let y = s.forward(&batch, None).unwrap();
     assert_eq!(y.outputs["output"].shape, [1, 3, 5]);
-    assert_eq!(y.carry.0["pos"].data, [5.0], "two prefix tokens, three of the document");
+    assert_eq!(y.carry.tensors()["pos"].data, [5.0], "two prefix tokens, three of the document");
     let mut moved = s.snapshot().unwrap();
     moved.params.get_mut("meta").unwrap().data[0] += 1.0;
     s.restore(&moved).unwrap();
@@ -147,8 +147,9 @@ fn a_carry_keeps_what_can_still_be_seen() {
     let mut batch = random_batch(&graph, 1, 6);
     batch.reset = vec![true, false, false, false, true, false];
     let carry = session(&graph, exact()).forward(&batch, None).unwrap().carry;
-    let pasts: Vec<_> = carry.0.iter().filter(|(n, _)| n.starts_with("attend")).collect();
-    assert_eq!(pasts.len(), 2, "key and value: {:?}", carry.0.keys());
+    let carry = carry.tensors();
+    let pasts: Vec<_> = carry.iter().filter(|(n, _)| n.starts_with("attend")).collect();
+    assert_eq!(pasts.len(), 2, "key and value: {:?}", carry.keys());
     pasts.iter().for_each(|(_, t)| assert_eq!(t.shape[1], 2, "the last document has two tokens"));
 }
 
@@ -157,7 +158,8 @@ fn a_carry_ends_where_nothing_is_visible() {
     let graph = crate::time::scored(Some(3.0), false);
     let mut s = session(&graph, exact());
     let carry = s.forward(&random_batch(&graph, 1, 6), None).unwrap().carry;
-    let tokens = |c: &Carry| c.0.iter().filter(|(n, _)| n.starts_with("attend")).map(|(_, t)| t.shape[1]).collect();
+    let pasts = |c: &Carry| c.tensors().into_owned().into_iter().filter(|(n, _)| n.starts_with("attend"));
+    let tokens = |c: &Carry| pasts(c).map(|(_, t)| t.shape[1]).collect();
     let counts: Vec<usize> = tokens(&carry);
     assert_eq!(counts, [2, 2], "lags 0, 1 and 2 are visible, of key and value");
     let after = s.forward(&random_batch(&graph, 1, 1), Some(&carry)).unwrap().carry;

@@ -4,14 +4,16 @@ use crate::build::{Build, nowhere};
 use crate::check::noise;
 use archc_compiler::graph::ParamLayout;
 use archc_compiler::lowered::{BATCH, Builder, Dim, DimId, Extent, Lowered, Op, Shape, TIME, ValueId, verify};
-use archc_runtime::Tensor;
 use archc_runtime::compiled::Leaves;
 use archc_runtime::interpret::interpret;
+use archc_runtime::{Tensor, Tensors};
 
 /// A graph under construction, with the elements of its leaves.
 pub struct Hand {
     dims: Vec<Dim>,
     pub leaves: Leaves,
+    /// The elements of the leaves by name.
+    pub given: Tensors,
 }
 
 impl Hand {
@@ -23,7 +25,8 @@ impl Hand {
         ];
         let pos = (0..len).chain((0..len).map(|t| t % document)).map(|p| p as u32).collect();
         let doc = (0..len).map(|_| 0).chain((0..len).map(|t| t / document)).map(|d| d as u32).collect();
-        Self { dims, leaves: Leaves { batch: 2, len, pos, doc, ..Leaves::default() } }
+        let leaves = Leaves { batch: 2, len, pos, doc, ..Leaves::default() };
+        Self { dims, leaves, given: Tensors::new() }
     }
 
     pub fn axis(&mut self, name: &str, size: usize) -> DimId {
@@ -61,7 +64,8 @@ impl Hand {
         for node in graph.dag.nodes() {
             if let Op::Carried(name, dims) = &node.op {
                 let shape: Vec<usize> = dims.iter().map(|d| graph.dim(*d).extent.at(shape)).collect();
-                self.leaves.carried.entry(name.clone()).or_insert_with(|| noise(name, &shape));
+                let tensor = self.given.entry(name.clone()).or_insert_with(|| noise(name, &shape));
+                self.leaves.carried.insert(name.clone(), tensor.clone().into());
             }
         }
         interpret(&graph, &[], &self.leaves, &wanted).unwrap_or_else(|e| panic!("{}", e.message))
@@ -69,7 +73,7 @@ impl Hand {
 
     /// The elements of a leaf.
     pub fn numbers(&self, name: &str) -> &[f64] {
-        &self.leaves.carried[name].data
+        &self.given[name].data
     }
 }
 

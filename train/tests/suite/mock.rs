@@ -56,7 +56,7 @@ impl Device for MockDevice {
         let vocab = graph.size(graph.vocab.unwrap());
         // Initial values depend on the seed.
         let mut state = options.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let data = (0..2 * vocab * vocab)
+        let data: Vec<f64> = (0..2 * vocab * vocab)
             .map(|_| {
                 state ^= state << 13;
                 state ^= state >> 7;
