@@ -4,6 +4,8 @@
 #[path = "../lowered/affine.rs"]
 mod affine;
 mod attends;
+#[path = "../device/border.rs"]
+mod border;
 #[path = "../device/build.rs"]
 mod build;
 mod carries;

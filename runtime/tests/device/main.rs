@@ -1,5 +1,6 @@
 //! Tests of the reference device: one binary, one module per area. The same areas are tested on other devices elsewhere.
 
+mod border;
 mod build;
 mod check;
 mod decode;

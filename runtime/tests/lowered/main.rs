@@ -2,6 +2,8 @@
 
 mod affine;
 mod attends;
+#[path = "../device/border.rs"]
+mod border;
 #[path = "../device/build.rs"]
 mod build;
 #[path = "../device/check.rs"]
