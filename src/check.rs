@@ -7,12 +7,13 @@ use archc_compiler::diag::Diagnostic;
 use archc_compiler::graph::{Graph, Op, ParamId};
 use archc_compiler::hash::{canonical_hash, family_hash};
 use archc_compiler::hir::{CallableKind, Library};
-use archc_compiler::scan::{Classes, Part, ScanClass, classify_scans, print_classes, split_scans};
+use archc_compiler::scan::{Part, ScanClass, Scans, print_classes};
 use archc_compiler::{Compilation, Target, compile, offers, settable, work};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Say what is wrong with programs, and what they cost
 #[derive(clap::Args)]
@@ -136,28 +137,23 @@ fn report(program: &Program, compilation: &Compilation, verbose: bool, output: &
     output.text(&text)
 }
 
-/// Classifies the scans of a graph by their execution.
+/// The scans of a graph, classified by their execution.
 ///
 /// # Errors
 /// A one-line message if the analysis would take too long.
-pub fn classified(graph: &Graph) -> Result<(Graph, Classes), String> {
-    let classified = work::bounded(|| {
-        let split = split_scans(graph);
-        let classes = classify_scans(&split, Target::cpu().chunk);
-        (split, classes)
-    });
-    classified.map_err(|error| format!("scans: {}\n", error.message))
+pub fn classified(graph: &Graph) -> Result<Arc<Scans>, String> {
+    work::bounded(|| Scans::of(graph)).map_err(|error| format!("scans: {}\n", error.message))
 }
 
 /// One line per memory: its execution, with the reason.
 fn memories(graph: &Graph) -> String {
-    let classes = match classified(graph) {
-        Ok((_, classes)) => classes,
+    let scans = match classified(graph) {
+        Ok(scans) => scans,
         Err(error) => return error,
     };
     // The steps of a solver, or the layers of a model, are executed alike.
     let mut lines: Vec<(String, usize)> = Vec::new();
-    for part in classes.parts.values() {
+    for part in scans.classes.parts.values() {
         let line = format!("memory {:<8} {}", part.states.join(", "), how(part));
         match lines.last_mut() {
             Some((last, count)) if *last == line => *count += 1,
@@ -184,8 +180,8 @@ pub fn how(part: &Part) -> String {
 
 /// Execution of each scan, with the reason.
 fn scans(program: &Program, graph: &Graph) -> String {
-    let (split, classes) = match classified(graph) {
-        Ok(classified) => classified,
+    let scans = match classified(graph) {
+        Ok(scans) => scans,
         Err(error) => return error,
     };
     let place = |part: &Part| {
@@ -195,7 +191,7 @@ fn scans(program: &Program, graph: &Graph) -> String {
         let column = before.len() - before.rfind('\n').map_or(0, |i| i + 1) + 1;
         format!("{}:{line}:{column}", file.name)
     };
-    print_classes(&split, &classes, &place)
+    print_classes(&scans, Target::cpu().chunk, &place)
 }
 
 /// Axes by name, the first of each; axes that calls of fns create are left out if they share a name.

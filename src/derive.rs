@@ -4,7 +4,7 @@ use crate::load;
 use crate::output::{Done, Output};
 use crate::sizes::{ModelArgs, SizeArgs};
 use archc_compiler::hir::Library;
-use archc_compiler::scan::{ScanClass, classify_scans, derive, split_scans};
+use archc_compiler::scan::{ScanClass, Scans, derive};
 use archc_compiler::{compile, offers, work};
 use serde_json::json;
 use std::path::PathBuf;
@@ -46,24 +46,19 @@ pub fn run(args: &Args, output: &Output) -> Done {
         let compilation = compile(&program.sources, program.file, &options);
         worst = worst.max(output.findings(&compilation.diagnostics, &program.sources)?);
         let Some(graph) = &compilation.graph else { continue };
-        let split = work::bounded(|| {
-            let graph = split_scans(graph);
-            let classes = classify_scans(&graph, archc_compiler::Target::cpu().chunk);
-            (graph, classes)
-        });
-        let (graph, classes) = match split {
-            Ok(split) => split,
+        let scans = match work::bounded(|| Scans::of(graph)) {
+            Ok(scans) => scans,
             Err(error) => {
                 worst = worst.max(output.findings(&[error], &program.sources)?);
                 continue;
             }
         };
-        for part in classes.parts.values() {
+        for part in scans.classes.parts.values() {
             let head = format!("{block}, scan {}: {}, {}", part.states.join(", "), part.class.name(), part.why);
             let comment = if args.latex { "% " } else { "" };
             match &part.class {
                 ScanClass::Chunk(form) => {
-                    let derivation = derive(&graph, form);
+                    let derivation = derive(&scans.graph, form);
                     let (text, latex) = (derivation.text(), derivation.latex());
                     output.object(
                         "derivation",

@@ -3,9 +3,9 @@
 mod pages;
 
 use archc_compiler::graph::Op;
-use archc_compiler::scan::{ScanClass, classify_scans, split_scans};
+use archc_compiler::scan::{ScanClass, Scans};
 use archc_compiler::source::SourceMap;
-use archc_compiler::{COST_TOKENS, Options, Target, compile, stdlib};
+use archc_compiler::{COST_TOKENS, Options, compile, stdlib};
 use archc_grammar::ast::{self, Block, Body, Item, ItemKind, StmtKind};
 use archc_grammar::parse;
 use pages::{filled, held};
@@ -92,9 +92,9 @@ fn row(text: &str, item: &Item, callable: &ast::Callable) -> String {
     let file = sources.add("table.arch", format!("use std::mixers::{{{name}}}\n"));
     let compilation = compile(&sources, file, &Options::default());
     let (Some(graph), Some(cost)) = (&compilation.graph, &compilation.cost) else { panic!("{name} does not compile") };
-    let split = split_scans(graph);
-    let classes = classify_scans(&split, Target::cpu().chunk);
-    let mut runs: BTreeSet<&str> = classes
+    let scans = Scans::of(graph);
+    let mut runs: BTreeSet<&str> = scans
+        .classes
         .parts
         .values()
         .map(|part| match part.class {

@@ -5,7 +5,7 @@ use archc_compiler::graph::Graph;
 use archc_compiler::hir::Library;
 use archc_compiler::lower::{LowerOptions, lower};
 use archc_compiler::lowered::{Dag, Loop, Op, StepKind, print, verify};
-use archc_compiler::scan::{Elementwise, ScanClass, classify_scans, split_scans};
+use archc_compiler::scan::{Elementwise, ScanClass, Scans};
 use archc_compiler::source::SourceMap;
 use archc_compiler::{Call, Options, Purpose, Sizes, Target, compile, joint, targets};
 use std::collections::BTreeMap;
@@ -95,13 +95,13 @@ fn each_loop<'g>(dag: &'g Dag, f: &mut dyn FnMut(&'g Loop)) {
 fn loops_over_tokens_have_the_recurrences_of_their_scans() {
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for (name, graph) in ["stdlib/mixers", "tests/scans", "tests/accepted"].iter().flat_map(|folder| graphs(folder)) {
-        let classes = classify_scans(&split_scans(&graph), 16);
+        let scans = Scans::of(&graph);
         for resets in [false, true] {
             let options = LowerOptions { resets, chunk: None, ..LowerOptions::plain(Target::cpu(), 16) };
             let lowered = lower(&graph, &options);
             let mut loops: Vec<&Loop> = Vec::new();
             each_loop(&lowered.dag, &mut |l| loops.push(l));
-            for part in classes.parts.values() {
+            for part in scans.classes.parts.values() {
                 let states = |l: &Loop| l.states.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
                 let Some(at) = loops.iter().position(|l| states(l) == part.states) else { continue };
                 let l = loops.remove(at);

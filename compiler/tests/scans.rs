@@ -4,7 +4,7 @@ use archc_compiler::diag::render;
 use archc_compiler::graph::{Graph, NodeId, verify};
 use archc_compiler::scan::{Classes, ScanClass, check_form, classify_scans, derive, split_scans};
 use archc_compiler::source::SourceMap;
-use archc_compiler::{Options, Sizes, Target, compile, stdlib, targets};
+use archc_compiler::{Options, Sizes, compile, stdlib, targets};
 use std::path::Path;
 
 /// A block's split graph and its classes.
@@ -20,7 +20,7 @@ fn classified(name: &str, text: &str, block: Option<&str>) -> (Graph, Classes) {
     });
     let split = split_scans(&graph);
     verify(&split).unwrap_or_else(|why| panic!("{name}: {why}"));
-    let classes = classify_scans(&split, Target::cpu().chunk);
+    let classes = classify_scans(&split);
     (split, classes)
 }
 

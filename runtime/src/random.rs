@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
 /// The seed of a stream.
-pub(crate) type Key = [u8; 32];
+pub type Key = [u8; 32];
 
 /// The key of these parts, each with its length (SHA-256).
 fn key(parts: &[&[u8]]) -> Key {
@@ -25,11 +25,12 @@ pub(crate) fn dropout_key(seed: u64, step: u64, path: &str) -> Key {
     key(&[b"dropout", &seed.to_le_bytes(), &step.to_le_bytes(), path.as_bytes()])
 }
 
-/// A stream of numbers for one purpose; `parts` are hashed with their lengths, so that no two lists collide.
+/// A stream of numbers for one purpose (ChaCha8 under the purpose's key): the generator of all draws of the workspace.
+#[derive(Clone, Debug)]
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
-    /// The stream of these parts.
+    /// The stream of these parts. They are hashed with their lengths, so that no two lists collide.
     pub fn new(parts: &[&[u8]]) -> Self {
         Self::of(key(parts))
     }
@@ -45,9 +46,14 @@ impl Stream {
         self.0.set_word_pos(0);
     }
 
+    /// 64 random bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// A uniform number in [0, 1), 53 bits.
     pub fn uniform(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+        (self.bits() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
 
     /// A uniform number in [0, 1), 32 bits.

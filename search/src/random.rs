@@ -4,13 +4,11 @@
 //! Therefore no stream is carried along: each decision opens its own, named by its purpose (`(seed, "propose",
 //! generation, slot, attempt)`), and reads it from the beginning.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng as _, SeedableRng};
 use sha2::{Digest, Sha256};
 
 /// Random-number stream. The same name gives the same numbers on every machine.
 #[derive(Clone, Debug)]
-pub struct Stream(ChaCha8Rng);
+pub struct Stream(archc_runtime::random::Stream);
 
 impl Stream {
     /// Opens the stream of this name.
@@ -22,12 +20,12 @@ impl Stream {
         for n in numbers {
             hash.update(n.to_le_bytes());
         }
-        Self(ChaCha8Rng::from_seed(hash.finalize().into()))
+        Self(archc_runtime::random::Stream::of(hash.finalize().into()))
     }
 
     /// Draws 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        self.0.next_u64()
+        self.0.bits()
     }
 
     /// Draws uniformly from 0..n, with negligible modulo bias (n is far below 2^32); 0 for n = 0.
@@ -37,7 +35,7 @@ impl Stream {
 
     /// Draws uniformly from [0, 1), with 53 bits.
     pub fn unit(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+        self.0.uniform()
     }
 
     /// Draws true with probability p.

@@ -287,8 +287,8 @@ fn calls(file: &ast::File, name: &str) -> Vec<Span> {
 
 /// Execution of a graph's memories at the selected places.
 fn memories(graph: &Graph, wanted: &dyn Fn(Place) -> bool) -> Vec<String> {
-    let Ok((_, classes)) = check::classified(graph) else { return Vec::new() };
-    let parts = classes.parts.values().filter(|part| wanted(part.place));
+    let Ok(scans) = check::classified(graph) else { return Vec::new() };
+    let parts = scans.classes.parts.values().filter(|part| wanted(part.place));
     parts.map(|part| format!("memory {}: {}", part.states.join(", "), check::how(part))).collect()
 }
 

@@ -4,13 +4,11 @@
 //! independent for every practical purpose, so parts of a task (training, validation, test) never share
 //! one, and batch 1,000,000 costs no more than batch 0.
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
 /// Random-number stream.
 #[derive(Clone, Debug)]
-pub struct Stream(ChaCha8Rng);
+pub struct Stream(archc_runtime::random::Stream);
 
 impl Stream {
     /// The stream at an address: words, then numbers. Words are hashed with their lengths, so that
@@ -26,12 +24,12 @@ impl Stream {
         for number in numbers {
             hash.update(number.to_le_bytes());
         }
-        Self(ChaCha8Rng::from_seed(hash.finalize().into()))
+        Self(archc_runtime::random::Stream::of(hash.finalize().into()))
     }
 
     /// Draws 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        self.0.next_u64()
+        self.0.bits()
     }
 
     /// Draws uniformly from 0..n (0 for n = 0), without bias: draws past the last whole multiple of n are rejected.
@@ -53,7 +51,7 @@ impl Stream {
 
     /// Draws uniformly from [0, 1), with 53 bits.
     pub fn unit(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+        self.0.uniform()
     }
 
     /// Draws `count` different numbers below `n`, in random order; all of them if there are fewer.

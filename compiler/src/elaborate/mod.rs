@@ -114,6 +114,7 @@ pub fn elaborate(library: &Library, target: ItemRef, sizes: &Sizes) -> Elaborate
             losses: Vec::new(),
             prefix: None,
             vocab: None,
+            derived: crate::graph::Derived::default(),
         },
         contexts: Vec::new(),
         serial: 0,

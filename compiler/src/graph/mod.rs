@@ -22,11 +22,13 @@
 //!   output output = %1
 //! ```
 
+mod derived;
 mod layout;
 mod print;
 mod states;
 mod verify;
 
+pub use derived::Derived;
 pub use layout::ParamLayout;
 pub use print::{print, print_dot, print_whole};
 pub use verify::verify;
@@ -422,6 +424,8 @@ pub struct Graph {
     pub prefix: Option<ParamId>,
     /// The vocabulary axis of a model.
     pub vocab: Option<AxisId>,
+    /// Facts that later stages derived from it.
+    pub derived: Derived,
 }
 
 impl Graph {

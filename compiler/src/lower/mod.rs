@@ -34,7 +34,7 @@ pub use reach::most_carried;
 
 use crate::graph::Graph;
 use crate::lowered::{Dim, Extent, FIXED, Lowered, Output, STACKED};
-use crate::scan::{Classes, classify_scans, is_part_axis, split_scans_and_tell};
+use crate::scan::{Scans, is_part_axis};
 use crate::target::Target;
 use std::sync::Arc;
 
@@ -67,23 +67,39 @@ impl LowerOptions {
     }
 }
 
+/// A graph as every lowering of it begins.
+struct Prepared {
+    /// The graph with split scans and regrouped scores.
+    graph: Arc<Graph>,
+    scans: Arc<Scans>,
+}
+
+/// The same without losses.
+struct PreparedForOutputs(Arc<Prepared>);
+
+impl Prepared {
+    fn of(graph: &Graph, losses: bool) -> Arc<Self> {
+        if losses || graph.losses.is_empty() {
+            return graph.derived.get(|| Self::new(Scans::of(graph)));
+        }
+        let outputs = || Self::new(Arc::new(Scans::new(&carried::without_losses(graph))));
+        graph.derived.get(|| PreparedForOutputs(Arc::new(outputs()))).0.clone()
+    }
+
+    fn new(scans: Arc<Scans>) -> Self {
+        let mut graph = scans.graph.clone();
+        scores::regroup(&mut graph);
+        Self { graph: Arc::new(graph), scans }
+    }
+}
+
 /// Lowers a graph.
 ///
 /// # Panics
 /// If the graph breaks an invariant of graphs: a bug of archc.
 pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
     let params = graph.param_layout();
-    let (mut graph, origins) = match options.losses {
-        true => split_scans_and_tell(graph),
-        false => split_scans_and_tell(&carried::without_losses(graph)),
-    };
-    scores::regroup(&mut graph);
-    let graph = Arc::new(graph);
-    // without chunks, the class says which scans are sums, whose carries have a low part
-    let classes = match options.chunk.or(options.carry.then_some(1)) {
-        Some(tokens) => classify_scans(&graph, tokens),
-        None => Classes::default(),
-    };
+    let Prepared { graph, scans } = &*Prepared::of(graph, options.losses);
     let mut dims = vec![
         Dim { name: "B".into(), extent: Extent::Batch, rank: 0 },
         Dim { name: "T".into(), extent: Extent::Time, rank: 2 },
@@ -92,7 +108,7 @@ pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
         let rank = if stacked || is_part_axis(a) { STACKED } else { FIXED };
         Dim { name: a.name.clone(), extent: Extent::Fixed(a.size), rank }
     }));
-    let done = tokens::Lowering::new(&graph, options, &classes, &origins, &mut dims).run();
+    let done = tokens::Lowering::new(graph, options, &scans.classes, &scans.origins, &mut dims).run();
     let outputs = graph.outputs.iter().zip(done.outputs);
     let outputs = outputs.map(|(output, value)| {
         let axes = output.axes.iter().map(|a| Lowered::axis_dim(*a)).collect();
@@ -100,7 +116,7 @@ pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
     });
     let outputs = outputs.collect();
     let lowered = Lowered {
-        source: graph,
+        source: graph.clone(),
         params,
         outputs,
         dims,

@@ -65,6 +65,7 @@ impl Build {
             losses: Vec::new(),
             prefix: None,
             vocab: None,
+            derived: crate::graph::Derived::default(),
         };
         Self { graph }
     }

@@ -101,8 +101,6 @@ pub struct Part {
 pub struct Classes {
     /// Parts by the scan's node.
     pub parts: BTreeMap<NodeId, Part>,
-    /// Tokens per chunk.
-    pub chunk: usize,
     /// Chunked scans that run in one loop, in order; scans that run alone are not listed.
     pub loops: Vec<Vec<NodeId>>,
 }
@@ -115,8 +113,8 @@ impl Classes {
 }
 
 /// Classifies every scan of a split graph.
-pub fn classify_scans(graph: &Graph, chunk: usize) -> Classes {
-    let mut classes = Classes { chunk, ..Classes::default() };
+pub fn classify_scans(graph: &Graph) -> Classes {
+    let mut classes = Classes::default();
     let scans: Vec<NodeId> = graph.dag.ids().filter(|id| matches!(graph.dag.op(*id), Op::Scan(_))).collect();
     if scans.is_empty() {
         return classes;

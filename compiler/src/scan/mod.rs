@@ -20,6 +20,7 @@
 //! exp(G_i - G_j) (q_i . k_j) v_j, and the next chunk starts from exp(G_C) S_0 + sum of exp(G_C - G_j) k_j v_j^T.
 
 mod algebra;
+mod analysis;
 mod check;
 mod chunk;
 mod classify;
@@ -42,6 +43,7 @@ mod stack;
 mod tile;
 mod turned;
 
+pub use analysis::Scans;
 pub use check::check_form;
 pub use chunk::{ChunkEnv, ChunkResult, ChunkStart, lower_chunk};
 pub use classify::{Classes, Elementwise, Part, Reason, ScanClass, classify_scans};
@@ -49,6 +51,6 @@ pub use derive::{Derivation, derive};
 pub use form::{Decay, Delta, Event, Form, Read, Rotation, Scaled, Seen, Side, Sight};
 pub use print::print_classes;
 pub(crate) use rotation::is_part_axis;
+pub(crate) use split::Origin;
 pub use split::split_scans;
-pub(crate) use split::{Origin, split_scans_and_tell};
 pub(crate) use turned::stacked;

@@ -1,18 +1,19 @@
 //! Description of parts, printed by `archc check --verbose` for each scan.
 
-use super::classify::{Classes, Part, ScanClass};
+use super::analysis::Scans;
+use super::classify::{Part, ScanClass};
 use super::form::{Form, Seen};
 use crate::graph::{Graph, NodeId, Op, UnaryOp};
 use std::fmt::Write;
 
-/// A line or two for each scan: parts, class, reason; for a chunk its updates, reads, shared operands and size.
-pub fn print_classes(graph: &Graph, classes: &Classes, place: &dyn Fn(&Part) -> String) -> String {
+/// A line or two for each scan: parts, class, reason; for a chunk of `tokens` tokens its updates, reads, shared operands and size.
+pub fn print_classes(scans: &Scans, tokens: usize, place: &dyn Fn(&Part) -> String) -> String {
     let mut text = String::new();
-    for part in classes.parts.values() {
+    for part in scans.classes.parts.values() {
         let _ =
             writeln!(text, "scan {:<10} {}: {} ({})", part.states.join(", "), part.class.name(), part.why, place(part));
         if let ScanClass::Chunk(form) = &part.class {
-            let _ = writeln!(text, "{:16}{}", "", details(graph, form, classes.chunk));
+            let _ = writeln!(text, "{:16}{}", "", details(&scans.graph, form, tokens));
         }
     }
     text

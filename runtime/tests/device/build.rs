@@ -304,6 +304,7 @@ impl Build {
             losses: self.losses,
             prefix: self.prefix,
             vocab: self.vocab,
+            derived: Derived::default(),
         };
         verify(&graph).unwrap_or_else(|e| panic!("{e}\n{}", print(&graph)));
         Arc::new(graph)

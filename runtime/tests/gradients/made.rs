@@ -2,8 +2,8 @@
 
 use archc_compiler::gradient::{Seed, Wanted, differentiate, recompute};
 use archc_compiler::graph::{
-    Axis, AxisId, Dag as Recipe, Graph, Input, Node, NodeId, Op as SourceOp, Output as SourceOutput, Param, ParamId,
-    ParamKind, Rate, Type,
+    Axis, AxisId, Dag as Recipe, Derived, Graph, Input, Node, NodeId, Op as SourceOp, Output as SourceOutput, Param,
+    ParamId, ParamKind, Rate, Type,
 };
 use archc_compiler::lowered::{
     self, BATCH, Builder, Dag, Dim, DimId, Extent, Lowered, Op, Output, Shape, TIME, ValueId, verify,
@@ -150,6 +150,7 @@ impl Made {
             losses: Vec::new(),
             prefix: None,
             vocab: None,
+            derived: Derived::default(),
         }
     }
 

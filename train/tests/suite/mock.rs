@@ -2,7 +2,7 @@
 //! (so that memory helps) the previous token. Softmax regression with a hand-written gradient, and AdamW.
 
 use archc_compiler::diag::Diagnostic;
-use archc_compiler::graph::{Axis, AxisId, Dag, Graph};
+use archc_compiler::graph::{Axis, AxisId, Dag, Derived, Graph};
 use archc_runtime::{
     Batch, BatchShape, Carry, Device, Dtype, Forward, Gradients, Metrics, Objective, Session, SessionOptions, Snapshot,
     Tensor, Tensors,
@@ -21,6 +21,7 @@ pub fn graph(vocab: usize) -> Arc<Graph> {
         losses: Vec::new(),
         prefix: None,
         vocab: Some(AxisId(0)),
+        derived: Derived::default(),
     })
 }
 
