@@ -25,7 +25,7 @@ pub(super) fn always(dag: &Dag, condition: NodeId) -> bool {
         Op::Const(x) => *x != 0.0,
         Op::Binary(BinaryOp::Min) => operands.iter().all(|o| always(dag, *o)),
         Op::Binary(BinaryOp::Max) => operands.iter().any(|o| always(dag, *o)),
-        Op::Binary(op) => match compared(dag, *op, &operands) {
+        Op::Binary(op) => match compared(dag, *op, operands) {
             Some((BinaryOp::Lt, n)) => n == f64::INFINITY,
             Some((BinaryOp::Le, n)) => n == f64::INFINITY,
             Some((BinaryOp::Ge, n)) => n <= 0.0,
@@ -48,7 +48,7 @@ fn bounds(dag: &Dag, condition: NodeId) -> (f64, f64) {
             let (a, b) = (bounds(dag, operands[0]), bounds(dag, operands[1]));
             (a.0.min(b.0), a.1.max(b.1))
         }
-        Op::Binary(op) => match compared(dag, *op, &operands) {
+        Op::Binary(op) => match compared(dag, *op, operands) {
             Some((BinaryOp::Lt, n)) => (0.0, n.ceil() - 1.0),
             Some((BinaryOp::Le, n)) => (0.0, n.floor()),
             Some((BinaryOp::Gt, n)) => (n.floor() + 1.0, f64::INFINITY),

@@ -162,7 +162,7 @@ impl<'a> Lowering<'a> {
                 self.b.leaf(Op::Input(*i), all)
             }
             Source::Pos => self.pos(),
-            Source::Embed { vocab } => self.embed(*vocab, &operands),
+            Source::Embed { vocab } => self.embed(*vocab, operands),
             Source::Window { axis, step } => self.window(id, operands[0], *axis, *step),
             Source::TokenMean => self.token_mean(operands[0]),
             op => {

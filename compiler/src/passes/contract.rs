@@ -68,7 +68,7 @@ fn take_apart(dag: &Dag, uses: &[usize], root: NodeId, out: &mut Vec<NodeId>, ab
         if is_private_product(dag, uses, id) && dag.rate(id) == dag.rate(root) && count < FACTORS {
             absorbed[id.0 as usize] = true;
             count += 1;
-            stack.extend(dag.operands(id).into_iter().rev());
+            stack.extend(dag.operands(id).iter().rev());
         } else {
             out.push(id);
         }

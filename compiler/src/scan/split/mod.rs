@@ -268,7 +268,7 @@ impl<'a> Splitter<'a> {
 
     /// Dependences of a node that is computed from its operands.
     fn behind(&self, id: NodeId) -> Behind {
-        let all = self.body().operands(id).into_iter().map(|o| self.behind[o.0 as usize]);
+        let all = self.body().operands(id).iter().map(|o| self.behind[o.0 as usize]);
         all.fold(Behind::default(), |a, b| Behind { given: a.given.max(b.given), reads: a.reads && b.reads })
     }
 
