@@ -114,12 +114,12 @@ impl<E: Executor> CompiledSession<E> {
         Ok((graph, &mut self.executor, &mut self.programs[last].2))
     }
 
-    /// The purpose, the graph and the leaves of a forward pass that continues from a carry; the carried values are not among them yet.
+    /// The purpose and the leaves of a forward pass that continues from a carry, without the carried values.
     fn continuing<D: Numbers>(
         &mut self,
         batch: &Batch<D>,
         carry: Option<&Carry>,
-    ) -> Result<(Purpose, Arc<Lowered>, Leaves<E::Number>), Diagnostic> {
+    ) -> Result<(Purpose, Leaves<E::Number>), Diagnostic> {
         let pos = carry.map(|c| carry::next::<E::Number>(c, batch.batch)).transpose()?;
         let mut leaves = Leaves::new(&self.graph, batch, pos.as_deref());
         leaves.step = self.step;
@@ -129,7 +129,7 @@ impl<E: Executor> CompiledSession<E> {
             carry::check::<E::Number>(&graph, carry, pos)?;
         }
         leaves.make_room(&graph);
-        Ok((purpose, graph, leaves))
+        Ok((purpose, leaves))
     }
 
     /// Advances sequences by a checked batch.
@@ -157,7 +157,8 @@ impl<E: Executor> CompiledSession<E> {
         batch: &Batch<D>,
         carry: &mut Option<Carry>,
     ) -> Result<Tensors<Vec<D::Number>>, Diagnostic> {
-        let (mut purpose, graph, mut leaves) = self.continuing(batch, carry.as_ref())?;
+        let (mut purpose, mut leaves) = self.continuing(batch, carry.as_ref())?;
+        let graph = self.lowered(purpose)?;
         // what is in the session's representation is extended in place, and anything else stays until this has succeeded
         let (mut own, mut other) = (None, None);
         match carry.take().map(Carry::into_device::<Kept<E::Number>>) {
