@@ -18,12 +18,12 @@ pub struct Scans {
 }
 
 impl Scans {
-    /// The analysis of a finished graph.
+    /// The analysis of a finished graph, kept with it.
     pub fn of(graph: &Graph) -> Arc<Self> {
         graph.derived.get(|| Self::new(graph))
     }
 
-    /// The analysis of a graph that nobody asks for again.
+    /// The analysis of a graph that is not kept.
     pub(crate) fn new(graph: &Graph) -> Self {
         let (graph, origins) = split_scans_and_tell(graph);
         let classes = classify_scans(&graph);
