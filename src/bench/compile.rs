@@ -14,7 +14,7 @@ use crate::output::{Done, Output, Stop};
 use archc_compiler::checks::check;
 use archc_compiler::diag::Diagnostic;
 use archc_compiler::elaborate::elaborate;
-use archc_compiler::graph::verify;
+use archc_compiler::graph::{Graph, verify};
 use archc_compiler::hir::Library;
 use archc_compiler::lowered;
 use archc_compiler::source::SourceMap;
@@ -145,6 +145,8 @@ fn once(item: &Item, args: &Args) -> Result<[f64; STAGES.len()], Stop> {
     let [lower, gradient, recompute, planned, verified] = laps[..] else {
         panic!("archc bug: a training step has five stages")
     };
+    // a copy knows nothing of what the stages found out about the graph
+    let graph = Arc::new(Graph::clone(&graph));
     lap();
     let mut session = args.device.device().compile(&graph, shape, &SessionOptions::default())?;
     let values = lap();
