@@ -31,6 +31,9 @@ pub struct Target {
     pub dot: [usize; 2],
     /// Alignment of the buffers of an arena, in bytes.
     pub align: usize,
+    /// Whether loops run for each index of the dimensions that they map, and compute inside of them what only they read. Otherwise one
+    /// iteration works on all indices at once, and what depends on no state is computed before the loop for all iterations together.
+    pub mapped: bool,
 }
 
 impl Target {
@@ -51,7 +54,13 @@ impl Target {
             dot: [1024, 64],
             // One cache line, so that vectors do not straddle lines.
             align: 64,
+            mapped: true,
         }
+    }
+
+    /// A tensor library, which runs one op after the other on whole tensors.
+    pub const fn library() -> Self {
+        Self { mapped: false, ..Self::cpu() }
     }
 
     /// Length of a chunk for sequences of `len` tokens: `chunk`, halved while the rows are more than 9/8 of those after halving, since

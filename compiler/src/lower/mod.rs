@@ -129,5 +129,5 @@ pub fn lower(graph: &Arc<Graph>, options: &LowerOptions) -> Lowered {
         update: false,
         careful: options.careful,
     };
-    passes::optimize(lowered)
+    passes::optimize(lowered, options.target)
 }

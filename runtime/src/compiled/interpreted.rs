@@ -16,11 +16,13 @@ use std::sync::Arc;
 pub struct Interpreted {
     /// Tokens per chunk of a scan.
     pub chunk: usize,
+    /// See [`Target::mapped`].
+    pub mapped: bool,
 }
 
 impl Default for Interpreted {
     fn default() -> Self {
-        Self { chunk: Target::cpu().chunk }
+        Self { chunk: Target::cpu().chunk, mapped: true }
     }
 }
 
@@ -37,7 +39,7 @@ impl Device for Interpreted {
     ) -> Result<Box<dyn Session>, Diagnostic> {
         shape.check()?;
         let zeros = zeros(graph);
-        let target = Target { chunk: self.chunk.max(1), ..Target::cpu() };
+        let target = Target { chunk: self.chunk.max(1), mapped: self.mapped, ..Target::cpu() };
         let executor = Interpreter { dtype: options.dtype, target, held: [zeros.clone(), zeros.clone(), zeros] };
         Ok(Box::new(CompiledSession::new(graph, options, executor)?))
     }

@@ -42,7 +42,7 @@ fn device() -> Interpreted {
 
 /// The device under test with another chunk length.
 fn chunked(chunk: usize) -> Box<dyn Device> {
-    Box::new(Interpreted { chunk })
+    Box::new(Interpreted { chunk, ..Interpreted::default() })
 }
 
 /// The arithmetics of the device, the most exact one last.

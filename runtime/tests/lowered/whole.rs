@@ -7,6 +7,7 @@ use crate::check::exact;
 use crate::programs::{files, programs};
 use crate::{LARGE, chunked, device};
 use archc_compiler::graph::{Graph, Op};
+use archc_runtime::compiled::Interpreted;
 use archc_runtime::{Device, Reference};
 use archc_selftest::battery::unseen;
 use std::path::PathBuf;
@@ -106,6 +107,20 @@ fn training_steps() {
     each(&all(), |subject, graph| {
         let trains = graph.vocab.is_some() || !graph.losses.is_empty();
         if trains { subject.compare_steps(graph, &random_batch(graph, 2, 20)) } else { Vec::new() }
+    });
+}
+
+/// Graphs for tensor libraries: loops without mapped dimensions, and nothing in them that depends on no state. Forward, gradients, packed
+/// documents and pieces.
+#[test]
+fn loops_over_whole_tensors() {
+    each_on(&Interpreted { mapped: false, chunk: 16 }, &all(), |subject, graph| {
+        let batch = random_batch(graph, 2, 37);
+        let mut found = subject.compare(graph, &batch);
+        let packed = packed(batch);
+        found.extend(named(subject.compare(graph, &packed), "packed"));
+        found.extend(subject.compare_pieces(graph, &packed, &[1, 20, 37]));
+        found
     });
 }
 

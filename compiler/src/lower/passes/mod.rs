@@ -7,17 +7,20 @@ mod rewrite;
 mod share;
 mod simplify;
 mod sink;
+mod unmap;
 
 pub use share::share;
 pub use simplify::simplify;
 pub use sink::sink_into_loops;
+pub use unmap::unmap;
 
 use crate::lowered::{Lowered, print, remove_dead, verify};
+use crate::target::Target;
 
 /// A pass: name, purpose, function.
 pub type Pass = (&'static str, &'static str, fn(Lowered) -> Lowered);
 
-/// All passes, in order.
+/// All passes for targets that map loops, in order.
 pub const PASSES: &[Pass] = &[
     ("remove_dead", "drop values that no root needs, and what loops carry, read and give out in vain", remove_dead),
     ("simplify", "drop what changes nothing; sums of products become contractions", simplify),
@@ -26,13 +29,28 @@ pub const PASSES: &[Pass] = &[
     ("remove_dead", "drop what is left over", remove_dead),
 ];
 
-/// Runs all passes.
+/// The same for targets that do not.
+pub const UNMAPPED: &[Pass] = &[
+    PASSES[0],
+    PASSES[1],
+    PASSES[2],
+    (
+        "unmap",
+        "run loops on all indices of their mapped dimensions at once, and only what depends on their states",
+        unmap,
+    ),
+    PASSES[2],
+    PASSES[4],
+];
+
+/// Runs all passes for a target.
 ///
 /// # Panics
 /// In debug builds, if lowering or a pass breaks an invariant of the graph: a bug of archc.
-pub fn optimize(lowered: Lowered) -> Lowered {
+pub fn optimize(lowered: Lowered, target: Target) -> Lowered {
     checked("lowering", &lowered);
-    PASSES.iter().fold(lowered, |before, (name, _, pass)| {
+    let passes = if target.mapped { PASSES } else { UNMAPPED };
+    passes.iter().fold(lowered, |before, (name, _, pass)| {
         let after = pass(before);
         checked(name, &after);
         after
