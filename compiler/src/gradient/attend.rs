@@ -121,7 +121,7 @@ pub(super) fn differentiate(
         running,
     };
     if !sums.is_empty() {
-        let grad = b.op(Op::AttendGrad(Box::new(grad)), &operands);
+        let grad = b.op(Op::AttendGrad(Arc::new(grad)), &operands);
         for (i, (c, _)) in sums.iter().enumerate() {
             let dx = b.op(Op::Emit(i), &[grad]);
             shares[*c].push(narrow(b, dx, captures[*c]));

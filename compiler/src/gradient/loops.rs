@@ -15,6 +15,7 @@ use super::sweep::{Port, Sweep, copy};
 use crate::graph::{BinaryOp, ReduceOp};
 use crate::lowered::{Builder, Dim, DimId, Extent, Loop, LoopState, Op, ValueId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Makes a loop emit its states before each iteration, if its body reads them. Returns the numbers of these emits.
 pub(super) fn emit_entries(l: &mut Loop) -> Vec<usize> {
@@ -181,7 +182,7 @@ pub(super) fn differentiate(
     }
     first.extend(&outer);
     let back = Loop { over: l.over, reverse: !l.reverse, map: l.map.clone(), states, body, next, emits };
-    let back = b.op(Op::Loop(Box::new(back)), &first);
+    let back = b.op(Op::Loop(Arc::new(back)), &first);
 
     let mut cotangents = Vec::new();
     for (s, &x) in initial.iter().enumerate() {

@@ -8,6 +8,7 @@ use crate::graph::BinaryOp;
 use crate::lowered::{Builder, Dag, DimId, Extent, Op, ValueId};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A value pasted at an offset: the offset, its dimension, the value.
 type Pasted = (usize, DimId, ValueId);
@@ -31,7 +32,7 @@ pub(super) fn copy(
             op @ (Op::Param(_) | Op::Input(_)) => b.leaf(op.clone(), node.dims.clone()),
             Op::Loop(l) => {
                 let mut l = l.clone();
-                let entries = loops::emit_entries(&mut l);
+                let entries = loops::emit_entries(Arc::make_mut(&mut l));
                 let id = b.op(Op::Loop(l), &operands);
                 b.name.clear();
                 for i in entries {

@@ -3,6 +3,7 @@
 use super::body::{Body, Reads};
 use super::tokens::Lowering;
 use crate::lowered::{Builder, Dag, DimId, Loop, LoopState, Op, TIME, ValueId};
+use std::sync::Arc;
 
 /// A scan that runs token by token.
 pub(super) struct Recurrence<'r> {
@@ -93,7 +94,7 @@ fn add_loop(b: &mut Builder<'_>, l: Loop, operands: &[ValueId]) -> (Vec<ValueId>
     let (names, states): (Vec<String>, Vec<String>) =
         (l.emits.iter().map(|e| e.0.clone()).collect(), l.states.iter().map(|s| s.name.clone()).collect());
     b.name.clear();
-    let node = b.op(Op::Loop(Box::new(l)), operands);
+    let node = b.op(Op::Loop(Arc::new(l)), operands);
     let mut read = |list: Vec<String>, op: fn(usize) -> Op| -> Vec<ValueId> {
         let each = list.into_iter().enumerate();
         each.map(|(i, name)| {

@@ -2,6 +2,7 @@
 
 use super::{AttendGrad, Dag, Loop, Lowered, Op, ValueId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The graph without dead values. Unread emits, states and captures of loops are removed too, and unread sums of attend gradients.
 pub fn remove_dead(mut graph: Lowered) -> Lowered {
@@ -80,8 +81,8 @@ fn without_dead(dag: Dag, roots: &[ValueId]) -> (Dag, Vec<Option<ValueId>>) {
             *operand = map[operand.0 as usize].expect("an operand of a live value is live");
         }
         node.op = match (node.op, kept_here) {
-            (Op::Loop(l), Some(kept)) => Op::Loop(Box::new(fewer_states(*l, kept))),
-            (Op::AttendGrad(g), Some(kept)) => Op::AttendGrad(Box::new(fewer_sums(*g, kept))),
+            (Op::Loop(l), Some(kept)) => Op::Loop(Arc::new(fewer_states(Arc::unwrap_or_clone(l), kept))),
+            (Op::AttendGrad(g), Some(kept)) => Op::AttendGrad(Arc::new(fewer_sums(Arc::unwrap_or_clone(g), kept))),
             (op, _) => op,
         };
         // renumber ports after the removal of earlier ones; attends keep all of theirs

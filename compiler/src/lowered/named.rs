@@ -1,6 +1,7 @@
 //! Dimensions named by ops.
 
 use super::{DimId, Op};
+use std::sync::Arc;
 
 impl Op {
     /// Calls f with every dimension that the op itself names; not with those of a body inside of it.
@@ -87,9 +88,12 @@ impl Op {
             Self::DecayDotGrad { over, pairs, parts } => {
                 [over, &mut pairs.rows, &mut pairs.cols, parts].into_iter().for_each(f);
             }
-            Self::Loop(l) => l.map.iter_mut().chain([&mut l.over]).for_each(f),
-            Self::Attend(a) => std::sync::Arc::make_mut(a).each_dim(f),
-            Self::AttendGrad(g) => std::sync::Arc::make_mut(&mut g.forward).each_dim(f),
+            Self::Loop(l) => {
+                let l = Arc::make_mut(l);
+                l.map.iter_mut().chain([&mut l.over]).for_each(f);
+            }
+            Self::Attend(a) => Arc::make_mut(a).each_dim(f),
+            Self::AttendGrad(g) => Arc::make_mut(&mut Arc::make_mut(g).forward).each_dim(f),
         }
     }
 }

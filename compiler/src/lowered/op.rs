@@ -387,11 +387,11 @@ pub enum Op {
     },
     // ---- control
     /// See [`Loop`]. The node itself has no dimensions; read by [`Op::Emit`] and [`Op::Final`].
-    Loop(Box<Loop>),
+    Loop(Arc<Loop>),
     /// See [`Attend`]. Read by [`Op::Emit`].
     Attend(Arc<Attend>),
     /// See [`AttendGrad`]. Read by [`Op::Emit`]. Backward only.
-    AttendGrad(Box<AttendGrad>),
+    AttendGrad(Arc<AttendGrad>),
     /// Emit i of operand 0, a loop, attend or attend gradient.
     Emit(usize),
     /// State i of operand 0, a loop, after its last iteration.

@@ -296,7 +296,7 @@ pub struct StateSlot<S = Start> {
 #[derive(Clone, Debug)]
 pub struct Definition {
     /// A loop, an attend or its gradient, with the body as a DAG. Its dimensions are those of the first launch.
-    pub op: Arc<Op>,
+    pub op: Op,
     /// Operands of the body, each with the number of the kernel's port that holds it. States and what the kernel itself makes (weights, lags)
     /// are named by its other fields.
     pub reads: Vec<(Op, usize)>,
@@ -332,7 +332,7 @@ pub struct LoopKernel<S = Start> {
     /// Start of the body's arena in that of the outer scope.
     pub arena: S,
     /// The loop.
-    pub definition: Definition,
+    pub definition: Arc<Definition>,
 }
 
 impl FusedOp {
@@ -389,11 +389,8 @@ pub(super) fn relocate_all<S, T, C: FromIterator<View<T>>>(
 impl Port {
     /// The view of all indices: the port's axes, then the mapped dimensions, and for values of iterations the loop's.
     pub fn whole(&self, l: &LoopKernel, iterations: bool) -> View {
-        let mapped = l.map_dims.iter().zip(&l.map).zip(&self.map);
-        let mapped = mapped.map(|((dim, size), stride)| Axis { dim: *dim, size: *size, stride: *stride });
         let over = iterations.then_some(Axis { dim: l.over, size: l.count, stride: self.over });
-        let axes = self.outer.axes.iter().copied().chain(mapped).chain(over).collect();
-        View { axes, ..self.outer.clone() }
+        self.outer.along(&l.map_dims, &l.map, &self.map, over)
     }
 }
 

@@ -209,14 +209,14 @@ fn gemm(g: &Gemm, touch: &mut Touch<'_>, attend: Option<&AttendKernel>) -> Resul
 
 /// Checks that each live operand of a definition's body has one port, which holds its dimensions.
 fn defined<'v>(definition: &Definition, held: &dyn Fn(usize) -> Option<&'v View>) -> Result<(), String> {
-    let (body, mut roots): (&Dag, Vec<ValueId>) = match &*definition.op {
+    let (body, mut roots): (&Dag, Vec<ValueId>) = match &definition.op {
         Op::Loop(l) => (&l.body, l.next.clone()),
         Op::Attend(a) => (&a.body, a.visible.into_iter().chain([a.weighing.value()]).chain(a.sink).collect()),
         Op::AttendGrad(g) => (&g.body, g.visible.into_iter().chain([g.weighing.value()]).collect()),
         op => return Err(format!("computes {op:?}")),
     };
     for (number, _) in &definition.emits {
-        match &*definition.op {
+        match &definition.op {
             Op::Loop(l) => roots.push(l.emits[*number].1),
             Op::Attend(a) => roots.push(a.emits[*number].1),
             Op::AttendGrad(g) => roots.push(g.sums[*number].1),

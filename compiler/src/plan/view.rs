@@ -188,4 +188,13 @@ impl<S: Clone> View<S> {
         rest.axes.retain(|a| !dims.contains(&a.dim));
         (rest, strides)
     }
+
+    /// The inverse of [`View::without`]: the same view with further dimensions of these sizes and strides, and one more axis if there is one.
+    pub fn along(&self, dims: &[DimId], sizes: &[usize], strides: &[isize], last: Option<Axis>) -> Self {
+        let further = dims.iter().zip(sizes).zip(strides);
+        let mut whole = self.clone();
+        whole.axes.extend(further.map(|((dim, size), stride)| Axis { dim: *dim, size: *size, stride: *stride }));
+        whole.axes.extend(last);
+        whole
+    }
 }

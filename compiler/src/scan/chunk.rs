@@ -12,6 +12,7 @@ use super::turned::Frame;
 use crate::graph::{AxisId, BinaryOp, Dag, NodeId};
 use crate::lowered::{BATCH, Builder, DimId, Extent, Loop, LoopState, Lowered, Op, TIME, ValueId, order};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Parameters of chunked lowering.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +130,7 @@ pub fn lower_chunk(
     let op = Loop { over: chunks, reverse: false, map, states, body: dag, next, emits };
     let mut given: Vec<ValueId> = starts.iter().map(|s| s.first).collect();
     given.extend(&outer.captures);
-    let node = b.op(Op::Loop(Box::new(op)), &given);
+    let node = b.op(Op::Loop(Arc::new(op)), &given);
     let mut number = 0;
     let mut results = Vec::new();
     for (i, form) in forms.iter().enumerate() {

@@ -105,7 +105,7 @@ impl Alone {
 
 /// Operands of a loop in order, and its results.
 fn of_loop(l: &LoopKernel) -> (Vec<Option<View>>, Vec<(Op, View)>) {
-    let Op::Loop(source) = &*l.definition.op else { panic!("it computes a loop") };
+    let Op::Loop(source) = &l.definition.op else { panic!("it computes a loop") };
     let captures = source.body.ids().filter_map(|v| match source.body.node(v).op {
         Op::Capture(i, _) => Some(i + 1),
         _ => None,
@@ -131,7 +131,7 @@ fn of_loop(l: &LoopKernel) -> (Vec<Option<View>>, Vec<(Op, View)>) {
 
 /// Operands of an attend or its gradient in order, and its results.
 fn of_attend(a: &AttendKernel) -> (Vec<Option<View>>, Vec<(Op, View)>) {
-    let (forward, grad) = match &*a.definition.op {
+    let (forward, grad) = match &a.definition.op {
         Op::Attend(forward) => (forward, None),
         Op::AttendGrad(grad) => (&grad.forward, Some(grad)),
         op => panic!("{op:?} is no attend"),

@@ -3,6 +3,7 @@
 use crate::made::{Made, check, count, joint};
 use archc_compiler::graph::{BinaryOp, UnaryOp};
 use archc_compiler::lowered::{BATCH, Builder, DimId, Extent, Loop, LoopState, Lowered, Op, TIME, ValueId};
+use std::sync::Arc;
 
 /// Adds a loop whose body is made from its states and captures; returns the node.
 pub fn make(
@@ -32,7 +33,7 @@ pub fn make(
         emits: emits.into_iter().enumerate().map(|(i, e)| (format!("e{i}"), e)).collect(),
     };
     let operands: Vec<ValueId> = states.iter().map(|s| s.2).chain(captures.iter().copied()).collect();
-    b.op(Op::Loop(Box::new(l)), &operands)
+    b.op(Op::Loop(Arc::new(l)), &operands)
 }
 
 /// h' = a h + x, with an initial value of its own for each sequence or for all; forwards and backwards.

@@ -139,7 +139,7 @@ fn check(scored: bool) {
         operands.push(dy);
         let grad =
             AttendGrad { forward: attend, body: backward, weighing, visible: Some(visible), sums, running: Vec::new() };
-        let grad = b.op(Op::AttendGrad(Box::new(grad)), &operands);
+        let grad = b.op(Op::AttendGrad(Arc::new(grad)), &operands);
         out.extend((0..3).map(|i| b.op(Op::Emit(i), &[grad])));
         out
     });

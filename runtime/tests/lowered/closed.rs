@@ -3,6 +3,7 @@
 use crate::hand::{Hand, dot, leaf, same, tokens};
 use archc_compiler::graph::BinaryOp;
 use archc_compiler::lowered::{BATCH, Builder, Dag, DimId, Extent, Loop, LoopState, Op, Pairs, TIME, ValueId};
+use std::sync::Arc;
 
 fn emit(b: &mut Builder<'_>, node: ValueId, i: usize) -> ValueId {
     b.op(Op::Emit(i), &[node])
@@ -43,7 +44,7 @@ fn a_loop_over_time_both_ways() {
         let mut out = Vec::new();
         for reverse in [false, true] {
             let (body, next) = recurrence(b);
-            let node = b.op(Op::Loop(Box::new(a_loop(TIME, &[BATCH], reverse, body, next))), &[zero, x]);
+            let node = b.op(Op::Loop(Arc::new(a_loop(TIME, &[BATCH], reverse, body, next))), &[zero, x]);
             out.push(emit(b, node, 0));
             out.push(b.op(Op::Final(0), &[node]));
         }
@@ -87,13 +88,13 @@ fn chunks_of_rows_are_time() {
         let moved = inner.add(kept, x);
         let next = inner.op(Op::Select, &[valid_here, moved, state]);
         let inner = inner.dag;
-        let node = outer.op(Op::Loop(Box::new(a_loop(rows, &[], false, inner, next))), &[h, given[0], given[1]]);
+        let node = outer.op(Op::Loop(Arc::new(a_loop(rows, &[], false, inner, next))), &[h, given[0], given[1]]);
         let y = outer.op(Op::Emit(0), &[node]);
         let last = outer.op(Op::Final(0), &[node]);
         let outer = outer.dag;
         let mut l = a_loop(chunks, &[BATCH], false, outer, last);
         l.emits[0].1 = y;
-        let node = b.op(Op::Loop(Box::new(l)), &[zero, x_rows, valid]);
+        let node = b.op(Op::Loop(Arc::new(l)), &[zero, x_rows, valid]);
         let y = emit(b, node, 0);
         let back = b.op(Op::Unchunk { chunks, rows }, &[x_rows]);
         vec![b.op(Op::Unchunk { chunks, rows }, &[y]), b.op(Op::Final(0), &[node]), back]

@@ -79,14 +79,15 @@ fn rebuild_dag(dims: &mut Vec<Dim>, dag: Dag, roots: &[ValueId], rule: Rule<'_>)
 
 fn rebuild_bodies(dims: &mut Vec<Dim>, op: Op, rule: Rule<'_>) -> Op {
     match op {
-        Op::Loop(mut l) => {
+        Op::Loop(l) => {
+            let mut l = Arc::unwrap_or_clone(l);
             let roots: Vec<ValueId> = l.next.iter().copied().chain(l.emits.iter().map(|e| e.1)).collect();
             let Rebuilt { dag, at } = rebuild_dag(dims, std::mem::take(&mut l.body), &roots, rule);
             let at = |id: ValueId| at[id.0 as usize];
             l.body = dag;
             l.next.iter_mut().for_each(|n| *n = at(*n));
             l.emits.iter_mut().for_each(|e| e.1 = at(e.1));
-            Op::Loop(l)
+            Op::Loop(Arc::new(l))
         }
         Op::Attend(a) => {
             let mut a = Arc::unwrap_or_clone(a);

@@ -8,6 +8,7 @@
 use super::rewrite::{builder, move_roots, uses};
 use crate::lowered::{BATCH, Dag, Dim, DimId, Extent, Loop, Lowered, Op, TIME, ValueId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Moves values into loops; see the module's essay. A value moves if it is read by the loop alone and at least twice as wide as the values
 /// it is computed from.
@@ -46,7 +47,7 @@ pub fn sink_into_loops(mut graph: Lowered) -> Lowered {
             }
             operands.extend(moves.fixed.iter().map(|leaf| at[leaf.0 as usize]));
             dag = b.dag;
-            node.op = Op::Loop(Box::new(moves.body(&graph, &mut dims, l, before)));
+            node.op = Op::Loop(Arc::new(moves.body(&graph, &mut dims, l, before)));
         }
         at.push(dag.add(node, &operands));
     }

@@ -4,7 +4,8 @@
 //! not depend on a state leaves the loop and is computed for all iterations at once: it gains the dimension that the loop runs over.
 
 use super::rewrite::{builder, move_roots};
-use crate::lowered::{Builder, DimId, Loop, LoopState, Lowered, Op, ValueId, order};
+use crate::lowered::{Builder, Dag, DimId, Loop, LoopState, Lowered, Op, ValueId, order};
+use std::sync::Arc;
 
 /// Rewrites all loops of a forward graph; see the module's essay.
 pub fn unmap(graph: Lowered) -> Lowered {
@@ -13,31 +14,20 @@ pub fn unmap(graph: Lowered) -> Lowered {
     let Some(place) = dag.nodes().first().map(|n| n.place) else { return graph };
     let mut b = builder(&mut graph.dims, place);
     let mut at: Vec<ValueId> = Vec::with_capacity(dag.len());
-    let mut loops: Vec<Option<Copied>> = Vec::with_capacity(dag.len());
+    let mut loops = Loops::of(&dag);
     for id in dag.ids() {
         let node = dag.node(id);
         let operands: Vec<ValueId> = dag.operands(id).iter().map(|o| at[o.0 as usize]).collect();
         b.name.clone_from(&node.name);
         b.place = node.place;
-        let mut copied = None;
-        let value = match &node.op {
-            Op::Loop(l) => {
-                let done = copy_loop(&mut b, l, &operands, &[]);
-                let value = done.node;
-                copied = Some(done);
-                value
+        let changed = matches!(node.op, Op::Loop(_) | Op::Emit(_) | Op::Final(_));
+        at.push(match changed {
+            true => {
+                let value = loops.place(&mut b, &dag, id, &operands, &[]);
+                b.expand(value, &node.dims)
             }
-            Op::Emit(_) | Op::Final(_) => match &loops[dag.operands(id)[0].0 as usize] {
-                Some(done) => {
-                    let value = done.read(&mut b, &node.op);
-                    b.expand(value, &node.dims)
-                }
-                None => b.dag.add(node.clone(), &operands),
-            },
-            _ => b.dag.add(node.clone(), &operands),
-        };
-        at.push(value);
-        loops.push(copied);
+            false => b.dag.add(node.clone(), &operands),
+        });
     }
     graph.dag = b.dag;
     move_roots(&mut graph, |id| at[id.0 as usize]);
@@ -61,6 +51,29 @@ impl Copied {
                 Err(value) => value,
             },
             op => b.op(op.clone(), &[self.node]),
+        }
+    }
+}
+
+/// The rewritten loops of a DAG, by old id.
+struct Loops(Vec<Option<Copied>>);
+
+impl Loops {
+    fn of(dag: &Dag) -> Self {
+        Self((0..dag.len()).map(|_| None).collect())
+    }
+
+    /// Adds a node of the DAG with operands that are already new. `lead`: see [`copy_loop`].
+    fn place(&mut self, b: &mut Builder<'_>, dag: &Dag, id: ValueId, x: &[ValueId], lead: &[DimId]) -> ValueId {
+        let of = dag.operands(id).first().and_then(|o| self.0[o.0 as usize].as_ref());
+        match (&dag.node(id).op, of) {
+            (Op::Loop(l), _) => {
+                let done = copy_loop(b, l, x, lead);
+                self.0[id.0 as usize].insert(done).node
+            }
+            (op @ (Op::Emit(_) | Op::Final(_)), Some(done)) => done.read(b, op),
+            (Op::Expand(new), _) => b.expand(x[0], new),
+            (op, _) => b.op(op.clone(), x),
         }
     }
 }
@@ -109,7 +122,7 @@ fn copy_loop(b: &mut Builder<'_>, l: &Loop, operands: &[ValueId], lead: &[DimId]
     let given: Vec<ValueId> =
         own.into_iter().enumerate().map(|(i, dims)| inner.op(Op::Capture(i, dims), &[])).collect();
     let mut at: Vec<Option<ValueId>> = vec![None; l.body.len()];
-    let mut loops: Vec<Option<Copied>> = (0..l.body.len()).map(|_| None).collect();
+    let mut loops = Loops::of(&l.body);
     let value = |inner: &mut Builder<'_>, at: &[Option<ValueId>], id: ValueId| -> ValueId {
         let i = id.0 as usize;
         match (at[i], numbers[i], &l.body.node(id).op) {
@@ -123,25 +136,13 @@ fn copy_loop(b: &mut Builder<'_>, l: &Loop, operands: &[ValueId], lead: &[DimId]
         let (i, node) = (id.0 as usize, l.body.node(id));
         inner.name.clone_from(&node.name);
         inner.place = node.place;
-        let from = l.body.operands(id);
         at[i] = Some(match &node.op {
             Op::State(s, _) => inner.op(Op::State(*s, states[*s].dims.clone()), &[]),
-            Op::Emit(_) | Op::Final(_) if loops[from[0].0 as usize].is_some() => {
-                let done = loops[from[0].0 as usize].as_ref().expect("it was checked");
-                done.read(&mut inner, &node.op)
-            }
-            op => {
-                let x: Vec<ValueId> = from.iter().map(|o| value(&mut inner, &at, *o)).collect();
-                match op {
-                    Op::Loop(nested) => {
-                        let done = copy_loop(&mut inner, nested, &x, &lead);
-                        let node = done.node;
-                        loops[i] = Some(done);
-                        node
-                    }
-                    Op::Expand(new) => inner.expand(x[0], new),
-                    op => inner.op(op.clone(), &x),
-                }
+            // reads of loops need no operand
+            Op::Emit(_) | Op::Final(_) => loops.place(&mut inner, &l.body, id, &[], &lead),
+            _ => {
+                let x: Vec<ValueId> = l.body.operands(id).iter().map(|o| value(&mut inner, &at, *o)).collect();
+                loops.place(&mut inner, &l.body, id, &x, &lead)
             }
         });
     }
@@ -164,7 +165,7 @@ fn copy_loop(b: &mut Builder<'_>, l: &Loop, operands: &[ValueId], lead: &[DimId]
     let body = inner.dag;
     b.name = name;
     let new = Loop { over: l.over, reverse: l.reverse, map: Vec::new(), states, body, next, emits };
-    let node = b.op(Op::Loop(Box::new(new)), &[first, &held].concat());
+    let node = b.op(Op::Loop(Arc::new(new)), &[first, &held].concat());
     Copied { node, emits: numbered }
 }
 
@@ -177,25 +178,16 @@ fn outside(
     lead: &[DimId],
 ) -> Vec<Option<ValueId>> {
     let mut values: Vec<Option<ValueId>> = vec![None; l.body.len()];
-    let mut loops: Vec<Option<Copied>> = (0..l.body.len()).map(|_| None).collect();
+    let mut loops = Loops::of(&l.body);
     let over = [lead, &[l.over]].concat();
     for id in l.body.ids().filter(|id| !depends[id.0 as usize]) {
-        let (i, node) = (id.0 as usize, l.body.node(id));
+        let node = l.body.node(id);
         b.name.clone_from(&node.name);
         b.place = node.place;
-        let from = l.body.operands(id);
-        let x: Vec<ValueId> = from.iter().filter_map(|o| values[o.0 as usize]).collect();
-        values[i] = Some(match (&node.op, from.first().and_then(|o| loops[o.0 as usize].as_ref())) {
-            (Op::Capture(c, _), _) => captures[*c],
-            (Op::Loop(nested), _) => {
-                let done = copy_loop(b, nested, &x, &over);
-                let node = done.node;
-                loops[i] = Some(done);
-                node
-            }
-            (op @ (Op::Emit(_) | Op::Final(_)), Some(done)) => done.read(b, op),
-            (Op::Expand(new), _) => b.expand(x[0], new),
-            (op, _) => b.op(op.clone(), &x),
+        let x: Vec<ValueId> = l.body.operands(id).iter().filter_map(|o| values[o.0 as usize]).collect();
+        values[id.0 as usize] = Some(match node.op {
+            Op::Capture(c, _) => captures[c],
+            _ => loops.place(b, &l.body, id, &x, &over),
         });
     }
     values

@@ -48,7 +48,7 @@ impl ScopePlan<'_> {
         }
         let weights = body.homes.pinned(&[forward.rows, forward.cols], &planner.sizes);
         let mut ports: Vec<TilePort> = Vec::new();
-        let mut definition = Definition { op: Arc::new(node.op.clone()), reads: Vec::new(), emits: Vec::new() };
+        let mut definition = Definition { op: node.op.clone(), reads: Vec::new(), emits: Vec::new() };
         let mut lag = None;
         let mut shown = None;
         let mut delta = None;
@@ -207,7 +207,7 @@ impl ScopePlan<'_> {
             emits,
             normal,
             grad: grad.map(|_| AttendGradKernel { after: Scope::default(), delta, sums, running, last }),
-            definition,
+            definition: Arc::new(definition),
         };
         let layout = Layout::new(&body.kernels, &body.homes.buffers, planner.target.align);
         let mut scope = layout.scope(body.kernels);

@@ -6,6 +6,7 @@
 use super::super::kernel::{Relocate, Scope};
 use super::super::{Axis, Definition, Element, Start, View};
 use crate::lowered::{DimId, TIME};
+use std::sync::Arc;
 
 /// A tile of a value in an attend: the outer value `[B, T, ..]`, and its contiguous copy in the body's arena. Tiles are copied so that
 /// ragged ones are padded and products read contiguous elements. Tiles of columns, which every tile of rows visits again, stay in a panel:
@@ -81,7 +82,7 @@ pub struct AttendKernel<S = Start, T = Start> {
     /// Backward: the remaining fields.
     pub grad: Option<AttendGradKernel<S, T>>,
     /// The attend or its gradient.
-    pub definition: Definition,
+    pub definition: Arc<Definition>,
 }
 
 /// An emit of an attend.
@@ -136,12 +137,9 @@ impl<S, T> TilePort<S, T> {
 impl TilePort {
     /// The view of the whole outer value: the port's axes, then the mapped dimensions and tokens ([`TIME`] for rows, `past` for columns).
     pub fn whole(&self, map_dims: &[DimId], past: DimId, a: &AttendKernel) -> View {
-        let mapped = map_dims.iter().zip(&a.map).zip(&self.map);
-        let mapped = mapped.map(|((dim, size), stride)| Axis { dim: *dim, size: *size, stride: *stride });
         let (dim, size) = if self.rows { (TIME, a.rows) } else { (past, a.cols) };
         let tokens = self.timed.then_some(Axis { dim, size, stride: self.token });
-        let axes = self.outer.axes.iter().copied().chain(mapped).chain(tokens).collect();
-        View { axes, ..self.outer.clone() }
+        self.outer.along(map_dims, &a.map, &self.map, tokens)
     }
 }
 

@@ -58,7 +58,7 @@ impl ScopePlan<'_> {
             views.push(view);
         }
         let mut copies: Vec<(ValueId, View)> = Vec::new();
-        let mut definition = Definition { op: Arc::new(node.op.clone()), reads: Vec::new(), emits: Vec::new() };
+        let mut definition = Definition { op: node.op.clone(), reads: Vec::new(), emits: Vec::new() };
         for (i, user) in &emits {
             definition.emits.push((*i, ports.len()));
             let outer = self.read(planner, *user);
@@ -127,7 +127,7 @@ impl ScopePlan<'_> {
             states,
             body: scope,
             arena,
-            definition,
+            definition: Arc::new(definition),
         };
         self.kernels.push(Kernel { work: Work::Loop(Box::new(kernel)), name: node.name.clone() });
     }
